@@ -1,0 +1,65 @@
+"""The errors that Planwave raises.
+
+    PlanwaveError
+    ├── UsageError            the caller asked for something that cannot be; the message names the value and the remedy
+    │   ├── SettingsError     a setting is out of bounds or contradicts another
+    │   ├── ToolError         a tool cannot be put into the catalogue
+    │   └── AnswerError       an answer to an approval does not fit what was asked; nothing has changed
+    ├── ModelError            no model, or one that does not do its part
+    │   ├── NoModelError      none is configured; the message names the ways on
+    │   ├── WeightsError      the local model's weights cannot be had or are not what they should be
+    │   └── ModelReplyError   the model's server refused, failed or was silent beyond the retries
+    ├── DataError             a data source cannot be opened or understood
+    ├── PersistenceError      a database cannot be opened or a record in it cannot be read
+    └── ToolFailure           raised by a tool: this call failed for a reason that a replan can use
+
+What goes wrong inside a task is a value (`agent.core.outcome.Failed`), never one of these.
+"""
+
+
+class PlanwaveError(Exception):
+    """Root of everything Planwave raises on purpose."""
+
+
+class UsageError(PlanwaveError):
+    """The caller asked for something that cannot be."""
+
+
+class SettingsError(UsageError):
+    """A setting is out of bounds or contradicts another."""
+
+
+class ToolError(UsageError):
+    """A tool cannot be put into the catalogue."""
+
+
+class AnswerError(UsageError):
+    """An answer to an approval does not fit what was asked; nothing has changed."""
+
+
+class ModelError(PlanwaveError):
+    """No model, or one that does not do its part."""
+
+
+class NoModelError(ModelError):
+    """No model is configured."""
+
+
+class WeightsError(ModelError):
+    """The local model's weights cannot be had or are not what they should be."""
+
+
+class ModelReplyError(ModelError):
+    """The model's server refused, failed or was silent beyond the retries."""
+
+
+class DataError(PlanwaveError):
+    """A data source cannot be opened or understood."""
+
+
+class PersistenceError(PlanwaveError):
+    """A database cannot be opened, or a record in it cannot be read."""
+
+
+class ToolFailure(PlanwaveError):  # noqa: N818 - raised by a tool on purpose; what it becomes is a value
+    """Raised by a tool: this call failed for a reason that a replan can use; it is not retried."""
