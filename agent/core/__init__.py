@@ -1,0 +1,1 @@
+"""Pure decisions about plans: no await, clock, randomness or network."""

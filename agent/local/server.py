@@ -1,0 +1,114 @@
+"""The embedded model's server: in this process, on loopback, for as long as the process lives."""
+
+import atexit
+import os
+import secrets
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from agent.errors import WeightsError
+
+if TYPE_CHECKING:
+    from xllamacpp import Server
+
+#: Tokens of prompt and answer together; the cache of 8,192 tokens takes 0.2 GB.
+CONTEXT: Final = 8192
+#: Memory for the prompts of earlier calls, which make a call with the same beginning quick.
+_PROMPT_CACHE_MIB: Final = 512
+#: llama.cpp's own scale: below its lowest level nothing is written to standard error.
+_SILENT: Final = -1
+
+
+class LocalEndpoint(BaseModel):
+    """Where the embedded model answers, in the OpenAI protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    key: SecretStr
+    weights: Path
+
+
+class _Running:
+    """The server of this process; a fork has none, because threads do not follow into it."""
+
+    def __init__(self, server: "Server", *, endpoint: LocalEndpoint) -> None:
+        self.server = server
+        self.endpoint = endpoint
+        self.process = os.getpid()
+
+
+_lock = threading.Lock()
+_running: _Running | None = None
+
+
+def installed() -> bool:
+    """Return whether the extra `local` is installed."""
+    return find_spec("xllamacpp") is not None
+
+
+def serve(weights: Path, *, context: int = CONTEXT) -> LocalEndpoint:
+    """Start the server unless it runs, and return where it answers.
+
+    Blocks for the seconds that loading takes: from a coroutine, call it in a thread. There is one server for
+    each process, whatever the number of threads and event loops. Raises `WeightsError` if `weights` cannot be
+    loaded, and if the server already runs with other weights.
+    """
+    global _running  # noqa: PLW0603 - one per process is the point
+    with _lock:
+        if _running is None or _running.process != os.getpid():
+            _running = _start(weights, context=context)
+            atexit.register(_stop)
+        if _running.endpoint.weights != weights:
+            raise WeightsError(
+                f"The embedded model already runs with {str(_running.endpoint.weights)!r}; a process has "
+                "one. "
+                f"Start another process for {str(weights)!r}."
+            )
+        return _running.endpoint
+
+
+def _start(weights: Path, *, context: int) -> _Running:
+    import xllamacpp  # noqa: PLC0415 - slow to load, and the extra may be missing
+
+    key = secrets.token_urlsafe(32)
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weights)
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [key]
+    params.cors_origins = ""
+    params.ui = False
+    params.endpoint_slots = False
+    params.verbosity = _SILENT
+    params.n_ctx = context
+    params.n_parallel = 1
+    params.cache_prompt = True
+    params.cache_ram_mib = _PROMPT_CACHE_MIB
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"The weights {str(weights)!r} cannot be loaded: {error}. Name another GGUF file by "
+            "PLANWAVE_LOCAL_GGUF, or delete this one and run `planwave models pull`."
+        ) from error
+    endpoint = LocalEndpoint(url=f"{server.listening_address}/v1", key=SecretStr(key), weights=weights)
+    return _Running(server, endpoint=endpoint)
+
+
+def _threads() -> int:
+    """Return the cores that this process may use; llama.cpp would count those of the whole machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stop() -> None:
+    """Let the server go while the interpreter still stands: its threads may not outlive it."""
+    global _running  # noqa: PLW0603
+    with _lock:
+        if _running is not None and _running.process == os.getpid():
+            _running = None

@@ -1,0 +1,54 @@
+"""What went wrong at a model's server, as one sentence for the person who can mend it."""
+
+from typing import Final
+
+import httpx
+import httpx2
+import openai
+
+from agent.errors import ModelReplyError
+
+_WORDS: Final = 300
+
+
+def explain(error: Exception) -> ModelReplyError | None:
+    """Return what a failed call to a model means and what helps; None if `error` is not of that kind."""
+    sentence = _of_status(error) if isinstance(error, openai.APIStatusError) else _of_transport(error)
+    return None if sentence is None else ModelReplyError(sentence)
+
+
+def _of_status(error: openai.APIStatusError) -> str:
+    said = f"It said: {_short(error.message)!r}."
+    match error.status_code:
+        case 401 | 403:
+            return f"The model server refused the key: set a valid OPENAI_API_KEY for this server. {said}"
+        case 404:
+            return f"The model server does not know this model or address: check `--model` and OPENAI_BASE_URL. {said}"
+        case 429:
+            return (
+                "The model server turned the call down for its rate or quota, retries included: wait, or raise "
+                f"the quota. {said}"
+            )
+        case status if status >= 500:
+            return f"The model server failed with status {status}, retries included: try again later. {said}"
+        case status:
+            return f"The model server rejected the request with status {status}. {said}"
+
+
+def _of_transport(error: Exception) -> str | None:
+    match error:
+        case openai.APITimeoutError() | httpx.TimeoutException() | httpx2.TimeoutException() | TimeoutError():
+            return "The model server was silent for too long: try again, or allow it more time."
+        case openai.APIConnectionError():
+            cause = _short(str(error.__cause__ or error))
+            return f"The model server cannot be reached ({cause}): check OPENAI_BASE_URL and the network."
+        case httpx.HTTPError() | httpx2.HTTPError() | ConnectionError():
+            return f"The connection to the model server broke ({_short(str(error))}): try again."
+        case openai.OpenAIError():
+            return f"The model server's reply cannot be used: {_short(str(error))}"
+        case _:
+            return None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WORDS else f"{text[:_WORDS]}..."

@@ -1,0 +1,126 @@
+"""Columns of plain rows: what kind of values they hold and how they are called."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Literal
+
+from pydantic import JsonValue
+
+Row = Mapping[str, JsonValue]
+Kind = Literal["number", "time", "text"]
+TimeUnit = Literal["year", "month", "day", "instant"]
+Cell = float | int | str | None
+
+NO_VALUE = "(none)"
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+_TIME = re.compile(
+    r"(?P<year>\d{4})(?P<month>-\d{2})?(?P<day>-\d{2})?(?P<clock>[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)?)?"
+)
+_WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\s]+")
+_UPPER_WORDS = {"id": "ID", "url": "URL", "usd": "USD", "eur": "EUR", "gbp": "GBP", "vat": "VAT", "sku": "SKU"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the rows, its values ready to be drawn."""
+
+    name: str
+    kind: Kind
+    #: Numbers, ISO instants in UTC, or texts; None where there is no value. In the order of the rows.
+    values: tuple[Cell, ...]
+    #: The coarsest unit that tells all instants apart; None unless `kind` is "time".
+    unit: TimeUnit | None = None
+
+    @property
+    def title(self) -> str:
+        """The name as words: "total_revenue" is "Total revenue"."""
+        return title_of(self.name)
+
+    def distinct(self) -> list[Cell]:
+        """Different values in the order of their first appearance."""
+        return list(dict.fromkeys(self.values))
+
+
+def column_names(rows: Iterable[Row]) -> list[str]:
+    """Every key that occurs in a row, in the order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def read_column(rows: Sequence[Row], *, name: str) -> Column:
+    """Read one column; a row without the key has no value there.
+
+    Numbers written as text (as exact decimals often are) count as numbers. ISO 8601 dates, months ("2023-01") and
+    date-times count as time; without an offset they are taken as UTC.
+    """
+    cells = [row.get(name) for row in rows]
+    known = [cell for cell in cells if cell is not None]
+    if known and all(_is_number(cell) for cell in known):
+        return Column(name, "number", tuple(cells))  # type: ignore[arg-type] - checked the line above
+    instants = [_instant(cell) for cell in known]
+    if known and all(instants):
+        found = [instant for instant in instants if instant]
+        iterator = iter(found)
+        values = tuple(None if cell is None else _stamp(next(iterator)) for cell in cells)
+        return Column(name, "time", values, unit=_unit(found))
+    if known and all(isinstance(cell, str) and _NUMBER.fullmatch(cell) for cell in known):
+        return Column(name, "number", tuple(None if cell is None else float(str(cell)) for cell in cells))
+    return Column(name, "text", tuple(None if cell is None else _text(cell) for cell in cells))
+
+
+def title_of(name: str) -> str:
+    """A column's name as a heading; a name that already has spaces is kept as it is."""
+    if " " in name.strip():
+        return name.strip()
+    words = [word for word in _WORD_BREAK.split(name) if word]
+    if not words:
+        return name
+    spoken = [_UPPER_WORDS.get(word.lower(), word if word.isupper() else word.lower()) for word in words]
+    return " ".join([spoken[0][:1].upper() + spoken[0][1:], *spoken[1:]])
+
+
+def looks_like_years(values: Iterable[Cell]) -> bool:
+    """Whether all values are whole numbers that people read as calendar years."""
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(value, int) and 1800 <= value <= 2200 for value in known)
+
+
+def _is_number(cell: JsonValue) -> bool:
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
+
+
+def _text(cell: JsonValue) -> str:
+    if isinstance(cell, bool):
+        return "Yes" if cell else "No"
+    return str(cell).strip() or NO_VALUE
+
+
+def _instant(cell: JsonValue) -> datetime | None:
+    match = _TIME.fullmatch(cell) if isinstance(cell, str) else None
+    if match is None or (match["clock"] and not match["day"]):
+        return None
+    day = f"{match['year']}{match['month'] or '-01'}{match['day'] or '-01'}"
+    try:
+        if not match["clock"]:
+            return datetime.combine(date.fromisoformat(day), datetime.min.time(), tzinfo=UTC)
+        moment = datetime.fromisoformat(str(cell))
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _unit(moments: Sequence[datetime]) -> TimeUnit:
+    """Databases write a truncated month as its first day: the coarsest unit that loses nothing is what was meant."""
+    if any((moment.hour, moment.minute, moment.second) != (0, 0, 0) for moment in moments):
+        return "instant"
+    if any(moment.day != 1 for moment in moments):
+        return "day"
+    if any(moment.month != 1 for moment in moments):
+        return "month"
+    return "year"

@@ -1,0 +1,119 @@
+"""The one folder that a run may write into."""
+
+import errno
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from agent.errors import ToolFailure
+
+MAX_PATH = 1024
+MAX_NAME = 200  # bytes; most file systems allow 255, and a name in progress is a little longer
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """Writes that stay below `root`, whatever a path says and whatever links lie on its way."""
+
+    root: Path
+
+    def problem(self, path: str) -> str | None:
+        """Why `path` cannot be written to, as a sentence, or None; looks but touches nothing."""
+        if bad := _misspelt(path):
+            return bad
+        place = self.root
+        parts = PurePosixPath(path).parts
+        for part in parts[:-1]:
+            place /= part
+            if place.is_symlink() or (place.exists() and not place.is_dir()):
+                return f"{path!r} leads through {part!r}, which is not a folder of the output; choose another path."
+        place /= parts[-1]
+        if place.is_symlink():
+            return f"{path!r} is a symbolic link, which is never followed; choose another name."
+        if place.is_dir():
+            return f"{path!r} is a folder; add a file name to it."
+        return None
+
+    def exists(self, path: str) -> bool:
+        """Whether a file is there already."""
+        return (self.root / path).exists()
+
+    def write(self, path: str, *, content: bytes, overwrite: bool) -> Path:
+        """Write a whole file or nothing, creating the folders above it; return its absolute path.
+
+        Folders are opened one below the other without following links, so a link put there in the meantime is
+        refused too. Raises `ToolFailure` for a path that does not stay inside, and for an existing file unless
+        `overwrite` is set.
+        """
+        if problem := self.problem(path):
+            raise ToolFailure(problem)
+        self.root.mkdir(parents=True, exist_ok=True)
+        *folders, name = PurePosixPath(path).parts
+        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for folder in folders:
+                handle = _entered(handle, folder=folder, path=path)
+            _replace(handle, name=name, content=content, overwrite=overwrite, path=path)
+        finally:
+            os.close(handle)
+        return self.root.absolute().joinpath(*folders, name)
+
+
+def _misspelt(path: str) -> str | None:
+    if not path.strip():
+        return "path is empty; give a file name such as 'report.md'."
+    if len(path) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in path.split("/")):
+        return f"path {path[:40] + '...'!r} is too long; keep each name within {MAX_NAME} bytes."
+    if any(not letter.isprintable() for letter in path):
+        return f"path {path!r} holds a control character; use plain letters."
+    if PureWindowsPath(path).drive or "\\" in path or ":" in path:
+        return f"path {path!r} has a drive or a backslash; use a relative path with forward slashes."
+    if path.startswith("/") or path.startswith("~"):
+        return f"path {path!r} is not relative; give a path inside the output folder such as 'report.md'."
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        return f"path {path!r} has an empty, '.' or '..' part; name each folder and the file plainly."
+    return None
+
+
+def _entered(parent: int, *, folder: str, path: str) -> int:
+    """Open a folder below `parent`, which is closed, making it if it is not there."""
+    try:
+        try:
+            os.mkdir(folder, dir_fd=parent)
+        except FileExistsError:
+            pass
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise ToolFailure(
+                f"{path!r} leads through {folder!r}, which is not a folder; choose another path."
+            ) from None
+        raise ToolFailure(f"The folder {folder!r} of {path!r} cannot be made: {error.strerror}.") from error
+    finally:
+        os.close(parent)
+
+
+def _replace(folder: int, *, name: str, content: bytes, overwrite: bool, path: str) -> None:
+    draft = f".{secrets.token_hex(6)}.part"
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if overwrite:
+                os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+            else:
+                # A hard link fails if the name is taken, in one step; a look beforehand could be overtaken.
+                os.link(draft, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+                os.unlink(draft, dir_fd=folder)
+        except BaseException:
+            os.unlink(draft, dir_fd=folder)
+            raise
+    except FileExistsError:
+        raise ToolFailure(f"{path!r} exists; choose another name or set overwrite to true.") from None
+    except OSError as error:
+        raise ToolFailure(f"{path!r} cannot be written: {error.strerror}.") from error
