@@ -12,7 +12,7 @@ from agent.shop.clientele import make_customers
 from agent.shop.trade import Row, trade
 
 SEED = 20_210_101
-#: The number is the version of the rows: when the rows change it changes, so no old file passes for a new one.
+#: The number is the version of the rows: it changes with them, so no old file passes for a new one.
 SHOP_FILE = "sample_shop_v1.duckdb"
 
 

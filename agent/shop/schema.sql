@@ -59,8 +59,8 @@ CREATE TABLE orders (
 );
 COMMENT ON TABLE orders IS 'Order headers. Cancelled orders are kept here but are no sales.';
 COMMENT ON COLUMN orders.channel IS 'Where the order was placed.';
-COMMENT ON COLUMN orders.status IS 'Delivered, Shipped (on its way at the end of the data) or Cancelled.';
-COMMENT ON COLUMN orders.shipped_on IS 'Day it left the warehouse; empty for cancelled orders.';
+COMMENT ON COLUMN orders.status IS 'Open, Shipped (on its way), Delivered or Cancelled.';
+COMMENT ON COLUMN orders.shipped_on IS 'Day it left the warehouse; empty if it has not.';
 COMMENT ON COLUMN orders.shipping_fee IS 'Shipping charged in EUR; not part of revenue.';
 
 CREATE TABLE order_lines (

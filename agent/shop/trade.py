@@ -106,7 +106,8 @@ def _write_order(books: Books, customer: Customer, *, day: date, shelf: _Shelf, 
     shipping = 0 if goods >= 15_000 else 590
     cancelled = rng.random() < 0.03
     shipped_on = day + timedelta(days=rng.choice((1, 1, 2, 2, 3, 5)))
-    status = "Cancelled" if cancelled else "Shipped" if shipped_on > LAST_DAY - timedelta(days=3) else "Delivered"
+    sent = not cancelled and shipped_on <= LAST_DAY
+    status = "Cancelled" if cancelled else _status(shipped_on)
     channel = rng.choice(CHANNELS.get(customer.segment, CHANNELS[""]))
     books.orders.append(
         (
@@ -115,7 +116,7 @@ def _write_order(books: Books, customer: Customer, *, day: date, shelf: _Shelf, 
             day,
             channel,
             status,
-            None if cancelled else shipped_on,
+            shipped_on if sent else None,
             _euro(shipping),
         )
     )
@@ -126,8 +127,14 @@ def _write_order(books: Books, customer: Customer, *, day: date, shelf: _Shelf, 
             _write_return(books, line, product=product, shipped_on=shipped_on, rng=rng)
 
 
+def _status(shipped_on: date) -> str:
+    if shipped_on > LAST_DAY:
+        return "Open"
+    return "Shipped" if shipped_on > LAST_DAY - timedelta(days=3) else "Delivered"
+
+
 def _basket(customer: Customer, *, day: date, shelf: _Shelf, rng: Random) -> list[tuple[Product, int]]:
-    """Return different products with their quantities: half from the customer's favourites, half from the shelf."""
+    """Return different products with their quantities: half favourites, half from the shelf."""
     chosen: dict[int, tuple[Product, int]] = {}
     for _ in range(rng.randint(1, customer.largest_basket)):
         product = shelf.pick(day, rng=rng)
