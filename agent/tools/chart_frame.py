@@ -40,7 +40,7 @@ class Frame:
 
     def names(self) -> list[Cell]:
         """Different series, in order."""
-        return list(dict.fromkeys(row["series"] for row in self.rows)) if self.series else []
+        return list(dict.fromkeys(row["series"] for row in self.rows if "series" in row)) if self.series else []
 
 
 def arrange(rows: Sequence[Row], *, kind: ChartKind, x: str, y: str, color: str | None) -> Frame:

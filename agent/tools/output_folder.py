@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -50,13 +51,13 @@ class OutputFolder:
             raise ToolFailure(problem)
         self.root.mkdir(parents=True, exist_ok=True)
         *folders, name = PurePosixPath(path).parts
-        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with ExitStack() as opened:
+            handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, handle)
             for folder in folders:
                 handle = _entered(handle, folder=folder, path=path)
+                opened.callback(os.close, handle)
             _replace(handle, name=name, content=content, overwrite=overwrite, path=path)
-        finally:
-            os.close(handle)
         return self.root.absolute().joinpath(*folders, name)
 
 
@@ -78,12 +79,10 @@ def _misspelt(path: str) -> str | None:
 
 
 def _entered(parent: int, *, folder: str, path: str) -> int:
-    """Open a folder below `parent`, which is closed, making it if it is not there."""
+    """Open a folder below `parent`, making it if it is not there."""
     try:
-        try:
+        with suppress(FileExistsError):
             os.mkdir(folder, dir_fd=parent)
-        except FileExistsError:
-            pass
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
@@ -91,8 +90,6 @@ def _entered(parent: int, *, folder: str, path: str) -> int:
                 f"{path!r} leads through {folder!r}, which is not a folder; choose another path."
             ) from None
         raise ToolFailure(f"The folder {folder!r} of {path!r} cannot be made: {error.strerror}.") from error
-    finally:
-        os.close(parent)
 
 
 def _replace(folder: int, *, name: str, content: bytes, overwrite: bool, path: str) -> None:
