@@ -1,0 +1,111 @@
+"""What a run tells those who watch it: one JSON object an event, its kind under `event`."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+from agent.core.revision import Difference
+
+Role = Literal["context", "planner", "replanner", "answerer"]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Thinking(_Event):
+    """A role is at work; `text` is a short line for a person."""
+
+    event: Literal["thinking"] = "thinking"
+    role: Role
+    text: str
+
+
+class PlanMade(_Event):
+    """A plan compiled and is about to run."""
+
+    event: Literal["plan"] = "plan"
+    revision: int
+    plan: dict[str, JsonValue]
+    #: Task ids level by level.
+    waves: list[list[str]]
+    #: Against the revision before; None for the first.
+    difference: Difference | None = None
+
+
+class TaskStarted(_Event):
+    """A tool is called; `attempt` counts from 1, `at` is ISO 8601."""
+
+    event: Literal["task_started"] = "task_started"
+    task: str
+    tool: str
+    attempt: int
+    at: str
+
+
+class TaskRetrying(_Event):
+    """An attempt failed in a way that may pass; the next one follows after `wait_s` seconds."""
+
+    event: Literal["task_retrying"] = "task_retrying"
+    task: str
+    attempt: int
+    error: str
+    wait_s: float
+
+
+class TaskFinished(_Event):
+    """A task has its outcome: the stored record, with `preview` (at most 200 characters) in place of its output."""
+
+    event: Literal["task_finished"] = "task_finished"
+    task: str
+    status: str
+    error: str | None = None
+    because: str | None = None
+    preview: str | None = None
+    attempts: int = 0
+    duration_s: float | None = None
+
+
+class ProgressMade(_Event):
+    """Counts as in `agent.core.progress.Progress`."""
+
+    event: Literal["progress"] = "progress"
+    progress: dict[str, float]
+
+
+class ApprovalAsked(_Event):
+    """The run is about to stop for a person; `request` is the interrupt's payload."""
+
+    event: Literal["approval"] = "approval"
+    request: dict[str, JsonValue]
+
+
+class Replanning(_Event):
+    """These tasks failed or were rejected; the replanner is asked. `replan` counts from 1."""
+
+    event: Literal["replan"] = "replan"
+    replan: int
+    tasks: list[str]
+    reason: str
+
+
+class AnswerGiven(_Event):
+    """The run ends."""
+
+    event: Literal["answer"] = "answer"
+    status: str
+    answer: str
+
+
+Event = Annotated[
+    Thinking | PlanMade | TaskStarted | TaskRetrying | TaskFinished | ProgressMade | ApprovalAsked | Replanning | AnswerGiven,
+    Field(discriminator="event"),
+]
+Emit = Callable[[_Event], None]
+_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def event_from(record: Any) -> Event:
+    """Read an event from a stream. Raises `pydantic.ValidationError`."""
+    return _adapter.validate_python(record)
