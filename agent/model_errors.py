@@ -5,9 +5,12 @@ from typing import Final
 import httpx
 import httpx2
 import openai
+from langchain_core.exceptions import ModelError
 
 from agent.errors import ModelReplyError
 
+#: What a failed call raises, whoever made the model: none of it is a bug of ours.
+FAILURES: Final = (openai.OpenAIError, httpx.HTTPError, httpx2.HTTPError, ModelError, ConnectionError, TimeoutError)
 _WORDS: Final = 300
 
 
@@ -44,7 +47,7 @@ def _of_transport(error: Exception) -> str | None:
             return f"The model server cannot be reached ({cause}): check OPENAI_BASE_URL and the network."
         case httpx.HTTPError() | httpx2.HTTPError() | ConnectionError():
             return f"The connection to the model server broke ({_short(str(error))}): try again."
-        case openai.OpenAIError():
+        case openai.OpenAIError() | ModelError():
             return f"The model server's reply cannot be used: {_short(str(error))}"
         case _:
             return None

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Literal
 
 import openai
@@ -28,6 +27,8 @@ _MAX_RETRIES: Final = 2
 _SEED: Final = 7
 #: A server that wants no key still gets one, because the client sends none without.
 _NO_KEY: Final = "none"
+#: A kept connection belongs to one event loop, and a model outlives many.
+_ONE_CALL: Final = {"Connection": "close"}
 
 #: A `small` model plans in stages, a `large` one in one call.
 Scale = Literal["small", "large"]
@@ -36,9 +37,9 @@ Way = Literal["json_schema", "function", "json_object", "text"]
 Say = Callable[[str], None]
 
 _THREE_WAYS: Final = (
-    "Set OPENAI_API_KEY (and choose with `--model openai:NAME`); or set OPENAI_BASE_URL to any server that speaks "
-    "the OpenAI protocol; or use the embedded model, which needs no key: `pip install 'planwave[local]'` or "
-    "`uv run --extra local planwave ...`, and `planwave models pull`."
+    "Set OPENAI_API_KEY (and choose with `--model openai:NAME`); or set OPENAI_BASE_URL to any server that "
+    "speaks the OpenAI protocol; or use the embedded model, which needs no key: "
+    "`pip install 'planwave[local]'` or `uv run --extra local planwave ...`, then `planwave models pull`."
 )
 
 
@@ -69,24 +70,21 @@ def resolve_model(
 ) -> Model:
     """Make the model that `choice` names: `"openai:NAME"`, `"local"`, a model of LangChain's, or None.
 
-    None is PLANWAVE_MODEL; without it the default of OpenAI if `env` has a key or a base URL; else `local`. The
-    first use of `local` fetches its weights, of which `say` is told before and `progress` meanwhile, and starts its
-    server: both block, so a coroutine calls this in a thread. Raises `UsageError` for a choice that is none of
-    these, `NoModelError` if nothing is set up, `WeightsError` if the weights cannot be had.
+    None is PLANWAVE_MODEL; without it the default of OpenAI if `env` has a key or a base URL; else `local`.
+    The first use of `local` fetches its weights, of which `say` is told before and `progress` meanwhile, and
+    starts its server: both block, so a coroutine calls this in a thread. Raises `UsageError` for a choice
+    that is none of these, `NoModelError` if nothing is set up, `WeightsError` if the weights cannot be had.
     """
-    match _decided(choice, env=env):
-        case "local":
-            return _local(env, say=say or _quiet, progress=progress or _no_progress, scale=scale, timeout_s=timeout_s)
-        case str(name):
-            return _openai(name, env=env, scale=scale, timeout_s=timeout_s)
-        case chat:
-            return Model(
-                chat=chat,
-                name=type(chat).__name__,
-                scale=scale or "large",
-                structured="json_schema" if isinstance(chat, ChatOpenAI) else "text",
-                timeout_s=timeout_s or _TIMEOUT_S,
-            )
+    chosen = _decided(choice, env=env)
+    if isinstance(chosen, BaseChatModel):
+        way: Way = "json_schema" if isinstance(chosen, ChatOpenAI) else "text"
+        return Model(chosen, type(chosen).__name__, scale or "large", way, timeout_s or _TIMEOUT_S)
+    if chosen == LOCAL:
+        patience = timeout_s or _LOCAL_TIMEOUT_S
+        chat = _local(env, say=say or _quiet, progress=progress or _no_progress, timeout_s=patience)
+        return Model(chat, LOCAL, scale or "small", "json_schema", patience)
+    patience = timeout_s or _TIMEOUT_S
+    return Model(_openai(chosen, env=env, timeout_s=patience), chosen, scale or "large", "json_schema", patience)
 
 
 def available(choice: str | BaseChatModel | None, *, env: Mapping[str, str] = os.environ) -> bool:
@@ -94,88 +92,74 @@ def available(choice: str | BaseChatModel | None, *, env: Mapping[str, str] = os
 
     A key is not tried out. Raises `UsageError` for a choice that names no model.
     """
-    match _decided(choice, env=env):
-        case "local":
-            return installed() and _local_weights(env) is not None
-        case str():
-            return _has_server(env)
-        case _:
-            return True
+    chosen = _decided(choice, env=env)
+    if isinstance(chosen, BaseChatModel):
+        return True
+    return installed() and _has_weights(env) if chosen == LOCAL else _has_server(env)
 
 
 def _decided(choice: str | BaseChatModel | None, *, env: Mapping[str, str]) -> str | BaseChatModel:
-    """Return a model, `"local"`, or the name of a model of the OpenAI protocol's."""
+    """Return a model, `"local"` or `"openai:NAME"`."""
     if isinstance(choice, BaseChatModel):
         return choice
-    wanted = choice or env.get("PLANWAVE_MODEL") or ""
-    if wanted == LOCAL:
-        return LOCAL
-    if wanted.startswith(_OPENAI) and wanted != _OPENAI:
-        return wanted.removeprefix(_OPENAI)
-    if wanted:
-        raise UsageError(f"{wanted!r} names no model: say 'openai:NAME' or 'local'. {_THREE_WAYS}")
-    return DEFAULT_OPENAI_MODEL if _has_server(env) else LOCAL
+    wanted = choice or env.get("PLANWAVE_MODEL")
+    if not wanted:
+        return _OPENAI + DEFAULT_OPENAI_MODEL if _has_server(env) else LOCAL
+    if wanted == LOCAL or (wanted.startswith(_OPENAI) and wanted != _OPENAI):
+        return wanted
+    raise UsageError(f"{wanted!r} names no model: say 'openai:NAME' or 'local'. {_THREE_WAYS}")
 
 
 def _has_server(env: Mapping[str, str]) -> bool:
     return bool(env.get("OPENAI_API_KEY") or env.get("OPENAI_BASE_URL"))
 
 
-def _openai(name: str, *, env: Mapping[str, str], scale: Scale | None, timeout_s: float | None) -> Model:
+def _has_weights(env: Mapping[str, str]) -> bool:
+    try:
+        return weights_path(env) is not None
+    except WeightsError:
+        return False
+
+
+def _openai(name: str, *, env: Mapping[str, str], timeout_s: float) -> ChatOpenAI:
     if not _has_server(env):
-        raise NoModelError(
-            f"'openai:{name}' needs OPENAI_API_KEY or OPENAI_BASE_URL, and neither is set. {_THREE_WAYS}"
-        )
-    patience = timeout_s or _TIMEOUT_S
-    chat = ChatOpenAI(
-        model=name,
+        raise NoModelError(f"{name!r} needs a key or a server's address, and neither is set. {_THREE_WAYS}")
+    return ChatOpenAI(
+        model=name.removeprefix(_OPENAI),
         base_url=env.get("OPENAI_BASE_URL") or None,
         api_key=SecretStr(env.get("OPENAI_API_KEY") or _NO_KEY),
-        timeout=patience,
+        timeout=timeout_s,
         max_retries=_MAX_RETRIES,
         use_responses_api=False,
         # A reply is checked as a whole before anybody sees a word of it.
         disable_streaming=True,
-        # A kept connection belongs to one event loop, and a model outlives many.
-        default_headers={"Connection": "close"},
+        default_headers=_ONE_CALL,
     )
-    return Model(chat=chat, name=f"openai:{name}", scale=scale or "large", structured="json_schema", timeout_s=patience)
 
 
-def _local(
-    env: Mapping[str, str], *, say: Say, progress: Progress, scale: Scale | None, timeout_s: float | None
-) -> Model:
+def _local(env: Mapping[str, str], *, say: Say, progress: Progress, timeout_s: float) -> ChatOpenAI:
     if not installed():
-        raise NoModelError(f"No model is set up. There are three ways. {_THREE_WAYS}")
+        raise NoModelError(f"No model is set up; there are three ways. {_THREE_WAYS}")
     weights = weights_path(env)
     if weights is None:
-        say(f"Fetching the embedded model's weights once ({QWEN_CODER.size / 1e9:.1f} GB) into the cache.")
+        say(f"Fetching the embedded model's weights, once: {QWEN_CODER.size / 1e9:.1f} GB into the cache.")
         weights = pull(env=env, progress=progress)
     endpoint = serve(weights)
-    patience = timeout_s or _LOCAL_TIMEOUT_S
-    chat = ChatOpenAI(
+    return ChatOpenAI(
         model=LOCAL,
         base_url=endpoint.url,
         api_key=endpoint.key,
-        timeout=patience,
+        timeout=timeout_s,
         max_retries=0,
         temperature=0,
         seed=_SEED,
         use_responses_api=False,
         disable_streaming=True,
-        default_headers={"Connection": "close"},
+        default_headers=_ONE_CALL,
         # A proxy of the environment has no way to this process.
         http_client=openai.DefaultHttpxClient(trust_env=False),
         http_async_client=openai.DefaultAsyncHttpxClient(trust_env=False),
     )
-    return Model(chat=chat, name=LOCAL, scale=scale or "small", structured="json_schema", timeout_s=patience)
-
-
-def _local_weights(env: Mapping[str, str]) -> Path | None:
-    try:
-        return weights_path(env)
-    except WeightsError:
-        return None
 
 
 def _quiet(_sentence: str) -> None:

@@ -1,6 +1,6 @@
 """A JSON Schema as a model's server takes it, and the way back for what was written to it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
@@ -10,8 +10,10 @@ from agent.core.tool import JsonSchema
 #: What the strict mode of OpenAI's structured outputs understands; other keywords only narrow, and the reply is
 #: checked against the whole schema anyway. Source: the guide "Structured model outputs", "Supported schemas".
 _STRICT_KEYWORDS: Final = frozenset(
-    ("type", "enum", "const", "description", "title", "pattern", "minItems", "maxItems")
-    + ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+    {
+        *("type", "enum", "const", "title", "description", "pattern", "minItems", "maxItems"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    }
 )
 _NULL: Final[JsonSchema] = {"type": "null"}
 #: A small model fills what has no end: these end it.
@@ -19,7 +21,7 @@ _MAX_LENGTH: Final = 1000
 _MAX_ITEMS: Final = 20
 
 
-class _NotStrict(Exception):
+class _LooseError(Exception):
     """Raised inside this module where a schema admits something that the strict mode cannot say."""
 
 
@@ -32,7 +34,7 @@ def strict_schema(schema: JsonSchema) -> JsonSchema | None:
     try:
         strict = _strict(schema)
         definitions = {name: _strict(part) for name, part in schema.get("$defs", {}).items()}
-    except _NotStrict:
+    except _LooseError:
         return None
     if strict.get("type") != "object":
         return None
@@ -60,3 +62,104 @@ def without_nulls(value: Any, *, schema: JsonSchema) -> Any:  # noqa: ANN401 - a
     A null goes only where its property is optional and `schema` does not admit null there.
     """
     return _pruned(value, schema, schema.get("$defs", {}))
+
+
+def _strict(part: JsonSchema) -> JsonSchema:
+    if "$ref" in part:
+        if not part["$ref"].startswith("#/$defs/"):
+            raise _LooseError
+        return {"$ref": part["$ref"]}
+    match part.get("allOf"):
+        case [only]:
+            return _strict(only | {key: value for key, value in part.items() if key != "allOf"})
+        case list():
+            raise _LooseError
+    strict = {key: value for key, value in part.items() if key in _STRICT_KEYWORDS}
+    choices = [*part.get("anyOf", ()), *part.get("oneOf", ())]
+    if choices:
+        return {key: strict[key] for key in ("title", "description") if key in strict} | {
+            "anyOf": [_strict(choice) for choice in choices]
+        }
+    kinds = _kinds(part)
+    if not kinds and not part.keys() & {"enum", "const"}:
+        raise _LooseError
+    if "object" in kinds:
+        strict |= _closed_object(part)
+    if "array" in kinds:
+        if not isinstance(part.get("items"), dict) or "prefixItems" in part:
+            raise _LooseError
+        strict["items"] = _strict(part["items"])
+    return strict
+
+
+def _closed_object(part: JsonSchema) -> JsonSchema:
+    properties: JsonSchema = part.get("properties", {})
+    if part.get("additionalProperties", not properties) is not False or "patternProperties" in part:
+        raise _LooseError
+    required = part.get("required", ())
+    return {
+        "properties": {
+            name: _strict(each) if name in required else _nullable(_strict(each)) for name, each in properties.items()
+        },
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _nullable(strict: JsonSchema) -> JsonSchema:
+    kinds = _kinds(strict)
+    if "null" in kinds or _NULL in strict.get("anyOf", ()):
+        return strict
+    if "anyOf" in strict:
+        return strict | {"anyOf": [*strict["anyOf"], _NULL]}
+    if kinds and not strict.keys() & {"enum", "const"}:
+        return strict | {"type": [*kinds, "null"]}
+    return {"anyOf": [strict, _NULL]}
+
+
+def _kinds(part: JsonSchema) -> list[str]:
+    kinds = part.get("type", [])
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
+def _each_part(part: JsonSchema, *, change: Callable[[JsonSchema], JsonSchema]) -> JsonSchema:
+    """Return `part` with `change` made to each schema directly inside it."""
+    changed = dict(part)
+    for key in ("properties", "$defs", "patternProperties"):
+        if key in part:
+            changed[key] = {name: change(each) for name, each in part[key].items()}
+    for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
+        if key in part:
+            changed[key] = [change(each) for each in part[key]]
+    for key in ("items", "additionalProperties"):
+        if isinstance(part.get(key), dict):
+            changed[key] = change(part[key])
+    return changed
+
+
+def _pruned(value: Any, part: JsonSchema, definitions: Mapping[str, JsonSchema]) -> Any:  # noqa: ANN401
+    if "$ref" in part:
+        return _pruned(value, definitions.get(part["$ref"].removeprefix("#/$defs/"), {}), definitions)
+    choices = [*part.get("anyOf", ()), *part.get("oneOf", ()), *part.get("allOf", ())]
+    for choice in choices:
+        candidate = _pruned(value, choice, definitions)
+        if _admits(choice, candidate, definitions):
+            return candidate
+    if isinstance(value, list) and isinstance(part.get("items"), dict):
+        return [_pruned(each, part["items"], definitions) for each in value]
+    if isinstance(value, dict):
+        properties: JsonSchema = part.get("properties", {})
+        required = part.get("required", ())
+        return {
+            name: _pruned(each, properties.get(name, {}), definitions)
+            for name, each in value.items()
+            if each is not None
+            or name not in properties
+            or name in required
+            or _admits(properties[name], None, definitions)
+        }
+    return value
+
+
+def _admits(part: JsonSchema, value: Any, definitions: Mapping[str, JsonSchema]) -> bool:  # noqa: ANN401
+    return Draft202012Validator(part | {"$defs": dict(definitions)}).is_valid(value)

@@ -1,0 +1,209 @@
+"""Questions to a model whose replies are held to a JSON Schema, by whatever way its server offers."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
+
+import openai
+from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.base import LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import Runnable
+from langchain_openai import ChatOpenAI
+
+from agent.core.tool import JsonSchema
+from agent.errors import ModelReplyError
+from agent.model_errors import FAILURES, explain
+from agent.models import Model, Way
+from agent.reply import Malformed, Reply, TextReply, Usage, read_reply
+from agent.reply_schema import bounded, strict_schema
+
+OnUsage = Callable[[Usage], None]
+
+#: From the surest to the last.
+_WAYS: Final[tuple[Way, ...]] = ("json_schema", "function", "json_object", "text")
+#: By these statuses servers turn down a parameter that they do not know.
+_TURNED_DOWN: Final = frozenset((400, 422))
+_BY_PROMPT: Final = "Answer with one JSON object and nothing else. It must fit this JSON Schema:\n"
+_CUT_OFF: Final = "The reply was cut off at the token limit: make it shorter."
+_FILTERED: Final = "The reply was withheld by the server's content filter."
+_EMPTY: Final = "The reply was empty."
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    messages: Sequence[BaseMessage]
+    #: As it is sent; the reply is checked against the caller's own.
+    schema: JsonSchema
+    name: str
+    strict: bool
+    max_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """What the server sent, whatever way it was asked."""
+
+    text: str
+    usage: Usage
+    #: Why the text cannot be used, as a sentence.
+    fault: str | None = None
+    truncated: bool = False
+
+
+async def ask(
+    model: Model,
+    messages: Sequence[BaseMessage],
+    *,
+    schema: JsonSchema,
+    name: str,
+    strict: bool = True,
+    max_tokens: int | None = None,
+    usage: OnUsage | None = None,
+) -> Reply:
+    """Ask for one JSON object that fits `schema`, and say what came of it.
+
+    `name` is what the object is called to the model (letters, digits, `_` and `-`). `strict` takes the server's
+    strict mode where the schema can be said in it. `usage` is told the tokens. A reply that cannot be used is a
+    value, `Malformed`; raises `ModelReplyError` where there is none: refused, unreachable, failed or silent.
+    """
+    sent = bounded(schema) if model.scale == "small" else schema
+    question = _Question(messages, sent, name, strict=strict, max_tokens=max_tokens)
+    try:
+        way, received = await _first_way_that_works(model, question, ways=_open_ways(model))
+    except openai.APIStatusError as error:
+        raise _explained(error) from error
+    if usage is not None:
+        usage(received.usage)
+    if received.fault is not None:
+        return Malformed(reason=received.fault, raw=received.text, usage=received.usage)
+    return read_reply(received.text, schema=schema, tolerant=way != "json_schema", usage=received.usage)
+
+
+async def ask_text(
+    model: Model,
+    messages: Sequence[BaseMessage],
+    *,
+    max_tokens: int | None = None,
+    usage: OnUsage | None = None,
+) -> TextReply | Malformed:
+    """Ask for prose. A text cut off at the token limit is kept and marked; raises `ModelReplyError` as `ask` does."""
+    chat = _limited(model.chat, max_tokens=max_tokens)
+    try:
+        received = await _call(chat, messages, timeout_s=model.timeout_s)
+    except openai.APIStatusError as error:
+        raise _explained(error) from error
+    if usage is not None:
+        usage(received.usage)
+    if received.text.strip() and (received.fault is None or received.truncated):
+        return TextReply(text=received.text, usage=received.usage, truncated=received.truncated)
+    return Malformed(reason=received.fault or _EMPTY, raw=received.text, usage=received.usage)
+
+
+def _open_ways(model: Model) -> tuple[Way, ...]:
+    return tuple(way for way in _WAYS[_WAYS.index(model.structured) :] if way not in model.refused)
+
+
+async def _first_way_that_works(model: Model, question: _Question, *, ways: tuple[Way, ...]) -> tuple[Way, _Received]:
+    """Ask by the first of `ways`; if the server turns it down and takes a later one, remember that."""
+    way, *later = ways
+    try:
+        return way, await _ask_by(way, model, question)
+    except openai.APIStatusError as error:
+        if not later or error.status_code not in _TURNED_DOWN:
+            raise
+        try:
+            reached = await _first_way_that_works(model, question, ways=tuple(later))
+        except openai.APIStatusError:
+            # Turned down every way, so not for the way: the first answer says best what for.
+            raise error from None
+        if "Invalid schema" not in error.message:
+            model.refused.add(way)
+        return reached
+
+
+async def _ask_by(way: Way, model: Model, question: _Question) -> _Received:
+    chat = _limited(model.chat, max_tokens=question.max_tokens)
+    messages = question.messages
+    match way:
+        case "json_schema":
+            strict = strict_schema(question.schema) if question.strict and model.scale == "large" else None
+            form = {"name": question.name, "schema": strict or question.schema, "strict": strict is not None}
+            chat = chat.bind(response_format={"type": "json_schema", "json_schema": form})
+        case "function":
+            function = {"type": "function", "function": {"name": question.name}}
+            offered = {**function, "function": {"name": question.name, "parameters": question.schema}}
+            chat = chat.bind(tools=[offered], tool_choice=function)
+        case "json_object":
+            messages = _with_schema(messages, schema=question.schema)
+            chat = chat.bind(response_format={"type": "json_object"})
+        case "text":
+            messages = _with_schema(messages, schema=question.schema)
+        case _:
+            assert_never(way)
+    return await _call(chat, messages, timeout_s=model.timeout_s)
+
+
+def _with_schema(messages: Sequence[BaseMessage], *, schema: JsonSchema) -> list[BaseMessage]:
+    return [*messages, HumanMessage(_BY_PROMPT + json.dumps(schema, ensure_ascii=False))]
+
+
+def _limited(chat: BaseChatModel, *, max_tokens: int | None) -> Runnable[LanguageModelInput, AIMessage]:
+    """Return `chat` with a limit of tokens; models of other makers name theirs differently and keep their own."""
+    return chat.bind(max_tokens=max_tokens) if max_tokens and isinstance(chat, ChatOpenAI) else chat
+
+
+async def _call(
+    chat: Runnable[LanguageModelInput, AIMessage], messages: Sequence[BaseMessage], *, timeout_s: float
+) -> _Received:
+    """Call the model once; a status error passes, so that the caller may try another way."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return _received(await chat.ainvoke(list(messages)))
+    except openai.LengthFinishReasonError as error:
+        return replace(_from_completion(error.completion), fault=_CUT_OFF, truncated=True)
+    except openai.ContentFilterFinishReasonError as error:
+        found = _Received("", Usage()) if error.completion is None else _from_completion(error.completion)
+        return replace(found, fault=_FILTERED)
+    except openai.APIStatusError:
+        raise
+    except FAILURES as error:
+        raise _explained(error) from error
+
+
+def _received(message: AIMessage) -> _Received:
+    spent = message.usage_metadata
+    usage = Usage(input_tokens=spent["input_tokens"], output_tokens=spent["output_tokens"]) if spent else Usage()
+    text = _said(message)
+    ended = message.response_metadata.get("finish_reason") or message.response_metadata.get("stop_reason")
+    refusal = message.additional_kwargs.get("refusal")
+    if refusal:
+        return _Received(text, usage, fault=f"The model refused: {refusal!r}.")
+    if ended in {"length", "max_tokens"}:
+        return _Received(text, usage, fault=_CUT_OFF, truncated=True)
+    if ended == "content_filter":
+        return _Received(text, usage, fault=_FILTERED)
+    return _Received(text, usage, fault=None if text.strip() else _EMPTY)
+
+
+def _said(message: AIMessage) -> str:
+    """Return the arguments of the first tool call, else the text."""
+    if message.tool_calls:
+        return json.dumps(message.tool_calls[0]["args"])
+    if message.invalid_tool_calls:
+        return message.invalid_tool_calls[0]["args"] or ""
+    return str(message.text)
+
+
+def _from_completion(completion: openai.types.chat.ChatCompletion) -> _Received:
+    usage = completion.usage
+    return _Received(
+        text=completion.choices[0].message.content or "" if completion.choices else "",
+        usage=Usage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens) if usage else Usage(),
+    )
+
+
+def _explained(error: Exception) -> ModelReplyError:
+    return explain(error) or ModelReplyError(f"The model failed: {error}")
