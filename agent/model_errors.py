@@ -5,7 +5,7 @@ from typing import Final
 import httpx
 import httpx2
 import openai
-from langchain_core.exceptions import ModelError
+from langchain_core.exceptions import ContextOverflowError, ModelError
 
 from agent.errors import ModelReplyError
 
@@ -20,8 +20,19 @@ def explain(error: Exception) -> ModelReplyError | None:
     return None if sentence is None else ModelReplyError(sentence)
 
 
+def too_long(error: openai.APIStatusError) -> bool:
+    """Return whether the prompt did not fit into the model's context, in OpenAI's words or llama.cpp's."""
+    return (
+        isinstance(error, ContextOverflowError)
+        or error.code == "context_length_exceeded"
+        or error.type == "exceed_context_size_error"
+    )
+
+
 def _of_status(error: openai.APIStatusError) -> str:
     said = f"It said: {_short(error.message)!r}."
+    if too_long(error):
+        return f"The prompt is too long for the model: give it less, or use a model with a larger context. {said}"
     match error.status_code:
         case 401 | 403:
             return f"The model server refused the key: set a valid OPENAI_API_KEY for this server. {said}"

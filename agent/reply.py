@@ -92,8 +92,10 @@ def read_reply(raw: str, *, schema: JsonSchema, tolerant: bool, usage: Usage) ->
 def _exact(raw: str) -> object:
     try:
         return json.loads(raw, object_pairs_hook=_no_repeated_key, parse_constant=_no_constant)
-    except (_NotOurJsonError, RecursionError) as error:
-        raise _NotOurJsonError(str(error) or "The reply is nested too deeply.") from error
+    except _NotOurJsonError:
+        raise
+    except RecursionError as error:
+        raise _NotOurJsonError("The reply is nested too deeply.") from error
     except ValueError as error:
         raise _NotOurJsonError(f"The reply is not JSON: {error}.") from error
 

@@ -15,7 +15,7 @@ from langchain_openai import ChatOpenAI
 
 from agent.core.tool import JsonSchema
 from agent.errors import ModelReplyError
-from agent.model_errors import FAILURES, explain
+from agent.model_errors import FAILURES, explain, too_long
 from agent.models import Model, Way
 from agent.reply import Malformed, Reply, TextReply, Usage, read_reply
 from agent.reply_schema import bounded, strict_schema
@@ -92,7 +92,7 @@ async def ask_text(
     """Ask for prose. A text cut off at the token limit is kept and marked; raises `ModelReplyError` as `ask` does."""
     chat = _limited(model.chat, max_tokens=max_tokens)
     try:
-        received = await _call(chat, messages, timeout_s=model.timeout_s)
+        received = await _call(model, chat, messages)
     except openai.APIStatusError as error:
         raise _explained(error) from error
     if usage is not None:
@@ -112,7 +112,7 @@ async def _first_way_that_works(model: Model, question: _Question, *, ways: tupl
     try:
         return way, await _ask_by(way, model, question)
     except openai.APIStatusError as error:
-        if not later or error.status_code not in _TURNED_DOWN:
+        if not later or error.status_code not in _TURNED_DOWN or too_long(error):
             raise
         try:
             reached = await _first_way_that_works(model, question, ways=tuple(later))
@@ -143,7 +143,7 @@ async def _ask_by(way: Way, model: Model, question: _Question) -> _Received:
             messages = _with_schema(messages, schema=question.schema)
         case _:
             assert_never(way)
-    return await _call(chat, messages, timeout_s=model.timeout_s)
+    return await _call(model, chat, messages)
 
 
 def _with_schema(messages: Sequence[BaseMessage], *, schema: JsonSchema) -> list[BaseMessage]:
@@ -156,11 +156,11 @@ def _limited(chat: BaseChatModel, *, max_tokens: int | None) -> Runnable[Languag
 
 
 async def _call(
-    chat: Runnable[LanguageModelInput, AIMessage], messages: Sequence[BaseMessage], *, timeout_s: float
+    model: Model, chat: Runnable[LanguageModelInput, AIMessage], messages: Sequence[BaseMessage]
 ) -> _Received:
-    """Call the model once; a status error passes, so that the caller may try another way."""
+    """Put the question to `chat`; a status error passes, so that the caller may try another way."""
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(model.timeout_s):
             return _received(await chat.ainvoke(list(messages)))
     except openai.LengthFinishReasonError as error:
         return replace(_from_completion(error.completion), fault=_CUT_OFF, truncated=True)
@@ -171,6 +171,13 @@ async def _call(
         raise
     except FAILURES as error:
         raise _explained(error) from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        if not isinstance(model.chat, ChatOpenAI):
+            raise
+        # The client reads what it takes for a completion without checking it first.
+        raise ModelReplyError(
+            f"The model server's reply does not follow the OpenAI protocol ({error}): check OPENAI_BASE_URL."
+        ) from error
 
 
 def _received(message: AIMessage) -> _Received:

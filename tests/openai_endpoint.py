@@ -1,0 +1,314 @@
+"""A scripted model server on loopback that speaks the OpenAI chat completions protocol, well or badly."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self, assert_never
+
+import pytest
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A whole answer, or with another `finish_reason` than `stop` a broken one (`length`, `content_filter`)."""
+
+    content: str
+    finish_reason: str = "stop"
+    input_tokens: int = 11
+    output_tokens: int = 7
+
+
+@dataclass(frozen=True)
+class Refusal:
+    refusal: str
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    name: str
+    #: Text, so that it may be broken JSON.
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error status, as a server or a gateway before it gives one."""
+
+    status: int
+    message: str = "scripted failure"
+    code: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Nothing for so many seconds, then the connection closes."""
+
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The connection closes in the middle of the body."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """Any bytes with status 200: a gateway's login page, say."""
+
+    data: bytes
+    content_type: str = "text/html"
+
+
+Answer = Text | Refusal | ToolCall | Failure | Stall | Cut | Body
+#: A string is a `Text`, an object the JSON text of it.
+Scripted = Answer | str | Json
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    headers: Mapping[str, str]
+    body: Json
+
+    @property
+    def way(self) -> str:
+        """How the answer is to be held to a schema: `json_schema`, `json_object`, `function` or `text`."""
+        if "tools" in self.body:
+            return "function"
+        return str(self.body.get("response_format", {}).get("type", "text"))
+
+    @property
+    def text(self) -> str:
+        """All messages' text, for looking something up in it."""
+        return "\n".join(str(message["content"]) for message in self.body["messages"])
+
+
+Script = Iterable[Scripted] | Callable[[Request], Scripted]
+
+
+class Endpoint:
+    """A model server that answers by `script`: one answer a call, or a function of the request.
+
+    `supports` names the ways of structured output that it takes; a request by another is turned down with status 400
+    and uses up no answer. With `key` every other key is turned down with 401. A call beyond the script gets status 418.
+    Use as a context manager, or start with `open` and end with `close`.
+    """
+
+    def __init__(
+        self,
+        script: Script = (),
+        *,
+        supports: Iterable[str] = ("json_schema", "function", "json_object"),
+        key: str | None = None,
+        models: Iterable[str] = ("scripted",),
+    ) -> None:
+        self.requests: list[Request] = []
+        self.models = tuple(models)
+        self._answers: Iterator[Scripted] | None = None if callable(script) else iter(script)
+        self._answer_to = script if callable(script) else None
+        self._supports = {*supports, "text"}
+        self._key = key
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"endpoint": self}))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment that leads Planwave to this server."""
+        return {"OPENAI_BASE_URL": self.url, "OPENAI_API_KEY": self._key or "any"}
+
+    def open(self) -> Self:
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def answer(self, request: Request) -> Answer:
+        with self._lock:
+            self.requests.append(request)
+            if self._key is not None and request.headers.get("authorization") != f"Bearer {self._key}":
+                return Failure(401, "Incorrect API key provided.", code="invalid_api_key")
+            if request.way not in self._supports:
+                return Failure(400, f"'response_format' or 'tools' of kind {request.way!r} is not supported.")
+            if self._answer_to is not None:
+                scripted = self._answer_to(request)
+            else:
+                assert self._answers is not None
+                scripted = next(self._answers, Failure(418, f"The script has no answer to call {len(self.requests)}."))
+        match scripted:
+            case str():
+                return Text(scripted)
+            case dict():
+                return Text(json.dumps(scripted))
+            case _:
+                return scripted
+
+    def wait(self, seconds: float) -> None:
+        """Stall, but not beyond the end of the test."""
+        self._closing.wait(seconds)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    endpoint: Endpoint
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path.rstrip("/") != "/v1/models":
+            self._json(404, _error("no such address", code=None))
+            return
+        models = [{"id": each, "object": "model", "created": 0, "owned_by": "test"} for each in self.endpoint.models]
+        self._json(200, {"object": "list", "data": models})
+
+    def do_POST(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path != "/v1/chat/completions":
+            self._json(404, _error("no such address", code=None))
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(self.path, headers, json.loads(data))
+        answer = self.endpoint.answer(request)
+        match answer:
+            case Text() | Refusal() | ToolCall():
+                if request.body.get("stream"):
+                    self._stream(answer, request.body)
+                else:
+                    self._json(200, _completion(answer, model=request.body["model"]))
+            case Failure():
+                self._json(answer.status, _error(answer.message, code=answer.code), answer.headers)
+            case Stall():
+                self.endpoint.wait(answer.seconds)
+                self.close_connection = True
+            case Cut():
+                self._head(200, "application/json", {"Content-Length": "1000"})
+                self.wfile.write(b'{"id": "cut", "choices": [')
+                self.close_connection = True
+            case Body():
+                self._head(200, answer.content_type, {"Content-Length": str(len(answer.data))})
+                self.wfile.write(answer.data)
+            case _:
+                assert_never(answer)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has in the base class
+        pass
+
+    def _head(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _json(self, status: int, body: Json, headers: Mapping[str, str] | None = None) -> None:
+        data = json.dumps(body).encode()
+        self._head(status, "application/json", {"Content-Length": str(len(data)), **(headers or {})})
+        self.wfile.write(data)
+
+    def _stream(self, answer: Text | Refusal | ToolCall, body: Json) -> None:
+        self._head(200, "text/event-stream", {"Connection": "close"})
+        self.close_connection = True
+        with_usage = body.get("stream_options", {}).get("include_usage", False)
+        for chunk in _chunks(answer, model=body["model"], with_usage=with_usage):
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            self.wfile.flush()
+        self.wfile.write(b"data: [DONE]\n\n")
+
+
+def _error(message: str, *, code: str | None) -> Json:
+    return {"error": {"message": message, "type": "scripted", "param": None, "code": code}}
+
+
+def _completion(answer: Text | Refusal | ToolCall, *, model: str) -> Json:
+    return {
+        "id": "chatcmpl-scripted",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [{"index": 0, "message": _message(answer), "finish_reason": _finish(answer), "logprobs": None}],
+        "usage": _usage(answer),
+    }
+
+
+def _message(answer: Text | Refusal | ToolCall) -> Json:
+    match answer:
+        case Text(content=content):
+            return {"role": "assistant", "content": content, "refusal": None}
+        case Refusal(refusal=refusal):
+            return {"role": "assistant", "content": None, "refusal": refusal}
+        case ToolCall(name=name, arguments=arguments):
+            call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
+            return {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]}
+
+
+def _chunks(answer: Text | Refusal | ToolCall, *, model: str, with_usage: bool) -> Iterator[Json]:
+    base = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+
+    def chunk(delta: Json, finish: str | None = None) -> Json:
+        return {**base, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+    yield chunk({"role": "assistant"})
+    match answer:
+        case Text(content=content):
+            for start in range(0, len(content), 8):
+                yield chunk({"content": content[start : start + 8]})
+        case Refusal(refusal=refusal):
+            yield chunk({"refusal": refusal})
+        case ToolCall():
+            [call] = _message(answer)["tool_calls"]
+            yield chunk({"tool_calls": [{"index": 0, **call}]})
+    yield chunk({}, _finish(answer))
+    if with_usage:
+        yield {**base, "choices": [], "usage": _usage(answer)}
+
+
+def _finish(answer: Text | Refusal | ToolCall) -> str:
+    match answer:
+        case Text(finish_reason=reason):
+            return reason
+        case Refusal():
+            return "stop"
+        case ToolCall():
+            return "tool_calls"
+
+
+def _usage(answer: Text | Refusal | ToolCall) -> Json:
+    spent, written = (answer.input_tokens, answer.output_tokens) if isinstance(answer, Text) else (11, 7)
+    return {"prompt_tokens": spent, "completion_tokens": written, "total_tokens": spent + written}
+
+
+@pytest.fixture
+def make_endpoint() -> Iterator[Callable[..., Endpoint]]:
+    """A maker of endpoints, with the arguments of `Endpoint`; they are closed when the test ends."""
+    opened: list[Endpoint] = []
+
+    def make(script: Script = (), **options: Any) -> Endpoint:
+        opened.append(Endpoint(script, **options).open())
+        return opened[-1]
+
+    yield make
+    for endpoint in opened:
+        endpoint.close()
