@@ -1,0 +1,68 @@
+"""Prompts as versioned files, and the one loader that renders them."""
+
+from functools import lru_cache
+from importlib.resources import files
+
+from jinja2 import StrictUndefined, Template, TemplateError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic_core import to_json
+
+ENDING = ".md"
+
+
+class PromptError(ValueError):
+    """A prompt does not exist, or its variables are not exactly those it names."""
+
+
+def render(name: str, **variables: object) -> str:
+    """Render a prompt such as "write_text.v1" from the file of that name.
+
+    Each variable that the text names must be given, and no other. A prompt may loop and choose over its variables;
+    the filter `json` writes a value as JSON with the characters that could close a fence escaped.
+    Raises `PromptError` for a name without a file and for variables that do not fit.
+    """
+    template, expected = _load(name)
+    if missing := sorted(expected - variables.keys()):
+        raise PromptError(f"Prompt {name!r} lacks the variables {missing}; give each of {sorted(expected)}.")
+    if unused := sorted(variables.keys() - expected):
+        raise PromptError(f"Prompt {name!r} does not use the variables {unused}; it takes {sorted(expected)}.")
+    try:
+        return template.render(variables).strip() + "\n"
+    except TemplateError as error:
+        raise PromptError(f"Prompt {name!r} cannot be rendered: {error}.") from error
+
+
+def names() -> list[str]:
+    """List the prompts by name and version."""
+    return sorted(file.name.removesuffix(ENDING) for file in files(__name__).iterdir() if _is_prompt(file.name))
+
+
+def _is_prompt(file_name: str) -> bool:
+    stem = file_name.removesuffix(ENDING)
+    return file_name.endswith(ENDING) and stem.rpartition(".v")[2].isdigit()
+
+
+@lru_cache(maxsize=64)
+def _load(name: str) -> tuple[Template, frozenset[str]]:
+    if name not in names():
+        raise PromptError(f"There is no prompt {name!r}; there are {names()}.")
+    source = files(__name__).joinpath(name + ENDING).read_text(encoding="utf-8")
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - prompts are text, not HTML
+    )
+    environment.filters["json"] = _json
+    try:
+        expected = meta.find_undeclared_variables(environment.parse(source))
+        return environment.from_string(source), frozenset(expected)
+    except TemplateError as error:
+        raise PromptError(f"Prompt {name!r} is not a valid template: {error}.") from error
+
+
+def _json(value: object) -> str:
+    """Write JSON in which no text of the value can look like the end of a fence or like a tag."""
+    text = to_json(value, indent=2).decode()
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("`", "\\u0060")

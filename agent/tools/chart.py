@@ -111,5 +111,5 @@ def draw(request: DrawChartArgs, *, folder: OutputFolder) -> dict[str, JsonValue
 
 
 def chart_tools(output: Path) -> list[BaseTool]:
-    """The tools that draw, writing into one folder."""
+    """Make the tools that draw, writing into one folder."""
     return [DrawChart(folder=OutputFolder(output))]

@@ -1,12 +1,11 @@
 """Bar charts: upright or lying, grouped, stacked, in panels, and over time."""
 
 from dataclasses import replace
-from datetime import datetime
 
 import altair as alt
 
 from agent.tools import chart_look as look
-from agent.tools.chart_data import Cell
+from agent.tools.chart_data import spoken
 from agent.tools.chart_frame import Frame
 from agent.tools.chart_marks import (
     Drawn,
@@ -39,23 +38,19 @@ def bars(frame: Frame, *, words: Words) -> Placed:
 
 
 def _as_text(frame: Frame) -> Frame:
-    """Categories as texts: a month by its name, a year without a thousands separator."""
+    """Take the categories as texts, in the order they have."""
     if frame.x.kind == "text":
         return frame
-    pattern = {"year": "%Y", "month": "%b %Y", "day": "%-d %b %Y"}.get(frame.x.unit or "", "%-d %b %Y %H:%M:%S")
-
-    def spoken(value: Cell) -> Cell:
-        return datetime.fromisoformat(str(value)).strftime(pattern) if frame.x.kind == "time" else str(value)
-
-    rows = [{**row, "x": spoken(row["x"])} for row in frame.rows]
-    column = replace(frame.x, kind="text", values=tuple(str(row["x"]) for row in rows), unit=None)
+    column = spoken(replace(frame.x, values=tuple(row["x"] for row in frame.rows)))
+    rows = [{**row, "x": text} for row, text in zip(frame.rows, column.values, strict=True)]
     return replace(frame, rows=rows, x=column)
 
 
 def _is_lying(frame: Frame) -> bool:
     categories = frame.categories()
     longest = max((len(str(value)) for value in categories), default=0)
-    crowded = len(categories) > 12 or longest * len(categories) > 96
+    # One or two upright columns would be as broad as they are high.
+    crowded = not 2 < len(categories) <= 12 or longest * len(categories) > 96
     return frame.kind == "horizontal_bar" or longest > LONG_LABEL or crowded
 
 
@@ -78,7 +73,11 @@ def _lying(frame: Frame, *, words: Words, grouped: bool) -> Placed:
     base = with_data(frame, words=words).encode(
         y=alt.Y("x", type="ordinal", sort=frame.categories(), axis=axis, scale=_spacing(grouped=grouped)),
         x=alt.X(
-            "y", type="quantitative", stack=_stack(frame), axis=None if labelled else value_axis(frame, words=words)
+            "y",
+            type="quantitative",
+            stack=_stack(frame),
+            axis=None if labelled else value_axis(frame, words=words),
+            scale=_room(frame, pixels=64),
         ),
     )
     if grouped:
@@ -100,7 +99,11 @@ def _upright(frame: Frame, *, words: Words, grouped: bool) -> Placed:
     base = with_data(frame, words=words).encode(
         x=alt.X("x", type="ordinal", sort=frame.categories(), axis=axis, scale=_spacing(grouped=grouped)),
         y=alt.Y(
-            "y", type="quantitative", stack=_stack(frame), axis=None if labelled else value_axis(frame, words=words)
+            "y",
+            type="quantitative",
+            stack=_stack(frame),
+            axis=None if labelled else value_axis(frame, words=words),
+            scale=_room(frame, pixels=20),
         ),
     )
     if grouped:
@@ -109,7 +112,7 @@ def _upright(frame: Frame, *, words: Words, grouped: bool) -> Placed:
     if labelled:
         below = alt.expr("datum.y < 0 ? 'top' : 'bottom'")
         text = base.mark_text(baseline=below, dy=alt.expr("datum.y < 0 ? 4 : -4"), fontSize=12, color=look.INK)
-        layers.append(text.encode(text="label:N"))
+        layers.append(text.encode(text="label:N", y=alt.Y("place:Q", axis=None)))
     layers.append(baseline(along="y"))
     return alt.layer(*layers).properties(width=width, height=HEIGHT), width
 
@@ -117,11 +120,17 @@ def _upright(frame: Frame, *, words: Words, grouped: bool) -> Placed:
 def _lying_labels(base: alt.Chart) -> alt.Chart:
     side = alt.expr("datum.y < 0 ? 'right' : 'left'")
     text = base.mark_text(align=side, dx=alt.expr("datum.y < 0 ? -4 : 4"), fontSize=12, color=look.INK)
-    return text.encode(text="label:N")
+    return text.encode(text="label:N", x=alt.X("place:Q", axis=None))
 
 
 def _stack(frame: Frame) -> str | None:
     return "zero" if frame.kind == "stacked_bar" else None
+
+
+def _room(frame: Frame, *, pixels: int) -> alt.Scale:
+    """Leave space for the labels of bars that reach below zero, where the names of the categories stand."""
+    below = _is_labelled(frame) and any(isinstance(row["y"], int | float) and row["y"] < 0 for row in frame.rows)
+    return alt.Scale(padding=pixels) if below else alt.Scale()
 
 
 def _spacing(*, grouped: bool) -> alt.Scale:
@@ -149,9 +158,9 @@ def _panels(frame: Frame, *, words: Words) -> Placed:
         x=alt.X("y", type="quantitative", axis=None),
     )
     marks = base.mark_bar(color=look.PALETTE[0]).encode(tooltip=tooltip(frame, words=words))
-    header = alt.Header(labelOrient="top", labelAnchor="start", labelAngle=0, labelPadding=4, title=None)
+    header = alt.Header(labelOrient="top", labelAnchor="start", labelAngle=0, labelPadding=-4, title=None)
     layer = alt.layer(marks, _lying_labels(base)).properties(width=LYING, height=alt.Step(22))
     facet: Drawn = layer.facet(
-        row=alt.Row("x", type="ordinal", sort=frame.categories(), header=header), spacing=14
+        row=alt.Row("x", type="ordinal", sort=frame.categories(), header=header), spacing=26
     ).resolve_scale(y="independent")
     return facet, LYING + 120

@@ -50,9 +50,7 @@ def preflight(args: Mapping[str, JsonValue], *, schemas: Mapping[str, JsonSchema
     if not columns.kinds:
         return Preflight()
     mended = dict(args)
-    problems = [
-        problem for role in ("x", "y", "color") if (problem := _mend_name(mended, role=role, columns=columns))
-    ]
+    problems = [problem for role in ("x", "y", "color") if (problem := _mend_name(mended, role=role, columns=columns))]
     if not problems:
         problems = _unsuited(mended, columns=columns)
     if not problems and literal and _complete(mended):
@@ -125,7 +123,9 @@ def _unsuited(args: dict[str, JsonValue], *, columns: _Columns) -> list[str]:
 def _unsuited_heatmap(color: JsonValue, *, columns: _Columns) -> list[str]:
     numbers = ", ".join(repr(name) for name in columns.numbers())
     if isinstance(color, str) and columns.kinds[color] == "text":
-        return [f"color of a heatmap names {color!r}, which holds text; use a column of numbers: {numbers or 'query one'}."]
+        return [
+            f"color of a heatmap names {color!r}, which holds text; use a column of numbers: {numbers or 'query one'}."
+        ]
     if color is None and not numbers and "other" not in columns.kinds.values():
         return ["A heatmap needs a column of numbers as color, and rows will have none; query one."]
     return []

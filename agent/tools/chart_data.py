@@ -81,6 +81,20 @@ def title_of(name: str) -> str:
     return " ".join([spoken[0][:1].upper() + spoken[0][1:], *spoken[1:]])
 
 
+def spoken(column: Column) -> Column:
+    """Turn instants and numbers into texts: "2023-01" is "Jan 2023", a year has no thousands separator."""
+    if column.kind == "text":
+        return column
+    pattern = {"year": "%Y", "month": "%b %Y", "day": "%-d %b %Y"}.get(column.unit or "", "%-d %b %Y %H:%M:%S")
+
+    def said(value: Cell) -> Cell:
+        if value is None or column.kind == "number":
+            return None if value is None else f"{value}"
+        return datetime.fromisoformat(str(value)).strftime(pattern)
+
+    return Column(column.name, "text", tuple(said(value) for value in column.values))
+
+
 def looks_like_years(values: Iterable[Cell]) -> bool:
     """Whether all values are whole numbers that people read as calendar years."""
     known = [value for value in values if value is not None]

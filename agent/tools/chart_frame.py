@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from agent.errors import ToolFailure
-from agent.tools.chart_data import NO_VALUE, Cell, Column, Row, column_names, looks_like_years, read_column
+from agent.tools.chart_data import NO_VALUE, Cell, Column, Row, column_names, looks_like_years, read_column, spoken
 
 ChartKind = Literal[
     "bar", "horizontal_bar", "grouped_bar", "stacked_bar", "line", "area", "scatter", "pie", "donut", "heatmap"
@@ -53,6 +53,8 @@ def arrange(rows: Sequence[Row], *, kind: ChartKind, x: str, y: str, color: str 
         if name is not None and name not in names:
             raise ToolFailure(f"{role} names the column {name!r}, which is not in rows; use one of {_listed(names)}.")
     columns = {name: read_column(rows, name=name) for name in names}
+    if color and kind != "heatmap":
+        columns[color] = spoken(columns[color]) if color not in (x, y) else columns[color]
     if kind == "heatmap":
         return _heatmap(columns, x=x, y=y, color=color)
     across, up = _value_upright(columns, kind=kind, x=columns[x], y=columns[y])

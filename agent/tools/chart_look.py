@@ -38,6 +38,7 @@ CONFIG: Final = {
         "titleFontWeight": "normal",
         "titleColor": QUIET,
         "titlePadding": 8,
+        "labelPadding": 6,
         "domainColor": "#999999",
         "gridColor": RULE,
         "tickColor": "#999999",
@@ -51,7 +52,7 @@ CONFIG: Final = {
         "labelColor": INK,
         "labelLimit": 260,
         "symbolType": "square",
-        "offset": 8,
+        "offset": 18,
     },
     "header": {"labelFontSize": 13, "labelFontWeight": "bold", "labelColor": INK, "title": None},
     "range": {"category": list(PALETTE)},
@@ -93,7 +94,7 @@ def _pattern(values: Sequence[Cell], *, exact: bool) -> str:
         return ".3~s"
     if whole or largest >= 1000:
         return ",.0f"
-    if largest >= 100:
+    if largest >= 10:
         return ",.1f"
     return ".2f" if largest >= 1 else ".3~r"
 

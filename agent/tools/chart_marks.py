@@ -26,7 +26,11 @@ class Words:
 
 
 def with_data(frame: Frame, *, words: Words) -> alt.Chart:
-    """The chart's data; each value also as text (`label` short, `exact` in full), each series with its `rank`."""
+    """Start a chart from the rows.
+
+    Each value comes also as text (`label` short, `exact` in full), with the `place` of its label; each series with
+    its `rank`.
+    """
     ranks = {name: rank for rank, name in enumerate(frame.names())}
     rows = [{**row, "rank": ranks.get(row["series"], 0)} if ranks and "series" in row else row for row in frame.rows]
     chart = alt.Chart(alt.InlineData(values=rows))
@@ -38,7 +42,11 @@ def with_data(frame: Frame, *, words: Words) -> alt.Chart:
     short = look.number_expr(f"datum.{field}", values=values, unit=words.unit)
     exact = look.number_expr(f"datum.{field}", values=values, unit=words.unit, exact=True)
     known = f"isValid(datum.{field})"
-    return chart.transform_calculate(label=f"{known} ? {short} : 'no data'", exact=f"{known} ? {exact} : 'no data'")
+    return chart.transform_calculate(
+        label=f"{known} ? {short} : 'no data'",
+        exact=f"{known} ? {exact} : 'no data'",
+        place=f"{known} ? datum.{field} : 0",
+    )
 
 
 def tooltip(frame: Frame, *, words: Words) -> list[alt.Tooltip]:
@@ -82,7 +90,9 @@ def series_color(frame: Frame, *, width: float) -> dict[str, object]:
     longest = max(len(str(name)) for name in names)
     columns = max(1, min(len(names), int(width / (longest * 6.6 + 34))))
     scale = alt.Scale(domain=names, range=list(look.PALETTE[: len(names)]))
-    return {"color": alt.Color("series", type="nominal", scale=scale, legend=alt.Legend(columns=columns))}
+    stroke = {"symbolType": "stroke", "symbolStrokeWidth": 3} if frame.kind == "line" else {}
+    legend = alt.Legend(columns=columns, **stroke)
+    return {"color": alt.Color("series", type="nominal", scale=scale, legend=legend)}
 
 
 def baseline(*, along: str) -> alt.Chart:

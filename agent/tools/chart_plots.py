@@ -59,9 +59,9 @@ def _abscissa(frame: Frame, *, words: Words) -> alt.X:
 
 def _number_axis(column: Column, words: Words) -> alt.Axis:
     whole = all(value is None or float(value).is_integer() for value in column.values)
-    pattern = "d" if looks_like_years(column.values) else ","
+    pattern = "d" if looks_like_years(column.values) else ",.6~r"
     step: dict[str, object] = {"tickMinStep": 1} if whole else {}
-    return alt.Axis(title=words.x_title, format=pattern, grid=False, **step)
+    return alt.Axis(title=words.x_title, labelExpr=f"format(datum.value, '{pattern}')", grid=False, **step)
 
 
 def _from_zero(frame: Frame) -> alt.Scale:
@@ -145,8 +145,13 @@ def cells(frame: Frame, *, words: Words) -> Placed:
         scale = alt.Scale(scheme="blues")
     wide, high = len({row["x"] for row in frame.rows}), len({row["y"] for row in frame.rows})
     step = min(64, max(14, 760 // max(wide, 1)))
+    angle = 0 if max((len(str(row["x"])) for row in frame.rows), default=0) * 7 < step else -40
     base = with_data(frame, words=words).encode(
-        x=alt.X("x", **_band(frame.x), axis=alt.Axis(title=words.x_title, labelLimit=120, ticks=False, domain=False)),
+        x=alt.X(
+            "x",
+            **_band(frame.x),
+            axis=alt.Axis(title=words.x_title, labelAngle=angle, labelLimit=120, ticks=False, domain=False),
+        ),
         y=alt.Y("y", **_band(frame.y), axis=alt.Axis(title=None, ticks=False, domain=False)),
     )
     tips = [
@@ -154,13 +159,14 @@ def cells(frame: Frame, *, words: Words) -> Placed:
         alt.Tooltip("y", title=words.y_title, **typed(frame.y)),
     ]
     title = frame.series.title if frame.series else ""
-    legend = alt.Legend(title=None, orient="right", direction="vertical")
+    labelled = len(frame.rows) <= LABELLED_CELLS and step >= 40
+    legend = None if labelled else alt.Legend(orient="right", direction="vertical")
     marks = base.mark_rect(stroke="white").encode(
         color=alt.Color("value", type="quantitative", scale=scale, legend=legend),
         tooltip=[*tips, alt.Tooltip("exact", type="nominal", title=title)],
     )
     layers = [marks]
-    if len(frame.rows) <= LABELLED_CELLS and step >= 40:
+    if labelled:
         dark = f"abs(datum.value) > {0.6 * max((abs(value) for value in known), default=0.0)} ? 'white' : '{look.INK}'"
         layers.append(base.mark_text(fontSize=11, color=alt.expr(dark)).encode(text="label:N"))
     size = {"width": alt.Step(step), "height": alt.Step(min(step, 32))}

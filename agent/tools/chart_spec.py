@@ -97,10 +97,9 @@ def _drawn(frame: Frame, *, words: Words) -> Placed:
 def _finished(chart: Drawn, *, words: Words, notes: tuple[str, ...], width: float) -> JsonSchema:
     pixels = max(width, NARROWEST_TITLE)
     lines_below = [*([words.subtitle] if words.subtitle else []), *notes]
-    title = alt.TitleParams(
-        text=look.wrapped(words.title, pixels=pixels, size=18),
-        subtitle=[part for line in lines_below for part in look.wrapped(line, pixels=pixels, size=13)],
-    )
+    title = alt.TitleParams(text=look.wrapped(words.title, pixels=pixels, size=18))
+    if lines_below:
+        title["subtitle"] = [part for line in lines_below for part in look.wrapped(line, pixels=pixels, size=13)]
     spec: JsonSchema = chart.properties(title=title).to_dict()
     # Altair's own defaults would otherwise decide the look.
     spec["config"] = look.CONFIG

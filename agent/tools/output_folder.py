@@ -40,15 +40,22 @@ class OutputFolder:
         """Whether a file is there already."""
         return (self.root / path).exists()
 
+    def holds(self, path: str, *, content: bytes) -> bool:
+        """Whether a file is there already with exactly this content."""
+        place = self.root / path
+        return place.is_file() and place.stat().st_size == len(content) and place.read_bytes() == content
+
     def write(self, path: str, *, content: bytes, overwrite: bool) -> Path:
         """Write a whole file or nothing, creating the folders above it; return its absolute path.
 
         Folders are opened one below the other without following links, so a link put there in the meantime is
         refused too. Raises `ToolFailure` for a path that does not stay inside, and for an existing file unless
-        `overwrite` is set.
+        `overwrite` is set or the file has this very content: a repeated write is no second write.
         """
         if problem := self.problem(path):
             raise ToolFailure(problem)
+        if self.holds(path, content=content):
+            return self.root.absolute() / path
         self.root.mkdir(parents=True, exist_ok=True)
         *folders, name = PurePosixPath(path).parts
         with ExitStack() as opened:
@@ -70,7 +77,7 @@ def _misspelt(path: str) -> str | None:
         return f"path {path!r} holds a control character; use plain letters."
     if PureWindowsPath(path).drive or "\\" in path or ":" in path:
         return f"path {path!r} has a drive or a backslash; use a relative path with forward slashes."
-    if path.startswith("/") or path.startswith("~"):
+    if path.startswith(("/", "~")):
         return f"path {path!r} is not relative; give a path inside the output folder such as 'report.md'."
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):

@@ -1,0 +1,216 @@
+"""Numbers and names of a text that the values it speaks of do not bear out."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+
+from pydantic import JsonValue
+
+_SCALES = {"k": 3, "thousand": 3, "m": 6, "mn": 6, "million": 6, "b": 9, "bn": 9, "billion": 9, "trillion": 12}
+_MONTHS = (
+    "january february march april may june july august september october november december".split()  # noqa: SIM905
+)
+_MONTH = "(?:" + "|".join(f"{month}|{month[:3]}" for month in _MONTHS) + "|sept)"
+
+_DATES = (
+    re.compile(
+        r"\b(?P<year>\d{4})-(?P<month>\d{2})(?:-(?P<day>\d{2}))?(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![\d-])"
+    ),
+    re.compile(
+        rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\.?\s+(?:of\s+)?(?P<word>{_MONTH})\b\.?(?:,?\s+(?P<year>\d{{4}}))?", re.I
+    ),
+    re.compile(
+        rf"\b(?P<word>{_MONTH})\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?!\.?\d)(?:,?\s+(?P<year>\d{{4}}))?", re.I
+    ),
+    re.compile(rf"\b(?P<word>{_MONTH})\.?,?\s+(?P<year>\d{{4}})\b", re.I),
+)
+_NUMBER = re.compile(
+    r"(?P<sign>(?<![\w.)])[-\u2212])?(?P<digits>\d{1,3}(?:[,\u00a0\u202f' ]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?)"
+    r"(?:\s?(?P<percent>%|percent\b|per cent\b)|\s?(?P<scale>thousand|million|billion|trillion|mn|bn|[kKmMbB])\b)?"
+    r"(?P<ordinal>(?:st|nd|rd|th)\b)?"
+)
+_ORDERED = re.compile(r"^[ \t]*(?:[-*>#]+[ \t]*)*\d{1,3}[.)](?=\s)", re.M)
+_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t].*$", re.M)
+_WORD = re.compile(r"[^\W\d_](?:[\w\u2019'&-]*\w)?(?:\.(?=[A-Z]\.))?")
+_SENTENCE_START = re.compile(
+    r"(?:^|[.!?:;\u2014|]|\n)[\s\"'\u201c\u2018(\[*_>#|\-\u2013]*(?:\d{1,3}[.)]\s+)?[*_\"\u201c]*$"
+)
+
+# Words that English writes with a capital although they name nothing in the data.
+_CAPITALISED = frozenset(
+    [*_MONTHS, *(month[:3] for month in _MONTHS), "sept"]
+    + "monday tuesday wednesday thursday friday saturday sunday i i'm i've i'd i'll q1 q2 q3 q4 h1 h2".split()  # noqa: SIM905
+    + "english usd eur gbp jpy chf id ids sku csv sql json png svg html pdf url n/a na".split()  # noqa: SIM905
+)
+
+
+def ungrounded(text: str, *values: JsonValue) -> list[str]:
+    """Numbers and names in `text` that do not appear in `values`, as they are written, in order, each once.
+
+    A number counts as borne out if some number in the values rounds to it at the precision it is written in, also as
+    a percentage, in thousands, millions or billions, or without its sign; if it is the length of a list; or if it is
+    part of a date or of a text in the values. Numbers of list items and ordinals up to the longest list's length need
+    nothing. A name is a word with a capital inside a sentence; it is borne out by the same word in a value or a key.
+    """
+    facts = _Facts()
+    for value in values:
+        facts.add(value)
+    body = _ORDERED.sub(lambda match: " " * len(match.group()), text)
+    wanting: list[tuple[int, str]] = []
+    body = _without_dates(body, facts=facts, wanting=wanting)
+    body = _without_known_texts(body, facts=facts)
+    wanting += [
+        (match.start(), _written(match)) for match in _NUMBER.finditer(body) if not _borne_out(match, body, facts)
+    ]
+    wanting += _unknown_names(body, facts=facts)
+    return list(dict.fromkeys(found for _, found in sorted(wanting)))
+
+
+@dataclass
+class _Facts:
+    """What the values hold, in the forms that a text may use."""
+
+    numbers: set[Decimal] = field(default_factory=set)
+    lengths: set[int] = field(default_factory=set)
+    #: Year, month and day of each date; a month alone has no day.
+    dates: set[tuple[int, int, int | None]] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)
+
+    def add(self, value: JsonValue) -> None:
+        match value:
+            case bool() | None:
+                pass
+            case int() | float():
+                self.numbers.add(Decimal(str(value)))
+            case str():
+                self._add_text(value)
+            case list():
+                self.lengths.add(len(value))
+                for item in value:
+                    self.add(item)
+            case dict():
+                for key, item in value.items():
+                    self.words.update(_words(key.replace("_", " ")))
+                    self.add(item)
+
+    def _add_text(self, text: str) -> None:
+        self.texts.add(text.casefold())
+        self.words.update(_words(text))
+        for pattern in _DATES:
+            self.dates.update(date for match in pattern.finditer(text) if (date := _date(match))[0] and date[1])
+        for match in _NUMBER.finditer(text):
+            self.numbers.add(_value(match))
+
+
+def _words(text: str) -> Iterator[str]:
+    for match in _WORD.finditer(text):
+        yield _stem(match.group())
+
+
+def _stem(word: str) -> str:
+    """A word without case and possessive: "Acme's" is "acme"."""
+    return re.sub(r"['\u2019]s?$", "", word.casefold())
+
+
+def _date(match: re.Match[str]) -> tuple[int, int, int | None]:
+    parts = match.groupdict()
+    if parts.get("word"):
+        month = next(place for place, name in enumerate(_MONTHS, 1) if name.startswith(parts["word"].lower()[:3]))
+    else:
+        month = int(parts["month"])
+    return int(parts["year"] or 0), month, int(parts["day"]) if parts.get("day") else None
+
+
+def _without_dates(body: str, *, facts: _Facts, wanting: list[tuple[int, str]]) -> str:
+    for pattern in _DATES:
+
+        def judged(match: re.Match[str]) -> str:
+            year, month, day = _date(match)
+            known = any(
+                (not year or year == known_year) and month == known_month and (day is None or day == known_day)
+                for known_year, known_month, known_day in facts.dates
+            )
+            if not known and not _by_its_numbers(year, facts=facts, day=day):
+                wanting.append((match.start(), match.group().strip()))
+            return " " * len(match.group())
+
+        body = pattern.sub(judged, body)
+    return body
+
+
+def _by_its_numbers(year: int, *, facts: _Facts, day: int | None) -> bool:
+    """A month of a year that stands in a column of its own cannot be told from a made-up one; a day can."""
+    return day is None and Decimal(year) in facts.numbers
+
+
+def _without_known_texts(body: str, *, facts: _Facts) -> str:
+    """Blank out whole texts of the values, so that "SKU-0042" or "Acme 3000 Ltd" is not read as a number."""
+    for known in sorted((text for text in facts.texts if re.search(r"\d", text)), key=len, reverse=True):
+        pattern = re.compile(rf"(?<!\w){re.escape(known)}(?!\w)", re.I)
+        body = pattern.sub(lambda match: " " * len(match.group()), body)
+    return body
+
+
+def _written(match: re.Match[str]) -> str:
+    return match.group().strip()
+
+
+def _digits(match: re.Match[str]) -> str:
+    return re.sub(r"[,\u00a0\u202f' ]", "", match["digits"])
+
+
+def _exponent(match: re.Match[str]) -> int:
+    return _SCALES[match["scale"].lower()] if match["scale"] else 0
+
+
+def _value(match: re.Match[str]) -> Decimal:
+    return Decimal(_digits(match)).scaleb(_exponent(match)) * (-1 if match["sign"] else 1)
+
+
+def _borne_out(match: re.Match[str], body: str, facts: _Facts) -> bool:
+    before = body[match.start() - 1] if match.start() else ""
+    if before.isalpha() or before == "_":
+        return body[: match.end()].split()[-1].casefold() in facts.words
+    value = abs(_value(match))
+    whole = value == value.to_integral_value() and not match["percent"]
+    if whole and int(value) in facts.lengths:
+        return True
+    if whole and match["ordinal"] and 0 < value <= max(facts.lengths, default=0):
+        return True
+    digits = _digits(match)
+    decimals = len(digits.partition(".")[2])
+    step = Decimal(1).scaleb(_exponent(match) - decimals)
+    shifts = (0, -2) if match["percent"] else (0,)
+    # "1,200" may be 1,234 rounded; so few digits as a text gives are what it claims.
+    zeros = len(digits) - len(digits.rstrip("0")) if decimals == 0 and len(digits) > 3 and not match["scale"] else 0
+    steps = {step, step.scaleb(zeros)} if zeros >= 2 else {step}
+    return any(
+        _rounds(value.scaleb(shift), facts.numbers, half=size.scaleb(shift) / 2) for shift in shifts for size in steps
+    )
+
+
+def _rounds(written: Decimal, known: Iterable[Decimal], *, half: Decimal) -> bool:
+    return any(abs(abs(number) - written) <= half for number in known if number.is_finite())
+
+
+def _unknown_names(body: str, *, facts: _Facts) -> Iterator[tuple[int, str]]:
+    body = _HEADING.sub(lambda match: " " * len(match.group()), body)
+    for match in _WORD.finditer(body):
+        word = match.group()
+        if not word[0].isupper() or _is_known(word, facts=facts):
+            continue
+        if not _SENTENCE_START.search(body[max(0, match.start() - 40) : match.start()]):
+            yield match.start(), word
+
+
+def _is_known(word: str, *, facts: _Facts) -> bool:
+    stem = _stem(word)
+    if stem in facts.words or stem in _CAPITALISED:
+        return True
+    parts = [part for part in re.split(r"[-\u2019'&]", stem) if part]
+    if len(parts) > 1 and all(part in facts.words or part in _CAPITALISED for part in parts):
+        return True
+    # A plural or the singular of a word in the data.
+    return f"{stem}s" in facts.words or stem.removesuffix("s") in facts.words
