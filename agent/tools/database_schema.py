@@ -1,0 +1,65 @@
+"""What a database holds: tables, views, columns, keys, and the values that a query may name."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Column(BaseModel):
+    """A column, its type as DuckDB names it, and what is known of its values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    type: str
+    comment: str | None = None
+    #: Every value there is, sorted, where the column is text and they are few; None where they are many or unknown.
+    values: tuple[str, ...] | None = None
+    #: The range of a date or timestamp, in ISO 8601.
+    first: str | None = None
+    last: str | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the column holds text."""
+        return self.type == "VARCHAR" or self.type.startswith("ENUM")
+
+
+class ForeignKey(BaseModel):
+    """Columns of one table that name a row of another: `columns[i]` equals `references[i]` of `table`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: tuple[str, ...]
+    table: str
+    references: tuple[str, ...]
+
+
+class Relation(BaseModel):
+    """A table or a view; `name` is as SQL has to write it, with its schema unless that is the default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Literal["table", "view"]
+    comment: str | None = None
+    #: None where counting took too long.
+    row_count: int | None = None
+    columns: tuple[Column, ...]
+    foreign_keys: tuple[ForeignKey, ...] = ()
+
+    def column(self, name: str) -> Column | None:
+        """Return the column called `name` in any case; None if there is none."""
+        return next((column for column in self.columns if column.name.lower() == name.lower()), None)
+
+
+class DatabaseSchema(BaseModel):
+    """All tables and views of a source, views first, each kind in the order of their names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    relations: tuple[Relation, ...]
+
+    def relation(self, name: str) -> Relation | None:
+        """Return the table or view called `name` in any case; None if there is none."""
+        return next((relation for relation in self.relations if relation.name.lower() == name.lower()), None)

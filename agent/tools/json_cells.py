@@ -1,0 +1,78 @@
+"""Values and types of DuckDB as JSON: what a row holds, and the schema that says so beforehand."""
+
+import base64
+import math
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from agent.core.tool import JsonSchema
+
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
+
+_INTEGERS = frozenset(
+    {"tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"}
+)
+_FORMATS = {"date": "date", "time": "time", "uuid": "uuid"}
+
+
+def json_cell(value: object) -> JsonValue:
+    """Return a fetched value as JSON: decimals as numbers, dates in ISO 8601, bytes in base64, no NaN or infinity."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case Decimal():
+            return float(value) if value.is_finite() else None
+        case datetime() | date() | time():
+            return value.isoformat()
+        case bytes():
+            return base64.b64encode(value).decode()
+        case Mapping():
+            return {str(key): json_cell(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [json_cell(inner) for inner in value]
+        case _:
+            return str(value)
+
+
+def cell_schema(kind: "DuckDBPyType") -> JsonSchema:
+    """Return the JSON Schema of what `json_cell` makes of a column of this type; null is always allowed."""
+    name = kind.id
+    if name in _INTEGERS:
+        return {"type": ["integer", "null"]}
+    if name in {"decimal", "double", "float"}:
+        return {"type": ["number", "null"]}
+    if name == "boolean":
+        return {"type": ["boolean", "null"]}
+    if name in {"list", "array"}:
+        return {"type": ["array", "null"], "items": cell_schema(kind.children[0][1])}
+    if name == "struct":
+        return {"type": ["object", "null"], "properties": {key: cell_schema(inner) for key, inner in kind.children}}
+    if name == "map":
+        return {"type": ["object", "null"]}
+    if name in {"sqlnull", "null", "union", "variant"}:
+        return {}
+    text: JsonSchema = {"type": ["string", "null"]}
+    if name.startswith("timestamp"):
+        return {**text, "format": "date-time"}
+    return {**text, "format": _FORMATS[name]} if name in _FORMATS else text
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Return `names` with a number after each one that came before, so that a row can be an object."""
+    seen: set[str] = set()
+    unique = []
+    for name in names:
+        fresh, number = name, 1
+        while fresh in seen:
+            number += 1
+            fresh = f"{name}_{number}"
+        seen.add(fresh)
+        unique.append(fresh)
+    return unique

@@ -1,0 +1,277 @@
+"""Data sources: a DuckDB, SQLite, CSV or Parquet file or a PostgreSQL database, read only, behind DuckDB."""
+
+import importlib
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, assert_never
+from urllib.parse import unquote, urlsplit
+
+from agent.errors import DataError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+Kind = Literal["duckdb", "sqlite", "postgres", "files"]
+#: The name under which DuckDB knows the attached data.
+CATALOG = "source"
+KINDS = "a DuckDB or SQLite file, a CSV or Parquet file or a folder of them, or postgresql://user@host/database"
+_TABLE_FILES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where the data is: a file, a folder, or the URL of a PostgreSQL database."""
+
+    kind: Kind
+    address: str
+    #: `address` as it may be shown: without a password.
+    label: str
+
+
+class DataSource:
+    """An open data source; every call works on a connection of its own, from any thread."""
+
+    def __init__(self, location: Location, *, root: "DuckDBPyConnection", keep: object = None) -> None:
+        """Take over `root`, a locked connection with the data attached as `CATALOG`; `keep` lives as long."""
+        self.kind: Kind = location.kind
+        self.label = location.label
+        self._address = location.address
+        self._root = root
+        self._keep = keep
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def connection(self) -> Iterator["DuckDBPyConnection"]:
+        """Lend a connection whose unqualified table names are those of the source."""
+        with self._lock:
+            cursor = self._root.cursor()
+        with closing(cursor):
+            cursor.execute(f"USE {CATALOG}")
+            yield cursor
+
+    @property
+    def file(self) -> Path:
+        """The file behind a DuckDB or SQLite source."""
+        return Path(self._address)
+
+    def close(self) -> None:
+        """Let go of the data; calls under way end with an error."""
+        self._root.close()
+
+
+def open_source(location: str | Path) -> DataSource:
+    """Open `location` for reading only: DuckDB itself refuses to write, to attach and to open any other file.
+
+    CSV and Parquet files are read once into a temporary database that goes with the source.
+    Raises `DataError` for a place that does not exist, is of no known kind, or does not let us in.
+    """
+    found = locate(location)
+    root = locked_later()
+    keep: object = None
+    try:
+        match found.kind:
+            case "duckdb":
+                root.execute(f"ATTACH {quoted(found.address)} AS {CATALOG} (READ_ONLY)")
+            case "sqlite":
+                _load(root, "sqlite_scanner", remedy="reinstall planwave")
+                root.execute(f"ATTACH {quoted(found.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
+            case "files":
+                keep = _import_files(Path(found.address))
+                database = Path(keep.name) / "files.duckdb"
+                root.execute(f"ATTACH {quoted(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
+            case "postgres":
+                _load(root, "postgres_scanner", remedy="install the extra: pip install 'planwave[postgres]'")
+                _attach_postgres(root, found)
+            case _:
+                assert_never(found.kind)
+    except _engine_error() as error:
+        root.close()
+        raise DataError(_refusal(found, error)) from None
+    lock(root)
+    return DataSource(found, root=root, keep=keep)
+
+
+def locked_later() -> "DuckDBPyConnection":
+    """Return an in-memory DuckDB that loads nothing by itself; call `lock` once the data is in."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    return duckdb.connect(
+        config={
+            "python_enable_replacements": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_persistent_secrets": "false",
+            "temp_directory": os.fspath(Path(tempfile.gettempdir()) / f"planwave-{os.getpid()}"),
+        }
+    )
+
+
+def lock(connection: "DuckDBPyConnection") -> None:
+    """Take from SQL every way to files, networks, extensions and settings, for good."""
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def quoted(text: str) -> str:
+    """Return `text` as an SQL literal, for statements that take no parameters."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def locate(location: str | Path) -> Location:
+    """Tell what kind of source `location` is, by its scheme or by its first bytes. Raises `DataError`."""
+    text = os.fspath(location)
+    scheme, _, rest = text.partition("://")
+    if rest and scheme in {"postgresql", "postgres"}:
+        return Location("postgres", text, without_password(text))
+    if rest and scheme not in {"duckdb", "sqlite", "file"}:
+        raise DataError(f"A data source of kind {scheme + '://'!r} is not known; give {KINDS}.")
+    # Three slashes are the form of SQLAlchemy and of file URLs alike: what follows is the path.
+    path = Path(rest.removeprefix("/") if scheme in {"duckdb", "sqlite"} and rest else unquote(rest) if rest else text)
+    path = path.expanduser()
+    if not path.exists():
+        raise DataError(f"There is no data source {text!r}; check the path, or give {KINDS}.")
+    return Location(_kind_of(path, shown=text), os.fspath(path.resolve()), path.name)
+
+
+def _kind_of(path: Path, *, shown: str) -> Kind:
+    if path.is_dir():
+        if not _tables_in(path):
+            raise DataError(f"The folder {shown!r} holds no CSV or Parquet file; name one that does, or a database.")
+        return "files"
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise DataError(f"The data source {shown!r} cannot be read: {error.strerror}.") from error
+    if head[8:12] == b"DUCK":
+        return "duckdb"
+    if head == b"SQLite format 3\0":
+        return "sqlite"
+    if path.name.lower().endswith(_TABLE_FILES):
+        return "files"
+    raise DataError(f"{shown!r} is no data that can be opened; give {KINDS}.")
+
+
+def _tables_in(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Return the table files of a folder by table name; a folder of Parquet parts inside it is one table."""
+    tables: dict[str, tuple[Path, ...]] = {
+        _table_name(file): (file,) for file in sorted(folder.iterdir()) if _is_table_file(file)
+    }
+    for inner in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+        parts = tuple(sorted(inner.rglob("*.parquet")))
+        if parts:
+            tables.setdefault(inner.name, parts)
+    return tables
+
+
+def _is_table_file(file: Path) -> bool:
+    return file.is_file() and file.name.lower().endswith(_TABLE_FILES)
+
+
+def _table_name(file: Path) -> str:
+    suffix = next(
+        suffix for suffix in sorted(_TABLE_FILES, key=len, reverse=True) if file.name.lower().endswith(suffix)
+    )
+    return file.name[: -len(suffix)]
+
+
+def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Read CSV or Parquet into a DuckDB file in a new temporary folder, a table for each."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    folder = tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
+    tables = _tables_in(path) if path.is_dir() else {_table_name(path): (path,)}
+    with duckdb.connect(os.fspath(Path(folder.name) / "files.duckdb")) as database:
+        for name, files in tables.items():
+            paths = [os.fspath(file) for file in files]
+            if paths[0].lower().endswith(".parquet"):
+                database.from_parquet(paths, union_by_name=True, hive_partitioning=len(paths) > 1).create(name)
+            else:
+                database.read_csv(paths[0]).create(name)
+    return folder
+
+
+def _load(connection: "DuckDBPyConnection", extension: str, *, remedy: str) -> None:
+    """Load a DuckDB extension from the Python package that carries it: nothing is downloaded."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    try:
+        package = importlib.import_module(f"duckdb_extension_{extension}")
+    except ImportError as error:
+        raise DataError(f"DuckDB's {extension} is not installed; {remedy}.") from error
+    file = (
+        Path(str(package.__file__)).parent / "extensions" / f"v{duckdb.__version__}" / f"{extension}.duckdb_extension"
+    )
+    if not file.exists():
+        raise DataError(
+            f"DuckDB is {duckdb.__version__} but its {extension} is of another release; install both in one release."
+        )
+    connection.execute(f"LOAD {quoted(os.fspath(file))}")
+
+
+def _attach_postgres(connection: "DuckDBPyConnection", location: Location) -> None:
+    """Attach the database; the password goes in as a secret, since SQL can read the address of what is attached."""
+    password = _password(location.address)
+    using = ""
+    if password is not None:
+        connection.execute(f"CREATE SECRET entry (TYPE postgres, PASSWORD {quoted(password)})")
+        using = ", SECRET entry"
+    address = _bare(location.address)
+    connection.execute(f"ATTACH {quoted(address)} AS {CATALOG} (TYPE postgres, READ_ONLY{using})")
+
+
+def _password(url: str) -> str | None:
+    given = urlsplit(url).password
+    return None if given is None else unquote(given)
+
+
+def _bare(url: str) -> str:
+    """Return `url` with its password left out."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user.split(':')[0]}@{host}" if user else host).geturl()
+
+
+def without_password(url: str) -> str:
+    """Return `url` as it may be shown: the password, if any, is three stars."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user.split(':')[0]}:***@{host}").geturl()
+
+
+def _engine_error() -> type[Exception]:
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    return duckdb.Error
+
+
+#: What the engine says -> what the user can do about it.
+_REMEDIES: Mapping[str, str] = {
+    "password authentication failed": "check the user and the password in the URL",
+    "no password supplied": "put the password into the URL or into PGPASSWORD",
+    "does not exist": "check the name of the database in the URL",
+    "Connection refused": "check that the server runs and the host and port are right",
+    "could not translate host name": "check the host in the URL",
+    "Could not set lock": "another program has the file open for writing: close it, or copy the file",
+    "not a valid DuckDB": "the file is damaged or of another DuckDB release",
+}
+
+
+def _refusal(location: Location, error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else type(error).__name__
+    password = _password(location.address) if location.kind == "postgres" else None
+    if password:
+        said = said.replace(password, "***")
+    remedy = next(
+        (remedy for sign, remedy in _REMEDIES.items() if sign in str(error)), "check that it is what you meant"
+    )
+    return f"The data source {location.label!r} cannot be opened: {said.rstrip('.')}. Remedy: {remedy}."

@@ -1,0 +1,113 @@
+"""A query checked on the real database without being run: does it bind, and what columns does it give?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.core.tool import JsonSchema, Preflight
+from agent.errors import ToolFailure
+from agent.tools.sql_run import bound_value, described_columns, output_schema, parameter_problems, rows_column
+from agent.tools.sql_statement import engine_sentence, parse_select
+from agent.tools.top_rows import column_problem
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+#: JSON type -> DuckDB type, for values that are not known before the run.
+_ENGINE_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
+_FORMATS = {"date": "DATE", "date-time": "TIMESTAMP", "time": "TIME", "uuid": "UUID"}
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What the engine says of a query: the schemas of its columns, or why it cannot run."""
+
+    columns: Mapping[str, JsonSchema] | None = None
+    problem: str | None = None
+
+
+def bind(sql: str, *, params: Mapping[str, object], connection: "DuckDBPyConnection") -> Binding:
+    """Let the engine bind `sql`, values and stand-ins as they are in `params`; no row is read."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    try:
+        statement = parse_select(sql, connection=connection)
+        if problems := parameter_problems(statement.parameters, given=params):
+            return Binding(problem=" ".join(problems))
+        connection.execute(f"EXPLAIN {statement.sql}", dict(params) or None)
+        # LIMIT 0 gives the columns with their types; the text is one SELECT, as the parser has vouched.
+        connection.execute(f"SELECT * FROM (\n{statement.sql}\n) LIMIT 0", dict(params) or None)  # noqa: S608
+        return Binding(columns=described_columns(connection))
+    except ToolFailure as failure:
+        return Binding(problem=str(failure))
+    except duckdb.Error as error:
+        return Binding(problem=f"The SQL does not fit the database: {engine_sentence(error)}")
+
+
+def stand_ins(params: Mapping[str, object], *, left_open: Mapping[str, JsonSchema]) -> dict[str, object]:
+    """Return `params` as the engine binds them, a typed empty value for each that a reference will fill in.
+
+    `left_open` holds schemas by dotted path, such as `params.customers`. Raises `ToolFailure` for rows that do
+    not hold the column they stand for.
+    """
+    values = {name: bound_value(value, name=name) for name, value in params.items()}
+    for path, schema in left_open.items():
+        root, _, name = path.partition(".")
+        if root == "params" and name and "." not in name:
+            values[name] = _stand_in(schema, name=name)
+    return values
+
+
+def _stand_in(schema: JsonSchema, *, name: str) -> object:
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    if "array" in json_types(schema):
+        items = schema.get("items")
+        kind = engine_type(_column_of(items, name=name) if isinstance(items, dict) else {})
+        return duckdb.Value([], f"{kind}[]") if kind else []
+    kind = engine_type(schema)
+    return duckdb.Value(None, kind) if kind else None
+
+
+def _column_of(items: JsonSchema, *, name: str) -> JsonSchema:
+    """Return the schema of the column that rows stand for; `items` itself where it is no row."""
+    if "object" not in json_types(items) or not isinstance(items.get("properties"), dict):
+        return items
+    properties: dict[str, JsonSchema] = items["properties"]
+    return properties[rows_column(list(properties), name=name)]
+
+
+def json_types(schema: JsonSchema) -> list[str]:
+    """Return the JSON types a schema allows beside null, those of its alternatives too."""
+    declared = schema.get("type")
+    words = [declared] if isinstance(declared, str) else list(declared or ())
+    for word in ("anyOf", "oneOf"):
+        for option in schema.get(word) or ():
+            words.extend(json_types(option))
+    return [word for word in dict.fromkeys(words) if word != "null"]
+
+
+def engine_type(schema: JsonSchema) -> str | None:
+    """Return the DuckDB type for values of `schema`; None where it says too little."""
+    words = json_types(schema)
+    if set(words) == {"integer", "number"}:
+        return "DOUBLE"
+    if len(words) != 1:
+        return None
+    if words[0] == "string":
+        return _FORMATS.get(str(schema.get("format")), "VARCHAR")
+    if words[0] == "array":
+        items: Any = schema.get("items")
+        inner = engine_type(items) if isinstance(items, dict) else None
+        return f"{inner}[]" if inner else None
+    return _ENGINE_TYPES.get(words[0])
+
+
+def preflight_findings(found: Binding, *, args: Mapping[str, Any]) -> Preflight:
+    """Return what a binding means for the call: its problems, or its arguments and the columns it will give."""
+    if found.problem is not None or found.columns is None:
+        return Preflight(problems=(found.problem or "The SQL gives no columns.",))
+    problem = column_problem(args.get("first_row_of_each"), columns=list(found.columns))
+    return Preflight(
+        problems=(problem,) if problem else (), args=dict(args), output_schema=output_schema(dict(found.columns))
+    )

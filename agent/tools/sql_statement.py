@@ -1,0 +1,69 @@
+"""One SELECT statement, vouched for by DuckDB's own parser."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import ToolFailure
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+#: Functions that stand in FROM and reach nothing but their arguments. Scanners of other databases and functions
+#: that run text as SQL are none of these, and DuckDB's own lock on files does not hold them.
+_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree", "repeat", "repeat_row"})
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A SELECT as DuckDB parsed it: its text without stray semicolons, and the names of its parameters."""
+
+    sql: str
+    parameters: tuple[str, ...]
+
+
+def parse_select(sql: str, *, connection: "DuckDBPyConnection") -> Statement:
+    """Parse `sql`, which must be one SELECT. Raises `ToolFailure` with a sentence otherwise."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise ToolFailure(f"The SQL cannot be parsed: {engine_sentence(error)}") from None
+    if len(statements) != 1:
+        found = "nothing" if not statements else f"{len(statements)} statements"
+        raise ToolFailure(f"The SQL must be one SELECT statement, but it holds {found}; write one SELECT.")
+    text = statements[0].query.strip().rstrip(";").rstrip()
+    # Only SELECT has a tree: everything that could write or change a setting is refused here and again by the lock.
+    row = connection.execute("SELECT json_serialize_sql($sql)", {"sql": text}).fetchone()
+    tree = json.loads(row[0]) if row else {"error": True}
+    if tree["error"] or len(tree["statements"]) != 1:
+        kind = str(statements[0].type).rpartition(".")[2]
+        raise ToolFailure(f"Only a SELECT statement can be run, but this is {kind}; the data is read only.")
+    for name in _table_functions(tree):
+        if name.lower() not in _TABLE_FUNCTIONS:
+            raise ToolFailure(f"The function {name!r} cannot stand in FROM; name a table or a view of the database.")
+    parameters = tuple(sorted(statements[0].named_parameters))
+    if any(name.isdigit() for name in parameters):
+        raise ToolFailure("Parameters have names: write $customer, not ? or $1, and give it in params.")
+    return Statement(text, parameters)
+
+
+def _table_functions(node: Any) -> Iterator[str]:  # noqa: ANN401 - a parsed JSON document
+    if isinstance(node, dict):
+        if node.get("type") == "TABLE_FUNCTION":
+            yield node["function"]["function_name"]
+        for inner in node.values():
+            yield from _table_functions(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _table_functions(inner)
+
+
+def engine_sentence(error: Exception) -> str:
+    """Return the engine's message as one sentence, without the picture of the line that it points at."""
+    text = str(error).split("\n\nLINE ")[0].split("\nLINE ")[0]
+    _, _, tail = text.partition(" Error: ")
+    sentence = " ".join((tail or text).split())
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
