@@ -37,6 +37,8 @@ class Snapshot:
     stop: tuple[EndStatus, str] | None = None
     #: The plan that undoes finished writes, once a rollback has begun.
     undo: CompiledPlan | None = None
+    #: A rollback has begun; there may be nothing that can be undone.
+    rollback_begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ def _without_replan(snapshot: Snapshot, failed: tuple[str, ...], *, rejected: bo
 
 def _end(snapshot: Snapshot, status: EndStatus, reason: str) -> Move:
     """End on purpose: what was written and can be undone is undone first."""
-    undoable = undoable_tasks(snapshot)
+    undoable = () if snapshot.rollback_begun else undoable_tasks(snapshot)
     return Rollback(undoable, status, reason) if undoable else GiveUp(status, reason)
 
 

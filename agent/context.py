@@ -1,0 +1,39 @@
+"""What the planner is told of the world: the outputs of the tools that give context."""
+
+import json
+
+from agent.attempts import call_tool
+from agent.errors import PlanwaveError
+from agent.events import Emit, Thinking
+from agent.tools.catalogue import Toolbox
+from agent.values import as_json
+
+_LONGEST = 24_000
+
+
+async def gathered(toolbox: Toolbox, *, emit: Emit) -> str:
+    """Call every context provider without arguments and return what they said, a section each.
+
+    A provider that has a method `as_context(output)` words its own section. One that fails is named with its error:
+    planning goes on without it.
+    """
+    sections: list[str] = []
+    for name, spec in toolbox.specs.items():
+        if not spec.policy.context_provider:
+            continue
+        emit(Thinking(role="context", text=f"Asking {name}"))
+        sections.append(f"## {name}\n{await _said(toolbox, name)}")
+    return "\n\n".join(sections)
+
+
+async def _said(toolbox: Toolbox, name: str) -> str:
+    tool = toolbox[name]
+    try:
+        output = as_json(await call_tool(tool, {}, {"run_name": f"context: {name}"}))
+    except Exception as error:  # noqa: BLE001 - a provider is a tool; its failure is a fact for the planner, not the run's end
+        return (
+            f"It failed: {error}" if isinstance(error, PlanwaveError) else f"It failed: {type(error).__name__}: {error}"
+        )
+    words = getattr(tool, "as_context", None)
+    text = words(output) if callable(words) else json.dumps(output, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\n... ({len(text) - _LONGEST} more characters)"

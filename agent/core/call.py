@@ -1,0 +1,83 @@
+"""A task made ready to run: its condition decided, its references filled in, its arguments checked once more."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import JsonValue
+
+from agent.core.arguments import value_errors
+from agent.core.condition import holds
+from agent.core.outcome import Done, Failed, FailureKind, Outcome, Skipped
+from agent.core.plan import Task
+from agent.core.reference import Unresolved, resolve
+from agent.core.revision import fingerprint
+from agent.core.tool import ToolSpec
+
+Arguments = dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The calls of a task, resolved: one, or with `for_each` one for each item in order."""
+
+    calls: tuple[Arguments, ...]
+    fingerprint: str
+    repeated: bool
+
+
+def outputs_of(outcomes: Mapping[str, Outcome]) -> dict[str, JsonValue]:
+    """Return the outputs that references may use, by task id."""
+    return {task: outcome.output for task, outcome in outcomes.items() if isinstance(outcome, Done)}
+
+
+def prepare(
+    task: Task, spec: ToolSpec, *, needs: tuple[str, ...], outcomes: Mapping[str, Outcome], revision: int
+) -> Ready | Skipped | Failed:
+    """Decide whether `task` runs and with which arguments; `outcomes` holds at least those of its `needs`."""
+    outputs = outputs_of({need: outcomes[need] for need in needs if need in outcomes})
+    try:
+        if task.condition is not None and not holds(task.condition, outputs=outputs):
+            return Skipped(revision=revision, because=f"Its condition is false: {task.condition}")
+        calls = _calls(task, outputs)
+    except Unresolved as error:
+        return _failed("reference", str(error), revision)
+    for position, args in enumerate(calls):
+        errors = value_errors(spec.args_schema, args)
+        if errors:
+            at = f"item {position}, " if task.for_each is not None else ""
+            shown = "; ".join(errors[:5])
+            return _failed("argument", f"The arguments do not fit the tool {spec.name!r}: {at}{shown}.", revision)
+    rests_on = [outcome.fingerprint for need in needs if isinstance(outcome := outcomes.get(need), Done)]
+    mark = fingerprint(task.tool, calls, rests_on=rests_on)
+    return Ready(calls=tuple(calls), fingerprint=mark, repeated=task.for_each is not None)
+
+
+def _calls(task: Task, outputs: Mapping[str, JsonValue]) -> list[Arguments]:
+    if task.for_each is None:
+        return [_object(resolve(dict(task.args), outputs=outputs))]
+    items = resolve(task.for_each, outputs=outputs)
+    if not isinstance(items, list):
+        raise Unresolved("The 'for_each' of this task does not lead to a list.")
+    return [_object(resolve(dict(task.args), outputs=outputs, item=item)) for item in items]
+
+
+def _object(value: JsonValue) -> Arguments:
+    if not isinstance(value, dict):
+        raise Unresolved("The arguments of this task are no object.")
+    return value
+
+
+def _failed(kind: FailureKind, error: str, revision: int) -> Failed:
+    return Failed(revision=revision, kind=kind, error=error)
+
+
+#: Where an effect may be repeated without harm.
+Repeatable = Literal["yes", "with_key", "no"]
+
+
+def repeatable(spec: ToolSpec) -> Repeatable:
+    """Return whether a call that may have taken effect can be made again."""
+    if spec.policy.read_only or spec.policy.idempotent:
+        return "yes"
+    return "with_key" if spec.policy.takes_idempotency_key else "no"

@@ -1,0 +1,33 @@
+"""The analytics family: query a data source, analyse, chart, write, save."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+
+from agent.models import resolve_model
+from agent.settings import Settings
+from agent.shop import ensure_shop
+from agent.tools.chart import chart_tools
+from agent.tools.database import database_tools
+from agent.tools.files import file_tools
+from agent.tools.source import DataSource, open_source
+from agent.tools.writing import writing_tools
+
+
+def analytics_tools(*, source: DataSource, output: Path, writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
+    """Return the family over `source`; files go to `output`; `writer` makes the model that drafts texts, when needed."""
+    return [*database_tools(source), *chart_tools(output), *writing_tools(writer), *file_tools(output)]
+
+
+def default_tools(settings: Settings, model: str | BaseChatModel | None) -> Callable[[], Sequence[BaseTool]]:
+    """Return a function that makes the family over the sample shop, which is built at its first use."""
+
+    def make() -> Sequence[BaseTool]:
+        shop = ensure_shop(settings.data_folder)
+        return analytics_tools(
+            source=open_source(shop), output=settings.output_folder, writer=lambda: resolve_model(model).chat
+        )
+
+    return make

@@ -1,0 +1,183 @@
+"""Approvals: what is put to a person, and what an answer changes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.check import Checked, check_plan
+from agent.core.approval import (
+    Approve,
+    Edit,
+    Reject,
+    Request,
+    Respond,
+    approval_digest,
+    call_digest,
+    hitl_request,
+    read_answer,
+)
+from agent.core.arguments import value_errors
+from agent.core.call import Ready, prepare
+from agent.core.compile import CompiledPlan
+from agent.core.flow import Snapshot
+from agent.core.limits import Limits
+from agent.core.outcome import Done, Outcome, Rejected
+from agent.core.plan import Plan, Task
+from agent.core.revision import reusable
+from agent.errors import AnswerError
+from agent.executor import reused
+from agent.tools.catalogue import Toolbox
+from graphs.records import planned, record
+from graphs.state import State, compiled_in, outcomes_in
+
+
+def requests_for(
+    tasks: tuple[str, ...], active: CompiledPlan, snapshot: Snapshot, state: State, *, thread: str
+) -> tuple[dict[str, Outcome], list[Request]]:
+    """Return the requests to put to a person, and the outcomes of tasks that need no question after all.
+
+    A false condition, arguments that do not fit, work that an earlier revision did, and a call that was rejected
+    before are settled without asking.
+    """
+    revision = state.get("revision") or 1
+    done_before = reusable(snapshot.outcomes, revision=revision)
+    settled: dict[str, Outcome] = {}
+    requests: list[Request] = []
+    for task_id in tasks:
+        task, spec = active.tasks[task_id], active.spec(task_id)
+        ready = prepare(task, spec, needs=active.needs[task_id], outcomes=snapshot.outcomes, revision=revision)
+        if not isinstance(ready, Ready):
+            settled[task_id] = ready
+        elif ready.fingerprint in done_before:
+            settled[task_id] = reused(done_before[ready.fingerprint], revision=revision)
+        elif call_digest(task.tool, ready.calls) in (state.get("rejected") or ()):
+            settled[task_id] = Rejected(
+                revision=revision,
+                message="A person has rejected exactly this call before.",
+                digest=call_digest(task.tool, ready.calls),
+            )
+        else:
+            requests.append(_request(task, ready, thread=thread, revision=revision))
+    return settled, requests
+
+
+def _request(task: Task, ready: Ready, *, thread: str, revision: int) -> Request:
+    calls = list(ready.calls)
+    return Request(
+        task=task.id,
+        tool=task.tool,
+        args=calls[0] if calls else {},
+        items=tuple(calls) if ready.repeated else None,
+        description=task.description or f"Call {task.tool}.",
+        digest=approval_digest(thread=thread, revision=revision, task=task.id, tool=task.tool, calls=calls),
+    )
+
+
+def payload(state: State, toolbox: Toolbox) -> dict[str, Any]:
+    """Return what the interrupt shows: the requests, and how the plan changed if it did."""
+    requests = _pending(state)
+    shown = hitl_request(requests, [toolbox.specs[request.tool] for request in requests])
+    return {
+        **shown,
+        "revision": state.get("revision"),
+        "goal": state.get("goal"),
+        "plan_changes": state.get("difference"),
+    }
+
+
+async def answered(answer: object, state: State, toolbox: Toolbox, *, limits: Limits, thread: str) -> dict[str, Any]:
+    """Return what an answer changes. Raises `AnswerError`, with nothing changed, where it is no answer to what was asked."""
+    requests = _pending(state)
+    decisions = read_answer(answer, requests)
+    if isinstance(decisions, str):
+        raise AnswerError(decisions)
+    approvals, rejected = dict(state.get("approvals") or {}), list(state.get("rejected") or ())
+    results: dict[str, Outcome] = {}
+    edits: dict[str, Edit] = {}
+    revision = state.get("revision") or 1
+    for request, decision in zip(requests, decisions, strict=True):
+        match decision:
+            case Approve():
+                approvals[request.task] = request.digest
+            case Edit():
+                edits[request.task] = decision
+            case Reject(message=message):
+                mark = call_digest(request.tool, _calls(request))
+                rejected.append(mark)
+                results[request.task] = Rejected(revision=revision, message=message, digest=mark)
+            case Respond(message=message):
+                spec = toolbox.specs[request.tool]
+                results[request.task] = _response(message, spec.output_schema, request=request, revision=revision)
+    changed = await _edited(edits, state, toolbox, limits=limits, thread=thread) if edits else {}
+    approvals.update(changed.pop("approvals", {}))
+    return {
+        "approvals": approvals,
+        "rejected": rejected,
+        "pending": [],
+        "status": "running",
+        "results": {task: record(outcome) for task, outcome in results.items()},
+        **changed,
+    }
+
+
+def _pending(state: State) -> list[Request]:
+    return [Request.model_validate(entry) for entry in state.get("pending") or ()]
+
+
+def _calls(request: Request) -> list[dict[str, Any]]:
+    return list(request.items) if request.items is not None else [request.args]
+
+
+def _response(message: str, schema: dict[str, Any] | None, *, request: Request, revision: int) -> Done:
+    """Take a person's words as the tool's result. Raises `AnswerError` where they cannot be one."""
+    errors = value_errors(schema, message) if schema else []
+    if errors:
+        raise AnswerError(
+            f"A text cannot be the result of {request.tool!r} ({errors[0]}); approve, edit or reject {request.task!r} instead."
+        )
+    return Done(revision=revision, output=message, answered_by_person=True)
+
+
+async def _edited(
+    edits: Mapping[str, Edit], state: State, toolbox: Toolbox, *, limits: Limits, thread: str
+) -> dict[str, Any]:
+    """Put edited calls into the plan, check it again as a whole, and approve them as they now stand."""
+    word = "undo" if state.get("undo") else "plan"
+    before = compiled_in(state[word], toolbox)  # type: ignore[literal-required]
+    tasks = tuple(_with_edit(task, edits.get(task.id), before) for task in before.plan.tasks)
+    checked = await check_plan(
+        before.plan.model_copy(update={"tasks": tasks}).model_dump(mode="json"), toolbox, limits=limits
+    )
+    if not isinstance(checked, Checked):
+        raise AnswerError("The edited call does not do: " + " ".join(map(str, checked)))
+    outcomes, revision = outcomes_in(state.get("results")), state.get("revision") or 1
+    approvals: dict[str, str] = {}
+    for task_id in edits:
+        task = checked.compiled.tasks[task_id]
+        ready = prepare(
+            task,
+            checked.compiled.spec(task_id),
+            needs=checked.compiled.needs[task_id],
+            outcomes=outcomes,
+            revision=revision,
+        )
+        if not isinstance(ready, Ready):
+            raise AnswerError(f"The edited call of {task_id!r} cannot be made: {ready.error or ready.status}.")
+        approvals[task_id] = approval_digest(
+            thread=thread, revision=revision, task=task_id, tool=task.tool, calls=ready.calls
+        )
+    stored = _stored(checked.compiled.plan, word)
+    return {**stored, "approvals": approvals}
+
+
+def _with_edit(task: Task, edit: Edit | None, before: CompiledPlan) -> Task:
+    """Return the task with a person's call; it keeps waiting for all that it waited for."""
+    if edit is None:
+        return task
+    action = edit.edited_action
+    return task.model_copy(
+        update={"tool": action.name, "args": action.args, "depends_on": before.needs[task.id], "condition": None}
+    )
+
+
+def _stored(plan: Plan, word: str) -> dict[str, Any]:
+    return {"undo": planned(plan)["plan"]} if word == "undo" else planned(plan)

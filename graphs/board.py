@@ -1,0 +1,102 @@
+"""The board of one dispatch: where its tasks wait for each other, in this process.
+
+A `Send` fan-out is one superstep, and a superstep is a barrier. So a dispatch sends tasks together with those that
+wait for them, and here each waits for its own needs only. What an earlier process finished of the same superstep lies
+in the checkpoint's pending writes and is put on the board when the superstep is taken up again.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from agent.core.compile import CompiledPlan
+from agent.core.outcome import Done, Outcome
+from agent.core.progress import blocked_by
+from agent.slots import Slots
+
+_KEPT = 512
+
+
+class Suspended(Exception):  # noqa: N818 - a task below waits; nothing is wrong
+    """A need of this task stopped without an outcome, so this task stops too and runs at the next resume."""
+
+
+@dataclass(slots=True)
+class Board:
+    """The tasks of one dispatch and what became of them so far. One event loop only."""
+
+    compiled: CompiledPlan
+    outcomes: dict[str, Outcome]
+    slots: Slots
+    revision: int
+    approvals: Mapping[str, str]
+    reusable: Mapping[str, tuple[str, Done]]
+    _futures: dict[str, "asyncio.Future[Outcome | None]"] = field(default_factory=dict)
+    _members: int = 0
+
+    def _future(self, task: str) -> "asyncio.Future[Outcome | None]":
+        return self._futures.setdefault(task, asyncio.get_running_loop().create_future())
+
+    async def settle(self, task: str, work: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
+        """Wait for the needs of `task`, then do its work and let those who wait for it know.
+
+        None: one of its needs keeps it from running. Raises `Suspended` where a need stopped without an outcome.
+        """
+        self._members += 1
+        future = self._future(task)
+        try:
+            outcome = await self._outcome(task, work)
+        except BaseException:
+            if not future.done():
+                future.set_exception(Suspended(task))
+                future.exception()
+            raise
+        finally:
+            self._members -= 1
+        if outcome is not None:
+            self.outcomes[task] = outcome
+        if not future.done():
+            future.set_result(outcome)
+        return outcome
+
+    async def _outcome(self, task: str, work: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
+        needs = self.compiled.needs[task]
+        stuck: set[str] = set()
+        for need in needs:
+            if need not in self.outcomes and await asyncio.shield(self._future(need)) is None:
+                stuck.add(need)
+        if blocked_by(self.compiled.tasks[task], needs, outcomes=self.outcomes, blocked=stuck) is not None:
+            return None
+        return await work()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no task is at work on this board."""
+        return self._members == 0
+
+
+class Boards:
+    """The boards of the runs that this process has under way, by dispatch and event loop."""
+
+    def __init__(self) -> None:
+        self._boards: OrderedDict[tuple[str, int], Board] = OrderedDict()
+
+    def put(self, dispatch: str, board: Board) -> Board:
+        """Set up the board of a dispatch and return it; idle boards beyond 512 are dropped, the oldest first."""
+        self._boards[self._key(dispatch)] = board
+        for key in [key for key, old in self._boards.items() if old.idle][: max(0, len(self._boards) - _KEPT)]:
+            del self._boards[key]
+        return board
+
+    def get(self, dispatch: str) -> Board | None:
+        """Return the board of a dispatch of this process, if it is one."""
+        return self._boards.get(self._key(dispatch))
+
+    def drop(self, dispatch: str) -> None:
+        """Forget a board whose dispatch is over."""
+        self._boards.pop(self._key(dispatch), None)
+
+    @staticmethod
+    def _key(dispatch: str) -> tuple[str, int]:
+        return dispatch, id(asyncio.get_running_loop())

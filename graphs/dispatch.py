@@ -1,0 +1,100 @@
+"""The next move carried out: a state and a move become a command."""
+
+from typing import Any, Literal, assert_never
+from uuid import uuid4
+
+from langgraph.types import Command, Send
+
+from agent.check import Checked, check_plan
+from agent.core.compile import CompiledPlan
+from agent.core.digest import digest
+from agent.core.flow import Answer, Ask, GiveUp, Move, Replan, Rollback, Run, Snapshot
+from agent.core.limits import Limits
+from agent.core.revision import reusable
+from agent.events import Emit
+from agent.settings import Settings
+from agent.slots import Slots
+from agent.tools.catalogue import Toolbox
+from graphs.approvals import requests_for
+from graphs.board import Board
+from graphs.records import finished_event, planned, record
+from graphs.state import State, TaskOrder
+
+Next = Literal["wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback", "answer"]
+
+
+async def recompiled(state: State, toolbox: Toolbox, *, limits: Limits) -> dict[str, Any]:
+    """Check a plan that did not come from a planner of this run (a fork, an edit): all that changes by it.
+
+    A new revision makes every approval given for the old plan void.
+    """
+    plan = state.get("plan")
+    if not plan or state.get("problems") or digest(plan) == state.get("compiled"):
+        return {}
+    checked = await check_plan(plan, toolbox, limits=limits)
+    if not isinstance(checked, Checked):
+        return {"problems": [str(problem) for problem in checked]}
+    return {**planned(checked.compiled.plan), "revision": (state.get("revision") or 0) + 1, "approvals": {}}
+
+
+def command_for(
+    move: Move, *, state: State, snapshot: Snapshot, settings: Settings, thread: str, emit: Emit
+) -> tuple[Command[Next], Board | None]:
+    """Return the command that carries out `move`, and the board where it sends tasks to the executor."""
+    match move:
+        case Run(tasks):
+            dispatch = uuid4().hex
+            board = board_of(state, snapshot, settings)
+            sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
+            return Command(goto=sends, update={"status": "running", "dispatch": dispatch}), board
+        case Ask(tasks):
+            return _asking(tasks, active_plan(snapshot), snapshot, state, thread=thread, emit=emit), None
+        case Replan(tasks, signature):
+            replanned = [*(state.get("replanned") or ()), signature]
+            return Command(goto="replanner", update={"replanned": replanned, "failed": list(tasks)}), None
+        case Rollback(tasks, status, reason):
+            stop = {"status": status, "reason": reason}
+            return Command(goto="rollback", update={"stop": stop, "failed": list(tasks)}), None
+        case GiveUp(status, reason):
+            return Command(goto="answer", update={"stop": {"status": status, "reason": reason}}), None
+        case Answer():
+            return Command(goto="answer"), None
+        case _:
+            assert_never(move)
+
+
+def active_plan(snapshot: Snapshot) -> CompiledPlan:
+    """Return the plan that is being carried out: the rollback's, once there is one."""
+    active = snapshot.undo or snapshot.compiled
+    if active is None:
+        raise AssertionError("only a compiled plan is dispatched")
+    return active
+
+
+def board_of(state: State, snapshot: Snapshot, settings: Settings) -> Board:
+    """Return the board for a dispatch of what stands in the state."""
+    revision = state.get("revision") or 1
+    return Board(
+        compiled=active_plan(snapshot),
+        outcomes=dict(snapshot.outcomes),
+        slots=Slots(settings.max_concurrency),
+        revision=revision,
+        approvals=state.get("approvals") or {},
+        reusable=reusable(snapshot.outcomes, revision=revision),
+    )
+
+
+def _asking(
+    tasks: tuple[str, ...], active: CompiledPlan, snapshot: Snapshot, state: State, *, thread: str, emit: Emit
+) -> Command[Next]:
+    """Ask about what can be asked; what turns out to need no question is settled instead."""
+    settled, requests = requests_for(tasks, active, snapshot, state, thread=thread)
+    for task, outcome in settled.items():
+        emit(finished_event(task, outcome))
+    results = {task: record(outcome) for task, outcome in settled.items()}
+    if not requests:
+        return Command(goto="wave_dispatch", update={"results": results})
+    pending = [request.model_dump(mode="json") for request in requests]
+    return Command(
+        goto="human_approval", update={"status": "awaiting_approval", "pending": pending, "results": results}
+    )

@@ -1,0 +1,53 @@
+"""The end of a run: an outcome for every task, a status, an answer."""
+
+from typing import Any
+
+from agent.answerer import make_answer
+from agent.core.flow import Snapshot
+from agent.core.outcome import Outcome
+from agent.core.progress import final_outcomes
+from agent.events import AnswerGiven, Emit
+from graphs.records import added, finished_event, record
+from graphs.rollback import rollback_report
+from graphs.state import State
+from graphs.wiring import Context, Wiring
+
+
+async def ending(
+    wiring: Wiring, state: State, snapshot: Snapshot, context: Context | None, *, emit: Emit
+) -> dict[str, Any]:
+    """Return what the end of a run writes: status, answer, and the outcomes of tasks that never ran."""
+    status, reason = snapshot.stop or ("completed", "")
+    never_ran = _never_ran(snapshot, revision=state.get("revision") or 1, because=reason or "The run has ended.")
+    for task, outcome in never_ran.items():
+        emit(finished_event(task, outcome))
+    outcomes = {**snapshot.outcomes, **never_ran}
+    made = await make_answer(
+        state.get("goal") or "",
+        compiled=snapshot.compiled,
+        outcomes=outcomes,
+        status=status,
+        reason=reason,
+        model=await wiring.answering_model(context, given=bool(state.get("given"))),
+        emit=emit,
+        settings=wiring.settings_for(context),
+    )
+    emit(AnswerGiven(status=status, answer=made.text))
+    problems = list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else [])
+    return {
+        "status": status,
+        "answer": made.text,
+        "problems": problems,
+        "results": {task: record(outcome) for task, outcome in never_ran.items()},
+        "rollback": rollback_report(state, outcomes),
+        "usage": added(state, made.usage),
+        "pending": [],
+        "failed": [],
+    }
+
+
+def _never_ran(snapshot: Snapshot, *, revision: int, because: str) -> dict[str, Outcome]:
+    """Return outcomes for what stays undone; an undoing that never ran is in the rollback's report instead."""
+    if snapshot.compiled is None:
+        return {}
+    return final_outcomes(snapshot.compiled, snapshot.outcomes, revision=revision, because=because)

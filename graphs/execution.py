@@ -1,0 +1,63 @@
+"""A task order carried out: the board found or made anew after a crash, and the job for the executor."""
+
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.pregel._read import ChannelRead
+
+from agent.core.approval import needs_approval
+from agent.core.limits import Limits
+from agent.executor import Job, utc_now
+from agent.settings import Settings
+from agent.tools.catalogue import Toolbox
+from graphs.board import Board
+from graphs.dispatch import board_of
+from graphs.state import State, merge_results, snapshot_of
+
+_READ = ["plan", "undo", "results", "revision", "approvals", "problems", "started_at"]
+
+
+async def resumed_board(config: RunnableConfig, toolbox: Toolbox, *, settings: Settings, thread: str) -> Board:
+    """Return the board of a superstep that another process began: the state, and what is finished of the superstep.
+
+    LangGraph hands a `Send` its own argument only. The state is read through the channel reader that conditional edges
+    use, the finished siblings from the pending writes of the checkpoint; a test pins both.
+    """
+    state: State = ChannelRead.do_read(config, select=_READ, fresh=False)
+    finished = await _finished_siblings(config)
+    state = {**state, "results": merge_results(state.get("results") or {}, finished)}
+    return board_of(state, snapshot_of(state, toolbox, thread=thread, now=utc_now()), settings)
+
+
+async def _finished_siblings(config: RunnableConfig) -> list[dict[str, Any]]:
+    configurable = config["configurable"]
+    saver = configurable.get(CONFIG_KEY_CHECKPOINTER)
+    if not isinstance(saver, BaseCheckpointSaver):
+        return []
+    namespace = configurable.get("checkpoint_ns") or ""
+    where = {
+        "thread_id": configurable["thread_id"],
+        "checkpoint_id": configurable["checkpoint_id"],
+        "checkpoint_ns": namespace.rsplit("|", maxsplit=1)[0] if "|" in namespace else "",
+    }
+    found = await saver.aget_tuple({"configurable": where})
+    return [value for _, channel, value in (found.pending_writes or ()) if channel == "results"] if found else []
+
+
+def job_for(task: str, board: Board, *, limits: Limits, thread: str) -> Job:
+    """Return what the executor must know of a task whose needs are settled."""
+    definition, spec = board.compiled.tasks[task], board.compiled.spec(task)
+    return Job(
+        task=definition,
+        spec=spec,
+        needs=board.compiled.needs[task],
+        outcomes=board.outcomes,
+        thread=thread,
+        revision=board.revision,
+        gated=needs_approval(definition, spec, limits),
+        approved=board.approvals.get(task),
+        reusable=board.reusable,
+        urgency=(definition.priority, -board.compiled.ranks[task]),
+    )

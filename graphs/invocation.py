@@ -1,0 +1,124 @@
+"""The compiled graph as users call it: checked inputs, durable by default, blocking calls that cannot deadlock."""
+
+import queue
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from anyio.from_thread import start_blocking_portal
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, Interrupt
+
+from agent.core.approval import Request, read_answer
+from agent.errors import AnswerError, UsageError
+from graphs.state import Input, Output, State
+from graphs.wiring import Context
+
+_END = object()
+
+
+class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
+    """LangGraph's compiled graph with the manners of Planwave; `graphs.plan_execute.build_graph` makes it."""
+
+    @classmethod
+    def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any]) -> "PlanwaveGraph":
+        """Return `compiled` as a graph of this class."""
+        return cls(
+            **{name: value for name, value in vars(compiled).items() if name in _FIELDS or not name.startswith("_")}
+        )
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401
+        """Stream a run as LangGraph does. Raises `UsageError` for an empty goal, `AnswerError` for an empty answer.
+
+        A superstep is on disk before the next one begins (`durability="sync"`) unless the caller says otherwise.
+        """
+        options["durability"] = options.get("durability") or "sync"
+        given = checked_input(input)
+        if isinstance(given, Command) and given.resume is not None:
+            check_answer(given.resume, (await self.aget_state(config or {})).interrupts)
+        async for part in super().astream(given, config, **options):
+            yield part
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002, ANN401
+        """Stream a run to a caller without an event loop, or inside one that it blocks.
+
+        The run has a loop and a thread of its own, so it waits for nothing that the caller holds.
+        """
+        parts: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        async def produce() -> None:
+            try:
+                async for part in self.astream(input, config, **options):
+                    parts.put(part)
+            finally:
+                parts.put(_END)
+
+        with start_blocking_portal() as portal:
+            running = portal.start_task_soon(produce)
+            try:
+                while (part := parts.get()) is not _END:
+                    yield part
+            finally:
+                running.cancel()
+            running.result()
+
+
+def checked_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
+    """Return the input as the graph takes it. Raises `UsageError` or `AnswerError` with nothing changed."""
+    if isinstance(given, Command):
+        if given.resume is None and given.goto == () and given.update is None:
+            raise AnswerError("The answer is None; answer with {'decisions': [{'type': 'approve'}, ...]}.")
+        if given.resume == {}:
+            raise AnswerError("The answer is empty; answer with {'decisions': [{'type': 'approve'}, ...]}.")
+        return given
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise UsageError(f"A run is started with {{'goal': '...'}}, not {type(given).__name__}.")
+    goal, plan = given.get("goal"), given.get("plan")
+    if goal is not None and not isinstance(goal, str):
+        raise UsageError(f"The goal is {goal!r}; it must be a text.")
+    if not (goal or "").strip() and plan is None:
+        raise UsageError("The goal is empty; say in a sentence what is to be found out or done.")
+    # Without this a plan of an earlier goal on the thread would pass for one that was given.
+    return {**given, "goal": goal or "", "plan": plan}
+
+
+def check_answer(answer: Any, waiting: tuple[Interrupt, ...]) -> None:  # noqa: ANN401 - whatever a caller passes
+    """Hold an answer against what waits for one. Raises `AnswerError`, before anything is stored.
+
+    LangGraph keeps an answer in the checkpoint before a node can look at it.
+    """
+    if not waiting:
+        raise AnswerError("Nothing on this thread waits for an answer; it may have been answered already.")
+    by_id = {interrupt.id: interrupt for interrupt in waiting}
+    answers = answer if isinstance(answer, dict) and all(map(_INTERRUPT_ID.fullmatch, map(str, answer))) else None
+    if answers is None:
+        if len(waiting) > 1:
+            raise AnswerError(f"{len(waiting)} interrupts wait; answer them by id: {', '.join(by_id)}.")
+        answers = {waiting[0].id: answer}
+    for key, one in answers.items():
+        if key not in by_id:
+            raise AnswerError(f"No interrupt {key!r} waits for an answer; it may have been answered already.")
+        _check_one(one, by_id[key].value)
+
+
+def _check_one(answer: Any, asked: Any) -> None:  # noqa: ANN401
+    if not isinstance(asked, dict) or "action_requests" not in asked:
+        return
+    requests = [
+        Request(
+            task=action["task_id"],
+            tool=action["name"],
+            **{key: action[key] for key in ("args", "items", "digest") if key in action},
+        )
+        for action in asked["action_requests"]
+    ]
+    decisions = read_answer(answer, requests)
+    if isinstance(decisions, str):
+        raise AnswerError(decisions)
+
+
+_INTERRUPT_ID = re.compile("[0-9a-f]{32}")
+_FIELDS = frozenset({"_serde_allowlist"})

@@ -1,0 +1,176 @@
+"""The nodes: one short method each. Only `wave_dispatch` has a choice, and `next_move` makes it."""
+
+from typing import Any
+
+from langgraph.config import get_config
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.runtime import Runtime
+from langgraph.types import Command, Overwrite, interrupt
+
+from agent.check import Checked, check_plan
+from agent.context import gathered
+from agent.core.flow import next_move
+from agent.core.progress import progress
+from agent.errors import AnswerError, ModelError, UsageError
+from agent.events import ApprovalAsked, ProgressMade
+from agent.executor import Executor, utc_now
+from agent.planner import Planned, make_plan
+from graphs.approvals import answered, payload
+from graphs.board import Boards, Suspended
+from graphs.dispatch import Next, command_for, recompiled
+from graphs.endings import ending
+from graphs.execution import job_for, resumed_board
+from graphs.records import added, emitter, finished_event, plan_event, planned, record
+from graphs.replans import replanned_update
+from graphs.rollback import rollback_update
+from graphs.state import State, TaskOrder, snapshot_of
+from graphs.wiring import Context, Wiring
+
+
+class Nodes:
+    """The nodes of one graph over its wiring."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self._boards = Boards()
+
+    async def gather_context(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+        """Begin a run: forget what an earlier goal on this thread left, and ask the tools that give context."""
+        goal, plan = (state.get("goal") or "").strip(), state.get("plan")
+        if not goal and not plan:
+            raise UsageError("The goal is empty; say in a sentence what is to be found out or done.")
+        toolbox = await self._wiring.ready_toolbox()
+        context = "" if plan else await gathered(toolbox, emit=emitter(runtime))
+        return {
+            "goal": goal,
+            "status": "running",
+            "answer": "",
+            "problems": [],
+            "results": Overwrite({}),
+            "given": bool(plan),
+            "compiled": None,
+            "revision": (state.get("revision") or 0) + 1,
+            "replans": 0,
+            "context": context,
+            "approvals": {},
+            "rejected": [],
+            "pending": [],
+            "failed": [],
+            "waived": [],
+            "replanned": [],
+            "history": [],
+            "difference": None,
+            "stop": None,
+            "undo": None,
+            "rollback": None,
+            "started_at": utc_now().isoformat(),
+            "usage": {},
+        }
+
+    async def planner(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+        """Make a plan that compiles, or check the one that was given."""
+        toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
+        limits = self._wiring.limits_for(runtime.context)
+        if state.get("plan") is not None:
+            checked = await check_plan(state["plan"], toolbox, limits=limits)
+            if not isinstance(checked, Checked):
+                return {"problems": [str(problem) for problem in checked]}
+            emit(plan_event(checked.compiled, revision=state["revision"]))
+            return planned(checked.compiled.plan)
+        try:
+            model = await self._wiring.model_for(runtime.context)
+        except ModelError as error:
+            return {"problems": [str(error)]}
+        made = await make_plan(
+            state["goal"],
+            context=state["context"],
+            toolbox=toolbox,
+            model=model,
+            settings=self._wiring.settings_for(runtime.context),
+            limits=limits,
+            emit=emit,
+        )
+        usage = added(state, made.usage)
+        if not isinstance(made, Planned):
+            return {"problems": list(made.problems), "usage": usage}
+        emit(plan_event(made.compiled, revision=state["revision"]))
+        return {**planned(made.compiled.plan), "usage": usage}
+
+    async def wave_dispatch(self, state: State, runtime: Runtime[Context]) -> Command[Next]:
+        """Carry out the next move."""
+        toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
+        limits = self._wiring.limits_for(runtime.context)
+        self._boards.drop(state.get("dispatch") or "")
+        changed = await recompiled(state, toolbox, limits=limits)
+        state = {**state, **changed}  # type: ignore[typeddict-item]  # a part of the same state
+        snapshot = snapshot_of(state, toolbox, thread=_thread(runtime), now=utc_now())
+        active = snapshot.undo or snapshot.compiled
+        if active is not None:
+            emit(ProgressMade(progress=dict(progress(active, snapshot.outcomes))))  # type: ignore[arg-type]  # numbers by name
+        move = next_move(snapshot, limits)
+        settings = self._wiring.settings_for(runtime.context)
+        command, board = command_for(
+            move, state=state, snapshot=snapshot, settings=settings, thread=_thread(runtime), emit=emit
+        )
+        update = {**changed, **(command.update or {})}  # type: ignore[dict-item]  # our own commands update by name
+        if board is not None:
+            self._boards.put(update["dispatch"], board)
+        return Command(goto=command.goto, update=update)
+
+    async def tool_executor(self, order: TaskOrder, runtime: Runtime[Context]) -> dict[str, Any]:
+        """Run one task as soon as its own needs are done, and record its outcome."""
+        toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
+        settings, limits = self._wiring.settings_for(runtime.context), self._wiring.limits_for(runtime.context)
+        task, thread = order["task"], _thread(runtime)
+        board = self._boards.get(order["dispatch"])
+        if board is None:
+            made = await resumed_board(get_config(), toolbox, settings=settings, thread=thread)
+            board = self._boards.get(order["dispatch"]) or self._boards.put(order["dispatch"], made)
+        executor = Executor(toolbox, settings, let_through=(GraphBubbleUp,))
+        try:
+            outcome = await board.settle(
+                task,
+                lambda: executor.run(job_for(task, board, limits=limits, thread=thread), slots=board.slots, emit=emit),
+            )
+        except Suspended:
+            raise GraphInterrupt(()) from None
+        if outcome is None:
+            return {}
+        emit(finished_event(task, outcome))
+        return {"results": {task: record(outcome)}}
+
+    async def human_approval(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+        """Stop until a person has answered every request, and record the answers."""
+        toolbox = await self._wiring.ready_toolbox()
+        limits, thread = self._wiring.limits_for(runtime.context), _thread(runtime)
+        asked = payload(state, toolbox)
+        emitter(runtime)(ApprovalAsked(request=asked))
+        while True:
+            answer = interrupt(asked)
+            try:
+                return await answered(answer, state, toolbox, limits=limits, thread=thread)
+            except AnswerError as error:
+                # Raising would keep the wrong answer in the checkpoint, to be given again at every resume.
+                asked = {**asked, "error": str(error)}
+
+    async def replanner(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+        """Have the rest of the plan made anew, or end the run where that cannot be done."""
+        toolbox = await self._wiring.ready_toolbox()
+        snapshot = snapshot_of(state, toolbox, thread=_thread(runtime), now=utc_now())
+        return await replanned_update(self._wiring, state, snapshot, toolbox, runtime.context, emit=emitter(runtime))
+
+    async def rollback(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+        """Make the plan that undoes finished writes; it goes through the same dispatch, asked and checked."""
+        toolbox = await self._wiring.ready_toolbox()
+        return await rollback_update(state, toolbox, limits=self._wiring.limits_for(runtime.context))
+
+    async def answer(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+        """End the run: an outcome for every task, a status, and an answer that rests on the results."""
+        toolbox = await self._wiring.ready_toolbox()
+        snapshot = snapshot_of(state, toolbox, thread=_thread(runtime), now=utc_now())
+        return await ending(self._wiring, state, snapshot, runtime.context, emit=emitter(runtime))
+
+
+def _thread(runtime: Runtime[Context]) -> str:
+    """Return the thread's id; a run without a checkpointer has none."""
+    return (runtime.execution_info.thread_id if runtime.execution_info else None) or ""

@@ -1,0 +1,71 @@
+"""The graph: goal -> context -> plan -> [dispatch -> execute | ask | replan | roll back]* -> answer."""
+
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+
+from agent.errors import UsageError
+from agent.settings import Settings
+from agent.tools.analytics import default_tools
+from graphs.invocation import PlanwaveGraph
+from graphs.nodes import Nodes
+from graphs.persistence import Persistence
+from graphs.savers import with_coroutines
+from graphs.serializer import with_exact_numbers
+from graphs.state import Input, Output, State, TaskOrder
+from graphs.wiring import Context, ModelChoice, Tools, Wiring
+
+
+def build_graph(
+    *,
+    tools: Tools | None = None,
+    model: ModelChoice = None,
+    settings: Settings | None = None,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+    persistence: Persistence | None = None,
+) -> PlanwaveGraph:
+    """Return the graph over `tools`, ready for `invoke`, `ainvoke`, `stream` and Studio.
+
+    `tools` are LangChain tools or a function that makes them at first use; None is the analytics family over the sample
+    shop. `model` is `"openai:NAME"`, `"local"`, a chat model, or None for the configured one, which is only asked for
+    when something has to be planned. Give either any LangGraph `checkpointer`, or a `persistence` with every promise.
+    Raises `UsageError` for both, `ToolError` for tools that cannot be used.
+    """
+    if checkpointer is not None and persistence is not None:
+        raise UsageError("Give either 'checkpointer' or 'persistence', not both.")
+    chosen = settings or Settings()
+    wiring = Wiring(tools=tools if tools is not None else default_tools(chosen, model), model=model, settings=chosen)
+    if not callable(wiring.tools):
+        _ = wiring.toolbox
+    saver = (
+        persistence.saver
+        if persistence
+        else with_exact_numbers(with_coroutines(checkpointer))
+        if checkpointer
+        else None
+    )
+    return PlanwaveGraph.of(_builder(Nodes(wiring)).compile(checkpointer=saver, name="planwave"))
+
+
+def _builder(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:
+    builder = StateGraph(State, context_schema=Context, input_schema=Input, output_schema=Output)
+    builder.add_node("gather_context", nodes.gather_context, metadata={"does": "asks the tools that give context"})
+    builder.add_node("planner", nodes.planner, metadata={"does": "makes a plan that compiles"})
+    builder.add_node("wave_dispatch", nodes.wave_dispatch, metadata={"does": "chooses the next move"})
+    builder.add_node(
+        "tool_executor", nodes.tool_executor, input_schema=TaskOrder, metadata={"does": "runs one task of the plan"}
+    )
+    builder.add_node("human_approval", nodes.human_approval, metadata={"does": "stops until a person has answered"})
+    builder.add_node("replanner", nodes.replanner, metadata={"does": "plans the rest anew after a failure"})
+    builder.add_node("rollback", nodes.rollback, metadata={"does": "plans the undoing of finished writes"})
+    builder.add_node("answer", nodes.answer, metadata={"does": "says what came out"})
+    builder.add_edge(START, "gather_context")
+    builder.add_edge("gather_context", "planner")
+    for worker in ("planner", "tool_executor", "human_approval", "replanner", "rollback"):
+        builder.add_edge(worker, "wave_dispatch")
+    builder.add_edge("answer", END)
+    return builder
+
+
+graph = build_graph()

@@ -1,0 +1,83 @@
+"""Facts made into records for the state and events for those who watch."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from langgraph.runtime import Runtime
+
+from agent.core.compile import CompiledPlan
+from agent.core.digest import digest
+from agent.core.outcome import Done, Outcome, Skipped
+from agent.core.plan import Plan
+from agent.core.revision import Difference
+from agent.core.schedule import waves
+from agent.events import Emit, PlanMade, TaskFinished
+from agent.reply import Usage
+from graphs.state import Record, State
+from graphs.wiring import Context
+
+_PREVIEW = 200
+
+
+def emitter(runtime: Runtime[Context]) -> Emit:
+    """Return the function that puts events on the run's `custom` stream."""
+    return lambda event: runtime.stream_writer(event.model_dump(mode="json"))
+
+
+def document(plan: Plan) -> Record:
+    """Return a plan as it is stored: fields left at their defaults stay out, ids and tools never."""
+    return {
+        "execution_mode": plan.execution_mode,
+        "tasks": [
+            {"id": task.id, "tool": task.tool, "args": task.args, **task.model_dump(mode="json", exclude_defaults=True)}
+            for task in plan.tasks
+        ],
+    }
+
+
+def planned(plan: Plan) -> dict[str, Any]:
+    """Return the part of the state that a newly compiled plan sets."""
+    stored = document(plan)
+    return {"plan": stored, "compiled": digest(stored)}
+
+
+def record(outcome: Outcome) -> Record:
+    """Return an outcome as it is stored."""
+    return outcome.model_dump(mode="json")
+
+
+def plan_event(compiled: CompiledPlan, *, revision: int, difference: Difference | None = None) -> PlanMade:
+    """Return the event of a plan that is about to run."""
+    return PlanMade(revision=revision, plan=document(compiled.plan), waves=waves(compiled.needs), difference=difference)
+
+
+def finished_event(task: str, outcome: Outcome) -> TaskFinished:
+    """Return the event of a settled task."""
+    return TaskFinished(
+        task=task,
+        status=outcome.status,
+        error=outcome.error,
+        because=outcome.because if isinstance(outcome, Skipped) else None,
+        preview=_preview(outcome.output) if isinstance(outcome, Done) else None,
+        attempts=outcome.attempts,
+        duration_s=_seconds(outcome),
+    )
+
+
+def added(state: State, usage: Usage) -> dict[str, int]:
+    """Return the run's tokens so far, `usage` included."""
+    before = state.get("usage") or {}
+    return {name: before.get(name, 0) + value for name, value in usage.model_dump().items()}
+
+
+def _preview(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _PREVIEW else f"{text[: _PREVIEW - 3]}..."
+
+
+def _seconds(outcome: Outcome) -> float | None:
+    if outcome.started_at is None or outcome.finished_at is None:
+        return None
+    span = datetime.fromisoformat(outcome.finished_at) - datetime.fromisoformat(outcome.started_at)
+    return round(span.total_seconds(), 3)

@@ -1,0 +1,180 @@
+"""The state of a run: plain JSON values, their reducer, and the one door back to types."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Required, TypedDict
+
+from langgraph.channels.delta import DeltaChannel
+
+from agent.core.call import Ready, prepare
+from agent.core.compile import CompiledPlan, linked
+from agent.core.flow import Snapshot
+from agent.core.outcome import Outcome, outcome_from
+from agent.core.plan import Plan
+from agent.core.approval import approval_digest
+from agent.errors import PersistenceError, UsageError
+from agent.tools.catalogue import Toolbox
+
+Record = dict[str, Any]
+
+
+def merge_results(results: Mapping[str, Record], writes: Sequence[Mapping[str, Record]]) -> dict[str, Record]:
+    """Add outcomes by task id; the first one recorded stays, so a task's result is single.
+
+    Deterministic, and the same however the writes are batched, as `DeltaChannel` asks.
+    """
+    merged = dict(results)
+    for write in writes:
+        for task, record in write.items():
+            merged.setdefault(task, record)
+    return merged
+
+
+class Input(TypedDict, total=False):
+    """What a run is started with."""
+
+    goal: Required[str]
+    #: A plan document; then no planner is asked.
+    plan: dict[str, Any] | None
+
+
+class Output(TypedDict, total=False):
+    """What a run returns."""
+
+    status: str
+    answer: str
+    plan: dict[str, Any] | None
+    results: dict[str, Record]
+    replans: int
+    problems: list[str]
+    revision: int
+    rollback: dict[str, Any] | None
+    usage: dict[str, int]
+
+
+class State(TypedDict, total=False):
+    """Everything that a run has to know, as facts; what follows from them is derived."""
+
+    goal: str
+    plan: dict[str, Any] | None
+    status: str
+    answer: str
+    problems: list[str]
+    results: Annotated[dict[str, Record], DeltaChannel(merge_results, dict)]
+    #: Whether the plan came with the input.
+    given: bool
+    #: Digest of the plan that compiled; another plan in the state has not been checked yet.
+    compiled: str | None
+    revision: int
+    replans: int
+    #: What the tools said before planning.
+    context: str
+    #: Approvals by task id: the digest that was approved.
+    approvals: dict[str, str]
+    #: Digests of calls that a person rejected.
+    rejected: list[str]
+    #: The requests that `human_approval` puts to a person.
+    pending: list[Record]
+    #: The tasks that the replanner or the rollback is about.
+    failed: list[str]
+    waived: list[str]
+    #: Signatures of failures that were replanned for.
+    replanned: list[str]
+    #: One sentence for each replan so far, for the replanner.
+    history: list[str]
+    #: How the last revision differs from the one before.
+    difference: dict[str, Any] | None
+    stop: dict[str, str] | None
+    #: The plan that undoes finished writes, once a rollback has begun.
+    undo: dict[str, Any] | None
+    rollback: dict[str, Any] | None
+    #: ISO 8601.
+    started_at: str
+    #: Names the board of the last dispatch.
+    dispatch: str
+    usage: dict[str, int]
+
+
+class TaskOrder(TypedDict):
+    """What a `Send` carries to the executor; the task itself is in the state."""
+
+    task: str
+    dispatch: str
+
+
+def outcomes_in(results: Mapping[str, Record] | None) -> dict[str, Outcome]:
+    """Read the stored outcomes. Raises `PersistenceError` for a record that is none."""
+    try:
+        return {task: outcome_from(record) for task, record in (results or {}).items()}
+    except ValueError as error:
+        raise PersistenceError(f"A stored result cannot be read: {error}") from error
+
+
+def plan_in(document: object, *, word: str = "plan") -> Plan:
+    """Read a stored plan that compiled before. Raises `PersistenceError`."""
+    try:
+        return Plan.model_validate(document)
+    except ValueError as error:
+        raise PersistenceError(f"The stored {word} cannot be read: {error}") from error
+
+
+def compiled_in(document: object, toolbox: Toolbox, *, word: str = "plan") -> CompiledPlan:
+    """Read a stored plan and link it. Raises `UsageError` where this graph lacks one of its tools."""
+    plan = plan_in(document, word=word)
+    missing = sorted({task.tool for task in plan.tasks} - toolbox.keys())
+    if missing:
+        named = ", ".join(map(repr, missing))
+        raise UsageError(f"The stored {word} calls {named}, which this graph has not; build it with the same tools.")
+    return linked(plan, toolbox.specs)
+
+
+def snapshot_of(state: State, toolbox: Toolbox, *, thread: str, now: datetime) -> Snapshot:
+    """Make the snapshot that `next_move` chooses by."""
+    problems = tuple(state.get("problems") or ())
+    outcomes = outcomes_in(state.get("results"))
+    document = state.get("plan")
+    compiled = compiled_in(document, toolbox) if document and not problems else None
+    undo = compiled_in(state["undo"], toolbox, word="rollback") if state.get("undo") else None
+    stop = state.get("stop")
+    active = undo or compiled
+    return Snapshot(
+        compiled=compiled,
+        outcomes=outcomes,
+        problems=problems,
+        approved=_still_approved(state, active, outcomes, thread) if active else frozenset(),
+        waived=frozenset(state.get("waived") or ()),
+        replanned=frozenset(state.get("replanned") or ()),
+        replans=state.get("replans") or 0,
+        elapsed_s=max(0.0, (now - datetime.fromisoformat(state["started_at"])).total_seconds())
+        if state.get("started_at")
+        else 0.0,
+        stop=(stop["status"], stop["reason"]) if stop else None,  # type: ignore[arg-type]  # the closed words of EndStatus
+        undo=undo,
+        rollback_begun=state.get("rollback") is not None,
+    )
+
+
+def _still_approved(
+    state: State, compiled: CompiledPlan, outcomes: Mapping[str, Outcome], thread: str
+) -> frozenset[str]:
+    """Return the tasks whose approval is of the call as it now stands; a changed call is asked about again."""
+    approvals = state.get("approvals") or {}
+    open_tasks = [task for task in approvals if task in compiled.tasks and task not in outcomes]
+    return frozenset(
+        task for task in open_tasks if digest_of(task, compiled, outcomes, state, thread) == approvals[task]
+    )
+
+
+def digest_of(
+    task: str, compiled: CompiledPlan, outcomes: Mapping[str, Outcome], state: State, thread: str
+) -> str | None:
+    """Return the digest that an approval of `task` must carry now; None where its call cannot be made."""
+    revision = state.get("revision") or 1
+    ready = prepare(
+        compiled.tasks[task], compiled.spec(task), needs=compiled.needs[task], outcomes=outcomes, revision=revision
+    )
+    if not isinstance(ready, Ready):
+        return None
+    return approval_digest(
+        thread=thread, revision=revision, task=task, tool=compiled.tasks[task].tool, calls=ready.calls
+    )

@@ -1,0 +1,114 @@
+"""What the nodes work with: tools, model and settings, made when they are first needed."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import anyio.to_thread
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.core.limits import Limits
+from agent.errors import PlanwaveError, WeightsError
+from agent.local.server import installed
+from agent.local.weights import weights_path
+from agent.models import Model, available, resolve_model
+from agent.settings import Settings
+from agent.tools.catalogue import Toolbox
+
+Tools = Sequence[BaseTool] | Callable[[], Sequence[BaseTool]]
+ModelChoice = str | BaseChatModel | None
+
+
+class Context(BaseModel):
+    """What one run may set for itself; Studio shows these as fields. Empty ones leave the settings as they are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(default=None, description="'openai:NAME' or 'local'; empty for the configured one.")
+    dispatch: str | None = Field(
+        default=None, pattern="^(eager|wave)$", description="'eager', or 'wave' to step through."
+    )
+    max_replans: int | None = Field(default=None, ge=0, description="Replans before the run ends as failed.")
+    deadline_s: float | None = Field(default=None, gt=0, description="Seconds after which nothing new is begun.")
+
+
+@dataclass
+class Wiring:
+    """The parts of one graph."""
+
+    tools: Tools
+    model: ModelChoice
+    settings: Settings
+    _toolbox: Toolbox | None = None
+    _models: dict[str, Model] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """The tools; a factory is called once, at first use."""
+        with self._lock:
+            if self._toolbox is None:
+                self._toolbox = Toolbox(self.tools() if callable(self.tools) else self.tools)
+            return self._toolbox
+
+    async def ready_toolbox(self) -> Toolbox:
+        """Return the tools without blocking the loop while a factory works."""
+        if self._toolbox is not None:
+            return self._toolbox
+        return await anyio.to_thread.run_sync(lambda: self.toolbox)
+
+    def settings_for(self, context: Context | None) -> Settings:
+        """Return the settings with what this run sets for itself."""
+        if context is None:
+            return self.settings
+        chosen = {name: value for name, value in context.model_dump(exclude={"model"}).items() if value is not None}
+        return self.settings.model_copy(update=chosen) if chosen else self.settings
+
+    def limits_for(self, context: Context | None) -> Limits:
+        """Return the limits of a run."""
+        return self.settings_for(context).limits(can_replan=self.has_model(context))
+
+    def has_model(self, context: Context | None) -> bool:
+        """Whether a model can be had at once: nothing is downloaded or started to find out."""
+        choice = self._choice(context)
+        try:
+            return available(choice)
+        except PlanwaveError:
+            return False
+
+    async def model_for(self, context: Context | None) -> Model:
+        """Return the model of a run, made at first use. Raises `ModelError` or `UsageError` where there is none.
+
+        Weights are fetched by the command line only, which says so first and shows how far it is.
+        """
+        choice = self._choice(context)
+        key = choice if isinstance(choice, str) else ""
+        if key not in self._models:
+            self._models[key] = await anyio.to_thread.run_sync(_made, choice)
+        return self._models[key]
+
+    async def answering_model(self, context: Context | None, *, given: bool) -> Model | None:
+        """Return the model that writes the answer: the one chosen, or, where a plan was made, the one that made it."""
+        if given and self._choice(context) is None:
+            return None
+        return await self.model_for(context) if self.has_model(context) else None
+
+    def _choice(self, context: Context | None) -> ModelChoice:
+        return (context.model if context else None) or self.model
+
+
+def _made(choice: ModelChoice) -> Model:
+    if not available(choice) and installed() and weights_path(os.environ) is None and not _names_server(choice):
+        raise WeightsError(
+            "The embedded model's weights (1.1 GB) are not on this machine; fetch them once with `planwave models pull`, "
+            "name your own file in PLANWAVE_LOCAL_GGUF, or set OPENAI_API_KEY or OPENAI_BASE_URL."
+        )
+    return resolve_model(choice)
+
+
+def _names_server(choice: ModelChoice) -> bool:
+    named = choice or os.environ.get("PLANWAVE_MODEL")
+    return isinstance(named, str) and named.startswith("openai:")
