@@ -52,7 +52,7 @@ def _load(name: str) -> tuple[Template, frozenset[str]]:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - prompts are text, not HTML
+        autoescape=False,
     )
     environment.filters["json"] = _json
     try:

@@ -3,46 +3,232 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from pydantic import JsonValue
 
 _SCALES = {"k": 3, "thousand": 3, "m": 6, "mn": 6, "million": 6, "b": 9, "bn": 9, "billion": 9, "trillion": 12}
 _MONTHS = (
-    "january february march april may june july august september october november december".split()  # noqa: SIM905
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
 )
 _MONTH = "(?:" + "|".join(f"{month}|{month[:3]}" for month in _MONTHS) + "|sept)"
 
 _DATES = (
     re.compile(
-        r"\b(?P<year>\d{4})-(?P<month>\d{2})(?:-(?P<day>\d{2}))?(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![\d-])"
+        r"\b(?P<year>\d{4})-(?P<month>\d{2})(?:-(?P<day>\d{2}))?"
+        r"(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![\d-])"
     ),
     re.compile(
-        rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\.?\s+(?:of\s+)?(?P<word>{_MONTH})\b\.?(?:,?\s+(?P<year>\d{{4}}))?", re.I
+        rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\.?\s+(?:of\s+)?(?P<word>{_MONTH})\b\.?(?:,?\s+(?P<year>\d{{4}}))?",
+        re.IGNORECASE,
     ),
     re.compile(
-        rf"\b(?P<word>{_MONTH})\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?!\.?\d)(?:,?\s+(?P<year>\d{{4}}))?", re.I
+        rf"\b(?P<word>{_MONTH})\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?!\.?\d)(?:,?\s+(?P<year>\d{{4}}))?",
+        re.IGNORECASE,
     ),
-    re.compile(rf"\b(?P<word>{_MONTH})\.?,?\s+(?P<year>\d{{4}})\b", re.I),
+    re.compile(rf"\b(?P<word>{_MONTH})\.?,?\s+(?P<year>\d{{4}})\b", re.IGNORECASE),
 )
 _NUMBER = re.compile(
     r"(?P<sign>(?<![\w.)])[-\u2212])?(?P<digits>\d{1,3}(?:[,\u00a0\u202f' ]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?)"
     r"(?:\s?(?P<percent>%|percent\b|per cent\b)|\s?(?P<scale>thousand|million|billion|trillion|mn|bn|[kKmMbB])\b)?"
     r"(?P<ordinal>(?:st|nd|rd|th)\b)?"
 )
-_ORDERED = re.compile(r"^[ \t]*(?:[-*>#]+[ \t]*)*\d{1,3}[.)](?=\s)", re.M)
-_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t].*$", re.M)
-_WORD = re.compile(r"[^\W\d_](?:[\w\u2019'&-]*\w)?(?:\.(?=[A-Z]\.))?")
-_SENTENCE_START = re.compile(
-    r"(?:^|[.!?:;\u2014|]|\n)[\s\"'\u201c\u2018(\[*_>#|\-\u2013]*(?:\d{1,3}[.)]\s+)?[*_\"\u201c]*$"
+_ORDERED = re.compile(r"^[ \t]*(?:[-*>#]+[ \t]*)*\d{1,3}[.)](?=\s)", re.MULTILINE)
+# Headings, lines wholly in bold, and the head of a table.
+_HEADING = re.compile(
+    r"^[ \t]*#{1,6}[ \t].*$|^[ \t]*\*\*[^*\n]+\*\*:?[ \t]*$|^[ \t]*\|.*(?=\n[ \t]*\|[ \t]*:?-{3})", re.MULTILINE
+)
+_WORD = re.compile(r"(?<!\w)[^\W\d_](?:[\w\u2019'&-]*\w)?")
+_START = re.compile(
+    r"(?:^|[.!?:;\u2014|])[\s\"'\u201c\u2018(\[*_>#|\-\u2013]*(?:\d{1,3}[.)]\s+)?[*_\"\u201c]*$", re.MULTILINE
+)
+_FOLLOWED_BY_SMALL = re.compile(r"[*_\"\u201d]*,?\s+(?:[^\W\d_A-Z\u00c0-\u00de]|[\d$\u20ac\u00a3(]+[^|\n]*[a-z])")
+#: "- **Acme**: 42", "2. Acme (42 orders)": what stands before a number in a list is a name like any other.
+_LABEL = re.compile(
+    r"^[ \t]*(?:[-*+\u2022]|\d{1,3}[.)])?[ \t]+[*_]*"
+    r"(?P<label>[^:\u2013\u2014(|\n*_]{1,80}?)"
+    r"[*_:]*\s*[:\u2013\u2014(-]\s*[*_]*[$\u20ac\u00a3]?\d",
+    re.MULTILINE,
 )
 
-# Words that English writes with a capital although they name nothing in the data.
-_CAPITALISED = frozenset(
-    [*_MONTHS, *(month[:3] for month in _MONTHS), "sept"]
-    + "monday tuesday wednesday thursday friday saturday sunday i i'm i've i'd i'll q1 q2 q3 q4 h1 h2".split()  # noqa: SIM905
-    + "english usd eur gbp jpy chf id ids sku csv sql json png svg html pdf url n/a na".split()  # noqa: SIM905
-)
+# Words that English writes with a capital although they name nothing in the data: the calendar, abbreviations, and
+# those that often stand first in a sentence with a name behind them.
+_UNNAMED = """
+    january
+    february
+    march
+    april
+    may
+    june
+    july
+    august
+    september
+    october
+    november
+    december
+    jan
+    feb
+    mar
+    apr
+    jun
+    jul
+    aug
+    sep
+    sept
+    oct
+    nov
+    dec
+    monday
+    tuesday
+    wednesday
+    thursday
+    friday
+    saturday
+    sunday
+    q1
+    q2
+    q3
+    q4
+    h1
+    h2
+    english
+    usd
+    eur
+    gbp
+    jpy
+    chf
+    id
+    ids
+    sku
+    csv
+    sql
+    json
+    png
+    svg
+    html
+    pdf
+    url
+    n/a
+    na
+    i
+    i'm
+    i've
+    i'd
+    i'll
+    a
+    an
+    the
+    this
+    that
+    these
+    those
+    it
+    its
+    he
+    she
+    they
+    their
+    we
+    our
+    you
+    your
+    in
+    on
+    at
+    by
+    for
+    from
+    of
+    to
+    with
+    without
+    within
+    over
+    under
+    after
+    before
+    since
+    until
+    during
+    between
+    among
+    and
+    or
+    but
+    nor
+    so
+    yet
+    if
+    as
+    while
+    although
+    though
+    because
+    when
+    where
+    whereas
+    unless
+    whether
+    once
+    here
+    there
+    then
+    thus
+    hence
+    however
+    also
+    only
+    even
+    still
+    both
+    each
+    every
+    all
+    any
+    some
+    no
+    not
+    none
+    neither
+    overall
+    total
+    sum
+    average
+    mean
+    median
+    top
+    best
+    most
+    least
+    other
+    others
+    yes
+    true
+    false
+    what
+    which
+    who
+    whose
+    how
+    why
+    please
+    note
+    see
+    is
+    are
+    was
+    were
+    has
+    have
+    had
+    do
+    does
+    did
+    can
+    will
+"""
+_CAPITALISED = frozenset(_UNNAMED.split())
 
 
 def ungrounded(text: str, *values: JsonValue) -> list[str]:
@@ -60,10 +246,12 @@ def ungrounded(text: str, *values: JsonValue) -> list[str]:
     wanting: list[tuple[int, str]] = []
     body = _without_dates(body, facts=facts, wanting=wanting)
     body = _without_known_texts(body, facts=facts)
-    wanting += [
-        (match.start(), _written(match)) for match in _NUMBER.finditer(body) if not _borne_out(match, body, facts)
-    ]
-    wanting += _unknown_names(body, facts=facts)
+    names = list(_unknown_names(body, facts=facts))
+    wanting += [(match.start(), match.group()) for match in names]
+    inside = {place for match in names for place in range(*match.span())}
+    for match in _NUMBER.finditer(body):
+        if match.start() not in inside and not _borne_out(match, body, facts):
+            wanting.append((match.start(), match.group().strip()))
     return list(dict.fromkeys(found for _, found in sorted(wanting)))
 
 
@@ -110,7 +298,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _stem(word: str) -> str:
-    """A word without case and possessive: "Acme's" is "acme"."""
+    """Reduce a word to its form without case and possessive: "Acme's" is "acme"."""
     return re.sub(r"['\u2019]s?$", "", word.casefold())
 
 
@@ -141,20 +329,16 @@ def _without_dates(body: str, *, facts: _Facts, wanting: list[tuple[int, str]]) 
 
 
 def _by_its_numbers(year: int, *, facts: _Facts, day: int | None) -> bool:
-    """A month of a year that stands in a column of its own cannot be told from a made-up one; a day can."""
+    """Let a month pass whose year stands in a column of its own: its months may too, as mere numbers."""
     return day is None and Decimal(year) in facts.numbers
 
 
 def _without_known_texts(body: str, *, facts: _Facts) -> str:
     """Blank out whole texts of the values, so that "SKU-0042" or "Acme 3000 Ltd" is not read as a number."""
     for known in sorted((text for text in facts.texts if re.search(r"\d", text)), key=len, reverse=True):
-        pattern = re.compile(rf"(?<!\w){re.escape(known)}(?!\w)", re.I)
+        pattern = re.compile(rf"(?<!\w){re.escape(known)}(?!\w)", re.IGNORECASE)
         body = pattern.sub(lambda match: " " * len(match.group()), body)
     return body
-
-
-def _written(match: re.Match[str]) -> str:
-    return match.group().strip()
 
 
 def _digits(match: re.Match[str]) -> str:
@@ -172,7 +356,7 @@ def _value(match: re.Match[str]) -> Decimal:
 def _borne_out(match: re.Match[str], body: str, facts: _Facts) -> bool:
     before = body[match.start() - 1] if match.start() else ""
     if before.isalpha() or before == "_":
-        return body[: match.end()].split()[-1].casefold() in facts.words
+        return body[: match.end()].rsplit(maxsplit=1)[-1].casefold() in facts.words
     value = abs(_value(match))
     whole = value == value.to_integral_value() and not match["percent"]
     if whole and int(value) in facts.lengths:
@@ -195,14 +379,29 @@ def _rounds(written: Decimal, known: Iterable[Decimal], *, half: Decimal) -> boo
     return any(abs(abs(number) - written) <= half for number in known if number.is_finite())
 
 
-def _unknown_names(body: str, *, facts: _Facts) -> Iterator[tuple[int, str]]:
+def _unknown_names(body: str, *, facts: _Facts) -> Iterator[re.Match[str]]:
     body = _HEADING.sub(lambda match: " " * len(match.group()), body)
+    labels = [match.span("label") for match in _LABEL.finditer(body)]
     for match in _WORD.finditer(body):
         word = match.group()
-        if not word[0].isupper() or _is_known(word, facts=facts):
+        has_digits = any(letter.isdigit() for letter in word)
+        if not (word[0].isupper() or has_digits) or _is_known(word, facts=facts):
             continue
-        if not _SENTENCE_START.search(body[max(0, match.start() - 40) : match.start()]):
-            yield match.start(), word
+        if has_digits or _is_name(match, body=body, labels=labels):
+            yield match
+
+
+def _is_name(match: re.Match[str], *, body: str, labels: list[tuple[int, int]]) -> bool:
+    """Tell a name from a word that has its capital from the start of a sentence.
+
+    There it counts as a name only if it stands alone, before another capital, or as the label of a figure in a list.
+    """
+    line = body.rfind("\n", 0, match.start()) + 1
+    if not _START.search(body[line : match.start()]):
+        return True
+    if any(start <= match.start() < end for start, end in labels):
+        return True
+    return not _FOLLOWED_BY_SMALL.match(body, match.end())
 
 
 def _is_known(word: str, *, facts: _Facts) -> bool:

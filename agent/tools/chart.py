@@ -58,7 +58,7 @@ class DrawChart(BaseTool):
     )
     args_schema: type[BaseModel] = DrawChartArgs
     folder: OutputFolder
-    metadata: dict[str, Any] | None = {
+    metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
         "readOnlyHint": True,
         "destructiveHint": False,
         "idempotentHint": True,
@@ -82,10 +82,10 @@ class DrawChart(BaseTool):
         """Check the columns against the rows, or their schema while they are not known; mend what is obvious."""
         return preflight(args, schemas=open)
 
-    def _run(self, **arguments: Any) -> dict[str, JsonValue]:
+    def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         return draw(DrawChartArgs.model_validate(arguments), folder=self.folder)
 
-    async def _arun(self, **arguments: Any) -> dict[str, JsonValue]:
+    async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         return await asyncio.to_thread(self._run, **arguments)
 
 

@@ -1,6 +1,7 @@
 """Bar charts: upright or lying, grouped, stacked, in panels, and over time."""
 
 from dataclasses import replace
+from typing import Literal
 
 import altair as alt
 
@@ -27,7 +28,7 @@ LYING = 460
 
 
 def bars(frame: Frame, *, words: Words) -> Placed:
-    """A bar chart in the form that suits its categories and series."""
+    """Draw bars in the form that suits its categories and series."""
     if frame.panels:
         return _panels(frame, words=words)
     if frame.x.kind == "time" and len(frame.categories()) > MANY_MOMENTS and frame.kind != "horizontal_bar":
@@ -59,11 +60,11 @@ def _is_labelled(frame: Frame) -> bool:
 
 
 def _marked(base: alt.Chart, frame: Frame, *, words: Words, width: float) -> alt.Chart:
-    chart = base.mark_bar().encode(tooltip=tooltip(frame, words=words), **series_color(frame, width=width))
-    if frame.kind != "stacked_bar":
-        return chart
-    # Stacks pile up in the order of the legend, not of the alphabet.
-    return chart.encode(order=alt.Order("rank", type="quantitative"))
+    chart: alt.Chart = base.mark_bar().encode(tooltip=tooltip(frame, words=words), **series_color(frame, width=width))
+    if frame.kind == "stacked_bar":
+        # Stacks pile up in the order of the legend, not of the alphabet.
+        chart = chart.encode(order=alt.Order("rank", type="quantitative"))
+    return chart
 
 
 def _lying(frame: Frame, *, words: Words, grouped: bool) -> Placed:
@@ -71,7 +72,7 @@ def _lying(frame: Frame, *, words: Words, grouped: bool) -> Placed:
     step = 15 if grouped else 26 if len(frame.categories()) <= 20 else 19
     axis = alt.Axis(title=None, ticks=False, domain=False, labelPadding=6, grid=False)
     base = with_data(frame, words=words).encode(
-        y=alt.Y("x", type="ordinal", sort=frame.categories(), axis=axis, scale=_spacing(grouped=grouped)),
+        y=alt.Y("x", type="ordinal", sort=_texts(frame), axis=axis, scale=_spacing(grouped=grouped)),
         x=alt.X(
             "y",
             type="quantitative",
@@ -97,7 +98,7 @@ def _upright(frame: Frame, *, words: Words, grouped: bool) -> Placed:
     title = words.x_title if frame.x.title.lower() not in (words.subtitle or words.title).lower() else None
     axis = alt.Axis(title=title, labelAngle=0, ticks=False, labelPadding=6, domain=False, grid=False)
     base = with_data(frame, words=words).encode(
-        x=alt.X("x", type="ordinal", sort=frame.categories(), axis=axis, scale=_spacing(grouped=grouped)),
+        x=alt.X("x", type="ordinal", sort=_texts(frame), axis=axis, scale=_spacing(grouped=grouped)),
         y=alt.Y(
             "y",
             type="quantitative",
@@ -120,10 +121,11 @@ def _upright(frame: Frame, *, words: Words, grouped: bool) -> Placed:
 def _lying_labels(base: alt.Chart) -> alt.Chart:
     side = alt.expr("datum.y < 0 ? 'right' : 'left'")
     text = base.mark_text(align=side, dx=alt.expr("datum.y < 0 ? -4 : 4"), fontSize=12, color=look.INK)
-    return text.encode(text="label:N", x=alt.X("place:Q", axis=None))
+    labels: alt.Chart = text.encode(text="label:N", x=alt.X("place:Q", axis=None))
+    return labels
 
 
-def _stack(frame: Frame) -> str | None:
+def _stack(frame: Frame) -> Literal["zero"] | None:
     return "zero" if frame.kind == "stacked_bar" else None
 
 
@@ -133,6 +135,10 @@ def _room(frame: Frame, *, pixels: int) -> alt.Scale:
     return alt.Scale(padding=pixels) if below else alt.Scale()
 
 
+def _texts(frame: Frame) -> list[str]:
+    return [str(category) for category in frame.categories()]
+
+
 def _spacing(*, grouped: bool) -> alt.Scale:
     return alt.Scale(paddingInner=0.2 if grouped else 0.28, paddingOuter=0.12)
 
@@ -140,7 +146,7 @@ def _spacing(*, grouped: bool) -> alt.Scale:
 def _over_time(frame: Frame, *, words: Words) -> Placed:
     """Bars on a time scale: a month without a row is a gap."""
     width = 720
-    stacked = "zero" if len(frame.names()) > 1 else None
+    stacked: Literal["zero"] | None = "zero" if len(frame.names()) > 1 else None
     base = with_data(frame, words=words).encode(
         x=alt.X("x", **time_channel(frame.x)),
         y=alt.Y("y", type="quantitative", stack=stacked, axis=value_axis(frame, words=words)),
@@ -161,6 +167,6 @@ def _panels(frame: Frame, *, words: Words) -> Placed:
     header = alt.Header(labelOrient="top", labelAnchor="start", labelAngle=0, labelPadding=-4, title=None)
     layer = alt.layer(marks, _lying_labels(base)).properties(width=LYING, height=alt.Step(22))
     facet: Drawn = layer.facet(
-        row=alt.Row("x", type="ordinal", sort=frame.categories(), header=header), spacing=26
+        row=alt.Row("x", type="ordinal", sort=_texts(frame), header=header), spacing=26
     ).resolve_scale(y="independent")
     return facet, LYING + 120

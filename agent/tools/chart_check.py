@@ -29,7 +29,7 @@ class _Columns:
         return [name for name, kind in self.kinds.items() if kind == "number"]
 
     def meant(self, name: str) -> str | None:
-        """The one column that a misspelt name can only mean."""
+        """Find the one column that a misspelt name can only mean."""
         plain = {column: _plain(column) for column in self.kinds}
         same = [column for column, spelling in plain.items() if spelling == _plain(name)]
         if same:
@@ -136,14 +136,14 @@ def _complete(args: Mapping[str, JsonValue]) -> bool:
 
 
 def _drawing_problems(args: Mapping[str, JsonValue]) -> list[str]:
-    """What arranging rows that are known already would fail with."""
+    """Tell what arranging rows that are known already would fail with."""
     rows, kind, color = args["rows"], args["kind"], args.get("color")
     if not isinstance(rows, list) or kind not in get_args(ChartKind) or not (color is None or isinstance(color, str)):
         return []
     try:
         arrange(
             [row for row in rows if isinstance(row, dict)],
-            kind=cast(ChartKind, kind),
+            kind=cast("ChartKind", kind),
             x=str(args["x"]),
             y=str(args["y"]),
             color=color,

@@ -17,7 +17,8 @@ NO_VALUE = "(none)"
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _TIME = re.compile(
-    r"(?P<year>\d{4})(?P<month>-\d{2})?(?P<day>-\d{2})?(?P<clock>[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)?)?"
+    r"(?P<year>\d{4})(?P<month>-\d{2})?(?P<day>-\d{2})?"
+    r"(?P<clock>[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)?)?"
 )
 _WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\s]+")
 _UPPER_WORDS = {"id": "ID", "url": "URL", "usd": "USD", "eur": "EUR", "gbp": "GBP", "vat": "VAT", "sku": "SKU"}
@@ -57,8 +58,9 @@ def read_column(rows: Sequence[Row], *, name: str) -> Column:
     """
     cells = [row.get(name) for row in rows]
     known = [cell for cell in cells if cell is not None]
-    if known and all(_is_number(cell) for cell in known):
-        return Column(name, "number", tuple(cells))  # type: ignore[arg-type] - checked the line above
+    numbers = tuple(cell if isinstance(cell, int | float) and not isinstance(cell, bool) else None for cell in cells)
+    if known and len(known) == sum(number is not None for number in numbers):
+        return Column(name, "number", numbers)
     instants = [_instant(cell) for cell in known]
     if known and all(instants):
         found = [instant for instant in instants if instant]
@@ -71,7 +73,7 @@ def read_column(rows: Sequence[Row], *, name: str) -> Column:
 
 
 def title_of(name: str) -> str:
-    """A column's name as a heading; a name that already has spaces is kept as it is."""
+    """Make a column's name a heading; a name that already has spaces is kept as it is."""
     if " " in name.strip():
         return name.strip()
     words = [word for word in _WORD_BREAK.split(name) if word]
@@ -99,10 +101,6 @@ def looks_like_years(values: Iterable[Cell]) -> bool:
     """Whether all values are whole numbers that people read as calendar years."""
     known = [value for value in values if value is not None]
     return bool(known) and all(isinstance(value, int) and 1800 <= value <= 2200 for value in known)
-
-
-def _is_number(cell: JsonValue) -> bool:
-    return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
 def _text(cell: JsonValue) -> str:

@@ -1,4 +1,4 @@
-"""Rows arranged for one chart: which column is the category, which the value, which the series, and what was left out."""
+"""Rows arranged for one chart: the roles of their columns, and what was summed or left out."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -38,9 +38,11 @@ class Frame:
         """Different values of `x`, in order."""
         return list(dict.fromkeys(row["x"] for row in self.rows))
 
-    def names(self) -> list[Cell]:
+    def names(self) -> list[str]:
         """Different series, in order."""
-        return list(dict.fromkeys(row["series"] for row in self.rows if "series" in row)) if self.series else []
+        if self.series is None:
+            return []
+        return list(dict.fromkeys(str(row["series"]) for row in self.rows if "series" in row))
 
 
 def arrange(rows: Sequence[Row], *, kind: ChartKind, x: str, y: str, color: str | None) -> Frame:
@@ -94,7 +96,7 @@ def _named(value: Cell) -> str:
 
 
 def _telling_apart(columns: dict[str, Column], *, x: Column, y: Column) -> Column | None:
-    """The one further text column that tells rows with the same `x` apart, if rows share an `x` at all."""
+    """Find the one further text column that tells rows with the same `x` apart, if rows share an `x` at all."""
     if len(x.distinct()) == len(x.values):
         return None
     for column in columns.values():
@@ -148,7 +150,7 @@ def _within_limits(frame: Frame) -> Frame:
         case _:
             pass
     if frame.panels:
-        role = "x" if frame.kind in BARS else "series"
+        role: Literal["x", "series"] = "x" if frame.kind in BARS else "series"
         return _first(frame, role=role, limit=MAX_PANELS)
     return _first(frame, role="x", limit=MAX_CATEGORIES) if frame.kind in BARS else frame
 
@@ -166,11 +168,11 @@ def _first(frame: Frame, *, role: Literal["x", "series"], limit: int) -> Frame:
 
 
 def _folded(frame: Frame) -> Frame:
-    """The largest series by name and the rest added up as one."""
-    sizes: Counter[Cell] = Counter()
+    """Keep the largest series and add up the rest as one."""
+    sizes: dict[Cell, float] = {}
     for row in frame.rows:
-        sizes[row["series"]] += abs(float(row["y"] or 0))  # type: ignore[assignment] - Counter adds floats as well
-    kept = {name for name, _ in sizes.most_common(MAX_SERIES - 1)}
+        sizes[row["series"]] = sizes.get(row["series"], 0.0) + abs(float(row["y"] or 0))
+    kept = set(sorted(sizes, key=lambda name: -sizes[name])[: MAX_SERIES - 1])
     rest = len(sizes) - len(kept)
     renamed = [{**row, "series": row["series"] if row["series"] in kept else OTHER} for row in frame.rows]
     folded = replace(_summed(replace(frame, rows=renamed)), notes=frame.notes)

@@ -3,9 +3,12 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from agent.tools.chart_data import Cell, Column
+
+# Keyword arguments of one of Altair's classes, whose types are too many to repeat.
+Settings: TypeAlias = dict[str, Any]
 
 FONT: Final = "Arimo, Liberation Sans, Helvetica, Arial, sans-serif"
 INK: Final = "#222222"
@@ -67,7 +70,7 @@ def wrapped(text: str, *, pixels: float, size: int) -> list[str]:
 
 
 def number_expr(field: str, *, values: Iterable[Cell], unit: str | None, exact: bool = False) -> str:
-    """A Vega expression that writes `field` as people do: thousands apart, millions short, the unit in its place."""
+    """Give the Vega expression that writes `field` as people do: thousands apart, millions short, with its unit."""
     body = f"format(abs({field}), '{_pattern([value for value in values if value is not None], exact=exact)}')"
     before, after = _unit(unit)
     # d3-format calls a billion giga.
@@ -75,7 +78,7 @@ def number_expr(field: str, *, values: Iterable[Cell], unit: str | None, exact: 
 
 
 def axis_expr(*, unit: str | None, largest: float) -> str:
-    """A Vega expression that writes the ticks of a value axis."""
+    """Give the Vega expression that writes the ticks of a value axis."""
     before, after = _unit(unit)
     pattern = "~s" if largest >= 1_000_000 else ",~r" if largest < 1 else ","
     return (
@@ -118,7 +121,7 @@ def time_unit(column: Column) -> str | None:
     return {"year": "utcyear", "month": "utcyearmonth", "day": "utcyearmonthdate"}.get(column.unit or "")
 
 
-def time_axis(column: Column) -> dict[str, object]:
+def time_axis(column: Column) -> Settings:
     """Axis settings for instants: ticks where a calendar has them, the year only where it changes."""
     known = sorted(datetime.fromisoformat(str(value)) for value in column.values if value is not None)
     days = (known[-1] - known[0]).days if known else 0
@@ -133,7 +136,7 @@ def time_axis(column: Column) -> dict[str, object]:
             "tickCount": {"interval": "month", "step": step},
         }
     if column.unit == "day":
-        count: object = {"interval": "day", "step": 1} if days <= 10 else 8
+        count: Settings | int = {"interval": "day", "step": 1} if days <= 10 else 8
         changes = "(datum.index == 0 ? utcFormat(datum.value, '%Y') : '')"
         return {"labelExpr": f"[utcFormat(datum.value, '%-d %b'), {changes}]", "tickCount": count}
     return {"tickCount": 8}

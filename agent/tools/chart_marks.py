@@ -1,7 +1,7 @@
 """Encodings that all kinds of charts share: data, tooltips, value axes and colours."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import altair as alt
 
@@ -32,7 +32,9 @@ def with_data(frame: Frame, *, words: Words) -> alt.Chart:
     its `rank`.
     """
     ranks = {name: rank for rank, name in enumerate(frame.names())}
-    rows = [{**row, "rank": ranks.get(row["series"], 0)} if ranks and "series" in row else row for row in frame.rows]
+    rows = [
+        {**row, "rank": ranks.get(str(row["series"]), 0)} if ranks and "series" in row else row for row in frame.rows
+    ]
     chart = alt.Chart(alt.InlineData(values=rows))
     value = frame.series if frame.kind == "heatmap" else frame.y
     field = "value" if frame.kind == "heatmap" else "y"
@@ -50,14 +52,14 @@ def with_data(frame: Frame, *, words: Words) -> alt.Chart:
 
 
 def tooltip(frame: Frame, *, words: Words) -> list[alt.Tooltip]:
-    """What a reader sees over a mark: the category, the series, the exact value."""
+    """Tell over a mark what a reader asks: the category, the series, the exact value."""
     tips = [alt.Tooltip("x", title=words.x_title, **typed(frame.x))]
     if frame.series:
         tips.append(alt.Tooltip("series", type="nominal", title=frame.series.title))
     return [*tips, alt.Tooltip("exact", type="nominal", title=words.y_title)]
 
 
-def typed(column: Column) -> dict[str, str]:
+def typed(column: Column) -> look.Settings:
     """Vega-Lite's `type` of a column's values, and the time unit that keeps them in UTC."""
     match column.kind:
         case "time":
@@ -68,8 +70,8 @@ def typed(column: Column) -> dict[str, str]:
             return {"type": "nominal"}
 
 
-def time_channel(column: Column) -> dict[str, object]:
-    """Encoding of a position in time."""
+def time_channel(column: Column) -> look.Settings:
+    """Encode a position in time."""
     unit = look.time_unit(column)
     fixed = {"timeUnit": unit} if unit else {"scale": alt.Scale(type="utc")}
     return {"type": "temporal", "axis": alt.Axis(title=None, grid=False, **look.time_axis(column)), **fixed}
@@ -82,20 +84,21 @@ def value_axis(frame: Frame, *, words: Words) -> alt.Axis:
     return alt.Axis(title=None, labelExpr=expr, domain=False, ticks=False, tickCount=6, grid=True)
 
 
-def series_color(frame: Frame, *, width: float) -> dict[str, object]:
-    """A colour per series, with a legend only where there is more than one."""
+def series_color(frame: Frame, *, width: float) -> look.Settings:
+    """Give each series a colour, with a legend only where there is more than one."""
     names = frame.names()
     if len(names) < 2:
         return {"color": alt.value(look.PALETTE[0])}
     longest = max(len(str(name)) for name in names)
     columns = max(1, min(len(names), int(width / (longest * 6.6 + 34))))
     scale = alt.Scale(domain=names, range=list(look.PALETTE[: len(names)]))
-    stroke = {"symbolType": "stroke", "symbolStrokeWidth": 3} if frame.kind == "line" else {}
+    stroke: look.Settings = {"symbolType": "stroke", "symbolStrokeWidth": 3} if frame.kind == "line" else {}
     legend = alt.Legend(columns=columns, **stroke)
     return {"color": alt.Color("series", type="nominal", scale=scale, legend=legend)}
 
 
-def baseline(*, along: str) -> alt.Chart:
-    """A line at zero."""
+def baseline(*, along: Literal["x", "y"]) -> alt.Chart:
+    """Draw a line at zero."""
     rule = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=look.INK, strokeWidth=1)
-    return rule.encode(**{along: alt.X("zero:Q") if along == "x" else alt.Y("zero:Q")})
+    line: alt.Chart = rule.encode(x="zero:Q") if along == "x" else rule.encode(y="zero:Q")
+    return line

@@ -5,6 +5,7 @@ import html
 import json
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +45,9 @@ vegaEmbed("#chart", spec, { renderer: "svg", actions });
 """)
 
 
+_GLOBALS = "window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = vegaLite;"
+
+
 @dataclass(frozen=True)
 class ChartFiles:
     """Where a chart was written."""
@@ -57,7 +61,7 @@ def write_chart(spec: JsonSchema, *, title: str, stem: str, folder: OutputFolder
     """Write the three files, named by their content: the same chart is the same files, whenever it is drawn."""
     canonical = json.dumps(spec, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     name = f"{slug(stem)}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
-    contents = {
+    contents: dict[str, Callable[[], bytes]] = {
         "png": lambda: vl_convert.vegalite_to_png(
             canonical, vl_version=VEGA_LITE, scale=PIXELS_PER_UNIT, allowed_base_urls=[]
         ),
@@ -79,11 +83,11 @@ def page(spec: JsonSchema, *, title: str) -> str:
 
 @lru_cache(maxsize=1)
 def _library() -> str:
-    bundle: str = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+    bundle: str = vl_convert.javascript_bundle(snippet=_GLOBALS, vl_version=VEGA_LITE)
     return bundle
 
 
 def slug(text: str) -> str:
-    """A short file name of plain letters, digits and hyphens."""
+    """Make a short file name of plain letters, digits and hyphens."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].rstrip("-") or "chart"

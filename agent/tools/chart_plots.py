@@ -1,5 +1,7 @@
 """Charts without bars: lines, areas, points, slices and cells."""
 
+from typing import Literal
+
 import altair as alt
 
 from agent.tools import chart_look as look
@@ -26,7 +28,7 @@ WIDTH, HEIGHT = 680, 340
 
 def lines(frame: Frame, *, words: Words) -> Placed:
     """Lines or stacked areas, over time, numbers or ordered texts; more series than colours get a panel each."""
-    stack = "zero" if frame.kind == "area" else None
+    stack: Literal["zero"] | None = "zero" if frame.kind == "area" else None
     base = with_data(frame, words=words).encode(
         x=_abscissa(frame, words=words),
         y=alt.Y("y", type="quantitative", stack=stack, axis=value_axis(frame, words=words), scale=_from_zero(frame)),
@@ -53,14 +55,14 @@ def _abscissa(frame: Frame, *, words: Words) -> alt.X:
     if frame.x.kind == "text":
         turned = max((len(str(value)) for value in frame.categories()), default=0) * len(frame.categories()) > 90
         axis = alt.Axis(title=words.x_title, labelAngle=-40 if turned else 0, labelLimit=140, grid=False)
-        return alt.X("x", type="ordinal", sort=frame.categories(), axis=axis)
+        return alt.X("x", type="ordinal", sort=[str(category) for category in frame.categories()], axis=axis)
     return alt.X("x", type="quantitative", scale=alt.Scale(zero=False, nice=False), axis=_number_axis(frame.x, words))
 
 
 def _number_axis(column: Column, words: Words) -> alt.Axis:
     whole = all(value is None or float(value).is_integer() for value in column.values)
     pattern = "d" if looks_like_years(column.values) else ",.6~r"
-    step: dict[str, object] = {"tickMinStep": 1} if whole else {}
+    step: look.Settings = {"tickMinStep": 1} if whole else {}
     return alt.Axis(title=words.x_title, labelExpr=f"format(datum.value, '{pattern}')", grid=False, **step)
 
 
@@ -72,7 +74,7 @@ def _from_zero(frame: Frame) -> alt.Scale:
 
 
 def points(frame: Frame, *, words: Words) -> Placed:
-    """A scatter chart; where every point has a name of its own, the name stands beside it."""
+    """Draw points; where every point has a name of its own, the name stands beside it."""
     width, height = 600, 400
     place = (
         alt.X("x", **time_channel(frame.x))
@@ -98,7 +100,7 @@ def points(frame: Frame, *, words: Words) -> Placed:
 
 
 def slices(frame: Frame, *, words: Words) -> Placed:
-    """A pie or a donut with each slice's name and share beside it, or in the legend when a slice is too narrow."""
+    """Draw a pie or a donut with each slice's name and share beside it, or in the legend when a slice is too narrow."""
     rows = _slice_rows(frame)
     beside = min(float(row["share"] or 0) for row in rows) >= NARROWEST_SLICE
     names = [row["name"] for row in rows]
@@ -137,7 +139,7 @@ def _slice_rows(frame: Frame) -> list[dict[str, Cell | bool]]:
 
 
 def cells(frame: Frame, *, words: Words) -> Placed:
-    """A heatmap: pale to dark, or two colours apart when values fall on both sides of zero."""
+    """Draw a heatmap: pale to dark, or two colours apart when values fall on both sides of zero."""
     known = [float(row["value"]) for row in frame.rows if row["value"] is not None]
     if known and min(known) < 0 < max(known):
         scale = alt.Scale(scheme="blueorange", domainMid=0)
@@ -173,7 +175,7 @@ def cells(frame: Frame, *, words: Words) -> Placed:
     return alt.layer(*layers).properties(**size), max(wide * step, 420 if high else 0)
 
 
-def _band(column: Column) -> dict[str, object]:
+def _band(column: Column) -> look.Settings:
     if column.kind == "time":
         return {"type": "ordinal", "timeUnit": look.time_unit(column) or "utcyearmonthdatehoursminutes"}
     return {"type": "ordinal", "sort": None if column.kind == "text" else "ascending"}

@@ -33,7 +33,7 @@ class Brief:
 
 
 def vega_lite(rows: Sequence[Row], *, brief: Brief) -> tuple[JsonSchema, str]:
-    """The specification of the chart, complete with its data, and its title; Altair checks it against the schema.
+    """Specify the chart, complete with its data; return its title too. Altair checks it against Vega-Lite's schema.
 
     Rows without a single value still make a chart: it says so. Raises `ToolFailure` if a column does not exist or
     does not suit the kind of chart.
@@ -69,13 +69,14 @@ def _words(brief: Brief, *, x: str, y: str, series: str | None) -> Words:
 
 
 def _inside(title: str) -> str:
-    """A column's title inside a sentence: abbreviations keep their capitals."""
+    """Put a column's title inside a sentence: abbreviations keep their capitals."""
     return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
 def _sentence(text: str) -> alt.Chart:
     chart = alt.Chart(alt.InlineData(values=[{"text": text}]), width=EMPTY_WIDTH, height=160)
-    return chart.mark_text(fontSize=16, color=look.QUIET).encode(text="text:N")
+    sentence: alt.Chart = chart.mark_text(fontSize=16, color=look.QUIET).encode(text="text:N")
+    return sentence
 
 
 def _drawn(frame: Frame, *, words: Words) -> Placed:

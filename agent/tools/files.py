@@ -38,7 +38,7 @@ class SaveFile(BaseTool):
     description: str = "Save text, rows or a JSON value as a file; returns its path, size and SHA-256."
     args_schema: type[BaseModel] = SaveFileArgs
     folder: OutputFolder
-    metadata: dict[str, Any] | None = {
+    metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
         "readOnlyHint": False,
         "destructiveHint": True,
         "idempotentHint": True,
@@ -81,10 +81,10 @@ class SaveFile(BaseTool):
             problems.append(f"{path!r} exists; choose another name or set overwrite to true.")
         return problems
 
-    def _run(self, path: str, content: JsonValue, overwrite: bool = False) -> dict[str, JsonValue]:  # noqa: FBT001, FBT002 - LangChain passes arguments by name
+    def _run(self, path: str, content: JsonValue, overwrite: bool = False) -> dict[str, JsonValue]:
         return save(path, content=content, overwrite=overwrite, folder=self.folder)
 
-    async def _arun(self, path: str, content: JsonValue, overwrite: bool = False) -> dict[str, JsonValue]:  # noqa: FBT001, FBT002 - LangChain passes arguments by name
+    async def _arun(self, path: str, content: JsonValue, overwrite: bool = False) -> dict[str, JsonValue]:
         return await asyncio.to_thread(self._run, path, content, overwrite)
 
 

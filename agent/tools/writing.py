@@ -39,7 +39,7 @@ class WriteText(BaseTool):
     args_schema: type[BaseModel] = WriteTextArgs
     #: Called at the first text, so that no model is needed before.
     writer: Callable[[], BaseChatModel]
-    metadata: dict[str, Any] | None = {
+    metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
         "readOnlyHint": True,
         "destructiveHint": False,
         "idempotentHint": False,
@@ -75,7 +75,7 @@ class Draft:
         size = len(to_json(request.inputs))
         if size > MAX_INPUT:
             raise ToolFailure(
-                f"The inputs of write_text take {size:,} characters of {MAX_INPUT:,}; aggregate or limit the rows first."
+                f"The inputs of write_text take {size:,} characters of {MAX_INPUT:,}; aggregate the rows first."
             )
         self._request = request
         self._repaired = False

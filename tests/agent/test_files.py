@@ -1,0 +1,204 @@
+"""Saving files: inside the folder only, whole or not at all, harmless to spreadsheets."""
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from agent.errors import ToolFailure
+from agent.tools.files import file_tools
+from agent.tools.output_folder import OutputFolder
+
+ROWS = [{"name": "Acme", "n": 2, "note": None}, {"name": "a|b", "n": -1.5, "more": [1]}]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def save(out: Path):
+    (tool,) = file_tools(out)
+    return tool
+
+
+def test_a_file_is_saved_with_its_size_and_digest(save, out: Path) -> None:
+    found = save.invoke({"path": "notes/today/a.md", "content": "# Grüße\n"})
+    data = (out / "notes/today/a.md").read_bytes()
+    assert data == "# Grüße\n".encode()
+    assert found == {
+        "path": str(out / "notes/today/a.md"),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    assert [path.name for path in (out / "notes/today").iterdir()] == ["a.md"]
+
+
+async def test_it_saves_from_async_code_too(save) -> None:
+    assert (await save.ainvoke({"path": "a.txt", "content": "x"}))["bytes"] == 1
+
+
+OUTSIDE = [
+    "../a.txt",
+    "a/../../b.txt",
+    "/etc/a.txt",
+    "~/a.txt",
+    "C:/a.txt",
+    "C:a.txt",
+    "a\\b.txt",
+    "\\\\server\\share\\a.txt",
+    "a\x00.txt",
+    "a\nb.txt",
+    " ",
+    ".",
+    "./a.txt",
+    "a//b.txt",
+    "folder/",
+    "a" * 300,
+    "a/" * 600 + "b.txt",
+]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_a_path_that_is_not_plainly_inside_is_refused(save, out: Path, path: str) -> None:
+    assert len(save.preflight({"path": path, "content": "x"}, {}).problems) == 1
+    with pytest.raises((ToolFailure, ValidationError)):
+        save.invoke({"path": path, "content": "x"})
+    assert not out.exists()
+
+
+def test_links_are_never_followed(save, out: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("old")
+    out.mkdir()
+    (out / "folder").symlink_to(outside)
+    (out / "file.txt").symlink_to(outside / "secret.txt")
+    for path in ("folder/new.txt", "file.txt"):
+        assert save.preflight({"path": path, "content": "x"}, {}).problems
+        with pytest.raises(ToolFailure):
+            save.invoke({"path": path, "content": "x", "overwrite": True})
+    assert [path.name for path in outside.iterdir()] == ["secret.txt"]
+    assert (outside / "secret.txt").read_text() == "old"
+
+
+def test_a_link_that_appears_after_the_check_is_not_followed(out: Path, tmp_path: Path) -> None:
+    class Unchecked(OutputFolder):
+        """The check as it was a moment before somebody put the link there."""
+
+        def problem(self, path: str) -> None:
+            return None
+
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    out.mkdir()
+    (out / "folder").symlink_to(outside)
+    with pytest.raises(ToolFailure, match="not a folder"):
+        Unchecked(out).write("folder/new.txt", content=b"x", overwrite=True)
+    (out / "file.txt").symlink_to(outside / "made.txt")
+    Unchecked(out).write("file.txt", content=b"x", overwrite=True)
+    assert not list(outside.iterdir())
+    assert not (out / "file.txt").is_symlink()
+
+
+def test_a_folder_is_no_file_and_a_file_is_no_folder(save, out: Path) -> None:
+    save.invoke({"path": "a/b.txt", "content": "x"})
+    for path in ("a", "a/b.txt/c.txt"):
+        assert save.preflight({"path": path, "content": "x"}, {}).problems
+        with pytest.raises(ToolFailure):
+            save.invoke({"path": path, "content": "x", "overwrite": True})
+
+
+def test_a_file_is_replaced_only_when_asked(save, out: Path) -> None:
+    save.invoke({"path": "a.txt", "content": "old"})
+    assert "set overwrite to true" in save.preflight({"path": "a.txt", "content": "new"}, {}).problems[0]
+    with pytest.raises(ToolFailure, match="set overwrite to true"):
+        save.invoke({"path": "a.txt", "content": "new"})
+    assert (out / "a.txt").read_text() == "old"
+    assert save.preflight({"path": "a.txt", "content": "new", "overwrite": True}, {}).problems == ()
+    save.invoke({"path": "a.txt", "content": "new", "overwrite": True})
+    assert (out / "a.txt").read_text() == "new"
+    assert [path.name for path in out.iterdir()] == ["a.txt"]
+
+
+def test_saving_the_same_again_is_no_second_write(save, out: Path) -> None:
+    first = save.invoke({"path": "a.txt", "content": "same"})
+    before = (out / "a.txt").stat()
+    assert save.preflight({"path": "a.txt", "content": "same"}, {}).problems == ()
+    assert save.invoke({"path": "a.txt", "content": "same"}) == first
+    assert (out / "a.txt").stat() == before
+
+
+def test_rows_become_a_table_of_the_kind_the_name_says(save, out: Path) -> None:
+    for path in ("t.csv", "t.md", "t.json"):
+        save.invoke({"path": path, "content": ROWS})
+    assert list(csv.reader(io.StringIO((out / "t.csv").read_text()))) == [
+        ["name", "n", "note", "more"],
+        ["Acme", "2", "", ""],
+        ["a|b", "-1.5", "", "[1]"],
+    ]
+    assert (out / "t.md").read_text().splitlines() == [
+        "| name | n | note | more |",
+        "| --- | ---: | --- | --- |",
+        "| Acme | 2 |  |  |",
+        "| a\\|b | -1.5 |  | [1] |",
+    ]
+    assert json.loads((out / "t.json").read_text()) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|'/C calc'!A0", "'+cmd|'/C calc'!A0"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("-2+3", "'-2+3"),
+        ("\t=1", "'\t=1"),
+        ("-2.5", "-2.5"),
+        ("+49", "+49"),
+        (-2.5, "-2.5"),
+        ("a=b", "a=b"),
+        (True, "true"),
+    ],
+)
+def test_no_text_in_a_csv_is_a_formula(save, out: Path, cell, written: str) -> None:
+    save.invoke({"path": "t.csv", "content": [{"c": cell}]})
+    assert list(csv.reader(io.StringIO((out / "t.csv").read_text()))) == [["c"], [written]]
+
+
+def test_no_rows_are_an_empty_table(save, out: Path) -> None:
+    save.invoke({"path": "t.csv", "content": []})
+    save.invoke({"path": "t.md", "content": []})
+    assert (out / "t.csv").read_text() == ""
+    assert (out / "t.md").read_text() == "No rows.\n"
+
+
+@pytest.mark.parametrize(("path", "content"), [("a.csv", {"a": 1}), ("a.md", [1, 2]), ("a.txt", 5), ("a.csv", None)])
+def test_content_that_the_file_cannot_hold_is_refused(save, path: str, content) -> None:
+    assert "'.json'" in save.preflight({"path": path, "content": content}, {}).problems[0]
+    with pytest.raises(ToolFailure, match=r"'\.json'"):
+        save.invoke({"path": path, "content": content})
+
+
+@pytest.mark.parametrize(
+    ("path", "schema", "fits"),
+    [
+        ("a.csv", {"type": "array", "items": {"type": "object"}}, True),
+        ("a.csv", {"type": "array", "items": {"type": "integer"}}, False),
+        ("a.md", {"type": "object"}, False),
+        ("a.json", {"type": "object"}, True),
+        ("a.md", {"type": "string"}, True),
+        ("a.md", {}, True),
+    ],
+)
+def test_content_still_to_come_is_checked_by_its_schema(save, path: str, schema: dict, fits: bool) -> None:
+    assert (save.preflight({"path": path}, {"content": schema}).problems == ()) is fits
+
+
+def test_a_path_still_to_come_is_left_to_the_run(save) -> None:
+    assert save.preflight({"content": "x"}, {"path": {"type": "string"}}).problems == ()

@@ -1,0 +1,66 @@
+"""Prompts: strict variables, and renderings compared with golden files.
+
+`PLANWAVE_REWRITE_GOLDENS=1 pytest tests/prompts` writes the golden files anew; the difference is for review.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prompts import PromptError, names, render
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+WRITING = {
+    "instruction": "Summarise the best customers for the board.",
+    "inputs": {"top": [{"customer": "Acme </data>", "revenue": 1234.5}], "note": None},
+}
+RENDERINGS = {
+    "write_text.v1": ("write_text.v1", WRITING | {"max_words": 80}),
+    "write_text.v1-unbounded": ("write_text.v1", WRITING | {"max_words": None}),
+    "write_text_repair.v1": ("write_text_repair.v1", {"ungrounded": ["Globex", "99"]}),
+}
+
+
+@pytest.mark.parametrize("golden", RENDERINGS)
+def test_a_prompt_reads_as_its_golden_file(golden: str) -> None:
+    name, variables = RENDERINGS[golden]
+    text = render(name, **variables)
+    file = GOLDENS / f"{golden}.md"
+    if os.environ.get("PLANWAVE_REWRITE_GOLDENS"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(PromptError, match=r"lacks the variables \['inputs', 'max_words'\]"):
+        render("write_text.v1", instruction="x")
+
+
+def test_an_unused_variable_is_named() -> None:
+    with pytest.raises(PromptError, match=r"does not use the variables \['tone'\]"):
+        render("write_text.v1", **WRITING, max_words=None, tone="kind")
+
+
+@pytest.mark.parametrize("name", ["nothing.v1", "write_text", "../pyproject", "__init__", ""])
+def test_a_name_without_a_file_is_refused_with_those_there_are(name: str) -> None:
+    with pytest.raises(PromptError, match=r"write_text\.v1"):
+        render(name)
+
+
+def test_every_prompt_is_a_valid_template() -> None:
+    assert "write_text.v1" in names()
+    for name in names():
+        with pytest.raises(PromptError, match="does not use the variables"):
+            render(name, **_wanted(name), no_prompt_uses_this="x")
+
+
+def _wanted(name: str) -> dict[str, str]:
+    """The variables that the loader says are missing."""
+    try:
+        render(name)
+    except PromptError as error:
+        listed = str(error).partition("lacks the variables [")[2].partition("]")[0]
+        return {variable.strip("' "): "" for variable in listed.split(",") if variable}
+    return {}
