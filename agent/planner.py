@@ -1,0 +1,88 @@
+"""The planner: a goal in, a plan that compiles out, or the reasons why there is none."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from agent.core.compile import CompiledPlan
+from agent.core.limits import Limits
+from agent.core.plan import Task
+from agent.core.tool import Preflight
+from agent.errors import ModelReplyError
+from agent.events import Emit, Thinking
+from agent.models import Model
+from agent.planning.desk import Desk, Draft, NoDraft, as_document
+from agent.planning.oneshot import plan_at_once
+from agent.planning.spent import Spent
+from agent.planning.staged import plan_in_stages
+from agent.settings import Settings
+from agent.tools.catalogue import Toolbox
+
+
+class Planned(BaseModel):
+    """A plan that compiles; `plan` is its document with the arguments as preflight would have them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    plan: dict[str, JsonValue]
+    compiled: CompiledPlan
+    #: What preflight found, by task id.
+    findings: Mapping[str, Preflight]
+    #: How often the model was given problems to mend.
+    repairs: int
+    usage: Spent
+
+
+class NotPlanned(BaseModel):
+    """No plan came of it; `problems` are sentences."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    problems: tuple[str, ...]
+    usage: Spent
+
+
+async def make_plan(
+    goal: str,
+    *,
+    context: str,
+    toolbox: Toolbox,
+    model: Model,
+    settings: Settings,
+    limits: Limits,
+    emit: Emit,
+    used: Mapping[str, Task | None] | None = None,
+) -> Planned | NotPlanned:
+    """Plan `goal` with the tools of `toolbox`; `context` is what the tools say of themselves, as text.
+
+    A large model writes the plan at once, a small one in stages. Problems go back to it, at most
+    `settings.max_repairs` times. A server that gives no reply is a problem too.
+    """
+    desk = Desk(
+        goal=goal,
+        context=context,
+        toolbox=toolbox,
+        model=model,
+        limits=limits,
+        max_repairs=settings.max_repairs,
+        emit=emit,
+        used=used or {},
+    )
+    if not desk.specs:
+        return NotPlanned(problems=("There are no tools to plan with.",), usage=desk.tally.spent)
+    emit(Thinking(role="planner", text=f"Planning with {model.name}."))
+    try:
+        found = await (plan_in_stages(desk) if model.scale == "small" else plan_at_once(desk))
+    except ModelReplyError as error:
+        return NotPlanned(problems=(str(error),), usage=desk.tally.spent)
+    match found:
+        case NoDraft(problems=problems):
+            return NotPlanned(problems=problems, usage=desk.tally.spent)
+        case Draft(checked=checked, repairs=repairs):
+            return Planned(
+                plan=as_document(checked.compiled.plan),
+                compiled=checked.compiled,
+                findings=checked.findings,
+                repairs=repairs,
+                usage=desk.tally.spent,
+            )

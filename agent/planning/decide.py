@@ -1,0 +1,112 @@
+"""How to go on after a failure, decided in one answer: for models that hold a plan in their head."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+
+from agent.core.plan import Call
+from agent.core.tool import JsonSchema, ToolSpec
+from agent.events import Thinking
+from agent.planning.amend import retried
+from agent.planning.desk import Desk
+from agent.planning.oneshot import correction
+from agent.planning.report import failure, outcome_lines
+from agent.planning.setback import Decided, Setback, Stop, accepted, documents, with_rest, without
+from agent.planning.toolbook import tool_text
+from agent.planning.wire import LossyError, arguments, definitions, task_document
+from agent.reply import Malformed
+from prompts import render
+
+_MAX_TOKENS: Final = 12_000
+
+
+async def decide_at_once(desk: Desk, setback: Setback) -> Decided | Stop:
+    """Ask how to go on until the answer leads on or the repairs are used up. Raises `ModelReplyError`."""
+    messages: list[BaseMessage] = [
+        SystemMessage(render("planner.v1", tools=tool_text(desk.specs.values()), context=desk.context)),
+        HumanMessage(_question(desk, setback)),
+    ]
+    schema = decision_schema(desk.specs, setback.failed)
+    problems: tuple[str, ...] = ()
+    for repairs in range(desk.max_repairs + 1):
+        if repairs:
+            desk.emit(Thinking(role="replanner", text=f"Mending the new plan: {problems[0]}"))
+        reply = await desk.ask(messages, schema=schema, name="decision", max_tokens=_MAX_TOKENS)
+        if isinstance(reply, Malformed):
+            problems = (reply.reason,)
+        else:
+            found = await _followed(reply.value, desk, setback)
+            if not isinstance(found, tuple):
+                return found
+            problems = found
+        messages += correction(reply.raw, problems)
+    return Stop(f"No way on was found: {' '.join(problems)}")
+
+
+def decision_schema(specs: Mapping[str, ToolSpec], failed: tuple[str, ...]) -> JsonSchema:
+    """Return the schema of a decision: a word on why, and one of four ways on."""
+    task: JsonSchema = {"type": "string", "enum": list(failed)}
+    changes = [
+        _object(task=task, tool={"type": "string", "const": name}, args={"$ref": f"#/$defs/args_{name}"})
+        for name in specs
+    ]
+    tasks = {"type": "array", "minItems": 1, "items": {"anyOf": [{"$ref": f"#/$defs/task_{name}"} for name in specs]}}
+    skipped = {"type": "array", "items": task}
+    ways = [
+        _object(
+            action={"type": "string", "const": "retry"},
+            changes={"type": "array", "minItems": 1, "items": {"anyOf": changes}},
+            skip=skipped,
+        ),
+        _object(action={"type": "string", "const": "skip"}),
+        _object(action={"type": "string", "const": "replan"}, tasks=tasks),
+        _object(action={"type": "string", "const": "abort"}),
+    ]
+    return _object(reason={"type": "string"}, decision={"anyOf": ways}) | {"$defs": definitions(specs.values())}
+
+
+def _object(**properties: JsonSchema) -> JsonSchema:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _question(desk: Desk, setback: Setback) -> str:
+    return render(
+        "replanner.v1",
+        goal=desk.goal,
+        outcomes="\n".join(outcome_lines(setback.compiled, setback.outcomes)),
+        failures=[f"{task}: {failure(setback.outcomes[task])}" for task in setback.failed],
+        history=setback.history,
+    )
+
+
+async def _followed(value: Mapping[str, Any], desk: Desk, setback: Setback) -> Decided | Stop | tuple[str, ...]:
+    reason, decision = value["reason"], value["decision"]
+    try:
+        match decision["action"]:
+            case "abort":
+                return Stop(reason)
+            case "skip":
+                return without(setback.failed, setback, note=reason)
+            case "replan":
+                new = [task_document(task, desk.specs) for task in decision["tasks"]]
+                return await with_rest(new, desk, setback, note=reason)
+            case _:
+                return await _with_changes(decision, desk, setback, note=reason)
+    except LossyError as error:
+        return (str(error),)
+
+
+async def _with_changes(
+    decision: Mapping[str, Any], desk: Desk, setback: Setback, *, note: str
+) -> Decided | tuple[str, ...]:
+    changes = {
+        change["task"]: Call(tool=change["tool"], args=arguments(change["args"], desk.specs[change["tool"]]))
+        for change in decision["changes"]
+    }
+    skipped = frozenset(decision["skip"]) - changes.keys()
+    if open_tasks := [task for task in setback.failed if task not in changes and task not in skipped]:
+        listed = ", ".join(map(repr, open_tasks))
+        return (f"Nothing is decided about {listed}; give each a changed call, or list it under 'skip'.",)
+    tasks, _ = retried(setback.compiled, changes, outcomes=setback.outcomes)
+    return await accepted(documents(tasks), desk, setback, waived=skipped, note=note)

@@ -1,0 +1,70 @@
+"""What a role that writes plans works with, and what it hands in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from agent.check import Checked, check_plan
+from agent.core.limits import Limits
+from agent.core.plan import Plan, Task
+from agent.core.problem import Problem
+from agent.core.tool import JsonSchema, ToolSpec
+from agent.events import Emit
+from agent.models import Model
+from agent.planning.spent import Tally
+from agent.planning.toolbook import offered
+from agent.reply import Reply
+from agent.structured import ask
+from agent.tools.catalogue import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class NoDraft:
+    """No plan came of it; `problems` are those of the last attempt."""
+
+    problems: tuple[str, ...]
+    repairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A plan that compiles, and how often it had to be mended."""
+
+    checked: Checked
+    repairs: int
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A goal, all that is known about it, and the means to plan for it."""
+
+    goal: str
+    context: str
+    toolbox: Toolbox
+    model: Model
+    limits: Limits
+    max_repairs: int
+    emit: Emit
+    used: Mapping[str, Task | None] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def specs(self) -> dict[str, ToolSpec]:
+        """The tools that a plan may use."""
+        return offered(self.toolbox.specs)
+
+    async def ask(self, messages: list[BaseMessage], *, schema: JsonSchema, name: str, max_tokens: int) -> Reply:
+        """Ask the model and count the call. Raises `ModelReplyError`."""
+        return await ask(self.model, messages, schema=schema, name=name, max_tokens=max_tokens, usage=self.tally.count)
+
+    async def check(self, document: Mapping[str, Any]) -> Checked | tuple[Problem, ...]:
+        """Compile a plan document against the toolbox, preflight included."""
+        return await check_plan(document, self.toolbox, limits=self.limits, used=self.used)
+
+
+def as_document(plan: Plan) -> dict[str, Any]:
+    """Return a plan as JSON with what is not the default."""
+    document = plan.model_dump(mode="json", exclude_defaults=True)
+    return {"execution_mode": plan.execution_mode, "tasks": document.get("tasks", [])}

@@ -1,0 +1,194 @@
+"""Earlier outputs as inputs of a task: which parts there are, which fit an argument, and filling them in.
+
+A small model writes no references. What code can tell from the schemas it fills in; where several parts fit, the model
+chooses among their labels.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from agent.core.reference import Place
+from agent.core.schema import branches, closed, misfit, part, properties, types
+from agent.core.tool import JsonSchema, ToolSpec
+
+#: `map`: named values; `data`: lists of objects and other things that nobody writes by hand; `column`: the name of a
+#: column of another argument's rows; `plain`: what the model writes itself.
+Kind = Literal["map", "data", "column", "plain"]
+#: In a tool's schema, the argument whose rows a string names a column of.
+COLUMN_OF = "columnOf"
+_PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
+_SCALARS = {"string", "number", "integer", "boolean", "null"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A list of objects in an earlier output, with the schemas of what its objects hold."""
+
+    task: str
+    path: Place
+    columns: Mapping[str, JsonSchema]
+
+    def column(self, name: str) -> dict[str, JsonValue]:
+        """Refer to one value of each object, as a list."""
+        return _reference(self.task, (*self.path, "*", name))
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of the output of an earlier task."""
+
+    task: str
+    question: str
+    schema: JsonSchema
+
+    def rows(self) -> Rows | None:
+        """Return the list of objects that the output is about: the one under `rows`, else the first."""
+        found = [rows for place in self._places() if (rows := self._rows_at(place)) is not None]
+        return next((rows for rows in found if rows.path == ("rows",)), found[0] if found else None)
+
+    def best_for(self, wanted: JsonSchema, root: JsonSchema) -> dict[str, JsonValue] | None:
+        """Return a reference to the part that suits an argument best: rows, else a text, else the whole output."""
+        rows = self.rows()
+        texts = [place for place in self._places() if place and self._types(place) == {"string"}]
+        places = [*([rows.path] if rows else []), *(texts if len(texts) == 1 else []), ()]
+        for place in places:
+            given = part(self.schema, place, root=self.schema)
+            if misfit(given, wanted, roots=(self.schema, root)) is None:
+                return _reference(self.task, place)
+        return None
+
+    def _places(self) -> list[Place]:
+        return [(), *((name,) for name, _ in properties(self.schema))]
+
+    def _types(self, place: Place) -> frozenset[str] | None:
+        return types(part(self.schema, place, root=self.schema), self.schema)
+
+    def _rows_at(self, place: Place) -> Rows | None:
+        for branch in branches(part(self.schema, place, root=self.schema), self.schema):
+            items = branch.get("items")
+            if branch.get("type") == "array" and isinstance(items, dict) and types(items, self.schema) == {"object"}:
+                return Rows(self.task, place, dict(properties(items)))
+        return None
+
+
+def _reference(task: str, path: Place) -> dict[str, JsonValue]:
+    return {"output_of": task, "path": list(path)}
+
+
+def kind_of(schema: JsonSchema, root: JsonSchema) -> Kind:
+    """Tell who fills an argument in."""
+    if COLUMN_OF in schema:
+        return "column"
+    kinds = types(schema, root)
+    if kinds is None:
+        return "data"
+    if "object" in kinds:
+        objects = [one for one in branches(schema, root) if one.get("type") == "object"]
+        return "data" if any(map(closed, objects)) else "map"
+    if "array" in kinds:
+        for branch in branches(schema, root):
+            items = branch.get("items")
+            inner = types(items, root) if isinstance(items, dict) else None
+            if branch.get("type") == "array" and (inner is None or not inner <= _SCALARS):
+                return "data"
+    return "plain"
+
+
+class Parameters:
+    """Columns of earlier rows under the names by which a text such as SQL mentions them: `$name`."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        """Name each column by itself, and by its task where two tasks have one of that name."""
+        self.named: dict[str, dict[str, JsonValue]] = {}
+        self.told: dict[str, str] = {}
+        for source in sources:
+            rows = source.rows()
+            for column in rows.columns if rows else ():
+                name = column if column.isidentifier() and column not in self.named else f"{source.task}_{column}"
+                if rows is not None and name.isidentifier():
+                    self.named[name] = rows.column(column)
+                    self.told[name] = f"the values of {column} in the rows of {source.task}"
+
+    def mentioned(self, texts: Iterable[str]) -> dict[str, JsonValue]:
+        """Return the references for what `texts` mention; a name that is none of them is left to the tool's check."""
+        found = {name for text in texts for name in _PARAMETER.findall(text)}
+        return {name: reference for name, reference in self.named.items() if name in found}
+
+
+def small_schema(spec: ToolSpec, sources: Sequence[Source]) -> JsonSchema:
+    """Return the schema of what a small model is asked for: the arguments that code cannot fill in."""
+    root = spec.args_schema
+    fields: dict[str, Any] = {}
+    for name, schema in properties(root):
+        match kind_of(schema, root):
+            case "plain":
+                fields[name] = schema
+            case "column":
+                columns = _columns(sources, schema, root)
+                fields[name] = {"type": "string", "enum": columns} if columns else without(schema, COLUMN_OF)
+            case "data":
+                fitting = [source.task for source in sources if source.best_for(schema, root)]
+                if not fitting:
+                    fields[name] = schema
+                elif len(fitting) > 1:
+                    fields[name] = {"type": "string", "enum": fitting}
+            case "map":
+                continue
+    required = [name for name in root.get("required", ()) if name in fields]
+    return {
+        "type": "object",
+        "properties": fields,
+        "required": required,
+        "additionalProperties": False,
+        **({"$defs": root["$defs"]} if "$defs" in root else {}),
+    }
+
+
+def without(schema: JsonSchema, word: str) -> JsonSchema:
+    """Return `schema` without one of its words."""
+    return {key: value for key, value in schema.items() if key != word}
+
+
+def _columns(sources: Sequence[Source], schema: JsonSchema, root: JsonSchema) -> list[str]:
+    """Return the columns that an argument may name: those of all rows that may become the other argument."""
+    of = root["properties"].get(schema[COLUMN_OF], {})
+    found = [rows for source in sources if source.best_for(of, root) and (rows := source.rows())]
+    return list(dict.fromkeys(column for rows in found for column in rows.columns))
+
+
+def filled(written: Mapping[str, JsonValue], spec: ToolSpec, sources: Sequence[Source]) -> dict[str, JsonValue]:
+    """Return a call's arguments: what the model wrote, and references where the schemas tell them."""
+    root = spec.args_schema
+    args: dict[str, JsonValue] = {}
+    texts = [value for value in written.values() if isinstance(value, str)]
+    for name, schema in properties(root):
+        kind = kind_of(schema, root)
+        required = name in root.get("required", ())
+        if kind == "map":
+            found = _all_named(schema, root, sources) if required else Parameters(sources).mentioned(texts)
+            if found:
+                args[name] = found
+        elif kind == "data":
+            fitting = {source.task: one for source in sources if (one := source.best_for(schema, root))}
+            chosen = written.get(name)
+            if isinstance(chosen, str) and chosen in fitting:
+                args[name] = fitting[chosen]
+            elif fitting and (required or len(fitting) == 1):
+                args[name] = list(fitting.values())[-1]
+            elif name in written:
+                args[name] = chosen
+        elif name in written:
+            args[name] = written[name]
+    return args
+
+
+def _all_named(schema: JsonSchema, root: JsonSchema, sources: Sequence[Source]) -> dict[str, JsonValue]:
+    """Return every source under the name of its task, for an argument that takes named inputs."""
+    branch = next((one for one in branches(schema, root) if one.get("type") == "object"), {})
+    inner = branch.get("additionalProperties")
+    wanted = inner if isinstance(inner, dict) else {}
+    return {source.task: one for source in sources if (one := source.best_for(wanted, root))}

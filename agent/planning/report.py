@@ -1,0 +1,58 @@
+"""What has happened so far, as a model that replans is told it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final, assert_never
+
+from pydantic import JsonValue
+
+from agent.core.compile import CompiledPlan
+from agent.core.outcome import Cancelled, Done, Failed, Outcome, Rejected, Skipped
+
+_WORDS: Final = 300
+
+
+def preview(value: JsonValue, *, letters: int = _WORDS) -> str:
+    """Return the beginning of a value as JSON; of rows their number and the first of them."""
+    if isinstance(value, dict) and isinstance(rows := value.get("rows"), list):
+        told = f"{len(rows)} rows"
+        return f"{told}, such as {_short(rows[0], letters=letters)}" if rows else told
+    return _short(value, letters=letters)
+
+
+def _short(value: JsonValue, *, letters: int) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= letters else f"{text[:letters]}..."
+
+
+def outcome_lines(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    """Yield a line for each task: its call and what became of it."""
+    for task in compiled.plan.tasks:
+        call = f"{task.tool} {_short(dict(task.args), letters=600)}"
+        outcome = outcomes.get(task.id)
+        yield f"- {task.id}: {call}\n  {_fate(outcome) if outcome else 'has not run'}"
+
+
+def _fate(outcome: Outcome) -> str:
+    match outcome:
+        case Done():
+            return f"done: {preview(outcome.output)}"
+        case Failed() | Rejected():
+            return failure(outcome)
+        case Skipped():
+            return f"skipped: {outcome.because}"
+        case Cancelled():
+            return f"cancelled: {outcome.because}"
+        case _:
+            assert_never(outcome)
+
+
+def failure(outcome: Outcome) -> str:
+    """Return why a task did not do its work, as a sentence."""
+    match outcome:
+        case Failed():
+            return f"FAILED ({outcome.kind}): {outcome.error}"
+        case Rejected():
+            return f"REJECTED by a person, who said: {outcome.message or 'nothing'}"
+        case _:
+            return outcome.status

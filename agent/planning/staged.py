@@ -1,0 +1,162 @@
+"""A plan in small steps, for a small model: first what is to be found out, then each task's arguments on their own.
+
+Splitting a question before writing its queries follows D. Khot et al., "Decomposed Prompting" (ICLR 2023).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from pydantic import JsonValue
+
+from agent.check import Checked
+from agent.core.problem import Problem
+from agent.core.tool import ToolSpec
+from agent.events import Thinking
+from agent.planning.desk import Desk, Draft, NoDraft
+from agent.planning.inputs import Parameters, Source, filled, small_schema
+from agent.planning.oneshot import correction
+from agent.planning.steps import Step, read_steps, steps_schema
+from agent.planning.toolbook import tool_text
+from agent.reply import Malformed
+from prompts import render
+
+_MAX_TOKENS: Final = 900
+
+
+async def plan_in_stages(desk: Desk) -> Draft | NoDraft:
+    """Ask for the steps, then for each step's arguments; every call is checked as soon as it is written.
+
+    Raises `ModelReplyError` where the model's server gives no reply.
+    """
+    steps, repairs = await _steps(desk)
+    if isinstance(steps, NoDraft):
+        return steps
+    return await fill_in(steps, desk, done=[], checked=None, repairs=repairs)
+
+
+async def _steps(desk: Desk) -> tuple[list[Step] | NoDraft, int]:
+    messages: list[BaseMessage] = [system_message(desk), HumanMessage(render("small_steps.v1", goal=desk.goal))]
+    problems: tuple[str, ...] = ()
+    for repairs in range(desk.max_repairs + 1):
+        reply = await desk.ask(messages, schema=steps_schema(desk.specs), name="steps", max_tokens=_MAX_TOKENS)
+        if not isinstance(reply, Malformed):
+            return read_steps(reply.value, taken=desk.used), repairs
+        problems = (reply.reason,)
+        messages += correction(reply.raw, problems)
+    return NoDraft(problems=problems, repairs=desk.max_repairs), desk.max_repairs
+
+
+def system_message(desk: Desk) -> SystemMessage:
+    """Return what all of a small model's questions begin with; the same words make the server quick."""
+    return SystemMessage(render("small_planner.v1", tools=tool_text(desk.specs.values()), context=desk.context))
+
+
+async def fill_in(
+    steps: Sequence[Step], desk: Desk, *, done: Sequence[Mapping[str, Any]], checked: Checked | None, repairs: int
+) -> Draft | NoDraft:
+    """Write the arguments of each step in turn; `done` are tasks, as documents, that the plan begins with."""
+    tasks: list[Mapping[str, Any]] = list(done)
+    for step in steps:
+        desk.emit(Thinking(role="planner", text=f"Working out {step.id!r}: {step.question}"))
+        found = await argue(step, steps, desk, tasks=tasks, checked=checked)
+        if isinstance(found, NoDraft):
+            return NoDraft(problems=found.problems, repairs=repairs + found.repairs)
+        checked, repairs = found.checked, repairs + found.repairs
+        tasks.append(checked.compiled.tasks[step.id].model_dump(mode="json", exclude_defaults=True))
+    if checked is None:
+        return NoDraft(problems=("The plan has no steps; name at least one.",), repairs=repairs)
+    return Draft(checked=checked, repairs=repairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An attempt at a step that failed."""
+
+    args: Mapping[str, JsonValue]
+    failure: str
+
+
+async def argue(
+    step: Step,
+    steps: Sequence[Step],
+    desk: Desk,
+    *,
+    tasks: Sequence[Mapping[str, Any]],
+    checked: Checked | None,
+    earlier: Earlier | None = None,
+) -> Draft | NoDraft:
+    """Write one step's arguments; `tasks`, with what `checked` found of them, stand before it."""
+    spec = desk.specs[step.tool]
+    sources = sources_of(step, steps, desk, checked)
+    schema = small_schema(spec, sources)
+    messages = [system_message(desk), HumanMessage(_question(step, steps, desk, sources, earlier))]
+    problems: tuple[str, ...] = ()
+    for repairs in range(desk.max_repairs + 1):
+        written: Mapping[str, JsonValue] = {}
+        raw = ""
+        if schema["properties"]:
+            reply = await desk.ask(messages, schema=schema, name="arguments", max_tokens=_MAX_TOKENS)
+            raw = reply.raw
+            if isinstance(reply, Malformed):
+                problems = (reply.reason,)
+                messages += correction(raw, problems)
+                continue
+            written = reply.value
+        found = await desk.check({"tasks": [*tasks, _task(step, filled(written, spec, sources))]})
+        if isinstance(found, Checked):
+            return Draft(checked=found, repairs=repairs)
+        problems = tuple(map(_sentence, found))
+        messages += correction(raw, problems)
+    return NoDraft(problems=problems, repairs=desk.max_repairs)
+
+
+def _task(step: Step, args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    return {
+        "id": step.id,
+        "description": step.question,
+        "tool": step.tool,
+        "args": dict(args),
+        "depends_on": list(step.uses),
+    }
+
+
+def _sentence(problem: Problem) -> str:
+    return f"{problem.what} {problem.remedy}".strip()
+
+
+def sources_of(step: Step, steps: Sequence[Step], desk: Desk, checked: Checked | None) -> list[Source]:
+    """Return what the step builds on; where it names nothing, all that stands before it may serve."""
+    if checked is None:
+        return []
+    before = checked.compiled.tasks
+    names = [task for task in step.uses if task in before] or list(before)
+    questions = {one.id: one.question for one in steps}
+    return [
+        Source(task, questions.get(task, before[task].description), _output_schema(checked, desk, task))
+        for task in names
+    ]
+
+
+def _output_schema(checked: Checked, desk: Desk, task: str) -> dict[str, Any]:
+    found = checked.findings.get(task)
+    spec: ToolSpec = desk.toolbox.specs[checked.compiled.tasks[task].tool]
+    return (found and found.output_schema) or spec.output_schema or {}
+
+
+def _question(step: Step, steps: Sequence[Step], desk: Desk, sources: Sequence[Source], earlier: Earlier | None) -> str:
+    spec = desk.specs[step.tool]
+    return render(
+        "small_arguments.v1",
+        goal=desk.goal,
+        step=step.model_dump(),
+        later=[one.model_dump() for one in steps if step.id in one.uses],
+        sources=[
+            {"task": one.task, "question": one.question, "columns": list(rows.columns) if (rows := one.rows()) else []}
+            for one in sources
+        ],
+        parameters=Parameters(sources).told if "sql" in spec.args_schema.get("properties", {}) else {},
+        earlier=earlier and {"args": earlier.args, "failure": earlier.failure},
+        writes_sql="sql" in spec.args_schema.get("properties", {}),
+    )

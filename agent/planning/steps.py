@@ -1,0 +1,65 @@
+"""The first stage of a small model's plan: the steps, each with its tool and the steps it builds on."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from agent.core.revision import renamed
+from agent.core.tool import JsonSchema
+
+_MAX_STEPS: Final = 7
+_NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
+
+
+class Step(BaseModel):
+    """One step: what it finds out or does, with which tool, from which steps' outputs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    question: str
+    tool: str
+    uses: tuple[str, ...] = ()
+
+
+def steps_schema(tools: Iterable[str]) -> JsonSchema:
+    """Return the schema of the first stage's answer."""
+    short: JsonSchema = {"type": "string", "minLength": 1, "maxLength": 40}
+    step = {
+        "type": "object",
+        "properties": {
+            "id": short,
+            "question": {"type": "string", "minLength": 1, "maxLength": 300},
+            "tool": {"type": "string", "enum": list(tools)},
+            "uses": {"type": "array", "items": short, "maxItems": 4},
+        },
+        "required": ["id", "question", "tool", "uses"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {"steps": {"type": "array", "items": step, "minItems": 1, "maxItems": _MAX_STEPS}},
+        "required": ["steps"],
+        "additionalProperties": False,
+    }
+
+
+def read_steps(value: Mapping[str, Any], *, taken: Iterable[str] = (), known: Iterable[str] = ()) -> list[Step]:
+    """Return the steps with ids that are free and names of steps that stand before; others are dropped from `uses`.
+
+    `known` are tasks that have finished and may be used.
+    """
+    steps: list[Step] = []
+    names = {task: task for task in known}
+    used = {*taken, *names}
+    for written in value["steps"]:
+        plain = _NOT_IN_ID.sub("_", str(written["id"]).lower()).strip("_") or "step"
+        plain = plain if plain[0].isalpha() else f"step_{plain}"
+        step_id = renamed(plain, used) if plain in used else plain
+        uses = dict.fromkeys(names[use] for use in map(str, written["uses"]) if use in names)
+        steps.append(Step(id=step_id, question=written["question"], tool=written["tool"], uses=tuple(uses)))
+        names[str(written["id"])] = step_id
+        used.add(step_id)
+    return steps

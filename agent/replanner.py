@@ -1,0 +1,103 @@
+"""The replanner: what failed and what is done in, a plan that goes on out, or the reason to stop."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from agent.core.compile import CompiledPlan
+from agent.core.limits import Limits
+from agent.core.outcome import Done, Outcome
+from agent.core.plan import Task
+from agent.core.tool import Preflight
+from agent.errors import ModelReplyError
+from agent.events import Emit, Thinking
+from agent.models import Model
+from agent.planning.decide import decide_at_once
+from agent.planning.decide_small import decide_in_stages
+from agent.planning.desk import Desk, as_document
+from agent.planning.setback import Decided, Setback, Stop
+from agent.planning.spent import Spent
+from agent.settings import Settings
+from agent.tools.catalogue import Toolbox
+
+
+class Revised(BaseModel):
+    """A plan that goes on; finished tasks stay in it under their ids."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    plan: dict[str, JsonValue]
+    compiled: CompiledPlan
+    findings: Mapping[str, Preflight]
+    #: Failed or rejected tasks to go on without, those of earlier revisions included.
+    waived: frozenset[str]
+    #: What was decided and why, for a person.
+    note: str
+    usage: Spent
+
+
+class Abandoned(BaseModel):
+    """The replanner chose to stop, or made no plan that compiles and leads on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: str
+    usage: Spent
+
+
+async def make_revision(
+    goal: str,
+    *,
+    compiled: CompiledPlan,
+    outcomes: Mapping[str, Outcome],
+    failed: tuple[str, ...],
+    history: Sequence[str],
+    context: str,
+    toolbox: Toolbox,
+    model: Model,
+    settings: Settings,
+    limits: Limits,
+    emit: Emit,
+    waived: Collection[str],
+) -> Revised | Abandoned:
+    """Decide how to go on after the tasks in `failed`: retry with changes, skip, replan the rest, or stop.
+
+    `history` tells of earlier replans, a sentence each. Problems of a decision go back to the model, at most
+    `settings.max_repairs` times.
+    """
+    desk = Desk(
+        goal=goal,
+        context=context,
+        toolbox=toolbox,
+        model=model,
+        limits=limits,
+        max_repairs=settings.max_repairs,
+        emit=emit,
+        used=_used(compiled, outcomes, kept=waived),
+    )
+    setback = Setback(compiled, outcomes=outcomes, failed=failed, history=tuple(history))
+    emit(Thinking(role="replanner", text=f"Looking for a way on after {', '.join(map(repr, failed))}."))
+    try:
+        found = await (decide_in_stages if model.scale == "small" else decide_at_once)(desk, setback)
+    except ModelReplyError as error:
+        return Abandoned(reason=str(error), usage=desk.tally.spent)
+    match found:
+        case Stop(reason=reason):
+            return Abandoned(reason=reason, usage=desk.tally.spent)
+        case Decided():
+            return Revised(
+                plan=as_document(found.checked.compiled.plan),
+                compiled=found.checked.compiled,
+                findings=found.checked.findings,
+                waived=frozenset(waived) | found.waived,
+                note=found.note,
+                usage=desk.tally.spent,
+            )
+
+
+def _used(compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, kept: Collection[str]) -> dict[str, Task | None]:
+    """Return the ids that have a result; what is done, or gone on without, may stay as it is."""
+    return {
+        task: compiled.tasks.get(task) if isinstance(outcome, Done) or task in kept else None
+        for task, outcome in outcomes.items()
+    }
