@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, JsonValue
 from agent.core.tool import JsonSchema, Preflight
 from agent.errors import ToolFailure
 from agent.tools.query_args import AnalyzeArgs, QueryArgs
-from agent.tools.schema_reading import identifier
+from agent.tools.schema_reading import identifier, read_columns
 from agent.tools.source import lock, locked_later
-from agent.tools.sql_preflight import bind, engine_type, json_types, preflight_findings, stand_ins
+from agent.tools.sql_preflight import check_query, engine_type, json_types, preflight_findings
 from agent.tools.sql_run import output_schema
 from agent.tools.sql_tool import SqlTool, read_only
 
@@ -62,20 +62,22 @@ class AnalyzeRows(SqlTool):
                     return Preflight()
                 _create(name, columns, connection=connection)
             lock(connection)
-            try:
-                params = stand_ins(args.get("params", {}), left_open=open)
-            except ToolFailure as failure:
-                return Preflight(problems=(str(failure),))
-            found = bind(args["sql"], params=params, connection=connection)
-        return preflight_findings(found, args=args)
+            checked = check_query(
+                args["sql"],
+                params=args.get("params") or {},
+                left_open=open,
+                schema=read_columns(connection),
+                connection=connection,
+            )
+        return preflight_findings(checked, args=args)
 
 
-def rows_of(given: JsonValue, *, table: str) -> list[dict[str, JsonValue]]:
+def rows_of(given: object, *, table: str) -> list[dict[str, JsonValue]]:
     """Return rows given as a list or as a whole query output. Raises `ToolFailure`."""
     rows = given.get("rows") if isinstance(given, dict) else given
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ToolFailure(f"tables[{table!r}] is no list of rows; give the rows of an earlier output.")
-    return rows  # type: ignore[return-value]  # each was just seen to be a dict
+    return rows
 
 
 def _load(name: str, rows: list[dict[str, JsonValue]], *, connection: "DuckDBPyConnection") -> None:

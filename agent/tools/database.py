@@ -16,7 +16,7 @@ from agent.tools.database_schema import DatabaseSchema
 from agent.tools.query_args import Name, QueryArgs
 from agent.tools.schema_reading import read_schema
 from agent.tools.source import DataSource
-from agent.tools.sql_preflight import bind, preflight_findings, stand_ins
+from agent.tools.sql_preflight import check_query, preflight_findings
 from agent.tools.sql_run import output_schema
 from agent.tools.sql_tool import SqlTool, read_only
 
@@ -110,13 +110,15 @@ class QueryDatabase(SqlTool):
             yield connection
 
     def preflight(self, args: dict[str, Any], open: Mapping[str, JsonSchema]) -> Preflight:  # noqa: A002
-        """Bind the query on the real database and tell its columns."""
+        """Bind the query on the real database, mended where its names can be looked up, and tell its columns."""
         if "sql" in open or "params" in open or "sql" not in args:
             return Preflight()
-        try:
-            params = stand_ins(args.get("params", {}), left_open=open)
-        except ToolFailure as failure:
-            return Preflight(problems=(str(failure),))
         with self.database.source.connection() as connection:
-            found = bind(args["sql"], params=params, connection=connection)
-        return preflight_findings(found, args=args)
+            checked = check_query(
+                args["sql"],
+                params=args.get("params") or {},
+                left_open=open,
+                schema=self.database.schema(),
+                connection=connection,
+            )
+        return preflight_findings(checked, args=args)

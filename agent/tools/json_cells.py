@@ -51,9 +51,9 @@ def cell_schema(kind: "DuckDBPyType") -> JsonSchema:
     if name == "boolean":
         return {"type": ["boolean", "null"]}
     if name in {"list", "array"}:
-        return {"type": ["array", "null"], "items": cell_schema(kind.children[0][1])}
+        return {"type": ["array", "null"], "items": next(iter(_parts(kind).values()))}
     if name == "struct":
-        return {"type": ["object", "null"], "properties": {key: cell_schema(inner) for key, inner in kind.children}}
+        return {"type": ["object", "null"], "properties": _parts(kind)}
     if name == "map":
         return {"type": ["object", "null"]}
     if name in {"sqlnull", "null", "union", "variant"}:
@@ -62,6 +62,13 @@ def cell_schema(kind: "DuckDBPyType") -> JsonSchema:
     if name.startswith("timestamp"):
         return {**text, "format": "date-time"}
     return {**text, "format": _FORMATS[name]} if name in _FORMATS else text
+
+
+def _parts(kind: "DuckDBPyType") -> dict[str, JsonSchema]:
+    """Return the schemas of a nested type's parts by name; the length of an array is a part without a type."""
+    from duckdb.sqltypes import DuckDBPyType  # noqa: PLC0415 - slow to import
+
+    return {name: cell_schema(part) for name, part in kind.children if isinstance(part, DuckDBPyType)}
 
 
 def unique_names(names: Iterable[str]) -> list[str]:

@@ -65,17 +65,27 @@ def read_schema(source: DataSource) -> DatabaseSchema:
     )
 
 
+def read_columns(connection: "DuckDBPyConnection") -> DatabaseSchema:
+    """Return the tables of an in-memory database with their columns and nothing of their rows."""
+    return DatabaseSchema(
+        relations=tuple(
+            Relation(name=name, kind="table", columns=tuple(Column(name=column, type=kind) for column, kind in columns))
+            for name, columns in _columns(connection, catalog="memory").items()
+        )
+    )
+
+
 def relation_name(schema: str, name: str) -> str:
     """Return the name under which SQL finds a relation, with its schema unless that is the default."""
     return name if schema in _DEFAULT_SCHEMAS else f"{schema}.{name}"
 
 
-def _columns(connection: "DuckDBPyConnection") -> dict[str, list[tuple[str, str]]]:
+def _columns(connection: "DuckDBPyConnection", *, catalog: str = CATALOG) -> dict[str, list[tuple[str, str]]]:
     rows = connection.execute(
         "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() "
         "WHERE database_name = $catalog AND NOT list_contains($own, schema_name) "
         "ORDER BY schema_name, table_name, column_index",
-        {"catalog": CATALOG, "own": sorted(_OWN_SCHEMAS)},
+        {"catalog": catalog, "own": sorted(_OWN_SCHEMAS)},
     ).fetchall()
     found: dict[str, list[tuple[str, str]]] = {}
     for schema, table, column, kind in rows:

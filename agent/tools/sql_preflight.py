@@ -1,11 +1,15 @@
-"""A query checked on the real database without being run: does it bind, and what columns does it give?"""
+"""A query bound on the real database without being run: whether it fits, and the columns it will give."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import JsonValue
 
 from agent.core.tool import JsonSchema, Preflight
 from agent.errors import ToolFailure
+from agent.tools.database_schema import DatabaseSchema
+from agent.tools.mend.names import meant
 from agent.tools.sql_run import bound_value, described_columns, output_schema, parameter_problems, rows_column
 from agent.tools.sql_statement import engine_sentence, parse_select
 from agent.tools.top_rows import column_problem
@@ -44,6 +48,69 @@ def bind(sql: str, *, params: Mapping[str, object], connection: "DuckDBPyConnect
         return Binding(problem=f"The SQL does not fit the database: {engine_sentence(error)}")
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A query that has been checked: its text and parameters, mended where they had to be, and how they bind."""
+
+    sql: str
+    params: Mapping[str, JsonValue]
+    binding: Binding
+
+
+def check_query(
+    sql: str,
+    *,
+    params: Mapping[str, JsonValue],
+    left_open: Mapping[str, JsonSchema],
+    schema: DatabaseSchema,
+    connection: "DuckDBPyConnection",
+) -> Checked:
+    """Bind `sql`, mending what can be looked up: values always, names and joins only where it does not bind as it is.
+
+    What mending does not make bind comes back as it was, with the engine's word on the original.
+    """
+    from agent.tools.mend.query import mend_constants, mend_query  # noqa: PLC0415 - sqlglot is slow to import
+
+    try:
+        parse_select(sql, connection=connection)
+        values = stand_ins(params, left_open=left_open)
+    except ToolFailure as failure:
+        return Checked(sql, params, Binding(problem=str(failure)))
+    lists = list_types(params, left_open=left_open)
+    first: Binding | None = None
+    for mend in (mend_constants, mend_query):
+        mended = mend(sql, schema=schema, params=params, lists=lists)
+        values |= stand_ins(mended.params, left_open={})
+        found = bind(mended.sql, params=values, connection=connection)
+        if found.problem is None:
+            return Checked(mended.sql, mended.params, found)
+        first = first or found
+    original = bind(sql, params=stand_ins(params, left_open=left_open), connection=connection)
+    return Checked(sql, params, original if original.problem is not None else first or original)
+
+
+def list_types(params: Mapping[str, JsonValue], *, left_open: Mapping[str, JsonSchema]) -> dict[str, str | None]:
+    """Return the parameters that are lists, with the DuckDB type of their items where it is known."""
+    found: dict[str, str | None] = {}
+    for name, value in params.items():
+        if isinstance(value, list):
+            texts = any(isinstance(item, str) for item in cast("list[object]", bound_value(value, name=name)))
+            found[name] = "VARCHAR" if texts else None
+    for name, schema in open_params(left_open):
+        if "array" in json_types(schema):
+            items = schema.get("items")
+            found[name] = engine_type(_column_of(items, name=name)) if isinstance(items, dict) else None
+    return found
+
+
+def open_params(left_open: Mapping[str, JsonSchema]) -> Iterator[tuple[str, JsonSchema]]:
+    """Yield the parameters that a reference will fill in, each with what is known of it."""
+    for path, schema in left_open.items():
+        root, _, name = path.partition(".")
+        if root == "params" and name and "." not in name:
+            yield name, schema
+
+
 def stand_ins(params: Mapping[str, object], *, left_open: Mapping[str, JsonSchema]) -> dict[str, object]:
     """Return `params` as the engine binds them, a typed empty value for each that a reference will fill in.
 
@@ -51,10 +118,8 @@ def stand_ins(params: Mapping[str, object], *, left_open: Mapping[str, JsonSchem
     not hold the column they stand for.
     """
     values = {name: bound_value(value, name=name) for name, value in params.items()}
-    for path, schema in left_open.items():
-        root, _, name = path.partition(".")
-        if root == "params" and name and "." not in name:
-            values[name] = _stand_in(schema, name=name)
+    for name, schema in open_params(left_open):
+        values[name] = _stand_in(schema, name=name)
     return values
 
 
@@ -64,9 +129,9 @@ def _stand_in(schema: JsonSchema, *, name: str) -> object:
     if "array" in json_types(schema):
         items = schema.get("items")
         kind = engine_type(_column_of(items, name=name) if isinstance(items, dict) else {})
-        return duckdb.Value([], f"{kind}[]") if kind else []
+        return duckdb.Value([], duckdb.list_type(kind)) if kind else []
     kind = engine_type(schema)
-    return duckdb.Value(None, kind) if kind else None
+    return duckdb.Value(None, duckdb.type(kind)) if kind else None
 
 
 def _column_of(items: JsonSchema, *, name: str) -> JsonSchema:
@@ -103,11 +168,16 @@ def engine_type(schema: JsonSchema) -> str | None:
     return _ENGINE_TYPES.get(words[0])
 
 
-def preflight_findings(found: Binding, *, args: Mapping[str, Any]) -> Preflight:
-    """Return what a binding means for the call: its problems, or its arguments and the columns it will give."""
+def preflight_findings(checked: Checked, *, args: Mapping[str, Any]) -> Preflight:
+    """Return what was found as the call needs it: problems, or its arguments and the columns it will give."""
+    found = checked.binding
     if found.problem is not None or found.columns is None:
         return Preflight(problems=(found.problem or "The SQL gives no columns.",))
-    problem = column_problem(args.get("first_row_of_each"), columns=list(found.columns))
+    mended = {**args, "sql": checked.sql, **({"params": dict(checked.params)} if "params" in args else {})}
+    column = args.get("first_row_of_each")
+    problem = column_problem(column, columns=list(found.columns))
+    if problem and (right := meant(str(column).rpartition(".")[2], found.columns)):
+        problem, mended["first_row_of_each"] = None, right
     return Preflight(
-        problems=(problem,) if problem else (), args=dict(args), output_schema=output_schema(dict(found.columns))
+        problems=(problem,) if problem else (), args=mended, output_schema=output_schema(dict(found.columns))
     )

@@ -34,10 +34,9 @@ def parse_select(sql: str, *, connection: "DuckDBPyConnection") -> Statement:
     if len(statements) != 1:
         found = "nothing" if not statements else f"{len(statements)} statements"
         raise ToolFailure(f"The SQL must be one SELECT statement, but it holds {found}; write one SELECT.")
-    text = statements[0].query.strip().rstrip(";").rstrip()
     # Only SELECT has a tree: everything that could write or change a setting is refused here and again by the lock.
-    row = connection.execute("SELECT json_serialize_sql($sql)", {"sql": text}).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
+    row = connection.execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchone()
+    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
     if tree["error"] or len(tree["statements"]) != 1:
         kind = str(statements[0].type).rpartition(".")[2]
         raise ToolFailure(f"Only a SELECT statement can be run, but this is {kind}; the data is read only.")
@@ -47,7 +46,7 @@ def parse_select(sql: str, *, connection: "DuckDBPyConnection") -> Statement:
     parameters = tuple(sorted(statements[0].named_parameters))
     if any(name.isdigit() for name in parameters):
         raise ToolFailure("Parameters have names: write $customer, not ? or $1, and give it in params.")
-    return Statement(text, parameters)
+    return Statement(statements[0].query.strip().rstrip(";").rstrip(), parameters)
 
 
 def _table_functions(node: Any) -> Iterator[str]:  # noqa: ANN401 - a parsed JSON document

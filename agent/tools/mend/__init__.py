@@ -1,0 +1,1 @@
+"""Repair of SQL from what a schema says."""

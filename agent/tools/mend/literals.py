@@ -1,0 +1,76 @@
+"""Texts compared with a column, snapped to the values that the column has."""
+
+from collections.abc import Callable, Iterator
+
+from pydantic import JsonValue
+from sqlglot import exp
+
+from agent.tools.mend.names import folded, one_slip
+from agent.tools.mend.scopes import Scope, nodes
+
+
+def mend_literals(scope: Scope) -> Iterator[str]:
+    """Replace each text literal that its column does not have by the one value it can have meant, in place."""
+    for values, operand in _compared(scope):
+        if isinstance(operand, exp.Literal) and operand.is_string:
+            right = nearest_value(operand.name, values)
+            if right is not None:
+                wrong = operand.name
+                operand.replace(exp.Literal.string(right))
+                yield f"There is no value {wrong!r}; {right!r} was meant."
+
+
+def mend_values(scope: Scope, *, params: dict[str, JsonValue]) -> Iterator[str]:
+    """Do the same in `params`, for parameters that are compared with a column."""
+    for values, operand in _compared(scope):
+        for name in {node.name for node in operand.find_all(exp.Placeholder)} & params.keys():
+            notes: list[str] = []
+            given = params[name]
+
+            def snapped(value: JsonValue, *, notes: list[str] = notes, values: tuple[str, ...] = values) -> JsonValue:
+                right = nearest_value(value, values) if isinstance(value, str) else None
+                if right is None:
+                    return value
+                notes.append(f"There is no value {value!r}; {right!r} was meant.")
+                return right
+
+            params[name] = [snapped(item) for item in given] if isinstance(given, list) else snapped(given)
+            yield from notes
+
+
+def nearest_value(text: str, values: tuple[str, ...]) -> str | None:
+    """Return the only one of `values` that `text` can have meant; None if it is one of them, or means none or several.
+
+    The same but for case, accents and signs goes first, then one slip of the pen. No more than that: a country that
+    the data does not have is an empty answer, not its neighbour in the alphabet.
+    """
+    if text in values:
+        return None
+    tests: tuple[Callable[[str], bool], ...] = (
+        lambda value: folded(value) == folded(text),
+        lambda value: one_slip(value, text),
+    )
+    for fits in tests:
+        found = [value for value in values if fits(value)]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _compared(scope: Scope) -> list[tuple[tuple[str, ...], exp.Expr]]:
+    """Return what is compared for equality with a column whose values are all known, each with those values."""
+    found: list[tuple[tuple[str, ...], exp.Expr]] = []
+    for node in list(nodes(scope.select)):
+        pairs: list[tuple[exp.Expr, exp.Expr]] = []
+        if isinstance(node, exp.EQ | exp.NEQ):
+            pairs = [(node.this, node.expression), (node.expression, node.this)]
+        elif isinstance(node, exp.In):
+            others = [*node.expressions, node.args.get("query"), node.args.get("field")]
+            pairs = [(node.this, other) for other in others if other is not None]
+        elif isinstance(node, exp.Like | exp.ILike) and not {"%", "_"} & set(node.expression.name):
+            pairs = [(node.this, node.expression)]
+        for column, operand in pairs:
+            known = scope.column_of(column) if isinstance(column, exp.Column) else None
+            if known is not None and known.values and not isinstance(operand, exp.Column):
+                found.append((known.values, operand))
+    return found
