@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 from agent.core.digest import digest
 from agent.core.limits import Limits
 from agent.core.plan import Task
+from agent.core.problem import shown
 from agent.core.tool import ToolSpec
 
 DecisionType = Literal["approve", "edit", "reject", "respond"]
@@ -129,7 +130,7 @@ def read_answer(answer: object, requests: Sequence[Request]) -> list[Decision] |
     if isinstance(listed, dict) and "type" in listed:
         listed = [listed]
     if not isinstance(listed, list) or not listed:
-        return f"An answer is {{'decisions': [{{'type': 'approve'}}, ...]}}, one for each call, not {_short(answer)}."
+        return f"An answer is {{'decisions': [{{'type': 'approve'}}, ...]}}, one for each call, not {shown(answer)}."
     if len(listed) != len(requests):
         return f"{len(requests)} calls wait for an answer and {len(listed)} decisions were given; give one for each."
     try:
@@ -137,30 +138,22 @@ def read_answer(answer: object, requests: Sequence[Request]) -> list[Decision] |
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         position = first["loc"][0] if first["loc"] else 0
-        return f"Decision {position} cannot be read: {first['msg']} (it was {_short(listed[int(position)])})."
+        return f"Decision {position} cannot be read: {first['msg']} (it was {shown(listed[int(position)])})."
     for position, (entry, decision, request) in enumerate(zip(listed, decisions, requests, strict=True)):
         if decision.type not in allowed_decisions(request):
             return f"Decision {position}: {decision.type!r} is not allowed for {request.task!r}."
-        claimed = entry.get("digest")
+        claimed = entry.get("digest") if isinstance(entry, dict) else None
         if claimed is not None and claimed != request.digest:
             return f"Decision {position} answers another call than the one of {request.task!r}; nothing was approved."
     return decisions
 
 
-def _modern(entry: Any) -> Any:
+def _modern(entry: object) -> object:
     """Put an entry of the older schema into today's words; anything else is left as it is."""
-    if not isinstance(entry, dict) or entry.get("type") not in {*_LEGACY, "edit"} or "args" not in entry:
-        return {**entry, "type": _LEGACY.get(entry["type"], entry["type"])} if _is_typed(entry) else entry
-    word, args = _LEGACY.get(entry["type"], entry["type"]), entry["args"]
-    if word == "edit" and isinstance(args, dict):
+    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
+        return entry
+    word, args = _LEGACY.get(entry["type"], entry["type"]), entry.get("args")
+    if word == "edit" and "edited_action" not in entry and isinstance(args, dict):
         return {"type": "edit", "edited_action": {"name": args.get("action"), "args": args.get("args")}}
-    return {"type": word, **({"message": args} if isinstance(args, str) else {})}
-
-
-def _is_typed(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("type"), str)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    message = {"message": args} if entry["type"] in _LEGACY and isinstance(args, str) else {}
+    return {**entry, "type": word, **message}

@@ -3,18 +3,27 @@
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any
+from itertools import islice
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from pydantic import JsonValue
+from referencing import Registry
 
-from agent.core.problem import Problem, ProblemKind, dotted
-from agent.core.reference import Place, Template, special
-from agent.core.schema import at_argument, closed, known_words, types, words
+from agent.core.dialect import known_words
+from agent.core.problem import Problem, ProblemKind, dotted, shown
+from agent.core.reference import Place, special
+from agent.core.schema import at_argument, closed, types, words
 from agent.core.tool import JsonSchema, ToolSpec
 
-_WHOLE = frozenset({"anyOf", "oneOf", "not", "if", "enum", "const", "uniqueItems", "contains", "allOf"})
+_WHOLE = frozenset(
+    {
+        *("anyOf", "oneOf", "not", "if", "enum", "const", "uniqueItems", "contains", "allOf"),
+        *("unevaluatedItems", "unevaluatedProperties"),
+    }
+)
+#: A name has to be found among no more than this many for a suggestion; each costs microseconds.
+_COMPARED = 200
 
 
 class _Open:
@@ -40,7 +49,7 @@ def argument_problems(
                     kind="extra_argument",
                     place=dotted((place, name)),
                     task=task,
-                    what=f"the tool {spec.name!r} takes no argument {name!r}.",
+                    what=f"the tool {spec.name!r} takes no argument {shown(name)}.",
                     remedy=did_you_mean(name, known) or f"It takes {', '.join(map(repr, known)) or 'none'}.",
                 )
     instance = {name: _opened(value) for name, value in args.items()}
@@ -58,8 +67,9 @@ def value_errors(schema: JsonSchema, value: JsonValue) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a remedy that names the closest of `known`; empty where none is close."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    """Return a remedy that names the closest of `known`; empty where none is close or there are too many."""
+    candidates = list(islice(known, _COMPARED + 1))
+    close = get_close_matches(name, candidates, n=1, cutoff=0.6) if len(candidates) <= _COMPARED else []
     return f"Did you mean {close[0]!r}?" if close else ""
 
 
@@ -78,14 +88,11 @@ class _Key:
 
 @lru_cache(maxsize=2048)
 def _validator(key: _Key) -> Draft202012Validator:
-    return Draft202012Validator(known_words(key.schema))
+    return Draft202012Validator(known_words(key.schema), registry=Registry())
 
 
-def _opened(value: JsonValue) -> Any:
-    found = special(value)
-    if isinstance(found, Template):
-        return _OPEN
-    if found is not None:
+def _opened(value: JsonValue) -> object:
+    if special(value) is not None:
         return _OPEN
     if isinstance(value, dict):
         return {name: _opened(inner) for name, inner in value.items()}
@@ -99,7 +106,7 @@ def _undecided(error: ValidationError) -> bool:
     return error.instance is _OPEN or (error.validator in _WHOLE and _holds_open(error.instance))
 
 
-def _holds_open(value: Any) -> bool:
+def _holds_open(value: object) -> bool:
     if isinstance(value, dict):
         return any(_holds_open(inner) for inner in value.values())
     if isinstance(value, list):
@@ -110,7 +117,7 @@ def _holds_open(value: Any) -> bool:
 def _as_problems(error: ValidationError, *, spec: ToolSpec, place: str, task: str | None) -> Iterator[Problem]:
     path: Place = tuple(error.absolute_path)
     if error.validator == "required" and isinstance(error.instance, dict):
-        name = next(name for name in error.validator_value if repr(name) in error.message)
+        name = _missing(error)
         wanted = at_argument(spec.args_schema, (*path, name)).get("description", "")
         yield Problem(
             kind="missing_argument",
@@ -132,6 +139,12 @@ def _as_problems(error: ValidationError, *, spec: ToolSpec, place: str, task: st
         what=f"{_shortened(error.message)}.",
         remedy=remedy,
     )
+
+
+def _missing(error: ValidationError) -> str:
+    """Return the one name that this `required` error is about; the library has it in the message alone."""
+    names: list[str] = error.schema["required"] if isinstance(error.schema, dict) else []
+    return next(name for name in names if error.message == f"{name!r} is a required property")
 
 
 def _shortened(message: str) -> str:

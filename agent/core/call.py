@@ -10,7 +10,7 @@ from agent.core.arguments import value_errors
 from agent.core.condition import holds
 from agent.core.outcome import Done, Failed, FailureKind, Outcome, Skipped
 from agent.core.plan import Task
-from agent.core.reference import Unresolved, resolve
+from agent.core.reference import Unresolved, resolve, resolve_args
 from agent.core.revision import fingerprint
 from agent.core.tool import ToolSpec
 
@@ -55,17 +55,11 @@ def prepare(
 
 def _calls(task: Task, outputs: Mapping[str, JsonValue]) -> list[Arguments]:
     if task.for_each is None:
-        return [_object(resolve(dict(task.args), outputs=outputs))]
+        return [resolve_args(task.args, outputs=outputs)]
     items = resolve(task.for_each, outputs=outputs)
     if not isinstance(items, list):
         raise Unresolved("The 'for_each' of this task does not lead to a list.")
-    return [_object(resolve(dict(task.args), outputs=outputs, item=item)) for item in items]
-
-
-def _object(value: JsonValue) -> Arguments:
-    if not isinstance(value, dict):
-        raise Unresolved("The arguments of this task are no object.")
-    return value
+    return [resolve_args(task.args, outputs=outputs, item=item) for item in items]
 
 
 def _failed(kind: FailureKind, error: str, revision: int) -> Failed:

@@ -1,9 +1,10 @@
 """The plan compiler: a plan and a catalogue make a compiled plan, or every problem at once."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 
 from agent.core.arguments import argument_problems, did_you_mean
 from agent.core.condition import ConditionError, names
@@ -11,9 +12,15 @@ from agent.core.limits import Limits
 from agent.core.links import link_problems
 from agent.core.parse import too_many
 from agent.core.plan import Call, Plan, Task
-from agent.core.problem import Problem
+from agent.core.problem import Problem, listed, shown
+from agent.core.revision import renamed
 from agent.core.schedule import Needs, needs_of, order, plan_needs, ranks
 from agent.core.tool import Catalogue, Preflight, ToolSpec
+
+#: Each further one costs another look at the whole graph.
+_MOST_CYCLES = 20
+#: Tasks of a cycle that are named.
+_LONGEST_CYCLE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ def compile_plan(
     findings: Mapping[str, Preflight] | None = None,
     used: Mapping[str, Task | None] | None = None,
 ) -> CompiledPlan | tuple[Problem, ...]:
-    """Check `plan` against `catalogue` and return it compiled, or all of its problems.
+    """Check `plan` against `catalogue` and return it compiled, or all of its problems (of a great many, the first).
 
     `findings` are the results of preflight by task id: their problems count, their output schemas take the place of
     the tools' own. `used` names the ids that already have a result in this thread, with the task that got it (None
@@ -52,16 +59,16 @@ def compile_plan(
         return (too_many(len(plan.tasks), limits.max_tasks),)
     if not plan.tasks:
         return (Problem(kind="empty_plan", place="plan", what="it has no tasks.", remedy="Give at least one task."),)
-    problems = [
-        *_id_problems(plan, used or {}),
-        *_graph_problems(plan),
-        *(problem for task in plan.tasks for problem in _task_problems(task, catalogue, limits)),
-        *link_problems(plan, catalogue, findings or {}),
-        *_preflight_problems(plan, findings or {}),
-    ]
-    if problems:
-        return tuple(dict.fromkeys(problems))
-    return linked(plan, catalogue)
+    problems = listed(
+        chain(
+            _id_problems(plan, used or {}),
+            _graph_problems(plan),
+            (problem for task in plan.tasks for problem in _task_problems(task, catalogue, limits)),
+            link_problems(plan, catalogue, findings or {}),
+            _preflight_problems(plan, findings or {}),
+        )
+    )
+    return problems or linked(plan, catalogue)
 
 
 def linked(plan: Plan, catalogue: Catalogue) -> CompiledPlan:
@@ -95,7 +102,7 @@ def _id_problems(plan: Plan, used: Mapping[str, Task | None]) -> Iterator[Proble
                 place=f"task {task.id!r}",
                 task=task.id,
                 what=f"the id {task.id!r} already has a result in this thread and cannot mean another task.",
-                remedy=f"Give the new task an id of its own, such as {task.id + 'a'!r}.",
+                remedy=f"Give the new task an id of its own, such as {renamed(task.id, {*used, *counts})!r}.",
             )
 
 
@@ -116,17 +123,30 @@ def _graph_problems(plan: Plan) -> Iterator[Problem]:
     graph = {
         task: [need for need in needs if need in position and need != task] for task, needs in plan_needs(plan).items()
     }
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        cycle = list(reversed(error.args[1]))
+    for cycle in _cycles(graph):
+        shown_cycle = cycle if len(cycle) <= _LONGEST_CYCLE else [*cycle[:_LONGEST_CYCLE], "...", cycle[-1]]
         yield Problem(
             kind="cycle",
             place=f"task {cycle[0]!r}",
             task=cycle[0],
-            what=f"these tasks wait for each other in a cycle: {' -> '.join(cycle)}.",
+            what=f"these tasks wait for each other in a cycle: {' -> '.join(shown_cycle)}.",
             remedy="Drop one of these dependencies.",
         )
+
+
+def _cycles(graph: Mapping[str, Iterable[str]]) -> Iterator[list[str]]:
+    """Yield cycles that have no task in common, each from a task over what it waits for back to itself."""
+    left = {task: list(needs) for task, needs in graph.items()}
+    for _ in range(_MOST_CYCLES):
+        try:
+            TopologicalSorter(left).prepare()
+        except CycleError as error:
+            cycle: list[str] = error.args[1]
+            yield cycle[::-1]
+            named = set(cycle)
+            left = {task: [need for need in left[task] if need not in named] for task in left if task not in named}
+        else:
+            return
 
 
 def _need_problems(plan: Plan, task: Task, need: str, *, index: int, position: Mapping[str, int]) -> Iterator[Problem]:
@@ -144,7 +164,7 @@ def _need_problems(plan: Plan, task: Task, need: str, *, index: int, position: M
             kind="unknown_reference",
             place=place,
             task=task.id,
-            what=f"it refers to a task {need!r}, which is not in the plan.",
+            what=f"it refers to a task {shown(need)}, which is not in the plan.",
             remedy=did_you_mean(need, position) or "Refer to a task of this plan.",
         )
     elif position[need] > index and (need not in task.depends_on or plan.execution_mode == "sequential"):
@@ -173,14 +193,14 @@ def _task_problems(task: Task, catalogue: Catalogue, limits: Limits) -> Iterator
 def _call_problems(call: Call, catalogue: Catalogue, *, place: str, task: str) -> Iterator[Problem]:
     spec = catalogue.get(call.tool)
     if spec is None:
-        shown = ", ".join(map(repr, sorted(catalogue)[:20]))
+        offered = ", ".join(map(repr, sorted(catalogue)[:20]))
         yield Problem(
             kind="unknown_tool",
             place=place.rsplit(", ", maxsplit=1)[0],
             task=task,
-            what=f"there is no tool {call.tool!r}.",
+            what=f"there is no tool {shown(call.tool)}.",
             remedy=did_you_mean(call.tool, catalogue)
-            or (f"The tools are {shown}." if shown else "There are no tools at all."),
+            or (f"The tools are {offered}." if offered else "There are no tools at all."),
         )
         return
     yield from argument_problems(spec, call.args, place=place, task=task)
@@ -195,12 +215,12 @@ def _condition_problems(task: Task, condition: str, *, place: str) -> Iterator[P
             kind="bad_condition",
             place=place,
             task=task.id,
-            what=f"{condition!r} does not parse: {error}.",
+            what=f"{shown(condition)} does not parse: {error}.",
             remedy=remedy,
         )
         return
     if not used:
-        what = f"{condition!r} names no task, so it is always the same."
+        what = f"{shown(condition)} names no task, so it is always the same."
         yield Problem(kind="bad_condition", place=place, task=task.id, what=what, remedy=remedy)
 
 
@@ -209,7 +229,7 @@ def _out_of_bounds(task: Task, name: str, value: float, bound: float) -> Problem
         kind="out_of_bounds",
         place=f"task {task.id!r}, {name}",
         task=task.id,
-        what=f"{value:g} is more than the {bound:g} that the settings allow.",
+        what=f"{shown(value)} is more than the {bound:g} that the settings allow.",
         remedy=f"Give at most {bound:g}.",
     )
 

@@ -17,6 +17,10 @@ _MACRO_VARIABLE = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*
 _BY_KEY = re.compile(r"\boutputs\s*\[\s*(?:'([^'\\]+)'|\"([^\"\\]+)\")\s*\]")
 
 
+#: The parser recurses in native code: at 40,000 characters of "1+1+..." it ends the process.
+_LONGEST = 2_000
+
+
 class ConditionError(ValueError):
     """A condition that cannot be read; the message is one line."""
 
@@ -24,6 +28,8 @@ class ConditionError(ValueError):
 @lru_cache(maxsize=4096)
 def names(expression: str) -> frozenset[str]:
     """Return the ids of the tasks that `expression` uses. Raises `ConditionError` where it does not parse."""
+    if len(expression) > _LONGEST:
+        raise ConditionError(f"it has {len(expression)} characters and {_LONGEST} are allowed")
     try:
         variables = set(cel.compile(expression).variables())
     except ValueError as error:

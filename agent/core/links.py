@@ -1,26 +1,51 @@
 """References checked from both sides: the path against the producer's output, its type against the argument."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from agent.core.plan import Call, Plan, Task
-from agent.core.problem import Problem, ProblemKind, dotted
-from agent.core.reference import Item, Misfit, OutputOf, Place, Special, Template, special, specials
+from agent.core.problem import Problem, ProblemKind, dotted, shown
+from agent.core.reference import Item, Misfit, OutputOf, Place, Special, Template, argument_specials, special
+from agent.core.schedule import Needs, ancestors, plan_needs
 from agent.core.schema import NoSuchPath, at_argument, misfit, part, types
 from agent.core.tool import Catalogue, JsonSchema, Preflight
 
 _TEXT: JsonSchema = {"type": "string"}
 
 
+class Rooted(NamedTuple):
+    """A schema, and the document in which its local references are looked up."""
+
+    schema: JsonSchema
+    root: JsonSchema
+
+
 def link_problems(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Preflight]) -> Iterator[Problem]:
     """Yield what is wrong with the references of every task: bad shape, bad path, type that cannot fit."""
     outputs = output_schemas(plan, catalogue, findings)
+    needs = plan_needs(plan) if any(task.rollback is not None for task in plan.tasks) else {}
     for task in plan.tasks:
-        item = _item_schema(task, outputs)
         yield from _for_each_problems(task, outputs)
-        yield from _call_links(task, task, catalogue, outputs, item=item, field="args")
+        yield from _call_links(task, task, catalogue, outputs, item=item_schema(task, outputs), field="args")
         if task.rollback is not None:
-            own = {**outputs, task.id: outputs.get(task.id)}
-            yield from _call_links(task, task.rollback, catalogue, own, item=None, field="rollback.args")
+            yield from _rollback_problems(task, task.rollback, needs)
+            yield from _call_links(task, task.rollback, catalogue, outputs, item=None, field="rollback.args")
+
+
+def _rollback_problems(task: Task, rollback: Call, needs: Needs) -> Iterator[Problem]:
+    """Yield references to more than is there whenever the task is done: its own output and what it waited for."""
+    behind: dict[str, None] | None = None
+    for where, found in argument_specials(rollback.args):
+        place = f"task {task.id!r}, {dotted(('rollback.args', *where))}"
+        if isinstance(found, Item):
+            what = "an 'item' reference stands in a rollback, which runs once for the whole task."
+            yield _problem("bad_rollback", task, place, what, f"Refer to the output of {task.id!r}, which is a list.")
+        elif isinstance(found, OutputOf) and found.task != task.id:
+            behind = behind if behind is not None else ancestors(needs, task.id)
+            if found.task not in behind:
+                what = f"it refers to {shown(found.task)}, which {task.id!r} does not wait for."
+                remedy = f"Refer to {task.id!r} or to a task that it waits for."
+                yield _problem("bad_rollback", task, place, what, remedy)
 
 
 def output_schemas(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Preflight]) -> dict[str, JsonSchema | None]:
@@ -33,26 +58,25 @@ def output_schemas(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Pref
     return schemas
 
 
-def _item_schema(task: Task, outputs: Mapping[str, JsonSchema | None]) -> JsonSchema | None:
-    """The schema of one item of `for_each`; None where the task has none."""
-    source = special(task.for_each)  # type: ignore[arg-type]  # a dict of JSON values is a JSON value
+def item_schema(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Rooted | None:
+    """Return the schema of one item of `for_each`, `{}` where nothing is known; None where the task has none."""
     if task.for_each is None:
         return None
-    if not isinstance(source, OutputOf):
-        return {}
-    schema = outputs.get(source.task) or {}
+    source = special(task.for_each)
+    root = outputs.get(source.task) if isinstance(source, OutputOf) else None
+    if not root or not isinstance(source, OutputOf):
+        return Rooted({}, {})
     try:
-        whole = part(schema, source.path, root=schema)
-        return part(whole, (0,), root=schema)
+        return Rooted(part(part(root, source.path, root=root), (0,), root=root), root)
     except NoSuchPath:
-        return {}
+        return Rooted({}, {})
 
 
 def _for_each_problems(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Iterator[Problem]:
     if task.for_each is None:
         return
     place = f"task {task.id!r}, for_each"
-    source = special(task.for_each)  # type: ignore[arg-type]
+    source = special(task.for_each)
     if not isinstance(source, OutputOf):
         yield _problem(
             "bad_for_each",
@@ -92,29 +116,22 @@ def _call_links(
     catalogue: Catalogue,
     outputs: Mapping[str, JsonSchema | None],
     *,
-    item: JsonSchema | None,
+    item: Rooted | None,
     field: str,
 ) -> Iterator[Problem]:
     spec = catalogue.get(call.tool)
-    for where, found in specials(call.args):  # type: ignore[arg-type]
+    for where, found in argument_specials(call.args):
         place = f"task {task.id!r}, {dotted((field, *where))}"
         if isinstance(found, Misfit):
             yield _problem("malformed", task, place, f"this {found.reason}.", 'Write {"output_of": id, "path": [...]}.')
-            continue
-        if isinstance(found, Item) and item is None:
-            yield _problem(
-                "bad_for_each",
-                task,
-                place,
-                "an 'item' reference stands in a task without 'for_each'.",
-                "Add 'for_each', or use 'output_of'.",
-            )
-            continue
-        if isinstance(found, OutputOf) and found.task not in outputs:
-            continue
-        wanted = at_argument(spec.args_schema, where) if spec and not _inside_template(call, where) else {}
-        root = spec.args_schema if spec else {}
-        yield from _two_sided(task, place, found, outputs, item or {}, wanted=wanted, root=root)
+        elif isinstance(found, Item) and item is None:
+            if call is task:
+                what, remedy = "an 'item' reference stands in a task without 'for_each'.", "Add 'for_each' to the task."
+                yield _problem("bad_for_each", task, place, what, remedy)
+        elif not (isinstance(found, OutputOf) and found.task not in outputs):
+            wanted = at_argument(spec.args_schema, where) if spec and not _inside_template(call, where) else {}
+            root = spec.args_schema if spec else {}
+            yield from _two_sided(task, place, found, outputs, item, wanted=Rooted(wanted, root))
 
 
 def _two_sided(
@@ -122,50 +139,43 @@ def _two_sided(
     place: str,
     found: Special,
     outputs: Mapping[str, JsonSchema | None],
-    item: JsonSchema,
+    item: Rooted | None,
     *,
-    wanted: JsonSchema,
-    root: JsonSchema,
+    wanted: Rooted,
 ) -> Iterator[Problem]:
     name, produced, path = _producer(found, outputs, item)
-    if not produced:
-        return
     try:
-        given = part(produced, path, root=produced)
+        given = part(produced.schema, path, root=produced.root)
     except NoSuchPath as error:
         yield _problem("unknown_path", task, place, f"{name} {error}.", "Use a path that is there.")
         return
-    reason = misfit(given, wanted, roots=(produced, root))
+    reason = misfit(given, wanted.schema, roots=(produced.root, wanted.root))
     if reason:
-        yield _problem(
-            "type_mismatch",
-            task,
-            place,
-            f"{name} {reason}.",
-            "Refer to another part, or convert it in a task between.",
-        )
+        remedy = "Refer to another part, or convert it in a task between."
+        yield _problem("type_mismatch", task, place, f"{name} {reason}.", remedy)
 
 
 def _producer(
-    found: Special, outputs: Mapping[str, JsonSchema | None], item: JsonSchema
-) -> tuple[str, JsonSchema | None, Place]:
+    found: Special, outputs: Mapping[str, JsonSchema | None], item: Rooted | None
+) -> tuple[str, Rooted, Place]:
     match found:
         case OutputOf(producer, path):
-            shown = f" at {list(path)!r}" if path else ""
-            return f"the output of {producer!r}{shown}", outputs[producer], path
+            at = f" at {list(path)!r}" if path else ""
+            schema = outputs[producer] or {}
+            return f"the output of {producer!r}{at}", Rooted(schema, schema), path
         case Item(path):
-            return "the item", item, path
+            return "the item", item or Rooted({}, {}), path
         case _:
-            return "a template", _TEXT, ()
+            return "a template", Rooted(_TEXT, _TEXT), ()
 
 
 def _inside_template(call: Call, where: Place) -> bool:
     """Whether the place lies in a template's values, which become text whatever they are."""
-    value: object = call.args
-    for step in where:
-        if isinstance(special(value), Template):  # type: ignore[arg-type]
+    value: Any = call.args[str(where[0])]
+    for step in where[1:]:
+        if isinstance(special(value), Template):
             return True
-        value = value[step]  # type: ignore[index]
+        value = value[step]
     return False
 
 

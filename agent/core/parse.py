@@ -1,18 +1,24 @@
 """Untrusted JSON made into a plan, or every reason why it is none."""
 
 import math
-from typing import Any
+import sys
+from collections.abc import Iterator
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from agent.core.plan import Plan
-from agent.core.problem import Problem, dotted
+from agent.core.problem import Problem, dotted, listed, shown
 
 _MAX_DEPTH = 64
-_MAX_PROBLEMS = 200
+#: Values in a document, texts and numbers counted; a plan refers to its data and does not hold it.
+_MAX_VALUES = 1_000_000
+#: The range of a double: beyond it other readers of JSON see infinity.
+_LARGEST = sys.float_info.max
+_FIELDS = ", ".join(map(repr, ("id", "tool", "args", "depends_on", "condition", "for_each")))
 
 
-def parse_plan(document: Any, *, max_tasks: int = 10_000) -> Plan | tuple[Problem, ...]:
+def parse_plan(document: object, *, max_tasks: int = 10_000) -> Plan | tuple[Problem, ...]:
     """Read a plan document: an object with `tasks`, or the list of tasks alone.
 
     Nothing about a document raises: what is not JSON, is nested deeper than 64 levels, holds a text that is no Unicode
@@ -23,26 +29,19 @@ def parse_plan(document: Any, *, max_tasks: int = 10_000) -> Plan | tuple[Proble
     if isinstance(document, list):
         document = {"tasks": document}
     if not isinstance(document, dict):
-        return (
-            _malformed(
-                "plan",
-                f"a plan is an object with 'tasks', not {type(document).__name__}.",
-                'Write {"tasks": [...]}.',
-            ),
-        )
+        what = f"a plan is an object with 'tasks', not {type(document).__name__}."
+        return (_malformed("plan", what, 'Write {"tasks": [...]}.'),)
     tasks = document.get("tasks")
     if isinstance(tasks, list) and len(tasks) > max_tasks:
         return (too_many(len(tasks), max_tasks),)
-    unfit = _unfit(document)
+    unfit = listed(_unfit(document))
     if unfit:
         return unfit
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
-        return tuple(
-            _from_pydantic(detail, document)
-            for detail in error.errors(include_url=False, include_context=False)[:_MAX_PROBLEMS]
-        )
+        details = error.errors(include_url=False, include_context=False)
+        return listed(_from_pydantic(detail, document) for detail in details)
 
 
 def too_many(count: int, bound: int) -> Problem:
@@ -55,90 +54,86 @@ def too_many(count: int, bound: int) -> Problem:
     )
 
 
-def _unfit(document: dict[str, Any]) -> tuple[Problem, ...]:
+def _unfit(document: dict[object, object]) -> Iterator[Problem]:
     """Find what no JSON store can keep, without recursion: the document may be nested without bound."""
-    problems: list[Problem] = []
-    stack: list[tuple[Any, tuple[str | int, ...]]] = [(document, ())]
-    while stack and len(problems) < _MAX_PROBLEMS:
+    stack: list[tuple[object, tuple[str | int, ...]]] = [(document, ())]
+    left = _MAX_VALUES
+    while stack:
         value, place = stack.pop()
+        left -= 1
+        if left < 0:
+            what = f"it holds more than {_MAX_VALUES} values."
+            yield _malformed("plan", what, "Keep data in files or databases, and let tools read it.")
+            return
         if len(place) > _MAX_DEPTH:
-            problems.append(
-                _malformed(dotted(place[:4]), f"it is nested deeper than {_MAX_DEPTH} levels.", "Flatten it.")
-            )
-            break
+            yield _malformed(dotted(place[:4]), f"it is nested deeper than {_MAX_DEPTH} levels.", "Flatten it.")
+            return
         if isinstance(value, dict):
             for key, inner in value.items():
-                if not isinstance(key, str):
-                    problems.append(
-                        _malformed(dotted(place), f"the key {key!r} is no text.", "Keys of JSON objects are texts.")
-                    )
+                if isinstance(key, str):
+                    stack += [(inner, (*place, ascii(key) if _broken(key) else key)), (key, (*place, ascii(key)))]
                 else:
-                    stack.append((inner, (*place, key)))
-                    stack.append((key, (*place, ascii(key))))
+                    what = f"the key {shown(key)} is no text."
+                    yield _malformed(dotted(place), what, "Keys of JSON objects are texts.")
         elif isinstance(value, list | tuple):
-            stack.extend((inner, (*place, index)) for index, inner in enumerate(value))
-        elif isinstance(value, str):
-            if not value.isascii() and not _unicode(value):
-                problems.append(
-                    _malformed(
-                        dotted(place),
-                        f"the text {value[:40]!a} holds half of a surrogate pair.",
-                        "Write valid Unicode.",
-                    )
-                )
-        elif isinstance(value, float):
+            stack += [(inner, (*place, index)) for index, inner in enumerate(value)]
+        else:
+            yield from _unfit_scalar(value, dotted(place))
+
+
+def _unfit_scalar(value: object, place: str) -> Iterator[Problem]:
+    match value:
+        case None | bool():
+            pass
+        case str():
+            if _broken(value):
+                what = f"the text {value[:40]!a} holds half of a surrogate pair."
+                yield _malformed(place, what, "Write valid Unicode.")
+        case int():
+            if abs(value) > _LARGEST:
+                yield _malformed(place, f"{shown(value)} is too large for a number.", "Write it as a text.")
+        case float():
             if not math.isfinite(value):
-                problems.append(
-                    _malformed(dotted(place), f"{value!r} is no JSON number.", "Write a finite number or null.")
-                )
-        elif value is not None and not isinstance(value, bool | int):
-            problems.append(
-                _malformed(
-                    dotted(place),
-                    f"a {type(value).__name__} is no JSON value.",
-                    "Use texts, numbers, true, false, null, lists and objects.",
-                )
-            )
-    return tuple(problems)
+                yield _malformed(place, f"{value!r} is no JSON number.", "Write a finite number or null.")
+        case _:
+            what = f"a {type(value).__name__} is no JSON value."
+            yield _malformed(place, what, "Use texts, numbers, true, false, null, lists and objects.")
 
 
-def _unicode(text: str) -> bool:
+def _broken(text: str) -> bool:
+    if text.isascii():
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return True
+    return False
 
 
-def _from_pydantic(detail: Any, document: dict[str, Any]) -> Problem:
+def _from_pydantic(detail: ErrorDetails, document: dict[str, object]) -> Problem:
     place = tuple(detail["loc"])
     task = _task_at(place, document)
     name = place[-1] if place else "plan"
     if detail["type"] == "missing":
         what, remedy = f"the field {name!r} is missing.", f"Give {name!r}."
     elif detail["type"] == "extra_forbidden":
-        what, remedy = (
-            f"there is no field {name!r} in the plan document.",
-            "Remove it, or move it into 'args'.",
-        )
+        what = f"there is no field {shown(name)} in the plan document."
+        remedy = f"Remove it, or move it into 'args'; a task has {_FIELDS} and more."
     else:
         message = detail["msg"].removeprefix("Value error, ")
-        what, remedy = f"{_short(detail['input'])} does not do here: {message[:1].lower()}{message[1:]}.", ""
+        what = f"{shown(detail['input'])} does not do here: {message[:1].lower()}{message[1:]}."
+        remedy = f"Give {name!r} another value." if isinstance(name, str) else "Give another value."
     at = dotted(place) or "plan"
     return Problem(kind="malformed", place=f"task {task!r}, {at}" if task else at, what=what, remedy=remedy, task=task)
 
 
-def _task_at(place: tuple[str | int, ...], document: dict[str, Any]) -> str | None:
-    if len(place) < 2 or place[0] != "tasks" or not isinstance(place[1], int):
+def _task_at(place: tuple[str | int, ...], document: dict[str, object]) -> str | None:
+    tasks = document.get("tasks")
+    if len(place) < 2 or place[0] != "tasks" or not isinstance(place[1], int) or not isinstance(tasks, list | tuple):
         return None
-    task = document["tasks"][place[1]]
+    task = tasks[place[1]]
     found = task.get("id") if isinstance(task, dict) else None
     return found if isinstance(found, str) and found else None
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _malformed(place: str, what: str, remedy: str) -> Problem:

@@ -4,9 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator
 
-TaskId = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
+#: Characters of the longest id.
+LONGEST_ID = 200
+TaskId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 OnFailure = Literal["replan", "skip", "abort"]
-#: `parallel`: dependencies decide; `sequential`: one after the other as listed; `conditional`: as parallel, with conditions.
+#: `parallel`: dependencies decide; `sequential`: one after the other as listed;
+#: `conditional`: as parallel, with conditions.
 ExecutionMode = Literal["parallel", "sequential", "conditional"]
 
 
@@ -49,7 +52,7 @@ class Task(Call):
     @classmethod
     def _whole(cls, value: object) -> object:
         if isinstance(value, bool):
-            raise ValueError("a number is wanted, not a truth value")
+            raise ValueError("a number is wanted, not a truth value")  # noqa: TRY004 - what pydantic collects
         return value
 
 

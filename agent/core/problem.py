@@ -1,5 +1,8 @@
 """What is wrong with a plan, as sentences."""
 
+import reprlib
+from collections.abc import Iterable
+from itertools import islice
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -25,7 +28,10 @@ ProblemKind = Literal[
     "too_many_tasks",
     "used_id",
     "preflight",
+    "further_problems",
 ]
+#: A planner that made more mistakes than this reads the first ones, and mending those often mends the rest.
+_MOST = 200
 
 
 class Problem(BaseModel):
@@ -46,6 +52,48 @@ class Problem(BaseModel):
     def __str__(self) -> str:
         place = self.place[:1].upper() + self.place[1:]
         return f"{place}: {self.what}{' ' + self.remedy if self.remedy else ''}"
+
+
+def listed(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return `problems`, each once; of more than 200 the first ones, and a last one that says so."""
+    found = tuple(islice(_distinct(problems), _MOST + 1))
+    if len(found) <= _MOST:
+        return found
+    further = Problem(
+        kind="further_problems",
+        place="plan",
+        what=f"it has more problems than the {_MOST} that are listed.",
+        remedy="Mend these first.",
+    )
+    return (*found[:_MOST], further)
+
+
+def _distinct(problems: Iterable[Problem]) -> Iterable[Problem]:
+    seen: set[Problem] = set()
+    for problem in problems:
+        if problem not in seen:
+            seen.add(problem)
+            yield problem
+
+
+class _Short(reprlib.Repr):
+    """`repr` that ends: of values nested without bound, and of whole numbers that Python refuses to print."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 3, 60, 60, 40
+
+    def repr_int(self, value: int, _level: int) -> str:
+        return repr(value) if value.bit_length() <= 128 else f"a whole number of {value.bit_length()} bits"
+
+
+def shown(value: object, *, most: int = 120) -> str:
+    """Return `value` as a text of at most `most` characters, whatever it is."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+_SHORT = _Short()
 
 
 def dotted(place: tuple[str | int, ...]) -> str:

@@ -134,6 +134,12 @@ def producers(value: JsonValue) -> Iterator[str]:
             yield found.task
 
 
+def argument_specials(args: Mapping[str, JsonValue]) -> Iterator[tuple[Place, Special]]:
+    """Yield what `specials` finds in each argument; the object of all arguments is never a reference itself."""
+    for name, value in args.items():
+        yield from specials(value, (name,))
+
+
 class _Nothing(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -167,6 +173,17 @@ def resolve(value: JsonValue, *, outputs: Mapping[str, JsonValue], item: JsonVal
     if isinstance(value, list):
         return [resolve(inner, outputs=outputs, item=item) for inner in value]
     return value
+
+
+def resolve_args(
+    args: Mapping[str, JsonValue], *, outputs: Mapping[str, JsonValue], item: JsonValue | _Nothing = _NOTHING
+) -> dict[str, JsonValue]:
+    """Resolve each argument of a call. Raises `Unresolved`.
+
+    A tool may have an argument named `item`, or `template` and `values`; so the object of all arguments is none of
+    the three special ones, whatever its keys are.
+    """
+    return {name: resolve(value, outputs=outputs, item=item) for name, value in args.items()}
 
 
 def follow(value: JsonValue, path: Place, *, of: str) -> JsonValue:
@@ -229,19 +246,24 @@ def without_open(value: JsonValue) -> tuple[JsonValue, list[Place]]:
     if special(value) is not None:
         return None, [()]
     if isinstance(value, dict):
-        known: dict[str, JsonValue] = {}
-        left: list[Place] = []
-        for key, inner in value.items():
-            kept, out = without_open(inner)
-            if () in out:
-                left.append((key,))
-            else:
-                known[key] = kept
-                left.extend((key, *place) for place in out)
-        return known, left
+        return known_args(value)
     if isinstance(value, list):
         parts = [without_open(inner) for inner in value]
         if any(out for _, out in parts):
             return None, [()]
         return [kept for kept, _ in parts], []
     return value, []
+
+
+def known_args(args: Mapping[str, JsonValue]) -> tuple[dict[str, JsonValue], list[Place]]:
+    """Return `args` without what is not yet known, argument by argument, and the places left out."""
+    known: dict[str, JsonValue] = {}
+    left: list[Place] = []
+    for name, value in args.items():
+        kept, out = without_open(value)
+        if () in out:
+            left.append((name,))
+        else:
+            known[name] = kept
+            left.extend((name, *place) for place in out)
+    return known, left

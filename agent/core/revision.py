@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from agent.core.digest import digest
 from agent.core.outcome import Done, Failed, Outcome, Rejected
-from agent.core.plan import Plan, Task
+from agent.core.plan import LONGEST_ID, Plan, Task
 
 Fate = Literal["kept", "changed", "new", "dropped"]
 
@@ -29,16 +29,17 @@ def fingerprint(tool: str, calls: Sequence[JsonValue], *, rests_on: Iterable[str
     What it waited for counts although its output is already in the arguments: a reading task before a write and the
     same one after it are two pieces of work.
     """
-    return digest({"tool": tool, "calls": list(calls), "rests_on": sorted(one or "" for one in rests_on)})
+    marks: list[JsonValue] = [*sorted(one or "" for one in rests_on)]
+    return digest({"tool": tool, "calls": list(calls), "rests_on": marks})
 
 
 def difference(before: Plan, after: Plan) -> Difference:
     """Compare two plans task by task; prose (description, reasoning, expected outcome, phase) does not count."""
     old, new = {task.id: task for task in before.tasks}, {task.id: task for task in after.tasks}
-    kept = [task for task in new if task in old and essence(new[task]) == essence(old[task])]
+    same = {task: essence(new[task]) == essence(old[task]) for task in new if task in old}
     return Difference(
-        kept=tuple(kept),
-        changed=tuple(task for task in new if task in old and task not in set(kept)),
+        kept=tuple(task for task in same if same[task]),
+        changed=tuple(task for task in same if not same[task]),
         new=tuple(task for task in new if task not in old),
         dropped=tuple(task for task in old if task not in new),
     )
@@ -51,14 +52,14 @@ def essence(task: Task) -> Mapping[str, JsonValue]:
 
 def failure_signature(outcomes: Mapping[str, Outcome], failed: Iterable[str]) -> str:
     """Return the digest of a set of failures, whatever the ids: tool calls and kinds of failure."""
-    marks: list[str] = []
+    marks: list[JsonValue] = []
     for task in failed:
         outcome = outcomes[task]
         if isinstance(outcome, Failed):
             marks.append(f"{outcome.kind} {outcome.fingerprint or outcome.error}")
         elif isinstance(outcome, Rejected):
             marks.append(f"rejected {outcome.digest}")
-    return digest(sorted(marks))  # type: ignore[arg-type]  # a list of texts is a JSON value
+    return digest(sorted(marks, key=str))
 
 
 def reusable(outcomes: Mapping[str, Outcome], *, revision: int) -> dict[str, tuple[str, Done]]:
@@ -71,7 +72,10 @@ def reusable(outcomes: Mapping[str, Outcome], *, revision: int) -> dict[str, tup
 
 
 def renamed(task_id: str, taken: Iterable[str]) -> str:
-    """Return a free id for another try at `task_id`: `t2` becomes `t2a`, then `t2b`, ... `t2z`, `t2aa`."""
+    """Return a free id for another try at `task_id`: `t2` becomes `t2a`, then `t2b`, ... `t2z`, `t2aa`.
+
+    An id that is as long as may be loses its end.
+    """
     used = set(taken)
     number = 1
     while True:
@@ -79,6 +83,7 @@ def renamed(task_id: str, taken: Iterable[str]) -> str:
         while rest:
             rest, letter = divmod(rest - 1, 26)
             suffix = chr(ord("a") + letter) + suffix
-        if task_id + suffix not in used:
-            return task_id + suffix
+        name = task_id[: LONGEST_ID - len(suffix)] + suffix
+        if name not in used:
+            return name
         number += 1

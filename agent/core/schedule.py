@@ -9,7 +9,7 @@ from graphlib import TopologicalSorter
 
 from agent.core.condition import ConditionError, names
 from agent.core.plan import Plan, Task
-from agent.core.reference import producers
+from agent.core.reference import OutputOf, argument_specials, producers
 
 Needs = Mapping[str, tuple[str, ...]]
 
@@ -20,8 +20,8 @@ def needs_of(task: Task) -> tuple[str, ...]:
         conditions = sorted(names(task.condition)) if task.condition is not None else []
     except ConditionError:
         conditions = []
-    in_args = producers(task.args)  # type: ignore[arg-type]  # a dict of JSON values is a JSON value
-    in_each = producers(task.for_each)  # type: ignore[arg-type]
+    in_args = (found.task for _, found in argument_specials(task.args) if isinstance(found, OutputOf))
+    in_each = producers(task.for_each)
     return tuple(dict.fromkeys((*task.depends_on, *in_args, *in_each, *conditions)))
 
 
@@ -57,7 +57,7 @@ def order(needs: Needs) -> list[str]:
 
 
 def ranks(needs: Needs, *, duration: Callable[[str], float] = lambda _: 1.0) -> dict[str, float]:
-    """Return for each task the length of the longest path from its start to the end of the plan, in `duration`'s unit."""
+    """Return for each task the length of the longest path from its start to the plan's end, in `duration`'s unit."""
     longest: dict[str, float] = {}
     after: dict[str, float] = dict.fromkeys(needs, 0.0)
     for task in reversed(order(needs)):
@@ -66,6 +66,18 @@ def ranks(needs: Needs, *, duration: Callable[[str], float] = lambda _: 1.0) -> 
             if need in after:
                 after[need] = max(after[need], longest[task])
     return longest
+
+
+def ancestors(needs: Needs, task: str) -> dict[str, None]:
+    """Return everything that `task` waits for, near or far; a name of no task counts, and so does a way back to it."""
+    found: dict[str, None] = {}
+    left = list(needs[task])
+    while left:
+        need = left.pop()
+        if need not in found:
+            found[need] = None
+            left.extend(needs.get(need, ()))
+    return found
 
 
 def ready(needs: Needs, *, settled: Collection[str], open_tasks: Iterable[str]) -> list[str]:

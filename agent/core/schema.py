@@ -1,11 +1,10 @@
 """What JSON Schemas say of each other: the part at a path, and whether an output may fit an argument.
 
 Both answers are cautious: only what a schema rules out counts. Words of `type` that JSON Schema does not know say
-nothing. Listed `properties` count as all there are unless `additionalProperties` or `patternProperties` opens them.
+nothing. Listed `properties` count as all there are unless another word opens them; a list counts as having items.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from pydantic import JsonValue
 
@@ -23,9 +22,11 @@ _WORDS = {
     "null": "null",
 }
 _DEPTH = 12
+#: Words that let an object have more properties than `properties` lists.
+_OPENING = frozenset({"patternProperties", "allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "if", "dependentSchemas"})
 
 
-class NoSuchPath(LookupError):
+class NoSuchPath(LookupError):  # noqa: N818 - says what it is
     """A schema rules a path out; the message completes "the output of 'x' ..."."""
 
 
@@ -35,8 +36,9 @@ def dereferenced(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
         ref = schema.get("$ref")
         if not isinstance(ref, str):
             return schema
-        target: Any = root
-        for step in ref.removeprefix("#/").split("/") if ref.startswith("#/") else ["?"]:
+        target: object = root
+        steps = ref.removeprefix("#/").split("/") if ref.startswith("#/") else ["?"]
+        for step in [] if ref == "#" else steps:
             target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
         if not isinstance(target, dict):
             return {}
@@ -46,12 +48,20 @@ def dereferenced(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
 
 def branches(schema: JsonSchema, root: JsonSchema) -> list[JsonSchema]:
     """Return the alternatives of `schema`: those of `anyOf` and `oneOf`, or itself."""
-    schema = dereferenced(schema, root)
-    for word in ("anyOf", "oneOf"):
-        options = schema.get(word)
-        if isinstance(options, list) and options:
-            return [inner for option in options if isinstance(option, dict) for inner in branches(option, root)]
-    return [schema]
+    found: list[JsonSchema] = []
+    seen: set[int] = set()
+    stack = [schema]
+    while stack:
+        one = dereferenced(stack.pop(), root)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        options = one.get("anyOf") or one.get("oneOf")
+        if isinstance(options, list):
+            stack.extend(known(option) for option in reversed(options) if option is not False)
+        else:
+            found.append(one)
+    return found
 
 
 def types(schema: JsonSchema, root: JsonSchema) -> frozenset[str] | None:
@@ -60,7 +70,7 @@ def types(schema: JsonSchema, root: JsonSchema) -> frozenset[str] | None:
     for branch in branches(schema, root):
         declared = branch.get("type")
         words = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else None
-        if words is not None and all(word in _TYPES for word in words):
+        if words is not None and sound_type(words):
             found.update(words)
         elif words is None and ("enum" in branch or "const" in branch):
             found.update(_type_of(value) for value in branch.get("enum", [branch.get("const")]))
@@ -113,24 +123,33 @@ def _into(schema: JsonSchema, step: str | int, rest: Place, root: JsonSchema) ->
     if isinstance(step, int) or (step == "*" and (kinds is None or "array" in kinds)):
         if kinds is not None and "array" not in kinds:
             raise NoSuchPath(f"is {words(kinds)} where the path counts {step!r}")
-        items = schema.get("items")
-        inner = part(items if isinstance(items, dict) else {}, rest, root=root)
+        inner = part(_items(schema), rest, root=root)
         return {"type": "array", "items": inner} if step == "*" else inner
     if kinds is not None and "object" not in kinds:
         raise NoSuchPath(f"is {words(kinds)} where the path goes on with {step!r}")
     properties = schema.get("properties")
-    if isinstance(properties, dict) and isinstance(properties.get(step), dict):
-        return part(properties[step], rest, root=root)
+    if isinstance(properties, dict) and step in properties:
+        return part(known(properties[step]), rest, root=root)
     if isinstance(properties, dict) and closed(schema):
         raise NoSuchPath(f"has no {step!r}; it has {', '.join(map(repr, properties)) or 'nothing'}")
-    extra = schema.get("additionalProperties")
-    return part(extra, rest, root=root) if isinstance(extra, dict) else {}
+    return part(known(schema.get("additionalProperties")), rest, root=root) if "allOf" not in schema else {}
+
+
+def known(schema: object) -> JsonSchema:
+    """Return `schema` where it is an object; `true`, and what is no schema, says nothing."""
+    return schema if isinstance(schema, dict) else {}
+
+
+def _items(schema: JsonSchema) -> JsonSchema:
+    return {} if "prefixItems" in schema else known(schema.get("items"))
 
 
 def closed(schema: JsonSchema) -> bool:
     """Whether the listed properties are all there are."""
-    return bool(
-        "properties" in schema and not schema.get("additionalProperties") and not schema.get("patternProperties")
+    return (
+        "properties" in schema
+        and schema.get("additionalProperties", False) is False
+        and not any(schema.get(word) for word in _OPENING)
     )
 
 
@@ -166,8 +185,8 @@ def _pair_misfit(given: JsonSchema, wanted: JsonSchema, roots: tuple[JsonSchema,
     common = _overlap(given_types, wanted_types)
     if not common:
         return f"gives {words(given_types)} where {words(wanted_types)} is wanted"
-    if common == {"array"} and isinstance(given.get("items"), dict) and isinstance(wanted.get("items"), dict):
-        inner = misfit(given["items"], wanted["items"], roots=roots, depth=depth + 1)
+    if common == {"array"}:
+        inner = misfit(_items(given), _items(wanted), roots=roots, depth=depth + 1)
         return inner and f"{inner} in its items"
     if common == {"object"}:
         return _object_misfit(given, wanted, roots, depth)
@@ -180,14 +199,16 @@ def _pair_misfit(given: JsonSchema, wanted: JsonSchema, roots: tuple[JsonSchema,
 def _object_misfit(
     given: JsonSchema, wanted: JsonSchema, roots: tuple[JsonSchema, JsonSchema], depth: int
 ) -> str | None:
-    have, want = given.get("properties") or {}, wanted.get("properties") or {}
+    have, want = known(given.get("properties")), known(wanted.get("properties"))
     if closed(given):
         for name in wanted.get("required", []):
             if name not in have:
                 return f"has no {name!r}, which is wanted"
-    for name in have.keys() & want.keys():
-        inner = misfit(have[name], want[name], roots=roots, depth=depth + 1)
-        if inner and name in wanted.get("required", []):
+    for name in wanted.get("required", []):
+        if name not in have or name not in want:
+            continue
+        inner = misfit(known(have[name]), known(want[name]), roots=roots, depth=depth + 1)
+        if inner:
             return f"{inner} at {name!r}"
     return None
 
@@ -214,24 +235,10 @@ def at_argument(schema: JsonSchema, place: Place) -> JsonSchema:
         return {}
 
 
-def known_words(schema: JsonSchema) -> JsonSchema:
-    """Return `schema` without words of `type` that JSON Schema does not know, so that a validator can use it."""
-    return _known(schema)  # type: ignore[no-any-return]
-
-
-def _known(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_known(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    return {key: _known(inner) for key, inner in value.items() if not (key == "type" and not _sound(inner))}
-
-
-def _sound(declared: object) -> bool:
-    """Whether a `type` is usable; an object under that key is a property named `type`, no keyword."""
-    if isinstance(declared, dict):
-        return True
-    return all(word in _TYPES for word in declared) if isinstance(declared, list) else declared in _TYPES
+def sound_type(declared: object) -> bool:
+    """Whether what stands under `type` is a word of JSON Schema or a list of them."""
+    words: Iterable[object] = declared if isinstance(declared, list) else [declared]
+    return declared != [] and all(isinstance(word, str) and word in _TYPES for word in words)
 
 
 def properties(schema: JsonSchema) -> Iterator[tuple[str, JsonSchema]]:

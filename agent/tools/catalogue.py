@@ -7,9 +7,10 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from langchain_core.tools import BaseTool
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.v1 import BaseModel as BaseModelV1
 
-from agent.core.schema import known_words
+from agent.core.dialect import known_words
 from agent.core.tool import JsonSchema, Policy, Preflight, ToolSpec
 from agent.errors import ToolError
 
@@ -28,7 +29,7 @@ class Toolbox(Mapping[str, BaseTool]):
     """Tools by name, in the order given, with a `ToolSpec` for each in `specs`."""
 
     def __init__(self, tools: Iterable[BaseTool] = ()) -> None:
-        """Take in `tools`. Raises `ToolError` for a name that comes twice, a bad schema or policy, an unknown sibling."""
+        """Take in `tools`; `ToolError` for a name that comes twice, a bad schema or policy, or an unknown sibling."""
         self._tools: dict[str, BaseTool] = {}
         self.specs: dict[str, ToolSpec] = {}
         for tool in tools:
@@ -67,7 +68,9 @@ class Toolbox(Mapping[str, BaseTool]):
             found = check(dict(args), **extra)
         except Exception as error:  # noqa: BLE001 - a tool's own code; whatever it raises must not end the compiler
             return Preflight(problems=(f"The preflight of {name!r} failed: {type(error).__name__}: {error}.",))
-        return found if isinstance(found, Preflight) else Preflight(problems=tuple(map(str, found or ())))
+        if isinstance(found, Preflight):
+            return found
+        return Preflight(problems=(found,) if isinstance(found, str) else tuple(map(str, found or ())))
 
 
 def _preflight_of(tool: BaseTool) -> Callable[..., Any] | None:
@@ -79,8 +82,7 @@ def _spec(tool: BaseTool) -> ToolSpec:
     metadata = dict(tool.metadata or {})
     args_schema, takes_key = _args_schema(tool)
     output_schema = metadata.get("output_schema")
-    for word, schema in (("args_schema", args_schema), ("output_schema", output_schema)):
-        _check_schema(tool.name, word, schema)
+    _check_schema(tool.name, "output_schema", output_schema)
     hints = {ours: metadata[theirs] for theirs, ours in _HINTS.items() if metadata.get(theirs) is not None}
     limits = {name: metadata[name] for name in _LIMITS if metadata.get(name) is not None}
     try:
@@ -105,14 +107,19 @@ def _defaults(hints: Mapping[str, Any]) -> dict[str, Any]:
 def _args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
     """Return the JSON Schema of the arguments that a planner gives, and whether the tool takes an idempotency key."""
     declared = tool.tool_call_schema
-    schema: JsonSchema = dict(declared) if isinstance(declared, dict) else declared.model_json_schema()
+    schema: JsonSchema = dict(declared) if isinstance(declared, dict) else _schema_of(declared)
+    _check_schema(tool.name, "args_schema", schema)
     schema.setdefault("type", "object")
-    schema.setdefault("properties", {})
-    takes_key = IDEMPOTENCY_KEY in schema["properties"]
+    listed = schema.setdefault("properties", {})
+    takes_key = IDEMPOTENCY_KEY in listed
     if takes_key:
-        schema["properties"] = {name: inner for name, inner in schema["properties"].items() if name != IDEMPOTENCY_KEY}
+        schema["properties"] = {name: inner for name, inner in listed.items() if name != IDEMPOTENCY_KEY}
         schema["required"] = [name for name in schema.get("required", []) if name != IDEMPOTENCY_KEY]
     return schema, takes_key
+
+
+def _schema_of(model: type[BaseModel] | type[BaseModelV1]) -> JsonSchema:
+    return model.model_json_schema() if issubclass(model, BaseModel) else model.schema()
 
 
 def _check_schema(name: str, word: str, schema: object) -> None:
