@@ -10,6 +10,7 @@ from langgraph.types import Command, Overwrite, interrupt
 from agent.check import Checked, check_plan
 from agent.context import gathered
 from agent.core.flow import next_move
+from agent.core.limits import Limits
 from agent.core.progress import progress
 from agent.errors import AnswerError, ModelError, UsageError
 from agent.events import ApprovalAsked, ProgressMade
@@ -70,7 +71,7 @@ class Nodes:
     async def planner(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Make a plan that compiles, or check the one that was given."""
         toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
-        limits = self._wiring.limits_for(runtime.context)
+        limits = self._limits(state, runtime)
         if state.get("plan") is not None:
             checked = await check_plan(state["plan"], toolbox, limits=limits)
             if not isinstance(checked, Checked):
@@ -99,7 +100,7 @@ class Nodes:
     async def wave_dispatch(self, state: State, runtime: Runtime[Context]) -> Command[Next]:
         """Carry out the next move."""
         toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
-        limits = self._wiring.limits_for(runtime.context)
+        limits = self._limits(state, runtime)
         self._boards.drop(state.get("dispatch") or "")
         changed = await recompiled(state, toolbox, limits=limits)
         state = {**state, **changed}  # type: ignore[typeddict-item]  # a part of the same state
@@ -120,7 +121,8 @@ class Nodes:
     async def tool_executor(self, order: TaskOrder, runtime: Runtime[Context]) -> dict[str, Any]:
         """Run one task as soon as its own needs are done, and record its outcome."""
         toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
-        settings, limits = self._wiring.settings_for(runtime.context), self._wiring.limits_for(runtime.context)
+        settings = self._wiring.settings_for(runtime.context)
+        limits = settings.limits(can_replan=False)
         task, thread = order["task"], _thread(runtime)
         board = self._boards.get(order["dispatch"])
         if board is None:
@@ -142,7 +144,7 @@ class Nodes:
     async def human_approval(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Stop until a person has answered every request, and record the answers."""
         toolbox = await self._wiring.ready_toolbox()
-        limits, thread = self._wiring.limits_for(runtime.context), _thread(runtime)
+        limits, thread = self._limits(state, runtime), _thread(runtime)
         asked = payload(state, toolbox)
         emitter(runtime)(ApprovalAsked(request=asked))
         while True:
@@ -162,13 +164,16 @@ class Nodes:
     async def rollback(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Make the plan that undoes finished writes; it goes through the same dispatch, asked and checked."""
         toolbox = await self._wiring.ready_toolbox()
-        return await rollback_update(state, toolbox, limits=self._wiring.limits_for(runtime.context))
+        return await rollback_update(state, toolbox, limits=self._limits(state, runtime))
 
     async def answer(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """End the run: an outcome for every task, a status, and an answer that rests on the results."""
         toolbox = await self._wiring.ready_toolbox()
         snapshot = snapshot_of(state, toolbox, thread=_thread(runtime), now=utc_now())
         return await ending(self._wiring, state, snapshot, runtime.context, emit=emitter(runtime))
+
+    def _limits(self, state: State, runtime: Runtime[Context]) -> Limits:
+        return self._wiring.limits_for(runtime.context, given=bool(state.get("given")))
 
 
 def _thread(runtime: Runtime[Context]) -> str:

@@ -46,7 +46,7 @@ async def replanned_update(
         toolbox=toolbox,
         model=model,
         settings=settings,
-        limits=wiring.limits_for(context),
+        limits=wiring.limits_for(context, given=bool(state.get("given"))),
         emit=emit,
         waived=snapshot.waived,
     )

@@ -18,6 +18,8 @@ from agent.models import Model, available, resolve_model
 from agent.settings import Settings
 from agent.tools.catalogue import Toolbox
 
+_CONFIGURES = ("PLANWAVE_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+
 Tools = Sequence[BaseTool] | Callable[[], Sequence[BaseTool]]
 ModelChoice = str | BaseChatModel | None
 
@@ -67,13 +69,19 @@ class Wiring:
         chosen = {name: value for name, value in context.model_dump(exclude={"model"}).items() if value is not None}
         return self.settings.model_copy(update=chosen) if chosen else self.settings
 
-    def limits_for(self, context: Context | None) -> Limits:
-        """Return the limits of a run."""
-        return self.settings_for(context).limits(can_replan=self.has_model(context))
+    def limits_for(self, context: Context | None, *, given: bool) -> Limits:
+        """Return the limits of a run; `given`: its plan came with the input."""
+        return self.settings_for(context).limits(can_replan=self.has_model(context, given=given))
 
-    def has_model(self, context: Context | None) -> bool:
-        """Whether a model can be had at once: nothing is downloaded or started to find out."""
+    def has_model(self, context: Context | None, *, given: bool) -> bool:
+        """Whether there is a model to ask: nothing is downloaded or started to find out.
+
+        A plan that was given is run without any model unless one is chosen or configured; the embedded model, which
+        takes half a minute of both cores, is not started for it unasked.
+        """
         choice = self._choice(context)
+        if given and choice is None and not any(os.environ.get(name) for name in _CONFIGURES):
+            return False
         try:
             return available(choice)
         except PlanwaveError:
@@ -91,10 +99,8 @@ class Wiring:
         return self._models[key]
 
     async def answering_model(self, context: Context | None, *, given: bool) -> Model | None:
-        """Return the model that writes the answer: the one chosen, or, where a plan was made, the one that made it."""
-        if given and self._choice(context) is None:
-            return None
-        return await self.model_for(context) if self.has_model(context) else None
+        """Return the model that writes the answer; None where the results are to be listed."""
+        return await self.model_for(context) if self.has_model(context, given=given) else None
 
     def _choice(self, context: Context | None) -> ModelChoice:
         return (context.model if context else None) or self.model
