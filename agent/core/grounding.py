@@ -55,16 +55,16 @@ _LABEL = re.compile(
 # Words that English writes with a capital although they name nothing in the data: the calendar, abbreviations, and
 # those that often stand first in a sentence with a name behind them.
 _UNNAMED = """
-    january february march april may june july august september october november december jan feb
-    mar apr jun jul aug sep sept oct nov dec monday tuesday wednesday thursday friday saturday
-    sunday q1 q2 q3 q4 h1 h2 english usd eur gbp jpy chf id ids sku csv sql json png svg html pdf
-    url n/a na i i'm i've i'd i'll a an the this that these those it its he she they their we our
-    you your in on at by for from of to with without within over under after before since until
-    during between among and or but nor so yet if as while although though because when where
-    whereas unless whether once here there then thus hence however also only even still both each
-    every all any some no not none neither overall total sum average mean median top best most least
-    other others yes true false what which who whose how why please note see is are was were has
-    have had do does did can will
+    mr mrs ms dr prof source january february march april may june july august september october
+    november december jan feb mar apr jun jul aug sep sept oct nov dec monday tuesday wednesday
+    thursday friday saturday sunday q1 q2 q3 q4 h1 h2 english usd eur gbp jpy chf id ids sku csv sql
+    json png svg html pdf url n/a na i i'm i've i'd i'll a an the this that these those it its he
+    she they their we our you your in on at by for from of to with without within over under after
+    before since until during between among and or but nor so yet if as while although though
+    because when where whereas unless whether once here there then thus hence however also only even
+    still both each every all any some no not none neither overall total sum average mean median top
+    best most least other others yes true false what which who whose how why please note see is are
+    was were has have had do does did can will
 """
 _CAPITALISED = frozenset(_UNNAMED.split())
 

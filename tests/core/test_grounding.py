@@ -66,6 +66,7 @@ GROUNDED = [
     "Revenue was USD 1,234.50 in the Customer's words.",
     "",
     "| Total | 3 |",
+    "Mr. O'Neill and Ms. Ridge lead.",
     "While Acme leads, Blue Ridge Outfitters follows.",
     "**Key Findings**\n\nNothing else stands out.",
     "It sold well: Nobody complained about it.",
