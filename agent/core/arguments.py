@@ -13,7 +13,7 @@ from referencing import Registry
 from agent.core.dialect import known_words
 from agent.core.problem import Problem, ProblemKind, dotted, shown
 from agent.core.reference import Place, special
-from agent.core.schema import at_argument, closed, types, words
+from agent.core.schema import at_argument, closed, dereferenced, properties, types, words
 from agent.core.tool import JsonSchema, ToolSpec
 
 _WHOLE = frozenset(
@@ -128,17 +128,23 @@ def _as_problems(error: ValidationError, *, spec: ToolSpec, place: str, task: st
         )
         return
     kind: ProblemKind = "extra_argument" if error.validator == "additionalProperties" else "wrong_type"
-    kinds = types(at_argument(spec.args_schema, path), spec.args_schema)
-    remedy = (
-        f"{spec.name!r} wants {words(kinds)} there." if error.validator in {"type", "anyOf", "oneOf"} and kinds else ""
-    )
     yield Problem(
         kind=kind,
         place=dotted((place, *path)),
         task=task,
         what=f"{_shortened(error.message)}.",
-        remedy=remedy,
+        remedy=_remedy(error, spec, at_argument(spec.args_schema, path)),
     )
+
+
+def _remedy(error: ValidationError, spec: ToolSpec, wanted: JsonSchema) -> str:
+    kinds = types(wanted, spec.args_schema)
+    if error.validator == "additionalProperties":
+        names = ", ".join(repr(name) for name, _ in properties(dereferenced(wanted, spec.args_schema)))
+        return f"It takes {names}." if names else "Remove it."
+    if error.validator in {"type", "anyOf", "oneOf"} and kinds:
+        return f"{spec.name!r} wants {words(kinds)} there."
+    return "Give one of these." if error.validator == "enum" else f"Give what {spec.name!r} allows there."
 
 
 def _missing(error: ValidationError) -> str:

@@ -18,7 +18,7 @@ from agent.core.schedule import Needs, needs_of, order, plan_needs, ranks
 from agent.core.tool import Catalogue, Preflight, ToolSpec
 
 #: Each further one costs another look at the whole graph.
-_MOST_CYCLES = 20
+_MOST_CYCLES = 10
 #: Tasks of a cycle that are named.
 _LONGEST_CYCLE = 20
 
@@ -62,8 +62,9 @@ def compile_plan(
     problems = listed(
         chain(
             _id_problems(plan, used or {}),
-            _graph_problems(plan),
+            # Before the graph, which reads every condition: what does not parse is slow to say why.
             (problem for task in plan.tasks for problem in _task_problems(task, catalogue, limits)),
+            _graph_problems(plan),
             link_problems(plan, catalogue, findings or {}),
             _preflight_problems(plan, findings or {}),
         )
@@ -196,7 +197,7 @@ def _call_problems(call: Call, catalogue: Catalogue, *, place: str, task: str) -
         offered = ", ".join(map(repr, sorted(catalogue)[:20]))
         yield Problem(
             kind="unknown_tool",
-            place=place.rsplit(", ", maxsplit=1)[0],
+            place=place.removesuffix(", args").removesuffix(".args"),
             task=task,
             what=f"there is no tool {shown(call.tool)}.",
             remedy=did_you_mean(call.tool, catalogue)

@@ -25,16 +25,24 @@ class ConditionError(ValueError):
     """A condition that cannot be read; the message is one line."""
 
 
-@lru_cache(maxsize=4096)
 def names(expression: str) -> frozenset[str]:
     """Return the ids of the tasks that `expression` uses. Raises `ConditionError` where it does not parse."""
+    found = _names(expression)
+    if isinstance(found, str):
+        raise ConditionError(found)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _names(expression: str) -> frozenset[str] | str:
+    """Return the names, or why there are none."""
     if len(expression) > _LONGEST:
-        raise ConditionError(f"it has {len(expression)} characters and {_LONGEST} are allowed")
+        return f"it has {len(expression)} characters and {_LONGEST} are allowed"
     try:
         variables = set(cel.compile(expression).variables())
     except ValueError as error:
         lines = [line for line in str(error).splitlines() if "ERROR" in line]
-        raise ConditionError((lines or [str(error)])[0].split("ERROR: <input>:")[-1].strip()) from None
+        return (lines or [str(error)])[0].split("ERROR: <input>:")[-1].strip()[:200]
     variables -= set(_MACRO_VARIABLE.findall(expression))
     if "outputs" in variables:
         variables.remove("outputs")

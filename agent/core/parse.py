@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from agent.core.plan import Plan
+from agent.core.plan import LONGEST_ID, Plan
 from agent.core.problem import Problem, dotted, listed, shown
 
 _MAX_DEPTH = 64
 #: Values in a document, texts and numbers counted; a plan refers to its data and does not hold it.
-_MAX_VALUES = 1_000_000
+_MAX_VALUES = 500_000
 #: The range of a double: beyond it other readers of JSON see infinity.
 _LARGEST = sys.float_info.max
 _FIELDS = ", ".join(map(repr, ("id", "tool", "args", "depends_on", "condition", "for_each")))
@@ -133,7 +133,7 @@ def _task_at(place: tuple[str | int, ...], document: dict[str, object]) -> str |
         return None
     task = tasks[place[1]]
     found = task.get("id") if isinstance(task, dict) else None
-    return found if isinstance(found, str) and found else None
+    return found if isinstance(found, str) and 0 < len(found) <= LONGEST_ID else None
 
 
 def _malformed(place: str, what: str, remedy: str) -> Problem:

@@ -1,0 +1,18 @@
+"""What holds in every test: no network but loopback, and the same examples on every machine."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from pytest_socket import socket_allow_hosts
+
+_ALWAYS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("ci", derandomize=True, max_examples=60, **_ALWAYS)
+settings.register_profile("nightly", max_examples=5_000, **_ALWAYS)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def loopback_only():
+    """Close the network to a test, but for this machine and for Unix sockets."""
+    socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
