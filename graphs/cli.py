@@ -1,9 +1,8 @@
 """The `planwave` command."""
 
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,18 +14,15 @@ app = typer.Typer(
     help="Plan a goal as a graph of tool calls, ask before acting, run what can run at once, and survive a restart.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Help in plain text: drawing it with rich takes longer than all the rest of it.
+    rich_markup_mode=None,
     add_completion=False,
     epilog="Exit status: 0 completed, 1 failed, 2 bad use, 3 waiting for approval, 130 stopped by Ctrl-C.",
 )
+Dispatch = Literal["eager", "wave"]
+
 models = typer.Typer(help="Show which model is used, or fetch the embedded one.", invoke_without_command=True)
 app.add_typer(models, name="models")
-
-
-class Dispatch(str, Enum):
-    """How tasks are started."""
-
-    eager = "eager"
-    wave = "wave"
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, all else on error.")]
@@ -216,7 +212,7 @@ def _wanted(
         model=model,
         data=data,
         output=output,
-        dispatch=dispatch.value if dispatch else None,
+        dispatch=dispatch,
         max_replans=max_replans,
         deadline_s=deadline,
     )

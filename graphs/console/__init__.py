@@ -1,0 +1,1 @@
+"""What the `planwave` command shows, asks and answers with."""

@@ -1,0 +1,159 @@
+"""Questions to the person at the terminal: each call that waits, shown whole, and what is to become of it."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+from rich.panel import Panel
+from rich.text import Text
+
+from agent.core.arguments import value_errors
+from graphs.console.screen import Screen, visible
+
+Payload = Mapping[str, Any]
+Decisions = list[dict[str, Any]]
+
+_KEYS = {"a": "approve", "e": "edit", "r": "reject", "q": "quit"}
+_PURPOSE = "why"
+
+
+def ask(payload: Payload, *, screen: Screen) -> Decisions | None:
+    """Ask about every call in turn and return the decisions; None where the person leaves it waiting.
+
+    `payload` is the interrupt's: `action_requests` and `review_configs` by position. Raises `KeyboardInterrupt`.
+    """
+    actions, configs = payload["action_requests"], payload["review_configs"]
+    decisions: Decisions = []
+    for number, (action, config) in enumerate(zip(actions, configs, strict=True), start=1):
+        show(action, screen=screen, number=number, of=len(actions))
+        decision = _decide(action, config, screen=screen)
+        if decision is None:
+            return None
+        decisions.append(decision)
+    return decisions
+
+
+def approve_all(payload: Payload, *, screen: Screen) -> Decisions:
+    """Approve every call, and say so."""
+    for action in payload["action_requests"]:
+        call = f"{action['name']} {json.dumps(_shown_args(action), ensure_ascii=False)}"
+        screen.say(f"approved by --yes: {action.get('task_id', '')}: {call}", style="yellow")
+    return [{"type": "approve", **_digest(action)} for action in payload["action_requests"]]
+
+
+def show(action: Mapping[str, Any], *, screen: Screen, number: int, of: int) -> None:
+    """Show one call: tool, task, purpose and all arguments as they will be given."""
+    args = json.dumps(_shown_args(action), ensure_ascii=False, indent=2)
+    text = Text()
+    text.append("tool     ", style="dim").append(visible(action["name"]), style="bold")
+    text.append("\ntask     ", style="dim").append(visible(str(action.get("task_id", ""))))
+    text.append("\npurpose  ", style="dim").append(visible(str(action.get("description", ""))))
+    repeated = f"arguments of {len(action['items'])} calls" if action.get("items") else "arguments"
+    text.append(f"\n{repeated}\n", style="dim").append(visible(args))
+    title = f"Approval {number} of {of}" if of > 1 else "Approval"
+    if screen.live:
+        screen.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
+    else:
+        screen.say(f"{title}\n{text.plain}")
+
+
+def _decide(action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
+    allowed = [word for key, word in _KEYS.items() if word == "quit" or word in config["allowed_decisions"]]
+    offer = ", ".join(f"[{word[0]}]{word[1:]}" for word in allowed)
+    while True:
+        answer = read_line(f"{offer}? ", screen=screen)
+        if answer is None:
+            return None
+        key = answer.strip().lower()
+        word = _KEYS.get(key[:1], "") if key in {key[:1], _KEYS.get(key[:1])} else ""
+        if word not in allowed:
+            screen.say(f"{answer.strip()!r} is none of these; type one letter of {offer}.", style="yellow")
+            continue
+        if word == "quit":
+            return None
+        decision = _decision(word, action, config, screen=screen)
+        if decision is not None:
+            return {**decision, **_digest(action)}
+
+
+def _decision(
+    word: str, action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen
+) -> dict[str, Any] | None:
+    """Return the decision; None where the person thought better of it."""
+    if word == "approve":
+        return {"type": "approve"}
+    if word == "reject":
+        why = read_line(f"{_PURPOSE} (the replanner reads it; empty is allowed): ", screen=screen)
+        return None if why is None else {"type": "reject", "message": why.strip()}
+    args = _edited(action["args"], schema=config.get("args_schema") or {}, screen=screen)
+    return None if args is None else {"type": "edit", "edited_action": {"name": action["name"], "args": args}}
+
+
+def _edited(args: Mapping[str, Any], *, schema: dict[str, Any], screen: Screen) -> dict[str, Any] | None:
+    """Return other arguments that fit the tool's schema; None for an empty answer or unchanged arguments."""
+    draft = json.dumps(args, ensure_ascii=False, indent=2)
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    while True:
+        if editor:
+            written = _in_editor(editor, draft, screen=screen)
+        else:
+            written = read_line("arguments as one line of JSON (empty: back): ", screen=screen)
+        if written is None or not written.strip():
+            return None
+        try:
+            found = json.loads(written)
+        except (ValueError, RecursionError) as error:
+            problem = f"That is not JSON: {error}."
+        else:
+            if found == args:
+                screen.say("Nothing was changed.", style="yellow")
+                return None
+            errors = value_errors(schema, found) if schema else []
+            if isinstance(found, dict) and not errors:
+                return found
+            problem = f"Those are no arguments for this tool: {'; '.join(errors) or 'an object is wanted'}."
+        screen.say(problem, style="yellow")
+        draft = written
+        if editor and read_line("Enter opens the editor again, anything else goes back: ", screen=screen) != "":
+            return None
+
+
+def _in_editor(editor: str, draft: str, *, screen: Screen) -> str | None:
+    with tempfile.TemporaryDirectory(prefix="planwave-") as folder:
+        file = Path(folder) / "arguments.json"
+        file.write_text(draft + "\n", encoding="utf-8")
+        try:
+            subprocess.run([*shlex.split(editor), os.fspath(file)], check=True)  # noqa: S603 - the person's own editor
+            return file.read_text(encoding="utf-8")
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            screen.say(f"The editor {editor!r} did not work: {error}. Set EDITOR to another one.", style="yellow")
+            return None
+
+
+def read_line(prompt: str, *, screen: Screen) -> str | None:
+    """Read one line; None at the end of the input."""
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    try:
+        return screen.console.input(Text(prompt, style="bold"))
+    except EOFError:
+        screen.console.print()
+        return None
+
+
+def _shown_args(action: Mapping[str, Any]) -> JsonValue:
+    shown: JsonValue = action["items"] if action.get("items") else action["args"]
+    return shown
+
+
+def _digest(action: Mapping[str, Any]) -> dict[str, str]:
+    """Bind the decision to the call that was shown."""
+    return {"digest": action["digest"]} if "digest" in action else {}

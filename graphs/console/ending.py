@@ -1,0 +1,86 @@
+"""The last words of a command on a thread, and its exit status."""
+
+from langgraph.types import StateSnapshot
+
+from agent.errors import DataError, NoModelError, PersistenceError, PlanwaveError, UsageError
+from graphs.console.approvals import show
+from graphs.console.manner import Manner
+from graphs.console.report import (
+    command,
+    exit_status,
+    failure_record,
+    files_made,
+    print_answer,
+    results_of,
+    run_record,
+    status_of,
+)
+from graphs.console.screen import Screen, complain, print_json
+from graphs.console.timing import spell
+from graphs.console.track import Track
+from graphs.console.wanted import Wanted
+
+#: What the caller can put right before trying again; everything else is a run that failed.
+_BAD_USE = (UsageError, NoModelError, DataError, PersistenceError)
+
+
+def tell_end(state: StateSnapshot, *, thread: str, wanted: Wanted, manner: Manner, track: Track | None = None) -> int:
+    """Tell what a thread came to; `track` is of the run that has just ended, for its time."""
+    screen, status = manner.screen, status_of(state)
+    if manner.as_json:
+        print_json(run_record(state, thread=thread))
+    elif status == "awaiting_approval":
+        _tell_waiting(state, thread=thread, manner=manner)
+    else:
+        screen.say("")
+        print_answer(state.values.get("answer") or "There is no answer.", screen=screen)
+        screen.say("")
+        tell_problems(state, screen=screen)
+        for file in files_made(results_of(state), folder=wanted.settings().output_folder):
+            screen.say(f"made {file}", style="green")
+    took = f" in {spell(track.clock() - track.began)}" if track is not None else ""
+    word = status.replace("_", " ")
+    screen.say(f"{word}{took}; look again with: {command('show', thread, db=manner.db)}", style="dim")
+    return exit_status(state)
+
+
+def tell_stop(state: StateSnapshot, *, thread: str, manner: Manner) -> None:
+    """Say how to go on with a thread that a signal stopped."""
+    if manner.as_json:
+        print_json(run_record(state, thread=thread))
+    if state.created_at is None:
+        manner.screen.say("Stopped before anything was begun.")
+        return
+    done = sum(record.get("status") == "done" for record in results_of(state).values())
+    manner.screen.say(
+        f"Stopped; what is done ({done} tasks) is kept. Go on with: {_on(thread, manner)}", style="yellow"
+    )
+
+
+def tell_failure(error: PlanwaveError, *, thread: str | None, manner: Manner) -> int:
+    """Say in one sentence what went wrong, and return the exit status: 2 for bad use, 1 for a run that failed."""
+    complain(str(error))
+    if manner.as_json:
+        print_json(failure_record(str(error), thread=thread))
+    return 2 if isinstance(error, _BAD_USE) else 1
+
+
+def tell_problems(state: StateSnapshot, *, screen: Screen) -> None:
+    """Print the problems that the answer does not name itself."""
+    answer = state.values.get("answer") or ""
+    for problem in state.values.get("problems") or ():
+        if problem not in answer:
+            screen.say(f"problem: {problem}", style="red")
+
+
+def _tell_waiting(state: StateSnapshot, *, thread: str, manner: Manner) -> None:
+    for waiting in state.interrupts:
+        actions = waiting.value["action_requests"]
+        if not manner.screen.interactive:
+            for number, action in enumerate(actions, start=1):
+                show(action, screen=manner.screen, number=number, of=len(actions))
+    manner.screen.say(f"Waiting for approval; answer with: {_on(thread, manner)}", style="yellow")
+
+
+def _on(thread: str, manner: Manner) -> str:
+    return command("resume", thread, db=manner.db)

@@ -1,0 +1,68 @@
+"""A plan read from a file or from standard input."""
+
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from agent.errors import UsageError
+
+_FORM = 'A plan is an object with "tasks", as `planwave plan GOAL --json` prints it, or {"goal": ..., "plan": {...}}.'
+
+
+class GivenPlan(NamedTuple):
+    """What a plan file holds; the plan itself is checked by the compiler, which names every problem."""
+
+    document: dict[str, JsonValue]
+    goal: str | None
+
+
+def read_plan(place: str) -> GivenPlan:
+    """Read the plan in the file `place`; `-` is standard input.
+
+    Raises `UsageError` where there is no file, no JSON, or no object that could be a plan.
+    """
+    name = "Standard input" if place == "-" else f"The plan file {place!r}"
+    try:
+        found = json.loads(_content(place, name=name))
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} is not UTF-8 text. {_FORM}") from None
+    except ValueError as error:
+        raise UsageError(f"{name} is not JSON: {error}. {_FORM}") from None
+    except RecursionError:
+        raise UsageError(f"{name} is nested too deeply to be a plan. {_FORM}") from None
+    if isinstance(found, dict) and isinstance(found.get("plan"), dict):
+        return GivenPlan(_tasks_in(found["plan"], name=name), _goal_in(found, name=name))
+    if isinstance(found, dict):
+        goal = _goal_in(found, name=name)
+        return GivenPlan(_tasks_in({key: found[key] for key in found if key != "goal"}, name=name), goal)
+    raise UsageError(f"{name} holds {_kind(found)}. {_FORM}")
+
+
+def _content(place: str, *, name: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if place == "-" else Path(place).expanduser().read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}. Name a JSON file, or `-`.") from error
+    if not data.strip():
+        raise UsageError(f"{name} is empty. {_FORM}")
+    return data.decode("utf-8-sig")
+
+
+def _tasks_in(document: dict[str, JsonValue], *, name: str) -> dict[str, JsonValue]:
+    if not isinstance(document.get("tasks"), list):
+        raise UsageError(f'{name} has no list of "tasks". {_FORM}')
+    return document
+
+
+def _goal_in(found: dict[str, JsonValue], *, name: str) -> str | None:
+    goal = found.get("goal")
+    if goal is not None and not isinstance(goal, str):
+        raise UsageError(f'{name}: "goal" is {goal!r}; write it as text, or leave it out.')
+    return goal
+
+
+def _kind(value: JsonValue) -> str:
+    return "a list" if isinstance(value, list) else f"{value!r:.40}"

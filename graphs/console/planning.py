@@ -1,0 +1,106 @@
+"""The commands `plan` and `tools`."""
+
+import asyncio
+from collections.abc import Iterable
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from agent.context import gathered
+from agent.core.schedule import waves
+from agent.core.tool import ToolSpec
+from agent.errors import UsageError
+from agent.events import PlanMade, event_from
+from agent.models import resolve_model
+from agent.planner import NotPlanned, Planned, make_plan
+from agent.tools.catalogue import Toolbox
+from graphs.console.manner import Manner
+from graphs.console.screen import Screen, complain, print_json, visible
+from graphs.console.stopping import Stopper
+from graphs.console.toolset import make_tools
+from graphs.console.track import Track
+from graphs.console.wanted import Wanted
+from graphs.console.watch import watch
+from graphs.console.weights import prepare_model
+
+
+def plan_goal(goal: str, *, wanted: Wanted, manner: Manner) -> int:
+    """Plan a goal, run nothing, print the plan, and return the exit status.
+
+    Raises errors of our tree, and `Interrupted` on a signal.
+    """
+    if not goal.strip():
+        raise UsageError('The goal is empty; say what is to be planned: planwave plan "..."')
+    stopper = manner.stopper()
+    with stopper.catching():
+        tools = make_tools(wanted, wanted.settings(), screen=manner.screen)
+        prepare_model(wanted.model, screen=manner.screen)
+        made = asyncio.run(_plan(goal.strip(), tools, wanted=wanted, manner=manner, stopper=stopper))
+    if isinstance(made, NotPlanned):
+        complain("No plan came of it.")
+        for problem in made.problems:
+            complain(f"problem: {problem}")
+        return 1
+    if manner.as_json:
+        print_json(made.plan)
+    else:
+        manner.screen.say(
+            "Keep it with --json > plan.json, and run it with: planwave run --plan plan.json", style="dim"
+        )
+    return 0
+
+
+def list_tools(*, wanted: Wanted, manner: Manner) -> int:
+    """Print the tools that a plan can use; return the exit status. Raises errors of our tree."""
+    toolbox = Toolbox(make_tools(wanted, wanted.settings(), screen=manner.screen))
+    if manner.as_json:
+        print_json({"tools": [spec.model_dump(mode="json") for spec in toolbox.specs.values()]})
+    else:
+        _print_tools(toolbox.specs.values(), screen=manner.screen)
+    return 0
+
+
+async def _plan(
+    goal: str, tools: list[BaseTool], *, wanted: Wanted, manner: Manner, stopper: Stopper
+) -> Planned | NotPlanned:
+    settings, toolbox = wanted.settings(), Toolbox(tools)
+    shown = watch(manner.screen, Track())
+
+    def emit(event: BaseModel) -> None:
+        shown.see(event_from(event.model_dump(mode="json")))
+
+    async def work() -> Planned | NotPlanned:
+        made = await make_plan(
+            goal,
+            context=await gathered(toolbox, emit=emit),
+            toolbox=toolbox,
+            model=resolve_model(wanted.model),
+            settings=settings,
+            limits=settings.limits(can_replan=False),
+            emit=emit,
+        )
+        if isinstance(made, Planned):
+            emit(PlanMade(revision=1, plan=made.plan, waves=waves(made.compiled.needs)))
+        return made
+
+    try:
+        return await stopper.run(work())
+    finally:
+        shown.rest()
+
+
+def _print_tools(specs: Iterable[ToolSpec], *, screen: Screen) -> None:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=screen.live)
+    table.add_column("tool", no_wrap=True)
+    table.add_column("effect", no_wrap=True)
+    table.add_column("arguments", overflow="fold", max_width=30)
+    table.add_column("what it does", ratio=1, overflow="fold")
+    for spec in specs:
+        required = set(spec.args_schema.get("required", ()))
+        names = [name if name in required else f"[{name}]" for name in spec.args_schema.get("properties", {})]
+        effect = "reads" if spec.policy.read_only else "writes, asks first"
+        table.add_row(Text(visible(spec.name)), effect, Text(", ".join(names)), Text(visible(spec.description)))
+    screen.console.print(table)

@@ -1,0 +1,143 @@
+"""The commands `run` and `resume`."""
+
+import asyncio
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command, StateSnapshot
+
+from agent.errors import PlanwaveError, UsageError
+from graphs.console.ending import tell_end, tell_failure, tell_stop
+from graphs.console.manner import Manner
+from graphs.console.plan_file import read_plan
+from graphs.console.report import outcomes_of, status_of
+from graphs.console.session import Graph, Session
+from graphs.console.stopping import Interrupted, Stopper
+from graphs.console.thread_name import thread_name
+from graphs.console.toolset import make_tools
+from graphs.console.track import Track
+from graphs.console.wanted import REMEMBERED, Wanted, remembered_in
+from graphs.console.watch import watch
+from graphs.console.weights import prepare_model
+from graphs.persistence import Persistence, open_persistence
+from graphs.plan_execute import build_graph
+from graphs.state import plan_in
+
+
+def start(goal: str | None, *, plan_file: str | None, thread: str | None, wanted: Wanted, manner: Manner) -> int:
+    """Run a goal and return the exit status.
+
+    Raises errors of our tree for what keeps it from beginning, and `Interrupted` where it was stopped before that.
+    """
+    given = read_plan(plan_file) if plan_file is not None else None
+    wish = (goal if goal is not None else (given.goal if given else None) or "").strip()
+    if not wish and given is None:
+        raise UsageError('The goal is empty; say what is to be found out or done: planwave run "..."')
+    name = thread or thread_name(wish)
+    wanted.settings()
+    stopper = manner.stopper()
+    with stopper.catching():
+        if given is None:
+            prepare_model(wanted.model, screen=manner.screen)
+        begin = {"goal": wish, "plan": given.document if given else None}
+        return asyncio.run(_start(begin, name, wanted=wanted, manner=manner, stopper=stopper))
+
+
+def resume(thread: str, *, wanted: Wanted, manner: Manner) -> int:
+    """Go on with a thread, with the options that it was started with unless others are given; return the exit status.
+
+    Raises as `start`, and `UsageError` for a thread that is not there.
+    """
+    stopper = manner.stopper()
+    with stopper.catching():
+        return asyncio.run(_resume(thread, wanted=wanted, manner=manner, stopper=stopper))
+
+
+async def thread_state(thread: str, *, stored: Persistence) -> StateSnapshot:
+    """Return the state of a thread; no tool is needed for it. Raises `UsageError` where there is none."""
+    state = await build_graph(tools=[], persistence=stored).aget_state({"configurable": {"thread_id": thread}})
+    if state.created_at is None:
+        raise UsageError(f"There is no thread {thread!r} in {stored.url}; `planwave threads` lists those that are.")
+    return state
+
+
+def track_of(state: StateSnapshot) -> Track:
+    """Return what is known of a thread's tasks."""
+    track = Track()
+    if state.values.get("plan") and not state.values.get("problems"):
+        track.restore(plan_in(state.values["plan"]), outcomes_of(state), revision=state.values.get("revision") or 1)
+    for waiting in state.interrupts:
+        track.ask(waiting.value)
+    return track
+
+
+async def _start(begin: dict[str, Any], thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopper) -> int:
+    async with open_persistence(manner.database(wanted.settings())) as stored:
+        graph = _graph(wanted, stored=stored, manner=manner)
+        config = _config(thread, wanted)
+        before = await graph.aget_state(config)
+        if before.next:
+            raise UsageError(
+                f"The thread {thread!r} is not finished ({status_of(before)}); go on with `planwave resume {thread}` "
+                "or choose another --thread."
+            )
+        return await _driven(graph, config, begin, track=Track(), wanted=wanted, manner=manner, stopper=stopper)
+
+
+async def _resume(thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopper) -> int:
+    async with open_persistence(manner.database(wanted.settings())) as stored:
+        state = await thread_state(thread, stored=stored)
+        wanted = wanted.over(remembered_in(state.metadata))
+        if not state.next:
+            manner.screen.say(f"The thread {thread!r} has ended before; nothing is run again.")
+            return tell_end(state, thread=thread, wanted=wanted, manner=manner)
+        graph, config, track = _graph(wanted, stored=stored, manner=manner), _config(thread, wanted), track_of(state)
+        given: Command[Any] | None = None
+        if state.interrupts:
+            session = _session(graph, config, track=track, manner=manner, stopper=stopper)
+            try:
+                decisions = session.answers(state)
+            except Interrupted as stop:
+                tell_stop(state, thread=thread, manner=manner)
+                return stop.status
+            if decisions is None:
+                return tell_end(state, thread=thread, wanted=wanted, manner=manner)
+            given = Command(resume=decisions)
+        return await _driven(graph, config, given, track=track, wanted=wanted, manner=manner, stopper=stopper)
+
+
+async def _driven(
+    graph: Graph,
+    config: RunnableConfig,
+    given: Any,  # noqa: ANN401 - LangGraph's input: a state, a command, None
+    *,
+    track: Track,
+    wanted: Wanted,
+    manner: Manner,
+    stopper: Stopper,
+) -> int:
+    thread = str(config["configurable"]["thread_id"])
+    try:
+        state = await _session(graph, config, track=track, manner=manner, stopper=stopper).drive(given)
+    except Interrupted as stop:
+        tell_stop(await graph.aget_state(config), thread=thread, manner=manner)
+        return stop.status
+    except PlanwaveError as error:
+        return tell_failure(error, thread=thread, manner=manner)
+    return tell_end(state, thread=thread, wanted=wanted, manner=manner, track=track)
+
+
+def _session(graph: Graph, config: RunnableConfig, *, track: Track, manner: Manner, stopper: Stopper) -> Session:
+    shown = watch(manner.screen, track)
+    return Session(graph, config, screen=manner.screen, watch=shown, stopper=stopper, yes=manner.yes)
+
+
+def _graph(wanted: Wanted, *, stored: Persistence, manner: Manner) -> Graph:
+    settings = wanted.settings()
+    tools = make_tools(wanted, settings, screen=manner.screen)
+    return build_graph(tools=tools, model=wanted.model, settings=settings, persistence=stored)
+
+
+def _config(thread: str, wanted: Wanted) -> RunnableConfig:
+    options = wanted.lasting().model_dump(mode="json", exclude_none=True)
+    return {"configurable": {"thread_id": thread}, "metadata": {REMEMBERED: options}}

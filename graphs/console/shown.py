@@ -1,0 +1,133 @@
+"""The commands `threads` and `show`."""
+
+import asyncio
+from datetime import datetime
+
+from langgraph.types import StateSnapshot
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from agent.core.compile import linked
+from agent.core.picture import mermaid
+from agent.core.progress import statuses
+from agent.errors import UsageError
+from agent.settings import Settings
+from graphs.console.approvals import show as show_call
+from graphs.console.ending import tell_problems
+from graphs.console.manner import Manner
+from graphs.console.report import Record, outcomes_of, print_answer, results_of, run_record, status_of
+from graphs.console.runs import thread_state, track_of
+from graphs.console.screen import Screen, as_text, print_json, visible
+from graphs.console.table import plan_table
+from graphs.persistence import open_persistence
+from graphs.state import plan_in
+
+_PREVIEW = 160
+
+
+def list_threads(*, settings: Settings, manner: Manner, most: int) -> int:
+    """Print the newest threads, the one that changed last first; return the exit status."""
+    found = asyncio.run(_threads(settings=settings, manner=manner, most=most))
+    if manner.as_json:
+        print_json({"threads": found})
+    elif not found:
+        manner.screen.say('There are no threads yet; make one with: planwave run "..."')
+    else:
+        _print_threads(found, console=manner.screen.console)
+    return 0
+
+
+def show_thread(thread: str, *, settings: Settings, manner: Manner, picture: bool) -> int:
+    """Print what a thread has come to; with `picture`, only its plan as Mermaid. Return the exit status 0.
+
+    Raises `UsageError` for a thread that is not there, or that has no plan to draw.
+    """
+    state = asyncio.run(_state(thread, settings=settings, manner=manner))
+    if picture:
+        manner.screen.console.out(_picture(state, thread=thread), end="", highlight=False)
+    elif manner.as_json:
+        print_json({**run_record(state, thread=thread), "goal": state.values.get("goal") or ""})
+    else:
+        _print_thread(state, thread=thread, screen=manner.screen)
+    return 0
+
+
+async def _state(thread: str, *, settings: Settings, manner: Manner) -> StateSnapshot:
+    async with open_persistence(manner.database(settings)) as stored:
+        return await thread_state(thread, stored=stored)
+
+
+async def _threads(*, settings: Settings, manner: Manner, most: int) -> list[Record]:
+    async with open_persistence(manner.database(settings)) as stored:
+        return [
+            _summary(await thread_state(thread, stored=stored), thread=thread)
+            for thread in (await stored.threads())[:most]
+        ]
+
+
+def _summary(state: StateSnapshot, *, thread: str) -> Record:
+    results, plan = results_of(state), state.values.get("plan")
+    return {
+        "thread_id": thread,
+        "status": status_of(state),
+        "goal": state.values.get("goal") or "",
+        "done": sum(record.get("status") == "done" for record in results.values()),
+        "tasks": len(plan.get("tasks") or ()) if isinstance(plan, dict) else 0,
+        "changed_at": state.created_at,
+    }
+
+
+def _print_threads(found: list[Record], *, console: Console) -> None:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=console.is_terminal)
+    table.add_column("thread", no_wrap=True, overflow="fold")
+    table.add_column("status", no_wrap=True)
+    table.add_column("done", justify="right", no_wrap=True)
+    table.add_column("changed", no_wrap=True)
+    table.add_column("goal", ratio=1, overflow="ellipsis", no_wrap=True)
+    for thread in found:
+        table.add_row(
+            Text(visible(thread["thread_id"])),
+            thread["status"].replace("_", " "),
+            f"{thread['done']}/{thread['tasks']}",
+            _local(thread["changed_at"]),
+            Text(as_text(thread["goal"], width=_PREVIEW)),
+        )
+    console.print(table)
+
+
+def _print_thread(state: StateSnapshot, *, thread: str, screen: Screen) -> None:
+    track, values = track_of(state), state.values
+    head = [("thread", thread), ("goal", values.get("goal") or ""), ("status", status_of(state).replace("_", " "))]
+    head += [("started", _local(values.get("started_at"))), ("changed", _local(state.created_at))]
+    head += [("plan", f"revision {values['revision']}, {values.get('replans') or 0} replans")] if track.rows else []
+    for name, text in head:
+        screen.say(f"{name:8} {text}")
+    if track.rows:
+        screen.console.print(plan_table(track, width=screen.console.width))
+    for task, record in results_of(state).items():
+        if record.get("status") == "done":
+            screen.say(f"{task}: {as_text(record.get('output'), width=_PREVIEW)}")
+    for waiting in state.interrupts:
+        actions = waiting.value["action_requests"]
+        for number, action in enumerate(actions, start=1):
+            show_call(action, screen=screen, number=number, of=len(actions))
+    tell_problems(state, screen=screen)
+    if values.get("answer"):
+        screen.say("")
+        print_answer(values["answer"], screen=screen)
+
+
+def _picture(state: StateSnapshot, *, thread: str) -> str:
+    if not state.values.get("plan") or state.values.get("problems"):
+        raise UsageError(f"The thread {thread!r} has no plan that could be drawn; look at it with `planwave show`.")
+    plan = plan_in(state.values["plan"])
+    asked = [
+        str(action["task_id"]) for waiting in state.interrupts for action in waiting.value.get("action_requests", ())
+    ]
+    return mermaid(plan, statuses(linked(plan, {}), outcomes_of(state), asked=asked))
+
+
+def _local(moment: str | None) -> str:
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""

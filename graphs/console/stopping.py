@@ -1,0 +1,82 @@
+"""Ctrl-C and SIGTERM: the first stops so that the run can be resumed, the second ends the process."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SHOW_CURSOR: Final = b"\x1b[?25h"
+
+
+class Interrupted(Exception):  # noqa: N818 - the person's wish, not an error
+    """The run was told to stop; `status` is the exit status that shells expect, 128 and the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+class Stopper:
+    """Catches the signals from `with` on; one for each process, in its main thread."""
+
+    def __init__(self, *, on_stop: Callable[[], None]) -> None:
+        """`on_stop` is called in the event loop before the work in hand is cancelled."""
+        self._on_stop = on_stop
+        self._signal: int | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @contextmanager
+    def catching(self) -> Iterator[None]:
+        """Catch the signals inside the block."""
+        before = {number: signal.signal(number, self._caught) for number in _SIGNALS}
+        try:
+            with self.question():
+                yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def question(self) -> Iterator[None]:
+        """Turn the `KeyboardInterrupt` by which a signal ends a question into `Interrupted`."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise Interrupted(self._signal or signal.SIGINT) from None
+
+    async def run(self, work: Coroutine[object, object, T]) -> T:
+        """Return what `work` returns. Raises `Interrupted` when a signal cancelled it.
+
+        Outside of this a signal raises `KeyboardInterrupt` at once, for whatever blocks the main thread then.
+        """
+        task = asyncio.ensure_future(work)
+        self._loop, self._task = asyncio.get_running_loop(), task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._signal is None:
+                raise
+            raise Interrupted(self._signal) from None
+        finally:
+            self._task = None
+
+    def _caught(self, number: int, _frame: FrameType | None) -> None:
+        if self._signal is not None:
+            if sys.stdout.isatty():
+                os.write(sys.stdout.fileno(), _SHOW_CURSOR)
+            os._exit(128 + number)
+        self._signal = number
+        if self._task is None or self._loop is None:
+            raise KeyboardInterrupt
+        self._loop.call_soon_threadsafe(self._stop, self._task)
+
+    def _stop(self, task: "asyncio.Task[object]") -> None:
+        self._on_stop()
+        task.cancel()
