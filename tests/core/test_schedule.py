@@ -1,0 +1,187 @@
+"""Order, waves, closure and ranks against brute force, and plans of ten thousand tasks."""
+
+import random
+import time
+from graphlib import CycleError
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plans import CATALOGUE, compiled_of, plan_of
+
+from agent.core.compile import CompiledPlan, compile_plan
+from agent.core.flow import Run, Snapshot, next_move
+from agent.core.limits import Limits
+from agent.core.schedule import ancestors, closure, order, plan_needs, ranks, ready, waves
+
+
+@st.composite
+def dags(draw, most=8):
+    """Needs of up to `most` tasks, in an order that has nothing to do with them."""
+    names = [f"t{number}" for number in range(draw(st.integers(1, most)))]
+    needs = {name: tuple(draw(st.sets(st.sampled_from(names[:at])))) if at else () for at, name in enumerate(names)}
+    return {name: needs[name] for name in draw(st.permutations(names))}
+
+
+def depth(needs, task):
+    return 1 + max((depth(needs, need) for need in needs[task]), default=0)
+
+
+def height(needs, task, cost):
+    return cost(task) + max((height(needs, after, cost) for after in needs if task in needs[after]), default=0.0)
+
+
+@given(dags())
+def test_waves_are_the_levels(needs):
+    levels = waves(needs)
+    assert {task: level for level, tasks in enumerate(levels, 1) for task in tasks} == {
+        task: depth(needs, task) for task in needs
+    }
+    assert all(tasks == sorted(tasks, key=list(needs).index) for tasks in levels)
+
+
+@given(dags())
+def test_order_puts_each_task_behind_its_needs(needs):
+    found = order(needs)
+    assert sorted(found) == sorted(needs)
+    assert all(found.index(need) < found.index(task) for task in needs for need in needs[task])
+
+
+@given(dags(), st.randoms(use_true_random=False))
+def test_a_rank_is_the_longest_path_to_the_end(needs, random):
+    cost = {task: float(random.randint(0, 5)) for task in needs}
+    assert ranks(needs, duration=cost.__getitem__) == {task: height(needs, task, cost.__getitem__) for task in needs}
+    assert ranks(needs) == {task: height(needs, task, lambda _: 1.0) for task in needs}
+
+
+@given(dags())
+def test_ancestors(needs):
+    reach = {task: set(needs[task]) for task in needs}
+    for _ in needs:
+        reach = {task: found.union(*(reach[need] for need in found)) for task, found in reach.items()}
+    assert {task: set(ancestors(needs, task)) for task in needs} == reach
+
+
+@given(dags(), st.randoms(use_true_random=False))
+def test_closure_is_the_largest_set_that_needs_nothing_from_outside(needs, random):
+    gates = {task for task in needs if random.random() < 0.3}
+    settled = {task for task in order(needs) if random.random() < 0.4}
+    found = closure(needs, settled=settled, runnable=lambda task: task not in gates, ordered=order(needs))
+    candidates = [task for task in needs if task not in settled and task not in gates]
+    largest = set(candidates)
+    while left := {task for task in largest if not set(needs[task]) <= settled | largest}:
+        largest -= left
+    assert set(found) == largest
+    assert len(found) == len(set(found))
+
+
+@given(dags(), st.randoms(use_true_random=False))
+def test_ready(needs, random):
+    settled = {task for task in needs if random.random() < 0.5}
+    open_tasks = [task for task in needs if task not in settled]
+    found = ready(needs, settled=settled, open_tasks=open_tasks)
+    assert found == [task for task in open_tasks if not set(needs[task]) - settled]
+
+
+@pytest.mark.parametrize("function", [waves, order, ranks])
+def test_a_cycle_raises(function):
+    with pytest.raises(CycleError):
+        function({"a": ("b",), "b": ("a",)})
+
+
+def test_what_a_task_waits_for():
+    plan = plan_of(
+        {"id": "a", "tool": "free"},
+        {"id": "b", "tool": "free"},
+        {
+            "id": "c",
+            "tool": "free",
+            "depends_on": ["b"],
+            "args": {
+                "x": {"template": "{y}", "values": {"y": {"output_of": "t"}}},
+                "z": [{"output_of": "a"}, {"k": {"output_of": "b"}}],
+            },
+            "for_each": {"output_of": "e"},
+            "condition": 'f.x > 0 && outputs["g-1"].n > 0',
+            "rollback": {"tool": "free", "args": {"x": {"output_of": "c"}}},
+        },
+    )
+    assert plan_needs(plan) == {"a": (), "b": (), "c": ("b", "t", "a", "e", "f", "g-1")}
+    sequential = plan.model_copy(update={"execution_mode": "sequential"})
+    assert plan_needs(sequential) == {"a": (), "b": ("a",), "c": ("b", "t", "a", "e", "f", "g-1")}
+
+
+@given(dags(), st.sampled_from(["parallel", "conditional"]))
+def test_every_dag_compiles(needs, mode):
+    tasks = [{"id": task, "tool": "free", "depends_on": list(needs[task])} for task in needs]
+    compiled = compiled_of(*tasks, execution_mode=mode)
+    assert compiled.needs == {task: needs[task] for task in needs}
+    assert list(compiled.order) == order(needs)
+    assert compiled.ranks == ranks(needs)
+
+
+@given(dags())
+def test_every_dag_compiles_with_references_in_listed_order(needs):
+    listed = order(needs)
+    forms = [
+        lambda need: {"args": {"x": {"output_of": need}}},
+        lambda need: {"args": {"x": {"template": "{v}", "values": {"v": {"output_of": need}}}}},
+        lambda need: {"condition": f"{need}.n > 0"},
+        lambda need: {"for_each": {"output_of": need}, "args": {"x": {"item": []}}},
+    ]
+    tasks = []
+    for number, task in enumerate(listed):
+        first, rest = needs[task][:1], needs[task][1:]
+        form = forms[number % len(forms)](first[0]) if first else {}
+        tasks.append({"id": task, "tool": "free", "depends_on": list(rest), **form})
+    for mode in ("parallel", "sequential"):
+        compiled = compiled_of(*tasks, execution_mode=mode)
+        assert all(set(needs[task]) <= set(compiled.needs[task]) for task in listed)
+    assert compiled.order == tuple(listed)
+
+
+def chain(count):
+    return [(f"t{number}", [f"t{number - 1}"] if number else []) for number in range(count)]
+
+
+def wide(count):
+    return [("root", []), *((f"t{number}", ["root"]) for number in range(count - 2)), ("end", [f"t{count - 3}"])]
+
+
+def scattered(count):
+    source = random.Random(7)  # noqa: S311 - a shape, no secret
+    return [
+        (f"t{number}", [f"t{source.randrange(number)}" for _ in range(source.randint(0, 3))] if number else [])
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("make", [chain, wide, scattered])
+@pytest.mark.parametrize("mode", ["parallel", "sequential"])
+def test_ten_thousand_tasks(make, mode, capsys):
+    tasks = [
+        {
+            "id": task,
+            "tool": "free",
+            "depends_on": needs[1:],
+            "args": {"x": [{"output_of": need, "path": ["rows", 0]} for need in needs[:1]]},
+        }
+        for task, needs in make(10_000)
+    ]
+    plan = plan_of(*tasks, execution_mode=mode)
+    began = time.process_time()
+    compiled = compile_plan(plan, CATALOGUE, limits=Limits())
+    seconds = time.process_time() - began
+    assert isinstance(compiled, CompiledPlan)
+    began = time.process_time()
+    move = next_move(Snapshot(compiled=compiled), Limits())
+    choosing = time.process_time() - began
+    with capsys.disabled():
+        print(f"\n{make.__name__}, {mode}: 10,000 tasks compiled in {seconds:.2f} s, first move in {choosing:.2f} s")
+    assert seconds + choosing < 5.0
+    assert isinstance(move, Run)
+    assert len(move.tasks) == 10_000
+    if make is chain or mode == "sequential":
+        assert compiled.order == tuple(task["id"] for task in tasks)
+        assert all(compiled.ranks[one] == compiled.ranks[other] + 1 for one, other in pairwise(compiled.order))
