@@ -1,0 +1,1 @@
+"""The agent, without LangGraph: what is decided, planned, called and recorded."""

@@ -158,7 +158,7 @@ def idempotency_key(thread: str, revision: int, task: str, item: int | None) -> 
 
 
 def _retries(task: Task, spec: ToolSpec, settings: Settings) -> int:
-    """Return how many more attempts there are; a write that may have taken effect gets none unless repeats are dropped."""
+    """Return how many more attempts there are: none for a write whose receiver does not drop repetitions."""
     if repeatable(spec) == "no":
         return 0
     wanted = task.max_retries if task.max_retries is not None else spec.policy.max_retries

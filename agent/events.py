@@ -1,7 +1,7 @@
 """What a run tells those who watch it: one JSON object an event, its kind under `event`."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
@@ -99,13 +99,21 @@ class AnswerGiven(_Event):
 
 
 Event = Annotated[
-    Thinking | PlanMade | TaskStarted | TaskRetrying | TaskFinished | ProgressMade | ApprovalAsked | Replanning | AnswerGiven,
+    Thinking
+    | PlanMade
+    | TaskStarted
+    | TaskRetrying
+    | TaskFinished
+    | ProgressMade
+    | ApprovalAsked
+    | Replanning
+    | AnswerGiven,
     Field(discriminator="event"),
 ]
 Emit = Callable[[_Event], None]
 _adapter: TypeAdapter[Event] = TypeAdapter(Event)
 
 
-def event_from(record: Any) -> Event:
+def event_from(record: object) -> Event:
     """Read an event from a stream. Raises `pydantic.ValidationError`."""
     return _adapter.validate_python(record)

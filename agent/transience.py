@@ -53,7 +53,7 @@ class WaitAsAsked(wait_base):
     def __init__(self) -> None:
         self._otherwise = wait_random_exponential(multiplier=0.5, max=30)
 
-    def __call__(self, retry_state: RetryCallState) -> float:
+    def __call__(self, retry_state: RetryCallState) -> float:  # noqa: D102 - tenacity's protocol
         error = retry_state.outcome.exception() if retry_state.outcome else None
         asked = retry_after_s(error)
         return asked if asked is not None else self._otherwise(retry_state)

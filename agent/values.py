@@ -26,7 +26,7 @@ def as_json(value: object) -> JsonValue:
     return _storable(plain)
 
 
-def _storable(value: Any) -> JsonValue:
+def _storable(value: Any) -> JsonValue:  # noqa: ANN401 - any JSON value
     match value:
         case dict():
             return {_text(key): _storable(inner) for key, inner in value.items()}

@@ -85,7 +85,7 @@ def payload(state: State, toolbox: Toolbox) -> dict[str, Any]:
 
 
 async def answered(answer: object, state: State, toolbox: Toolbox, *, limits: Limits, thread: str) -> dict[str, Any]:
-    """Return what an answer changes. Raises `AnswerError`, with nothing changed, where it is no answer to what was asked."""
+    """Return what an answer changes. Raises `AnswerError`, nothing changed, where it does not fit what was asked."""
     requests = _pending(state)
     decisions = read_answer(answer, requests)
     if isinstance(decisions, str):
@@ -132,7 +132,8 @@ def _response(message: str, schema: dict[str, Any] | None, *, request: Request, 
     errors = value_errors(schema, message) if schema else []
     if errors:
         raise AnswerError(
-            f"A text cannot be the result of {request.tool!r} ({errors[0]}); approve, edit or reject {request.task!r} instead."
+            f"A text cannot be the result of {request.tool!r} ({errors[0]}); "
+            f"approve, edit or reject {request.task!r} instead."
         )
     return Done(revision=revision, output=message, answered_by_person=True)
 

@@ -113,7 +113,7 @@ class Nodes:
         command, board = command_for(
             move, state=state, snapshot=snapshot, settings=settings, thread=_thread(runtime), emit=emit
         )
-        update = {**changed, **(command.update or {})}  # type: ignore[dict-item]  # our own commands update by name
+        update = {**changed, **(command.update or {})}
         if board is not None:
             self._boards.put(update["dispatch"], board)
         return Command(goto=command.goto, update=update)

@@ -2,10 +2,10 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -115,7 +115,7 @@ def _postgres(url: str) -> Iterator[Persistence]:
     options = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
     shown = _without_password(url)
     try:
-        with ConnectionPool(
+        with ConnectionPool[Any](
             url, min_size=1, max_size=4, kwargs=options, check=ConnectionPool.check_connection, timeout=10, open=False
         ) as pool:
             pool.wait(timeout=10)

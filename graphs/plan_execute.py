@@ -1,6 +1,6 @@
 """The graph: goal -> context -> plan -> [dispatch -> execute | ask | replan | roll back]* -> answer."""
 
-from typing import Any
+from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -54,7 +54,11 @@ def _builder(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:
     builder.add_node("planner", nodes.planner, metadata={"does": "makes a plan that compiles"})
     builder.add_node("wave_dispatch", nodes.wave_dispatch, metadata={"does": "chooses the next move"})
     builder.add_node(
-        "tool_executor", nodes.tool_executor, input_schema=TaskOrder, metadata={"does": "runs one task of the plan"}
+        "tool_executor",
+        # LangGraph's types know no node that takes a runtime and an input of its own; its code does.
+        cast("Any", nodes.tool_executor),
+        input_schema=TaskOrder,
+        metadata={"does": "runs one task of the plan"},
     )
     builder.add_node("human_approval", nodes.human_approval, metadata={"does": "stops until a person has answered"})
     builder.add_node("replanner", nodes.replanner, metadata={"does": "plans the rest anew after a failure"})

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Required, TypedDict
 
 from langgraph.channels.delta import DeltaChannel
 
+from agent.core.approval import approval_digest
 from agent.core.call import Ready, prepare
 from agent.core.compile import CompiledPlan, linked
 from agent.core.flow import Snapshot
 from agent.core.outcome import Outcome, outcome_from
 from agent.core.plan import Plan
-from agent.core.approval import approval_digest
 from agent.errors import PersistenceError, UsageError
 from agent.tools.catalogue import Toolbox
 

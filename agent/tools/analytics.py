@@ -17,7 +17,7 @@ from agent.tools.writing import writing_tools
 
 
 def analytics_tools(*, source: DataSource, output: Path, writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
-    """Return the family over `source`; files go to `output`; `writer` makes the model that drafts texts, when needed."""
+    """Return the family over `source`; files go to `output`; `writer` makes the model that drafts, when needed."""
     return [*database_tools(source), *chart_tools(output), *writing_tools(writer), *file_tools(output)]
 
 
