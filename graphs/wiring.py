@@ -110,7 +110,7 @@ def _made(choice: ModelChoice) -> Model:
     if not available(choice) and installed() and weights_path(os.environ) is None and not _names_server(choice):
         raise WeightsError(
             "The embedded model's weights (1.1 GB) are not on this machine; fetch them once with "
-            "`planwave models pull`, name your own file in PLANWAVE_LOCAL_GGUF, or set OPENAI_API_KEY or OPENAI_BASE_URL."
+            "`planwave models pull`, name your own in PLANWAVE_LOCAL_GGUF, or set OPENAI_API_KEY or OPENAI_BASE_URL."
         )
     return resolve_model(choice)
 
