@@ -51,7 +51,13 @@ class AnalyzeRows(SqlTool):
         """Bind the query to tables with the columns that the producers' schemas promise."""
         if "sql" in open or "tables" in open or "params" in open or "sql" not in args:
             return Preflight()
-        schemas = {path.partition(".")[2]: schema for path, schema in open.items() if path.startswith("tables.")}
+        try:
+            return self._checked(args, left_open=open)
+        except ToolFailure as failure:
+            return Preflight(problems=(str(failure),))
+
+    def _checked(self, args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema]) -> Preflight:
+        schemas = {path.partition(".")[2]: schema for path, schema in left_open.items() if path.startswith("tables.")}
         with closing(locked_later()) as connection:
             for name, given in args.get("tables", {}).items():
                 _load(name, rows_of(given, table=name), connection=connection)
@@ -65,7 +71,7 @@ class AnalyzeRows(SqlTool):
             checked = check_query(
                 args["sql"],
                 params=args.get("params") or {},
-                left_open=open,
+                left_open=left_open,
                 schema=read_columns(connection),
                 connection=connection,
             )

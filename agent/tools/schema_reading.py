@@ -31,11 +31,11 @@ LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND d.o
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 """
 _POSTGRES_KEYS = """
-SELECT n.nspname, c.relname, rn.nspname, r.relname,
+SELECT n.nspname AS from_schema, c.relname AS from_table, rn.nspname AS to_schema, r.relname AS to_table,
     array_to_string(array(SELECT attname FROM unnest(k.conkey) WITH ORDINALITY u(num, place)
-        JOIN pg_attribute ON attrelid = k.conrelid AND attnum = u.num ORDER BY u.place), ','),
+        JOIN pg_attribute ON attrelid = k.conrelid AND attnum = u.num ORDER BY u.place), ',') AS from_columns,
     array_to_string(array(SELECT attname FROM unnest(k.confkey) WITH ORDINALITY u(num, place)
-        JOIN pg_attribute ON attrelid = k.confrelid AND attnum = u.num ORDER BY u.place), ',')
+        JOIN pg_attribute ON attrelid = k.confrelid AND attnum = u.num ORDER BY u.place), ',') AS to_columns
 FROM pg_constraint k
 JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_class r ON r.oid = k.confrelid JOIN pg_namespace rn ON rn.oid = r.relnamespace
@@ -58,7 +58,7 @@ def read_schema(source: DataSource) -> DatabaseSchema:
         notes = _notes(source, connection=connection)
         relations = [
             _relation(name, columns=columns, notes=notes, connection=connection)
-            for name, columns in _columns(connection).items()
+            for name, columns in {**_columns(connection), **_view_columns(source, connection=connection)}.items()
         ]
     return DatabaseSchema(
         relations=tuple(sorted(relations, key=lambda relation: (relation.kind == "table", relation.name)))
@@ -90,6 +90,26 @@ def _columns(connection: "DuckDBPyConnection", *, catalog: str = CATALOG) -> dic
     found: dict[str, list[tuple[str, str]]] = {}
     for schema, table, column, kind in rows:
         found.setdefault(relation_name(schema, table), []).append((column, kind))
+    return found
+
+
+def _view_columns(source: DataSource, *, connection: "DuckDBPyConnection") -> dict[str, list[tuple[str, str]]]:
+    """Return the columns of SQLite's views, which DuckDB's catalogue lists without them."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    found: dict[str, list[tuple[str, str]]] = {}
+    if source.kind != "sqlite":
+        return found
+    views = connection.execute(
+        "SELECT view_name FROM duckdb_views() WHERE database_name = $catalog ORDER BY view_name", {"catalog": CATALOG}
+    ).fetchall()
+    for (name,) in views:
+        try:
+            columns = connection.execute(f"DESCRIBE {identifier(name)}").fetchall()
+        except duckdb.Error:
+            # A view over a table that is gone is none that could be asked.
+            continue
+        found[name] = [(column, kind) for column, kind, *_ in columns]
     return found
 
 

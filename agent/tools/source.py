@@ -217,34 +217,48 @@ def _load(connection: "DuckDBPyConnection", extension: str, *, remedy: str) -> N
 
 def _attach_postgres(connection: "DuckDBPyConnection", location: Location) -> None:
     """Attach the database; the password goes in as a secret, since SQL can read the address of what is attached."""
-    password = _password(location.address)
-    using = ""
-    if password is not None:
-        connection.execute(f"CREATE SECRET entry (TYPE postgres, PASSWORD {quoted(password)})")
-        using = ", SECRET entry"
-    address = _bare(location.address)
-    connection.execute(f"ATTACH {quoted(address)} AS {CATALOG} (TYPE postgres, READ_ONLY{using})")
+    settings = _postgres_settings(location)
+    password = settings.pop("password", None)
+    # Also without a password: else DuckDB looks for a secret that the user keeps for something else.
+    given = f", PASSWORD {quoted(str(password))}" if password else ""
+    connection.execute(f"CREATE SECRET entry (TYPE postgres{given})")
+    address = " ".join(f"{key}={_libpq_quoted(str(value))}" for key, value in settings.items())
+    connection.execute(f"ATTACH {quoted(address)} AS {CATALOG} (TYPE postgres, READ_ONLY, SECRET entry)")
 
 
-def _password(url: str) -> str | None:
-    given = urlsplit(url).password
-    return None if given is None else unquote(given)
+def _postgres_settings(location: Location) -> dict[str, object]:
+    """Return what the URL says, by libpq's names. Raises `DataError`."""
+    try:
+        psycopg = importlib.import_module("psycopg")
+        conninfo = importlib.import_module("psycopg.conninfo")
+    except ImportError as error:
+        raise DataError("PostgreSQL needs the extra `postgres`: pip install 'planwave[postgres]'.") from error
+    try:
+        settings: dict[str, object] = conninfo.conninfo_to_dict(location.address)
+    except psycopg.ProgrammingError:
+        # libpq's own words may hold the URL.
+        raise DataError(
+            f"{location.label!r} is no URL of PostgreSQL; write postgresql://user@host:5432/database."
+        ) from None
+    return settings
 
 
-def _bare(url: str) -> str:
-    """Return `url` with its password left out."""
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user.split(':')[0]}@{host}" if user else host).geturl()
+def _libpq_quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def without_password(url: str) -> str:
     """Return `url` as it may be shown: the password, if any, is three stars."""
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user.split(':')[0]}:***@{host}").geturl()
+    if parts.password:
+        user, _, host = parts.netloc.rpartition("@")
+        parts = parts._replace(netloc=f"{user.split(':')[0]}:***@{host}")
+    query = [
+        f"{key}=***" if key.lower() in {"password", "sslpassword"} else f"{key}{equals}{value}"
+        for key, equals, value in (part.partition("=") for part in parts.query.split("&"))
+    ]
+    return parts._replace(query="&".join(query)).geturl()
 
 
 def _engine_error() -> type[Exception]:
@@ -268,9 +282,8 @@ _REMEDIES: Mapping[str, str] = {
 def _refusal(location: Location, error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else type(error).__name__
-    password = _password(location.address) if location.kind == "postgres" else None
-    if password:
-        said = said.replace(password, "***")
+    if location.kind == "postgres" and (password := _postgres_settings(location).get("password")):
+        said = said.replace(str(password), "***")
     remedy = next(
         (remedy for sign, remedy in _REMEDIES.items() if sign in str(error)), "check that it is what you meant"
     )

@@ -27,25 +27,27 @@ class Binding:
     """What the engine says of a query: the schemas of its columns, or why it cannot run."""
 
     columns: Mapping[str, JsonSchema] | None = None
-    problem: str | None = None
+    problems: tuple[str, ...] = ()
 
 
 def bind(sql: str, *, params: Mapping[str, object], connection: "DuckDBPyConnection") -> Binding:
     """Let the engine bind `sql`, values and stand-ins as they are in `params`; no row is read."""
     import duckdb  # noqa: PLC0415 - slow to import
 
+    problems: list[str] = []
     try:
         statement = parse_select(sql, connection=connection)
-        if problems := parameter_problems(statement.parameters, given=params):
-            return Binding(problem=" ".join(problems))
-        connection.execute(f"EXPLAIN {statement.sql}", dict(params) or None)
+        problems += parameter_problems(statement.parameters, given=params)
+        # With something in each place the engine tells what else is wrong.
+        given = {name: params.get(name) for name in statement.parameters} or None
+        connection.execute(f"EXPLAIN {statement.sql}", given)
         # LIMIT 0 gives the columns with their types; the text is one SELECT, as the parser has vouched.
-        connection.execute(f"SELECT * FROM (\n{statement.sql}\n) LIMIT 0", dict(params) or None)  # noqa: S608
-        return Binding(columns=described_columns(connection))
+        connection.execute(f"SELECT * FROM (\n{statement.sql}\n) LIMIT 0", given)  # noqa: S608
+        return Binding(columns=described_columns(connection), problems=tuple(problems))
     except ToolFailure as failure:
-        return Binding(problem=str(failure))
+        return Binding(problems=(str(failure),))
     except duckdb.Error as error:
-        return Binding(problem=f"The SQL does not fit the database: {engine_sentence(error)}")
+        return Binding(problems=(*problems, f"The SQL does not fit the tables: {engine_sentence(error)}"))
 
 
 @dataclass(frozen=True)
@@ -69,24 +71,22 @@ def check_query(
 
     What mending does not make bind comes back as it was, with the engine's word on the original.
     """
-    from agent.tools.mend.query import mend_constants, mend_query  # noqa: PLC0415 - sqlglot is slow to import
+    from agent.tools.mend.query import mend_constants, mend_query, owners  # noqa: PLC0415 - sqlglot is slow to import
 
     try:
         parse_select(sql, connection=connection)
         values = stand_ins(params, left_open=left_open)
     except ToolFailure as failure:
-        return Checked(sql, params, Binding(problem=str(failure)))
+        return Checked(sql, params, Binding(problems=(str(failure),)))
     lists = list_types(params, left_open=left_open)
-    first: Binding | None = None
     for mend in (mend_constants, mend_query):
         mended = mend(sql, schema=schema, params=params, lists=lists)
         values |= stand_ins(mended.params, left_open={})
         found = bind(mended.sql, params=values, connection=connection)
-        if found.problem is None:
+        if not found.problems:
             return Checked(mended.sql, mended.params, found)
-        first = first or found
-    original = bind(sql, params=stand_ins(params, left_open=left_open), connection=connection)
-    return Checked(sql, params, original if original.problem is not None else first or original)
+    found = bind(sql, params=stand_ins(params, left_open=left_open), connection=connection)
+    return Checked(sql, params, Binding(problems=(*found.problems, *owners(sql, schema=schema))))
 
 
 def list_types(params: Mapping[str, JsonValue], *, left_open: Mapping[str, JsonSchema]) -> dict[str, str | None]:
@@ -171,8 +171,8 @@ def engine_type(schema: JsonSchema) -> str | None:
 def preflight_findings(checked: Checked, *, args: Mapping[str, Any]) -> Preflight:
     """Return what was found as the call needs it: problems, or its arguments and the columns it will give."""
     found = checked.binding
-    if found.problem is not None or found.columns is None:
-        return Preflight(problems=(found.problem or "The SQL gives no columns.",))
+    if found.problems or found.columns is None:
+        return Preflight(problems=found.problems)
     mended = {**args, "sql": checked.sql, **({"params": dict(checked.params)} if "params" in args else {})}
     column = args.get("first_row_of_each")
     problem = column_problem(column, columns=list(found.columns))

@@ -7,6 +7,7 @@ where asking the model to mend its own SQL gained nothing and looking up names a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import sqlglot
 from pydantic import JsonValue
@@ -14,7 +15,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from agent.tools.database_schema import DatabaseSchema
-from agent.tools.mend.columns import mend_columns, mend_tables
+from agent.tools.mend.columns import mend_columns, mend_tables, unresolved
 from agent.tools.mend.groups import mend_groups
 from agent.tools.mend.lists import mend_lists
 from agent.tools.mend.literals import mend_literals, mend_values
@@ -56,6 +57,22 @@ def mend_query(
         notes += mend_columns(scope, schema=schema)
         notes += mend_groups(scope)
     return _constants_mended(tree, sql=sql, schema=schema, params=params, lists=lists, notes=tuple(notes))
+
+
+def owners(sql: str, *, schema: DatabaseSchema) -> list[str]:
+    """Return a sentence for each column that the query asks of a table that has none: who has it, or what is near."""
+    tree = _parsed(sql)
+    notes: list[str] = []
+    for scope in scopes(tree, schema=schema) if tree is not None else ():
+        for column in unresolved(scope):
+            having = [relation.name for relation in schema.relations if relation.column(column.name) is not None]
+            every = sorted({known.name for relation in schema.relations for known in relation.columns})
+            near = get_close_matches(column.name, every, n=5)
+            if having:
+                notes.append(f"{column.name!r} is a column of {', '.join(having)}.")
+            elif near:
+                notes.append(f"No table has a column {column.name!r}; near it are {', '.join(near)}.")
+    return list(dict.fromkeys(notes))
 
 
 def _constants_mended(
