@@ -21,8 +21,11 @@ class PlanwaveError(Exception):
     """Root of everything Planwave raises on purpose."""
 
 
-class UsageError(PlanwaveError):
-    """The caller asked for something that cannot be."""
+class UsageError(PlanwaveError, ValueError):
+    """The caller asked for something that cannot be.
+
+    A `ValueError` too: a LangGraph server tells its client the words of built-in errors only.
+    """
 
 
 class SettingsError(UsageError):

@@ -8,7 +8,7 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command, Interrupt
+from langgraph.types import Command, Durability, Interrupt
 
 from agent.core.approval import Request, read_answer
 from agent.errors import AnswerError, UsageError
@@ -33,7 +33,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
 
         A superstep is on disk before the next one begins (`durability="sync"`) unless the caller says otherwise.
         """
-        options["durability"] = options.get("durability") or "sync"
+        options["durability"] = _durability(options.get("durability"), config or {})
         given = checked_input(input)
         if isinstance(given, Command) and given.resume is not None:
             check_answer(given.resume, (await self.aget_state(config or {})).interrupts)
@@ -62,6 +62,15 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
             finally:
                 running.cancel()
             running.result()
+
+
+def _durability(wanted: Durability | None, config: RunnableConfig) -> Durability:
+    """Return `wanted`, or "sync" where nothing is.
+
+    A LangGraph server says "async" for each client that says nothing, so on a server "async" is nobody's wish.
+    """
+    on_server = "graph_id" in config.get("configurable", {})
+    return "sync" if wanted is None or (on_server and wanted == "async") else wanted
 
 
 def checked_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passes

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Required, TypedDict
+from typing import Annotated, Any, Required
 
 from langgraph.channels.delta import DeltaChannel
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic makes no schema of the one in `typing` before Python 3.12
 
 from agent.core.approval import approval_digest
 from agent.core.call import Ready, prepare
@@ -33,9 +35,11 @@ def merge_results(results: Mapping[str, Record], writes: Sequence[Mapping[str, R
 class Input(TypedDict, total=False):
     """What a run is started with."""
 
-    goal: Required[str]
-    #: A plan document; then no planner is asked.
-    plan: dict[str, Any] | None
+    goal: Required[Annotated[str, Field(title="Goal", description="What is to be found out or done, in a sentence.")]]
+    plan: Annotated[
+        dict[str, Any] | None,
+        Field(title="Plan", description="A plan document to run as it is; leave it out to have one made."),
+    ]
 
 
 class Output(TypedDict, total=False):

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import anyio.to_thread
 from langchain_core.language_models import BaseChatModel
@@ -25,16 +26,31 @@ ModelChoice = str | BaseChatModel | None
 
 
 class Context(BaseModel):
-    """What one run may set for itself; Studio shows these as fields. Empty ones leave the settings as they are."""
+    """What one run may set for itself; what is left empty stays as it is configured."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(default=None, description="'openai:NAME' or 'local'; empty for the configured one.")
-    dispatch: str | None = Field(
-        default=None, pattern="^(eager|wave)$", description="'eager', or 'wave' to step through."
+    model: str | None = Field(
+        default=None,
+        title="Model",
+        description="'openai:NAME' or 'local'; empty for the configured one.",
+        json_schema_extra={"langgraph_nodes": ["planner", "replanner", "answer"]},
     )
-    max_replans: int | None = Field(default=None, ge=0, description="Replans before the run ends as failed.")
-    deadline_s: float | None = Field(default=None, gt=0, description="Seconds after which nothing new is begun.")
+    dispatch: Literal["eager", "wave"] | None = Field(
+        default=None,
+        title="Dispatch",
+        description="'eager' starts a task when its needs are done; 'wave' goes level by level, for stepping through.",
+        json_schema_extra={"langgraph_nodes": ["wave_dispatch"]},
+    )
+    max_concurrency: int | None = Field(
+        default=None, ge=1, title="Calls at once", description="Tool calls at the same time."
+    )
+    max_replans: int | None = Field(
+        default=None, ge=0, title="Replans", description="Replans before the run ends as failed."
+    )
+    deadline_s: float | None = Field(
+        default=None, gt=0, title="Deadline (seconds)", description="After this time nothing new is begun."
+    )
 
 
 @dataclass
