@@ -107,7 +107,8 @@ def _defaults(hints: Mapping[str, Any]) -> dict[str, Any]:
 def _args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
     """Return the JSON Schema of the arguments that a planner gives, and whether the tool takes an idempotency key."""
     declared = tool.tool_call_schema
-    schema: JsonSchema = dict(declared) if isinstance(declared, dict) else _schema_of(declared)
+    # A copy: LangChain keeps the schema it hands out.
+    schema: JsonSchema = dict(declared if isinstance(declared, dict) else _schema_of(declared))
     _check_schema(tool.name, "args_schema", schema)
     schema.setdefault("type", "object")
     listed = schema.setdefault("properties", {})
