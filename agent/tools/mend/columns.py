@@ -39,6 +39,8 @@ def mend_columns(scope: Scope, *, schema: DatabaseSchema) -> Iterator[str]:
     yield from mend_joins(scope, schema=schema)
     yield from _tell_apart(scope)
     for column in unresolved(scope):
+        yield from _spelled_right(column, called=scope.source(column.table), among=[])
+    for column in unresolved(scope):
         yield from _in_scope(scope, column)
     lost = unresolved(scope)
     if not lost:
@@ -47,7 +49,11 @@ def mend_columns(scope: Scope, *, schema: DatabaseSchema) -> Iterator[str]:
     if notes is None:
         notes = move_to_view(scope, schema=schema)
     if notes is None:
-        notes = [note for column in lost for note in _spelled_right(scope, column)]
+        notes = [
+            note
+            for column in lost
+            for note in _spelled_right(column, called=scope.source(column.table), among=scope.sources)
+        ]
     yield from notes
 
 
@@ -92,12 +98,12 @@ def _in_scope(scope: Scope, column: exp.Column) -> Iterator[str]:
         yield f"{wrong!r} has no column {column.name!r}; it was taken from {owners[0].alias!r}."
 
 
-def _spelled_right(scope: Scope, column: exp.Column) -> Iterator[str]:
-    """Give `column` the one name in scope that it can have meant."""
-    called = scope.source(column.table) if column.table else None
-    for candidates in ([called] if called else [], scope.sources):
+def _spelled_right(column: exp.Column, *, called: Source | None, among: list[Source]) -> Iterator[str]:
+    """Give `column` the one name that it can have meant: in the source it is asked of, else among all."""
+    owner = called or (among[0] if among else None)
+    for candidates in ([called] if called else [], among):
         names = {name: source for source in candidates for name in _names(source)}
-        right = meant(column.name, names, of=_owner(called or (scope.sources[0] if scope.sources else None)))
+        right = meant(column.name, names, of=_owner(owner))
         if right is not None:
             wrong = column.sql(dialect="duckdb")
             column.set("this", exp.to_identifier(right))

@@ -58,9 +58,9 @@ def join_owner(scope: Scope, lost: Sequence[exp.Column], *, schema: DatabaseSche
 
 
 def move_to_view(scope: Scope, *, schema: DatabaseSchema) -> list[str] | None:
-    """Read everything from the one table or view that has all the columns of the SELECT; None if there is none.
+    """Read everything from the one view that has all the columns of the SELECT; None if there is none.
 
-    A wide view holds what the tables behind it hold, joined as it should be.
+    A wide view holds what the tables behind it hold, joined as it should be. Another table would count other things.
     """
     if any(source.relation is None for source in scope.sources) or scope.outer:
         return None
@@ -68,7 +68,9 @@ def move_to_view(scope: Scope, *, schema: DatabaseSchema) -> list[str] | None:
     used = [column for column in scope.columns() if id(column) not in inside_joins]
     names = {column.name.lower() for column in used} - scope.aliases()
     holders = [
-        relation for relation in schema.relations if names <= {column.name.lower() for column in relation.columns}
+        relation
+        for relation in schema.relations
+        if relation.kind == "view" and names <= {column.name.lower() for column in relation.columns}
     ]
     if not names or len(holders) != 1:
         return None

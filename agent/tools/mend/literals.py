@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pydantic import JsonValue
 from sqlglot import exp
 
-from agent.tools.mend.names import folded, one_slip
+from agent.tools.mend.names import folded, one_slip, plural_of
 from agent.tools.mend.scopes import Scope, nodes
 
 
@@ -41,13 +41,14 @@ def mend_values(scope: Scope, *, params: dict[str, JsonValue]) -> Iterator[str]:
 def nearest_value(text: str, values: tuple[str, ...]) -> str | None:
     """Return the only one of `values` that `text` can have meant; None if it is one of them, or means none or several.
 
-    The same but for case, accents and signs goes first, then one slip of the pen. No more than that: a country that
-    the data does not have is an empty answer, not its neighbour in the alphabet.
+    The same but for case, accents and signs goes first, then a plural, then one slip of the pen. No more than that:
+    a country that the data does not have is an empty answer, not its neighbour in the alphabet.
     """
     if text in values:
         return None
     tests: tuple[Callable[[str], bool], ...] = (
         lambda value: folded(value) == folded(text),
+        lambda value: plural_of(value, text),
         lambda value: one_slip(value, text),
     )
     for fits in tests:

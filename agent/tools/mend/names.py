@@ -33,6 +33,12 @@ def folded(text: str) -> str:
     return "".join(letter for letter in plain if letter.isalnum())
 
 
+def plural_of(left: str, right: str) -> bool:
+    """Whether two texts have the same words, each in the singular or in the plural."""
+    one, other = ([singular(word) for word in re.findall(r"\w+", text.casefold())] for text in (left, right))
+    return one == other
+
+
 def one_slip(left: str, right: str) -> bool:
     """Whether two words of five letters or more differ by one letter: missing, extra, wrong, or swapped with the next.
 

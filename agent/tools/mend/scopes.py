@@ -66,13 +66,17 @@ def scopes(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[Scope]:
     made: dict[int, Scope] = {}
     for select in list(tree.find_all(exp.Select, bfs=True)):
         scope = Scope(select, list(sources(select, tree=tree, schema=schema)))
-        above = select.parent
-        while above is not None:
-            if id(above) in made:
-                scope.outer.append(made[id(above)])
-            above = above.parent
+        scope.outer = [made[id(above)] for above in _ancestors(select) if id(above) in made]
         made[id(select)] = scope
         yield scope
+
+
+def _ancestors(select: exp.Select) -> Iterator[exp.Expr]:
+    """Yield what `select` stands in, as far as it sees it: a query in WITH or in FROM sees nothing around it."""
+    above = select.parent
+    while above is not None and not isinstance(above, exp.CTE | exp.From | exp.Join):
+        yield above
+        above = above.parent
 
 
 def sources(select: exp.Select, *, tree: exp.Expr, schema: DatabaseSchema) -> Iterator[Source]:
