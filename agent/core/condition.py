@@ -61,7 +61,7 @@ def holds(expression: str, *, outputs: Mapping[str, JsonValue]) -> bool:
         answer = cel.evaluate(expression, {**variables, "outputs": used})
     except KeyError as error:
         raise Unresolved(f"The condition {expression!r} asks for {error.args[0]!r}, which is not there.") from None
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError) as error:
         reason = str(error).split("\n", maxsplit=1)[0].split(". CEL does not", maxsplit=1)[0]
         raise Unresolved(f"The condition {expression!r} cannot be decided: {reason}.") from None
     if not isinstance(answer, bool):

@@ -1,0 +1,68 @@
+"""A task made ready to run: skipped, failed, or its calls with resolved arguments."""
+
+from plans import CATALOGUE, ref, tool
+
+from agent.core.call import Ready, prepare, repeatable
+from agent.core.outcome import Done, Failed, Skipped
+from agent.core.plan import Task
+from agent.core.tool import Policy
+
+ROWS = Done(revision=1, output={"rows": [{"name": "Ann"}, {"name": None}], "row_count": 2}, fingerprint="f")
+
+
+def prepared(needs=("a",), **fields):
+    task = Task(id="b", **{"tool": "take", **fields})
+    return prepare(task, CATALOGUE[task.tool], needs=needs, outcomes={"a": ROWS, "z": ROWS}, revision=2)
+
+
+def test_one_call():
+    found = prepared(args={"text": ref("a", "rows", 0, "name"), "whole": ref("a", "row_count")})
+    assert isinstance(found, Ready)
+    assert (found.calls, found.repeated) == (({"text": "Ann", "whole": 2},), False)
+    again = prepared(args={"text": "Ann", "whole": 2})
+    assert again.fingerprint == found.fingerprint
+    assert prepared(needs=(), args={"text": "Ann", "whole": 2}).fingerprint != found.fingerprint
+
+
+def test_one_call_for_each_item():
+    found = prepared(tool="free", args={"row": {"item": []}, "n": {"item": ["name"]}}, for_each=ref("a", "rows"))
+    assert found.calls == ({"row": {"name": "Ann"}, "n": "Ann"}, {"row": {"name": None}, "n": None})
+    assert found.repeated
+
+
+def test_a_false_condition_skips():
+    assert prepared(condition="a.row_count > 5") == Skipped(
+        revision=2, because="Its condition is false: a.row_count > 5"
+    )
+    assert isinstance(prepared(condition="a.row_count > 1"), Ready)
+
+
+def test_what_points_at_nothing_is_a_failure():
+    for fields in (
+        {"args": {"text": ref("a", "nope")}},
+        {"args": {"text": ref("z")}},
+        {"condition": "a.nope > 1"},
+        {"for_each": ref("a", "row_count")},
+    ):
+        found = prepared(**fields)
+        assert isinstance(found, Failed)
+        assert (found.kind, found.revision) == ("reference", 2)
+        assert found.error.endswith(".")
+
+
+def test_resolved_arguments_are_checked_again():
+    found = prepared(args={"number": ref("a", "rows", 0, "name")})
+    assert found.kind == "argument"
+    assert "number: 'Ann' is not of type 'number'" in found.error
+    found = prepared(args={"text": {"item": ["name"]}}, for_each=ref("a", "rows"))
+    assert "item 1, text: None is not of type 'string'" in found.error
+
+
+def test_what_may_be_repeated():
+    policies = {
+        "yes": [Policy(read_only=True), Policy(idempotent=True)],
+        "with_key": [Policy(takes_idempotency_key=True)],
+        "no": [Policy()],
+    }
+    for expected, found in policies.items():
+        assert [repeatable(tool("t", policy=policy)) for policy in found] == [expected] * len(found)
