@@ -9,9 +9,10 @@ from databases import LIBRARY, library_duckdb, library_files, library_sqlite
 
 from agent.errors import DataError
 from agent.tools.database import database_tools
+from agent.tools.location import without_password
 from agent.tools.schema_reading import read_schema
 from agent.tools.schema_text import render_schema
-from agent.tools.source import DataSource, open_source, without_password
+from agent.tools.source import DataSource, open_source
 
 QUERY = (
     "SELECT m.member_name, sum(l.days) AS days FROM loans l JOIN members m USING (member_id) "
