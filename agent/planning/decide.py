@@ -5,17 +5,19 @@ from typing import Any, Final
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-from agent.core.plan import Call
+from agent.core.parse import parse_plan
+from agent.core.plan import Call, Plan
 from agent.core.tool import JsonSchema, ToolSpec
 from agent.events import Thinking
 from agent.planning.amend import retried
 from agent.planning.desk import Desk
 from agent.planning.oneshot import correction
+from agent.planning.plain_plan import plain_plan
 from agent.planning.report import failure, outcome_lines
 from agent.planning.setback import Decided, Setback, Stop, accepted, documents, with_rest, without
 from agent.planning.toolbook import tool_text
 from agent.planning.wire import LossyError, arguments, definitions, task_document
-from agent.reply import Malformed
+from agent.reply import Malformed, Reply
 from prompts import render
 
 _MAX_TOKENS: Final = 12_000
@@ -33,13 +35,10 @@ async def decide_at_once(desk: Desk, setback: Setback) -> Decided | Stop:
         if repairs:
             desk.emit(Thinking(role="replanner", text=f"Mending the new plan: {problems[0]}"))
         reply = await desk.ask(messages, schema=schema, name="decision", max_tokens=_MAX_TOKENS)
-        if isinstance(reply, Malformed):
-            problems = (reply.reason,)
-        else:
-            found = await _followed(reply.value, desk, setback)
-            if not isinstance(found, tuple):
-                return found
-            problems = found
+        found = await _read(reply, desk, setback)
+        if not isinstance(found, tuple):
+            return found
+        problems = found
         messages += correction(reply.raw, problems)
     return Stop(f"No way on was found: {' '.join(problems)}")
 
@@ -78,6 +77,18 @@ def _question(desk: Desk, setback: Setback) -> str:
         failures=[f"{task}: {failure(setback.outcomes[task])}" for task in setback.failed],
         history=setback.history,
     )
+
+
+async def _read(reply: Reply, desk: Desk, setback: Setback) -> Decided | Stop | tuple[str, ...]:
+    if not isinstance(reply, Malformed):
+        return await _followed(reply.value, desk, setback)
+    document = plain_plan(reply.raw)
+    if document is None:
+        return (reply.reason,)
+    tasks = parse_plan(document)
+    if not isinstance(tasks, Plan):
+        return tuple(map(str, tasks))
+    return await with_rest(documents(tasks.tasks), desk, setback, note="The rest was planned anew.")
 
 
 async def _followed(value: Mapping[str, Any], desk: Desk, setback: Setback) -> Decided | Stop | tuple[str, ...]:

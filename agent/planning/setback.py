@@ -32,8 +32,8 @@ class Setback:
 
     @property
     def taken(self) -> frozenset[str]:
-        """Ids that no new task may have."""
-        return frozenset({*self.outcomes, *self.compiled.tasks})
+        """Ids that no new task may have: those with a result. One that never ran means nothing yet."""
+        return frozenset(self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Splitting a question before writing its queries follows D. Khot et al., "Decomposed Prompting" (ICLR 2023).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from agent.planning.desk import Desk, Draft, NoDraft
 from agent.planning.inputs import Parameters, Source, filled, small_schema
 from agent.planning.oneshot import correction
 from agent.planning.steps import Step, read_steps, steps_schema
-from agent.planning.toolbook import tool_text
+from agent.planning.toolbook import argument_text, tool_names
 from agent.reply import Malformed
 from prompts import render
 
@@ -50,7 +50,7 @@ async def _steps(desk: Desk) -> tuple[list[Step] | NoDraft, int]:
 
 def system_message(desk: Desk) -> SystemMessage:
     """Return what all of a small model's questions begin with; the same words make the server quick."""
-    return SystemMessage(render("small_planner.v1", tools=tool_text(desk.specs.values()), context=desk.context))
+    return SystemMessage(render("small_planner.v1", tools=tool_names(desk.specs.values()), context=desk.context))
 
 
 async def fill_in(
@@ -91,7 +91,8 @@ async def argue(
     spec = desk.specs[step.tool]
     sources = sources_of(step, steps, desk, checked)
     schema = small_schema(spec, sources)
-    messages = [system_message(desk), HumanMessage(_question(step, steps, desk, sources, earlier))]
+    question = _question(step, steps, desk, sources, earlier=earlier, arguments=schema["properties"])
+    messages = [system_message(desk), HumanMessage(question)]
     problems: tuple[str, ...] = ()
     for repairs in range(desk.max_repairs + 1):
         written: Mapping[str, JsonValue] = {}
@@ -145,18 +146,28 @@ def _output_schema(checked: Checked, desk: Desk, task: str) -> dict[str, Any]:
     return (found and found.output_schema) or spec.output_schema or {}
 
 
-def _question(step: Step, steps: Sequence[Step], desk: Desk, sources: Sequence[Source], earlier: Earlier | None) -> str:
+def _question(
+    step: Step,
+    steps: Sequence[Step],
+    desk: Desk,
+    sources: Sequence[Source],
+    *,
+    earlier: Earlier | None,
+    arguments: Iterable[str],
+) -> str:
     spec = desk.specs[step.tool]
+    writes_sql = "sql" in spec.args_schema.get("properties", {})
     return render(
         "small_arguments.v1",
         goal=desk.goal,
         step=step.model_dump(),
+        arguments=argument_text(spec, arguments),
         later=[one.model_dump() for one in steps if step.id in one.uses],
         sources=[
             {"task": one.task, "question": one.question, "columns": list(rows.columns) if (rows := one.rows()) else []}
             for one in sources
         ],
-        parameters=Parameters(sources).told if "sql" in spec.args_schema.get("properties", {}) else {},
+        parameters=Parameters(sources).told if writes_sql else {},
         earlier=earlier and {"args": earlier.args, "failure": earlier.failure},
-        writes_sql="sql" in spec.args_schema.get("properties", {}),
+        writes_sql=writes_sql,
     )

@@ -19,6 +19,17 @@ def tool_text(specs: Iterable[ToolSpec]) -> str:
     return "\n".join(line for spec in specs for line in _tool_lines(spec))
 
 
+def tool_names(specs: Iterable[ToolSpec]) -> str:
+    """Return each tool's purpose in a line."""
+    return "\n".join(f"- {spec.name}: {' '.join(spec.description.split())}" for spec in specs)
+
+
+def argument_text(spec: ToolSpec, names: Iterable[str]) -> str:
+    """Return some of a tool's arguments with what they mean, in lines."""
+    told = {name: part.get("description", "") for name, part in properties(spec.args_schema)}
+    return "\n".join(f"- {name}: {told[name]}" for name in names if told.get(name))
+
+
 def _tool_lines(spec: ToolSpec) -> Iterator[str]:
     effect = "reads only" if spec.policy.read_only else "writes: a person is asked first"
     yield f"- {spec.name} ({effect}): {' '.join(spec.description.split())}"

@@ -15,7 +15,12 @@ from graphs.plan_execute import build_graph
 PLAN = {
     "tasks": [
         {"id": "a1", "tool": "note", "args": {"name": "a1", "seconds": 0.1}},
-        {"id": "a2", "tool": "note", "args": {"name": {"template": "{x}2", "values": {"x": "a"}}, "seconds": 0.1}, "depends_on": ["a1"]},
+        {
+            "id": "a2",
+            "tool": "note",
+            "args": {"name": {"template": "{x}2", "values": {"x": "a"}}, "seconds": 0.1},
+            "depends_on": ["a1"],
+        },
         {"id": "b1", "tool": "note", "args": {"name": "b1", "seconds": 0.05}},
         {"id": "b2", "tool": "note", "args": {"name": "b2", "seconds": 0.6}, "depends_on": ["b1"]},
         {"id": "long", "tool": "note", "args": {"name": "long", "seconds": 0.5}},
@@ -23,7 +28,10 @@ PLAN = {
             "id": "join",
             "tool": "note",
             "args": {
-                "name": {"template": "{a}{b}{c}", "values": {n: {"output_of": t} for n, t in zip("abc", ("a2", "b2", "long"), strict=True)}},
+                "name": {
+                    "template": "{a}{b}{c}",
+                    "values": {n: {"output_of": t} for n, t in zip("abc", ("a2", "b2", "long"), strict=True)},
+                },
                 "seconds": 0.05,
             },
         },
@@ -40,7 +48,9 @@ def noting(log: Path) -> StructuredTool:
             file.write(f"end {name}\n")
         return name
 
-    return StructuredTool.from_function(coroutine=note, name="note", description="note", metadata={"readOnlyHint": True})
+    return StructuredTool.from_function(
+        coroutine=note, name="note", description="note", metadata={"readOnlyHint": True}
+    )
 
 
 async def main(url: str, log: str, dispatch: str, *how: str) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def test_a_killed_run_goes_on_and_repeats_nothing_that_was_recorded(tmp_path, di
     after = Counter(log.read_text().split("\n"))
     repeated = [line for line in before if line.startswith("end ") and after[line.replace("end", "start")] > 1]
     assert repeated == []
-    assert {line for line in after if line.startswith("end ")} >= {f"end {name}" for name in ("a1", "a2", "b1", "b2", "long", "a2b2long")}
+    assert {line for line in after if line.startswith("end ")} >= {
+        f"end {name}" for name in ("a1", "a2", "b1", "b2", "long", "a2b2long")
+    }
 
 
 @pytest.mark.parametrize("dispatch", ["eager", "wave"])

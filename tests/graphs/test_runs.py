@@ -111,7 +111,12 @@ async def test_a_rejected_write_without_a_model_ends_cancelled(world):
 
 async def test_a_response_takes_the_place_of_the_call(world):
     graph = graph_of(world)
-    plan = {"tasks": [{"id": "w", "tool": "write", "args": {"value": 1}}, {"id": "c", "tool": "look", "args": {"value": ref("w")}}]}
+    plan = {
+        "tasks": [
+            {"id": "w", "tool": "write", "args": {"value": 1}},
+            {"id": "c", "tool": "look", "args": {"value": ref("w")}},
+        ]
+    }
     await graph.ainvoke({"goal": "g", "plan": plan}, thread())
     out = await graph.ainvoke(Command(resume={"decisions": [{"type": "respond", "message": "done by hand"}]}), thread())
     assert world.log == [("look", "done by hand")]
@@ -285,7 +290,9 @@ async def test_eager_tasks_wait_for_their_own_needs_only(world):
 
 
 async def test_concurrency_is_bounded_and_priority_goes_first(world):
-    tasks = [{"id": f"t{n}", "tool": "wait", "args": {"seconds": 0.02, "name": str(n)}, "priority": -n} for n in range(9)]
+    tasks = [
+        {"id": f"t{n}", "tool": "wait", "args": {"seconds": 0.02, "name": str(n)}, "priority": -n} for n in range(9)
+    ]
     await graph_of(world, max_concurrency=2).ainvoke({"goal": "g", "plan": {"tasks": tasks}}, thread())
     assert world.most_running == 2
     assert world.log[0][1] in "87"
@@ -316,7 +323,10 @@ async def test_the_state_is_plain_json(world):
 
 
 async def test_a_deadline_ends_the_run(world):
-    tasks = [{"id": f"t{n}", "tool": "wait", "args": {"seconds": 0.2}, "depends_on": [f"t{n - 1}"] * (n > 0)} for n in range(9)]
+    tasks = [
+        {"id": f"t{n}", "tool": "wait", "args": {"seconds": 0.2}, "depends_on": [f"t{n - 1}"] * (n > 0)}
+        for n in range(9)
+    ]
     graph = graph_of(world, dispatch="wave", deadline_s=0.5)
     out = await graph.ainvoke({"goal": "g", "plan": {"tasks": tasks}}, thread())
     assert out["status"] == "failed"
