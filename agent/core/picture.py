@@ -18,7 +18,7 @@ _COLOURS: Mapping[str, tuple[str, str]] = {
     "blocked": ("#f3f4f6", "#9ca3af"),
 }
 #: Punctuation that means nothing to Mermaid inside a quoted label.
-_PLAIN = frozenset(" _-,:/()=")
+_PLAIN = frozenset(" _-.,:/()=")
 _WIDEST = 80
 
 

@@ -22,15 +22,17 @@ Payload = Mapping[str, Any]
 Decisions = list[dict[str, Any]]
 
 _KEYS = {"a": "approve", "e": "edit", "r": "reject", "q": "quit"}
-_PURPOSE = "why"
 
 
 def ask(payload: Payload, *, screen: Screen) -> Decisions | None:
     """Ask about every call in turn and return the decisions; None where the person leaves it waiting.
 
-    `payload` is the interrupt's: `action_requests` and `review_configs` by position. Raises `KeyboardInterrupt`.
+    `payload` is the interrupt's: `action_requests` and `review_configs` by position, and `error` where an earlier answer
+    did not do. Raises `KeyboardInterrupt`.
     """
     actions, configs = payload["action_requests"], payload["review_configs"]
+    if payload.get("error"):
+        screen.say(str(payload["error"]), style="bold red")
     decisions: Decisions = []
     for number, (action, config) in enumerate(zip(actions, configs, strict=True), start=1):
         show(action, screen=screen, number=number, of=len(actions))
@@ -91,7 +93,7 @@ def _decision(
     if word == "approve":
         return {"type": "approve"}
     if word == "reject":
-        why = read_line(f"{_PURPOSE} (the replanner reads it; empty is allowed): ", screen=screen)
+        why = read_line("why (the replanner reads it; empty is allowed): ", screen=screen)
         return None if why is None else {"type": "reject", "message": why.strip()}
     args = _edited(action["args"], schema=config.get("args_schema") or {}, screen=screen)
     return None if args is None else {"type": "edit", "edited_action": {"name": action["name"], "args": args}}

@@ -76,6 +76,8 @@ def tell_problems(state: StateSnapshot, *, screen: Screen) -> None:
 def _tell_waiting(state: StateSnapshot, *, thread: str, manner: Manner) -> None:
     for waiting in state.interrupts:
         actions = waiting.value["action_requests"]
+        if waiting.value.get("error"):
+            complain(str(waiting.value["error"]))
         if not manner.screen.interactive:
             for number, action in enumerate(actions, start=1):
                 show(action, screen=manner.screen, number=number, of=len(actions))

@@ -5,9 +5,6 @@ from collections.abc import Iterable
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from agent.context import gathered
 from agent.core.schedule import waves
@@ -18,7 +15,7 @@ from agent.models import resolve_model
 from agent.planner import NotPlanned, Planned, make_plan
 from agent.tools.catalogue import Toolbox
 from graphs.console.manner import Manner
-from graphs.console.screen import Screen, complain, print_json, visible
+from graphs.console.screen import Screen, complain, print_json
 from graphs.console.stopping import Stopper
 from graphs.console.toolset import make_tools
 from graphs.console.track import Track
@@ -93,14 +90,10 @@ async def _plan(
 
 
 def _print_tools(specs: Iterable[ToolSpec], *, screen: Screen) -> None:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=screen.live)
-    table.add_column("tool", no_wrap=True)
-    table.add_column("effect", no_wrap=True)
-    table.add_column("arguments", overflow="fold", max_width=30)
-    table.add_column("what it does", ratio=1, overflow="fold")
     for spec in specs:
         required = set(spec.args_schema.get("required", ()))
         names = [name if name in required else f"[{name}]" for name in spec.args_schema.get("properties", {})]
         effect = "reads" if spec.policy.read_only else "writes, asks first"
-        table.add_row(Text(visible(spec.name)), effect, Text(", ".join(names)), Text(visible(spec.description)))
-    screen.console.print(table)
+        screen.say(f"{spec.name} ({effect})", style="bold")
+        screen.say(f"  {' '.join(spec.description.split())}")
+        screen.say(f"  arguments: {', '.join(names) or 'none'}", style="dim")

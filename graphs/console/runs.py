@@ -37,8 +37,6 @@ def start(goal: str | None, *, plan_file: str | None, thread: str | None, wanted
     wanted.settings()
     stopper = manner.stopper()
     with stopper.catching():
-        if given is None:
-            prepare_model(wanted.model, screen=manner.screen)
         begin = {"goal": wish, "plan": given.document if given else None}
         return asyncio.run(_start(begin, name, wanted=wanted, manner=manner, stopper=stopper))
 
@@ -81,6 +79,10 @@ async def _start(begin: dict[str, Any], thread: str, *, wanted: Wanted, manner: 
                 f"The thread {thread!r} is not finished ({status_of(before)}); go on with `planwave resume {thread}` "
                 "or choose another --thread."
             )
+        if begin["plan"] is None:
+            # Last of all, because it may fetch a gigabyte.
+            with stopper.question():
+                prepare_model(wanted.model, screen=manner.screen)
         return await _driven(graph, config, begin, track=Track(), wanted=wanted, manner=manner, stopper=stopper)
 
 
@@ -92,6 +94,9 @@ async def _resume(thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopp
             manner.screen.say(f"The thread {thread!r} has ended before; nothing is run again.")
             return tell_end(state, thread=thread, wanted=wanted, manner=manner)
         graph, config, track = _graph(wanted, stored=stored, manner=manner), _config(thread, wanted), track_of(state)
+        if not state.values.get("plan"):
+            with stopper.question():
+                prepare_model(wanted.model, screen=manner.screen)
         given: Command[Any] | None = None
         if state.interrupts:
             session = _session(graph, config, track=track, manner=manner, stopper=stopper)
@@ -139,5 +144,5 @@ def _graph(wanted: Wanted, *, stored: Persistence, manner: Manner) -> Graph:
 
 
 def _config(thread: str, wanted: Wanted) -> RunnableConfig:
-    options = wanted.lasting().model_dump(mode="json", exclude_none=True)
+    options = wanted.lasting().model_dump_json(exclude_none=True)
     return {"configurable": {"thread_id": thread}, "metadata": {REMEMBERED: options}}

@@ -12,7 +12,7 @@ from agent.errors import AnswerError
 from agent.events import event_from
 from graphs.console.approvals import Decisions, approve_all, ask
 from graphs.console.screen import Screen
-from graphs.console.stopping import Stopper
+from graphs.console.stopping import Interrupted, Stopper
 from graphs.console.watch import Watch
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -43,6 +43,9 @@ class Session:
                     raise
                 self.watch.rest()
                 self.screen.say(str(error), style="bold red")
+            except Interrupted:
+                self.watch.track.stop()
+                raise
             finally:
                 self.watch.rest()
             state = await self.graph.aget_state(self.config)
@@ -63,7 +66,8 @@ class Session:
 
     def _decisions(self, payload: Mapping[str, Any]) -> Decisions | None:
         if self.yes:
-            return approve_all(payload, screen=self.screen)
+            # An approval that was turned down once would be again, without end.
+            return None if payload.get("error") else approve_all(payload, screen=self.screen)
         if not self.screen.interactive:
             return None
         with self.stopper.question():

@@ -96,6 +96,16 @@ class Track:
             if row is not None:
                 row.status = "awaiting_approval"
 
+    def stop(self) -> None:
+        """Note that what runs was broken off."""
+        for row in self.rows.values():
+            if row.status == "running":
+                row.status, row.note, row.started = (
+                    "ready",
+                    "Broken off; it runs again when the thread is resumed.",
+                    None,
+                )
+
     def elapsed(self, row: Row) -> float | None:
         """Return the seconds that a task took or has taken so far."""
         if row.duration_s is not None or row.started is None:

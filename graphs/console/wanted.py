@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent.errors import SettingsError
 from agent.settings import Settings
 
-#: Under this key of LangGraph's checkpoint metadata.
+#: Under this key of LangGraph's checkpoint metadata, which keeps texts and numbers only: so it is JSON as text.
 REMEMBERED = "planwave_options"
 
 
@@ -58,7 +58,7 @@ class Wanted(BaseModel):
 def remembered_in(metadata: Mapping[str, Any] | None) -> Wanted:
     """Return the options that a thread was last run with; none for a thread that was started another way."""
     try:
-        return Wanted.model_validate((metadata or {}).get(REMEMBERED) or {})
+        return Wanted.model_validate_json(str((metadata or {}).get(REMEMBERED) or "{}"))
     except ValidationError:
         return Wanted()
 

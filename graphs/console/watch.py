@@ -81,6 +81,7 @@ class LiveWatch:
         ascii_only = screen.console.options.ascii_only
         self._spinner = Spinner("line" if ascii_only else "dots", style="cyan")
         self._live: Live | None = None
+        self._left: tuple[object, ...] = ()
 
     def see(self, event: Event) -> None:
         """Take the event in; what a table cannot show is written above it."""
@@ -99,7 +100,9 @@ class LiveWatch:
         if self._live is not None:
             self._live.stop()
             self._live = None
-            if self.track.rows:
+            standing_now = tuple((task, row.status) for task, row in self.track.rows.items())
+            if standing_now != self._left:
+                self._left = standing_now
                 self._screen.console.print(plan_table(self.track, width=self._screen.console.width))
 
     def _start(self) -> None:

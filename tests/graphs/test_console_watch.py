@@ -1,0 +1,175 @@
+"""A run as it is shown: lines for pipes, a table for terminals, and what both leave out."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from agent.core.outcome import Done, Skipped
+from agent.core.plan import Plan
+from agent.core.revision import Difference
+from agent.events import (
+    ApprovalAsked,
+    PlanMade,
+    Replanning,
+    TaskFinished,
+    TaskRetrying,
+    TaskStarted,
+    Thinking,
+)
+from graphs.console.screen import Screen, visible
+from graphs.console.table import plan_table, standing
+from graphs.console.timing import spell
+from graphs.console.track import Track
+from graphs.console.watch import LineWatch, LiveWatch
+
+
+def screen(*, width: int = 120, height: int = 40, live: bool = False) -> Screen:
+    console = Console(
+        file=io.StringIO(), width=width, height=height, force_terminal=live, highlight=False, markup=False, emoji=False
+    )
+    return Screen(console=console, live=live, interactive=False)
+
+
+def written(on: Screen) -> str:
+    assert isinstance(on.console.file, io.StringIO)
+    return on.console.file.getvalue()
+
+
+def plan(*ids: str, chained: bool = False) -> dict[str, object]:
+    return {
+        "tasks": [
+            {
+                "id": name,
+                "tool": "t",
+                "description": f"Do {name}",
+                "depends_on": [ids[place - 1]] if chained and place else [],
+            }
+            for place, name in enumerate(ids)
+        ]
+    }
+
+
+def made(*ids: str, revision: int = 1, difference: Difference | None = None) -> PlanMade:
+    waves = [[name] for name in ids]
+    return PlanMade(revision=revision, plan=plan(*ids, chained=True), waves=waves, difference=difference)  # type: ignore[arg-type]
+
+
+def drawn(track: Track, *, width: int = 120, rows: int | None = None) -> str:
+    on = screen(width=width)
+    on.console.print(plan_table(track, width=width, rows=rows))
+    return written(on)
+
+
+def test_every_event_that_tells_something_is_a_line() -> None:
+    on = screen()
+    watch = LineWatch(on, Track())
+    watch.see(Thinking(role="planner", text="Choosing the tools"))
+    watch.see(made("a", "b"))
+    watch.see(TaskStarted(task="a", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
+    watch.see(TaskRetrying(task="a", attempt=1, error="The server is busy.", wait_s=0.5))
+    watch.see(TaskFinished(task="a", status="done", attempts=2, duration_s=1.5, preview="42"))
+    watch.see(TaskFinished(task="b", status="skipped", because="The condition was false."))
+    watch.see(Replanning(replan=1, tasks=["a"], reason="It was wrong."))
+    watch.see(made("a", "c", revision=2, difference=Difference(kept=("a",), new=("c",), dropped=("b",))))
+    assert written(on).splitlines() == [
+        "planner: Choosing the tools",
+        "plan, revision 1: 2 tasks in 2 waves",
+        "  wave 1  a (t): Do a",
+        "  wave 2  b (t) after a: Do b",
+        "started a (t)",
+        "retrying a: Attempt 1 failed, the next in 0.5 s: The server is busy.",
+        "done a in 1.50 s after 2 attempts: 42",
+        "skipped b: The condition was false.",
+        "replan 1, because of a: It was wrong.",
+        "plan, revision 2: 2 tasks in 2 waves",
+        "  kept a; new c; dropped b",
+        "  wave 1  a (t): Do a",
+        "  wave 2  c (t) after a: Do c",
+    ]
+
+
+def test_a_kept_task_keeps_its_standing_and_a_changed_one_starts_anew() -> None:
+    track = Track()
+    track.see(made("a", "b"))
+    for name in "ab":
+        track.see(TaskFinished(task=name, status="done", attempts=1, duration_s=1.0))
+    track.see(made("a", "b", revision=2, difference=Difference(kept=("a",), changed=("b",))))
+    assert [row.status for row in track.rows.values()] == ["done", "waiting"]
+    assert standing(track) == "1 of 2 done"
+
+
+def test_time_runs_while_a_task_does() -> None:
+    now = [100.0]
+    track = Track(clock=lambda: now[0])
+    track.see(made("a"))
+    track.see(TaskStarted(task="a", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
+    now[0] = 103.5
+    assert "3.50 s" in drawn(track)
+    track.see(TaskRetrying(task="a", attempt=1, error="Busy.", wait_s=1.0))
+    track.see(TaskStarted(task="a", tool="t", attempt=2, at="2026-01-01T00:00:04+00:00"))
+    assert "running (2x)" in drawn(track)
+    assert "Busy." in drawn(track)
+    track.stop()
+    assert "Broken off" in drawn(track)
+
+
+def test_what_another_process_did_is_restored() -> None:
+    track = Track()
+    done = Done(revision=1, attempts=1, started_at="2026-01-01T00:00:00+00:00", finished_at="2026-01-01T00:00:02+00:00")
+    skipped = Skipped(revision=1, because="The condition was false.")
+    track.restore(Plan.model_validate(plan("a", "b")), {"a": done, "b": skipped}, revision=1)
+    track.ask({"action_requests": [{"task_id": "elsewhere"}]})
+    assert "2.00 s" in drawn(track)
+    assert "The condition was false." in drawn(track)
+
+
+def test_an_approval_marks_its_tasks() -> None:
+    track = Track()
+    track.see(made("a", "b"))
+    track.see(ApprovalAsked(request={"action_requests": [{"task_id": "b"}]}))
+    assert [row.status for row in track.rows.values()] == ["waiting", "awaiting_approval"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_a_table_fits_its_terminal(width: int) -> None:
+    track = Track()
+    track.see(made(*(f"a_task_with_quite_a_long_name_{number}" for number in range(12))))
+    assert max(map(len, drawn(track, width=width).splitlines())) <= width
+
+
+def test_a_long_plan_shows_what_tells_most() -> None:
+    track = Track()
+    track.see(made(*(f"t{number:03}" for number in range(200))))
+    for number in range(50):
+        track.see(TaskFinished(task=f"t{number:03}", status="done", attempts=1, duration_s=0.1))
+    track.see(TaskFinished(task="t050", status="failed", error="It broke.", attempts=1, duration_s=0.1))
+    track.see(TaskStarted(task="t051", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
+    shown = drawn(track, rows=5)
+    assert "t050" in shown
+    assert "t051" in shown
+    assert "and 195 more" in shown
+
+
+def test_a_live_table_leaves_the_whole_plan_once() -> None:
+    on = screen(live=True, height=12)
+    watch = LiveWatch(on, Track())
+    watch.see(made(*(f"t{number:03}" for number in range(30))))
+    watch.rest()
+    after = written(on)
+    assert all(f"t{number:03}" in after for number in range(30))
+    watch.rest()
+    assert written(on) == after
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, ""), (0.0, "0.00 s"), (9.994, "9.99 s"), (12.34, "12.3 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")],
+)
+def test_durations_are_spelt(seconds: float | None, words: str) -> None:
+    assert spell(seconds) == words
+
+
+def test_no_character_steers_the_terminal() -> None:
+    assert visible("a\tb\nc é ✓ 👩‍💻") == "a\tb\nc é ✓ 👩‍💻"
+    assert visible("\x1b[2J\x07\r\x9b1m\u202e\ud800") == "\\u001b[2J\\u0007\\u000d\\u009b1m\\u202e\\ud800"
