@@ -7,7 +7,7 @@ from langgraph.types import Command, Send
 
 from agent.check import Checked, check_plan
 from agent.core.compile import CompiledPlan
-from agent.core.digest import digest
+from agent.core.edited import standing
 from agent.core.flow import Answer, Ask, GiveUp, Move, Replan, Rollback, Run, Snapshot
 from agent.core.limits import Limits
 from agent.core.revision import reusable
@@ -17,24 +17,37 @@ from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
 from graphs.approvals import requests_for
 from graphs.board import Board
-from graphs.records import finished_event, planned, record
-from graphs.state import State, TaskOrder
+from graphs.records import finished_event, mark_of, plan_event, planned, record, unplanned
+from graphs.state import State, TaskOrder, outcomes_in
 
 Next = Literal["wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback", "answer"]
 
 
-async def recompiled(state: State, toolbox: Toolbox, *, limits: Limits) -> dict[str, Any]:
+async def recompiled(state: State, toolbox: Toolbox, *, limits: Limits, emit: Emit) -> dict[str, Any]:
     """Check a plan that did not come from a planner of this run (a fork, an edit): all that changes by it.
 
-    A new revision makes every approval given for the old plan void.
+    A new revision makes every approval given for the old plan void, and `results` keeps what still holds.
     """
     plan = state.get("plan")
-    if not plan or state.get("problems") or digest(plan) == state.get("compiled"):
+    if not plan or mark_of(plan) == state.get("compiled"):
         return {}
     checked = await check_plan(plan, toolbox, limits=limits)
     if not isinstance(checked, Checked):
-        return {"problems": [str(problem) for problem in checked]}
-    return {**planned(checked.compiled.plan), "revision": (state.get("revision") or 0) + 1, "approvals": {}}
+        return unplanned(plan, checked)
+    revision = (state.get("revision") or 0) + 1
+    emit(plan_event(checked.compiled, revision=revision))
+    kept = standing(checked.compiled, outcomes_in(state.get("results")), revision=revision)
+    return {
+        **planned(checked.compiled.plan),
+        "revision": revision,
+        "problems": [],
+        "approvals": {},
+        "failed": [],
+        "waived": [],
+        "replanned": [],
+        "stop": None,
+        "results": {task: record(outcome) for task, outcome in kept.items()},
+    }
 
 
 def command_for(
@@ -44,7 +57,7 @@ def command_for(
     match move:
         case Run(tasks):
             dispatch = uuid4().hex
-            board = board_of(state, snapshot, settings)
+            board = board_of(state, snapshot, settings, thread=thread)
             sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
             return Command(goto=sends, update={"status": "running", "dispatch": dispatch}), board
         case Ask(tasks):
@@ -71,7 +84,7 @@ def active_plan(snapshot: Snapshot) -> CompiledPlan:
     return active
 
 
-def board_of(state: State, snapshot: Snapshot, settings: Settings) -> Board:
+def board_of(state: State, snapshot: Snapshot, settings: Settings, *, thread: str) -> Board:
     """Return the board for a dispatch of what stands in the state."""
     revision = state.get("revision") or 1
     return Board(
@@ -79,7 +92,9 @@ def board_of(state: State, snapshot: Snapshot, settings: Settings) -> Board:
         outcomes=dict(snapshot.outcomes),
         slots=Slots(settings.max_concurrency),
         revision=revision,
+        thread=thread,
         approvals=state.get("approvals") or {},
+        cleared=state.get("cleared") or {},
         reusable=reusable(snapshot.outcomes, revision=revision),
     )
 

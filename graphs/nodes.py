@@ -21,10 +21,10 @@ from graphs.board import Boards, Suspended
 from graphs.dispatch import Next, command_for, recompiled
 from graphs.endings import ending
 from graphs.execution import job_for, resumed_board
-from graphs.records import added, emitter, finished_event, plan_event, planned, record
+from graphs.records import added, emitter, finished_event, plan_event, planned, record, unplanned
 from graphs.replans import replanned_update
 from graphs.rollback import rollback_update
-from graphs.state import State, TaskOrder, snapshot_of
+from graphs.state import State, TaskOrder, merge_results, snapshot_of
 from graphs.wiring import Context, Wiring
 
 
@@ -43,6 +43,7 @@ class Nodes:
         toolbox = await self._wiring.ready_toolbox()
         context = "" if plan else await gathered(toolbox, emit=emitter(runtime))
         return {
+            "run": uuid4().hex,
             "goal": goal,
             "status": "running",
             "answer": "",
@@ -54,6 +55,8 @@ class Nodes:
             "replans": 0,
             "context": context,
             "approvals": {},
+            "doubts": Overwrite({}),
+            "cleared": {},
             "rejected": [],
             "pending": [],
             "failed": [],
@@ -75,7 +78,7 @@ class Nodes:
         if state.get("plan") is not None:
             checked = await check_plan(state["plan"], toolbox, limits=limits)
             if not isinstance(checked, Checked):
-                return {"problems": [str(problem) for problem in checked]}
+                return unplanned(state["plan"], checked)
             emit(plan_event(checked.compiled, revision=state["revision"]))
             return planned(checked.compiled.plan)
         try:
@@ -102,18 +105,22 @@ class Nodes:
         toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
         limits = self._limits(state, runtime)
         self._boards.drop(state.get("dispatch") or "")
-        changed = await recompiled(state, toolbox, limits=limits)
+        changed = await recompiled(state, toolbox, limits=limits, emit=emit)
         state = {**state, **changed}  # type: ignore[typeddict-item]  # a part of the same state
-        snapshot = snapshot_of(state, toolbox, thread=_thread(runtime), now=utc_now())
+        thread = thread_of(state, runtime)
+        granted = await self._wiring.granted(state.get("approvals") or {})
+        snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now(), granted=granted)
         active = snapshot.undo or snapshot.compiled
         if active is not None:
             emit(ProgressMade(progress=dict(progress(active, snapshot.outcomes))))  # type: ignore[arg-type]  # numbers by name
         move = next_move(snapshot, limits)
         settings = self._wiring.settings_for(runtime.context)
         command, board = command_for(
-            move, state=state, snapshot=snapshot, settings=settings, thread=_thread(runtime), emit=emit
+            move, state=state, snapshot=snapshot, settings=settings, thread=thread, emit=emit
         )
         update = {**changed, **(command.update or {})}
+        if "results" in changed:
+            update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
         if board is not None:
             self._boards.put(update["dispatch"], board)
         return Command(goto=command.goto, update=update)
@@ -123,34 +130,38 @@ class Nodes:
         toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
         settings = self._wiring.settings_for(runtime.context)
         limits = settings.limits(can_replan=False)
-        task, thread = order["task"], _thread(runtime)
+        task = order["task"]
         board = self._boards.get(order["dispatch"])
         if board is None:
-            made = await resumed_board(get_config(), toolbox, settings=settings, thread=thread)
+            thread = runtime.execution_info.thread_id if runtime.execution_info else None
+            made = await resumed_board(get_config(), toolbox, settings=settings, thread=thread or "")
             board = self._boards.get(order["dispatch"]) or self._boards.put(order["dispatch"], made)
-        executor = Executor(toolbox, settings, let_through=(GraphBubbleUp,))
+        await self._wiring.trust(board.approvals.get(task), board=board, task=task)
+        executor = Executor(toolbox, settings, self._wiring.ledger, let_through=(GraphBubbleUp,))
         try:
             outcome = await board.settle(
-                task,
-                lambda: executor.run(job_for(task, board, limits=limits, thread=thread), slots=board.slots, emit=emit),
+                task, lambda: executor.run(job_for(task, board, limits=limits), slots=board.slots, emit=emit)
             )
         except Suspended:
             raise GraphInterrupt(()) from None
         if outcome is None:
             return {}
         emit(finished_event(task, outcome))
-        return {"results": {task: record(outcome)}}
+        channel = "doubts" if isinstance(outcome, InDoubt) else "results"
+        return {channel: {task: record(outcome)}}
 
     async def human_approval(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Stop until a person has answered every request, and record the answers."""
         toolbox = await self._wiring.ready_toolbox()
-        limits, thread = self._limits(state, runtime), _thread(runtime)
+        limits, thread = self._limits(state, runtime), thread_of(state, runtime)
         asked = payload(state, toolbox)
         emitter(runtime)(ApprovalAsked(request=asked))
         while True:
             answer = interrupt(asked)
             try:
-                return await answered(answer, state, toolbox, limits=limits, thread=thread)
+                update = await answered(answer, state, toolbox, limits=limits, thread=thread)
+                await self._wiring.grant(update["approvals"], state=state, thread=thread)
+                return update
             except AnswerError as error:
                 # Raising would keep the wrong answer in the checkpoint, to be given again at every resume.
                 asked = {**asked, "error": str(error)}
@@ -158,7 +169,7 @@ class Nodes:
     async def replanner(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Have the rest of the plan made anew, or end the run where that cannot be done."""
         toolbox = await self._wiring.ready_toolbox()
-        snapshot = snapshot_of(state, toolbox, thread=_thread(runtime), now=utc_now())
+        snapshot = snapshot_of(state, toolbox, thread=thread_of(state, runtime), now=utc_now())
         return await replanned_update(self._wiring, state, snapshot, toolbox, runtime.context, emit=emitter(runtime))
 
     async def rollback(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -169,13 +180,13 @@ class Nodes:
     async def answer(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """End the run: an outcome for every task, a status, and an answer that rests on the results."""
         toolbox = await self._wiring.ready_toolbox()
-        snapshot = snapshot_of(state, toolbox, thread=_thread(runtime), now=utc_now())
+        snapshot = snapshot_of(state, toolbox, thread=thread_of(state, runtime), now=utc_now())
         return await ending(self._wiring, state, snapshot, runtime.context, emit=emitter(runtime))
 
     def _limits(self, state: State, runtime: Runtime[Context]) -> Limits:
         return self._wiring.limits_for(runtime.context, given=bool(state.get("given")))
 
 
-def _thread(runtime: Runtime[Context]) -> str:
-    """Return the thread's id; a run without a checkpointer has none."""
-    return (runtime.execution_info.thread_id if runtime.execution_info else None) or ""
+def thread_of(state: State, runtime: Runtime[Context]) -> str:
+    """Return the thread's id; a run without a checkpointer has none and goes by its own."""
+    return (runtime.execution_info.thread_id if runtime.execution_info else None) or state.get("run") or ""

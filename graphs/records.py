@@ -1,15 +1,18 @@
 """Facts made into records for the state and events for those who watch."""
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from langgraph.runtime import Runtime
+from pydantic import JsonValue
 
 from agent.core.compile import CompiledPlan
 from agent.core.digest import digest
 from agent.core.outcome import Done, Outcome, Skipped
 from agent.core.plan import Plan
+from agent.core.problem import Problem
 from agent.core.revision import Difference
 from agent.core.schedule import waves
 from agent.events import Emit, PlanMade, TaskFinished
@@ -40,6 +43,19 @@ def planned(plan: Plan) -> dict[str, Any]:
     """Return the part of the state that a newly compiled plan sets."""
     stored = document(plan)
     return {"plan": stored, "compiled": digest(stored)}
+
+
+def unplanned(plan: JsonValue, problems: Iterable[Problem]) -> dict[str, Any]:
+    """Return the part of the state that a plan sets which does not compile."""
+    return {"problems": [str(problem) for problem in problems], "compiled": mark_of(plan)}
+
+
+def mark_of(plan: JsonValue) -> str | None:
+    """Return the digest by which a checked plan is known; None for what is no JSON, which never compiles."""
+    try:
+        return digest(plan)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def record(outcome: Outcome) -> Record:

@@ -1,6 +1,6 @@
 """The state of a run: plain JSON values, their reducer, and the one door back to types."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Required
 
@@ -32,6 +32,12 @@ def merge_results(results: Mapping[str, Record], writes: Sequence[Mapping[str, R
     return merged
 
 
+def merge_doubts(doubts: Mapping[str, Record] | None, write: Mapping[str, Record | None]) -> dict[str, Record]:
+    """Add doubts by task id; None takes one away."""
+    merged = {**(doubts or {}), **write}
+    return {task: record for task, record in merged.items() if record is not None}
+
+
 class Input(TypedDict, total=False):
     """What a run is started with."""
 
@@ -59,6 +65,8 @@ class Output(TypedDict, total=False):
 class State(TypedDict, total=False):
     """Everything that a run has to know, as facts; what follows from them is derived."""
 
+    #: Names the run where it has no thread.
+    run: str
     goal: str
     plan: dict[str, Any] | None
     status: str
@@ -67,7 +75,7 @@ class State(TypedDict, total=False):
     results: Annotated[dict[str, Record], DeltaChannel(merge_results, dict)]
     #: Whether the plan came with the input.
     given: bool
-    #: Digest of the plan that compiled; another plan in the state has not been checked yet.
+    #: Digest of the plan that was checked; another plan in the state has not been checked yet.
     compiled: str | None
     revision: int
     replans: int
@@ -75,6 +83,10 @@ class State(TypedDict, total=False):
     context: str
     #: Approvals by task id: the digest that was approved.
     approvals: dict[str, str]
+    #: By task id: calls of which nobody knows whether they took effect.
+    doubts: Annotated[dict[str, Record], merge_doubts]
+    #: By task id and call: the ledger epochs of calls that a person said did not happen.
+    cleared: dict[str, dict[str, int]]
     #: Digests of calls that a person rejected.
     rejected: list[str]
     #: The requests that `human_approval` puts to a person.
@@ -132,8 +144,10 @@ def compiled_in(document: object, toolbox: Toolbox, *, word: str = "plan") -> Co
     return linked(plan, toolbox.specs)
 
 
-def snapshot_of(state: State, toolbox: Toolbox, *, thread: str, now: datetime) -> Snapshot:
-    """Make the snapshot that `next_move` chooses by."""
+def snapshot_of(
+    state: State, toolbox: Toolbox, *, thread: str, now: datetime, granted: Collection[str] | None = None
+) -> Snapshot:
+    """Make the snapshot that `next_move` chooses by; `granted` are the approvals that the ledger holds, None: all."""
     problems = tuple(state.get("problems") or ())
     outcomes = outcomes_in(state.get("results"))
     document = state.get("plan")
@@ -145,7 +159,8 @@ def snapshot_of(state: State, toolbox: Toolbox, *, thread: str, now: datetime) -
         compiled=compiled,
         outcomes=outcomes,
         problems=problems,
-        approved=_still_approved(state, active, outcomes, thread) if active else frozenset(),
+        approved=_still_approved(state, active, outcomes, thread, granted) if active else frozenset(),
+        doubts=frozenset(state.get("doubts") or ()),
         waived=frozenset(state.get("waived") or ()),
         replanned=frozenset(state.get("replanned") or ()),
         replans=state.get("replans") or 0,
@@ -159,13 +174,23 @@ def snapshot_of(state: State, toolbox: Toolbox, *, thread: str, now: datetime) -
 
 
 def _still_approved(
-    state: State, compiled: CompiledPlan, outcomes: Mapping[str, Outcome], thread: str
+    state: State,
+    compiled: CompiledPlan,
+    outcomes: Mapping[str, Outcome],
+    thread: str,
+    granted: Collection[str] | None,
 ) -> frozenset[str]:
-    """Return the tasks whose approval is of the call as it now stands; a changed call is asked about again."""
-    approvals = state.get("approvals") or {}
+    """Return the tasks whose approval holds for the call as it now stands; a changed call is asked about again.
+
+    A call that was in doubt used up its approval when it was begun, and a person has said since that it may be made.
+    """
+    approvals, cleared = state.get("approvals") or {}, state.get("cleared") or {}
     open_tasks = [task for task in approvals if task in compiled.tasks and task not in outcomes]
     return frozenset(
-        task for task in open_tasks if digest_of(task, compiled, outcomes, state, thread) == approvals[task]
+        task
+        for task in open_tasks
+        if (granted is None or approvals[task] in granted or task in cleared)
+        and digest_of(task, compiled, outcomes, state, thread) == approvals[task]
     )
 
 
