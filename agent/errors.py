@@ -11,6 +11,9 @@
     │   └── ModelReplyError   the model's server refused, failed or was silent beyond the retries
     ├── DataError             a data source cannot be opened or understood
     ├── PersistenceError      a database cannot be opened or a record in it cannot be read
+    │   ├── ThreadBusyError   another run has the thread; nothing was written
+    │   ├── LeaseLostError    this run was taken for dead and another has its thread; nothing was written
+    │   └── StaleClaimError   a write's row in the ledger was taken over by another; nothing was written
     └── ToolFailure           raised by a tool: this call failed for a reason that a replan can use
 
 What goes wrong inside a task is a value (`agent.core.outcome.Failed`), never one of these.
@@ -62,6 +65,18 @@ class DataError(PlanwaveError):
 
 class PersistenceError(PlanwaveError):
     """A database cannot be opened, or a record in it cannot be read."""
+
+
+class ThreadBusyError(PersistenceError):
+    """Another run has the thread; nothing was written."""
+
+
+class LeaseLostError(PersistenceError):
+    """This run was taken for dead and another has its thread; nothing was written."""
+
+
+class StaleClaimError(PersistenceError):
+    """A write's row in the ledger was taken over by another; nothing was written."""
 
 
 class ToolFailure(PlanwaveError):  # noqa: N818 - raised by a tool on purpose; what it becomes is a value

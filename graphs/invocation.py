@@ -2,16 +2,19 @@
 
 import queue
 import re
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from typing import Any, cast
 
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Durability, Interrupt
 
 from agent.core.approval import Request, read_answer
 from agent.errors import AnswerError, UsageError
+from graphs.savers import LeasedSaver
 from graphs.state import Input, Output, State
 from graphs.wiring import Context
 
@@ -31,14 +34,27 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401
         """Stream a run as LangGraph does. Raises `UsageError` for an empty goal, `AnswerError` for an empty answer.
 
-        A superstep is on disk before the next one begins (`durability="sync"`) unless the caller says otherwise.
+        A superstep is on disk before the next one begins (`durability="sync"`) unless the caller says otherwise. With a
+        persistence the thread is held until the end: `ThreadBusyError` where another run has it, `LeaseLostError` where
+        another took it over.
         """
         options["durability"] = _durability(options.get("durability"), config or {})
         given = checked_input(input)
-        if isinstance(given, Command) and given.resume is not None:
-            check_answer(given.resume, (await self.aget_state(config or {})).interrupts)
-        async for part in super().astream(given, config, **options):
-            yield part
+        async with self._held(config):
+            if isinstance(given, Command) and given.resume is not None:
+                check_answer(given.resume, (await self.aget_state(config or {})).interrupts)
+            # Closed here, so that a run whose consumer stops early has stored its last before the thread is let go.
+            run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
+            async with aclosing(run) as parts:
+                async for part in parts:
+                    yield part
+
+    def _held(self, config: RunnableConfig | None) -> AbstractAsyncContextManager[object]:
+        """Return what holds the thread for the run: its lease, or nothing where there are none."""
+        thread = merge_configs(self.config, config).get("configurable", {}).get("thread_id")
+        if thread is None or not isinstance(self.checkpointer, LeasedSaver):
+            return nullcontext()
+        return self.checkpointer.lease(str(thread))
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002, ANN401
         """Stream a run to a caller without an event loop, or inside one that it blocks.
@@ -120,7 +136,7 @@ def _check_one(answer: Any, asked: Any) -> None:  # noqa: ANN401
         Request(
             task=action["task_id"],
             tool=action["name"],
-            **{key: action[key] for key in ("args", "items", "digest") if key in action},
+            **{key: action[key] for key in ("args", "items", "digest", "doubt") if key in action},
         )
         for action in asked["action_requests"]
     ]

@@ -1,50 +1,62 @@
 """Everything that outlives a process, behind one URL."""
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, closing, contextmanager
 from urllib.parse import unquote, urlsplit
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.store.base import BaseStore
 
-from agent.errors import PersistenceError, UsageError
-from graphs.savers import OneThreadSaver
+from agent.errors import SettingsError, UsageError
+from agent.ledger import Ledger
+from graphs.savers import LeasedSaver
 from graphs.serializer import strict_serializer
-
-if TYPE_CHECKING:
-    from psycopg_pool import ConnectionPool
+from graphs.stores.backend import Backend
+from graphs.stores.leases import Lease
+from graphs.stores.ledger_sql import SqlLedger
+from graphs.stores.one_thread_store import OneThreadStore
+from graphs.stores.sqlite_store import open_sqlite
 
 _NEWEST_FIRST = (
     "SELECT thread_id FROM checkpoints WHERE checkpoint_ns = '' GROUP BY thread_id ORDER BY MAX(checkpoint_id) DESC"
 )
-_BUSY_S = 30.0
+_KEY = "PLANWAVE_AES_KEY"
 
 
 class Persistence:
     """The stores of one database; `open_persistence` makes it."""
 
-    def __init__(self, saver: OneThreadSaver, *, url: str, query: Callable[[str], list[tuple[Any, ...]]]) -> None:
+    def __init__(self, backend: Backend, *, saver: LeasedSaver, store: BaseStore, ledger: Ledger) -> None:
         self.saver = saver
+        #: LangGraph's store. Its values are not encrypted.
+        self.store = store
+        self.ledger = ledger
         #: Without a password.
-        self.url = url
-        self._query = query
+        self.url = backend.database.url
+        self._backend = backend
+
+    def lease(self, thread: str) -> AbstractAsyncContextManager[Lease]:
+        """Hold a thread. Raises `ThreadBusyError` where another run, also of this process, has it."""
+        return self.saver.lease(thread)
 
     async def threads(self) -> list[str]:
         """Return the ids of all threads, the one that changed last first."""
-        return [row[0] for row in await asyncio.to_thread(self._query, _NEWEST_FIRST)]
+        return await self.saver.later(
+            self._backend.database.transact, lambda run: [row[0] for row in run(_NEWEST_FIRST)]
+        )
 
 
 @asynccontextmanager
-async def open_persistence(url: str) -> AsyncIterator[Persistence]:
+async def open_persistence(url: str, *, key: bytes | None = None, ttl_s: float = 30.0) -> AsyncIterator[Persistence]:
     """Open `sqlite:///file.db` (three slashes: relative, four: absolute) or `postgresql://user@host/database`.
 
-    Makes what is missing. Raises `UsageError` for another kind of URL, `PersistenceError` where it cannot be opened.
+    Makes what is missing. `key`, of 16, 24 or 32 bytes, encrypts checkpoints and ledger; without one the environment's
+    PLANWAVE_AES_KEY does, in hexadecimal digits. A run that was silent for `ttl_s` seconds may be taken for dead.
+    Raises `UsageError` for another kind of URL, `SettingsError` for a key that is none, `PersistenceError` where the
+    database cannot be opened.
     """
-    opened = await asyncio.to_thread(_open, url)
+    opened = await asyncio.to_thread(_opened, url, key, ttl_s)
     persistence = await asyncio.to_thread(opened.__enter__)
     try:
         yield persistence
@@ -52,15 +64,51 @@ async def open_persistence(url: str) -> AsyncIterator[Persistence]:
         await asyncio.to_thread(opened.__exit__, None, None, None)
 
 
-def _open(url: str) -> AbstractContextManager[Persistence]:
-    scheme = url.partition("://")[0]
+async def migrate(url: str) -> list[str]:
+    """Make or upgrade the tables and return what was done, in sentences; nothing where they were up to date.
+
+    Raises as `open_persistence`.
+    """
+
+    def work() -> list[str]:
+        with _backend(url, key=None, ttl_s=30.0) as backend:
+            return backend.set_up()
+
+    return await asyncio.to_thread(work)
+
+
+@contextmanager
+def _opened(url: str, key: bytes | None, ttl_s: float) -> Iterator[Persistence]:
+    with _backend(url, key=key if key is not None else _key_of_environment(), ttl_s=ttl_s) as backend:
+        backend.set_up()
+        saver = LeasedSaver(backend.saver, leases=backend.leases)
+        with closing(saver), closing(OneThreadStore(backend.store)) as store:
+            ledger = SqlLedger(backend.database, leases=backend.leases, serde=backend.saver.serde, later=saver.later)
+            yield Persistence(backend, saver=saver, store=store, ledger=ledger)
+
+
+def _backend(url: str, *, key: bytes | None, ttl_s: float) -> AbstractContextManager[Backend]:
+    scheme, serde = url.partition("://")[0], strict_serializer(key)
     if scheme == "sqlite":
-        return _sqlite(_sqlite_path(url))
-    if scheme in {"postgresql", "postgres"}:
-        return _postgres(url)
-    raise UsageError(
-        f"{_without_password(url)!r} is no database; write 'sqlite:///planwave.db' or 'postgresql://user@host/name'."
-    )
+        return open_sqlite(_sqlite_path(url), serde=serde, ttl_s=ttl_s)
+    shown = _without_password(url)
+    if scheme not in {"postgresql", "postgres"}:
+        raise UsageError(f"{shown!r} is no database; write 'sqlite:///planwave.db' or 'postgresql://user@host/name'.")
+    try:
+        from graphs.stores.postgres_store import open_postgres  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise UsageError("PostgreSQL needs the extra 'postgres': pip install 'planwave[postgres]'.") from None
+    return open_postgres(url, shown=shown, serde=serde, ttl_s=ttl_s)
+
+
+def _key_of_environment() -> bytes | None:
+    digits = os.environ.get(_KEY)
+    if not digits:
+        return None
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        raise SettingsError(f"{_KEY} is no hexadecimal number; 64 digits make a key of 32 bytes.") from None
 
 
 def _sqlite_path(url: str) -> str:
@@ -72,80 +120,6 @@ def _sqlite_path(url: str) -> str:
             f"{url!r} has two slashes; write 'sqlite:///{rest}' for a file beside you, four for an absolute path."
         )
     return rest[1:]
-
-
-@contextmanager
-def _sqlite(path: str) -> Iterator[Persistence]:
-    try:
-        if path != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, check_same_thread=False, timeout=_BUSY_S)
-        with closing(connection):
-            # WAL with NORMAL keeps every commit through a killed process; only a power cut can take the last ones.
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            inner = SqliteSaver(connection, serde=strict_serializer())
-            inner.setup()
-            saver = OneThreadSaver(inner)
-            try:
-                yield Persistence(saver, url=f"sqlite:///{path}", query=_sqlite_query(inner))
-            finally:
-                saver.close()
-    except (sqlite3.Error, OSError) as error:
-        raise PersistenceError(f"The database {path!r} cannot be used: {error}.") from error
-
-
-def _sqlite_query(saver: SqliteSaver) -> Callable[[str], list[tuple[Any, ...]]]:
-    def query(sql: str) -> list[tuple[Any, ...]]:
-        with saver.cursor(transaction=False) as cursor:
-            return cursor.execute(sql).fetchall()
-
-    return query
-
-
-@contextmanager
-def _postgres(url: str) -> Iterator[Persistence]:
-    try:
-        import psycopg  # noqa: PLC0415 - an extra
-        from langgraph.checkpoint.postgres import PostgresSaver  # noqa: PLC0415
-        from psycopg.rows import dict_row  # noqa: PLC0415
-        from psycopg_pool import ConnectionPool, PoolTimeout  # noqa: PLC0415
-    except ImportError:
-        raise UsageError("PostgreSQL needs the extra 'postgres': pip install 'planwave[postgres]'.") from None
-    options = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
-    shown = _without_password(url)
-    try:
-        with ConnectionPool[Any](
-            url, min_size=1, max_size=4, kwargs=options, check=ConnectionPool.check_connection, timeout=10, open=False
-        ) as pool:
-            pool.wait(timeout=10)
-            inner: BaseCheckpointSaver[Any] = PostgresSaver(pool, serde=strict_serializer())
-            _set_up_once(pool, inner)
-            saver = OneThreadSaver(inner)
-            try:
-                yield Persistence(saver, url=shown, query=_postgres_query(pool))
-            finally:
-                saver.close()
-    except (psycopg.OperationalError, PoolTimeout) as error:
-        raise PersistenceError(f"The database {shown!r} cannot be used: {error}.") from error
-
-
-def _set_up_once(pool: "ConnectionPool[Any]", saver: Any) -> None:  # noqa: ANN401 - PostgresSaver, an extra
-    """Make or upgrade the tables, one process at a time."""
-    with pool.connection() as connection:
-        connection.execute("SELECT pg_advisory_lock(hashtext('planwave setup'))")
-        try:
-            saver.setup()
-        finally:
-            connection.execute("SELECT pg_advisory_unlock(hashtext('planwave setup'))")
-
-
-def _postgres_query(pool: "ConnectionPool[Any]") -> Callable[[str], list[tuple[Any, ...]]]:
-    def query(sql: str) -> list[tuple[Any, ...]]:
-        with pool.connection() as connection:
-            return [tuple(row.values()) for row in connection.execute(sql).fetchall()]
-
-    return query
 
 
 def _without_password(url: str) -> str:

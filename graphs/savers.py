@@ -2,14 +2,18 @@
 
 One thread takes the calls in the order in which they were made. That makes a saver independent of event loops, so that
 a graph can be invoked from any of them, and it stores a task's writes before the checkpoint that follows them, which
-LangGraph by itself does not promise (langgraph#8039).
+LangGraph by itself does not promise (langgraph#8039). It holds because LangGraph hands in the writes of a task when the
+task ends and the checkpoint when all have ended, each as a task of the event loop, which starts tasks in the order in
+which they were made; from its start to the queue of the thread a call waits for nothing.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -21,6 +25,8 @@ from langgraph.checkpoint.base import (
     DeltaChannelHistory,
 )
 from langgraph.checkpoint.sqlite import SqliteSaver
+
+from graphs.stores.leases import Lease, Leases
 
 T = TypeVar("T")
 
@@ -42,8 +48,13 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         """Finish what was begun and end the thread."""
         self._worker.shutdown(wait=True)
 
-    async def _later(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the saver's own arguments
-        return await asyncio.get_running_loop().run_in_executor(self._worker, partial(call, *args, **kwargs))
+    async def later(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the call's own arguments
+        """Return what a blocking call returns, made on the one thread after all that was handed in before.
+
+        Once handed in it is made, even if the caller is cancelled meanwhile: what a task finished is kept.
+        """
+        made = asyncio.get_running_loop().run_in_executor(self._worker, partial(call, *args, **kwargs))
+        return await asyncio.shield(made)
 
     def _now(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the saver's own arguments
         return self._worker.submit(call, *args, **kwargs).result()
@@ -63,7 +74,7 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its metadata and pending writes."""
-        return await self._later(self.inner.get_tuple, config)
+        return await self.later(self.inner.get_tuple, config)
 
     def list(
         self,
@@ -85,7 +96,7 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """Yield checkpoints, the newest first."""
-        for found in await self._later(_listed, self.inner, config, filter=filter, before=before, limit=limit):
+        for found in await self.later(_listed, self.inner, config, filter=filter, before=before, limit=limit):
             yield found
 
     def put(
@@ -106,7 +117,7 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint, after all writes that were handed in before it."""
-        return await self._later(self.inner.put, config, checkpoint, metadata, new_versions)
+        return await self.later(self.inner.put, config, checkpoint, metadata, new_versions)
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -118,7 +129,7 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote."""
-        await self._later(self.inner.put_writes, config, writes, task_id, task_path)
+        await self.later(self.inner.put_writes, config, writes, task_id, task_path)
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete everything of a thread."""
@@ -126,7 +137,7 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete everything of a thread."""
-        await self._later(self.inner.delete_thread, thread_id)
+        await self.later(self.inner.delete_thread, thread_id)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -138,7 +149,34 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return the writes from which delta channels are rebuilt."""
-        return await self._later(self.inner.get_delta_channel_history, config=config, channels=channels)
+        return await self.later(self.inner.get_delta_channel_history, config=config, channels=channels)
+
+
+class LeasedSaver(OneThreadSaver):
+    """A saver over storage with leases, which its own writes are fenced by."""
+
+    def __init__(
+        self, inner: BaseCheckpointSaver[Any], *, leases: Leases, worker: ThreadPoolExecutor | None = None
+    ) -> None:
+        """Serve `inner`, whose writes pass the fence of `leases`; both stay the caller's to close."""
+        super().__init__(inner, worker=worker)
+        self._leases = leases
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "LeasedSaver":
+        """Return a saver over the same storage, thread and leases that may make these types too."""
+        return LeasedSaver(self.inner.with_allowlist(extra_allowlist), leases=self._leases, worker=self._worker)
+
+    @asynccontextmanager
+    async def lease(self, thread: str) -> AsyncIterator[Lease]:
+        """Hold a thread for one run. Raises `ThreadBusyError` where another run, also of this process, has it."""
+        token = uuid4().hex
+        try:
+            yield await self.later(self._leases.acquire, thread, token)
+        finally:
+            # Also where acquiring was cancelled, since that goes on; the one thread releases after it, and after the
+            # last write of the run.
+            if not self._leases.closed:
+                await self.later(self._leases.release, thread, token)
 
 
 def _listed(inner: BaseCheckpointSaver[Any], config: RunnableConfig | None, **options: Any) -> list[CheckpointTuple]:  # noqa: ANN401

@@ -4,11 +4,15 @@ import copy
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
+from agent.errors import PersistenceError, SettingsError, UsageError
+
 _MARK = "__planwave_int__"
-_TAG = "msgpack+int"
+#: No plus sign: what follows one is the name of a cipher (`EncryptedSerializer`).
+_TAG = "msgpack_int"
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
@@ -29,16 +33,55 @@ class ExactSerializer(JsonPlusSerializer):
         return (_TAG if tag == "msgpack" else tag), data
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:  # noqa: ANN401 - LangGraph's signature
-        """Return the value of a type tag and bytes."""
+        """Return the value of a type tag and bytes. Raises `PersistenceError` for bytes that nobody here wrote."""
         tag, payload = data
-        if tag != _TAG:
-            return super().loads_typed(data)
-        return _unmarked(super().loads_typed(("msgpack", payload)))
+        try:
+            if tag != _TAG:
+                return super().loads_typed(data)
+            return _unmarked(super().loads_typed(("msgpack", payload)))
+        except Exception as error:
+            # Bytes from outside can go wrong in any way, and whatever it is, the record is what is wrong.
+            raise PersistenceError(f"A stored value of type {tag!r} cannot be read: {error}.") from error
 
 
-def strict_serializer() -> ExactSerializer:
-    """Return a serializer that makes no type from a checkpoint but LangGraph's own and the plain ones."""
-    return ExactSerializer(allowed_msgpack_modules=(), allowed_json_modules=())
+class SealedSerializer(EncryptedSerializer):
+    """LangGraph's encryption, which takes nothing for true that was not sealed with the key."""
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:  # noqa: ANN401 - LangGraph's signature
+        """Return the value. Raises `PersistenceError` for what was stored unsealed, with another key, or changed."""
+        tag, payload = data
+        inner, plus, cipher = tag.rpartition("+")
+        if not plus:
+            raise PersistenceError(
+                f"A stored value of type {tag!r} is not encrypted, though there is a key; do not trust it."
+            )
+        try:
+            opened = self.cipher.decrypt(cipher, payload)
+        except (ValueError, AssertionError) as error:
+            raise PersistenceError(
+                "A stored value cannot be decrypted; it was stored with another key, or changed since."
+            ) from error
+        return self.serde.loads_typed((inner, opened))
+
+
+def strict_serializer(key: bytes | None = None) -> ExactSerializer | SealedSerializer:
+    """Return a serializer that makes no type from a checkpoint but LangGraph's own and the plain ones.
+
+    `key`, of 16, 24 or 32 bytes, encrypts with AES in EAX mode. Raises `SettingsError` for one of another length,
+    `UsageError` where the extra `encryption` is missing.
+    """
+    plain = ExactSerializer(allowed_msgpack_modules=(), allowed_json_modules=())
+    if key is None:
+        return plain
+    if len(key) not in {16, 24, 32}:
+        raise SettingsError(
+            f"The encryption key has {len(key)} bytes; give 16, 24 or 32, such as secrets.token_bytes(32)."
+        )
+    try:
+        sealed = SealedSerializer.from_pycryptodome_aes(plain, key=key)
+    except ImportError:
+        raise UsageError("Encryption needs the extra 'encryption': pip install 'planwave[encryption]'.") from None
+    return SealedSerializer(sealed.cipher, plain)
 
 
 def with_exact_numbers(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:

@@ -1,0 +1,35 @@
+"""The port to a database: transactions in the SQL that SQLite and PostgreSQL share."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Runs one statement, with `?` for each value, inside a transaction."""
+
+    def __call__(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
+        """Return the rows."""
+        ...
+
+
+class Database(Protocol):
+    """A database that several threads may use."""
+
+    #: Without a password.
+    url: str
+    #: What a SELECT ends with to keep its rows from changing, and from being read so by another, until the commit.
+    for_update: str
+    #: The same for rows that only must not change.
+    for_share: str
+    #: The seconds since 1970 by the one clock that all processes here share.
+    now: str
+
+    def transact(self, work: Callable[[Run], T]) -> T:
+        """Return what `work` returns, all of it stored or, where it raises, nothing.
+
+        `work` can be run again after a lost connection, even where its commit arrived: it must come out the same.
+        Raises `PersistenceError` where the database does not answer.
+        """
+        ...

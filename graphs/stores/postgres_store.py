@@ -1,0 +1,256 @@
+"""PostgreSQL as the place of checkpoints, leases, ledger and store."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
+from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.store.base import Op, Result
+from langgraph.store.postgres import PostgresStore
+from psycopg.rows import DictRow, dict_row, tuple_row
+from psycopg_pool import ConnectionPool
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from agent.errors import PersistenceError
+from graphs.stores import schema
+from graphs.stores.backend import Backend
+from graphs.stores.database import Run
+from graphs.stores.leases import Leases
+from graphs.stores.ledger_sql import forget_thread
+from graphs.stores.reading import checkpoint_of, reading, sound, thread_of
+
+T = TypeVar("T")
+Connection = psycopg.Connection[DictRow]
+Pool = ConnectionPool[Connection]
+_OPTIONS = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+#: How long a server that went away is waited for.
+_PATIENCE_S = 20.0
+_OPEN_S = 10.0
+_NEWEST = {
+    "checkpoints": len(PostgresSaver.MIGRATIONS) - 1,
+    "store": len(PostgresStore.MIGRATIONS) - 1,
+    "planwave": schema.VERSION,
+}
+_SETUP_LOCK = "hashtext('planwave setup')"
+
+
+class PostgresDatabase:
+    """A pool of connections to one server, which may be restarted meanwhile."""
+
+    for_update = " FOR UPDATE"
+    for_share = " FOR SHARE"
+    #: Of the server, so that the clocks of the machines need not agree; not the transaction's, which stands still.
+    now = "EXTRACT(EPOCH FROM clock_timestamp())::float8"
+
+    def __init__(self, pool: Pool, *, url: str) -> None:
+        self.pool = pool
+        self.url = url
+
+    def transact(self, work: Callable[[Run], T]) -> T:
+        """See `Database.transact`."""
+        return self.transact_on(lambda _, run: work(run))
+
+    def transact_on(self, work: Callable[[Connection, Run], T]) -> T:
+        """Do as `transact` for work that needs the connection too."""
+
+        def once(connection: Connection) -> T:
+            with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+
+                def run(statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
+                    cursor.execute(statement.replace("?", "%s").encode(), values)
+                    return cursor.fetchall() if cursor.description else []
+
+                return work(connection, run)
+
+        return self.steadily(once)
+
+    def steadily(self, call: Callable[[Connection], T]) -> T:
+        """Return what `call` returns, which is made again on another connection where one was lost."""
+
+        def once() -> T:
+            with self.pool.connection() as connection:
+                return call(connection)
+
+        retrying = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_delay(_PATIENCE_S),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            reraise=True,
+        )
+        try:
+            return retrying(once)
+        except psycopg.Error as error:
+            raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the server went away, is starting, or had two transactions in each other's way.
+
+    Errors without a code come from this side, of a connection that broke or was not to be had; classes 08, 57P and 40
+    are the server's words for the rest (PostgreSQL, appendix A).
+    """
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "40"))
+
+
+class PostgresThreads(PostgresSaver):
+    """LangGraph's saver, each of whose writes is one transaction that begins at the fence."""
+
+    def __init__(self, database: PostgresDatabase, *, leases: Leases, serde: SerializerProtocol) -> None:
+        super().__init__(database.pool, serde=serde)
+        self._database = database
+        self._leases = leases
+
+    def _on(self, connection: Connection) -> PostgresSaver:
+        return PostgresSaver(connection, serde=self.serde)
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint with its pending writes. Raises `PersistenceError` for one that cannot be read."""
+        with reading(checkpoint_of(config)):
+            found = self._database.steadily(lambda connection: self._on(connection).get_tuple(config))
+        return sound(found) if found else None
+
+    def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401 - LangGraph's
+        """Yield checkpoints, the newest first. Raises `PersistenceError` for one that cannot be read."""
+        with reading(checkpoint_of(config)):
+            found = self._database.steadily(lambda connection: [*self._on(connection).list(config, **options)])
+        return map(sound, found)
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Return the writes from which delta channels are rebuilt. Raises `PersistenceError` as `get_tuple`."""
+        with reading(checkpoint_of(config)):
+            return self._database.steadily(
+                lambda connection: self._on(connection).get_delta_channel_history(config=config, channels=channels)
+            )
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
+        return self._fenced(thread_of(config), lambda saver: saver.put(config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote. Raises as `put`."""
+        self._fenced(thread_of(config), lambda saver: saver.put_writes(config, writes, task_id, task_path))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete everything of a thread, its ledger too; its epoch stays. Raises as `put`."""
+
+        def work(connection: Connection, run: Run) -> None:
+            self._leases.fence(run, str(thread_id))
+            self._on(connection).delete_thread(thread_id)
+            # What a thread of the same name did before must not pass for done.
+            forget_thread(run, str(thread_id))
+
+        self._database.transact_on(work)
+
+    def _fenced(self, thread: str, write: Callable[[PostgresSaver], T]) -> T:
+        def work(connection: Connection, run: Run) -> T:
+            self._leases.fence(run, thread)
+            return write(self._on(connection))
+
+        return self._database.transact_on(work)
+
+
+class SteadyStore(PostgresStore):
+    """LangGraph's store, whose batches are made again where a connection was lost; each of them may be."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        super().__init__(database.pool)
+        self._database = database
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Carry out operations in order."""
+        listed = list(ops)
+        return self._database.steadily(lambda connection: PostgresStore(connection).batch(listed))
+
+
+@contextmanager
+def open_postgres(url: str, *, shown: str, serde: SerializerProtocol, ttl_s: float) -> Iterator[Backend]:
+    """Connect to a server; `shown` is its URL without a password. Raises `PersistenceError` where that cannot be."""
+    pool: Pool = ConnectionPool(
+        url, min_size=1, max_size=4, kwargs=_OPTIONS, check=ConnectionPool.check_connection, timeout=5, open=False
+    )
+    with pool:
+        try:
+            pool.wait(timeout=_OPEN_S)
+        except psycopg.Error as error:
+            raise PersistenceError(f"The database {shown!r} cannot be used: {error}.") from error
+        database = PostgresDatabase(pool, url=shown)
+        leases = Leases(database, ttl_s)
+        saver = PostgresThreads(database, leases=leases, serde=serde)
+        try:
+            yield Backend(database, saver, SteadyStore(database), leases, set_up=lambda: _set_up(database))
+        finally:
+            leases.close()
+
+
+def _set_up(database: PostgresDatabase) -> list[str]:
+    before = _versions(database)
+    schema.check(before["planwave"], url=database.url)
+    if before == _NEWEST:
+        return []
+
+    def locked(connection: Connection) -> list[str]:
+        # Asked again and again instead of waited for: LangGraph makes an index CONCURRENTLY, which waits for whoever
+        # waits in a statement, and that would be those who wait for this lock.
+        Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, _TakenError)),
+            stop=stop_after_delay(_PATIENCE_S),
+            wait=wait_random_exponential(multiplier=0.05, max=0.5),
+            reraise=True,
+        )(_lock, connection, database.url)
+        try:
+            was = _versions(database)
+            PostgresSaver(connection).setup()
+            PostgresStore(connection).setup()
+            schema.upgrade(database, bytes_type="BYTEA")
+            return schema.changes(was, _versions(database))
+        finally:
+            connection.execute(f"SELECT pg_advisory_unlock({_SETUP_LOCK})".encode())
+
+    return database.steadily(locked)
+
+
+class _TakenError(PersistenceError):
+    """Another process sets the tables up."""
+
+
+def _lock(connection: Connection, url: str) -> None:
+    row = connection.execute(f"SELECT pg_try_advisory_lock({_SETUP_LOCK}) AS taken".encode()).fetchone()
+    if row is None or not row["taken"]:
+        raise _TakenError(f"Another process is setting up the tables of {url!r}; try again when it is done.")
+
+
+def _versions(database: PostgresDatabase) -> dict[str, int | None]:
+    def work(run: Run) -> dict[str, int | None]:
+        found: dict[str, int | None] = {}
+        for family, table, column in (
+            ("checkpoints", "checkpoint_migrations", "v"),
+            ("store", "store_migrations", "v"),
+            ("planwave", "planwave_schema", "version"),
+        ):
+            there = run("SELECT to_regclass(?) IS NOT NULL", table)[0][0]
+            found[family] = run(f"SELECT MAX({column}) FROM {table}")[0][0] if there else None
+        return found
+
+    return database.transact(work)

@@ -1,0 +1,50 @@
+"""Stored checkpoints held against their shape before LangGraph sees them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
+
+from agent.errors import PersistenceError
+
+_SHAPE = {"id": str, "ts": str, "channel_values": dict, "channel_versions": dict, "versions_seen": dict}
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Raise `PersistenceError` for a record that cannot be taken apart; `what` begins the sentence."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise PersistenceError(
+            f"{what} cannot be read: {error}. It was changed by something else, or is damaged."
+        ) from error
+
+
+def sound(found: CheckpointTuple) -> CheckpointTuple:
+    """Return `found`. Raises `PersistenceError` where it has not the parts of a checkpoint."""
+    checkpoint, metadata = found.checkpoint, found.metadata
+    whole = (
+        isinstance(checkpoint, dict)
+        and isinstance(metadata, dict)
+        and all(isinstance(checkpoint.get(name), kind) for name, kind in _SHAPE.items())
+        and all(isinstance(seen, dict) for seen in checkpoint["versions_seen"].values())
+    )
+    if not whole:
+        thread = found.config["configurable"].get("thread_id")
+        raise PersistenceError(
+            f"A checkpoint of thread {thread!r} is none; it was changed by something else, or is damaged."
+        )
+    return found
+
+
+def thread_of(config: RunnableConfig) -> str:
+    """Return the thread that a config names."""
+    return str(config["configurable"]["thread_id"])
+
+
+def checkpoint_of(config: RunnableConfig | None) -> str:
+    """Return the beginning of a sentence about a checkpoint that a config leads to."""
+    thread = ((config or {}).get("configurable") or {}).get("thread_id")
+    return f"A checkpoint of thread {thread!r}" if thread is not None else "A checkpoint"

@@ -1,0 +1,94 @@
+"""Our tables, version by version."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from agent.errors import PersistenceError
+from graphs.stores.database import Database, Run
+
+#: Each entry leads from one version to the next and is never changed after a release; `{bytes}` is the dialect's word.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE planwave_leases (
+            thread TEXT PRIMARY KEY,
+            epoch BIGINT NOT NULL,
+            owner TEXT,
+            host TEXT,
+            machine TEXT,
+            pid BIGINT,
+            pid_started TEXT,
+            since TEXT,
+            expires_at DOUBLE PRECISION NOT NULL DEFAULT 0
+        )""",
+        """CREATE TABLE planwave_ledger (
+            thread TEXT NOT NULL,
+            revision BIGINT NOT NULL,
+            task TEXT NOT NULL,
+            item BIGINT NOT NULL,
+            tool TEXT NOT NULL,
+            args_digest TEXT NOT NULL,
+            approval TEXT,
+            state TEXT NOT NULL,
+            epoch BIGINT NOT NULL,
+            claim TEXT NOT NULL,
+            owner TEXT NOT NULL,
+            since TEXT NOT NULL,
+            finished_at TEXT,
+            record_type TEXT,
+            record {bytes},
+            PRIMARY KEY (thread, revision, task, item)
+        )""",
+        """CREATE TABLE planwave_approvals (
+            digest TEXT PRIMARY KEY,
+            thread TEXT NOT NULL,
+            revision BIGINT NOT NULL,
+            task TEXT NOT NULL,
+            expires_at TEXT,
+            granted_by TEXT NOT NULL,
+            granted_at TEXT NOT NULL,
+            used_at TEXT
+        )""",
+        "CREATE INDEX planwave_approvals_thread ON planwave_approvals (thread)",
+    ),
+)
+VERSION = len(MIGRATIONS)
+
+#: Version of each family of tables; None where there are none yet.
+Versions = Mapping[str, int | None]
+
+
+def upgrade(database: Database, *, bytes_type: str) -> None:
+    """Bring our tables to `VERSION` in one transaction. Raises `PersistenceError` for tables of a newer Planwave."""
+
+    def work(run: Run) -> None:
+        run("CREATE TABLE IF NOT EXISTS planwave_schema (version BIGINT PRIMARY KEY, applied_at TEXT NOT NULL)")
+        version = run("SELECT COALESCE(MAX(version), 0) FROM planwave_schema")[0][0]
+        check(version, url=database.url)
+        for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+            for statement in statements:
+                run(statement.format(bytes=bytes_type))
+            run(
+                "INSERT INTO planwave_schema (version, applied_at) VALUES (?, ?)", number, datetime.now(UTC).isoformat()
+            )
+
+    database.transact(work)
+
+
+def check(version: int | None, *, url: str) -> None:
+    """Raise `PersistenceError` for tables of a newer Planwave."""
+    if (version or 0) > VERSION:
+        raise PersistenceError(
+            f"The database {url!r} has tables of version {version} and this Planwave knows {VERSION}; upgrade it."
+        )
+
+
+def changes(before: Versions, after: Versions) -> list[str]:
+    """Return what an upgrade has done, one sentence for each family of tables that it changed."""
+    done = []
+    for family, version in after.items():
+        was = before.get(family)
+        if was is None:
+            done.append(f"Made the tables of {family}, version {version}.")
+        elif was != version:
+            done.append(f"Brought the tables of {family} from version {was} to {version}.")
+    return done

@@ -1,0 +1,193 @@
+"""SQLite as the place of checkpoints, leases, ledger and store."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.store.sqlite import SqliteStore
+
+from agent.errors import PersistenceError
+from graphs.stores import schema
+from graphs.stores.backend import Backend
+from graphs.stores.database import Run
+from graphs.stores.leases import Leases
+from graphs.stores.ledger_sql import forget_thread
+from graphs.stores.reading import checkpoint_of, reading, sound, thread_of
+
+T = TypeVar("T")
+_MEMORY = ":memory:"
+_BUSY_S = 30.0
+_NEWEST = {"checkpoints": 1, "store": len(SqliteStore.MIGRATIONS) - 1, "planwave": schema.VERSION}
+
+
+class SqliteDatabase:
+    """One connection to a file, used by one thread at a time."""
+
+    #: A transaction that writes is alone in the database from its first statement on.
+    for_update = ""
+    for_share = ""
+    now = "planwave_now()"
+
+    def __init__(self, path: str) -> None:
+        """Open `path` or `:memory:`. Raises `sqlite3.Error` and `OSError`."""
+        self.url = f"sqlite:///{path}"
+        self.connection = _connected(path)
+        self.connection.create_function("planwave_now", 0, time.time)
+        self.lock = threading.RLock()
+
+    def transact(self, work: Callable[[Run], T]) -> T:
+        """See `Database.transact`."""
+        with self.lock:
+            try:
+                # IMMEDIATE: a transaction that reads first and finds the file changed when it writes cannot wait.
+                self.connection.execute("BEGIN IMMEDIATE")
+                try:
+                    made = work(self._run)
+                    self.connection.execute("COMMIT")
+                except BaseException:
+                    self.connection.rollback()
+                    raise
+            except sqlite3.Error as error:
+                raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
+            return made
+
+    def _run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
+        return self.connection.execute(statement, values).fetchall()
+
+
+class SqliteThreads(SqliteSaver):
+    """LangGraph's saver, each of whose writes is one transaction that begins at the fence."""
+
+    def __init__(self, database: SqliteDatabase, *, leases: Leases, serde: SerializerProtocol) -> None:
+        super().__init__(database.connection, serde=serde)
+        self._database = database
+        self._leases = leases
+
+    @contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:  # noqa: ARG002 - LangGraph's signature
+        """Yield a cursor; the transaction is its caller's, who has passed the fence in it."""
+        with self._database.lock, closing(self.conn.cursor()) as cursor:
+            yield cursor
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint with its pending writes. Raises `PersistenceError` for one that cannot be read."""
+        with reading(checkpoint_of(config)):
+            found = super().get_tuple(config)
+        return sound(found) if found else None
+
+    def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401
+        """Yield checkpoints, the newest first. Raises `PersistenceError` for one that cannot be read."""
+        with reading(checkpoint_of(config)):
+            found = list(super().list(config, **options))
+        return map(sound, found)
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
+        write = super().put
+        return self._fenced(thread_of(config), lambda: write(config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote. Raises as `put`."""
+        write = super().put_writes
+        self._fenced(thread_of(config), lambda: write(config, writes, task_id, task_path))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete everything of a thread, its ledger too; its epoch stays. Raises as `put`."""
+        delete = super().delete_thread
+
+        def work(run: Run) -> None:
+            self._leases.fence(run, str(thread_id))
+            delete(thread_id)
+            # What a thread of the same name did before must not pass for done.
+            forget_thread(run, str(thread_id))
+
+        self._database.transact(work)
+
+    def _fenced(self, thread: str, write: Callable[[], T]) -> T:
+        def work(run: Run) -> T:
+            self._leases.fence(run, thread)
+            return write()
+
+        return self._database.transact(work)
+
+
+@contextmanager
+def open_sqlite(path: str, *, serde: SerializerProtocol, ttl_s: float) -> Iterator[Backend]:
+    """Open a file, or `:memory:`. Raises `PersistenceError` where that cannot be."""
+    try:
+        if path != _MEMORY:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        database = SqliteDatabase(path)
+        store_connection = _connected(path)
+    except (sqlite3.Error, OSError) as error:
+        raise PersistenceError(f"The database {path!r} cannot be used: {error}.") from error
+    with closing(database.connection), closing(store_connection):
+        leases = Leases(database, ttl_s)
+        saver = SqliteThreads(database, leases=leases, serde=serde)
+        store = SqliteStore(store_connection)
+        try:
+            yield Backend(database, saver, store, leases, set_up=lambda: _set_up(path, database, saver, store))
+        finally:
+            leases.close()
+
+
+def _connected(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=_BUSY_S, isolation_level=None)
+    # With WAL, NORMAL keeps every commit through a killed process; only a power cut can take the last ones.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+def _set_up(path: str, database: SqliteDatabase, saver: SqliteThreads, store: SqliteStore) -> list[str]:
+    try:
+        before = _versions(database)
+        schema.check(before["planwave"], url=database.url)
+        if before != _NEWEST:
+            if path == _MEMORY:
+                _upgrade(database, saver, store)
+            else:
+                # LangGraph makes its tables in several transactions, between which no other process may look.
+                with FileLock(f"{path}.lock", timeout=_BUSY_S):
+                    before = _versions(database)
+                    _upgrade(database, saver, store)
+        saver.is_setup = store.is_setup = path != _MEMORY or store.is_setup
+        return schema.changes(before, _versions(database))
+    except (sqlite3.Error, OSError, TimeoutError) as error:
+        raise PersistenceError(f"The database {path!r} cannot be used: {error}.") from error
+
+
+def _upgrade(database: SqliteDatabase, saver: SqliteThreads, store: SqliteStore) -> None:
+    database.connection.execute("PRAGMA journal_mode=WAL")
+    saver.setup()
+    store.setup()
+    schema.upgrade(database, bytes_type="BLOB")
+
+
+def _versions(database: SqliteDatabase) -> dict[str, int | None]:
+    def work(run: Run) -> dict[str, int | None]:
+        tables = {row[0] for row in run("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        has_path = run("SELECT 1 FROM pragma_table_info('writes') WHERE name = 'task_path'")
+        return {
+            "checkpoints": (1 if has_path else 0) if "writes" in tables else None,
+            "store": run("SELECT MAX(v) FROM store_migrations")[0][0] if "store_migrations" in tables else None,
+            "planwave": run("SELECT MAX(version) FROM planwave_schema")[0][0] if "planwave_schema" in tables else None,
+        }
+
+    return database.transact(work)
