@@ -1,11 +1,11 @@
 """A call made as often as it may and must be, each attempt within its time."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from agent.core.arguments import value_errors
 from agent.core.call import Arguments, repeatable
 from agent.core.digest import digest
-from agent.core.outcome import FailureKind
+from agent.core.outcome import Doubt, FailureKind
 from agent.core.plan import Task
 from agent.core.tool import ToolSpec
 from agent.errors import ToolFailure
@@ -25,7 +25,7 @@ from agent.events import Emit, TaskRetrying, TaskStarted
 from agent.settings import Settings
 from agent.slots import Slots, Urgency
 from agent.tools.catalogue import IDEMPOTENCY_KEY
-from agent.transience import WaitAsAsked, may_pass
+from agent.transience import WaitAsAsked, may_pass, without_effect
 from agent.values import NotJson, as_json
 
 
@@ -46,6 +46,28 @@ class CallFailed:
     error: str
     attempts: int
     started_at: datetime | None
+    #: The last attempt may have taken effect all the same.
+    unsure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallInDoubt:
+    """Nobody knows whether the call took effect."""
+
+    doubt: Doubt
+    attempts: int
+    started_at: datetime | None
+
+
+CallMade = CallResult | CallFailed | CallInDoubt
+
+
+class Maker(Protocol):
+    """Makes one call of a task."""
+
+    async def make(self, args: Arguments, *, item: int | None, slots: Slots, urgency: Urgency, emit: Emit) -> CallMade:
+        """Return what became of the call."""
+        ...
 
 
 class Attempts:
@@ -72,12 +94,23 @@ class Attempts:
         self._clock = clock
         self._let_through = let_through
         self._timeout_s = task.timeout_s or spec.policy.timeout_s or settings.default_timeout_s
+        self._repeatable = repeatable(spec) != "no"
         self._most = 1 + _retries(task, spec, settings)
 
     async def make(
-        self, args: Arguments, *, item: int | None, slots: Slots, urgency: Urgency, emit: Emit
-    ) -> CallResult | CallFailed:
-        """Call the tool with `args` until it returns, fails for good, or the attempts are used up."""
+        self,
+        args: Arguments,
+        *,
+        item: int | None,
+        slots: Slots,
+        urgency: Urgency,
+        emit: Emit,
+        first: Callable[[], Awaitable[CallMade | None]] | None = None,
+    ) -> CallMade:
+        """Call the tool with `args` until it returns, fails for good, or the attempts are used up.
+
+        `first` is awaited once a place to run in is had; what it returns, if anything, is returned instead of calling.
+        """
         made, started = 0, None
 
         def retrying(state: RetryCallState) -> None:
@@ -88,7 +121,7 @@ class Attempts:
         loop = AsyncRetrying(
             stop=stop_after_attempt(self._most),
             wait=WaitAsAsked(),
-            retry=retry_if_exception(lambda error: isinstance(error, Exception) and may_pass(error)),
+            retry=retry_if_exception(self._may_repeat),
             before_sleep=retrying,
             reraise=True,
         )
@@ -96,6 +129,9 @@ class Attempts:
             async for attempt in loop:
                 with attempt:
                     async with slots.place(self._spec, urgency=urgency):
+                        known = await first() if first is not None and made == 0 else None
+                        if known is not None:
+                            return known
                         made += 1
                         now = self._clock()
                         started = started or now
@@ -104,8 +140,13 @@ class Attempts:
         except self._let_through:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is the task's failure, a value
-            return CallFailed(self._kind(error), self._sentence(error), made, started)
+            unsure = may_pass(error) and not without_effect(error)
+            return CallFailed(self._kind(error), self._sentence(error), made, started, unsure)
         return self._checked(raw, made, started)
+
+    def _may_repeat(self, error: BaseException) -> bool:
+        """Whether to try again: a write whose receiver does not drop repetitions only where it surely had no effect."""
+        return may_pass(error) and (self._repeatable or without_effect(error))
 
     async def _once(self, args: Arguments, *, item: int | None, slots: Slots) -> object:
         given: dict[str, Any] = dict(args)
@@ -158,9 +199,7 @@ def idempotency_key(thread: str, revision: int, task: str, item: int | None) -> 
 
 
 def _retries(task: Task, spec: ToolSpec, settings: Settings) -> int:
-    """Return how many more attempts there are: none for a write whose receiver does not drop repetitions."""
-    if repeatable(spec) == "no":
-        return 0
+    """Return how many more attempts there are at most."""
     wanted = task.max_retries if task.max_retries is not None else spec.policy.max_retries
     return min(settings.default_retries if wanted is None else wanted, settings.max_retries)
 

@@ -3,20 +3,24 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import assert_never
 
 from pydantic import JsonValue
 
-from agent.attempts import Attempts, CallFailed, CallResult
-from agent.core.approval import approval_digest
-from agent.core.call import Ready, prepare
-from agent.core.outcome import Done, Failed, Outcome
+from agent.attempts import Attempts, CallFailed, CallInDoubt, CallMade, CallResult, Maker
+from agent.core.approval import approval_digest, call_digest
+from agent.core.call import Arguments, Ready, prepare
+from agent.core.outcome import Done, Failed, InDoubt, Outcome
 from agent.core.plan import Task
 from agent.core.tool import ToolSpec
+from agent.effects import Effects, Happened
 from agent.events import Emit
+from agent.ledger import Intent, Ledger
 from agent.repetition import all_items
 from agent.settings import Settings
 from agent.slots import Slots, Urgency
 from agent.tools.catalogue import Toolbox
+from agent.verification import verified
 
 Clock = Callable[[], datetime]
 
@@ -42,6 +46,8 @@ class Job:
     approved: str | None = None
     #: Finished work of earlier revisions by fingerprint.
     reusable: Mapping[str, tuple[str, Done]] = field(default_factory=dict)
+    #: By `call_key`: the epochs of calls that were in doubt and of which a person said that they did not happen.
+    cleared: Mapping[str, int] = field(default_factory=dict)
     urgency: Urgency = ()
 
 
@@ -52,6 +58,7 @@ class Executor:
         self,
         toolbox: Toolbox,
         settings: Settings,
+        ledger: Ledger,
         *,
         clock: Clock = utc_now,
         let_through: tuple[type[BaseException], ...] = (),
@@ -59,6 +66,7 @@ class Executor:
         """`let_through` are exceptions by which a tool speaks to the graph; they are not failures."""
         self._toolbox = toolbox
         self._settings = settings
+        self._ledger = ledger
         self._clock = clock
         self._let_through = let_through
 
@@ -73,9 +81,16 @@ class Executor:
         refusal = _refusal(job, ready)
         if refusal is not None:
             return refusal
-        return await self._call(job, ready, slots=slots, emit=emit)
+        maker = self._maker(job)
+        started = self._clock()
+        made: CallMade | tuple[CallInDoubt, ...]
+        if ready.repeated:
+            made = await all_items(maker, ready.calls, slots=slots, urgency=job.urgency, emit=emit)
+        else:
+            made = await maker.make(ready.calls[0], item=None, slots=slots, urgency=job.urgency, emit=emit)
+        return _outcome(made, job, ready, started=started, finished=self._clock())
 
-    async def _call(self, job: Job, ready: Ready, *, slots: Slots, emit: Emit) -> Outcome:
+    def _maker(self, job: Job) -> Maker:
         attempts = Attempts(
             self._toolbox[job.task.tool],
             job.task,
@@ -86,33 +101,57 @@ class Executor:
             clock=self._clock,
             let_through=self._let_through,
         )
-        started = self._clock()
-        if ready.repeated:
-            result = await all_items(attempts, ready.calls, slots=slots, urgency=job.urgency, emit=emit)
-        else:
-            result = await attempts.make(ready.calls[0], item=None, slots=slots, urgency=job.urgency, emit=emit)
-        began = result.started_at or started
-        at, finished = began.isoformat(), self._clock().isoformat()
-        match result:
-            case CallResult(output=output, attempts=made):
-                return Done(
-                    revision=job.revision,
-                    output=output,
-                    attempts=made,
-                    started_at=at,
-                    finished_at=finished,
-                    fingerprint=ready.fingerprint,
-                )
-            case CallFailed(kind=kind, error=error, attempts=made):
-                return Failed(
-                    revision=job.revision,
-                    kind=kind,
-                    error=error,
-                    attempts=made,
-                    started_at=at,
-                    finished_at=finished,
-                    fingerprint=ready.fingerprint,
-                )
+        if job.spec.policy.read_only and not job.gated:
+            return attempts
+
+        def intent(args: Arguments, item: int | None) -> Intent:
+            return Intent(
+                thread=job.thread,
+                revision=job.revision,
+                task=job.task.id,
+                item=item,
+                tool=job.task.tool,
+                args_digest=call_digest(job.task.tool, [args]),
+                approval=job.approved if job.gated else None,
+            )
+
+        async def verify(args: Arguments) -> Happened | bool | None:
+            return await verified(args, job.spec, self._toolbox)
+
+        return Effects(attempts, self._ledger, job.spec, intent=intent, cleared=job.cleared, verify=verify)
+
+
+def _outcome(
+    made: CallMade | tuple[CallInDoubt, ...], job: Job, ready: Ready, *, started: datetime, finished: datetime
+) -> Outcome:
+    if isinstance(made, tuple):
+        doubts = tuple(each.doubt for each in made)
+        return InDoubt(revision=job.revision, doubts=doubts, attempts=sum(each.attempts for each in made))
+    at, until = (made.started_at or started).isoformat(), finished.isoformat()
+    match made:
+        case CallResult(output=output, attempts=attempts):
+            return Done(
+                revision=job.revision,
+                output=output,
+                attempts=attempts,
+                started_at=at,
+                finished_at=until,
+                fingerprint=ready.fingerprint,
+            )
+        case CallFailed(kind=kind, error=error, attempts=attempts):
+            return Failed(
+                revision=job.revision,
+                kind=kind,
+                error=error,
+                attempts=attempts,
+                started_at=at,
+                finished_at=until,
+                fingerprint=ready.fingerprint,
+            )
+        case CallInDoubt(doubt=doubt, attempts=attempts):
+            return InDoubt(revision=job.revision, doubts=(doubt,), attempts=attempts, started_at=at, finished_at=until)
+        case _:
+            assert_never(made)
 
 
 def reused(earlier: tuple[str, Done], *, revision: int) -> Done:

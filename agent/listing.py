@@ -7,7 +7,7 @@ from typing import Final, assert_never
 from pydantic import JsonValue
 
 from agent.core.compile import CompiledPlan
-from agent.core.outcome import Cancelled, Done, Failed, Outcome, Rejected, Skipped
+from agent.core.outcome import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
 from agent.core.progress import blocked
 
 _ROWS: Final = 20
@@ -63,6 +63,8 @@ def section(task: str, outcome: Outcome, *, title: str) -> str:
             return f"{head} was skipped: {outcome.because}"
         case Cancelled():
             return f"{head} was not finished: {outcome.because}"
+        case InDoubt():
+            return f"{head} was begun, and nobody knows whether it took effect."
         case _:
             assert_never(outcome)
 

@@ -2,24 +2,27 @@
 
 import asyncio
 
-from agent.attempts import Attempts, CallFailed, CallResult
+from agent.attempts import CallFailed, CallInDoubt, CallResult, Maker
 from agent.core.call import Arguments
 from agent.events import Emit
 from agent.slots import Slots, Urgency
 
 
 async def all_items(
-    attempts: Attempts, calls: tuple[Arguments, ...], *, slots: Slots, urgency: Urgency, emit: Emit
-) -> CallResult | CallFailed:
-    """Make every call and return the list of outputs, or the first failure in order; every item is tried."""
+    maker: Maker, calls: tuple[Arguments, ...], *, slots: Slots, urgency: Urgency, emit: Emit
+) -> CallResult | CallFailed | tuple[CallInDoubt, ...]:
+    """Make every call and return the list of outputs, the doubts, or the first failure; every item is tried."""
     async with asyncio.TaskGroup() as group:
         running = [
-            group.create_task(attempts.make(args, item=index, slots=slots, urgency=urgency, emit=emit))
+            group.create_task(maker.make(args, item=index, slots=slots, urgency=urgency, emit=emit))
             for index, args in enumerate(calls)
         ]
     results = [task.result() for task in running]
     made = sum(result.attempts for result in results)
     started = min((result.started_at for result in results if result.started_at), default=None)
+    doubtful = tuple(result for result in results if isinstance(result, CallInDoubt))
+    if doubtful:
+        return doubtful
     failed = [(index, result) for index, result in enumerate(results) if isinstance(result, CallFailed)]
     if failed:
         index, first = failed[0]

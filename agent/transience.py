@@ -13,6 +13,7 @@ from tenacity import RetryCallState, wait_random_exponential
 from tenacity.wait import wait_base
 
 _MAY_PASS = frozenset({408, 409, 425, 429})
+_TURNED_AWAY = frozenset({425, 429})
 _LONGEST_WAIT_S = 60.0
 
 
@@ -22,6 +23,13 @@ def may_pass(error: BaseException) -> bool:
         return True
     status = _status(error)
     return status is not None and (status in _MAY_PASS or 500 <= status < 600)
+
+
+def without_effect(error: BaseException) -> bool:
+    """Whether a call that met `error` surely changed nothing: it never arrived, or was turned away unread."""
+    if isinstance(error, ConnectionRefusedError | httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        return True
+    return _status(error) in _TURNED_AWAY
 
 
 def _status(error: BaseException) -> int | None:

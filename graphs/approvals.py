@@ -1,7 +1,7 @@
 """Approvals: what is put to a person, and what an answer changes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 from agent.check import Checked, check_plan
 from agent.core.approval import (
@@ -16,18 +16,18 @@ from agent.core.approval import (
     read_answer,
 )
 from agent.core.arguments import value_errors
-from agent.core.call import Ready, prepare
+from agent.core.call import Ready, call_key, prepare
 from agent.core.compile import CompiledPlan
 from agent.core.flow import Snapshot
 from agent.core.limits import Limits
-from agent.core.outcome import Done, Outcome, Rejected
+from agent.core.outcome import Done, Failed, InDoubt, Outcome, Rejected
 from agent.core.plan import Plan, Task
 from agent.core.revision import reusable
 from agent.errors import AnswerError
 from agent.executor import reused
 from agent.tools.catalogue import Toolbox
 from graphs.records import planned, record
-from graphs.state import State, compiled_in, outcomes_in
+from graphs.state import Record, State, compiled_in, outcomes_in
 
 
 def requests_for(
@@ -45,8 +45,11 @@ def requests_for(
     for task_id in tasks:
         task, spec = active.tasks[task_id], active.spec(task_id)
         ready = prepare(task, spec, needs=active.needs[task_id], outcomes=snapshot.outcomes, revision=revision)
+        doubt = (state.get("doubts") or {}).get(task_id)
         if not isinstance(ready, Ready):
             settled[task_id] = ready
+        elif doubt is not None:
+            requests.append(_request(task, ready, thread=thread, revision=revision, doubt=_since(doubt)))
         elif ready.fingerprint in done_before:
             settled[task_id] = reused(done_before[ready.fingerprint], revision=revision)
         elif call_digest(task.tool, ready.calls) in (state.get("rejected") or ()):
@@ -60,7 +63,15 @@ def requests_for(
     return settled, requests
 
 
-def _request(task: Task, ready: Ready, *, thread: str, revision: int) -> Request:
+def _since(doubt: Record) -> str:
+    first = InDoubt.model_validate(doubt).doubts[0]
+    return (
+        f"This call was begun at {first.since} by {first.owner}, and nobody knows whether it took effect. "
+        "Approve: it did not, make it now. Respond: it did, with this result. Reject: leave it."
+    )
+
+
+def _request(task: Task, ready: Ready, *, thread: str, revision: int, doubt: str | None = None) -> Request:
     calls = list(ready.calls)
     return Request(
         task=task.id,
@@ -69,6 +80,7 @@ def _request(task: Task, ready: Ready, *, thread: str, revision: int) -> Request
         items=tuple(calls) if ready.repeated else None,
         description=task.description or f"Call {task.tool}.",
         digest=approval_digest(thread=thread, revision=revision, task=task.id, tool=task.tool, calls=calls),
+        doubt=doubt,
     )
 
 
@@ -84,22 +96,30 @@ def payload(state: State, toolbox: Toolbox) -> dict[str, Any]:
     }
 
 
-async def answered(answer: object, state: State, toolbox: Toolbox, *, limits: Limits, thread: str) -> dict[str, Any]:
-    """Return what an answer changes. Raises `AnswerError`, nothing changed, where it does not fit what was asked."""
+async def answered(
+    answer: object, state: State, toolbox: Toolbox, *, limits: Limits, thread: str
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return what an answer grants, by task id, and what it changes in the state.
+
+    Raises `AnswerError`, with nothing changed, where it does not fit what was asked.
+    """
     requests = _pending(state)
     decisions = read_answer(answer, requests)
     if isinstance(decisions, str):
         raise AnswerError(decisions)
-    approvals, rejected = dict(state.get("approvals") or {}), list(state.get("rejected") or ())
+    granted: dict[str, str] = {}
+    rejected = list(state.get("rejected") or ())
     results: dict[str, Outcome] = {}
     edits: dict[str, Edit] = {}
     revision = state.get("revision") or 1
     for request, decision in zip(requests, decisions, strict=True):
         match decision:
             case Approve():
-                approvals[request.task] = request.digest
+                granted[request.task] = request.digest
             case Edit():
                 edits[request.task] = decision
+            case Reject(message=message) if request.doubt is not None:
+                results[request.task] = _left_alone(message, revision)
             case Reject(message=message):
                 mark = call_digest(request.tool, _calls(request))
                 rejected.append(mark)
@@ -107,16 +127,38 @@ async def answered(answer: object, state: State, toolbox: Toolbox, *, limits: Li
             case Respond(message=message):
                 spec = toolbox.specs[request.tool]
                 results[request.task] = _response(message, spec.output_schema, request=request, revision=revision)
+            case _:
+                assert_never(decision)
     changed = await _edited(edits, state, toolbox, limits=limits, thread=thread) if edits else {}
-    approvals.update(changed.pop("approvals", {}))
-    return {
-        "approvals": approvals,
+    granted.update(changed.pop("approvals", {}))
+    return granted, {
+        "approvals": {**(state.get("approvals") or {}), **granted},
         "rejected": rejected,
         "pending": [],
         "status": "running",
         "results": {task: record(outcome) for task, outcome in results.items()},
+        **_cleared(requests, granted, state),
         **changed,
     }
+
+
+def _left_alone(message: str, revision: int) -> Failed:
+    error = "It is not known whether the call took effect, and a person chose to leave it."
+    return Failed(revision=revision, kind="in_doubt", error=f"{error} {message}".strip())
+
+
+def _cleared(requests: list[Request], granted: dict[str, str], state: State) -> dict[str, Any]:
+    """Return what is known now of the calls that were in doubt: those approved did not happen."""
+    doubts = state.get("doubts") or {}
+    asked = [request.task for request in requests if request.doubt is not None]
+    if not asked:
+        return {}
+    epochs = {
+        task: {call_key(doubt.item): doubt.epoch for doubt in InDoubt.model_validate(doubts[task]).doubts}
+        for task in asked
+        if task in granted
+    }
+    return {"doubts": dict.fromkeys(asked), "cleared": {**(state.get("cleared") or {}), **epochs}}
 
 
 def _pending(state: State) -> list[Request]:

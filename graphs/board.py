@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from agent.core.compile import CompiledPlan
-from agent.core.outcome import Done, Outcome
+from agent.core.outcome import Done, InDoubt, Outcome
 from agent.core.progress import blocked_by
 from agent.slots import Slots
 
@@ -30,7 +30,9 @@ class Board:
     outcomes: dict[str, Outcome]
     slots: Slots
     revision: int
+    thread: str
     approvals: Mapping[str, str]
+    cleared: Mapping[str, Mapping[str, int]]
     reusable: Mapping[str, tuple[str, Done]]
     _futures: dict[str, "asyncio.Future[Outcome | None]"] = field(default_factory=dict)
     _members: int = 0
@@ -54,10 +56,11 @@ class Board:
             raise
         finally:
             self._members -= 1
-        if outcome is not None:
-            self.outcomes[task] = outcome
+        settled = None if isinstance(outcome, InDoubt) else outcome
+        if settled is not None:
+            self.outcomes[task] = settled
         if not future.done():
-            future.set_result(outcome)
+            future.set_result(settled)
         return outcome
 
     async def _outcome(self, task: str, work: Callable[[], Awaitable[Outcome]]) -> Outcome | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from agent.answerer import make_answer
 from agent.core.flow import Snapshot
-from agent.core.outcome import Outcome
+from agent.core.outcome import Outcome, outcome_from
 from agent.core.progress import final_outcomes
 from agent.events import AnswerGiven, Emit
 from graphs.records import added, finished_event, record
@@ -18,7 +18,7 @@ async def ending(
 ) -> dict[str, Any]:
     """Return what the end of a run writes: status, answer, and the outcomes of tasks that never ran."""
     status, reason = snapshot.stop or ("completed", "")
-    never_ran = _never_ran(snapshot, revision=state.get("revision") or 1, because=reason or "The run has ended.")
+    never_ran = _never_ran(snapshot, state, because=reason or "The run has ended.")
     for task, outcome in never_ran.items():
         emit(finished_event(task, outcome))
     outcomes = {**snapshot.outcomes, **never_ran}
@@ -46,8 +46,11 @@ async def ending(
     }
 
 
-def _never_ran(snapshot: Snapshot, *, revision: int, because: str) -> dict[str, Outcome]:
-    """Return outcomes for what stays undone; an undoing that never ran is in the rollback's report instead."""
+def _never_ran(snapshot: Snapshot, state: State, *, because: str) -> dict[str, Outcome]:
+    """Return outcomes for what stays undone or in doubt; an undoing that never ran is in the rollback's report."""
     if snapshot.compiled is None:
         return {}
-    return final_outcomes(snapshot.compiled, snapshot.outcomes, revision=revision, because=because)
+    doubts = {task: outcome_from(record) for task, record in (state.get("doubts") or {}).items()}
+    known = {**doubts, **snapshot.outcomes}
+    ended = final_outcomes(snapshot.compiled, known, revision=state.get("revision") or 1, because=because)
+    return {**{task: doubt for task, doubt in doubts.items() if task not in snapshot.outcomes}, **ended}

@@ -16,7 +16,7 @@ from graphs.board import Board
 from graphs.dispatch import board_of
 from graphs.state import State, merge_results, snapshot_of
 
-_READ = ["plan", "undo", "results", "revision", "approvals", "problems", "started_at"]
+_READ = ["plan", "undo", "results", "revision", "approvals", "cleared", "problems", "started_at"]
 
 
 async def resumed_board(config: RunnableConfig, toolbox: Toolbox, *, settings: Settings, thread: str) -> Board:
@@ -28,7 +28,7 @@ async def resumed_board(config: RunnableConfig, toolbox: Toolbox, *, settings: S
     state: State = ChannelRead.do_read(config, select=_READ, fresh=False)
     finished = await _finished_siblings(config)
     state = {**state, "results": merge_results(state.get("results") or {}, finished)}
-    return board_of(state, snapshot_of(state, toolbox, thread=thread, now=utc_now()), settings)
+    return board_of(state, snapshot_of(state, toolbox, thread=thread, now=utc_now()), settings, thread=thread)
 
 
 async def _finished_siblings(config: RunnableConfig) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ async def _finished_siblings(config: RunnableConfig) -> list[dict[str, Any]]:
     return [value for _, channel, value in (found.pending_writes or ()) if channel == "results"] if found else []
 
 
-def job_for(task: str, board: Board, *, limits: Limits, thread: str) -> Job:
+def job_for(task: str, board: Board, *, limits: Limits) -> Job:
     """Return what the executor must know of a task whose needs are settled."""
     definition, spec = board.compiled.tasks[task], board.compiled.spec(task)
     return Job(
@@ -54,10 +54,11 @@ def job_for(task: str, board: Board, *, limits: Limits, thread: str) -> Job:
         spec=spec,
         needs=board.compiled.needs[task],
         outcomes=board.outcomes,
-        thread=thread,
+        thread=board.thread,
         revision=board.revision,
         gated=needs_approval(definition, spec, limits),
         approved=board.approvals.get(task),
         reusable=board.reusable,
+        cleared=board.cleared.get(task, {}),
         urgency=(definition.priority, -board.compiled.ranks[task]),
     )

@@ -1,6 +1,7 @@
 """The nodes: one short method each. Only `wave_dispatch` has a choice, and `next_move` makes it."""
 
 from typing import Any
+from uuid import uuid4
 
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
@@ -11,6 +12,7 @@ from agent.check import Checked, check_plan
 from agent.context import gathered
 from agent.core.flow import next_move
 from agent.core.limits import Limits
+from agent.core.outcome import InDoubt
 from agent.core.progress import progress
 from agent.errors import AnswerError, ModelError, UsageError
 from agent.events import ApprovalAsked, ProgressMade
@@ -108,16 +110,14 @@ class Nodes:
         changed = await recompiled(state, toolbox, limits=limits, emit=emit)
         state = {**state, **changed}  # type: ignore[typeddict-item]  # a part of the same state
         thread = thread_of(state, runtime)
-        granted = await self._wiring.granted(state.get("approvals") or {})
+        granted = await self._wiring.grants.valid(state.get("approvals") or {})
         snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now(), granted=granted)
         active = snapshot.undo or snapshot.compiled
         if active is not None:
             emit(ProgressMade(progress=dict(progress(active, snapshot.outcomes))))  # type: ignore[arg-type]  # numbers by name
         move = next_move(snapshot, limits)
         settings = self._wiring.settings_for(runtime.context)
-        command, board = command_for(
-            move, state=state, snapshot=snapshot, settings=settings, thread=thread, emit=emit
-        )
+        command, board = command_for(move, state=state, snapshot=snapshot, settings=settings, thread=thread, emit=emit)
         update = {**changed, **(command.update or {})}
         if "results" in changed:
             update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
@@ -136,7 +136,8 @@ class Nodes:
             thread = runtime.execution_info.thread_id if runtime.execution_info else None
             made = await resumed_board(get_config(), toolbox, settings=settings, thread=thread or "")
             board = self._boards.get(order["dispatch"]) or self._boards.put(order["dispatch"], made)
-        await self._wiring.trust(board.approvals.get(task), board=board, task=task)
+        approved = board.approvals.get(task)
+        await self._wiring.grants.take_over(task, approved, thread=board.thread, revision=board.revision)
         executor = Executor(toolbox, settings, self._wiring.ledger, let_through=(GraphBubbleUp,))
         try:
             outcome = await board.settle(
@@ -159,12 +160,13 @@ class Nodes:
         while True:
             answer = interrupt(asked)
             try:
-                update = await answered(answer, state, toolbox, limits=limits, thread=thread)
-                await self._wiring.grant(update["approvals"], state=state, thread=thread)
-                return update
+                granted, update = await answered(answer, state, toolbox, limits=limits, thread=thread)
             except AnswerError as error:
                 # Raising would keep the wrong answer in the checkpoint, to be given again at every resume.
                 asked = {**asked, "error": str(error)}
+            else:
+                await self._wiring.grants.give(granted, thread=thread, revision=state["revision"])
+                return update
 
     async def replanner(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Have the rest of the plan made anew, or end the run where that cannot be done."""

@@ -6,8 +6,10 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 
 from agent.errors import UsageError
+from agent.memory_ledger import MemoryLedger
 from agent.settings import Settings
 from agent.tools.analytics import default_tools
+from graphs.grants import Grants
 from graphs.invocation import PlanwaveGraph
 from graphs.nodes import Nodes
 from graphs.persistence import Persistence
@@ -35,7 +37,14 @@ def build_graph(
     if checkpointer is not None and persistence is not None:
         raise UsageError("Give either 'checkpointer' or 'persistence', not both.")
     chosen = settings or Settings()
-    wiring = Wiring(tools=tools if tools is not None else default_tools(chosen, model), model=model, settings=chosen)
+    ledger = persistence.ledger if persistence else MemoryLedger()
+    wiring = Wiring(
+        tools=tools if tools is not None else default_tools(chosen, model),
+        model=model,
+        settings=chosen,
+        ledger=ledger,
+        grants=Grants(ledger, durable=persistence is not None, ttl_s=chosen.approval_ttl_s),
+    )
     if not callable(wiring.tools):
         _ = wiring.toolbox
     saver = (

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.core.limits import Limits
 from agent.errors import PlanwaveError, WeightsError
+from agent.ledger import Ledger
 from agent.local.server import installed
 from agent.local.weights import weights_path
 from agent.models import Model, available, resolve_model
 from agent.settings import Settings
 from agent.tools.catalogue import Toolbox
+from graphs.grants import Grants
 
 _CONFIGURES = ("PLANWAVE_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
@@ -60,6 +62,8 @@ class Wiring:
     tools: Tools
     model: ModelChoice
     settings: Settings
+    ledger: Ledger
+    grants: Grants
     _toolbox: Toolbox | None = None
     _models: dict[str, Model] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -74,6 +74,8 @@ class Request(BaseModel):
     items: tuple[dict[str, JsonValue], ...] | None = None
     description: str = ""
     digest: str
+    #: The call was begun before, then and by whom, and nobody knows whether it took effect.
+    doubt: str | None = None
 
 
 def needs_approval(task: Task, spec: ToolSpec, limits: Limits) -> bool:
@@ -101,6 +103,7 @@ def hitl_request(requests: Sequence[Request], specs: Sequence[ToolSpec]) -> dict
             "task_id": request.task,
             "digest": request.digest,
             **({"items": list(request.items)} if request.items is not None else {}),
+            **({"doubt": request.doubt} if request.doubt is not None else {}),
         }
         for request in requests
     ]
@@ -116,7 +119,13 @@ def hitl_request(requests: Sequence[Request], specs: Sequence[ToolSpec]) -> dict
 
 
 def allowed_decisions(request: Request) -> tuple[DecisionType, ...]:
-    """Return what may be answered; the many calls of a `for_each` are not edited one by one."""
+    """Return what may be answered; the many calls of a `for_each` are not edited one by one.
+
+    Of a call in doubt, `approve` says that it did not happen and is to be made, `respond` that it did, with this
+    result, and `reject` leaves it as it is.
+    """
+    if request.doubt is not None:
+        return ("approve", "respond", "reject") if request.items is None else ("approve", "reject")
     return ("approve", "edit", "reject", "respond") if request.items is None else ("approve", "reject", "respond")
 
 

@@ -66,6 +66,11 @@ def _failed(kind: FailureKind, error: str, revision: int) -> Failed:
     return Failed(revision=revision, kind=kind, error=error)
 
 
+def call_key(item: int | None) -> str:
+    """Return the name of a call within its task: the item's position, or `-` where the task is one call."""
+    return "-" if item is None else str(item)
+
+
 #: Where an effect may be repeated without harm.
 Repeatable = Literal["yes", "with_key", "no"]
 

@@ -24,6 +24,8 @@ class Snapshot:
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     #: Why there is no compiled plan, as sentences.
     problems: tuple[str, ...] = ()
+    #: Tasks with a call of which nobody knows whether it took effect.
+    doubts: frozenset[str] = frozenset()
     #: Tasks whose call, as it now stands, a person has approved.
     approved: frozenset[str] = frozenset()
     #: Failed or rejected tasks that the replanner chose to go on without.
@@ -112,6 +114,9 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
     runnable = _runnable(compiled, snapshot, limits)
     if runnable:
         return Run(runnable)
+    doubtful = _doubtful(compiled, snapshot)
+    if doubtful:
+        return Ask(doubtful)
     if failed:
         return _mend(snapshot, failed, limits)
     waiting = _waiting_for_a_person(compiled, snapshot, limits)
@@ -134,8 +139,16 @@ def unresolved(snapshot: Snapshot) -> tuple[str, ...]:
     )
 
 
+def _doubtful(compiled: CompiledPlan, snapshot: Snapshot) -> tuple[str, ...]:
+    return tuple(task for task in compiled.order if task in snapshot.doubts and task not in snapshot.outcomes)
+
+
 def _gated(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
     return task not in snapshot.approved and needs_approval(compiled.tasks[task], compiled.spec(task), limits)
+
+
+def _held(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
+    return task in snapshot.doubts or _gated(compiled, task, snapshot, limits)
 
 
 def _runnable(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
@@ -144,12 +157,12 @@ def _runnable(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tup
     open_tasks = [task for task in compiled.order if task not in settled]
     if limits.dispatch == "wave":
         found = ready(compiled.needs, settled=settled, open_tasks=open_tasks)
-        found = [task for task in found if not _gated(compiled, task, snapshot, limits)]
+        found = [task for task in found if not _held(compiled, task, snapshot, limits)]
     else:
         found = closure(
             compiled.needs,
             settled=settled,
-            runnable=lambda task: not _gated(compiled, task, snapshot, limits),
+            runnable=lambda task: not _held(compiled, task, snapshot, limits),
             ordered=compiled.order,
         )
     return tuple(sorted(found, key=lambda task: (compiled.tasks[task].priority, -compiled.ranks[task])))
@@ -162,7 +175,7 @@ def _waiting_for_a_person(compiled: CompiledPlan, snapshot: Snapshot, limits: Li
     return tuple(
         task
         for task in ready(compiled.needs, settled=settled, open_tasks=open_tasks)
-        if _gated(compiled, task, snapshot, limits)
+        if task not in snapshot.doubts and _gated(compiled, task, snapshot, limits)
     )
 
 
@@ -209,7 +222,7 @@ def _undo(snapshot: Snapshot, undo: CompiledPlan, limits: Limits) -> Move:
     runnable = _runnable(undo, snapshot, limits)
     if runnable:
         return Run(runnable)
-    waiting = _waiting_for_a_person(undo, snapshot, limits)
+    waiting = (*_doubtful(undo, snapshot), *_waiting_for_a_person(undo, snapshot, limits))
     if waiting:
         return Ask(waiting)
     status, reason = snapshot.stop or ("failed", "The run was rolled back.")

@@ -12,6 +12,7 @@ FailureKind = Literal[
     "transient",  # a failure that may pass did not, attempts used up
     "output",  # the tool's output does not fit its own schema or is not JSON
     "approval",  # a call that writes came without an approval of exactly this call
+    "in_doubt",  # a person chose to leave a call of which nobody knows whether it took effect
 ]
 
 
@@ -74,7 +75,29 @@ class Cancelled(_Settled):
     because: str = ""
 
 
-Outcome = Annotated[Done | Failed | Skipped | Rejected | Cancelled, Field(discriminator="status")]
+class Doubt(BaseModel):
+    """One call of which nobody knows whether it took effect."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Position within a `for_each`.
+    item: int | None = None
+    #: The ledger's count of claims of this call.
+    epoch: int
+    #: ISO 8601.
+    since: str
+    #: Who began it.
+    owner: str
+
+
+class InDoubt(_Settled):
+    """A write was begun and its end is unknown; a person decides. Not an end while the run goes on."""
+
+    status: Literal["in_doubt"] = "in_doubt"
+    doubts: tuple[Doubt, ...]
+
+
+Outcome = Annotated[Done | Failed | Skipped | Rejected | Cancelled | InDoubt, Field(discriminator="status")]
 _adapter: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 
 

@@ -8,7 +8,17 @@ from agent.core.outcome import Cancelled, Done, Failed, Outcome, Rejected, Skipp
 from agent.core.plan import Task
 
 Status = Literal[
-    "waiting", "ready", "running", "awaiting_approval", "done", "failed", "skipped", "rejected", "cancelled", "blocked"
+    "waiting",
+    "ready",
+    "running",
+    "awaiting_approval",
+    "done",
+    "failed",
+    "skipped",
+    "rejected",
+    "cancelled",
+    "in_doubt",
+    "blocked",
 ]
 
 

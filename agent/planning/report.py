@@ -7,7 +7,7 @@ from typing import Final, assert_never
 from pydantic import JsonValue
 
 from agent.core.compile import CompiledPlan
-from agent.core.outcome import Cancelled, Done, Failed, Outcome, Rejected, Skipped
+from agent.core.outcome import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
 
 _WORDS: Final = 300
 
@@ -43,6 +43,8 @@ def _fate(outcome: Outcome) -> str:
             return f"skipped: {outcome.because}"
         case Cancelled():
             return f"cancelled: {outcome.because}"
+        case InDoubt():
+            return "in doubt: it was begun, and nobody knows whether it took effect"
         case _:
             assert_never(outcome)
 

@@ -1,4 +1,4 @@
-"""Goals without a plan: planned, replanned and answered by a model, scripted in process or behind the OpenAI protocol."""
+"""Goals without a plan: planned, replanned and answered by a model, in process or behind the OpenAI protocol."""
 
 import json
 

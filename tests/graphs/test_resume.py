@@ -41,7 +41,7 @@ def wait_until(log, text, running):
 @pytest.mark.parametrize("seen", ["start a1", "end b1", "end a2", "end long", "start a2b2long"])
 def test_a_killed_run_goes_on_and_repeats_nothing_that_was_recorded(tmp_path, dispatch, seen):
     url, log = f"sqlite:///{tmp_path}/run.db", tmp_path / "log"
-    jitter = random.Random(f"{SEED} {dispatch} {seen}").uniform(0, 0.03)
+    jitter = random.Random(f"{SEED} {dispatch} {seen}").uniform(0, 0.03)  # noqa: S311 - a moment to kill at
     print(f"seed {SEED}: killed {jitter * 1000:.1f} ms after {seen!r}")
     running = start(url, log, dispatch)
     wait_until(log, seen, running)
@@ -92,7 +92,9 @@ async def test_a_fork_with_an_edited_plan_is_compiled_again_and_its_approvals_ar
     graph = build_graph(tools=world.tools(), settings=Settings(), checkpointer=InMemorySaver())
     await graph.ainvoke({"goal": "g", "plan": plan}, thread())
     await graph.ainvoke(Command(resume=APPROVE), thread())
-    approved = [state async for state in graph.aget_state_history(thread()) if state.next == ("wave_dispatch",)][0]
+    approved = await anext(
+        state async for state in graph.aget_state_history(thread()) if state.next == ("wave_dispatch",)
+    )
     assert world.log == [("write", 1)]
 
     edited = {"tasks": [{"id": "w", "tool": "write", "args": {"value": 2}}]}

@@ -1,0 +1,138 @@
+"""Calls that change something: claimed in the ledger before, completed after, never silently made twice."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import assert_never
+
+from pydantic import JsonValue
+
+from agent.attempts import Attempts, CallFailed, CallInDoubt, CallMade, CallResult
+from agent.core.call import Arguments, call_key, repeatable
+from agent.core.outcome import Doubt
+from agent.core.tool import ToolSpec
+from agent.events import Emit
+from agent.ledger import Claimed, FoundDone, FoundStarted, Intent, Ledger, NotApproved, Record
+from agent.slots import Slots, Urgency
+
+#: Asks the tool's `verify` sibling: it happened (with this output), it did not, or nobody knows.
+Verify = Callable[[Arguments], Awaitable["Happened | bool | None"]]
+
+
+class Happened:
+    """An earlier call took effect; `output` is what the verifying tool knows of its result."""
+
+    def __init__(self, output: JsonValue) -> None:
+        self.output = output
+
+
+class Effects:
+    """Makes the calls of one task that writes, or that a person had to approve."""
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        ledger: Ledger,
+        spec: ToolSpec,
+        *,
+        intent: Callable[[Arguments, int | None], Intent],
+        cleared: Mapping[str, int],
+        verify: Verify,
+    ) -> None:
+        """Take `cleared` as the epochs, by item, at which a person said that the call did not happen."""
+        self._attempts = attempts
+        self._ledger = ledger
+        self._spec = spec
+        self._intent = intent
+        self._cleared = cleared
+        self._verify = verify
+
+    async def make(self, args: Arguments, *, item: int | None, slots: Slots, urgency: Urgency, emit: Emit) -> CallMade:
+        """Make the call unless the ledger knows its result; the claim is taken in the place in which it runs."""
+        intent = self._intent(args, item)
+        epoch: int | None = None
+
+        async def claimed() -> CallMade | None:
+            nonlocal epoch
+            found = await self._claim(intent, args, item)
+            if isinstance(found, int):
+                epoch = found
+                return None
+            return found
+
+        made = await self._attempts.make(args, item=item, slots=slots, urgency=urgency, emit=emit, first=claimed)
+        if epoch is None or isinstance(made, CallInDoubt):
+            return made
+        if isinstance(made, CallFailed) and made.unsure and repeatable(self._spec) != "yes":
+            return await self._settled(intent, args, item, epoch, made)
+        await self._ledger.complete(intent, epoch=epoch, record=_record(made))
+        return made
+
+    async def _claim(self, intent: Intent, args: Arguments, item: int | None) -> int | CallMade:
+        """Return the epoch under which the call may be made now, or what is known instead."""
+        again = self._cleared.get(call_key(item))
+        while True:
+            claim = await self._ledger.claim(intent, again=again)
+            match claim:
+                case Claimed(epoch=epoch):
+                    return epoch
+                case FoundDone(record=record):
+                    return _made(record)
+                case NotApproved(reason=reason):
+                    return CallFailed("approval", reason, 0, None)
+                case FoundStarted(epoch=epoch, since=since, owner=owner):
+                    if repeatable(self._spec) != "no":
+                        again = epoch
+                        continue
+                    verdict = await self._verify(args)
+                    if verdict is False:
+                        again = epoch
+                        continue
+                    if verdict is None:
+                        return CallInDoubt(Doubt(item=item, epoch=epoch, since=since, owner=owner), 0, None)
+                    return await self._took_effect(intent, epoch, verdict, attempts=0, started=None)
+                case _:
+                    assert_never(claim)
+
+    async def _settled(
+        self, intent: Intent, args: Arguments, item: int | None, epoch: int, made: CallFailed
+    ) -> CallMade:
+        """Find out about a call that ended without an answer; it may have taken effect."""
+        verdict = await self._verify(args)
+        if verdict is False:
+            await self._ledger.complete(intent, epoch=epoch, record=_record(made))
+            return made
+        if verdict is None:
+            since = made.started_at.isoformat() if made.started_at else ""
+            return CallInDoubt(
+                Doubt(item=item, epoch=epoch, since=since, owner="this run"), made.attempts, made.started_at
+            )
+        return await self._took_effect(intent, epoch, verdict, attempts=made.attempts, started=made.started_at)
+
+    async def _took_effect(
+        self, intent: Intent, epoch: int, verdict: "Happened | bool", *, attempts: int, started: datetime | None
+    ) -> CallResult:
+        output = verdict.output if isinstance(verdict, Happened) else None
+        made = CallResult(output, attempts, started)
+        await self._ledger.complete(intent, epoch=epoch, record=_record(made))
+        return made
+
+
+def _record(made: CallResult | CallFailed) -> Record:
+    started = made.started_at.isoformat() if made.started_at else None
+    if isinstance(made, CallResult):
+        return {"status": "done", "output": made.output, "attempts": made.attempts, "started_at": started}
+    return {
+        "status": "failed",
+        "kind": made.kind,
+        "error": made.error,
+        "attempts": made.attempts,
+        "started_at": started,
+    }
+
+
+def _made(record: Record) -> CallResult | CallFailed:
+    attempts, started = int(str(record["attempts"])), record["started_at"]
+    at = datetime.fromisoformat(str(started)) if started else None
+    if record["status"] == "done":
+        return CallResult(record["output"], attempts, at)
+    return CallFailed(record["kind"], str(record["error"]), attempts, at)  # type: ignore[arg-type]  # a FailureKind we wrote
