@@ -13,6 +13,7 @@ _COLOURS: Mapping[str, tuple[str, str]] = {
     "done": ("#dcfce7", "#16a34a"),
     "failed": ("#fee2e2", "#dc2626"),
     "skipped": ("#f3f4f6", "#9ca3af"),
+    "in_doubt": ("#fef3c7", "#b45309"),
     "rejected": ("#fee2e2", "#9f1239"),
     "cancelled": ("#f3f4f6", "#6b7280"),
     "blocked": ("#f3f4f6", "#9ca3af"),

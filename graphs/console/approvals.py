@@ -21,14 +21,22 @@ from graphs.console.screen import Screen, visible
 Payload = Mapping[str, Any]
 Decisions = list[dict[str, Any]]
 
-_KEYS = {"a": "approve", "e": "edit", "r": "reject", "q": "quit"}
+#: What is typed, what it decides, and how it is offered.
+_KEYS = {
+    "a": ("approve", "[a]pprove"),
+    "e": ("edit", "[e]dit"),
+    "g": ("respond", "[g]ive its result"),
+    "r": ("reject", "[r]eject"),
+    "q": ("quit", "[q]uit"),
+}
+_DOUBT = "Approve: it did not happen, make it now. Give its result: it did happen. Reject: leave it as it is."
 
 
 def ask(payload: Payload, *, screen: Screen) -> Decisions | None:
     """Ask about every call in turn and return the decisions; None where the person leaves it waiting.
 
-    `payload` is the interrupt's: `action_requests` and `review_configs` by position, and `error` where an earlier answer
-    did not do. Raises `KeyboardInterrupt`.
+    `payload` is the interrupt's: `action_requests` and `review_configs` by position, and `error` where an answer
+    before did not do. Raises `KeyboardInterrupt`.
     """
     actions, configs = payload["action_requests"], payload["review_configs"]
     if payload.get("error"):
@@ -43,8 +51,12 @@ def ask(payload: Payload, *, screen: Screen) -> Decisions | None:
     return decisions
 
 
-def approve_all(payload: Payload, *, screen: Screen) -> Decisions:
-    """Approve every call, and say so."""
+def approve_all(payload: Payload, *, screen: Screen) -> Decisions | None:
+    """Approve every call, and say so; None where one is in doubt, since only a person can know what became of it."""
+    for action in payload["action_requests"]:
+        if action.get("doubt"):
+            screen.say(f"--yes does not answer for {action.get('task_id', '')!r}: {action['doubt']}", style="yellow")
+            return None
     for action in payload["action_requests"]:
         call = f"{action['name']} {json.dumps(_shown_args(action), ensure_ascii=False)}"
         screen.say(f"approved by --yes: {action.get('task_id', '')}: {call}", style="yellow")
@@ -58,6 +70,9 @@ def show(action: Mapping[str, Any], *, screen: Screen, number: int, of: int) -> 
     text.append("tool     ", style="dim").append(visible(action["name"]), style="bold")
     text.append("\ntask     ", style="dim").append(visible(str(action.get("task_id", ""))))
     text.append("\npurpose  ", style="dim").append(visible(str(action.get("description", ""))))
+    if action.get("doubt"):
+        text.append("\nin doubt ", style="dim").append(visible(str(action["doubt"])), style="bold yellow")
+        text.append(f"\n         {_DOUBT}", style="dim")
     repeated = f"arguments of {len(action['items'])} calls" if action.get("items") else "arguments"
     text.append(f"\n{repeated}\n", style="dim").append(visible(args))
     title = f"Approval {number} of {of}" if of > 1 else "Approval"
@@ -68,15 +83,15 @@ def show(action: Mapping[str, Any], *, screen: Screen, number: int, of: int) -> 
 
 
 def _decide(action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
-    allowed = [word for key, word in _KEYS.items() if word == "quit" or word in config["allowed_decisions"]]
-    offer = ", ".join(f"[{word[0]}]{word[1:]}" for word in allowed)
+    allowed = {key: word for key, (word, _) in _KEYS.items() if word in (*config["allowed_decisions"], "quit")}
+    offer = ", ".join(_KEYS[key][1] for key in allowed)
     while True:
         answer = read_line(f"{offer}? ", screen=screen)
         if answer is None:
             return None
         key = answer.strip().lower()
-        word = _KEYS.get(key[:1], "") if key in {key[:1], _KEYS.get(key[:1])} else ""
-        if word not in allowed:
+        word = allowed.get(key) or (key if key in allowed.values() else None)
+        if word is None:
             screen.say(f"{answer.strip()!r} is none of these; type one letter of {offer}.", style="yellow")
             continue
         if word == "quit":
@@ -95,6 +110,9 @@ def _decision(
     if word == "reject":
         why = read_line("why (the replanner reads it; empty is allowed): ", screen=screen)
         return None if why is None else {"type": "reject", "message": why.strip()}
+    if word == "respond":
+        result = read_line("its result, as text (empty: back): ", screen=screen)
+        return {"type": "respond", "message": result.strip()} if result and result.strip() else None
     args = _edited(action["args"], schema=config.get("args_schema") or {}, screen=screen)
     return None if args is None else {"type": "edit", "edited_action": {"name": action["name"], "args": args}}
 

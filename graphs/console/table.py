@@ -21,6 +21,7 @@ STYLES: Mapping[str, str] = {
     "skipped": "dim yellow",
     "rejected": "red",
     "cancelled": "dim red",
+    "in_doubt": "bold yellow",
     "blocked": "dim",
 }
 #: Where rows must be left out, those that tell least go first.
@@ -32,6 +33,7 @@ _LEAST_FIRST: Sequence[Status] = (
     "skipped",
     "cancelled",
     "rejected",
+    "in_doubt",
     "failed",
     "awaiting_approval",
     "running",
@@ -64,7 +66,7 @@ def plan_table(track: Track, *, width: int, rows: int | None = None) -> Table:
 def standing(track: Track) -> str:
     """Return one line on the whole: `3 of 5 done, 1 running, 1 failed`."""
     parts = [f"{track.count('done')} of {len(track.rows)} done"]
-    words: Sequence[Status] = ("running", "awaiting_approval", "failed", "rejected", "skipped", "cancelled")
+    words: Sequence[Status] = ("running", "awaiting_approval", "failed", "rejected", "in_doubt", "skipped", "cancelled")
     parts += [f"{count} {word.replace('_', ' ')}" for word in words if (count := track.count(word))]
     return ", ".join(parts)
 
