@@ -36,6 +36,8 @@ class Board:
     reusable: Mapping[str, tuple[str, Done]]
     _futures: dict[str, "asyncio.Future[Outcome | None]"] = field(default_factory=dict)
     _members: int = 0
+    #: A task stopped without an outcome; whoever takes the superstep up again needs a new board.
+    stopped: bool = False
 
     def _future(self, task: str) -> "asyncio.Future[Outcome | None]":
         return self._futures.setdefault(task, asyncio.get_running_loop().create_future())
@@ -50,6 +52,7 @@ class Board:
         try:
             outcome = await self._outcome(task, work)
         except BaseException:
+            self.stopped = True
             if not future.done():
                 future.set_exception(Suspended(task))
                 future.exception()
@@ -93,8 +96,9 @@ class Boards:
         return board
 
     def get(self, dispatch: str) -> Board | None:
-        """Return the board of a dispatch of this process, if it is one."""
-        return self._boards.get(self._key(dispatch))
+        """Return the board of a dispatch that this process has under way, if it has."""
+        board = self._boards.get(self._key(dispatch))
+        return None if board is None or (board.stopped and board.idle) else board
 
     def drop(self, dispatch: str) -> None:
         """Forget a board whose dispatch is over."""
