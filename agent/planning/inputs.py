@@ -15,11 +15,9 @@ from agent.core.reference import Place
 from agent.core.schema import branches, closed, misfit, part, properties, types
 from agent.core.tool import JsonSchema, ToolSpec
 
-#: `map`: named values; `data`: lists of objects and other things that nobody writes by hand; `column`: the name of a
-#: column of another argument's rows; `plain`: what the model writes itself.
-Kind = Literal["map", "data", "column", "plain"]
-#: In a tool's schema, the argument whose rows a string names a column of.
-COLUMN_OF = "columnOf"
+#: `map`: named values; `data`: lists of objects and other things that nobody writes by hand; `plain`: what the model
+#: writes itself.
+Kind = Literal["map", "data", "plain"]
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 _SCALARS = {"string", "number", "integer", "boolean", "null"}
 
@@ -81,8 +79,6 @@ def _reference(task: str, path: Place) -> dict[str, JsonValue]:
 
 def kind_of(schema: JsonSchema, root: JsonSchema) -> Kind:
     """Tell who fills an argument in."""
-    if COLUMN_OF in schema:
-        return "column"
     kinds = types(schema, root)
     if kinds is None:
         return "data"
@@ -119,17 +115,18 @@ class Parameters:
         return {name: reference for name, reference in self.named.items() if name in found}
 
 
-def small_schema(spec: ToolSpec, sources: Sequence[Source]) -> JsonSchema:
-    """Return the schema of what a small model is asked for: the arguments that code cannot fill in."""
+def small_schema(spec: ToolSpec, sources: Sequence[Source], *, columns_of: Mapping[str, str]) -> JsonSchema:
+    """Return the schema of what a small model is asked for: the arguments that code cannot fill in.
+
+    `columns_of` tells of arguments that name a column of another argument's rows, such as `{"x": "rows"}`.
+    """
     root = spec.args_schema
     fields: dict[str, Any] = {}
     for name, schema in properties(root):
         match kind_of(schema, root):
             case "plain":
-                fields[name] = schema
-            case "column":
-                columns = _columns(sources, schema, root)
-                fields[name] = {"type": "string", "enum": columns} if columns else without(schema, COLUMN_OF)
+                columns = _columns(sources, root["properties"].get(columns_of.get(name), {}), root)
+                fields[name] = {"type": "string", "enum": columns} if columns and name in columns_of else schema
             case "data":
                 fitting = [source.task for source in sources if source.best_for(schema, root)]
                 if not fitting:
@@ -148,14 +145,8 @@ def small_schema(spec: ToolSpec, sources: Sequence[Source]) -> JsonSchema:
     }
 
 
-def without(schema: JsonSchema, word: str) -> JsonSchema:
-    """Return `schema` without one of its words."""
-    return {key: value for key, value in schema.items() if key != word}
-
-
-def _columns(sources: Sequence[Source], schema: JsonSchema, root: JsonSchema) -> list[str]:
-    """Return the columns that an argument may name: those of all rows that may become the other argument."""
-    of = root["properties"].get(schema[COLUMN_OF], {})
+def _columns(sources: Sequence[Source], of: JsonSchema, root: JsonSchema) -> list[str]:
+    """Return the columns of all rows that may become the argument of schema `of`."""
     found = [rows for source in sources if source.best_for(of, root) and (rows := source.rows())]
     return list(dict.fromkeys(column for rows in found for column in rows.columns))
 

@@ -50,7 +50,19 @@ async def _steps(desk: Desk) -> tuple[list[Step] | NoDraft, int]:
 
 def system_message(desk: Desk) -> SystemMessage:
     """Return what all of a small model's questions begin with; the same words make the server quick."""
-    return SystemMessage(render("small_planner.v1", tools=tool_names(desk.specs.values()), context=desk.context))
+    return SystemMessage(
+        render(
+            "small_planner.v1",
+            tools=tool_names(desk.specs.values()),
+            context=desk.context,
+            writes_sql=any(map(writes_sql, desk.specs.values())),
+        )
+    )
+
+
+def writes_sql(spec: ToolSpec) -> bool:
+    """Whether the tool takes SQL, which a small model is shown examples of."""
+    return "sql" in spec.args_schema.get("properties", {})
 
 
 async def fill_in(
@@ -90,8 +102,9 @@ async def argue(
     """Write one step's arguments; `tasks`, with what `checked` found of them, stand before it."""
     spec = desk.specs[step.tool]
     sources = sources_of(step, steps, desk, checked)
-    schema = small_schema(spec, sources)
-    question = _question(step, steps, desk, sources, earlier=earlier, arguments=schema["properties"])
+    columns_of = (desk.toolbox[step.tool].metadata or {}).get("columns_of", {})
+    schema = small_schema(spec, sources, columns_of=columns_of)
+    question = _question(step, desk, sources, earlier=earlier, arguments=schema["properties"])
     messages = [system_message(desk), HumanMessage(question)]
     problems: tuple[str, ...] = ()
     for repairs in range(desk.max_repairs + 1):
@@ -148,7 +161,6 @@ def _output_schema(checked: Checked, desk: Desk, task: str) -> dict[str, Any]:
 
 def _question(
     step: Step,
-    steps: Sequence[Step],
     desk: Desk,
     sources: Sequence[Source],
     *,
@@ -156,18 +168,15 @@ def _question(
     arguments: Iterable[str],
 ) -> str:
     spec = desk.specs[step.tool]
-    writes_sql = "sql" in spec.args_schema.get("properties", {})
     return render(
         "small_arguments.v1",
-        goal=desk.goal,
         step=step.model_dump(),
         arguments=argument_text(spec, arguments),
-        later=[one.model_dump() for one in steps if step.id in one.uses],
         sources=[
             {"task": one.task, "question": one.question, "columns": list(rows.columns) if (rows := one.rows()) else []}
             for one in sources
         ],
-        parameters=Parameters(sources).told if writes_sql else {},
+        parameters=Parameters(sources).told if writes_sql(spec) else {},
         earlier=earlier and {"args": earlier.args, "failure": earlier.failure},
-        writes_sql=writes_sql,
+        writes_sql=writes_sql(spec),
     )

@@ -21,21 +21,24 @@ class Step(BaseModel):
     id: str
     question: str
     tool: str
+    #: Columns that its rows must have, as far as the model named any.
+    columns: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
 
 
 def steps_schema(tools: Iterable[str]) -> JsonSchema:
-    """Return the schema of the first stage's answer."""
+    """Return the schema of the first stage's answer; what a step is about comes before the words for it."""
     short: JsonSchema = {"type": "string", "minLength": 1, "maxLength": 40}
     step = {
         "type": "object",
         "properties": {
             "id": short,
-            "question": {"type": "string", "minLength": 1, "maxLength": 300},
             "tool": {"type": "string", "enum": list(tools)},
             "uses": {"type": "array", "items": short, "maxItems": 4},
+            "question": {"type": "string", "minLength": 1, "maxLength": 300},
+            "columns": {"type": "array", "items": short, "maxItems": 8},
         },
-        "required": ["id", "question", "tool", "uses"],
+        "required": ["id", "tool", "uses", "question", "columns"],
         "additionalProperties": False,
     }
     return {
@@ -59,7 +62,15 @@ def read_steps(value: Mapping[str, Any], *, taken: Iterable[str] = (), known: It
         plain = plain if plain[0].isalpha() else f"step_{plain}"
         step_id = renamed(plain, used) if plain in used else plain
         uses = dict.fromkeys(names[use] for use in map(str, written["uses"]) if use in names)
-        steps.append(Step(id=step_id, question=written["question"], tool=written["tool"], uses=tuple(uses)))
+        steps.append(
+            Step(
+                id=step_id,
+                question=written["question"],
+                tool=written["tool"],
+                columns=tuple(written["columns"]),
+                uses=tuple(uses),
+            )
+        )
         names[str(written["id"])] = step_id
         used.add(step_id)
     return steps

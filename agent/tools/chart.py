@@ -64,6 +64,7 @@ class DrawChart(BaseTool):
         "idempotentHint": True,
         "openWorldHint": False,
         "timeout_s": 120,
+        "columns_of": {"x": "rows", "y": "rows", "color": "rows"},
         "output_schema": {
             "type": "object",
             "properties": {

@@ -15,6 +15,7 @@ from agent.tools.analyze import AnalyzeRows
 from agent.tools.database_schema import DatabaseSchema
 from agent.tools.query_args import Name, QueryArgs
 from agent.tools.schema_reading import read_schema
+from agent.tools.schema_text import render_schema
 from agent.tools.source import DataSource
 from agent.tools.sql_preflight import check_query, preflight_findings
 from agent.tools.sql_run import output_schema
@@ -87,6 +88,10 @@ class DescribeDatabase(BaseTool):
 
     async def _arun(self, tables: list[str] | None = None) -> dict[str, JsonValue]:
         return await asyncio.to_thread(self._run, tables)
+
+    def as_context(self, output: JsonValue) -> str:
+        """Word an output for a planner's prompt."""
+        return render_schema(DatabaseSchema.model_validate(output))
 
 
 class QueryDatabase(SqlTool):

@@ -189,7 +189,7 @@ def test_the_schema_as_text_is_short_and_always_the_same(shop):
     text = render_schema(schema)
     assert text == render_schema(read_schema(shop))
     assert text.startswith("view sales (")
-    assert "  customer_id integer -> customers.customer_id\n" in text
+    assert "\ntable orders(order_id, customer_id -> customers, order_date, " in text
     assert "  segment text ['Consumer', 'Corporate', 'Public Sector', 'Small Business']: Kind of customer.\n" in text
     # Values are told once, where the column is first met.
     assert text.count("'Public Sector'") == 1

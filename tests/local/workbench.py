@@ -1,0 +1,141 @@
+"""A goal run by the embedded model on the sample shop, and its results held against gold rows.
+
+`python tests/local/workbench.py [tuned|held_out|NAME ...]` prints plans, rows and verdicts as they are.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+from langgraph.checkpoint.memory import InMemorySaver
+from shop_goals import HELD_OUT, TUNED, Goal, Gold
+
+from agent.settings import Settings
+from agent.shop import ensure_shop
+from graphs.plan_execute import build_graph
+
+Rows = Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong with a run, nothing if it is right, and what it took."""
+
+    wrong: tuple[str, ...]
+    seconds: float
+    calls: int
+    out: dict[str, Any]
+
+
+async def run_goal(goal: Goal, *, shop_folder: Path, output: Path) -> Verdict:
+    """Run a goal by the graph with the model `local`; nothing asks."""
+    settings = Settings(approve="never", data_folder=shop_folder, output_folder=output)
+    graph = build_graph(model="local", settings=settings, checkpointer=InMemorySaver())
+    began = time.monotonic()
+    out = await graph.ainvoke({"goal": goal.text}, {"configurable": {"thread_id": goal.name}})
+    seconds = time.monotonic() - began
+    with duckdb.connect(str(ensure_shop(shop_folder)), read_only=True) as connection:
+        wrong = tuple(_faults(goal, out, connection))
+    return Verdict(wrong, seconds, int((out.get("usage") or {}).get("calls", 0)), out)
+
+
+def _faults(goal: Goal, out: dict[str, Any], connection: duckdb.DuckDBPyConnection) -> Iterable[str]:
+    if out["status"] != "completed":
+        yield f"it ended as {out['status']}: {out.get('problems')}"
+        return
+    done = {task: result for task, result in out["results"].items() if result["status"] == "done"}
+    outputs = [result["output"] for result in done.values() if isinstance(result["output"], dict)]
+    given = [output["rows"] for output in outputs if isinstance(output.get("rows"), list)]
+    for gold in goal.golds:
+        rows = connection.execute(gold.sql).fetchall()
+        if not any(same_rows(rows, one, ordered=gold.ordered) for one in given):
+            yield f"no task gave {rows[:5]}"
+    charts = [output for output in outputs if "png" in output]
+    if goal.chart and not charts:
+        yield "no chart was drawn"
+    if any(Path(chart["png"]).stat().st_size < 5_000 for chart in charts):
+        yield "a chart is empty"
+    if goal.file and not any(str(output.get("path", "")).endswith(goal.file) for output in outputs):
+        yield f"no {goal.file} was saved"
+
+
+def same_rows(gold: Rows, given: Sequence[dict[str, Any]], *, ordered: bool) -> bool:
+    """Whether some columns of `given`, in some order, hold the gold rows."""
+    if len(gold) != len(given):
+        return False
+    if not gold:
+        return True
+    wanted = list(zip(*gold, strict=True))
+    columns = {name: [row.get(name) for row in given] for name in given[0]}
+    choices = [
+        [name for name, values in columns.items() if _fits(values, column, ordered=ordered)] for column in wanted
+    ]
+    return any(_row_set(given, names, ordered) == _gold_set(gold, ordered) for names in product(*choices))
+
+
+def _fits(values: Sequence[Any], wanted: Sequence[Any], *, ordered: bool) -> bool:
+    left, right = [_plain(value) for value in values], [_plain(value) for value in wanted]
+    return left == right if ordered else sorted(left) == sorted(right)
+
+
+def _row_set(given: Sequence[dict[str, Any]], names: Sequence[str], ordered: bool) -> list[tuple[str, ...]]:
+    rows = [tuple(_plain(row.get(name)) for name in names) for row in given]
+    return rows if ordered else sorted(rows)
+
+
+def _gold_set(gold: Rows, ordered: bool) -> list[tuple[str, ...]]:
+    rows = [tuple(map(_plain, row)) for row in gold]
+    return rows if ordered else sorted(rows)
+
+
+def _plain(value: Any) -> str:
+    try:
+        return f"{float(value):.2f}"
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def chosen(words: Sequence[str]) -> list[Goal]:
+    """Return the goals that the command line names."""
+    lists = {"tuned": TUNED, "held_out": HELD_OUT}
+    named = {goal.name: goal for goal in (*TUNED, *HELD_OUT)}
+    return [goal for word in words or ("tuned",) for goal in lists.get(word, (named.get(word),)) if goal]
+
+
+def told(goal: Goal, verdict: Verdict) -> str:
+    """Return a run as text: the plan's calls, the first rows of each result, the verdict."""
+    lines = [f"=== {goal.name}: {goal.text}"]
+    for task in (verdict.out.get("plan") or {}).get("tasks", []):
+        lines.append(f"  {task['id']} {task['tool']} {json.dumps(task.get('args', {}), ensure_ascii=False)}")
+        result = verdict.out["results"].get(task["id"], {})
+        output = result.get("output")
+        rows = output.get("rows") if isinstance(output, dict) else None
+        shown = rows[:5] if isinstance(rows, list) else output
+        lines.append(f"    {result.get('status')} {result.get('error') or ''} {json.dumps(shown, ensure_ascii=False)[:500]}")
+    lines.append(f"  {'RIGHT' if not verdict.wrong else 'WRONG: ' + '; '.join(verdict.wrong)}")
+    lines.append(f"  {verdict.seconds:.1f} s, {verdict.calls} calls")
+    return "\n".join(lines)
+
+
+async def _main(words: Sequence[str]) -> None:
+    shop_folder = Settings().data_folder
+    right = 0
+    goals = chosen(words)
+    for goal in goals:
+        with TemporaryDirectory() as folder:
+            verdict = await run_goal(goal, shop_folder=shop_folder, output=Path(folder))
+            print(told(goal, verdict), flush=True)
+            right += not verdict.wrong
+    print(f"{right} of {len(goals)} right")
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(sys.argv[1:]))
