@@ -89,6 +89,7 @@ def _write_database(file: Path, tables: dict[str, list[Row]]) -> None:
     import duckdb  # noqa: PLC0415 - slow to import
 
     with duckdb.connect(os.fspath(file)) as connection:
+        connection.execute("SET enable_progress_bar = false")
         connection.execute((Path(__file__).parent / "schema.sql").read_text(encoding="utf-8"))
         for table, rows in tables.items():
             text = file.with_name(f"{table}.csv")

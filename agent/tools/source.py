@@ -100,6 +100,8 @@ def locked_later() -> "DuckDBPyConnection":
 def lock(connection: "DuckDBPyConnection") -> None:
     """Take from SQL every way to files, networks, extensions and settings, for good."""
     connection.execute("SET TimeZone = 'UTC'")
+    # Where DuckDB takes the session for an interactive one, its bar would be mixed into the output.
+    connection.execute("SET enable_progress_bar = false")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -116,6 +118,7 @@ def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
     folder = tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
     tables = tables_in(path) if path.is_dir() else {table_name(path): (path,)}
     with duckdb.connect(os.fspath(Path(folder.name) / "files.duckdb")) as database:
+        database.execute("SET enable_progress_bar = false")
         for name, files in tables.items():
             paths = [os.fspath(file) for file in files]
             if paths[0].lower().endswith(".parquet"):
