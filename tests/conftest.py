@@ -4,6 +4,7 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+from postgres import database_url, postgres_server, postgres_url  # noqa: F401 - fixtures
 from pytest_socket import socket_allow_hosts
 
 _ALWAYS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

@@ -17,7 +17,7 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.store.base import Op, Result
 from langgraph.store.postgres import PostgresStore
-from psycopg.rows import DictRow, dict_row, tuple_row
+from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -27,14 +27,11 @@ from graphs.stores.backend import Backend
 from graphs.stores.database import Run
 from graphs.stores.leases import Leases
 from graphs.stores.ledger_sql import forget_thread
+from graphs.stores.postgres_database import PATIENCE_S, Connection, Pool, PostgresDatabase
 from graphs.stores.reading import checkpoint_of, reading, sound, thread_of
 
 T = TypeVar("T")
-Connection = psycopg.Connection[DictRow]
-Pool = ConnectionPool[Connection]
 _OPTIONS = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
-#: How long a server that went away is waited for.
-_PATIENCE_S = 20.0
 _OPEN_S = 10.0
 _NEWEST = {
     "checkpoints": len(PostgresSaver.MIGRATIONS) - 1,
@@ -42,66 +39,6 @@ _NEWEST = {
     "planwave": schema.VERSION,
 }
 _SETUP_LOCK = "hashtext('planwave setup')"
-
-
-class PostgresDatabase:
-    """A pool of connections to one server, which may be restarted meanwhile."""
-
-    for_update = " FOR UPDATE"
-    for_share = " FOR SHARE"
-    #: Of the server, so that the clocks of the machines need not agree; not the transaction's, which stands still.
-    now = "EXTRACT(EPOCH FROM clock_timestamp())::float8"
-
-    def __init__(self, pool: Pool, *, url: str) -> None:
-        self.pool = pool
-        self.url = url
-
-    def transact(self, work: Callable[[Run], T]) -> T:
-        """See `Database.transact`."""
-        return self.transact_on(lambda _, run: work(run))
-
-    def transact_on(self, work: Callable[[Connection, Run], T]) -> T:
-        """Do as `transact` for work that needs the connection too."""
-
-        def once(connection: Connection) -> T:
-            with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
-
-                def run(statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
-                    cursor.execute(statement.replace("?", "%s").encode(), values)
-                    return cursor.fetchall() if cursor.description else []
-
-                return work(connection, run)
-
-        return self.steadily(once)
-
-    def steadily(self, call: Callable[[Connection], T]) -> T:
-        """Return what `call` returns, which is made again on another connection where one was lost."""
-
-        def once() -> T:
-            with self.pool.connection() as connection:
-                return call(connection)
-
-        retrying = Retrying(
-            retry=retry_if_exception(_may_pass),
-            stop=stop_after_delay(_PATIENCE_S),
-            wait=wait_random_exponential(multiplier=0.05, max=1.0),
-            reraise=True,
-        )
-        try:
-            return retrying(once)
-        except psycopg.Error as error:
-            raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether the server went away, is starting, or had two transactions in each other's way.
-
-    Errors without a code come from this side, of a connection that broke or was not to be had; classes 08, 57P and 40
-    are the server's words for the rest (PostgreSQL, appendix A).
-    """
-    if not isinstance(error, psycopg.OperationalError):
-        return False
-    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "40"))
 
 
 class PostgresThreads(PostgresSaver):
@@ -215,7 +152,7 @@ def _set_up(database: PostgresDatabase) -> list[str]:
         # waits in a statement, and that would be those who wait for this lock.
         Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, _TakenError)),
-            stop=stop_after_delay(_PATIENCE_S),
+            stop=stop_after_delay(PATIENCE_S),
             wait=wait_random_exponential(multiplier=0.05, max=0.5),
             reraise=True,
         )(_lock, connection, database.url)
