@@ -99,7 +99,7 @@ def locked_later() -> "DuckDBPyConnection":
 
 def lock(connection: "DuckDBPyConnection") -> None:
     """Take from SQL every way to files, networks, extensions and settings, for good."""
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
     # Where DuckDB takes the session for an interactive one, its bar would be mixed into the output.
     connection.execute("SET enable_progress_bar = false")
     connection.execute("SET enable_external_access = false")
