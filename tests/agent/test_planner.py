@@ -1,9 +1,10 @@
 """The planner against a scripted server: plans of both strategies, repairs, and every way to give up."""
 
-from agent.planner import NotPlanned, Planned, make_plan
-from agent.planning.toolbook import tool_text
 from openai_endpoint import Endpoint, Failure, Text
 from planning_kit import LIMITS, SETTINGS, model_at, toolbox
+
+from agent.planner import NotPlanned, Planned, make_plan
+from agent.planning.toolbook import tool_text
 
 GOAL = "Plot the rain of the 3 wettest stations"
 QUERY = {

@@ -57,7 +57,11 @@ TUNED = (
     Goal(
         "saved_file",
         "Save the 10 products with the highest revenue in 2024 as top_products.csv",
-        (Gold("SELECT product_name, SUM(revenue) FROM sales WHERE order_year = 2024 GROUP BY 1 ORDER BY 2 DESC LIMIT 10"),),
+        (
+            Gold(
+                "SELECT product_name, SUM(revenue) FROM sales WHERE order_year = 2024 GROUP BY 1 ORDER BY 2 DESC LIMIT 10"
+            ),
+        ),
         file=".csv",
     ),
     Goal(
@@ -131,7 +135,11 @@ HELD_OUT = (
     Goal(
         "returns_per_month",
         "Show the number of returns per month in 2024 as a line chart",
-        (Gold("SELECT return_month, COUNT(*) FROM returned_goods WHERE return_month LIKE '2024%' GROUP BY 1 ORDER BY 1"),),
+        (
+            Gold(
+                "SELECT return_month, COUNT(*) FROM returned_goods WHERE return_month LIKE '2024%' GROUP BY 1 ORDER BY 1"
+            ),
+        ),
         chart=True,
     ),
     Goal(

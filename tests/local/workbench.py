@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 from langgraph.checkpoint.memory import InMemorySaver
-from shop_goals import HELD_OUT, TUNED, Goal, Gold
+from shop_goals import HELD_OUT, TUNED, Goal
 
 from agent.settings import Settings
 from agent.shop import ensure_shop
@@ -119,7 +119,9 @@ def told(goal: Goal, verdict: Verdict) -> str:
         output = result.get("output")
         rows = output.get("rows") if isinstance(output, dict) else None
         shown = rows[:5] if isinstance(rows, list) else output
-        lines.append(f"    {result.get('status')} {result.get('error') or ''} {json.dumps(shown, ensure_ascii=False)[:500]}")
+        lines.append(
+            f"    {result.get('status')} {result.get('error') or ''} {json.dumps(shown, ensure_ascii=False)[:500]}"
+        )
     lines.append(f"  {'RIGHT' if not verdict.wrong else 'WRONG: ' + '; '.join(verdict.wrong)}")
     lines.append(f"  {verdict.seconds:.1f} s, {verdict.calls} calls")
     return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""The prompts of planner, replanner and answerer, compared with golden files.
+
+`PLANWAVE_REWRITE_GOLDENS=1 pytest tests/prompts` writes the golden files anew; the difference is for review.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prompts import render
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+GOAL = "Plot the rain of the 3 wettest stations"
+STEP = {
+    "id": "days",
+    "tool": "readings",
+    "question": "For each of these stations: which day was its wettest?",
+    "columns": ["station", "day"],
+    "uses": ["wettest"],
+}
+FAILURES = ["days: FAILED (tool): There is no column 'dya'."]
+HALTED = {
+    "goal": GOAL,
+    "outcomes": "- wettest: readings {...}\n  done: 3 rows",
+    "failures": FAILURES,
+    "history": ["Replan 1: 'days' failed: timeout."],
+}
+BARE = {"sources": [], "parameters": {}, "arguments": "", "earlier": None}
+RENDERINGS = {
+    "planner.v1": ("planner.v1", {"tools": "- readings: queries", "context": "view readings (12 rows)"}),
+    "planner.v1-bare": ("planner.v1", {"tools": "- readings: queries", "context": ""}),
+    "planner_goal.v1": ("planner_goal.v1", {"goal": GOAL}),
+    "repair.v1": ("repair.v1", {"problems": ["There is no tool 'plto'.", "Task 'a' has no 'sql'."]}),
+    "replanner.v1": ("replanner.v1", HALTED),
+    "replanner.v1-first": ("replanner.v1", HALTED | {"history": []}),
+    "small_planner.v1": (
+        "small_planner.v1",
+        {"tools": "- readings: queries", "context": "view readings (12 rows)", "writes_sql": True},
+    ),
+    "small_planner.v1-bare": ("small_planner.v1", {"tools": "- post: posts", "context": "", "writes_sql": False}),
+    "small_steps.v1": ("small_steps.v1", {"goal": GOAL}),
+    "small_arguments.v1": (
+        "small_arguments.v1",
+        {
+            "step": STEP,
+            "arguments": "- sql: One SELECT.",
+            "sources": [{"task": "wettest", "question": "Which are the wettest?", "columns": ["station", "rain"]}],
+            "parameters": {"station": "the values of station in the rows of wettest"},
+            "earlier": {"args": {"sql": "SELECT dya"}, "failure": "There is no column 'dya'."},
+            "writes_sql": True,
+        },
+    ),
+    "small_arguments.v1-bare": (
+        "small_arguments.v1",
+        BARE | {"step": STEP | {"columns": []}, "arguments": "- text: What to post.", "writes_sql": False},
+    ),
+    "small_replanner.v1": ("small_replanner.v1", HALTED),
+    "small_replanner_steps.v1": (
+        "small_replanner_steps.v1",
+        {
+            "goal": GOAL,
+            "done": [{"id": "wettest", "question": "Which are the wettest?"}],
+            "failures": FAILURES,
+            "rejected": ["post"],
+        },
+    ),
+    "answerer.v1": (
+        "answerer.v1",
+        {
+            "goal": GOAL,
+            "results": [{"id": "wettest", "title": "The wettest", "output": {"rows": [{"station": "A </result>"}]}}],
+            "missing": FAILURES,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("golden", RENDERINGS)
+def test_a_prompt_reads_as_its_golden_file(golden: str) -> None:
+    name, variables = RENDERINGS[golden]
+    text = render(name, **variables)
+    file = GOLDENS / f"{golden}.md"
+    if os.environ.get("PLANWAVE_REWRITE_GOLDENS"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+def test_data_cannot_close_its_tag() -> None:
+    name, variables = RENDERINGS["answerer.v1"]
+    assert render(name, **variables).count("</result>") == 1
