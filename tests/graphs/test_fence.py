@@ -1,0 +1,177 @@
+"""What a run that lost its thread can still do to it: nothing."""
+
+import signal
+import sqlite3
+from collections import Counter
+
+import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.types import Command
+from processes import start, wait_for
+from worlds import APPROVE, World, thread
+
+from agent.errors import LeaseLostError, ThreadBusyError
+from agent.ledger import Grant, Intent
+from agent.settings import Settings
+from graphs.persistence import open_persistence
+from graphs.plan_execute import build_graph
+
+AT = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "c"}}
+CALL = Intent(thread="t", revision=1, task="w", tool="write", args_digest="d")
+
+
+async def everything(persistence):
+    """Return each write of a thread, by name."""
+    saver, ledger = persistence.saver, persistence.ledger
+    return {
+        "put": lambda: saver.aput(AT, empty_checkpoint(), {}, {}),
+        "put (blocking)": lambda: saver.put(AT, empty_checkpoint(), {}, {}),
+        "put_writes": lambda: saver.aput_writes(AT, [("x", 1)], "task"),
+        "delete_thread": lambda: saver.adelete_thread("t"),
+        "claim": lambda: ledger.claim(CALL),
+        "complete": lambda: ledger.complete(CALL, epoch=1, record={}),
+        "grant": lambda: ledger.grant([Grant(digest="A", thread="t", revision=1, task="w")]),
+        "forget": lambda: ledger.forget("t"),
+    }
+
+
+async def stored(persistence):
+    """Return all that is stored of the thread."""
+    listed = [found async for found in persistence.saver.alist(thread())]
+    return (
+        [(found.config, found.checkpoint["id"], found.pending_writes) for found in listed],
+        await persistence.ledger.rows("t"),
+        await persistence.ledger.granted(["A"]),
+    )
+
+
+async def attempt(persistence, error):
+    for name, write in (await everything(persistence)).items():
+        try:
+            made = write()
+            if hasattr(made, "__await__"):
+                await made
+        except error:
+            continue
+        raise AssertionError(f"{name} was not stopped")
+
+
+async def fill(persistence):
+    await persistence.saver.aput({"configurable": {"thread_id": "t", "checkpoint_ns": ""}}, empty_checkpoint(), {}, {})
+    await persistence.saver.aput_writes(AT, [("x", 1)], "earlier")
+    await persistence.ledger.claim(CALL)
+
+
+async def test_a_lost_lease_writes_nothing_more(database_url):
+    async with open_persistence(database_url, ttl_s=600) as late, open_persistence(database_url) as quick:
+        async with late.lease("t"):
+            await fill(late)
+            await expire(late)
+            async with quick.lease("t"):
+                before = await stored(quick)
+                await attempt(late, LeaseLostError)
+                assert await stored(quick) == before
+            # Neither while the thread is held by the other, nor after it was given back.
+            await attempt(late, LeaseLostError)
+            assert await stored(quick) == before
+        async with late.lease("t") as again:
+            assert again.epoch == 3
+            await late.ledger.forget("t")
+
+
+async def test_who_holds_no_lease_writes_only_while_nobody_does(database_url):
+    async with open_persistence(database_url) as holder, open_persistence(database_url) as script:
+        await fill(script)
+        async with holder.lease("t"):
+            before = await stored(holder)
+            await attempt(script, ThreadBusyError)
+            assert await stored(holder) == before
+        await script.ledger.complete(CALL, epoch=1, record={})
+        await script.saver.adelete_thread("t")
+
+
+async def test_a_write_without_a_lease_shuts_out_an_owner_whose_time_was_over(database_url):
+    async with open_persistence(database_url, ttl_s=600) as late, open_persistence(database_url) as script:
+        async with late.lease("t"):
+            await expire(late)
+            await fill(script)
+            before = await stored(script)
+            await attempt(late, LeaseLostError)
+            assert await stored(script) == before
+
+
+async def expire(persistence):
+    """Let the lease run out, as it does while its process is paused."""
+    database = persistence._backend.database
+    await persistence.saver.later(database.transact, lambda run: run("UPDATE planwave_leases SET expires_at = 1"))
+
+
+async def test_a_deleted_thread_leaves_only_its_epoch(database_url):
+    async with open_persistence(database_url) as persistence:
+        async with persistence.lease("t"):
+            await fill(persistence)
+        await persistence.saver.adelete_thread("t")
+        assert await stored(persistence) == ([], [], set())
+        async with persistence.lease("t") as lease:
+            assert lease.epoch == 2
+
+
+async def test_fork_update_and_second_input_go_on_working(database_url):
+    world = World()
+    plan = {
+        "tasks": [{"id": "a", "tool": "look", "args": {"value": 1}}, {"id": "w", "tool": "write", "args": {"value": 2}}]
+    }
+    async with open_persistence(database_url) as persistence:
+        graph = build_graph(tools=world.tools(), settings=Settings(), persistence=persistence)
+        await graph.ainvoke({"goal": "g", "plan": plan}, thread())
+        assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
+        past = [state async for state in graph.aget_state_history(thread()) if state.next == ("planner",)][0]
+        assert (await graph.ainvoke(None, past.config))["status"] == "awaiting_approval"
+        forked = await graph.aupdate_state(past.config, {"goal": "another"})
+        assert (await graph.ainvoke(None, forked))["goal"] == "another"
+        assert (await graph.ainvoke({"goal": "second", "plan": plan}, thread()))["status"] == "awaiting_approval"
+        assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
+
+
+@pytest.mark.parametrize("turns", [2, pytest.param(15, marks=pytest.mark.slow)])
+def test_a_woken_zombie_neither_rolls_back_nor_runs_again(database_url, tmp_path, turns, request):
+    rolled_back, repeated = 0, 0
+    for turn in range(turns):
+        url, log = database_url, tmp_path / f"log{turn}"
+        if url.startswith("sqlite"):
+            url = url.replace("planwave.db", f"planwave{turn}.db")
+        elif turn:
+            url = request.getfixturevalue("postgres_server").create()
+        zombie = start("leased_run.py", url, log, 1.0)
+        wait_for(log, "start b", zombie)
+        zombie.send_signal(signal.SIGSTOP)
+        finisher = finish(url, log)
+        before = log.read_text()
+        zombie.send_signal(signal.SIGCONT)
+        told, _ = zombie.communicate(timeout=60)
+        assert told.split("\n")[0] == "LeaseLostError", told
+        assert finisher == "completed"
+        after = Counter(log.read_text().removeprefix(before).split())
+        # What it was in the middle of when it was paused ends, and nothing else begins.
+        repeated += after["start"]
+        resumed, _ = start("leased_run.py", url, log, 1.0, "resume").communicate(timeout=60)
+        rolled_back += resumed.strip() != "completed" or Counter(log.read_text().split("\n"))["start c"] != 1
+    print(f"{rolled_back} rollbacks and {repeated} second starts in {turns} zombies")
+    assert (rolled_back, repeated) == (0, 0)
+
+
+def finish(url, log):
+    """Resume as soon as the thread can be had, and return the status."""
+    for _ in range(60):
+        told, problem = start("leased_run.py", url, log, 30, "resume").communicate(timeout=60)
+        if told.strip() != "ThreadBusyError":
+            return told.strip() + problem
+    raise AssertionError("the thread was never free")
+
+
+def test_the_sql_of_a_lease_row_is_what_people_can_read(tmp_path):
+    log = tmp_path / "log"
+    start("leased_run.py", f"sqlite:///{tmp_path}/r.db", log, 30).communicate(timeout=60)
+    with sqlite3.connect(tmp_path / "r.db") as connection:
+        rows = connection.execute("SELECT thread, epoch, owner, expires_at FROM planwave_leases").fetchall()
+    assert rows == [("t", 1, None, 0.0)]
