@@ -35,9 +35,9 @@ def retried(
             names[task] = renamed(task, taken)
             taken.add(names[task])
     tasks: list[Task] = []
-    for task in compiled.plan.tasks:
-        change = changes.get(task.id)
-        changed = task.model_copy(update={"tool": change.tool, "args": change.args}) if change else task
+    for planned in compiled.plan.tasks:
+        change = changes.get(planned.id)
+        changed = planned.model_copy(update={"tool": change.tool, "args": change.args}) if change else planned
         tasks.append(with_names(changed, names))
     return tasks, names
 

@@ -51,7 +51,7 @@ class Source:
     def best_for(self, wanted: JsonSchema, root: JsonSchema) -> dict[str, JsonValue] | None:
         """Return a reference to the part that suits an argument best: rows, else a text, else the whole output."""
         rows = self.rows()
-        texts = [place for place in self._places() if place and self._types(place) == {"string"}]
+        texts = [place for place in self._places() if place and self._types(place) == frozenset({"string"})]
         places = [*([rows.path] if rows else []), *(texts if len(texts) == 1 else []), ()]
         for place in places:
             given = part(self.schema, place, root=self.schema)
@@ -68,7 +68,11 @@ class Source:
     def _rows_at(self, place: Place) -> Rows | None:
         for branch in branches(part(self.schema, place, root=self.schema), self.schema):
             items = branch.get("items")
-            if branch.get("type") == "array" and isinstance(items, dict) and types(items, self.schema) == {"object"}:
+            if (
+                branch.get("type") == "array"
+                and isinstance(items, dict)
+                and types(items, self.schema) == frozenset({"object"})
+            ):
                 return Rows(self.task, place, dict(properties(items)))
         return None
 

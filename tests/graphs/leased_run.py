@@ -22,10 +22,10 @@ PLAN = {
 
 async def main(url: str, log: str, ttl: str, *how: str) -> str:
     async def note(name: str, seconds: float) -> str:
-        with Path(log).open("a") as file:
+        with Path(log).open("a") as file:  # noqa: ASYNC230
             file.write(f"start {name}\n")
         await asyncio.sleep(seconds)
-        with Path(log).open("a") as file:
+        with Path(log).open("a") as file:  # noqa: ASYNC230
             file.write(f"end {name}\n")
         return name
 

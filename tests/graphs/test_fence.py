@@ -91,7 +91,7 @@ async def test_who_holds_no_lease_writes_only_while_nobody_does(database_url):
 
 
 async def test_a_write_without_a_lease_shuts_out_an_owner_whose_time_was_over(database_url):
-    async with open_persistence(database_url, ttl_s=600) as late, open_persistence(database_url) as script:
+    async with open_persistence(database_url, ttl_s=600) as late, open_persistence(database_url) as script:  # noqa: SIM117
         async with late.lease("t"):
             await expire(late)
             await fill(script)
@@ -125,7 +125,7 @@ async def test_fork_update_and_second_input_go_on_working(database_url):
         graph = build_graph(tools=world.tools(), settings=Settings(), persistence=persistence)
         await graph.ainvoke({"goal": "g", "plan": plan}, thread())
         assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
-        past = [state async for state in graph.aget_state_history(thread()) if state.next == ("planner",)][0]
+        past = next(state async for state in graph.aget_state_history(thread()) if state.next == ("planner",))
         assert (await graph.ainvoke(None, past.config))["status"] == "awaiting_approval"
         forked = await graph.aupdate_state(past.config, {"goal": "another"})
         assert (await graph.ainvoke(None, forked))["goal"] == "another"

@@ -60,7 +60,7 @@ async def test_a_second_run_of_a_thread_is_refused_and_changes_nothing(database_
     async with open_persistence(database_url) as persistence:
         graph = graph_over(persistence, world)
         first = asyncio.create_task(graph.ainvoke(BEGIN, thread()))
-        while world.now_running == 0:
+        while world.now_running == 0:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         with pytest.raises(ThreadBusyError):
             await graph.ainvoke(BEGIN, thread())
@@ -79,7 +79,7 @@ async def test_a_closed_or_cancelled_run_gives_its_thread_back(database_url):
         async with persistence.lease("t"):
             pass
         run = asyncio.create_task(graph.ainvoke(BEGIN, thread("u")))
-        while world.now_running == 0:
+        while world.now_running == 0:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -110,7 +110,7 @@ async def test_a_cancelled_wait_for_a_lease_leaves_none_behind(database_url):
 
 
 async def test_a_busy_event_loop_does_not_cost_the_lease(database_url):
-    async with open_persistence(database_url, ttl_s=0.9) as one, open_persistence(database_url) as other:
+    async with open_persistence(database_url, ttl_s=0.9) as one, open_persistence(database_url) as other:  # noqa: SIM117
         async with one.lease("x"):
             time.sleep(2.5)  # noqa: ASYNC251 - the loop is kept busy on purpose
             with pytest.raises(ThreadBusyError):
@@ -164,17 +164,16 @@ async def test_a_process_that_is_paused_beyond_its_time_loses_the_thread(databas
 )
 async def test_another_hosts_process_is_believed_until_its_time_is_over(tmp_path, change, free):
     url = f"sqlite:///{tmp_path}/l.db"
-    async with open_persistence(url) as one, open_persistence(url) as other:
-        async with one.lease("x"):
-            with sqlite3.connect(tmp_path / "l.db") as connection:
-                connection.execute(f"UPDATE planwave_leases SET {change}")
-            if free:
-                async with other.lease("x") as lease:
-                    assert lease.epoch == 2
-            else:
-                with pytest.raises(ThreadBusyError):
-                    async with other.lease("x"):
-                        pass
+    async with open_persistence(url) as one, open_persistence(url) as other, one.lease("x"):
+        with sqlite3.connect(tmp_path / "l.db") as connection:
+            connection.execute(f"UPDATE planwave_leases SET {change}")
+        if free:
+            async with other.lease("x") as lease:
+                assert lease.epoch == 2
+        else:
+            with pytest.raises(ThreadBusyError):
+                async with other.lease("x"):
+                    pass
 
 
 def test_this_process_is_not_gone_and_a_later_one_of_its_number_is_another():

@@ -59,7 +59,7 @@ TUNED = (
         "Save the 10 products with the highest revenue in 2024 as top_products.csv",
         (
             Gold(
-                "SELECT product_name, SUM(revenue) FROM sales WHERE order_year = 2024 GROUP BY 1 ORDER BY 2 DESC LIMIT 10"
+                "SELECT product_name, SUM(revenue) FROM sales WHERE order_year = 2024 GROUP BY 1 ORDER BY 2 DESC LIMIT 10"  # noqa: E501
             ),
         ),
         file=".csv",
@@ -69,7 +69,7 @@ TUNED = (
         "What was the revenue of each category in Germany in 2023?",
         (
             Gold(
-                "SELECT category_name, SUM(revenue) FROM sales WHERE country = 'Germany' AND order_year = 2023 GROUP BY 1",
+                "SELECT category_name, SUM(revenue) FROM sales WHERE country = 'Germany' AND order_year = 2023 GROUP BY 1",  # noqa: E501
                 ordered=False,
             ),
         ),
@@ -108,7 +108,7 @@ TUNED = (
             Gold(
                 """WITH top AS (SELECT city, COUNT(DISTINCT order_id) AS n FROM sales GROUP BY 1 ORDER BY 2 DESC LIMIT 5)
                 SELECT city, customer_name, SUM(revenue) AS revenue FROM sales WHERE city IN (SELECT city FROM top)
-                GROUP BY 1, 2 QUALIFY row_number() OVER (PARTITION BY city ORDER BY revenue DESC) = 1""",
+                GROUP BY 1, 2 QUALIFY row_number() OVER (PARTITION BY city ORDER BY revenue DESC) = 1""",  # noqa: E501
                 ordered=False,
             ),
         ),
@@ -119,7 +119,7 @@ TUNED = (
 HELD_OUT = (
     Goal(
         "brands_and_products",
-        "Find the 3 brands with the highest profit and the best-selling product by quantity of each, with a bar chart of"
+        "Find the 3 brands with the highest profit and the best-selling product by quantity of each, with a bar chart of"  # noqa: E501
         " the profit",
         (
             Gold("SELECT brand, SUM(profit) FROM sales GROUP BY 1 ORDER BY 2 DESC LIMIT 3"),
@@ -137,7 +137,7 @@ HELD_OUT = (
         "Show the number of returns per month in 2024 as a line chart",
         (
             Gold(
-                "SELECT return_month, COUNT(*) FROM returned_goods WHERE return_month LIKE '2024%' GROUP BY 1 ORDER BY 1"
+                "SELECT return_month, COUNT(*) FROM returned_goods WHERE return_month LIKE '2024%' GROUP BY 1 ORDER BY 1"  # noqa: E501
             ),
         ),
         chart=True,
