@@ -121,8 +121,8 @@ def hitl_request(requests: Sequence[Request], specs: Sequence[ToolSpec]) -> dict
 def allowed_decisions(request: Request) -> tuple[DecisionType, ...]:
     """Return what may be answered; the many calls of a `for_each` are not edited one by one.
 
-    Of a call in doubt, `approve` says that it did not happen and is to be made, `respond` that it did, with this result,
-    and `reject` leaves it as it is.
+    Of a call in doubt, `approve` says that it did not happen and is to be made, `respond` that it did, with this
+    result, and `reject` leaves it as it is.
     """
     if request.doubt is not None:
         return ("approve", "respond", "reject") if request.items is None else ("approve", "reject")

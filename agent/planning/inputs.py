@@ -18,6 +18,8 @@ from agent.core.tool import JsonSchema, ToolSpec
 #: `map`: named values; `data`: lists of objects and other things that nobody writes by hand; `plain`: what the model
 #: writes itself.
 Kind = Literal["map", "data", "plain"]
+#: The table or view that a small model names before it writes SQL; no tool is given it.
+FROM = "from"
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 _SCALARS = {"string", "number", "integer", "boolean", "null"}
 
@@ -111,12 +113,31 @@ class Parameters:
                 name = column if column.isidentifier() and column not in self.named else f"{source.task}_{column}"
                 if rows is not None and name.isidentifier():
                     self.named[name] = rows.column(column)
-                    self.told[name] = f"the values of {column} in the rows of {source.task}"
+                    self.told[name] = f"{column} of: {source.question}"
 
     def mentioned(self, texts: Iterable[str]) -> dict[str, JsonValue]:
         """Return the references for what `texts` mention; a name that is none of them is left to the tool's check."""
         found = {name for text in texts for name in _PARAMETER.findall(text)}
         return {name: reference for name, reference in self.named.items() if name in found}
+
+
+def writes_sql(spec: ToolSpec) -> bool:
+    """Whether the tool takes SQL, which a small model is shown examples of."""
+    return "sql" in spec.args_schema.get("properties", {})
+
+
+def takes_tables(spec: ToolSpec) -> bool:
+    """Whether the tool must be given named inputs, so that its texts can call them by their names."""
+    root = spec.args_schema
+    return any(name in root.get("required", ()) and kind_of(schema, root) == "map" for name, schema in properties(root))
+
+
+def needs_input(spec: ToolSpec) -> bool:
+    """Whether the tool has nothing to work on without an earlier output."""
+    root = spec.args_schema
+    return any(
+        name in root.get("required", ()) and kind_of(schema, root) != "plain" for name, schema in properties(root)
+    )
 
 
 def small_schema(spec: ToolSpec, sources: Sequence[Source], *, columns_of: Mapping[str, str]) -> JsonSchema:
@@ -140,6 +161,9 @@ def small_schema(spec: ToolSpec, sources: Sequence[Source], *, columns_of: Mappi
             case "map":
                 continue
     required = [name for name in root.get("required", ()) if name in fields]
+    if writes_sql(spec):
+        # Having named the view first, a small model takes the columns from it and joins less.
+        fields, required = {FROM: {"type": "string", "minLength": 1, "maxLength": 80}, **fields}, [FROM, *required]
     return {
         "type": "object",
         "properties": fields,

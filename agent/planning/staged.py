@@ -15,7 +15,7 @@ from agent.core.problem import Problem
 from agent.core.tool import ToolSpec
 from agent.events import Thinking
 from agent.planning.desk import Desk, Draft, NoDraft
-from agent.planning.inputs import Parameters, Source, filled, small_schema
+from agent.planning.inputs import Parameters, Source, filled, needs_input, small_schema, takes_tables, writes_sql
 from agent.planning.oneshot import correction
 from agent.planning.steps import Step, read_steps, steps_schema
 from agent.planning.toolbook import argument_text, tool_names
@@ -58,11 +58,6 @@ def system_message(desk: Desk) -> SystemMessage:
             writes_sql=any(map(writes_sql, desk.specs.values())),
         )
     )
-
-
-def writes_sql(spec: ToolSpec) -> bool:
-    """Whether the tool takes SQL, which a small model is shown examples of."""
-    return "sql" in spec.args_schema.get("properties", {})
 
 
 async def fill_in(
@@ -141,11 +136,13 @@ def _sentence(problem: Problem) -> str:
 
 
 def sources_of(step: Step, steps: Sequence[Step], desk: Desk, checked: Checked | None) -> list[Source]:
-    """Return what the step builds on; where it names nothing, all that stands before it may serve."""
+    """Return what the step builds on; a step that needs input and names none may use all that stands before it."""
     if checked is None:
         return []
     before = checked.compiled.tasks
-    names = [task for task in step.uses if task in before] or list(before)
+    names = [task for task in step.uses if task in before]
+    if not names and needs_input(desk.specs[step.tool]):
+        names = list(before)
     questions = {one.id: one.question for one in steps}
     return [
         Source(task, questions.get(task, before[task].description), _output_schema(checked, desk, task))
@@ -168,15 +165,15 @@ def _question(
     arguments: Iterable[str],
 ) -> str:
     spec = desk.specs[step.tool]
+    by_list = writes_sql(spec) and not takes_tables(spec)
     return render(
         "small_arguments.v1",
         step=step.model_dump(),
-        arguments=argument_text(spec, arguments),
+        arguments="" if writes_sql(spec) else argument_text(spec, arguments),
         sources=[
             {"task": one.task, "question": one.question, "columns": list(rows.columns) if (rows := one.rows()) else []}
-            for one in sources
+            for one in ([] if by_list else sources)
         ],
-        parameters=Parameters(sources).told if writes_sql(spec) else {},
+        parameters=Parameters(sources).told if by_list else {},
         earlier=earlier and {"args": earlier.args, "failure": earlier.failure},
-        writes_sql=writes_sql(spec),
     )

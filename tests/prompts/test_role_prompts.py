@@ -49,12 +49,11 @@ RENDERINGS = {
             "sources": [{"task": "wettest", "question": "Which are the wettest?", "columns": ["station", "rain"]}],
             "parameters": {"station": "the values of station in the rows of wettest"},
             "earlier": {"args": {"sql": "SELECT dya"}, "failure": "There is no column 'dya'."},
-            "writes_sql": True,
         },
     ),
     "small_arguments.v1-bare": (
         "small_arguments.v1",
-        BARE | {"step": STEP | {"columns": []}, "arguments": "- text: What to post.", "writes_sql": False},
+        BARE | {"step": STEP | {"columns": []}, "arguments": "- text: What to post."},
     ),
     "small_replanner.v1": ("small_replanner.v1", HALTED),
     "small_replanner_steps.v1": (
