@@ -59,7 +59,7 @@ async def test_a_plan_in_one_answer_becomes_a_plan_document():
         "description": "The wettest stations",
         "reasoning": "They are asked for.",
         "tool": "readings",
-        "args": {"sql": "SELECT station, rain"},
+        "args": {"from": "readings", "sql": "SELECT station, rain"},
     }
     assert plot["args"] == {
         "rows": {"output_of": "wettest", "path": ["rows"]},
@@ -145,8 +145,8 @@ STEPS = {
 async def test_a_small_model_plans_in_stages_and_code_fills_the_references_in():
     script = [
         STEPS,
-        {"sql": "SELECT station, rain"},
-        {"sql": "SELECT station, day WHERE station IN (SELECT unnest($station))"},
+        {"from": "readings", "sql": "SELECT station, rain"},
+        {"from": "readings", "sql": "SELECT station, day WHERE station IN (SELECT unnest($station))"},
         {"x": "day"},
     ]
     with Endpoint(script) as endpoint:
@@ -163,7 +163,7 @@ async def test_a_small_model_plans_in_stages_and_code_fills_the_references_in():
 
 
 async def test_a_small_model_is_told_the_problem_of_the_one_call():
-    script = [{"steps": STEPS["steps"][:1]}, {"sql": "DROP"}, {"sql": "SELECT station"}]
+    script = [{"steps": STEPS["steps"][:1]}, {"from": "x", "sql": "DROP"}, {"from": "x", "sql": "SELECT station"}]
     with Endpoint(script) as endpoint:
         found = await planned(endpoint, small=True)
     assert isinstance(found, Planned)
@@ -172,7 +172,7 @@ async def test_a_small_model_is_told_the_problem_of_the_one_call():
 
 
 async def test_a_small_model_that_cannot_mend_a_call_ends_with_its_problem():
-    with Endpoint([{"steps": STEPS["steps"][:1]}, *({"sql": "DROP"} for _ in range(5))]) as endpoint:
+    with Endpoint([{"steps": STEPS["steps"][:1]}, *({"from": "x", "sql": "DROP"} for _ in range(5))]) as endpoint:
         found = await planned(endpoint, small=True)
     assert isinstance(found, NotPlanned)
     assert "is no SELECT" in found.problems[0]

@@ -60,7 +60,7 @@ class StudioServer:
             if self._process.poll() is not None:
                 raise RuntimeError(f"The server ended while starting:\n{self.log.read_text()}")
             try:
-                with urlopen(f"{self.url}/ok", timeout=5) as answer:  # noqa: S310
+                with urlopen(f"{self.url}/ok", timeout=5) as answer:  # noqa: S310 - our own server  # noqa: S310
                     if answer.status == 200:
                         return
             except (URLError, OSError):

@@ -20,6 +20,18 @@ def mend_literals(scope: Scope) -> Iterator[str]:
                 yield f"There is no value {wrong!r}; {right!r} was meant."
 
 
+def mend_patterns(scope: Scope) -> Iterator[str]:
+    """Let a date compared with a pattern, such as `'2024%'`, be compared as the text it is written as, in place."""
+    for node in list(nodes(scope.select)):
+        if not isinstance(node, exp.Like | exp.ILike) or not isinstance(node.this, exp.Column):
+            continue
+        known = scope.column_of(node.this)
+        if known is not None and known.type.upper().startswith(("DATE", "TIMESTAMP")):
+            name = node.this.sql(dialect="duckdb")
+            node.set("this", exp.cast(node.this.copy(), "VARCHAR"))
+            yield f"{name!r} is a date; it was compared as text."
+
+
 def mend_values(scope: Scope, *, params: dict[str, JsonValue]) -> Iterator[str]:
     """Do the same in `params`, for parameters that are compared with a column."""
     for values, operand in _compared(scope):

@@ -42,10 +42,18 @@ class Scope:
         yield from [node for node in nodes(self.select) if isinstance(node, exp.Column) and node.name != "*"]
 
     def aliases(self) -> set[str]:
-        """Return the names, in lower case, that the SELECT gives to its own expressions."""
+        """Return the names, in lower case, that the SELECT gives to its own expressions.
+
+        `city AS city` gives none: what it names must be had from a table.
+        """
         from sqlglot import exp  # noqa: PLC0415 - slow to import
 
-        return {item.alias.lower() for item in self.select.expressions if isinstance(item, exp.Alias)}
+        return {
+            item.alias.lower()
+            for item in self.select.expressions
+            if isinstance(item, exp.Alias)
+            and not (isinstance(item.this, exp.Column) and item.this.name.lower() == item.alias.lower())
+        }
 
     def resolve(self, column: exp.Column) -> Source | None:
         """Return the one source here that `column` is of; None if there is none, or more than one."""
