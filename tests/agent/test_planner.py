@@ -59,7 +59,7 @@ async def test_a_plan_in_one_answer_becomes_a_plan_document():
         "description": "The wettest stations",
         "reasoning": "They are asked for.",
         "tool": "readings",
-        "args": {"from": "readings", "sql": "SELECT station, rain"},
+        "args": {"sql": "SELECT station, rain"},
     }
     assert plot["args"] == {
         "rows": {"output_of": "wettest", "path": ["rows"]},

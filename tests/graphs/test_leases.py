@@ -25,6 +25,13 @@ def graph_over(persistence, world):
     return build_graph(tools=world.tools(), settings=Settings(), persistence=persistence)
 
 
+async def begun(world):
+    """Wait until a task of the run is under way."""
+    async with asyncio.timeout(60):
+        while world.now_running == 0:  # noqa: ASYNC110 - the world counts, it does not tell
+            await asyncio.sleep(0.01)
+
+
 async def test_a_thread_is_held_by_one_and_its_epoch_grows(database_url):
     async with open_persistence(database_url) as one, open_persistence(database_url) as other:
         epochs = []

@@ -1,0 +1,135 @@
+"""What `graphs` relies on in LangGraph beyond its documentation; a release that changes one of these fails here."""
+
+import asyncio
+from typing import Annotated, Any
+
+import pytest
+from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
+from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.config import get_config
+from langgraph.errors import GraphInterrupt
+from langgraph.graph import END, START, StateGraph
+from langgraph.pregel._read import ChannelRead
+from langgraph.types import Command, Send
+from typing_extensions import TypedDict
+from worlds import thread
+
+from graphs.execution import _finished_siblings
+from graphs.state import merge_results
+
+
+class State(TypedDict, total=False):
+    word: str
+    results: Annotated[dict[str, Any], DeltaChannel(merge_results, dict)]
+
+
+def fan_out(work, saver=None):
+    """Return a graph that sends `a` and `b` to `work(task, config)` after a node that wrote to the state."""
+
+    async def begin(state: State) -> Command:
+        update = {"word": "written before", "results": {"z": 0}}
+        return Command(goto=[Send("work", "a"), Send("work", "b")], update=update)
+
+    async def run(task: str) -> dict[str, Any]:
+        return {"results": {task: await work(task, get_config())}}
+
+    builder = StateGraph(State)
+    builder.add_node("begin", begin, destinations=("work",))
+    builder.add_node("work", run, input_schema=str)
+    builder.add_edge(START, "begin")
+    builder.add_edge("work", END)
+    return builder.compile(checkpointer=saver or InMemorySaver())
+
+
+async def test_a_sent_task_reads_the_state_at_the_beginning_of_its_superstep():
+    seen: dict[str, Any] = {}
+
+    async def work(task, config):
+        await asyncio.sleep(0.05 if task == "b" else 0)
+        seen[task] = ChannelRead.do_read(config, select=["word", "results", "absent"], fresh=False)
+        return task
+
+    await fan_out(work).ainvoke({}, thread(), durability="sync")
+    expected = {"word": "written before", "results": {"z": 0}}
+    assert seen == {"a": expected, "b": expected}
+
+
+async def test_pending_writes_hold_what_siblings_finished_before_a_failure():
+    saver, found = InMemorySaver(), []
+
+    async def failing(task, config):
+        if task == "b":
+            await asyncio.sleep(0.1)
+            raise ConnectionError("down")
+        return "of a"
+
+    async def looking(task, config):
+        found.append((task, await _finished_siblings(config)))
+        return "of b"
+
+    with pytest.raises(ConnectionError):
+        await fan_out(failing, saver).ainvoke({}, thread(), durability="sync")
+    out = await fan_out(looking, saver).ainvoke(None, thread(), durability="sync")
+    assert found == [("b", [{"a": "of a"}])]
+    assert out["results"] == {"z": 0, "a": "of a", "b": "of b"}
+
+
+async def test_a_node_finds_the_saver_and_its_checkpoint_in_its_config():
+    saver, found = InMemorySaver(), []
+
+    async def work(task, config):
+        found.append(config["configurable"])
+        return task
+
+    graph = fan_out(work, saver)
+    await graph.ainvoke({}, thread(), durability="sync")
+    checkpoints = [state.config["configurable"]["checkpoint_id"] async for state in graph.aget_state_history(thread())]
+    for configurable in found:
+        assert isinstance(configurable[CONFIG_KEY_CHECKPOINTER], BaseCheckpointSaver)
+        assert configurable["checkpoint_ns"].startswith("work:")
+        assert configurable["checkpoint_id"] in checkpoints
+
+
+async def test_an_empty_interrupt_leaves_a_task_unfinished_and_asks_nothing():
+    saver, ran = InMemorySaver(), []
+
+    async def suspending(task, config):
+        ran.append(task)
+        if task == "b" and ran.count("b") == 1:
+            raise GraphInterrupt(())
+        return task
+
+    graph = fan_out(suspending, saver)
+    out = await graph.ainvoke({}, thread(), durability="sync")
+    assert "__interrupt__" not in out
+    state = await graph.aget_state(thread())
+    assert state.next == ("work",)
+    assert state.interrupts == ()
+    out = await graph.ainvoke(None, thread(), durability="sync")
+    assert out["results"] == {"z": 0, "a": "a", "b": "b"}
+    assert sorted(ran) == ["a", "b", "b"]
+
+
+async def test_a_wrong_answer_does_not_use_up_the_next_question_of_the_node():
+    """`human_approval` asks again in a loop; LangGraph matches answers to questions by their order."""
+    from langgraph.types import interrupt
+
+    answers: list[str] = []
+
+    async def ask(state: State) -> dict[str, Any]:
+        while True:
+            answer = interrupt({"asked": len(answers)})
+            if answer == "right":
+                return {"word": answer}
+            answers.append(answer)
+
+    builder = StateGraph(State)
+    builder.add_node("ask", ask)
+    builder.add_edge(START, "ask")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    await graph.ainvoke({"word": ""}, thread(), durability="sync")
+    await graph.ainvoke(Command(resume="wrong"), thread(), durability="sync")
+    out = await graph.ainvoke(Command(resume="right"), thread(), durability="sync")
+    assert out["word"] == "right"
