@@ -18,7 +18,6 @@ from agent.planning.report import failure
 from agent.planning.spent import Spent, Tally
 from agent.reply import TextReply
 from agent.settings import Settings
-from agent.structured import ask_text
 from prompts import render
 
 _MAX_TOKENS: Final = 1_200
@@ -62,6 +61,8 @@ async def make_answer(
     done = {task: outcome for task in listed(compiled, outcomes) if isinstance(outcome := outcomes[task], Done)}
     if model is None or model.scale == "small" or status != "completed" or not done:
         return Answered(text=plain, grounded=True, usage=tally.spent)
+    from agent.structured import ask_text  # noqa: PLC0415 - `openai` takes a second to load
+
     emit(Thinking(role="answerer", text="Writing the answer."))
     try:
         reply = await ask_text(

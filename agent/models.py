@@ -1,14 +1,11 @@
-"""The only place that makes a chat model."""
+"""The choice of a chat model; nothing else makes one."""
 
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-import openai
 from langchain_core.language_models import BaseChatModel
-from langchain_openai import ChatOpenAI
-from pydantic import SecretStr
 
 from agent.errors import NoModelError, UsageError, WeightsError
 from agent.local.parts import Progress
@@ -23,12 +20,6 @@ _OPENAI: Final = "openai:"
 _TIMEOUT_S: Final = 300.0
 #: The embedded model reads some 50 to 90 tokens a second on two cores, and its context holds 8,192.
 _LOCAL_TIMEOUT_S: Final = 600.0
-_MAX_RETRIES: Final = 2
-_SEED: Final = 7
-#: A server that wants no key still gets one, because the client sends none without.
-_NO_KEY: Final = "none"
-#: A kept connection belongs to one event loop, and a model outlives many.
-_ONE_CALL: Final = {"Connection": "close"}
 
 #: A `small` model plans in stages, a `large` one in one call.
 Scale = Literal["small", "large"]
@@ -77,7 +68,9 @@ def resolve_model(
     """
     chosen = _decided(choice, env=env)
     if isinstance(chosen, BaseChatModel):
-        way: Way = "json_schema" if isinstance(chosen, ChatOpenAI) else "text"
+        from agent.openai_models import speaks_openai  # noqa: PLC0415 - `openai` takes a second to load
+
+        way: Way = "json_schema" if speaks_openai(chosen) else "text"
         return Model(chosen, type(chosen).__name__, scale or "large", way, timeout_s or _TIMEOUT_S)
     if chosen == LOCAL:
         patience = timeout_s or _LOCAL_TIMEOUT_S
@@ -121,45 +114,26 @@ def _has_weights(env: Mapping[str, str]) -> bool:
         return False
 
 
-def _openai(name: str, *, env: Mapping[str, str], timeout_s: float) -> ChatOpenAI:
+def _openai(name: str, *, env: Mapping[str, str], timeout_s: float) -> BaseChatModel:
     if not _has_server(env):
         raise NoModelError(f"{name!r} needs a key or a server's address, and neither is set. {_THREE_WAYS}")
-    return ChatOpenAI(
-        model=name.removeprefix(_OPENAI),
-        base_url=env.get("OPENAI_BASE_URL") or None,
-        api_key=SecretStr(env.get("OPENAI_API_KEY") or _NO_KEY),
-        timeout=timeout_s,
-        max_retries=_MAX_RETRIES,
-        use_responses_api=False,
-        # A reply is checked as a whole before anybody sees a word of it.
-        disable_streaming=True,
-        default_headers=_ONE_CALL,
+    from agent.openai_models import server_model  # noqa: PLC0415 - `openai` takes a second to load
+
+    return server_model(
+        name.removeprefix(_OPENAI), url=env.get("OPENAI_BASE_URL"), key=env.get("OPENAI_API_KEY"), timeout_s=timeout_s
     )
 
 
-def _local(env: Mapping[str, str], *, say: Say, progress: Progress, timeout_s: float) -> ChatOpenAI:
+def _local(env: Mapping[str, str], *, say: Say, progress: Progress, timeout_s: float) -> BaseChatModel:
     if not installed():
         raise NoModelError(f"No model is set up; there are three ways. {_THREE_WAYS}")
     weights = weights_path(env)
     if weights is None:
         say(f"Fetching the embedded model's weights, once: {QWEN_CODER.size / 1e9:.1f} GB into the cache.")
         weights = pull(env=env, progress=progress)
-    endpoint = serve(weights)
-    return ChatOpenAI(
-        model=LOCAL,
-        base_url=endpoint.url,
-        api_key=endpoint.key,
-        timeout=timeout_s,
-        max_retries=0,
-        temperature=0,
-        seed=_SEED,
-        use_responses_api=False,
-        disable_streaming=True,
-        default_headers=_ONE_CALL,
-        # A proxy of the environment has no way to this process.
-        http_client=openai.DefaultHttpxClient(trust_env=False),
-        http_async_client=openai.DefaultAsyncHttpxClient(trust_env=False),
-    )
+    from agent.openai_models import embedded_model  # noqa: PLC0415 - `openai` takes a second to load
+
+    return embedded_model(serve(weights), name=LOCAL, timeout_s=timeout_s)
 
 
 def _quiet(_sentence: str) -> None:

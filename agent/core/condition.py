@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-import cel
 from pydantic import JsonValue
 
 from agent.core.reference import Unresolved, kind_of
@@ -38,6 +37,8 @@ def _names(expression: str) -> frozenset[str] | str:
     """Return the names, or why there are none."""
     if len(expression) > _LONGEST:
         return f"it has {len(expression)} characters and {_LONGEST} are allowed"
+    import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
+
     try:
         variables = set(cel.compile(expression).variables())
     except ValueError as error:
@@ -55,6 +56,8 @@ def holds(expression: str, *, outputs: Mapping[str, JsonValue]) -> bool:
 
     Raises `Unresolved` with a sentence where it has no answer or its answer is neither true nor false.
     """
+    import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
+
     used = {name: outputs.get(name) for name in names(expression)}
     variables = {name: value for name, value in used.items() if name.isidentifier()}
     try:

@@ -16,7 +16,6 @@ from agent.models import Model
 from agent.planning.spent import Tally
 from agent.planning.toolbook import offered
 from agent.reply import Reply
-from agent.structured import ask
 from agent.tools.catalogue import Toolbox
 
 
@@ -57,6 +56,8 @@ class Desk:
 
     async def ask(self, messages: list[BaseMessage], *, schema: JsonSchema, name: str, max_tokens: int) -> Reply:
         """Ask the model and count the call. Raises `ModelReplyError`."""
+        from agent.structured import ask  # noqa: PLC0415 - `openai` takes a second to load
+
         return await ask(self.model, messages, schema=schema, name=name, max_tokens=max_tokens, usage=self.tally.count)
 
     async def check(self, document: Mapping[str, Any]) -> Checked | tuple[Problem, ...]:

@@ -1,0 +1,56 @@
+"""Chat models over the OpenAI protocol: any server's, and the embedded one's."""
+
+from typing import Final
+
+import openai
+from langchain_core.language_models import BaseChatModel
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from agent.local.server import LocalEndpoint
+
+_MAX_RETRIES: Final = 2
+_SEED: Final = 7
+#: A server that wants no key still gets one, because the client sends none without.
+_NO_KEY: Final = "none"
+#: A kept connection belongs to one event loop, and a model outlives many.
+_ONE_CALL: Final = {"Connection": "close"}
+
+
+def server_model(name: str, *, url: str | None, key: str | None, timeout_s: float) -> ChatOpenAI:
+    """Return the model `name` of the server at `url`, None: OpenAI's own. `timeout_s` is seconds for one try."""
+    return ChatOpenAI(
+        model=name,
+        base_url=url or None,
+        api_key=SecretStr(key or _NO_KEY),
+        timeout=timeout_s,
+        max_retries=_MAX_RETRIES,
+        use_responses_api=False,
+        # A reply is checked as a whole before anybody sees a word of it.
+        disable_streaming=True,
+        default_headers=_ONE_CALL,
+    )
+
+
+def embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float) -> ChatOpenAI:
+    """Return the model that this process serves at `endpoint`, always with the same words for the same question."""
+    return ChatOpenAI(
+        model=name,
+        base_url=endpoint.url,
+        api_key=endpoint.key,
+        timeout=timeout_s,
+        max_retries=0,
+        temperature=0,
+        seed=_SEED,
+        use_responses_api=False,
+        disable_streaming=True,
+        default_headers=_ONE_CALL,
+        # A proxy of the environment has no way to this process.
+        http_client=openai.DefaultHttpxClient(trust_env=False),
+        http_async_client=openai.DefaultAsyncHttpxClient(trust_env=False),
+    )
+
+
+def speaks_openai(chat: BaseChatModel) -> bool:
+    """Return whether `chat` asks a server over the OpenAI protocol."""
+    return isinstance(chat, ChatOpenAI)
