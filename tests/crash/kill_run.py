@@ -1,0 +1,168 @@
+"""A planned run that kills itself at its k-th point, and the run that takes it up again."""
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from typing import Any
+
+from journal import Journal
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.types import Command
+
+from agent.errors import ToolFailure
+from agent.settings import Settings
+from graphs.persistence import open_persistence
+from graphs.plan_execute import build_graph
+from graphs.savers import OneThreadSaver
+from graphs.stores.ledger_sql import SqlLedger
+
+READS, KEYED, UNKEYED = "look", "deliver", "post"
+#: First what can be read, then, approved, two writes; one reading of what was written fails and is planned anew.
+PLAN = {
+    "tasks": [
+        {"id": "a", "tool": READS, "args": {"name": "a"}},
+        {"id": "b", "tool": READS, "args": {"name": "b"}},
+        {"id": "k", "tool": KEYED, "args": {"name": "k", "rests_on": {"output_of": "a"}}},
+        {"id": "u", "tool": UNKEYED, "args": {"name": "u", "rests_on": {"output_of": "b"}}},
+        {"id": "bad", "tool": READS, "args": {"name": "bad", "rests_on": {"output_of": "k"}}},
+        {"id": "end", "tool": READS, "args": {"name": "end", "rests_on": {"output_of": "bad"}}},
+    ]
+}
+MENDED = {
+    "tasks": [
+        *PLAN["tasks"][:4],
+        {"id": "good", "tool": READS, "args": {"name": "good", "rests_on": {"output_of": "u"}}},
+        {"id": "end", "tool": READS, "args": {"name": "end", "rests_on": {"output_of": "good"}}},
+    ]
+}
+_REPLIES = {
+    "Plan for this goal": json.dumps(PLAN),
+    "has come to a halt": json.dumps(MENDED),
+    "Answer the goal for a person": "It reads 'look end'. [end]",
+}
+
+
+class ByQuestion(BaseChatModel):
+    """A model that answers each role alike however often and in whatever process it is asked."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "by question"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        asked = " ".join(str(message.content) for message in messages)
+        [reply] = [reply for words, reply in _REPLIES.items() if words in asked]
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(reply))])
+
+
+class Points:
+    """Counts the points that a run comes by, and ends the process at one of them."""
+
+    def __init__(self, journal: Journal, *, kill_at: int | None) -> None:
+        self.passed: list[str] = []
+        self._journal = journal
+        self._kill_at = kill_at
+        self._lock = threading.Lock()
+
+    def reach(self, point: str) -> None:
+        with self._lock:
+            self.passed.append(point)
+            if len(self.passed) == self._kill_at:
+                self._journal.note("killed", point)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, owner: type, name: str) -> None:
+        """Make the entry and the exit of a coroutine method points."""
+        method = getattr(owner, name)
+
+        async def reached(this: object, *args: Any, **kwargs: Any) -> Any:
+            self.reach(f"{name}-entry")
+            made = await method(this, *args, **kwargs)
+            if name == "aput_writes":
+                for task in [
+                    task
+                    for channel, value in args[1]
+                    if channel == "results" and isinstance(value, dict)
+                    for task in value
+                ]:
+                    self._journal.note("stored", task)
+            self.reach(f"{name}-exit")
+            return made
+
+        setattr(owner, name, reached)
+
+
+def tools_over(journal: Journal, points: Points) -> list[BaseTool]:
+    """Return a reading tool, a write with a key and one without; their effect is a line of the journal."""
+
+    async def effect(tool: str, name: str, key: str = "") -> str:
+        points.reach("effect-entry")
+        journal.note("call", name, key)
+        await asyncio.sleep(0.002)
+        points.reach("effect-exit")
+        if name == "bad":
+            raise ToolFailure("There is nothing at 'bad'.")
+        return f"{tool} {name}"
+
+    async def look(name: str, rests_on: str = "") -> str:
+        return await effect(READS, name)
+
+    async def deliver(name: str, idempotency_key: str, rests_on: str = "") -> str:
+        return await effect(KEYED, name, idempotency_key)
+
+    async def post(name: str, rests_on: str = "") -> str:
+        return await effect(UNKEYED, name)
+
+    reading = {"readOnlyHint": True}
+    return [
+        StructuredTool.from_function(coroutine=look, name=READS, description="look", metadata=reading),
+        StructuredTool.from_function(coroutine=deliver, name=KEYED, description="deliver"),
+        StructuredTool.from_function(coroutine=post, name=UNKEYED, description="post"),
+    ]
+
+
+def answer_to(request: dict[str, Any], journal: Journal) -> Command[Any]:
+    """Answer as a person would who approves every call and looks whether one in doubt has happened."""
+
+    def decision(action: dict[str, Any]) -> dict[str, Any]:
+        name = action["args"]["name"]
+        journal.note("asked", "doubt" if "doubt" in action else "approval", name)
+        if "doubt" in action and journal.having("call", name):
+            return {"type": "respond", "message": f"{action['name']} {name}"}
+        return {"type": "approve"}
+
+    return Command(resume={"decisions": [decision(action) for action in request["action_requests"]]})
+
+
+async def run(url: str, path: str, dispatch: str, thread: str, kill_at: int | None) -> dict[str, Any]:
+    """Begin the thread's run, or take up what is left of it, and bring it to its end."""
+    journal = Journal(path)
+    points = Points(journal, kill_at=kill_at)
+    for name in ("aput", "aput_writes"):
+        points.around(OneThreadSaver, name)
+    for name in ("claim", "complete"):
+        points.around(SqlLedger, name)
+    config = {"configurable": {"thread_id": thread}}
+    async with open_persistence(url) as persistence:
+        settings = Settings(dispatch=dispatch)
+        graph = build_graph(
+            tools=tools_over(journal, points), model=ByQuestion(), settings=settings, persistence=persistence
+        )
+        begun = [row.intent.task for row in await persistence.ledger.rows(thread) if row.state == "started"]
+        left = await graph.aget_state(config)
+        given: Any = None if left.values or left.next else {"goal": "Read the end."}
+        while (out := await graph.ainvoke(given, config))["status"] == "awaiting_approval":
+            given = answer_to(out["__interrupt__"][0].value, journal)
+    return {"out": {**out, "__interrupt__": None}, "points": points.passed, "begun": begun}

@@ -1,0 +1,103 @@
+"""Runs killed at each of their points in turn: nothing stored is lost, nothing finished is repeated."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+from children import Child, Raised
+from journal import Journal
+from kill_run import run
+
+SHORT = pytest.param(9, id="short")
+FULL = pytest.param(1, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(1200)])
+
+
+@dataclass
+class Verdict:
+    """What became of one killed run, each fault as the tasks that it befell."""
+
+    point: str
+    lost: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+    unknown: int = 0
+    unasked: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+
+    @property
+    def faults(self):
+        return (self.lost, self.repeated, self.twice, self.unasked, self.other)
+
+
+def judged(journal, resumed, whole):
+    """Hold a resumed run against its journal and against the end of a run that nothing happened to."""
+    lines = journal.lines()
+    at = next(number for number, line in enumerate(lines) if line[0] == "killed")
+    verdict = Verdict(point=lines[at][1])
+    if isinstance(resumed, Raised):
+        verdict.other.append(f"{resumed.name}: {resumed.text}")
+        return verdict
+    results = resumed["out"]["results"]
+    stored = [line[1] for line in lines[:at] if line[0] == "stored"]
+    verdict.lost = [task for task in stored if task not in results]
+    verdict.repeated = [
+        line[1] for number, line in enumerate(lines) if line[0] == "call" and ["stored", line[1]] in lines[:number]
+    ]
+    effects = {"k": set(), "u": []}
+    for _, name, *key in journal.having("call"):
+        if name == "k":
+            effects["k"].add(key[0])
+        elif name == "u":
+            effects["u"].append(name)
+    verdict.twice = [name for name, made in effects.items() if len(made) != 1]
+    unknown = [task for task in resumed["begun"] if task == "u"]
+    verdict.unknown = len(unknown)
+    verdict.unasked = [task for task in unknown if ["asked", "doubt", task] not in lines[at:]]
+    verdict.other += [
+        f"asked of {task}, which was never begun"
+        for _, _, task in journal.having("asked", "doubt")
+        if task not in unknown
+    ]
+    verdict.other += [f"{key} ended otherwise" for key, value in ending(resumed["out"]).items() if value != whole[key]]
+    return verdict
+
+
+def ending(out):
+    """Return what must be the same at the end of each run: all but times, attempts and the like."""
+    results = {task: (found["status"], found["output"], found["error"]) for task, found in out["results"].items()}
+    return {"results": results, **{key: out[key] for key in ("status", "answer", "plan", "replans", "revision")}}
+
+
+def killed_and_resumed(url, folder, dispatch, point, whole):
+    thread = f"{dispatch}-{point}"
+    journal = Journal(folder / thread)
+    killed = Child(run, url, str(journal.path), dispatch, thread, point).told()
+    assert killed is None, f"point {point} was never reached: {killed}"
+    resumed = Child(run, url, str(journal.path), dispatch, thread, None).told()
+    return judged(journal, resumed, whole)
+
+
+@pytest.mark.parametrize("every", [SHORT, FULL])
+@pytest.mark.parametrize("dispatch", ["eager", "wave"])
+def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(
+    database_url, dispatch, every, tmp_path, chance, seed
+):
+    journal = Journal(tmp_path / "whole")
+    first = Child(run, database_url, str(journal.path), dispatch, "whole", None).told()
+    assert len(journal.having("asked")) == 2
+    assert (first["out"]["status"], first["out"]["replans"]) == ("completed", 1)
+    whole, offset = ending(first["out"]), chance.randrange(every)
+    points = range(1 + offset, len(first["points"]) + 1, every)
+    with ThreadPoolExecutor(2) as pool:
+        verdicts = list(
+            pool.map(lambda point: killed_and_resumed(database_url, tmp_path, dispatch, point, whole), points)
+        )
+    lost, repeated, twice, unasked, other = (sum(map(len, each)) for each in zip(*(v.faults for v in verdicts)))
+    print(
+        f"\n{len(verdicts)} of {len(first['points'])} points killed ({dispatch}, every {every}. from {1 + offset}, seed"
+        f" {seed}): {lost} lost results, {repeated} repeated finished tasks, {twice} writes with other than one effect,"
+        f" {unasked} of {sum(v.unknown for v in verdicts)} unkeyed unknowns not asked about, {other} other differences;"
+        f" {dict(sorted(Counter(v.point for v in verdicts).items()))}"
+    )
+    assert not [verdict for verdict in verdicts if any(verdict.faults)]
