@@ -23,7 +23,7 @@ from agent.core.tool import ToolSpec
 from agent.errors import ToolFailure
 from agent.events import Emit, TaskRetrying, TaskStarted
 from agent.settings import Settings
-from agent.slots import Slots, Urgency
+from agent.slots import Halted, Slots, Urgency
 from agent.tools.catalogue import IDEMPOTENCY_KEY
 from agent.transience import WaitAsAsked, may_pass, without_effect
 from agent.values import NotJson, as_json
@@ -92,7 +92,7 @@ class Attempts:
         self._thread = thread
         self._revision = revision
         self._clock = clock
-        self._let_through = let_through
+        self._let_through: tuple[type[BaseException], ...] = (Halted, *let_through)
         self._timeout_s = task.timeout_s or spec.policy.timeout_s or settings.default_timeout_s
         self._repeatable = repeatable(spec) != "no"
         self._most = 1 + _retries(task, spec, settings)
@@ -110,6 +110,7 @@ class Attempts:
         """Call the tool with `args` until it returns, fails for good, or the attempts are used up.
 
         `first` is awaited once a place to run in is had; what it returns, if anything, is returned instead of calling.
+        Raises `Halted` where the run is stopped before a call or, if the call may be repeated, between two attempts.
         """
         made, started = 0, None
 
@@ -118,7 +119,14 @@ class Attempts:
             wait = state.next_action.sleep if state.next_action else 0.0
             emit(TaskRetrying(task=self._task.id, attempt=made, error=self._sentence(error), wait_s=round(wait, 3)))
 
+        def bound_to_go_on() -> bool:
+            return made > 0 and not self._repeatable
+
+        async def pause(seconds: float) -> None:
+            await slots.unless_halted(asyncio.sleep(seconds), begun=bound_to_go_on())
+
         loop = AsyncRetrying(
+            sleep=pause,
             stop=stop_after_attempt(self._most),
             wait=WaitAsAsked(),
             retry=retry_if_exception(self._may_repeat),
@@ -128,7 +136,7 @@ class Attempts:
         try:
             async for attempt in loop:
                 with attempt:
-                    async with slots.place(self._spec, urgency=urgency):
+                    async with slots.place(self._spec, urgency=urgency, begun=bound_to_go_on()):
                         known = await first() if first is not None and made == 0 else None
                         if known is not None:
                             return known

@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -12,6 +12,10 @@ from anyio import CapacityLimiter
 from agent.core.tool import ToolSpec
 
 Urgency = tuple[float, ...]
+
+
+class Halted(Exception):  # noqa: N818 - the run is being stopped; nothing is wrong
+    """No call is begun any more; the task runs when the thread is resumed."""
 
 
 class PrioritySemaphore:
@@ -24,9 +28,12 @@ class PrioritySemaphore:
         self._free = places
         self._waiting: list[tuple[Urgency, int, asyncio.Future[None]]] = []
         self._arrivals = count()
+        self._halted = False
 
-    async def acquire(self, urgency: Urgency) -> None:
-        """Wait for a place."""
+    async def acquire(self, urgency: Urgency, *, begun: bool = False) -> None:
+        """Wait for a place. Raises `Halted` once `halt` was called, unless the work has `begun` and must go on."""
+        if self._halted and not begun:
+            raise Halted
         if self._free > 0:
             self._free -= 1
             return
@@ -38,6 +45,13 @@ class PrioritySemaphore:
             if place.done() and not place.cancelled():
                 self.release()
             raise
+
+    def halt(self) -> None:
+        """Turn away all who wait, and all who come to begin something."""
+        self._halted = True
+        for _, _, place in self._waiting:
+            if not place.done():
+                place.set_exception(Halted())
 
     def release(self) -> None:
         """Give a place back: to the most urgent waiter, if one still waits."""
@@ -56,22 +70,24 @@ class Slots:
         self._all = PrioritySemaphore(max_concurrency)
         self._per_tool: dict[str, PrioritySemaphore] = {}
         self._rates: dict[str, AsyncLimiter] = {}
+        self._halted = asyncio.Event()
         #: Threads for tools that have no coroutine; as many as there are places.
         self.threads = CapacityLimiter(max_concurrency)
 
     @asynccontextmanager
-    async def place(self, spec: ToolSpec, *, urgency: Urgency) -> AsyncIterator[None]:
+    async def place(self, spec: ToolSpec, *, urgency: Urgency, begun: bool = False) -> AsyncIterator[None]:
         """Hold a place for one call: first the tool's own bound, then the rate, then one of all places.
 
         The order keeps a call that waits for its tool from holding a place that another tool could use.
+        Raises `Halted` once `halt` was called; a call that has `begun`, and may not be left half done, goes on.
         """
         own = self._own(spec)
         if own is not None:
-            await own.acquire(urgency)
+            await own.acquire(urgency, begun=begun)
         try:
             if spec.policy.rate_per_s is not None:
-                await self._rate(spec.name, spec.policy.rate_per_s).acquire()
-            await self._all.acquire(urgency)
+                await self.unless_halted(self._rate(spec.name, spec.policy.rate_per_s).acquire(), begun=begun)
+            await self._all.acquire(urgency, begun=begun)
             try:
                 yield
             finally:
@@ -80,9 +96,38 @@ class Slots:
             if own is not None:
                 own.release()
 
+    def halt(self) -> None:
+        """Begin nothing more: who waits for a place gets `Halted`, who has one goes on."""
+        self._halted.set()
+        self._all.halt()
+        for own in self._per_tool.values():
+            own.halt()
+
+    async def unless_halted(self, waiting: Coroutine[None, None, None], *, begun: bool = False) -> None:
+        """Wait for `waiting` to end. Raises `Halted` as soon as `halt` is called, unless the work has `begun`."""
+        if begun:
+            await waiting
+            return
+        waits, halt = asyncio.ensure_future(waiting), asyncio.ensure_future(self._halted.wait())
+        try:
+            await asyncio.wait((waits, halt), return_when=asyncio.FIRST_COMPLETED)
+            if not waits.done():
+                raise Halted
+            await waits
+        finally:
+            waits.cancel()
+            halt.cancel()
+
     def _own(self, spec: ToolSpec) -> PrioritySemaphore | None:
         bound = spec.policy.max_concurrency
-        return None if bound is None else self._per_tool.setdefault(spec.name, PrioritySemaphore(bound))
+        if bound is None:
+            return None
+        own = self._per_tool.get(spec.name)
+        if own is None:
+            own = self._per_tool[spec.name] = PrioritySemaphore(bound)
+            if self._halted.is_set():
+                own.halt()
+        return own
 
     def _rate(self, name: str, per_s: float) -> AsyncLimiter:
         """One call every 1/rate seconds, without a burst at the start."""

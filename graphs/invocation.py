@@ -14,6 +14,7 @@ from langgraph.types import Command, Durability, Interrupt
 
 from agent.core.approval import Request, read_answer
 from agent.errors import AnswerError, UsageError
+from graphs.draining import Control, Draining
 from graphs.savers import LeasedSaver
 from graphs.state import Input, Output, State
 from graphs.wiring import Context
@@ -24,28 +25,35 @@ _END = object()
 class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
     """LangGraph's compiled graph with the manners of Planwave; `graphs.plan_execute.build_graph` makes it."""
 
+    def __init__(self, *, grace_s: float, **parts: Any) -> None:  # noqa: ANN401 - LangGraph's own
+        """Take LangGraph's own `parts`, and the seconds that calls are given to end when a run is stopped."""
+        super().__init__(**parts)
+        self.grace_s = grace_s
+
     @classmethod
-    def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any]) -> "PlanwaveGraph":
+    def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], *, grace_s: float) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
-        return cls(
-            **{name: value for name, value in vars(compiled).items() if name in _FIELDS or not name.startswith("_")}
-        )
+        parts = {name: value for name, value in vars(compiled).items() if name in _FIELDS or not name.startswith("_")}
+        return cls(grace_s=grace_s, **parts)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401
         """Stream a run as LangGraph does. Raises `UsageError` for an empty goal, `AnswerError` for an empty answer.
 
         A superstep is on disk before the next one begins (`durability="sync"`) unless the caller says otherwise. With a
         persistence the thread is held until the end: `ThreadBusyError` where another run has it, `LeaseLostError` where
-        another took it over.
+        another took it over. When the caller is cancelled, or stops early, nothing new is begun, what runs is given
+        the settings' `grace_s`, and what finished is stored; `astream(None, config)` goes on from there.
         """
         options["durability"] = _durability(options.get("durability"), config or {})
-        given = checked_input(input)
+        given, control = checked_input(input), Control()
+        drained = Draining(control, grace_s=self.grace_s, given=options.get("control"))
+        options["control"] = control
         async with self._held(config):
             if isinstance(given, Command) and given.resume is not None:
                 check_answer(given.resume, (await self.aget_state(config or {})).interrupts)
             # Closed here, so that a run whose consumer stops early has stored its last before the thread is let go.
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
-            async with aclosing(run) as parts:
+            async with aclosing(drained.parts(run)) as parts:
                 async for part in parts:
                     yield part
 

@@ -18,9 +18,11 @@ from agent.errors import AnswerError, ModelError, UsageError
 from agent.events import ApprovalAsked, ProgressMade
 from agent.executor import Executor, utc_now
 from agent.planner import Planned, make_plan
+from agent.slots import Halted
 from graphs.approvals import answered, payload
 from graphs.board import Boards, Suspended
 from graphs.dispatch import Next, command_for, recompiled
+from graphs.draining import Control
 from graphs.endings import ending
 from graphs.execution import job_for, resumed_board
 from graphs.records import added, emitter, finished_event, plan_event, planned, record, unplanned
@@ -136,6 +138,8 @@ class Nodes:
             thread = runtime.execution_info.thread_id if runtime.execution_info else None
             made = await resumed_board(get_config(), toolbox, settings=settings, thread=thread or "")
             board = self._boards.get(order["dispatch"]) or self._boards.put(order["dispatch"], made)
+        if isinstance(runtime.control, Control):
+            runtime.control.watch(board.slots.halt)
         approved = board.approvals.get(task)
         await self._wiring.grants.take_over(task, approved, thread=board.thread, revision=board.revision)
         executor = Executor(toolbox, settings, self._wiring.ledger, let_through=(GraphBubbleUp,))
@@ -143,7 +147,9 @@ class Nodes:
             outcome = await board.settle(
                 task, lambda: executor.run(job_for(task, board, limits=limits), slots=board.slots, emit=emit)
             )
-        except Suspended:
+        except (Suspended, Halted) as stop:
+            if isinstance(stop, Halted) and isinstance(runtime.control, Control):
+                runtime.control.left_over = True
             raise GraphInterrupt(()) from None
         if outcome is None:
             return {}

@@ -54,7 +54,8 @@ def build_graph(
         if checkpointer
         else None
     )
-    return PlanwaveGraph.of(_builder(Nodes(wiring)).compile(checkpointer=saver, name="planwave"))
+    compiled = _builder(Nodes(wiring)).compile(checkpointer=saver, name="planwave")
+    return PlanwaveGraph.of(compiled, grace_s=chosen.grace_s)
 
 
 def _builder(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:

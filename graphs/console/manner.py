@@ -23,7 +23,8 @@ class Manner:
 
     def stopper(self) -> Stopper:
         """Return what catches Ctrl-C and SIGTERM for this command."""
-        return Stopper(on_stop=lambda: self.screen.say("Stopping; Ctrl-C again ends at once.", style="yellow"))
+        told = "Stopping: nothing new begins, what runs has a few seconds to end; Ctrl-C again ends at once."
+        return Stopper(on_stop=lambda: self.screen.say(told, style="yellow"))
 
     def database(self, settings: Settings) -> str:
         """Return the database's URL."""

@@ -16,9 +16,10 @@ TASKS = (
 )
 
 
-def begun(planwave: CommandLine, *words: str) -> "subprocess.Popen[str]":
+def begun(planwave: CommandLine, *words: str, grace_s: float = 0) -> "subprocess.Popen[str]":
     """Return a run of which all that is quick is done, and that is at work on the slow task."""
-    process = planwave.apart("run", "Slow", "--thread", "t", "--plan", planwave.plan_file(*TASKS), *words)
+    plan, env = planwave.plan_file(*TASKS), {"PLANWAVE_GRACE_S": str(grace_s)}
+    process = planwave.apart("run", "Slow", "--thread", "t", "--plan", plan, *words, env=env)
     told = process.stderr if "--json" in words else process.stdout
     assert told is not None
     seen: set[str] = set()
@@ -54,6 +55,22 @@ def test_a_stopped_run_is_resumed_and_nothing_runs_twice(
     assert "started slow" in ended.stderr
 
 
+def test_a_stopped_run_waits_for_what_runs_and_begins_nothing_new(planwave: CommandLine) -> None:
+    process = begun(planwave, grace_s=60)
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 143, stderr
+    assert "started last" not in stdout
+    before = planwave.thread("t")["results"]
+    assert {task for task, record in before.items() if record["status"] == "done"} == {"first", "second", "slow"}
+    ended = planwave.here("resume", "t", "--json")
+    assert ended.exit_code == 0, ended.output
+    after = json.loads(ended.stdout)["results"]
+    assert {task: after[task] for task in ("first", "second", "slow")} == {
+        task: before[task] for task in ("first", "second", "slow")
+    }
+
+
 def test_a_stopped_run_prints_its_object_too(planwave: CommandLine) -> None:
     process = begun(planwave, "--json")
     process.send_signal(signal.SIGINT)
@@ -78,8 +95,9 @@ def test_a_killed_run_is_resumed(planwave: CommandLine) -> None:
 
 
 def test_a_second_ctrl_c_ends_at_once(planwave: CommandLine) -> None:
-    process = begun(planwave)
+    process = begun(planwave, grace_s=60)
     process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     start = time.monotonic()
     process.communicate(timeout=PATIENCE_S)
