@@ -10,6 +10,7 @@ from random import Random
 from agent.shop.assortment import make_categories, make_products
 from agent.shop.clientele import make_customers
 from agent.shop.trade import Row, trade
+from agent.tools.source import hide_progress_bar
 
 SEED = 20_210_101
 #: The number is the version of the rows: it changes with them, so no old file passes for a new one.
@@ -89,7 +90,7 @@ def _write_database(file: Path, tables: dict[str, list[Row]]) -> None:
     import duckdb  # noqa: PLC0415 - slow to import
 
     with duckdb.connect(os.fspath(file)) as connection:
-        connection.execute("SET enable_progress_bar = false")
+        hide_progress_bar(connection)
         connection.execute((Path(__file__).parent / "schema.sql").read_text(encoding="utf-8"))
         for table, rows in tables.items():
             text = file.with_name(f"{table}.csv")

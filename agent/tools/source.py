@@ -100,10 +100,16 @@ def locked_later() -> "DuckDBPyConnection":
 def lock(connection: "DuckDBPyConnection") -> None:
     """Take from SQL every way to files, networks, extensions and settings, for good."""
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    # Where DuckDB takes the session for an interactive one, its bar would be mixed into the output.
-    connection.execute("SET enable_progress_bar = false")
+    hide_progress_bar(connection)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+
+
+def hide_progress_bar(connection: "DuckDBPyConnection") -> None:
+    """Keep DuckDB's bar out of the output where it takes the session for an interactive one."""
+    # In a notebook without ipywidgets there is no bar, and DuckDB refuses even to switch it off.
+    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+        connection.execute("SET enable_progress_bar = false")
 
 
 def quoted(text: str) -> str:
@@ -118,7 +124,7 @@ def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
     folder = tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
     tables = tables_in(path) if path.is_dir() else {table_name(path): (path,)}
     with duckdb.connect(os.fspath(Path(folder.name) / "files.duckdb")) as database:
-        database.execute("SET enable_progress_bar = false")
+        hide_progress_bar(database)
         for name, files in tables.items():
             paths = [os.fspath(file) for file in files]
             if paths[0].lower().endswith(".parquet"):
