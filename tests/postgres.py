@@ -1,5 +1,6 @@
 """One PostgreSQL server for a test session, and a new database in it for each test."""
 
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,12 +49,14 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """The session's server."""
     pytest.importorskip("psycopg")
-    server = PostgresServer(tmp_path_factory.mktemp("postgres") / "data")
-    yield server
-    server.stop()
+    # Not in pytest's own folder, which the next session of the same user closes to the server's user.
+    with tempfile.TemporaryDirectory(prefix="planwave-postgres-") as folder:
+        server = PostgresServer(Path(folder) / "data")
+        yield server
+        server.stop()
 
 
 @pytest.fixture
