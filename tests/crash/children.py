@@ -1,6 +1,7 @@
 """Processes forked off one that has imported everything, so that a test can afford hundreds of them."""
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -31,12 +32,21 @@ class Raised:
     text: str
 
 
+#: What is heard of a child that was killed.
+KILLED = object()
+
+
+def barrier(parties: int) -> Any:
+    """Return what children wait at until all have come."""
+    return _FORKS.Barrier(parties)
+
+
 class Child:
     """A function, or a coroutine function, at work in a process of its own."""
 
-    def __init__(self, work: Callable[..., Any], *args: Any) -> None:
+    def __init__(self, work: Callable[..., Any], *args: Any, **options: Any) -> None:
         self._hears, tells = _FORKS.Pipe(duplex=False)
-        self._process = _FORKS.Process(target=_tell, args=(tells, work, args))
+        self._process = _FORKS.Process(target=_tell, args=(tells, work, args, options))
         self._process.start()
         tells.close()
 
@@ -48,24 +58,25 @@ class Child:
         return self._process.is_alive()
 
     def told(self, timeout_s: float = 120) -> Any:
-        """Wait for the end and return what the function returned, `Raised`, or None where the process was killed."""
-        try:
-            if not self._hears.poll(timeout_s):
-                self._process.kill()
-                raise AssertionError(f"process {self._process.pid} was silent for {timeout_s} s")
+        """Wait for the end and return what the function returned, `Raised`, or `KILLED`."""
+        told: Any = KILLED
+        if not self._hears.poll(timeout_s):
+            self._process.kill()
+            raise AssertionError(f"process {self._process.pid} was silent for {timeout_s} s")
+        with contextlib.suppress(EOFError):
             told = self._hears.recv()
-        except EOFError:
-            told = None
         self._process.join(timeout_s)
-        if told is None:
+        if told is KILLED:
             assert self._process.exitcode == -signal.SIGKILL, f"exit status {self._process.exitcode}"
         self._process.close()
         return told
 
 
-def _tell(tells: Any, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _tell(tells: Any, work: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
     try:
-        made = asyncio.run(work(*args)) if asyncio.iscoroutinefunction(work) else work(*args)
+        made = work(*args, **options)
+        if asyncio.iscoroutine(made):
+            made = asyncio.run(made)
     except Exception as error:  # noqa: BLE001 - the parent judges it
         made = Raised(type(error).__name__, str(error))
     tells.send(made)

@@ -1,4 +1,4 @@
-"""A planned run that kills itself at its k-th point, and the run that takes it up again."""
+"""A planned run that kills or stops itself at its k-th point, and the run that takes it up again."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.types import Command
 
@@ -68,20 +69,21 @@ class ByQuestion(BaseChatModel):
 
 
 class Points:
-    """Counts the points that a run comes by, and ends the process at one of them."""
+    """Counts the points that a run comes by, and kills or stops the process at one of them."""
 
-    def __init__(self, journal: Journal, *, kill_at: int | None) -> None:
+    def __init__(self, journal: Journal, *, fault_at: int | None, fault: int) -> None:
         self.passed: list[str] = []
         self._journal = journal
-        self._kill_at = kill_at
+        self._fault_at = fault_at
+        self._fault = fault
         self._lock = threading.Lock()
 
     def reach(self, point: str) -> None:
         with self._lock:
             self.passed.append(point)
-            if len(self.passed) == self._kill_at:
-                self._journal.note("killed", point)
-                os.kill(os.getpid(), signal.SIGKILL)
+            if len(self.passed) == self._fault_at:
+                self._journal.note("fault", point)
+                os.kill(os.getpid(), self._fault)
 
     def around(self, owner: type, name: str) -> None:
         """Make the entry and the exit of a coroutine method points."""
@@ -133,12 +135,14 @@ def tools_over(journal: Journal, points: Points) -> list[BaseTool]:
     ]
 
 
-def answer_to(request: dict[str, Any], journal: Journal) -> Command[Any]:
-    """Answer as a person would who approves every call and looks whether one in doubt has happened."""
+def answer_to(request: dict[str, Any], journal: Journal, *, leaves_doubts: bool) -> Command[Any]:
+    """Answer as a person would who approves every call and looks whether one in doubt has happened, or leaves it."""
 
     def decision(action: dict[str, Any]) -> dict[str, Any]:
         name = action["args"]["name"]
         journal.note("asked", "doubt" if "doubt" in action else "approval", name)
+        if "doubt" in action and leaves_doubts:
+            return {"type": "reject"}
         if "doubt" in action and journal.having("call", name):
             return {"type": "respond", "message": f"{action['name']} {name}"}
         return {"type": "approve"}
@@ -146,16 +150,26 @@ def answer_to(request: dict[str, Any], journal: Journal) -> Command[Any]:
     return Command(resume={"decisions": [decision(action) for action in request["action_requests"]]})
 
 
-async def run(url: str, path: str, dispatch: str, thread: str, kill_at: int | None) -> dict[str, Any]:
+async def run(
+    url: str,
+    path: str,
+    dispatch: str,
+    thread: str,
+    *,
+    fault_at: int | None = None,
+    fault: int = signal.SIGKILL,
+    ttl_s: float = 30.0,
+    leaves_doubts: bool = False,
+) -> dict[str, Any]:
     """Begin the thread's run, or take up what is left of it, and bring it to its end."""
     journal = Journal(path)
-    points = Points(journal, kill_at=kill_at)
+    points = Points(journal, fault_at=fault_at, fault=fault)
     for name in ("aput", "aput_writes"):
         points.around(OneThreadSaver, name)
     for name in ("claim", "complete"):
         points.around(SqlLedger, name)
-    config = {"configurable": {"thread_id": thread}}
-    async with open_persistence(url) as persistence:
+    config: RunnableConfig = {"configurable": {"thread_id": thread}}
+    async with open_persistence(url, ttl_s=ttl_s) as persistence:
         settings = Settings(dispatch=dispatch)
         graph = build_graph(
             tools=tools_over(journal, points), model=ByQuestion(), settings=settings, persistence=persistence
@@ -164,5 +178,25 @@ async def run(url: str, path: str, dispatch: str, thread: str, kill_at: int | No
         left = await graph.aget_state(config)
         given: Any = None if left.values or left.next else {"goal": "Read the end."}
         while (out := await graph.ainvoke(given, config))["status"] == "awaiting_approval":
-            given = answer_to(out["__interrupt__"][0].value, journal)
+            given = answer_to(out["__interrupt__"][0].value, journal, leaves_doubts=leaves_doubts)
     return {"out": {**out, "__interrupt__": None}, "points": points.passed, "begun": begun}
+
+
+async def record_of(url: str, thread: str) -> list[Any]:
+    """Return what is stored of a thread: the newest checkpoint with its values, and the rows of the ledger."""
+    async with open_persistence(url) as persistence:
+        newest = await persistence.saver.aget_tuple({"configurable": {"thread_id": thread}})
+        rows = [row.model_dump() for row in await persistence.ledger.rows(thread)]
+    return [newest and (newest.checkpoint["id"], newest.checkpoint["channel_values"], newest.pending_writes), rows]
+
+
+def ending(out: dict[str, Any]) -> dict[str, Any]:
+    """Return what is the same at the end of each run: all but times, attempts and the like."""
+    results = {task: (found["status"], found["output"], found["error"]) for task, found in out["results"].items()}
+    return {"results": results, **{key: out[key] for key in ("status", "answer", "plan", "replans", "revision")}}
+
+
+def effects(journal: Journal) -> dict[str, int]:
+    """Return how often each write took effect; what is delivered under the same key twice is delivered once."""
+    calls = [(name, *key) for _, name, *key in journal.having("call")]
+    return {"k": len({call for call in calls if call[0] == "k"}), "u": calls.count(("u",))}

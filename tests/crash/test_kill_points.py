@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
-from children import Child, Raised
+from children import KILLED, Child, Raised
 from journal import Journal
-from kill_run import run
+from kill_run import effects, ending, run
 
 SHORT = pytest.param(9, id="short")
 FULL = pytest.param(1, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(1200)])
@@ -33,7 +33,7 @@ class Verdict:
 def judged(journal, resumed, whole):
     """Hold a resumed run against its journal and against the end of a run that nothing happened to."""
     lines = journal.lines()
-    at = next(number for number, line in enumerate(lines) if line[0] == "killed")
+    at = next(number for number, line in enumerate(lines) if line[0] == "fault")
     verdict = Verdict(point=lines[at][1])
     if isinstance(resumed, Raised):
         verdict.other.append(f"{resumed.name}: {resumed.text}")
@@ -44,13 +44,7 @@ def judged(journal, resumed, whole):
     verdict.repeated = [
         line[1] for number, line in enumerate(lines) if line[0] == "call" and ["stored", line[1]] in lines[:number]
     ]
-    effects = {"k": set(), "u": []}
-    for _, name, *key in journal.having("call"):
-        if name == "k":
-            effects["k"].add(key[0])
-        elif name == "u":
-            effects["u"].append(name)
-    verdict.twice = [name for name, made in effects.items() if len(made) != 1]
+    verdict.twice = [name for name, count in effects(journal).items() if count != 1]
     unknown = [task for task in resumed["begun"] if task == "u"]
     verdict.unknown = len(unknown)
     verdict.unasked = [task for task in unknown if ["asked", "doubt", task] not in lines[at:]]
@@ -63,18 +57,12 @@ def judged(journal, resumed, whole):
     return verdict
 
 
-def ending(out):
-    """Return what must be the same at the end of each run: all but times, attempts and the like."""
-    results = {task: (found["status"], found["output"], found["error"]) for task, found in out["results"].items()}
-    return {"results": results, **{key: out[key] for key in ("status", "answer", "plan", "replans", "revision")}}
-
-
 def killed_and_resumed(url, folder, dispatch, point, whole):
     thread = f"{dispatch}-{point}"
     journal = Journal(folder / thread)
-    killed = Child(run, url, str(journal.path), dispatch, thread, point).told()
-    assert killed is None, f"point {point} was never reached: {killed}"
-    resumed = Child(run, url, str(journal.path), dispatch, thread, None).told()
+    killed = Child(run, url, str(journal.path), dispatch, thread, fault_at=point).told()
+    assert killed is KILLED, f"point {point} was never reached: {killed}"
+    resumed = Child(run, url, str(journal.path), dispatch, thread).told()
     return judged(journal, resumed, whole)
 
 
@@ -84,7 +72,7 @@ def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(
     database_url, dispatch, every, tmp_path, chance, seed
 ):
     journal = Journal(tmp_path / "whole")
-    first = Child(run, database_url, str(journal.path), dispatch, "whole", None).told()
+    first = Child(run, database_url, str(journal.path), dispatch, "whole").told()
     assert len(journal.having("asked")) == 2
     assert (first["out"]["status"], first["out"]["replans"]) == ("completed", 1)
     whole, offset = ending(first["out"]), chance.randrange(every)
@@ -93,7 +81,9 @@ def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(
         verdicts = list(
             pool.map(lambda point: killed_and_resumed(database_url, tmp_path, dispatch, point, whole), points)
         )
-    lost, repeated, twice, unasked, other = (sum(map(len, each)) for each in zip(*(v.faults for v in verdicts)))
+    lost, repeated, twice, unasked, other = (
+        sum(map(len, each)) for each in zip(*(v.faults for v in verdicts), strict=True)
+    )
     print(
         f"\n{len(verdicts)} of {len(first['points'])} points killed ({dispatch}, every {every}. from {1 + offset}, seed"
         f" {seed}): {lost} lost results, {repeated} repeated finished tasks, {twice} writes with other than one effect,"

@@ -1,0 +1,81 @@
+"""Runs that are paused until another process has finished their thread, and then woken."""
+
+import signal
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from children import Child, Raised
+from journal import Journal
+from kill_run import effects, ending, record_of, run
+
+TTL_S = 1.0
+
+
+class Zombie:
+    """A run that stops itself at a point, and what others saw of its thread before and after it was woken."""
+
+    def __init__(self, url, folder, dispatch, point):
+        self.url, self.dispatch, self.thread = url, dispatch, f"{dispatch}-{point}"
+        self.journal = Journal(folder / self.thread)
+        self._process = self._run(fault_at=point, fault=signal.SIGSTOP, ttl_s=TTL_S)
+
+    def _run(self, **options):
+        return Child(run, self.url, str(self.journal.path), self.dispatch, self.thread, **options)
+
+    def wait_for_its_pause(self):
+        deadline = time.monotonic() + 60
+        while not self.journal.having("fault"):
+            assert time.monotonic() < deadline, f"{self.thread} was never reached"
+            time.sleep(0.01)
+
+    def finished_by_another(self):
+        deadline = time.monotonic() + 60
+        while isinstance(told := self._run(leaves_doubts=True).told(), Raised) and told.name == "ThreadBusyError":
+            assert time.monotonic() < deadline, told.text
+            time.sleep(0.1)
+        return told
+
+    def woken(self):
+        self._process.send(signal.SIGCONT)
+        told = self._process.told()
+        return told.name if isinstance(told, Raised) else told["out"]["status"]
+
+    def record(self):
+        return Child(record_of, self.url, self.thread).told()
+
+
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(3, id="short"), pytest.param(15, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+)
+@pytest.mark.parametrize("dispatch", ["eager", "wave"])
+def test_a_woken_zombie_neither_rolls_back_nor_writes_again(database_url, dispatch, count, tmp_path, chance, seed):
+    whole = Child(run, database_url, str(tmp_path / "whole"), dispatch, "whole").told()
+    points = sorted(chance.sample(range(1, len(whole["points"]) + 1), count))
+    rolled_back, again, wrong, met = [], [], [], Counter()
+    with ThreadPoolExecutor(2) as pool:
+        zombies = list(pool.map(lambda point: Zombie(database_url, tmp_path, dispatch, point), points))
+        for zombie in zombies:
+            zombie.wait_for_its_pause()
+        time.sleep(TTL_S)
+        finished = list(pool.map(Zombie.finished_by_another, zombies))
+        before = list(pool.map(Zombie.record, zombies))
+        met.update(pool.map(Zombie.woken, zombies))
+        after = list(pool.map(Zombie.record, zombies))
+    for zombie, told, then, now in zip(zombies, finished, before, after, strict=True):
+        [[_, point]] = zombie.journal.having("fault")
+        if then != now:
+            rolled_back.append(point)
+        if any(made > 1 for made in effects(zombie.journal).values()):
+            again.append(point)
+        left = zombie.journal.having("asked", "doubt")
+        if isinstance(told, Raised) or (not left and ending(told["out"]) != ending(whole["out"])):
+            wrong.append((point, told))
+    print(
+        f"\n{count} zombies ({dispatch}, seed {seed}, points {points}): {len(rolled_back)} rollbacks, {len(again)}"
+        f" second effects, {len(wrong)} threads that their finisher did not bring to the same end; woken they met {dict(met)}"
+    )
+    assert (rolled_back, again, wrong) == ([], [], [])
+    assert met.keys() <= {"LeaseLostError", "completed"}
