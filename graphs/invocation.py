@@ -9,6 +9,7 @@ from typing import Any, cast
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
+from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Durability, Interrupt
 
@@ -44,7 +45,8 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         another took it over. When the caller is cancelled, or stops early, nothing new is begun, what runs is given
         the settings' `grace_s`, and what finished is stored; `astream(None, config)` goes on from there.
         """
-        options["durability"] = _durability(options.get("durability"), config or {})
+        kept = bool(self.checkpointer) or CONFIG_KEY_CHECKPOINTER in (config or {}).get("configurable", {})
+        options["durability"] = _durability(options.get("durability"), config or {}) if kept else None
         given, control = checked_input(input), Control()
         drained = Draining(control, grace_s=self.grace_s, given=options.get("control"))
         options["control"] = control

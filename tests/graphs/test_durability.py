@@ -54,3 +54,10 @@ def test_a_copy_as_the_server_makes_it_is_still_a_graph_of_ours():
     assert type(graph.with_config({"tags": ["x"]})) is PlanwaveGraph
     assert copy.invoke({"goal": "g", "plan": PLAN}, {"configurable": {"thread_id": "t"}})["status"] == "completed"
     assert copy.get_input_jsonschema() == graph.get_input_jsonschema()
+
+
+@pytest.mark.filterwarnings("error:.*durability")
+@pytest.mark.parametrize("options", [{}, {"durability": "sync"}])
+async def test_a_graph_that_keeps_nothing_runs_to_its_end(options):
+    out = await build_graph(tools=World().tools()).ainvoke({"goal": "g", "plan": PLAN}, **options)
+    assert out["status"] == "completed"
