@@ -140,18 +140,31 @@ def needs_input(spec: ToolSpec) -> bool:
     )
 
 
-def small_schema(spec: ToolSpec, sources: Sequence[Source], *, columns_of: Mapping[str, str]) -> JsonSchema:
+def small_schema(
+    spec: ToolSpec,
+    sources: Sequence[Source],
+    *,
+    columns_of: Mapping[str, str],
+    tables: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> JsonSchema:
     """Return the schema of what a small model is asked for: the arguments that code cannot fill in.
 
-    `columns_of` tells of arguments that name a column of another argument's rows, such as `{"x": "rows"}`.
+    `columns_of` tells of arguments that name a column of another argument's rows, such as `{"x": "rows"}`, or of the
+    rows that come of it, such as `{"first_row_of_each": "sql"}`: those are `columns`. `tables` are those that SQL may
+    be about, all if it is empty.
     """
     root = spec.args_schema
     fields: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     for name, schema in properties(root):
         match kind_of(schema, root):
+            case "plain" if name in columns_of and _is_plain(columns_of[name], root):
+                if columns:
+                    own[name] = {"type": "string", "enum": ["", *columns]}
             case "plain":
-                columns = _columns(sources, root["properties"].get(columns_of.get(name), {}), root)
-                fields[name] = {"type": "string", "enum": columns} if columns and name in columns_of else schema
+                known = _columns(sources, root["properties"].get(columns_of.get(name), {}), root)
+                fields[name] = {"type": "string", "enum": known} if known and name in columns_of else schema
             case "data":
                 fitting = [source.task for source in sources if source.best_for(schema, root)]
                 if not fitting:
@@ -163,7 +176,8 @@ def small_schema(spec: ToolSpec, sources: Sequence[Source], *, columns_of: Mappi
     required = [name for name in root.get("required", ()) if name in fields]
     if writes_sql(spec):
         # Having named the view first, a small model takes the columns from it and joins less.
-        fields, required = {FROM: {"type": "string", "minLength": 1, "maxLength": 80}, **fields}, [FROM, *required]
+        named = {"type": "string", "enum": list(tables)} if tables else {"type": "string", "minLength": 1, "maxLength": 80}
+        fields, required = {FROM: named, **own, **fields}, [FROM, *own, *required]
     return {
         "type": "object",
         "properties": fields,
@@ -171,6 +185,10 @@ def small_schema(spec: ToolSpec, sources: Sequence[Source], *, columns_of: Mappi
         "additionalProperties": False,
         **({"$defs": root["$defs"]} if "$defs" in root else {}),
     }
+
+
+def _is_plain(name: str, root: JsonSchema) -> bool:
+    return name in root["properties"] and kind_of(root["properties"][name], root) == "plain"
 
 
 def _columns(sources: Sequence[Source], of: JsonSchema, root: JsonSchema) -> list[str]:
@@ -200,7 +218,7 @@ def filled(written: Mapping[str, JsonValue], spec: ToolSpec, sources: Sequence[S
                 args[name] = list(fitting.values())[-1]
             elif name in written:
                 args[name] = chosen
-        elif name in written:
+        elif written.get(name) not in ("", None):
             args[name] = written[name]
     return args
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import anyio.to_thread
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import JsonValue
 
@@ -20,6 +21,7 @@ from agent.planning.oneshot import correction
 from agent.planning.steps import Step, read_steps, steps_schema
 from agent.planning.toolbook import argument_text, tool_names
 from agent.reply import Malformed
+from agent.tools.mend.linking import Linked
 from prompts import render
 
 _MAX_TOKENS: Final = 900
@@ -97,8 +99,10 @@ async def argue(
     """Write one step's arguments; `tasks`, with what `checked` found of them, stand before it."""
     spec = desk.specs[step.tool]
     sources = sources_of(step, steps, desk, checked)
+    linked = await _linked(step, desk)
     columns_of = (desk.toolbox[step.tool].metadata or {}).get("columns_of", {})
-    schema = small_schema(spec, sources, columns_of=columns_of)
+    step = step.model_copy(update={"columns": tuple(linked.columns.get(name, name) for name in step.columns)})
+    schema = small_schema(spec, sources, columns_of=columns_of, tables=linked.tables, columns=step.columns)
     question = _question(step, desk, sources, earlier=earlier, arguments=schema["properties"])
     messages = [system_message(desk), HumanMessage(question)]
     problems: tuple[str, ...] = ()
@@ -119,6 +123,15 @@ async def argue(
         problems = tuple(map(_sentence, found))
         messages += correction(raw, problems)
     return NoDraft(problems=problems, repairs=desk.max_repairs)
+
+
+async def _linked(step: Step, desk: Desk) -> Linked:
+    """Ask the tool, if it can tell, where the columns of the step are to be had."""
+    tables_for = getattr(desk.toolbox[step.tool], "tables_for", None)
+    if not callable(tables_for) or not step.columns:
+        return Linked(tables=(), columns={})
+    found = await anyio.to_thread.run_sync(tables_for, step.columns)
+    return found if isinstance(found, Linked) else Linked(tables=(), columns={})
 
 
 def _task(step: Step, args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from agent.core.tool import JsonSchema, Preflight
 from agent.errors import ToolFailure
 from agent.tools.analyze import AnalyzeRows
 from agent.tools.database_schema import DatabaseSchema
+from agent.tools.mend.linking import Linked, linked
 from agent.tools.query_args import Name, QueryArgs
 from agent.tools.schema_reading import read_schema
 from agent.tools.schema_text import render_schema
@@ -105,6 +106,10 @@ class QueryDatabase(SqlTool):
     args_schema: type[BaseModel] = QueryArgs
     metadata: dict[str, Any] | None = Field(default_factory=lambda: read_only(output_schema=output_schema()))
     database: Database
+
+    def tables_for(self, columns: Sequence[str]) -> Linked:
+        """Tell a planner which tables and views have the columns that a question is about."""
+        return linked(columns, schema=self.database.schema())
 
     def _args(self, given: Mapping[str, Any]) -> QueryArgs:
         return QueryArgs.model_validate(given)

@@ -26,6 +26,7 @@ def read_only(*, output_schema: JsonSchema, context_provider: bool = False) -> d
         "idempotentHint": True,
         "openWorldHint": False,
         "context_provider": context_provider,
+        "columns_of": {"first_row_of_each": "sql"},
         "output_schema": output_schema,
         # The tool stops its own query first; this is for an engine that does not answer.
         "timeout_s": QUERY_SECONDS + 10,
