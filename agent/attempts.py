@@ -20,7 +20,7 @@ from agent.core.digest import digest
 from agent.core.outcome import Doubt, FailureKind
 from agent.core.plan import Task
 from agent.core.tool import ToolSpec
-from agent.errors import ToolFailure
+from agent.errors import PersistenceError, ToolFailure
 from agent.events import Emit, TaskRetrying, TaskStarted
 from agent.settings import Settings
 from agent.slots import Halted, Slots, Urgency
@@ -145,7 +145,8 @@ class Attempts:
                         started = started or now
                         emit(TaskStarted(task=self._task.id, tool=self._task.tool, attempt=made, at=now.isoformat()))
                         raw = await self._once(args, item=item, slots=slots)
-        except self._let_through:
+        except (PersistenceError, *self._let_through):
+            # The database's word, not the tool's: whether the call may be made is not known, and nothing was made.
             raise
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is the task's failure, a value
             unsure = may_pass(error) and not without_effect(error)
