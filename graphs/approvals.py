@@ -115,7 +115,10 @@ async def answered(
     for request, decision in zip(requests, decisions, strict=True):
         match decision:
             case Approve():
-                granted[request.task] = request.digest
+                # Of what was shown; the digest beside it comes from the state, which may have been edited.
+                granted[request.task] = approval_digest(
+                    thread=thread, revision=revision, task=request.task, tool=request.tool, calls=_calls(request)
+                )
             case Edit():
                 edits[request.task] = decision
             case Reject(message=message) if request.doubt is not None:
