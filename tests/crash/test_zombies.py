@@ -75,7 +75,7 @@ def test_a_woken_zombie_neither_rolls_back_nor_writes_again(database_url, dispat
             wrong.append((point, told))
     print(
         f"\n{count} zombies ({dispatch}, seed {seed}, points {points}): {len(rolled_back)} rollbacks, {len(again)}"
-        f" second effects, {len(wrong)} threads that their finisher did not bring to the same end; woken they met {dict(met)}"
+        f" second effects, {len(wrong)} threads that ended otherwise; woken they met {dict(met)}"
     )
     assert (rolled_back, again, wrong) == ([], [], [])
     assert met.keys() <= {"LeaseLostError", "completed"}
