@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """Seconds from the start of a run after which nothing new is begun."""
     approval_ttl_s: float | None = Field(default=None, gt=0)
     """Seconds for which an approval is good; None is without end."""
+    artifact_bytes: int = Field(default=2**16, ge=0)
+    """Bytes of JSON beyond which an output is kept outside the state, where there is a persistence."""
     grace_s: float = Field(default=5.0, ge=0)
     """Seconds that running calls are given to finish when a run is stopped."""
     data_folder: Path = Field(default_factory=lambda: platformdirs.user_data_path("planwave"))

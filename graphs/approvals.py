@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, assert_never
 
+from agent.artifacts import Artifacts
 from agent.check import Checked, check_plan
 from agent.core.approval import (
     Approve,
@@ -16,7 +17,7 @@ from agent.core.approval import (
     read_answer,
 )
 from agent.core.arguments import value_errors
-from agent.core.call import Ready, call_key, prepare
+from agent.core.call import Ready, call_key, looks_into, prepare
 from agent.core.compile import CompiledPlan
 from agent.core.flow import Snapshot
 from agent.core.limits import Limits
@@ -97,7 +98,7 @@ def payload(state: State, toolbox: Toolbox) -> dict[str, Any]:
 
 
 async def answered(
-    answer: object, state: State, toolbox: Toolbox, *, limits: Limits, thread: str
+    answer: object, state: State, toolbox: Toolbox, *, limits: Limits, artifacts: Artifacts, thread: str
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Return what an answer grants, by task id, and what it changes in the state.
 
@@ -132,7 +133,7 @@ async def answered(
                 results[request.task] = _response(message, spec.output_schema, request=request, revision=revision)
             case _:
                 assert_never(decision)
-    changed = await _edited(edits, state, toolbox, limits=limits, thread=thread) if edits else {}
+    changed = await _edited(edits, state, toolbox, limits=limits, artifacts=artifacts, thread=thread) if edits else {}
     granted.update(changed.pop("approvals", {}))
     return granted, {
         "approvals": {**(state.get("approvals") or {}), **granted},
@@ -184,7 +185,13 @@ def _response(message: str, schema: dict[str, Any] | None, *, request: Request, 
 
 
 async def _edited(
-    edits: Mapping[str, Edit], state: State, toolbox: Toolbox, *, limits: Limits, thread: str
+    edits: Mapping[str, Edit],
+    state: State,
+    toolbox: Toolbox,
+    *,
+    limits: Limits,
+    artifacts: Artifacts,
+    thread: str,
 ) -> dict[str, Any]:
     """Put edited calls into the plan, check it again as a whole, and approve them as they now stand."""
     word = "undo" if state.get("undo") else "plan"
@@ -195,8 +202,10 @@ async def _edited(
     )
     if not isinstance(checked, Checked):
         raise AnswerError("The edited call does not do: " + " ".join(map(str, checked)))
-    outcomes, revision = outcomes_in(state.get("results")), state.get("revision") or 1
+    read = frozenset().union(*(looks_into(checked.compiled.tasks[task]) for task in edits))
+    outcomes = outcomes_in(await artifacts.in_full(state.get("results") or {}, read, thread=thread))
     approvals: dict[str, str] = {}
+    revision = state.get("revision") or 1
     for task_id in edits:
         task = checked.compiled.tasks[task_id]
         ready = prepare(

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from agent.core.call import looks_into
 from agent.core.compile import CompiledPlan
 from agent.core.outcome import Done, InDoubt, Outcome
 from agent.core.progress import blocked_by
@@ -34,8 +35,11 @@ class Board:
     approvals: Mapping[str, str]
     cleared: Mapping[str, Mapping[str, int]]
     reusable: Mapping[str, tuple[str, Done]]
+    #: One task at a time loads outputs, so that none is loaded twice.
+    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _futures: dict[str, "asyncio.Future[Outcome | None]"] = field(default_factory=dict)
     _members: int = 0
+    _read: frozenset[str] | None = None
     #: A task stopped without an outcome; whoever takes the superstep up again needs a new board.
     stopped: bool = False
 
@@ -75,6 +79,12 @@ class Board:
         if blocked_by(self.compiled.tasks[task], needs, outcomes=self.outcomes, blocked=stuck) is not None:
             return None
         return await work()
+
+    def looked_into(self, task: str) -> bool:
+        """Whether another task looks into the output of `task`, which is kept at hand then."""
+        if self._read is None:
+            self._read = frozenset[str]().union(*map(looks_into, self.compiled.plan.tasks))
+        return task in self._read
 
     @property
     def idle(self) -> bool:

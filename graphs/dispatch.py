@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from langgraph.types import Command, Send
 
+from agent.artifacts import Artifacts
 from agent.check import Checked, check_plan
 from agent.core.compile import CompiledPlan
 from agent.core.edited import standing
@@ -23,7 +24,9 @@ from graphs.state import State, TaskOrder, outcomes_in
 Next = Literal["wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback", "answer"]
 
 
-async def recompiled(state: State, toolbox: Toolbox, *, limits: Limits, emit: Emit) -> dict[str, Any]:
+async def recompiled(
+    state: State, toolbox: Toolbox, *, limits: Limits, artifacts: Artifacts, thread: str, emit: Emit
+) -> dict[str, Any]:
     """Check a plan that did not come from a planner of this run (a fork, an edit): all that changes by it.
 
     A new revision makes every approval given for the old plan void, and `results` keeps what still holds.
@@ -36,7 +39,8 @@ async def recompiled(state: State, toolbox: Toolbox, *, limits: Limits, emit: Em
         return unplanned(plan, checked)
     revision = (state.get("revision") or 0) + 1
     emit(plan_event(checked.compiled, revision=revision))
-    kept = standing(checked.compiled, outcomes_in(state.get("results")), revision=revision)
+    results = await artifacts.in_full(state.get("results") or {}, thread=thread)
+    kept = standing(checked.compiled, outcomes_in(results), revision=revision)
     return {
         **planned(checked.compiled.plan),
         "revision": revision,

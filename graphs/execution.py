@@ -7,7 +7,9 @@ from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.pregel._read import ChannelRead
 
+from agent.artifacts import Artifacts
 from agent.core.approval import needs_approval
+from agent.core.call import looks_into
 from agent.core.limits import Limits
 from agent.executor import Job, utc_now
 from agent.settings import Settings
@@ -28,7 +30,9 @@ async def resumed_board(config: RunnableConfig, toolbox: Toolbox, *, settings: S
     state: State = ChannelRead.do_read(config, select=_READ, fresh=False)
     finished = await _finished_siblings(config)
     state = {**state, "results": merge_results(state.get("results") or {}, finished)}
-    return board_of(state, snapshot_of(state, toolbox, thread=thread, now=utc_now()), settings, thread=thread)
+    # Which approvals still hold is not asked here: their digests may rest on outputs that are not at hand.
+    snapshot = snapshot_of({**state, "approvals": {}}, toolbox, thread=thread, now=utc_now())
+    return board_of(state, snapshot, settings, thread=thread)
 
 
 async def _finished_siblings(config: RunnableConfig) -> list[dict[str, Any]]:
@@ -44,6 +48,14 @@ async def _finished_siblings(config: RunnableConfig) -> list[dict[str, Any]]:
     }
     found = await saver.aget_tuple({"configurable": where})
     return [value for _, channel, value in (found.pending_writes or ()) if channel == "results"] if found else []
+
+
+async def load(task: str, board: Board, artifacts: Artifacts) -> None:
+    """Put on the board the outputs that `task` looks into; what was put away by another dispatch is loaded once."""
+    async with board.loading:
+        board.outcomes.update(
+            await artifacts.at_hand(board.outcomes, looks_into(board.compiled.tasks[task]), thread=board.thread)
+        )
 
 
 def job_for(task: str, board: Board, *, limits: Limits) -> Job:

@@ -2,8 +2,9 @@
 
 import queue
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 from anyio.from_thread import start_blocking_portal
@@ -11,8 +12,9 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command, Durability, Interrupt
+from langgraph.types import Command, Durability, GraphOutput, Interrupt
 
+from agent.artifacts import Artifacts
 from agent.core.approval import Request, read_answer
 from agent.errors import AnswerError, UsageError
 from graphs.draining import Control, Draining
@@ -26,16 +28,48 @@ _END = object()
 class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
     """LangGraph's compiled graph with the manners of Planwave; `graphs.plan_execute.build_graph` makes it."""
 
-    def __init__(self, *, grace_s: float, **parts: Any) -> None:  # noqa: ANN401 - LangGraph's own
+    def __init__(self, *, grace_s: float, artifacts: Artifacts, **parts: Any) -> None:  # noqa: ANN401 - LangGraph's own
         """Take LangGraph's own `parts`, and the seconds that calls are given to end when a run is stopped."""
         super().__init__(**parts)
         self.grace_s = grace_s
+        self.artifacts = artifacts
 
     @classmethod
-    def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], *, grace_s: float) -> "PlanwaveGraph":
+    def of(
+        cls, compiled: CompiledStateGraph[Any, Any, Any, Any], *, grace_s: float, artifacts: Artifacts
+    ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
         parts = {name: value for name, value in vars(compiled).items() if name in _FIELDS or not name.startswith("_")}
-        return cls(grace_s=grace_s, **parts)
+        return cls(grace_s=grace_s, artifacts=artifacts, **parts)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002, ANN401
+        """Run as `astream` does and return what LangGraph does, every output in full.
+
+        A stream and a state hold a large output as `artifact`: its digest, size, preview and schema; `ain_full` loads.
+        """
+        return await self._out(await super().ainvoke(input, config, **options), config)
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002, ANN401
+        """Run as `stream` does and return what `ainvoke` does."""
+        out = super().invoke(input, config, **options)
+        with start_blocking_portal() as portal:
+            return portal.call(self._out, out, config)
+
+    async def ain_full(
+        self, results: Mapping[str, dict[str, Any]], config: RunnableConfig | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Return the results of a state of this thread with every output in full.
+
+        Raises `PersistenceError` for an output that is not where it was put.
+        """
+        return await self.artifacts.in_full(results, thread=self._thread(config) or "")
+
+    async def _out(self, out: Any, config: RunnableConfig | None) -> Any:  # noqa: ANN401 - what LangGraph returns
+        if isinstance(out, GraphOutput):
+            return replace(out, value=await self._out(out.value, config))
+        if isinstance(out, dict) and isinstance(out.get("results"), dict):
+            return {**out, "results": await self.ain_full(out["results"], config)}
+        return out
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401
         """Stream a run as LangGraph does. Raises `UsageError` for an empty goal, `AnswerError` for an empty answer.
@@ -61,10 +95,14 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
 
     def _held(self, config: RunnableConfig | None) -> AbstractAsyncContextManager[object]:
         """Return what holds the thread for the run: its lease, or nothing where there are none."""
-        thread = merge_configs(self.config, config).get("configurable", {}).get("thread_id")
+        thread = self._thread(config)
         if thread is None or not isinstance(self.checkpointer, LeasedSaver):
             return nullcontext()
-        return self.checkpointer.lease(str(thread))
+        return self.checkpointer.lease(thread)
+
+    def _thread(self, config: RunnableConfig | None) -> str | None:
+        thread = merge_configs(self.config, config).get("configurable", {}).get("thread_id")
+        return None if thread is None else str(thread)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002, ANN401
         """Stream a run to a caller without an event loop, or inside one that it blocks.

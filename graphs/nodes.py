@@ -8,11 +8,12 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite, interrupt
 
+from agent.artifacts import put_away
 from agent.check import Checked, check_plan
 from agent.context import gathered
 from agent.core.flow import next_move
 from agent.core.limits import Limits
-from agent.core.outcome import InDoubt
+from agent.core.outcome import InDoubt, Outcome
 from agent.core.progress import progress
 from agent.errors import AnswerError, ModelError, UsageError
 from agent.events import ApprovalAsked, ProgressMade
@@ -24,7 +25,8 @@ from graphs.board import Boards, Suspended
 from graphs.dispatch import Next, command_for, recompiled
 from graphs.draining import Control
 from graphs.endings import ending
-from graphs.execution import job_for, resumed_board
+from graphs.execution import job_for, load, resumed_board
+from graphs.outputs import with_all_outputs, with_outputs_to_ask, with_outputs_to_undo
 from graphs.records import added, emitter, finished_event, plan_event, planned, record, unplanned
 from graphs.replans import replanned_update
 from graphs.rollback import rollback_update
@@ -109,9 +111,15 @@ class Nodes:
         toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
         limits = self._limits(state, runtime)
         self._boards.drop(state.get("dispatch") or "")
-        changed = await recompiled(state, toolbox, limits=limits, emit=emit)
-        state = {**state, **changed}  # type: ignore[typeddict-item]  # a part of the same state
-        thread = thread_of(state, runtime)
+        artifacts, thread = self._wiring.artifacts, thread_of(state, runtime)
+        changed = await recompiled(state, toolbox, limits=limits, artifacts=artifacts, thread=thread, emit=emit)
+        state = await with_outputs_to_ask(
+            {**state, **changed},  # type: ignore[typeddict-item]  # a part of the same state
+            toolbox,
+            limits=limits,
+            artifacts=artifacts,
+            thread=thread,
+        )
         granted = await self._wiring.grants.valid(state.get("approvals") or {})
         snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now(), granted=granted)
         active = snapshot.undo or snapshot.compiled
@@ -143,10 +151,15 @@ class Nodes:
         approved = board.approvals.get(task)
         await self._wiring.grants.take_over(task, approved, thread=board.thread, revision=board.revision)
         executor = Executor(toolbox, settings, self._wiring.ledger, let_through=(GraphBubbleUp,))
+
+        async def work() -> Outcome:
+            await load(task, board, self._wiring.artifacts)
+            made = await executor.run(job_for(task, board, limits=limits), slots=board.slots, emit=emit)
+            kept = await self._wiring.artifacts.kept(made, thread=board.thread, limit=settings.artifact_bytes)
+            return kept if board.looked_into(task) else put_away(kept)
+
         try:
-            outcome = await board.settle(
-                task, lambda: executor.run(job_for(task, board, limits=limits), slots=board.slots, emit=emit)
-            )
+            outcome = await board.settle(task, work)
         except (Suspended, Halted) as stop:
             if isinstance(stop, Halted) and isinstance(runtime.control, Control):
                 runtime.control.left_over = True
@@ -166,7 +179,9 @@ class Nodes:
         while True:
             answer = interrupt(asked)
             try:
-                granted, update = await answered(answer, state, toolbox, limits=limits, thread=thread)
+                granted, update = await answered(
+                    answer, state, toolbox, limits=limits, artifacts=self._wiring.artifacts, thread=thread
+                )
             except AnswerError as error:
                 # Raising would keep the wrong answer in the checkpoint, to be given again at every resume.
                 asked = {**asked, "error": str(error)}
@@ -176,19 +191,22 @@ class Nodes:
 
     async def replanner(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Have the rest of the plan made anew, or end the run where that cannot be done."""
-        toolbox = await self._wiring.ready_toolbox()
-        snapshot = snapshot_of(state, toolbox, thread=thread_of(state, runtime), now=utc_now())
+        toolbox, thread = await self._wiring.ready_toolbox(), thread_of(state, runtime)
+        state = await with_all_outputs(state, artifacts=self._wiring.artifacts, thread=thread)
+        snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now())
         return await replanned_update(self._wiring, state, snapshot, toolbox, runtime.context, emit=emitter(runtime))
 
     async def rollback(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Make the plan that undoes finished writes; it goes through the same dispatch, asked and checked."""
-        toolbox = await self._wiring.ready_toolbox()
+        toolbox, thread = await self._wiring.ready_toolbox(), thread_of(state, runtime)
+        state = await with_outputs_to_undo(state, artifacts=self._wiring.artifacts, thread=thread)
         return await rollback_update(state, toolbox, limits=self._limits(state, runtime))
 
     async def answer(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """End the run: an outcome for every task, a status, and an answer that rests on the results."""
-        toolbox = await self._wiring.ready_toolbox()
-        snapshot = snapshot_of(state, toolbox, thread=thread_of(state, runtime), now=utc_now())
+        toolbox, thread = await self._wiring.ready_toolbox(), thread_of(state, runtime)
+        state = await with_all_outputs(state, artifacts=self._wiring.artifacts, thread=thread)
+        snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now())
         return await ending(self._wiring, state, snapshot, runtime.context, emit=emitter(runtime))
 
     def _limits(self, state: State, runtime: Runtime[Context]) -> Limits:

@@ -8,10 +8,12 @@ from urllib.parse import unquote, urlsplit
 
 from langgraph.store.base import BaseStore
 
+from agent.artifacts import Artifacts
 from agent.errors import SettingsError, UsageError
 from agent.ledger import Ledger
 from graphs.savers import LeasedSaver
 from graphs.serializer import strict_serializer
+from graphs.stores.artifacts_sql import SqlArtifacts
 from graphs.stores.backend import Backend
 from graphs.stores.leases import Lease
 from graphs.stores.ledger_sql import SqlLedger
@@ -27,11 +29,14 @@ _KEY = "PLANWAVE_AES_KEY"
 class Persistence:
     """The stores of one database; `open_persistence` makes it."""
 
-    def __init__(self, backend: Backend, *, saver: LeasedSaver, store: BaseStore, ledger: Ledger) -> None:
+    def __init__(
+        self, backend: Backend, *, saver: LeasedSaver, store: BaseStore, ledger: Ledger, artifacts: Artifacts
+    ) -> None:
         self.saver = saver
         #: LangGraph's store. Its values are not encrypted.
         self.store = store
         self.ledger = ledger
+        self.artifacts = artifacts
         #: Without a password.
         self.url = backend.database.url
         self._backend = backend
@@ -51,8 +56,9 @@ class Persistence:
 async def open_persistence(url: str, *, key: bytes | None = None, ttl_s: float = 30.0) -> AsyncIterator[Persistence]:
     """Open `sqlite:///file.db` (three slashes: relative, four: absolute) or `postgresql://user@host/database`.
 
-    Makes what is missing. `key`, of 16, 24 or 32 bytes, encrypts checkpoints and ledger; without one the environment's
-    PLANWAVE_AES_KEY does, in hexadecimal digits. A run that was silent for `ttl_s` seconds may be taken for dead.
+    Makes what is missing. `key`, of 16, 24 or 32 bytes, encrypts checkpoints, ledger and artifacts; without one the
+    environment's PLANWAVE_AES_KEY does, in hexadecimal digits. A run that was silent for `ttl_s` seconds may be taken
+    for dead.
     Raises `UsageError` for another kind of URL, `SettingsError` for a key that is none, `PersistenceError` where the
     database cannot be opened.
     """
@@ -83,8 +89,14 @@ def _opened(url: str, key: bytes | None, ttl_s: float) -> Iterator[Persistence]:
         backend.set_up()
         saver = LeasedSaver(backend.saver, leases=backend.leases)
         with closing(saver), closing(OneThreadStore(backend.store)) as store:
-            ledger = SqlLedger(backend.database, leases=backend.leases, serde=backend.saver.serde, later=saver.later)
-            yield Persistence(backend, saver=saver, store=store, ledger=ledger)
+            database, leases, serde = backend.database, backend.leases, backend.saver.serde
+            yield Persistence(
+                backend,
+                saver=saver,
+                store=store,
+                ledger=SqlLedger(database, leases=leases, serde=serde, later=saver.later),
+                artifacts=Artifacts(SqlArtifacts(database, leases=leases, serde=serde, later=saver.later)),
+            )
 
 
 def _backend(url: str, *, key: bytes | None, ttl_s: float) -> AbstractContextManager[Backend]:

@@ -5,6 +5,7 @@ from typing import Any, cast
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 
+from agent.artifacts import Artifacts
 from agent.errors import UsageError
 from agent.memory_ledger import MemoryLedger
 from agent.settings import Settings
@@ -38,12 +39,14 @@ def build_graph(
         raise UsageError("Give either 'checkpointer' or 'persistence', not both.")
     chosen = settings or Settings()
     ledger = persistence.ledger if persistence else MemoryLedger()
+    artifacts = persistence.artifacts if persistence else Artifacts()
     wiring = Wiring(
         tools=tools if tools is not None else default_tools(chosen, model),
         model=model,
         settings=chosen,
         ledger=ledger,
         grants=Grants(ledger, durable=persistence is not None, ttl_s=chosen.approval_ttl_s),
+        artifacts=artifacts,
     )
     if not callable(wiring.tools):
         _ = wiring.toolbox
@@ -55,7 +58,7 @@ def build_graph(
         else None
     )
     compiled = _builder(Nodes(wiring)).compile(checkpointer=saver, name="planwave")
-    return PlanwaveGraph.of(compiled, grace_s=chosen.grace_s)
+    return PlanwaveGraph.of(compiled, grace_s=chosen.grace_s, artifacts=artifacts)
 
 
 def _builder(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:

@@ -8,6 +8,7 @@ from typing import Any
 from langgraph.runtime import Runtime
 from pydantic import JsonValue
 
+from agent.artifacts import put_away
 from agent.core.compile import CompiledPlan
 from agent.core.digest import digest
 from agent.core.outcome import Done, Outcome, Skipped
@@ -59,7 +60,9 @@ def mark_of(plan: JsonValue) -> str | None:
 
 
 def record(outcome: Outcome) -> Record:
-    """Return an outcome as it is stored."""
+    """Return an outcome as it is stored: a reference in the place of an output that is in the artifacts."""
+    if isinstance(outcome, Done):
+        return put_away(outcome).model_dump(mode="json", exclude={"artifact"} if outcome.artifact is None else None)
     return outcome.model_dump(mode="json")
 
 
@@ -75,7 +78,7 @@ def finished_event(task: str, outcome: Outcome) -> TaskFinished:
         status=outcome.status,
         error=outcome.error,
         because=outcome.because if isinstance(outcome, Skipped) else None,
-        preview=_preview(outcome.output) if isinstance(outcome, Done) else None,
+        preview=_preview(outcome) if isinstance(outcome, Done) else None,
         attempts=outcome.attempts,
         duration_s=_seconds(outcome),
     )
@@ -87,7 +90,10 @@ def added(state: State, usage: Usage) -> dict[str, int]:
     return {name: before.get(name, 0) + value for name, value in usage.model_dump().items()}
 
 
-def _preview(value: object) -> str:
+def _preview(done: Done) -> str:
+    value = done.output
+    if done.artifact is not None and done.away:
+        return done.artifact.preview
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _PREVIEW else f"{text[: _PREVIEW - 3]}..."
 

@@ -15,7 +15,7 @@ from agent.core.compile import CompiledPlan
 from agent.core.limits import Limits
 from agent.core.outcome import Done, Outcome
 from agent.core.plan import Plan, Task
-from agent.core.reference import Unresolved, resolve
+from agent.core.reference import Unresolved, producers, resolve
 from agent.tools.catalogue import Toolbox
 from graphs.records import document
 from graphs.state import State, compiled_in, outcomes_in
@@ -47,7 +47,6 @@ def _undo_tasks(
     compiled: CompiledPlan, outcomes: Mapping[str, Outcome], wanted: list[str]
 ) -> tuple[list[Task], dict[str, str]]:
     """Return one task for each write to undo, waiting for the undoing of all that came after it."""
-    outputs = outputs_of(outcomes)
     chosen = [task for task in reversed(compiled.order) if task in set(wanted)]
     tasks: list[Task] = []
     hopeless: dict[str, str] = {}
@@ -55,6 +54,8 @@ def _undo_tasks(
         call = compiled.tasks[task_id].rollback
         if call is None:
             continue
+        read = {producer for value in call.args.values() for producer in producers(value)}
+        outputs = outputs_of({task: outcome for task, outcome in outcomes.items() if task in read})
         try:
             args = resolve(dict(call.args), outputs=outputs)
         except Unresolved as error:

@@ -11,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.artifacts import Artifacts
 from agent.core.limits import Limits
 from agent.errors import PlanwaveError, WeightsError
 from agent.ledger import Ledger
@@ -64,6 +65,7 @@ class Wiring:
     settings: Settings
     ledger: Ledger
     grants: Grants
+    artifacts: Artifacts
     _toolbox: Toolbox | None = None
     _models: dict[str, Model] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import JsonValue
 
 from agent.core.arguments import value_errors
-from agent.core.condition import holds
+from agent.core.condition import holds, names
 from agent.core.outcome import Done, Failed, FailureKind, Outcome, Skipped
 from agent.core.plan import Task
-from agent.core.reference import Unresolved, resolve, resolve_args
+from agent.core.reference import Unresolved, producers, resolve, resolve_args
 from agent.core.revision import fingerprint
 from agent.core.tool import ToolSpec
 
@@ -27,15 +27,26 @@ class Ready:
 
 
 def outputs_of(outcomes: Mapping[str, Outcome]) -> dict[str, JsonValue]:
-    """Return the outputs that references may use, by task id."""
-    return {task: outcome.output for task, outcome in outcomes.items() if isinstance(outcome, Done)}
+    """Return the outputs that references may use, by task id; all of them are at hand."""
+    done = {task: outcome for task, outcome in outcomes.items() if isinstance(outcome, Done)}
+    if away := [task for task, outcome in done.items() if outcome.away]:
+        raise AssertionError(f"the outputs of {away} are in their store and were not loaded")
+    return {task: outcome.output for task, outcome in done.items()}
+
+
+def looks_into(task: Task) -> frozenset[str]:
+    """Return the tasks whose outputs are needed to make `task` ready; it may wait for others without looking."""
+    arguments = (producer for value in task.args.values() for producer in producers(value))
+    condition = names(task.condition) if task.condition is not None else frozenset[str]()
+    return condition.union(arguments, producers(task.for_each))
 
 
 def prepare(
     task: Task, spec: ToolSpec, *, needs: tuple[str, ...], outcomes: Mapping[str, Outcome], revision: int
 ) -> Ready | Skipped | Failed:
     """Decide whether `task` runs and with which arguments; `outcomes` holds at least those of its `needs`."""
-    outputs = outputs_of({need: outcomes[need] for need in needs if need in outcomes})
+    read = looks_into(task)
+    outputs = outputs_of({need: outcomes[need] for need in needs if need in outcomes and need in read})
     try:
         if task.condition is not None and not holds(task.condition, outputs=outputs):
             return Skipped(revision=revision, because=f"Its condition is false: {task.condition}")

@@ -30,16 +30,38 @@ class _Settled(BaseModel):
     finished_at: str | None = None
 
 
+class Artifact(BaseModel):
+    """An output that is too large for the state, kept in a store of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: SHA-256 of the output's JSON text, as 64 hexadecimal digits.
+    digest: str
+    #: Bytes of that text.
+    size: int
+    #: How the value begins, for people and models.
+    preview: str
+    #: What the value looks like, as a JSON Schema that it fits.
+    output_schema: dict[str, JsonValue]
+
+
 class Done(_Settled):
     """The call returned; `output` is what it returned."""
 
     status: Literal["done"] = "done"
+    #: Where the output is stored; then a record keeps this in its place.
+    artifact: Artifact | None = None
     #: Digest of tool, resolved arguments and what they rest on; the same work is not done twice across replans.
     fingerprint: str | None = None
     #: The task whose result this is, where it was taken over instead of run.
     reused_from: str | None = None
     #: A person gave this result in place of the call.
     answered_by_person: bool = False
+
+    @property
+    def away(self) -> bool:
+        """Whether the output is in its store only, to be loaded before anything looks into it."""
+        return self.artifact is not None and self.output is None
 
 
 class Failed(_Settled):

@@ -73,13 +73,14 @@ def types(schema: JsonSchema, root: JsonSchema) -> frozenset[str] | None:
         if words is not None and sound_type(words):
             found.update(words)
         elif words is None and ("enum" in branch or "const" in branch):
-            found.update(_type_of(value) for value in branch.get("enum", [branch.get("const")]))
+            found.update(type_of(value) for value in branch.get("enum", [branch.get("const")]))
         else:
             return None
     return frozenset(found)
 
 
-def _type_of(value: JsonValue) -> str:
+def type_of(value: JsonValue) -> str:
+    """Return the narrowest JSON type of `value`."""
     match value:
         case None:
             return "null"

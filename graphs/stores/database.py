@@ -33,3 +33,11 @@ class Database(Protocol):
         Raises `PersistenceError` where the database does not answer.
         """
         ...
+
+
+class Later(Protocol):
+    """Runs a blocking call on the thread of the saver, after what was handed to it before."""
+
+    async def __call__(self, call: Callable[..., T], *args: Any) -> T:  # noqa: ANN401 - the call's own
+        """Return what the call returns."""
+        ...

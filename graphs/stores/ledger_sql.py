@@ -2,32 +2,23 @@
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any
 from uuid import uuid4
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from agent.errors import StaleClaimError
 from agent.ledger import Claim, Claimed, Grant, Intent, LedgerRow, Record, refusal, standing
-from graphs.stores.database import Database, Run
+from graphs.stores.database import Database, Later, Run
 from graphs.stores.leases import Leases
 from graphs.stores.owner import this_process
 
-T = TypeVar("T")
 _WHERE = "WHERE thread = ? AND revision = ? AND task = ? AND item = ?"
 _COLUMNS = (
     "thread, revision, task, item, tool, args_digest, approval, state, epoch, owner, since, finished_at, record_type,"
     " record"
 )
 _GRANT = "digest, thread, revision, task, expires_at, granted_by"
-
-
-class Later(Protocol):
-    """Runs a blocking call on the thread of the saver, after what was handed to it before."""
-
-    async def __call__(self, call: Callable[..., T], *args: Any) -> T:  # noqa: ANN401 - the call's own
-        """Return what the call returns."""
-        ...
 
 
 class SqlLedger:

@@ -50,6 +50,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX planwave_approvals_thread ON planwave_approvals (thread)",
     ),
+    (
+        """CREATE TABLE planwave_artifacts (
+            thread TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            size BIGINT NOT NULL,
+            value_type TEXT NOT NULL,
+            value {bytes} NOT NULL,
+            PRIMARY KEY (thread, digest)
+        )""",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

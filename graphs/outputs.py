@@ -1,0 +1,54 @@
+"""The outputs that a node is about to look into, loaded into the state that it reads."""
+
+from collections.abc import Collection
+
+from agent.artifacts import Artifacts
+from agent.core.approval import needs_approval
+from agent.core.call import looks_into
+from agent.core.limits import Limits
+from agent.core.reference import producers
+from agent.tools.catalogue import Toolbox
+from graphs.state import State, plan_in
+
+
+async def with_all_outputs(state: State, *, artifacts: Artifacts, thread: str) -> State:
+    """Return `state` with every output, for a replan or an answer, which look at all that came out."""
+    return {**state, "results": await artifacts.in_full(state.get("results") or {}, thread=thread)}
+
+
+async def with_outputs_to_ask(
+    state: State, toolbox: Toolbox, *, limits: Limits, artifacts: Artifacts, thread: str
+) -> State:
+    """Return `state` with the outputs in the calls that a person has approved or can be asked about next.
+
+    A dispatch looks into no other: what its tasks need is loaded where they run.
+    """
+    results, document = state.get("results") or {}, state.get("undo") or state.get("plan")
+    if not document or state.get("problems") or not _some_away(state):
+        return state
+    known = {*(state.get("approvals") or {}), *(state.get("doubts") or {})}
+    read: set[str] = set()
+    for task in plan_in(document).tasks:
+        spec = toolbox.specs.get(task.tool)
+        asked = task.id in known or (spec is not None and needs_approval(task, spec, limits))
+        if asked and task.id not in results:
+            read |= looks_into(task)
+    return await _with(state, read, artifacts=artifacts, thread=thread)
+
+
+async def with_outputs_to_undo(state: State, *, artifacts: Artifacts, thread: str) -> State:
+    """Return `state` with the outputs in the calls that undo the tasks in `state["failed"]`."""
+    if not _some_away(state):
+        return state
+    undone = set(state.get("failed") or ())
+    calls = [task.rollback.args for task in plan_in(state.get("plan")).tasks if task.id in undone and task.rollback]
+    read = {producer for args in calls for value in args.values() for producer in producers(value)}
+    return await _with(state, read, artifacts=artifacts, thread=thread)
+
+
+async def _with(state: State, tasks: Collection[str], *, artifacts: Artifacts, thread: str) -> State:
+    return {**state, "results": await artifacts.in_full(state.get("results") or {}, tasks, thread=thread)}
+
+
+def _some_away(state: State) -> bool:
+    return any("artifact" in record for record in (state.get("results") or {}).values())
