@@ -1,6 +1,6 @@
 """One task made into one outcome: prepared, approved, called with retries and a time limit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import assert_never
@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from agent.attempts import Attempts, CallFailed, CallInDoubt, CallMade, CallResult, Maker
 from agent.core.approval import approval_digest, call_digest
 from agent.core.call import Arguments, Ready, prepare
-from agent.core.outcome import Done, Failed, InDoubt, Outcome
+from agent.core.outcome import Done, Failed, InDoubt, Outcome, Rejected
 from agent.core.plan import Task
 from agent.core.tool import ToolSpec
 from agent.effects import Effects, Happened
@@ -46,6 +46,8 @@ class Job:
     approved: str | None = None
     #: Finished work of earlier revisions by fingerprint.
     reusable: Mapping[str, tuple[str, Done]] = field(default_factory=dict)
+    #: Digests of calls that a person rejected, or left in doubt.
+    rejected: Collection[str] = ()
     #: By `call_key`: the epochs of calls that were in doubt and of which a person said that they did not happen.
     cleared: Mapping[str, int] = field(default_factory=dict)
     urgency: Urgency = ()
@@ -165,9 +167,13 @@ def job_digest(job: Job, calls: tuple[dict[str, JsonValue], ...]) -> str:
     return approval_digest(thread=job.thread, revision=job.revision, task=job.task.id, tool=job.task.tool, calls=calls)
 
 
-def _refusal(job: Job, ready: Ready) -> Failed | None:
-    """Refuse a call that nobody approved as it now stands."""
-    if not job.gated or job.approved == job_digest(job, ready.calls):
+def _refusal(job: Job, ready: Ready) -> Failed | Rejected | None:
+    """Refuse a call that nobody approved as it now stands, or that runs unasked and was rejected before."""
+    if not job.gated:
+        mark = call_digest(job.task.tool, ready.calls)
+        message = "A person has rejected exactly this call before."
+        return Rejected(revision=job.revision, message=message, digest=mark) if mark in job.rejected else None
+    if job.approved == job_digest(job, ready.calls):
         return None
     what = "was approved with other arguments" if job.approved else "was never approved"
     return Failed(

@@ -123,6 +123,8 @@ async def answered(
             case Edit():
                 edits[request.task] = decision
             case Reject(message=message) if request.doubt is not None:
+                # It may have happened, so no later plan makes it either.
+                rejected.append(call_digest(request.tool, _calls(request)))
                 results[request.task] = _left_alone(message, revision)
             case Reject(message=message):
                 mark = call_digest(request.tool, _calls(request))

@@ -7,7 +7,7 @@ in the checkpoint's pending writes and is put on the board when the superstep is
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from agent.core.call import looks_into
@@ -35,6 +35,7 @@ class Board:
     approvals: Mapping[str, str]
     cleared: Mapping[str, Mapping[str, int]]
     reusable: Mapping[str, tuple[str, Done]]
+    rejected: Collection[str]
     #: One task at a time loads outputs, so that none is loaded twice.
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _futures: dict[str, "asyncio.Future[Outcome | None]"] = field(default_factory=dict)

@@ -100,6 +100,7 @@ def board_of(state: State, snapshot: Snapshot, settings: Settings, *, thread: st
         approvals=state.get("approvals") or {},
         cleared=state.get("cleared") or {},
         reusable=reusable(snapshot.outcomes, revision=revision),
+        rejected=state.get("rejected") or (),
     )
 
 

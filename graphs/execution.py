@@ -18,7 +18,7 @@ from graphs.board import Board
 from graphs.dispatch import board_of
 from graphs.state import State, merge_results, snapshot_of
 
-_READ = ["plan", "undo", "results", "revision", "approvals", "cleared", "problems", "started_at"]
+_READ = ["plan", "undo", "results", "revision", "approvals", "cleared", "rejected", "problems", "started_at"]
 
 
 async def resumed_board(config: RunnableConfig, toolbox: Toolbox, *, settings: Settings, thread: str) -> Board:
@@ -71,6 +71,7 @@ def job_for(task: str, board: Board, *, limits: Limits) -> Job:
         gated=needs_approval(definition, spec, limits),
         approved=board.approvals.get(task),
         reusable=board.reusable,
+        rejected=board.rejected,
         cleared=board.cleared.get(task, {}),
         urgency=(definition.priority, -board.compiled.ranks[task]),
     )
