@@ -17,6 +17,11 @@ from agent.core.progress import blocked_by
 from agent.slots import Slots
 
 _KEPT = 512
+#: LangGraph looks at every task of a superstep again whenever one of them ends, some microseconds each. Where there
+#: are many, those that end within this many seconds per task at work are handed over together: few looks, and no
+#: task that waits for them is held up.
+_TOGETHER_S = 40e-6
+_MANY = 50
 
 
 class Suspended(Exception):  # noqa: N818 - a task below waits; nothing is wrong
@@ -40,6 +45,7 @@ class Board:
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _futures: dict[str, "asyncio.Future[Outcome | None]"] = field(default_factory=dict)
     _members: int = 0
+    _next: "asyncio.Future[None] | None" = None
     _read: frozenset[str] | None = None
     #: A task stopped without an outcome; whoever takes the superstep up again needs a new board.
     stopped: bool = False
@@ -69,7 +75,23 @@ class Board:
             self.outcomes[task] = settled
         if not future.done():
             future.set_result(settled)
+        await self._handover()
         return outcome
+
+    async def _handover(self) -> None:
+        """Wait until what is done is handed over to LangGraph."""
+        if self._members < _MANY:
+            return
+        if self._next is None:
+            loop = asyncio.get_running_loop()
+            self._next = loop.create_future()
+            loop.call_later(self._members * _TOGETHER_S, self._hand_over)
+        await asyncio.shield(self._next)
+
+    def _hand_over(self) -> None:
+        together, self._next = self._next, None
+        if together is not None and not together.done():
+            together.set_result(None)
 
     async def _outcome(self, task: str, work: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
         needs = self.compiled.needs[task]
