@@ -162,9 +162,12 @@ class LeasedSaver(OneThreadSaver):
         super().__init__(inner, worker=worker)
         self._leases = leases
 
-    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "LeasedSaver":
-        """Return a saver over the same storage, thread and leases that may make these types too."""
-        return LeasedSaver(self.inner.with_allowlist(extra_allowlist), leases=self._leases, worker=self._worker)
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "LeasedSaver":  # noqa: ARG002
+        """Return this saver: what it stores is plain, so no environment makes its list of types longer.
+
+        LangGraph's own clone would also take what is not encrypted for true, key or not.
+        """
+        return self
 
     @asynccontextmanager
     async def lease(self, thread: str) -> AsyncIterator[Lease]:

@@ -35,6 +35,10 @@ class ExactSerializer(JsonPlusSerializer):
     def loads_typed(self, data: tuple[str, bytes]) -> Any:  # noqa: ANN401 - LangGraph's signature
         """Return the value of a type tag and bytes. Raises `PersistenceError` for bytes that nobody here wrote."""
         tag, payload = data
+        if "+" in tag:
+            raise PersistenceError(
+                "A stored value is encrypted; open the database with its key, or set PLANWAVE_AES_KEY to it."
+            )
         try:
             if tag != _TAG:
                 return super().loads_typed(data)

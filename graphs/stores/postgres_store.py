@@ -22,6 +22,7 @@ from psycopg_pool import ConnectionPool
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from agent.errors import PersistenceError
+from graphs.serializer import SealedSerializer
 from graphs.stores import schema
 from graphs.stores.artifacts_sql import forget_artifacts
 from graphs.stores.backend import Backend
@@ -30,6 +31,7 @@ from graphs.stores.leases import Leases
 from graphs.stores.ledger_sql import forget_thread
 from graphs.stores.postgres_database import PATIENCE_S, Connection, Pool, PostgresDatabase
 from graphs.stores.reading import checkpoint_of, reading, sound, thread_of
+from graphs.stores.sealed_texts import with_texts_unwrapped, with_texts_wrapped
 
 T = TypeVar("T")
 _OPTIONS = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
@@ -49,6 +51,10 @@ class PostgresThreads(PostgresSaver):
         super().__init__(database.pool, serde=serde)
         self._database = database
         self._leases = leases
+        self._sealed = isinstance(serde, SealedSerializer)
+
+    def _read(self, found: CheckpointTuple) -> CheckpointTuple:
+        return with_texts_unwrapped(sound(found)) if self._sealed else sound(found)
 
     def _on(self, connection: Connection) -> PostgresSaver:
         return PostgresSaver(connection, serde=self.serde)
@@ -57,13 +63,13 @@ class PostgresThreads(PostgresSaver):
         """Return a checkpoint with its pending writes. Raises `PersistenceError` for one that cannot be read."""
         with reading(checkpoint_of(config)):
             found = self._database.steadily(lambda connection: self._on(connection).get_tuple(config))
-        return sound(found) if found else None
+        return self._read(found) if found else None
 
     def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401 - LangGraph's
         """Yield checkpoints, the newest first. Raises `PersistenceError` for one that cannot be read."""
         with reading(checkpoint_of(config)):
             found = self._database.steadily(lambda connection: [*self._on(connection).list(config, **options)])
-        return map(sound, found)
+        return map(self._read, found)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -82,6 +88,7 @@ class PostgresThreads(PostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
+        checkpoint = with_texts_wrapped(checkpoint) if self._sealed else checkpoint
         return self._fenced(thread_of(config), lambda saver: saver.put(config, checkpoint, metadata, new_versions))
 
     def put_writes(
