@@ -157,13 +157,14 @@ def _runnable(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tup
     open_tasks = [task for task in compiled.order if task not in settled]
     if limits.dispatch == "wave":
         found = ready(compiled.needs, settled=settled, open_tasks=open_tasks)
-        found = [task for task in found if not _held(compiled, task, snapshot, limits)]
+        found = [task for task in found if not _held(compiled, task, snapshot, limits)][: limits.max_dispatch]
     else:
         found = closure(
             compiled.needs,
             settled=settled,
             runnable=lambda task: not _held(compiled, task, snapshot, limits),
             ordered=compiled.order,
+            most=limits.max_dispatch,
         )
     return tuple(sorted(found, key=lambda task: (compiled.tasks[task].priority, -compiled.ranks[task])))
 

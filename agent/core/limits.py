@@ -13,6 +13,8 @@ class Limits(BaseModel):
     dispatch: Literal["eager", "wave"] = "eager"
     approve: Literal["ask", "never"] = "ask"
     max_tasks: int = Field(default=10_000, ge=1)
+    #: Tasks of one `Run`: what a checkpointed superstep costs grows with the square of its tasks.
+    max_dispatch: int = Field(default=4096, ge=1)
     max_replans: int = Field(default=3, ge=0)
     #: Upper bound for a task's own `max_retries`.
     max_retries: int = Field(default=5, ge=0)

@@ -86,15 +86,22 @@ def ready(needs: Needs, *, settled: Collection[str], open_tasks: Iterable[str]) 
 
 
 def closure(
-    needs: Needs, *, settled: Collection[str], runnable: Callable[[str], bool], ordered: Iterable[str]
+    needs: Needs,
+    *,
+    settled: Collection[str],
+    runnable: Callable[[str], bool],
+    ordered: Iterable[str],
+    most: int | None = None,
 ) -> list[str]:
-    """Return every unsettled task that may start without anything from outside the returned set.
+    """Return every unsettled task that may start without anything from outside the returned set, at most `most`.
 
     `ordered` lists the tasks behind their needs; `runnable` refuses those that stand at a gate. A task is taken if all
     its needs are settled or taken.
     """
     taken: dict[str, None] = {}
     for task in ordered:
+        if len(taken) == most:
+            break
         if task in settled or not runnable(task):
             continue
         if all(need in settled or need in taken for need in needs[task]):

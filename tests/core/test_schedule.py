@@ -76,6 +76,16 @@ def test_closure_is_the_largest_set_that_needs_nothing_from_outside(needs, rando
     assert len(found) == len(set(found))
 
 
+@given(dags(), st.integers(1, 5))
+def test_a_bounded_closure_ends_and_needs_nothing_from_outside(needs, most):
+    settled: set[str] = set()
+    while left := needs.keys() - settled:
+        found = closure(needs, settled=settled, runnable=lambda _: True, ordered=order(needs), most=most)
+        assert len(found) == min(most, len(left))
+        assert all(set(needs[task]) <= settled | set(found) for task in found)
+        settled.update(found)
+
+
 @given(dags(), st.randoms(use_true_random=False))
 def test_ready(needs, random):
     settled = {task for task in needs if random.random() < 0.5}
