@@ -34,7 +34,9 @@ def bars(frame: Frame, *, words: Words) -> Placed:
     if frame.x.kind == "time" and len(frame.categories()) > MANY_MOMENTS and frame.kind != "horizontal_bar":
         return _over_time(frame, words=words)
     frame = _as_text(frame)
-    grouped = len(frame.names()) > 1 and frame.kind != "stacked_bar"
+    # With one bar to a category there is nothing to stand beside it: a place for each series would only part the bars
+    # from their labels.
+    grouped = len(frame.rows) > len(frame.categories()) and frame.kind != "stacked_bar"
     return (_lying if _is_lying(frame) else _upright)(frame, words=words, grouped=grouped)
 
 

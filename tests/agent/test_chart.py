@@ -149,6 +149,13 @@ def test_what_is_left_out_is_said() -> None:
     assert found.notes == (f"The first {MAX_CATEGORIES} of 200 are shown.",)
 
 
+def test_bars_stand_beside_each_other_only_where_a_category_has_several() -> None:
+    best = [row for row in PURCHASES if row["quantity"] == 10]
+    for rows, beside in ((PURCHASES[:6], True), (best, False)):
+        found = spec(rows, "bar", "customer", "quantity", "product")
+        assert ("yOffset" in json.dumps(found) or "xOffset" in json.dumps(found)) is beside
+
+
 def test_rows_that_share_a_category_are_told_apart_by_the_other_text() -> None:
     found = arrange(PURCHASES, kind="bar", x="customer", y="quantity", color=None)
     assert found.series is not None
