@@ -176,7 +176,9 @@ def small_schema(
     required = [name for name in root.get("required", ()) if name in fields]
     if writes_sql(spec):
         # Having named the view first, a small model takes the columns from it and joins less.
-        named = {"type": "string", "enum": list(tables)} if tables else {"type": "string", "minLength": 1, "maxLength": 80}
+        named = (
+            {"type": "string", "enum": list(tables)} if tables else {"type": "string", "minLength": 1, "maxLength": 80}
+        )
         fields, required = {FROM: named, **own, **fields}, [FROM, *own, *required]
     return {
         "type": "object",

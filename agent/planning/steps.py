@@ -10,6 +10,7 @@ from agent.core.revision import renamed
 from agent.core.tool import JsonSchema
 
 _MAX_STEPS: Final = 7
+_NAME: Final = "^[A-Za-z_][A-Za-z0-9_]{0,39}$"
 _NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -36,7 +37,8 @@ def steps_schema(tools: Iterable[str]) -> JsonSchema:
             "tool": {"type": "string", "enum": list(tools)},
             "uses": {"type": "array", "items": short, "maxItems": 4},
             "question": {"type": "string", "minLength": 1, "maxLength": 300},
-            "columns": {"type": "array", "items": short, "maxItems": 8},
+            # Names alone: how a column is counted or summed belongs to the next stage, which sees the data's own names.
+            "columns": {"type": "array", "items": short | {"pattern": _NAME}, "maxItems": 8},
         },
         "required": ["id", "tool", "uses", "question", "columns"],
         "additionalProperties": False,

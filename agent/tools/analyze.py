@@ -75,7 +75,7 @@ class AnalyzeRows(SqlTool):
                 schema=read_columns(connection),
                 connection=connection,
             )
-        return preflight_findings(checked, args=args)
+        return preflight_findings(checked, args=args, left_open=left_open)
 
 
 def rows_of(given: object, *, table: str) -> list[dict[str, JsonValue]]:

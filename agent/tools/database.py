@@ -131,4 +131,4 @@ class QueryDatabase(SqlTool):
                 schema=self.database.schema(),
                 connection=connection,
             )
-        return preflight_findings(checked, args=args)
+        return preflight_findings(checked, args=args, left_open=open)

@@ -9,7 +9,6 @@ from pydantic import JsonValue
 from agent.core.tool import JsonSchema, Preflight
 from agent.errors import ToolFailure
 from agent.tools.database_schema import DatabaseSchema
-from agent.tools.mend.names import meant
 from agent.tools.sql_run import bound_value, described_columns, output_schema, parameter_problems, rows_column
 from agent.tools.sql_statement import engine_sentence, parse_select
 from agent.tools.top_rows import column_problem
@@ -168,16 +167,28 @@ def engine_type(schema: JsonSchema) -> str | None:
     return _ENGINE_TYPES.get(words[0])
 
 
-def preflight_findings(checked: Checked, *, args: Mapping[str, Any]) -> Preflight:
+def preflight_findings(checked: Checked, *, args: Mapping[str, Any], left_open: Mapping[str, JsonSchema]) -> Preflight:
     """Return what was found as the call needs it: problems, or its arguments and the columns it will give."""
     found = checked.binding
     if found.problems or found.columns is None:
         return Preflight(problems=found.problems)
     mended = {**args, "sql": checked.sql, **({"params": dict(checked.params)} if "params" in args else {})}
-    column = args.get("first_row_of_each")
-    problem = column_problem(column, columns=list(found.columns))
-    if problem and (right := meant(str(column).rpartition(".")[2], found.columns)):
-        problem, mended["first_row_of_each"] = None, right
+    if args.get("first_row_of_each"):
+        mended = _chosen(mended, left_open=left_open, columns=list(found.columns))
+    problem = column_problem(mended.get("first_row_of_each"), columns=list(found.columns))
     return Preflight(
         problems=(problem,) if problem else (), args=mended, output_schema=output_schema(dict(found.columns))
     )
+
+
+def _chosen(args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema], columns: list[str]) -> dict[str, Any]:
+    """Return the arguments of a query whose first row of each value is kept, as they do what was meant."""
+    from agent.tools.mend.best_rows import named_column, one_row_each, without_limit  # noqa: PLC0415 - slow to import
+
+    column = named_column(str(args["first_row_of_each"]), columns=columns)
+    if one_row_each(args["sql"], column=column):
+        return {**args, "first_row_of_each": column}
+    lists = list_types(args.get("params") or {}, left_open=left_open)
+    sql, rows = without_limit(args["sql"], lists=lists)
+    limits: dict[str, Any] = {} if rows is None else {"max_rows": min(rows, args.get("max_rows") or rows)}
+    return {**args, "sql": sql, "first_row_of_each": column, **limits}

@@ -41,11 +41,11 @@ def _order_by_aggregate(select: exp.Select) -> Iterator[str]:
     order = select.args.get("order")
     if order is None or not (select.args.get("group") or any(map(aggregates, select.expressions))):
         return
-    grouped = {expression.sql() for expression in _grouped(select)}
+    keys = {expression.sql() for expression in grouped(select)}
     names = {item.alias_or_name.lower() for item in select.expressions}
     for ordered in order.expressions:
         column = ordered.this
-        if not isinstance(column, exp.Column) or column.sql() in grouped:
+        if not isinstance(column, exp.Column) or column.sql() in keys:
             continue
         if not column.table and column.name.lower() in names:
             continue
@@ -72,8 +72,8 @@ def _group_the_rest(scope: Scope) -> Iterator[str]:
         return
     if any(item.is_star for item in select.expressions):
         return
-    present = {expression.sql().lower() for expression in _grouped(select)}
-    present |= {expression.name.lower() for expression in _grouped(select) if isinstance(expression, exp.Column)}
+    present = {expression.sql().lower() for expression in grouped(select)}
+    present |= {expression.name.lower() for expression in grouped(select) if isinstance(expression, exp.Column)}
     for item in select.expressions:
         for part in _loose_parts(item):
             names = {part.sql().lower(), part.name.lower(), item.alias.lower()} - {""}
@@ -104,7 +104,7 @@ def _loose_parts(item: exp.Expr) -> list[exp.Expr]:
     return columns if aggregates(expression) else [expression]
 
 
-def _grouped(select: exp.Select) -> list[exp.Expr]:
+def grouped(select: exp.Select) -> list[exp.Expr]:
     """Return the expressions of GROUP BY, a number taken as the place of a selected one."""
     group = select.args.get("group")
     found = []

@@ -20,6 +20,33 @@ def mend_literals(scope: Scope) -> Iterator[str]:
                 yield f"There is no value {wrong!r}; {right!r} was meant."
 
 
+def mend_owners(scope: Scope) -> Iterator[str]:
+    """Compare a text that a column does not have with the one column that has it, in place.
+
+    `department = 'Desks'` speaks of `category` if that has 'Desks' and no department is called so.
+    """
+    for node in list(nodes(scope.select)):
+        column, operand = (node.this, node.expression) if isinstance(node, exp.EQ) else (None, None)
+        if not isinstance(column, exp.Column) or not isinstance(operand, exp.Literal) or not operand.is_string:
+            continue
+        source, known = scope.resolve(column), scope.column_of(column)
+        if source is None or source.relation is None or known is None or not known.values:
+            continue
+        if operand.name in known.values or nearest_value(operand.name, known.values) is not None:
+            continue
+        owners = [
+            (other.name, value)
+            for other in source.relation.columns
+            for value in other.values or ()
+            if folded(value) == folded(operand.name)
+        ]
+        if len(owners) == 1:
+            wrong, (right, value) = column.name, owners[0]
+            column.set("this", exp.to_identifier(right))
+            operand.replace(exp.Literal.string(value))
+            yield f"{value!r} is no {wrong}; it is a value of {right!r}."
+
+
 def mend_patterns(scope: Scope) -> Iterator[str]:
     """Let a date compared with a pattern, such as `'2024%'`, be compared as the text it is written as, in place."""
     for node in list(nodes(scope.select)):

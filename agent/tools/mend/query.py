@@ -18,7 +18,7 @@ from agent.tools.database_schema import DatabaseSchema
 from agent.tools.mend.columns import mend_columns, mend_tables, unresolved
 from agent.tools.mend.groups import mend_groups
 from agent.tools.mend.lists import mend_lists
-from agent.tools.mend.literals import mend_literals, mend_patterns, mend_values
+from agent.tools.mend.literals import mend_literals, mend_owners, mend_patterns, mend_values
 from agent.tools.mend.scopes import scopes
 
 
@@ -88,6 +88,7 @@ def _constants_mended(
     more: list[str] = []
     for scope in scopes(tree, schema=schema):
         more += mend_literals(scope)
+        more += mend_owners(scope)
         more += mend_patterns(scope)
         more += mend_lists(scope, lists=lists)
     in_sql = (*notes, *more)
