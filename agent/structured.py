@@ -19,6 +19,7 @@ from agent.model_errors import FAILURES, explain, too_long
 from agent.models import Model, Way
 from agent.reply import Malformed, Reply, TextReply, Usage, read_reply
 from agent.reply_schema import bounded, strict_schema
+from prompts import render
 
 OnUsage = Callable[[Usage], None]
 
@@ -26,7 +27,6 @@ OnUsage = Callable[[Usage], None]
 _WAYS: Final[tuple[Way, ...]] = ("json_schema", "function", "json_object", "text")
 #: By these statuses servers turn down a parameter that they do not know.
 _TURNED_DOWN: Final = frozenset((400, 422))
-_BY_PROMPT: Final = "Answer with one JSON object and nothing else. It must fit this JSON Schema:\n"
 _CUT_OFF: Final = "The reply was cut off at the token limit: make it shorter."
 _FILTERED: Final = "The reply was withheld by the server's content filter."
 _EMPTY: Final = "The reply was empty."
@@ -147,7 +147,7 @@ async def _ask_by(way: Way, model: Model, question: _Question) -> _Received:
 
 
 def _with_schema(messages: Sequence[BaseMessage], *, schema: JsonSchema) -> list[BaseMessage]:
-    return [*messages, HumanMessage(_BY_PROMPT + json.dumps(schema, ensure_ascii=False))]
+    return [*messages, HumanMessage(render("json_reply.v1", schema=json.dumps(schema, ensure_ascii=False)))]
 
 
 def _limited(chat: BaseChatModel, *, max_tokens: int | None) -> Runnable[LanguageModelInput, AIMessage]:

@@ -15,13 +15,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 from shop_goals import HELD_OUT, TUNED, Goal
 
 from agent.settings import Settings
 from agent.shop import ensure_shop
 from graphs.plan_execute import build_graph
 
+#: Bytes; the axes alone take more.
+_SMALLEST_CHART = 3_000
 Rows = Sequence[Sequence[Any]]
 
 
@@ -36,11 +40,15 @@ class Verdict:
 
 
 async def run_goal(goal: Goal, *, shop_folder: Path, output: Path) -> Verdict:
-    """Run a goal by the graph with the model `local`; nothing asks."""
-    settings = Settings(approve="never", data_folder=shop_folder, output_folder=output)
+    """Run a goal by the graph with its default tools and the model `local`; every call that asks is approved."""
+    settings = Settings(data_folder=shop_folder, output_folder=output)
     graph = build_graph(model="local", settings=settings, checkpointer=InMemorySaver())
+    thread: RunnableConfig = {"configurable": {"thread_id": goal.name}}
     began = time.monotonic()
-    out = await graph.ainvoke({"goal": goal.text}, {"configurable": {"thread_id": goal.name}})
+    out = await graph.ainvoke({"goal": goal.text}, thread)
+    while out.get("__interrupt__"):
+        asked = out["__interrupt__"][0].value["action_requests"]
+        out = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}] * len(asked)}), thread)
     seconds = time.monotonic() - began
     with duckdb.connect(str(ensure_shop(shop_folder)), read_only=True) as connection:
         wrong = tuple(_faults(goal, out, connection))
@@ -61,10 +69,14 @@ def _faults(goal: Goal, out: dict[str, Any], connection: duckdb.DuckDBPyConnecti
     charts = [output for output in outputs if "png" in output]
     if goal.chart and not charts:
         yield "no chart was drawn"
-    if any(Path(chart["png"]).stat().st_size < 5_000 for chart in charts):
-        yield "a chart is empty"
-    if goal.file and not any(str(output.get("path", "")).endswith(goal.file) for output in outputs):
+    for file in (Path(chart[kind]) for chart in charts for kind in ("png", "svg", "html")):
+        if not file.is_file() or file.stat().st_size < _SMALLEST_CHART:
+            yield f"{file.name} is missing or empty"
+    saved = [Path(str(output["path"])) for output in outputs if "path" in output]
+    if goal.file and not any(file.suffix == goal.file and file.is_file() for file in saved):
         yield f"no {goal.file} was saved"
+    if not str(out.get("answer") or "").strip():
+        yield "the answer is empty"
 
 
 def same_rows(gold: Rows, given: Sequence[dict[str, Any]], *, ordered: bool) -> bool:
@@ -110,6 +122,14 @@ def chosen(words: Sequence[str]) -> list[Goal]:
     return [goal for word in words or ("tuned",) for goal in lists.get(word, (named.get(word),)) if goal]
 
 
+def line(goal: Goal, verdict: Verdict) -> str:
+    """Return a run in one line: verdict, seconds, model calls, the plan's tools, what is wrong."""
+    tools = ",".join(task["tool"] for task in (verdict.out.get("plan") or {}).get("tasks", []))
+    word = "WRONG" if verdict.wrong else "RIGHT"
+    told = f"{goal.name:<20} {word} {verdict.seconds:6.1f} s {verdict.calls} calls  {tools}"
+    return f"{told}  {'; '.join(verdict.wrong)}".rstrip()
+
+
 def told(goal: Goal, verdict: Verdict) -> str:
     """Return a run as text: the plan's calls, the first rows of each result, the verdict."""
     lines = [f"=== {goal.name}: {goal.text}"]
@@ -122,8 +142,7 @@ def told(goal: Goal, verdict: Verdict) -> str:
         lines.append(
             f"    {result.get('status')} {result.get('error') or ''} {json.dumps(shown, ensure_ascii=False)[:500]}"
         )
-    lines.append(f"  {'RIGHT' if not verdict.wrong else 'WRONG: ' + '; '.join(verdict.wrong)}")
-    lines.append(f"  {verdict.seconds:.1f} s, {verdict.calls} calls")
+    lines.append(line(goal, verdict))
     return "\n".join(lines)
 
 

@@ -32,6 +32,7 @@ RENDERINGS = {
     "planner.v1": ("planner.v1", {"tools": "- readings: queries", "context": "view readings (12 rows)"}),
     "planner.v1-bare": ("planner.v1", {"tools": "- readings: queries", "context": ""}),
     "planner_goal.v1": ("planner_goal.v1", {"goal": GOAL}),
+    "json_reply.v1": ("json_reply.v1", {"schema": '{"type": "object", "properties": {"rain": {"type": "number"}}}'}),
     "repair.v1": ("repair.v1", {"problems": ["There is no tool 'plto'.", "Task 'a' has no 'sql'."]}),
     "replanner.v1": ("replanner.v1", HALTED),
     "replanner.v1-first": ("replanner.v1", HALTED | {"history": []}),

@@ -1,0 +1,26 @@
+"""Goals on the sample shop by the embedded model, end to end: the right rows, files and an answer.
+
+Each prints one line: verdict, seconds, model calls, the plan's tools, what is wrong. The goals in `HELD_OUT`, on which
+nothing was tried, are counted, not required: `python tests/local/workbench.py held_out`.
+"""
+
+from pathlib import Path
+
+import pytest
+from shop_goals import TUNED, Goal
+from workbench import line, run_goal
+
+from agent.models import available
+from agent.settings import Settings
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1_200)]
+
+
+@pytest.mark.parametrize("goal", TUNED, ids=lambda goal: goal.name)
+async def test_a_goal_gives_the_right_rows(goal: Goal, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not available("local"):
+        pytest.skip("the embedded model's weights are not in the cache: run `planwave models pull`")
+    verdict = await run_goal(goal, shop_folder=Settings().data_folder, output=tmp_path)
+    with capsys.disabled():
+        print(f"\n{line(goal, verdict)}")
+    assert not verdict.wrong
