@@ -23,8 +23,12 @@ Record = dict[str, Any]
 def merge_results(results: Mapping[str, Record], writes: Sequence[Mapping[str, Record]]) -> dict[str, Record]:
     """Add outcomes by task id; the first one recorded stays, so a task's result is single.
 
-    Deterministic, and the same however the writes are batched, as `DeltaChannel` asks.
+    Deterministic, and the same however the writes are batched, as `DeltaChannel` asks. What is stored comes by here
+    before it comes to a node. Raises `PersistenceError` where it is not what was written.
     """
+    for records in (results, *writes):
+        if not isinstance(records, Mapping) or not all(isinstance(record, Mapping) for record in records.values()):
+            raise PersistenceError(f"The stored results cannot be read: {records!r:.80} are none.")
     merged = dict(results)
     for write in writes:
         for task, record in write.items():

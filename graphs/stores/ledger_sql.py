@@ -12,6 +12,7 @@ from agent.ledger import Claim, Claimed, Grant, Intent, LedgerRow, Record, refus
 from graphs.stores.database import Database, Later, Run
 from graphs.stores.leases import Leases
 from graphs.stores.owner import this_process
+from graphs.stores.reading import reading
 
 _WHERE = "WHERE thread = ? AND revision = ? AND task = ? AND item = ?"
 _COLUMNS = (
@@ -204,24 +205,25 @@ class SqlLedger:
             data,
             _,
         ) = columns
-        intent = Intent(
-            thread=thread,
-            revision=revision,
-            task=task,
-            item=None if item < 0 else item,
-            tool=tool,
-            args_digest=args_digest,
-            approval=approval,
-        )
-        return LedgerRow(
-            intent=intent,
-            state=state,
-            epoch=epoch,
-            owner=owner,
-            since=since,
-            finished_at=finished,
-            record=self._serde.loads_typed((tag, bytes(data))) if tag is not None else None,
-        )
+        with reading(f"The ledger's row of task {task!r} on thread {thread!r}"):
+            intent = Intent(
+                thread=thread,
+                revision=revision,
+                task=task,
+                item=None if item < 0 else item,
+                tool=tool,
+                args_digest=args_digest,
+                approval=approval,
+            )
+            return LedgerRow(
+                intent=intent,
+                state=state,
+                epoch=epoch,
+                owner=owner,
+                since=since,
+                finished_at=finished,
+                record=self._serde.loads_typed((tag, bytes(data))) if tag is not None else None,
+            )
 
 
 def forget_thread(run: Run, thread: str) -> None:

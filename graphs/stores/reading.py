@@ -30,6 +30,8 @@ def sound(found: CheckpointTuple) -> CheckpointTuple:
         and isinstance(metadata, dict)
         and all(isinstance(checkpoint.get(name), kind) for name, kind in _SHAPE.items())
         and all(isinstance(seen, dict) for seen in checkpoint["versions_seen"].values())
+        and isinstance(checkpoint.get("updated_channels"), list | None)
+        and isinstance(metadata.get("step", 0), int)
     )
     if not whole:
         thread = found.config["configurable"].get("thread_id")
