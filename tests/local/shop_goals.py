@@ -106,7 +106,7 @@ TUNED = (
         (
             Gold("SELECT city, COUNT(DISTINCT order_id) FROM sales GROUP BY 1 ORDER BY 2 DESC LIMIT 5"),
             Gold(
-                """WITH top AS (SELECT city, COUNT(DISTINCT order_id) AS n FROM sales GROUP BY 1 ORDER BY 2 DESC LIMIT 5)
+                """WITH top AS (SELECT city, COUNT(DISTINCT order_id) n FROM sales GROUP BY 1 ORDER BY 2 DESC LIMIT 5)
                 SELECT city, customer_name, SUM(revenue) AS total FROM sales WHERE city IN (SELECT city FROM top)
                 GROUP BY 1, 2 QUALIFY row_number() OVER (PARTITION BY city ORDER BY total DESC) = 1""",
                 ordered=False,
