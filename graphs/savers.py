@@ -155,11 +155,9 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
 class LeasedSaver(OneThreadSaver):
     """A saver over storage with leases, which its own writes are fenced by."""
 
-    def __init__(
-        self, inner: BaseCheckpointSaver[Any], *, leases: Leases, worker: ThreadPoolExecutor | None = None
-    ) -> None:
+    def __init__(self, inner: BaseCheckpointSaver[Any], *, leases: Leases) -> None:
         """Serve `inner`, whose writes pass the fence of `leases`; both stay the caller's to close."""
-        super().__init__(inner, worker=worker)
+        super().__init__(inner)
         self._leases = leases
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "LeasedSaver":  # noqa: ARG002
