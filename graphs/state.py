@@ -37,7 +37,9 @@ def merge_results(results: Mapping[str, Record], writes: Sequence[Mapping[str, R
 
 
 def merge_doubts(doubts: Mapping[str, Record] | None, write: Mapping[str, Record | None]) -> dict[str, Record]:
-    """Add doubts by task id; None takes one away."""
+    """Add doubts by task id; None takes one away. Raises `PersistenceError` as `merge_results`."""
+    if not isinstance(write, Mapping):
+        raise PersistenceError(f"The stored doubts cannot be read: {write!r:.80} are none.")
     merged = {**(doubts or {}), **write}
     return {task: record for task, record in merged.items() if record is not None}
 

@@ -7,6 +7,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
 from agent.errors import PersistenceError
+from graphs.stored_state import check_values
 
 _SHAPE = {"id": str, "ts": str, "channel_values": dict, "channel_versions": dict, "versions_seen": dict}
 
@@ -31,14 +32,25 @@ def sound(found: CheckpointTuple) -> CheckpointTuple:
         and all(isinstance(checkpoint.get(name), kind) for name, kind in _SHAPE.items())
         and all(isinstance(seen, dict) for seen in checkpoint["versions_seen"].values())
         and isinstance(checkpoint.get("updated_channels"), list | None)
-        and isinstance(metadata.get("step", 0), int)
+        and isinstance(metadata.get("step"), int)
+        and isinstance(metadata.get("parents", {}), dict)
+        and _is_id(checkpoint["id"])
     )
     if not whole:
         thread = found.config["configurable"].get("thread_id")
         raise PersistenceError(
             f"A checkpoint of thread {thread!r} is none; it was changed by something else, or is damaged."
         )
+    check_values(found)
     return found
+
+
+def _is_id(text: str) -> bool:
+    try:
+        bytes.fromhex(text.replace("-", ""))
+    except ValueError:
+        return False
+    return True
 
 
 def thread_of(config: RunnableConfig) -> str:

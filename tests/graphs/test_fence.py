@@ -57,7 +57,8 @@ async def attempt(persistence, error):
 
 
 async def fill(persistence):
-    await persistence.saver.aput({"configurable": {"thread_id": "t", "checkpoint_ns": ""}}, empty_checkpoint(), {}, {})
+    start = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    await persistence.saver.aput(start, empty_checkpoint(), {"source": "input", "step": -1}, {})
     await persistence.saver.aput_writes(AT, [("x", 1)], "earlier")
     await persistence.ledger.claim(CALL)
 
