@@ -92,7 +92,8 @@ class Attempts:
         self._thread = thread
         self._revision = revision
         self._clock = clock
-        self._let_through: tuple[type[BaseException], ...] = (Halted, *let_through)
+        # `PersistenceError` is the database's word, not the tool's: whether the call may be made is not known.
+        self._let_through: tuple[type[BaseException], ...] = (Halted, PersistenceError, *let_through)
         self._timeout_s = task.timeout_s or spec.policy.timeout_s or settings.default_timeout_s
         self._repeatable = repeatable(spec) != "no"
         self._most = 1 + _retries(task, spec, settings)
@@ -145,8 +146,7 @@ class Attempts:
                         started = started or now
                         emit(TaskStarted(task=self._task.id, tool=self._task.tool, attempt=made, at=now.isoformat()))
                         raw = await self._once(args, item=item, slots=slots)
-        except (PersistenceError, *self._let_through):
-            # The database's word, not the tool's: whether the call may be made is not known, and nothing was made.
+        except self._let_through:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is the task's failure, a value
             unsure = may_pass(error) and not without_effect(error)

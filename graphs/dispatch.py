@@ -18,6 +18,7 @@ from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
 from graphs.approvals import requests_for
 from graphs.board import Board
+from graphs.recall import Recall
 from graphs.records import finished_event, mark_of, plan_event, planned, record, unplanned
 from graphs.state import State, TaskOrder, outcomes_in
 
@@ -25,14 +26,21 @@ Next = Literal["wave_dispatch", "tool_executor", "human_approval", "replanner", 
 
 
 async def recompiled(
-    state: State, toolbox: Toolbox, *, limits: Limits, artifacts: Artifacts, thread: str, emit: Emit
+    state: State,
+    toolbox: Toolbox,
+    *,
+    limits: Limits,
+    artifacts: Artifacts,
+    thread: str,
+    recall: Recall,
+    emit: Emit,
 ) -> dict[str, Any]:
     """Check a plan that did not come from a planner of this run (a fork, an edit): all that changes by it.
 
     A new revision makes every approval given for the old plan void, and `results` keeps what still holds.
     """
     plan = state.get("plan")
-    if not plan or mark_of(plan) == state.get("compiled"):
+    if not plan or recall.mark.get(plan, lambda: mark_of(plan)) == state.get("compiled"):
         return {}
     checked = await check_plan(plan, toolbox, limits=limits)
     if not isinstance(checked, Checked):

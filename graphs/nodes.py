@@ -13,7 +13,7 @@ from agent.check import Checked, check_plan
 from agent.context import gathered
 from agent.core.flow import next_move
 from agent.core.limits import Limits
-from agent.core.outcome import InDoubt, Outcome
+from agent.core.outcome import Done, InDoubt, Outcome
 from agent.core.progress import progress
 from agent.errors import AnswerError, ModelError, UsageError
 from agent.events import ApprovalAsked, ProgressMade
@@ -27,6 +27,7 @@ from graphs.draining import Control
 from graphs.endings import ending
 from graphs.execution import job_for, load, resumed_board
 from graphs.outputs import with_all_outputs, with_outputs_to_ask, with_outputs_to_undo
+from graphs.recall import Recalls
 from graphs.records import added, emitter, finished_event, plan_event, planned, record, unplanned
 from graphs.replans import replanned_update
 from graphs.rollback import rollback_update
@@ -40,6 +41,7 @@ class Nodes:
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
         self._boards = Boards()
+        self._recalls = Recalls()
 
     async def gather_context(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Begin a run: forget what an earlier goal on this thread left, and ask the tools that give context."""
@@ -112,7 +114,10 @@ class Nodes:
         limits = self._limits(state, runtime)
         self._boards.drop(state.get("dispatch") or "")
         artifacts, thread = self._wiring.artifacts, thread_of(state, runtime)
-        changed = await recompiled(state, toolbox, limits=limits, artifacts=artifacts, thread=thread, emit=emit)
+        recall = self._recalls.of(thread)
+        changed = await recompiled(
+            state, toolbox, limits=limits, artifacts=artifacts, thread=thread, recall=recall, emit=emit
+        )
         state = await with_outputs_to_ask(
             {**state, **changed},  # type: ignore[typeddict-item]  # a part of the same state
             toolbox,
@@ -121,7 +126,7 @@ class Nodes:
             thread=thread,
         )
         granted = await self._wiring.grants.valid(state.get("approvals") or {})
-        snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now(), granted=granted)
+        snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now(), granted=granted, recall=recall)
         active = snapshot.undo or snapshot.compiled
         if active is not None:
             emit(ProgressMade(progress=dict(progress(active, snapshot.outcomes))))  # type: ignore[arg-type]  # numbers by name
@@ -156,7 +161,8 @@ class Nodes:
             await load(task, board, self._wiring.artifacts)
             made = await executor.run(job_for(task, board, limits=limits), slots=board.slots, emit=emit)
             kept = await self._wiring.artifacts.kept(made, thread=board.thread, limit=settings.artifact_bytes)
-            return kept if board.looked_into(task) else put_away(kept)
+            large = isinstance(kept, Done) and kept.artifact is not None
+            return put_away(kept) if large and not board.looked_into(task) else kept
 
         try:
             outcome = await board.settle(task, work)
@@ -207,6 +213,7 @@ class Nodes:
         toolbox, thread = await self._wiring.ready_toolbox(), thread_of(state, runtime)
         state = await with_all_outputs(state, artifacts=self._wiring.artifacts, thread=thread)
         snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now())
+        self._recalls.drop(thread)
         return await ending(self._wiring, state, snapshot, runtime.context, emit=emitter(runtime))
 
     def _limits(self, state: State, runtime: Runtime[Context]) -> Limits:

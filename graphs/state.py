@@ -16,6 +16,7 @@ from agent.core.outcome import Outcome, outcome_from
 from agent.core.plan import Plan
 from agent.errors import PersistenceError, UsageError
 from agent.tools.catalogue import Toolbox
+from graphs.recall import Recall
 
 Record = dict[str, Any]
 
@@ -151,14 +152,24 @@ def compiled_in(document: object, toolbox: Toolbox, *, word: str = "plan") -> Co
 
 
 def snapshot_of(
-    state: State, toolbox: Toolbox, *, thread: str, now: datetime, granted: Collection[str] | None = None
+    state: State,
+    toolbox: Toolbox,
+    *,
+    thread: str,
+    now: datetime,
+    granted: Collection[str] | None = None,
+    recall: Recall | None = None,
 ) -> Snapshot:
-    """Make the snapshot that `next_move` chooses by; `granted` are the approvals that the ledger holds, None: all."""
+    """Make the snapshot that `next_move` chooses by; `granted` are the approvals that the ledger holds, None: all.
+
+    `recall` keeps what is read for the next snapshot of the same run.
+    """
+    recall = recall or Recall()
     problems = tuple(state.get("problems") or ())
-    outcomes = outcomes_in(state.get("results"))
-    document = state.get("plan")
-    compiled = compiled_in(document, toolbox) if document and not problems else None
-    undo = compiled_in(state["undo"], toolbox, word="rollback") if state.get("undo") else None
+    outcomes: dict[str, Outcome] = recall.outcomes(state.get("results") or {}, outcomes_in)
+    document, undoing = state.get("plan"), state.get("undo")
+    compiled = recall.plan.get(document, lambda: compiled_in(document, toolbox)) if document and not problems else None
+    undo = recall.undo.get(undoing, lambda: compiled_in(undoing, toolbox, word="rollback")) if undoing else None
     stop = state.get("stop")
     active = undo or compiled
     return Snapshot(
