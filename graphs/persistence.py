@@ -23,6 +23,7 @@ from graphs.stores.sqlite_store import open_sqlite
 _NEWEST_FIRST = (
     "SELECT thread_id FROM checkpoints WHERE checkpoint_ns = '' GROUP BY thread_id ORDER BY MAX(checkpoint_id) DESC"
 )
+_ANYTHING = "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1"
 _KEY = "PLANWAVE_AES_KEY"
 
 
@@ -44,6 +45,21 @@ class Persistence:
     def lease(self, thread: str) -> AbstractAsyncContextManager[Lease]:
         """Hold a thread. Raises `ThreadBusyError` where another run, also of this process, has it."""
         return self.saver.lease(thread)
+
+    async def has(self, thread: str) -> bool:
+        """Return whether there is a thread."""
+        return await self.saver.later(self._backend.database.transact, lambda run: bool(run(_ANYTHING, thread)))
+
+    async def delete(self, thread: str) -> bool:
+        """Delete all of a thread: checkpoints, ledger, approvals, artifacts; return whether there was any.
+
+        Raises `ThreadBusyError` where a run has it.
+        """
+        if not await self.has(thread):
+            return False
+        async with self.lease(thread):
+            await self.saver.adelete_thread(thread)
+        return True
 
     async def threads(self) -> list[str]:
         """Return the ids of all threads, the one that changed last first."""

@@ -9,6 +9,7 @@ from langgraph.types import StateSnapshot
 from pydantic import JsonValue
 from rich.markdown import Markdown
 
+from agent.artifacts import Artifacts
 from agent.core.outcome import Outcome, outcome_from
 from graphs.console.screen import Screen, visible
 
@@ -57,6 +58,12 @@ def results_of(state: StateSnapshot) -> dict[str, Record]:
         for name, record in (finished or {}).items():
             results.setdefault(name, record)
     return results
+
+
+async def in_full(state: StateSnapshot, artifacts: Artifacts, *, thread: str) -> StateSnapshot:
+    """Return the state with all results and every output of them."""
+    results = await artifacts.in_full(results_of(state), thread=thread)
+    return state._replace(values={**state.values, "results": results})
 
 
 def outcomes_of(state: StateSnapshot) -> dict[str, Outcome]:

@@ -10,7 +10,7 @@ from agent.errors import PlanwaveError, UsageError
 from graphs.console.ending import tell_end, tell_failure, tell_stop
 from graphs.console.manner import Manner
 from graphs.console.plan_file import read_plan
-from graphs.console.report import outcomes_of, status_of
+from graphs.console.report import in_full, outcomes_of, status_of
 from graphs.console.session import Graph, Session
 from graphs.console.stopping import Interrupted, Stopper
 from graphs.console.thread_name import thread_name
@@ -19,6 +19,7 @@ from graphs.console.track import Track
 from graphs.console.wanted import REMEMBERED, Wanted, remembered_in
 from graphs.console.watch import watch
 from graphs.console.weights import prepare_model
+from graphs.invocation import PlanwaveGraph
 from graphs.persistence import Persistence, open_persistence
 from graphs.plan_execute import build_graph
 from graphs.state import plan_in
@@ -70,6 +71,8 @@ def track_of(state: StateSnapshot) -> Track:
 
 
 async def _start(begin: dict[str, Any], thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopper) -> int:
+    if wanted.lasting().data_withheld is not None:
+        manner.screen.say("The password in --data is not stored; to resume this thread, --data is to be given again.")
     async with open_persistence(manner.database(wanted.settings())) as stored:
         graph = _graph(wanted, stored=stored, manner=manner)
         config = _config(thread, wanted)
@@ -92,7 +95,9 @@ async def _resume(thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopp
         wanted = wanted.over(remembered_in(state.metadata))
         if not state.next:
             manner.screen.say(f"The thread {thread!r} has ended before; nothing is run again.")
+            state = await in_full(state, stored.artifacts, thread=thread)
             return tell_end(state, thread=thread, wanted=wanted, manner=manner)
+        wanted.require_data(thread)
         graph, config, track = _graph(wanted, stored=stored, manner=manner), _config(thread, wanted), track_of(state)
         if not state.values.get("plan"):
             with stopper.question():
@@ -103,16 +108,17 @@ async def _resume(thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopp
             try:
                 decisions = session.answers(state)
             except Interrupted as stop:
-                tell_stop(state, thread=thread, manner=manner)
+                tell_stop(await in_full(state, stored.artifacts, thread=thread), thread=thread, manner=manner)
                 return stop.status
             if decisions is None:
+                state = await in_full(state, stored.artifacts, thread=thread)
                 return tell_end(state, thread=thread, wanted=wanted, manner=manner)
             given = Command(resume=decisions)
         return await _driven(graph, config, given, track=track, wanted=wanted, manner=manner, stopper=stopper)
 
 
 async def _driven(
-    graph: Graph,
+    graph: PlanwaveGraph,
     config: RunnableConfig,
     given: Any,  # noqa: ANN401 - LangGraph's input: a state, a command, None
     *,
@@ -125,10 +131,12 @@ async def _driven(
     try:
         state = await _session(graph, config, track=track, manner=manner, stopper=stopper).drive(given)
     except Interrupted as stop:
-        tell_stop(await graph.aget_state(config), thread=thread, manner=manner)
+        state = await in_full(await graph.aget_state(config), graph.artifacts, thread=thread)
+        tell_stop(state, thread=thread, manner=manner)
         return stop.status
     except PlanwaveError as error:
         return tell_failure(error, thread=thread, manner=manner)
+    state = await in_full(state, graph.artifacts, thread=thread)
     return tell_end(state, thread=thread, wanted=wanted, manner=manner, track=track)
 
 
@@ -137,7 +145,7 @@ def _session(graph: Graph, config: RunnableConfig, *, track: Track, manner: Mann
     return Session(graph, config, screen=manner.screen, watch=shown, stopper=stopper, yes=manner.yes)
 
 
-def _graph(wanted: Wanted, *, stored: Persistence, manner: Manner) -> Graph:
+def _graph(wanted: Wanted, *, stored: Persistence, manner: Manner) -> PlanwaveGraph:
     settings = wanted.settings()
     tools = make_tools(wanted, settings, screen=manner.screen)
     return build_graph(tools=tools, model=wanted.model, settings=settings, persistence=stored)

@@ -17,10 +17,11 @@ from agent.settings import Settings
 from graphs.console.approvals import show as show_call
 from graphs.console.ending import tell_problems
 from graphs.console.manner import Manner
-from graphs.console.report import Record, outcomes_of, print_answer, results_of, run_record, status_of
+from graphs.console.report import Record, in_full, outcomes_of, print_answer, results_of, run_record, status_of
 from graphs.console.runs import thread_state, track_of
 from graphs.console.screen import Screen, as_text, print_json, visible
 from graphs.console.table import plan_table
+from graphs.console.timing import spell_size
 from graphs.persistence import open_persistence
 from graphs.state import plan_in
 
@@ -44,7 +45,8 @@ def show_thread(thread: str, *, settings: Settings, manner: Manner, picture: boo
 
     Raises `UsageError` for a thread that is not there, or that has no plan to draw.
     """
-    state = asyncio.run(_state(thread, settings=settings, manner=manner))
+    full = manner.as_json and not picture
+    state = asyncio.run(_state(thread, settings=settings, manner=manner, full=full))
     if picture:
         manner.screen.console.out(_picture(state, thread=thread), end="", highlight=False)
     elif manner.as_json:
@@ -54,9 +56,10 @@ def show_thread(thread: str, *, settings: Settings, manner: Manner, picture: boo
     return 0
 
 
-async def _state(thread: str, *, settings: Settings, manner: Manner) -> StateSnapshot:
+async def _state(thread: str, *, settings: Settings, manner: Manner, full: bool) -> StateSnapshot:
     async with open_persistence(manner.database(settings)) as stored:
-        return await thread_state(thread, stored=stored)
+        state = await thread_state(thread, stored=stored)
+        return await in_full(state, stored.artifacts, thread=thread) if full else state
 
 
 async def _threads(*, settings: Settings, manner: Manner, most: int) -> list[Record]:
@@ -108,7 +111,7 @@ def _print_thread(state: StateSnapshot, *, thread: str, screen: Screen) -> None:
         screen.console.print(plan_table(track, width=screen.console.width))
     for task, record in results_of(state).items():
         if record.get("status") == "done":
-            screen.say(f"{task}: {as_text(record.get('output'), width=_PREVIEW)}")
+            screen.say(f"{task}: {_result(record)}")
     for waiting in state.interrupts:
         actions = waiting.value["action_requests"]
         for number, action in enumerate(actions, start=1):
@@ -117,6 +120,13 @@ def _print_thread(state: StateSnapshot, *, thread: str, screen: Screen) -> None:
     if values.get("answer"):
         screen.say("")
         print_answer(values["answer"], screen=screen)
+
+
+def _result(record: Record) -> str:
+    artifact = record.get("artifact")
+    if artifact is None:
+        return as_text(record.get("output"), width=_PREVIEW)
+    return f"{as_text(artifact['preview'], width=_PREVIEW)} ({spell_size(artifact['size'])})"
 
 
 def _picture(state: StateSnapshot, *, thread: str) -> str:

@@ -1,8 +1,14 @@
-"""Durations as people read them."""
+"""Durations and sizes as people read and write them."""
 
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
+from typing import Final
 
 from agent.core.outcome import Outcome
+from agent.errors import UsageError
+
+_SPAN: Final = re.compile(r"([0-9]{1,9})([mhdw])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def seconds_of(outcome: Outcome) -> float | None:
@@ -22,3 +28,21 @@ def spell(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def spell_size(size: int) -> str:
+    """Write a number of bytes: `512 B`, `65.5 kB`, `1.2 MB`."""
+    if size < 1000:
+        return f"{size} B"
+    return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+
+
+def read_span(text: str) -> timedelta:
+    """Read a span of time such as `12h`, `30d` or `8w`. Raises `UsageError` for anything else."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{text!r} is no span of time; write a number with m, h, d or w, such as 12h, 30d or 8w.")
+    try:
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        raise UsageError(f"{text!r} is longer than time is reckoned here; write a shorter span.") from None

@@ -1,5 +1,6 @@
 """What the options of a command ask for, and how a thread remembers it."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -7,11 +8,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.errors import SettingsError
+from agent.errors import SettingsError, UsageError
 from agent.settings import Settings
 
 #: Under this key of LangGraph's checkpoint metadata, which keeps texts and numbers only: so it is JSON as text.
 REMEMBERED = "planwave_options"
+_IN_QUERY = re.compile(r"([?&](?:\w*password|passwd|pwd|\w*secret|\w*token)=)[^&#]+", re.IGNORECASE)
 
 
 class Wanted(BaseModel):
@@ -22,6 +24,8 @@ class Wanted(BaseModel):
     model: str | None = None
     #: A file, a folder or a URL.
     data: str | None = None
+    #: Of a thread that was run on data behind a password, which is not kept: the URL without it.
+    data_withheld: str | None = None
     output: Path | None = None
     dispatch: Literal["eager", "wave"] | None = None
     max_replans: int | None = None
@@ -46,13 +50,23 @@ class Wanted(BaseModel):
 
     def lasting(self) -> "Wanted":
         """Return the options so that they mean the same from any folder and hold no password."""
-        output = self.output.expanduser().absolute() if self.output else None
-        return self.model_copy(update={"data": _lasting_place(self.data), "output": output})
+        place = _lasting_place(self.data)
+        withheld = without_password(self.data) if self.data is not None and place is None else None
+        output = self.settings().output_folder.expanduser().absolute()
+        return self.model_copy(update={"data": place, "data_withheld": withheld, "output": output})
 
     def over(self, remembered: "Wanted") -> "Wanted":
         """Return these options, and the remembered ones where nothing is said now."""
         now = {name: value for name, value in self if value is not None}
         return remembered.model_copy(update=now)
+
+    def require_data(self, thread: str) -> None:
+        """Raise `UsageError` where the data of a thread was behind a password and is not given again."""
+        if self.data is None and self.data_withheld is not None:
+            raise UsageError(
+                f"The thread {thread!r} was run on {self.data_withheld!r}, whose password is not stored; "
+                f"give it again: planwave resume {thread} --data URL"
+            )
 
 
 def remembered_in(metadata: Mapping[str, Any] | None) -> Wanted:
@@ -68,5 +82,13 @@ def _lasting_place(data: str | None) -> str | None:
     if data is None:
         return None
     if "://" in data:
-        return None if urlsplit(data).password is not None or "password=" in data else data
+        return data if without_password(data) == data else None
     return str(Path(data).expanduser().absolute())
+
+
+def without_password(url: str) -> str:
+    """Return a URL with stars in the place of a password, before its host or in its query."""
+    parts = urlsplit(url)
+    if parts.password is not None:
+        url = url.replace(f":{parts.password}@", ":***@", 1)
+    return _IN_QUERY.sub(r"\1***", url)

@@ -1,0 +1,71 @@
+"""The options that commands share, and what every command does with them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from graphs.console.manner import Manner
+    from graphs.console.wanted import Wanted
+
+Dispatch = Literal["eager", "wave"]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, all else on error.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Approve every call unasked.")]
+Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Db = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", envvar="PLANWAVE_DB", help="sqlite:///FILE or postgresql://... Default: a file of yours."
+    ),
+]
+Model = Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME or local.")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLACE", help="A database's URL, or a DuckDB, SQLite, CSV or Parquet file. Default: a sample shop."
+    ),
+]
+Output = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where charts and saved files go.")]
+DispatchOption = Annotated[
+    Dispatch | None, typer.Option(help="Start a task when its needs are done (eager), or wave by wave.")
+]
+MaxReplans = Annotated[int | None, typer.Option(min=0, metavar="N", help="Replans before the run ends as failed.")]
+Deadline = Annotated[float | None, typer.Option(metavar="SECONDS", help="After this time nothing new is begun.")]
+Thread = Annotated[str, typer.Argument(metavar="THREAD", help="As `planwave threads` lists it.")]
+
+
+def wanted(
+    model: str | None = None,
+    data: str | None = None,
+    output: Path | None = None,
+    dispatch: Dispatch | None = None,
+    max_replans: int | None = None,
+    deadline: float | None = None,
+) -> "Wanted":
+    """Return the options of a command as what is wanted of its run."""
+    from graphs.console.wanted import Wanted  # noqa: PLC0415 - keeps --help quick
+
+    return Wanted(
+        model=model,
+        data=data,
+        output=output,
+        dispatch=dispatch,
+        max_replans=max_replans,
+        deadline_s=deadline,
+    )
+
+
+def end(
+    work: Callable[["Manner"], int],
+    *,
+    as_json: bool,
+    yes: bool = False,
+    db: str | None = None,
+    thread: str | None = None,
+) -> None:
+    """Do the work of a command and leave with its exit status; an error of ours is one sentence."""
+    from graphs.console.door import leave_with  # noqa: PLC0415 - keeps --help quick
+
+    raise typer.Exit(leave_with(work, as_json=as_json, yes=yes, db=db, thread=thread))
