@@ -200,3 +200,9 @@ def effects(journal: Journal) -> dict[str, int]:
     """Return how often each write took effect; what is delivered under the same key twice is delivered once."""
     calls = [(name, *key) for _, name, *key in journal.having("call")]
     return {"k": len({call for call in calls if call[0] == "k"}), "u": calls.count(("u",))}
+
+
+def repeated(journal: Journal) -> list[str]:
+    """Return the tasks that were called again after their results had been stored."""
+    lines = journal.lines()
+    return [line[1] for at, line in enumerate(lines) if line[0] == "call" and ["stored", line[1]] in lines[:at]]

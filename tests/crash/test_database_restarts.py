@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from children import Child, Raised
 from journal import Journal
-from kill_run import effects, ending, run
+from kill_run import effects, ending, repeated, run
 
 GOES_ON = 0
 
@@ -44,7 +44,7 @@ class Run:
 def test_no_run_is_lost_when_the_server_crashes(postgres_server, postgres_url, restarts, tmp_path, chance, seed):
     whole = Child(run, postgres_url, str(tmp_path / "whole"), "eager", "whole").told()
     moments = range(1, len(whole["points"]) + 1)
-    lost, twice, ways = [], [], Counter()
+    lost, twice, again, ways = [], [], [], Counter()
     for turn in range(restarts):
         paused = Run(postgres_url, tmp_path, f"paused{turn}", chance.choice(moments), signal.SIGSTOP)
         paused.at_its_moment()
@@ -59,8 +59,9 @@ def test_no_run_is_lost_when_the_server_crashes(postgres_server, postgres_url, r
                 lost.append((one.thread, told))
             if effects(one.journal) != {"k": 1, "u": 1}:
                 twice.append((one.thread, effects(one.journal)))
+            again += repeated(one.journal)
     print(
         f"\n{restarts} restarts (immediate, seed {seed}) in the middle of {2 * restarts} runs: {len(lost)} lost runs,"
-        f" {len(twice)} with other than one effect of a write; ended {dict(ways)}"
+        f" {len(twice)} with other than one effect of a write, {len(again)} repeated finished tasks; ended {dict(ways)}"
     )
-    assert (lost, twice) == ([], [])
+    assert (lost, twice, again) == ([], [], [])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from children import KILLED, Child, Raised
 from journal import Journal
-from kill_run import effects, ending, run
+from kill_run import effects, ending, repeated, run
 
 SHORT = pytest.param(9, id="short")
 FULL = pytest.param(1, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(1200)])
@@ -41,9 +41,7 @@ def judged(journal, resumed, whole):
     results = resumed["out"]["results"]
     stored = [line[1] for line in lines[:at] if line[0] == "stored"]
     verdict.lost = [task for task in stored if task not in results]
-    verdict.repeated = [
-        line[1] for number, line in enumerate(lines) if line[0] == "call" and ["stored", line[1]] in lines[:number]
-    ]
+    verdict.repeated = repeated(journal)
     verdict.twice = [name for name, count in effects(journal).items() if count != 1]
     unknown = [task for task in resumed["begun"] if task == "u"]
     verdict.unknown = len(unknown)

@@ -1,13 +1,10 @@
 """What a run that lost its thread can still do to it: nothing."""
 
-import signal
 import sqlite3
-from collections import Counter
 
-import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.types import Command
-from processes import start, wait_for
+from processes import start
 from worlds import APPROVE, World, thread
 
 from agent.errors import LeaseLostError, ThreadBusyError
@@ -133,42 +130,6 @@ async def test_fork_update_and_second_input_go_on_working(database_url):
         assert (await graph.aget_state(thread())).values["goal"] == "another"
         assert (await graph.ainvoke({"goal": "second", "plan": plan}, thread()))["status"] == "awaiting_approval"
         assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
-
-
-@pytest.mark.parametrize("turns", [2, pytest.param(15, marks=pytest.mark.slow)])
-def test_a_woken_zombie_neither_rolls_back_nor_runs_again(database_url, tmp_path, turns, request):
-    rolled_back, repeated = 0, 0
-    for turn in range(turns):
-        url, log = database_url, tmp_path / f"log{turn}"
-        if url.startswith("sqlite"):
-            url = url.replace("planwave.db", f"planwave{turn}.db")
-        elif turn:
-            url = request.getfixturevalue("postgres_server").create()
-        zombie = start("leased_run.py", url, log, 1.0)
-        wait_for(log, "start b", zombie)
-        zombie.send_signal(signal.SIGSTOP)
-        finisher = finish(url, log)
-        before = log.read_text()
-        zombie.send_signal(signal.SIGCONT)
-        told, _ = zombie.communicate(timeout=60)
-        assert told.split("\n")[0] == "LeaseLostError", told
-        assert finisher == "completed"
-        after = Counter(log.read_text().removeprefix(before).split())
-        # What it was in the middle of when it was paused ends, and nothing else begins.
-        repeated += after["start"]
-        resumed, _ = start("leased_run.py", url, log, 1.0, "resume").communicate(timeout=60)
-        rolled_back += resumed.strip() != "completed" or Counter(log.read_text().split("\n"))["start c"] != 1
-    print(f"{rolled_back} rollbacks and {repeated} second starts in {turns} zombies")
-    assert (rolled_back, repeated) == (0, 0)
-
-
-def finish(url, log):
-    """Resume as soon as the thread can be had, and return the status."""
-    for _ in range(60):
-        told, problem = start("leased_run.py", url, log, 30, "resume").communicate(timeout=60)
-        if told.strip() != "ThreadBusyError":
-            return told.strip() + problem
-    raise AssertionError("the thread was never free")
 
 
 def test_the_sql_of_a_lease_row_is_what_people_can_read(tmp_path):
