@@ -10,7 +10,7 @@ from agent.core.revision import renamed
 from agent.core.tool import JsonSchema
 
 _MAX_STEPS: Final = 7
-_NAME: Final = "^[A-Za-z_][A-Za-z0-9_]{0,39}$"
+_NAME: Final = re.compile(r"[A-Za-z_]\w*(?=\W*$)")
 _NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -37,8 +37,7 @@ def steps_schema(tools: Iterable[str]) -> JsonSchema:
             "tool": {"type": "string", "enum": list(tools)},
             "uses": {"type": "array", "items": short, "maxItems": 4},
             "question": {"type": "string", "minLength": 1, "maxLength": 300},
-            # Names alone: how a column is counted or summed belongs to the next stage, which sees the data's own names.
-            "columns": {"type": "array", "items": short | {"pattern": _NAME}, "maxItems": 8},
+            "columns": {"type": "array", "items": short, "maxItems": 8},
         },
         "required": ["id", "tool", "uses", "question", "columns"],
         "additionalProperties": False,
@@ -69,10 +68,16 @@ def read_steps(value: Mapping[str, Any], *, taken: Iterable[str] = (), known: It
                 id=step_id,
                 question=written["question"],
                 tool=written["tool"],
-                columns=tuple(written["columns"]),
+                columns=_names(written["columns"]),
                 uses=tuple(uses),
             )
         )
         names[str(written["id"])] = step_id
         used.add(step_id)
     return steps
+
+
+def _names(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return columns by their names alone: `COUNT(day) AS days` is `days`, since how to count is the next stage's."""
+    found = (_NAME.search(column) for column in columns)
+    return tuple(dict.fromkeys(name[0] for name in found if name))

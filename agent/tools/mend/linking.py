@@ -24,12 +24,19 @@ class Linked:
 def linked(columns: Sequence[str], *, schema: DatabaseSchema) -> Linked:
     """Return the tables and views that have the most of `columns`; all of them where none has any."""
     found = {relation.name: _names_in(relation, columns) for relation in schema.relations}
-    scores = {name: sum(1.0 if real == column else 0.5 for column, real in of.items()) for name, of in found.items()}
+    scores = {name: sum(_score(column, real) for column, real in of.items()) for name, of in found.items()}
     best = max(scores.values(), default=0.0)
     if not best:
         return Linked(tables=tuple(found), columns={})
     tables = tuple(name for name, score in scores.items() if score == best)
     return Linked(tables=tables, columns=found[tables[0]] if len(tables) == 1 else {})
+
+
+def _score(column: str, real: str) -> float:
+    """Tell how well a column answers to a name; a key that only points to what is named has the least of it."""
+    if real.lower() == column.lower():
+        return 1.0
+    return 0.25 if real.lower().endswith("_id") else 0.5
 
 
 def _names_in(relation: Relation, columns: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,80 @@
+"""What a small model is left to choose when it plans over a true database: tables, columns, best rows."""
+
+from pathlib import Path
+
+import pytest
+from databases import library_duckdb
+from openai_endpoint import Endpoint
+from planning_kit import LIMITS, SETTINGS, model_at
+
+from agent.planner import Planned, make_plan
+from agent.tools.catalogue import Toolbox
+from agent.tools.database import database_tools
+from agent.tools.source import open_source
+
+READERS = {"id": "readers", "tool": "query_database", "uses": [], "question": "Who read most?"}
+TITLES = {"id": "titles", "tool": "query_database", "uses": ["readers"], "question": "For each: the longest loan?"}
+
+
+@pytest.fixture(scope="module")
+def toolbox(tmp_path_factory: pytest.TempPathFactory) -> Toolbox:
+    folder: Path = tmp_path_factory.mktemp("library")
+    return Toolbox(database_tools(open_source(library_duckdb(folder))))
+
+
+async def planned(endpoint: Endpoint, toolbox: Toolbox) -> Planned:
+    found = await make_plan(
+        "Who read most, and what longest?",
+        context="",
+        toolbox=toolbox,
+        model=model_at(endpoint, small=True),
+        settings=SETTINGS,
+        limits=LIMITS,
+        emit=lambda _event: None,
+    )
+    assert isinstance(found, Planned), found
+    return found
+
+
+async def test_it_chooses_among_the_tables_and_columns_that_fit_and_its_choice_of_best_rows_needs_no_limit(toolbox):
+    script = [
+        {"steps": [READERS | {"columns": ["member", "SUM(days) AS days"]}, TITLES | {"columns": ["member", "title"]}]},
+        {
+            "from": "lending",
+            "first_row_of_each": "",
+            "sql": "SELECT member_name, SUM(days) AS days FROM lending GROUP BY 1 ORDER BY 2 DESC LIMIT 2",
+        },
+        {
+            "from": "lending",
+            "first_row_of_each": "member_name",
+            "sql": "SELECT member_name, title, days FROM lending WHERE member_name IN (SELECT unnest($member_name)) "
+            "ORDER BY days DESC LIMIT 1",
+        },
+    ]
+    with Endpoint(script) as endpoint:
+        found = await planned(endpoint, toolbox)
+    fields = [
+        request.body["response_format"]["json_schema"]["schema"]["properties"] for request in endpoint.requests[1:]
+    ]
+    assert [(field["from"]["enum"], field["first_row_of_each"]["enum"]) for field in fields] == [
+        (["lending"], ["", "member_name", "days"]),
+        (["lending"], ["", "member_name", "title"]),
+    ]
+    assert list(fields[0])[:3] == ["from", "first_row_of_each", "sql"]
+    assert "Columns: member_name, days." in endpoint.requests[1].text
+    readers, titles = found.plan["tasks"]
+    assert "first_row_of_each" not in readers["args"]
+    assert readers["args"]["sql"].endswith("LIMIT 2")
+    assert titles["args"]["first_row_of_each"] == "member_name"
+    assert "LIMIT" not in titles["args"]["sql"]
+
+
+async def test_columns_that_no_table_has_leave_the_choice_open(toolbox):
+    script = [
+        {"steps": [READERS | {"columns": ["weather"]}]},
+        {"from": "members", "first_row_of_each": "", "sql": "SELECT COUNT(*) AS weather FROM members"},
+    ]
+    with Endpoint(script) as endpoint:
+        await planned(endpoint, toolbox)
+    schema = endpoint.requests[1].body["response_format"]["json_schema"]["schema"]
+    assert sorted(schema["properties"]["from"]["enum"]) == ["authors", "books", "lending", "loans", "members"]
