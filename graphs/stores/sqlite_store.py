@@ -29,11 +29,12 @@ from graphs.stores.database import Run
 from graphs.stores.leases import Leases
 from graphs.stores.ledger_sql import forget_thread
 from graphs.stores.reading import checkpoint_of, reading, sound, thread_of
+from graphs.stores.sqlite_values import TABLE, bring_back, forget_values, put_beside
 
 T = TypeVar("T")
 _MEMORY = ":memory:"
 _BUSY_S = 30.0
-_NEWEST = {"checkpoints": 1, "store": len(SqliteStore.MIGRATIONS) - 1, "planwave": schema.VERSION}
+_NEWEST = {"checkpoints": 2, "store": len(SqliteStore.MIGRATIONS) - 1, "planwave": schema.VERSION}
 
 
 class SqliteDatabase:
@@ -67,6 +68,11 @@ class SqliteDatabase:
                 raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
             return made
 
+    def read(self, work: Callable[[Run], T]) -> T:
+        """Do `work`, which only reads, with each of its statements by itself."""
+        with self.lock:
+            return work(self._run)
+
     def _run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
         return self.connection.execute(statement, values).fetchall()
 
@@ -89,12 +95,12 @@ class SqliteThreads(SqliteSaver):
         """Return a checkpoint with its pending writes. Raises `PersistenceError` for one that cannot be read."""
         with reading(checkpoint_of(config)):
             found = super().get_tuple(config)
-        return sound(found) if found else None
+            return sound(self._whole(found)) if found else None
 
     def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401
         """Yield checkpoints, the newest first. Raises `PersistenceError` for one that cannot be read."""
         with reading(checkpoint_of(config)):
-            found = list(super().list(config, **options))
+            found = [self._whole(one) for one in super().list(config, **options)]
         return map(sound, found)
 
     def get_delta_channel_history(
@@ -112,15 +118,21 @@ class SqliteThreads(SqliteSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
-        write = super().put
-        return self._fenced(thread_of(config), lambda: write(config, checkpoint, metadata, new_versions))
+        write, thread = super().put, thread_of(config)
+        namespace = config["configurable"].get("checkpoint_ns") or ""
+
+        def work(run: Run) -> RunnableConfig:
+            within = put_beside(run, thread, namespace, checkpoint, serde=self.serde)
+            return write(config, within, metadata, new_versions)
+
+        return self._fenced(thread, work)
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote. Raises as `put`."""
         write = super().put_writes
-        self._fenced(thread_of(config), lambda: write(config, writes, task_id, task_path))
+        self._fenced(thread_of(config), lambda _run: write(config, writes, task_id, task_path))
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete everything of a thread, its ledger and artifacts too; its epoch stays. Raises as `put`."""
@@ -132,13 +144,22 @@ class SqliteThreads(SqliteSaver):
             # What a thread of the same name did before must not pass for done.
             forget_thread(run, str(thread_id))
             forget_artifacts(run, str(thread_id))
+            forget_values(run, str(thread_id))
 
         self._database.transact(work)
 
-    def _fenced(self, thread: str, write: Callable[[], T]) -> T:
+    def _whole(self, found: CheckpointTuple) -> CheckpointTuple:
+        """Return `found` with the values that are stored beside it."""
+        thread, namespace = thread_of(found.config), found.config["configurable"].get("checkpoint_ns") or ""
+        checkpoint = self._database.read(
+            lambda run: bring_back(run, thread, namespace, found.checkpoint, serde=self.serde)
+        )
+        return found._replace(checkpoint=checkpoint)
+
+    def _fenced(self, thread: str, write: Callable[[Run], T]) -> T:
         def work(run: Run) -> T:
             self._leases.fence(run, thread)
-            return write()
+            return write(run)
 
         return self._database.transact(work)
 
@@ -192,15 +213,16 @@ def _upgrade(database: SqliteDatabase, saver: SqliteThreads, store: SqliteStore)
     database.connection.execute("PRAGMA journal_mode=WAL")
     saver.setup()
     store.setup()
+    database.connection.execute(TABLE)
     schema.upgrade(database, bytes_type="BLOB")
 
 
 def _versions(database: SqliteDatabase) -> dict[str, int | None]:
     def work(run: Run) -> dict[str, int | None]:
         tables = {row[0] for row in run("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        has_path = run("SELECT 1 FROM pragma_table_info('writes') WHERE name = 'task_path'")
+        has_path = bool(run("SELECT 1 FROM pragma_table_info('writes') WHERE name = 'task_path'"))
         return {
-            "checkpoints": (1 if has_path else 0) if "writes" in tables else None,
+            "checkpoints": has_path + ("planwave_values" in tables) if "writes" in tables else None,
             "store": run("SELECT MAX(v) FROM store_migrations")[0][0] if "store_migrations" in tables else None,
             "planwave": run("SELECT MAX(version) FROM planwave_schema")[0][0] if "planwave_schema" in tables else None,
         }
