@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from journal import Journal
@@ -22,6 +23,8 @@ from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 from graphs.savers import OneThreadSaver
 from graphs.stores.ledger_sql import SqlLedger
+from graphs.stores.postgres_store import PostgresThreads
+from graphs.stores.sqlite_store import SqliteThreads
 
 READS, KEYED, UNKEYED = "look", "deliver", "post"
 #: First what can be read, then, approved, two writes; one reading of what was written fails and is planned anew.
@@ -90,20 +93,37 @@ class Points:
         method = getattr(owner, name)
 
         async def reached(this: object, *args: Any, **kwargs: Any) -> Any:
+            if name == "aput_writes":
+                self._note("ended", args[1])
             self.reach(f"{name}-entry")
             made = await method(this, *args, **kwargs)
-            if name == "aput_writes":
-                for task in [
-                    task
-                    for channel, value in args[1]
-                    if channel == "results" and isinstance(value, dict)
-                    for task in value
-                ]:
-                    self._journal.note("stored", task)
             self.reach(f"{name}-exit")
             return made
 
         setattr(owner, name, reached)
+
+    def around_storing(self, owner: type) -> None:
+        """Make the beginning and the end of storing a checkpoint points, and note what is stored of the tasks."""
+        put, put_writes = owner.put, owner.put_writes  # type: ignore[attr-defined]
+
+        def closing(this: object, *args: Any) -> Any:
+            self._journal.note("closing")
+            self.reach("put-entry")
+            made = put(this, *args)
+            self.reach("put-exit")
+            return made
+
+        def storing(this: object, *args: Any) -> None:
+            put_writes(this, *args)
+            self._note("stored", args[1])
+
+        owner.put, owner.put_writes = closing, storing  # type: ignore[attr-defined]
+
+    def _note(self, word: str, writes: Sequence[tuple[str, Any]]) -> None:
+        for channel, value in writes:
+            if channel == "results" and isinstance(value, dict):
+                for task in value:
+                    self._journal.note(word, task)
 
 
 def tools_over(journal: Journal, points: Points) -> list[BaseTool]:
@@ -166,6 +186,7 @@ async def run(
     points = Points(journal, fault_at=fault_at, fault=fault)
     for name in ("aput", "aput_writes"):
         points.around(OneThreadSaver, name)
+    points.around_storing(SqliteThreads if url.startswith("sqlite") else PostgresThreads)
     for name in ("claim", "complete"):
         points.around(SqlLedger, name)
     config: RunnableConfig = {"configurable": {"thread_id": thread}}
@@ -177,7 +198,9 @@ async def run(
         begun = [row.intent.task for row in await persistence.ledger.rows(thread) if row.state == "started"]
         left = await graph.aget_state(config)
         given: Any = None if left.values or left.next else {"goal": "Read the end."}
-        while (out := await graph.ainvoke(given, config))["status"] == "awaiting_approval":
+        for _ in range(8):
+            if (out := await graph.ainvoke(given, config))["status"] != "awaiting_approval":
+                break
             given = answer_to(out["__interrupt__"][0].value, journal, leaves_doubts=leaves_doubts)
     return {"out": {**out, "__interrupt__": None}, "points": points.passed, "begun": begun}
 
@@ -206,3 +229,21 @@ def repeated(journal: Journal) -> list[str]:
     """Return the tasks that were called again after their results had been stored."""
     lines = journal.lines()
     return [line[1] for at, line in enumerate(lines) if line[0] == "call" and ["stored", line[1]] in lines[:at]]
+
+
+def closed_too_early(journal: Journal) -> list[str]:
+    """Return the tasks that had ended and were not stored when a checkpoint after them was."""
+    ended: list[str] = []
+    found: list[str] = []
+    for word, *rest in journal.lines():
+        match word:
+            case "ended":
+                ended += rest
+            case "stored":
+                ended = [task for task in ended if task not in rest]
+            case "fault":
+                # What has not been stored by now is run again.
+                ended = []
+            case "closing":
+                found += ended
+    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from children import KILLED, Child, Raised
 from journal import Journal
-from kill_run import effects, ending, repeated, run
+from kill_run import closed_too_early, effects, ending, repeated, run
 
 SHORT = pytest.param(9, id="short")
 FULL = pytest.param(1, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(1200)])
@@ -20,6 +20,7 @@ class Verdict:
     point: str
     lost: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
+    early: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
     unknown: int = 0
     unasked: list[str] = field(default_factory=list)
@@ -27,7 +28,7 @@ class Verdict:
 
     @property
     def faults(self):
-        return (self.lost, self.repeated, self.twice, self.unasked, self.other)
+        return (self.lost, self.repeated, self.early, self.twice, self.unasked, self.other)
 
 
 def judged(journal, resumed, whole):
@@ -42,6 +43,7 @@ def judged(journal, resumed, whole):
     stored = [line[1] for line in lines[:at] if line[0] == "stored"]
     verdict.lost = [task for task in stored if task not in results]
     verdict.repeated = repeated(journal)
+    verdict.early = closed_too_early(journal)
     verdict.twice = [name for name, count in effects(journal).items() if count != 1]
     unknown = [task for task in resumed["begun"] if task == "u"]
     verdict.unknown = len(unknown)
@@ -79,12 +81,13 @@ def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(
         verdicts = list(
             pool.map(lambda point: killed_and_resumed(database_url, tmp_path, dispatch, point, whole), points)
         )
-    lost, repeated, twice, unasked, other = (
+    lost, again, early, twice, unasked, other = (
         sum(map(len, each)) for each in zip(*(v.faults for v in verdicts), strict=True)
     )
     print(
         f"\n{len(verdicts)} of {len(first['points'])} points killed ({dispatch}, every {every}. from {1 + offset}, seed"
-        f" {seed}): {lost} lost results, {repeated} repeated finished tasks, {twice} writes with other than one effect,"
+        f" {seed}): {lost} lost results, {again} repeated finished tasks, {early} results not stored when their"
+        f" superstep was closed, {twice} writes with other than one effect,"
         f" {unasked} of {sum(v.unknown for v in verdicts)} unkeyed unknowns not asked about, {other} other differences;"
         f" {dict(sorted(Counter(v.point for v in verdicts).items()))}"
     )
