@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, closing, contextmanager
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from langgraph.store.base import BaseStore
 
@@ -19,6 +19,7 @@ from graphs.stores.leases import Lease
 from graphs.stores.ledger_sql import SqlLedger
 from graphs.stores.one_thread_store import OneThreadStore
 from graphs.stores.sqlite_store import open_sqlite
+from graphs.stores.urls import without_password
 
 _NEWEST_FIRST = (
     "SELECT thread_id FROM checkpoints WHERE checkpoint_ns = '' GROUP BY thread_id ORDER BY MAX(checkpoint_id) DESC"
@@ -119,7 +120,7 @@ def _backend(url: str, *, key: bytes | None, ttl_s: float) -> AbstractContextMan
     scheme, serde = url.partition("://")[0], strict_serializer(key)
     if scheme == "sqlite":
         return open_sqlite(_sqlite_path(url), serde=serde, ttl_s=ttl_s)
-    shown = _without_password(url)
+    shown = without_password(url)
     if scheme not in {"postgresql", "postgres"}:
         raise UsageError(f"{shown!r} is no database; write 'sqlite:///planwave.db' or 'postgresql://user@host/name'.")
     try:
@@ -148,8 +149,3 @@ def _sqlite_path(url: str) -> str:
             f"{url!r} has two slashes; write 'sqlite:///{rest}' for a file beside you, four for an absolute path."
         )
     return rest[1:]
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":***@") if parts.password else url

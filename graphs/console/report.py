@@ -12,6 +12,7 @@ from rich.markdown import Markdown
 from agent.artifacts import Artifacts
 from agent.core.outcome import Outcome, outcome_from
 from graphs.console.screen import Screen, visible
+from graphs.stores.urls import without_password
 
 Record = dict[str, Any]
 
@@ -99,7 +100,7 @@ def print_answer(answer: str, *, screen: Screen) -> None:
 
 def command(verb: str, thread: str, *, db: str | None) -> str:
     """Return a command line on a thread as a person would type it, without the password of `db`."""
-    words = ["planwave", verb, thread, *(["--db", _without_password(db)] if db else [])]
+    words = ["planwave", verb, thread, *(["--db", _as_typed(db)] if db else [])]
     return shlex.join(words)
 
 
@@ -115,7 +116,7 @@ def _texts(value: JsonValue) -> Iterator[str]:
             stack.extend(reversed(top))
 
 
-def _without_password(url: str) -> str:
+def _as_typed(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     user, at, place = rest.rpartition("@")
-    return f"{scheme}{mark}{user.partition(':')[0]}{at}{place}" if mark and at else url
+    return without_password(f"{scheme}{mark}{user.partition(':')[0]}{at}{place}" if mark and at else url)

@@ -1,19 +1,17 @@
 """What the options of a command ask for, and how a thread remembers it."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.errors import SettingsError, UsageError
 from agent.settings import Settings
+from graphs.stores.urls import without_password
 
 #: Under this key of LangGraph's checkpoint metadata, which keeps texts and numbers only: so it is JSON as text.
 REMEMBERED = "planwave_options"
-_IN_QUERY = re.compile(r"([?&](?:\w*password|passwd|pwd|\w*secret|\w*token)=)[^&#]+", re.IGNORECASE)
 
 
 class Wanted(BaseModel):
@@ -84,11 +82,3 @@ def _lasting_place(data: str | None) -> str | None:
     if "://" in data:
         return data if without_password(data) == data else None
     return str(Path(data).expanduser().absolute())
-
-
-def without_password(url: str) -> str:
-    """Return a URL with stars in the place of a password, before its host or in its query."""
-    parts = urlsplit(url)
-    if parts.password is not None:
-        url = url.replace(f":{parts.password}@", ":***@", 1)
-    return _IN_QUERY.sub(r"\1***", url)
