@@ -1,5 +1,6 @@
 """A task order carried out: the board found or made anew after a crash, and the job for the executor."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -21,7 +22,9 @@ from graphs.state import State, merge_results, snapshot_of
 _READ = ["plan", "undo", "results", "revision", "approvals", "cleared", "rejected", "problems", "started_at"]
 
 
-async def resumed_board(config: RunnableConfig, toolbox: Toolbox, *, settings: Settings, thread: str) -> Board:
+async def resumed_board(
+    config: RunnableConfig, toolbox: Toolbox, *, settings: Settings, thread: str, durations: Mapping[str, float]
+) -> Board:
     """Return the board of a superstep that another process began: the state, and what is finished of the superstep.
 
     LangGraph hands a `Send` its own argument only. The state is read through the channel reader that conditional edges
@@ -31,7 +34,7 @@ async def resumed_board(config: RunnableConfig, toolbox: Toolbox, *, settings: S
     finished = await _finished_siblings(config)
     state = {**state, "results": merge_results(state.get("results") or {}, finished)}
     # Which approvals still hold is not asked here: their digests may rest on outputs that are not at hand.
-    snapshot = snapshot_of({**state, "approvals": {}}, toolbox, thread=thread, now=utc_now())
+    snapshot = snapshot_of({**state, "approvals": {}}, toolbox, thread=thread, now=utc_now(), durations=durations)
     return board_of(state, snapshot, settings, thread=thread)
 
 

@@ -126,7 +126,10 @@ class Nodes:
             thread=thread,
         )
         granted = await self._wiring.grants.valid(state.get("approvals") or {})
-        snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now(), granted=granted, recall=recall)
+        durations = await self._wiring.durations.known(frozenset(toolbox))
+        snapshot = snapshot_of(
+            state, toolbox, thread=thread, now=utc_now(), granted=granted, recall=recall, durations=durations
+        )
         active = snapshot.undo or snapshot.compiled
         if active is not None:
             emit(ProgressMade(progress=dict(progress(active, snapshot.outcomes))))  # type: ignore[arg-type]  # numbers by name
@@ -149,7 +152,10 @@ class Nodes:
         board = self._boards.get(order["dispatch"])
         if board is None:
             thread = runtime.execution_info.thread_id if runtime.execution_info else None
-            made = await resumed_board(get_config(), toolbox, settings=settings, thread=thread or "")
+            durations = await self._wiring.durations.known(frozenset(toolbox))
+            made = await resumed_board(
+                get_config(), toolbox, settings=settings, thread=thread or "", durations=durations
+            )
             board = self._boards.get(order["dispatch"]) or self._boards.put(order["dispatch"], made)
         if isinstance(runtime.control, Control):
             runtime.control.watch(board.slots.halt)
@@ -172,6 +178,7 @@ class Nodes:
             raise GraphInterrupt(()) from None
         if outcome is None:
             return {}
+        self._wiring.durations.note(board.compiled.tasks[task].tool, outcome)
         emit(finished_event(task, outcome))
         channel = "doubts" if isinstance(outcome, InDoubt) else "results"
         return {channel: {task: record(outcome)}}
@@ -214,6 +221,7 @@ class Nodes:
         state = await with_all_outputs(state, artifacts=self._wiring.artifacts, thread=thread)
         snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now())
         self._recalls.drop(thread)
+        await self._wiring.durations.keep()
         return await ending(self._wiring, state, snapshot, runtime.context, emit=emitter(runtime))
 
     def _limits(self, state: State, runtime: Runtime[Context]) -> Limits:

@@ -10,6 +10,7 @@ from agent.errors import UsageError
 from agent.memory_ledger import MemoryLedger
 from agent.settings import Settings
 from agent.tools.analytics import default_tools
+from graphs.durations import Durations
 from graphs.grants import Grants
 from graphs.invocation import PlanwaveGraph
 from graphs.nodes import Nodes
@@ -47,6 +48,7 @@ def build_graph(
         ledger=ledger,
         grants=Grants(ledger, durable=persistence is not None, ttl_s=chosen.approval_ttl_s),
         artifacts=artifacts,
+        durations=Durations(persistence.store if persistence else None),
     )
     if not callable(wiring.tools):
         _ = wiring.toolbox

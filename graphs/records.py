@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from langgraph.runtime import Runtime
@@ -80,7 +79,7 @@ def finished_event(task: str, outcome: Outcome) -> TaskFinished:
         because=outcome.because if isinstance(outcome, Skipped) else None,
         preview=_preview(outcome) if isinstance(outcome, Done) else None,
         attempts=outcome.attempts,
-        duration_s=_seconds(outcome),
+        duration_s=outcome.duration_s,
     )
 
 
@@ -96,10 +95,3 @@ def _preview(done: Done) -> str:
         return done.artifact.preview
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _PREVIEW else f"{text[: _PREVIEW - 3]}..."
-
-
-def _seconds(outcome: Outcome) -> float | None:
-    if outcome.started_at is None or outcome.finished_at is None:
-        return None
-    span = datetime.fromisoformat(outcome.finished_at) - datetime.fromisoformat(outcome.started_at)
-    return round(span.total_seconds(), 3)

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict  # pydantic makes no schema of the one i
 
 from agent.core.approval import approval_digest
 from agent.core.call import Ready, prepare
-from agent.core.compile import CompiledPlan, linked
+from agent.core.compile import UNKNOWN, CompiledPlan, linked
 from agent.core.flow import Snapshot
 from agent.core.outcome import Outcome, outcome_from
 from agent.core.plan import Plan
@@ -141,14 +141,16 @@ def plan_in(document: object, *, word: str = "plan") -> Plan:
         raise PersistenceError(f"The stored {word} cannot be read: {error}") from error
 
 
-def compiled_in(document: object, toolbox: Toolbox, *, word: str = "plan") -> CompiledPlan:
+def compiled_in(
+    document: object, toolbox: Toolbox, *, word: str = "plan", durations: Mapping[str, float] = UNKNOWN
+) -> CompiledPlan:
     """Read a stored plan and link it. Raises `UsageError` where this graph lacks one of its tools."""
     plan = plan_in(document, word=word)
     missing = sorted({task.tool for task in plan.tasks} - toolbox.keys())
     if missing:
         named = ", ".join(map(repr, missing))
         raise UsageError(f"The stored {word} calls {named}, which this graph has not; build it with the same tools.")
-    return linked(plan, toolbox.specs)
+    return linked(plan, toolbox.specs, durations=durations)
 
 
 def snapshot_of(
@@ -159,17 +161,26 @@ def snapshot_of(
     now: datetime,
     granted: Collection[str] | None = None,
     recall: Recall | None = None,
+    durations: Mapping[str, float] = UNKNOWN,
 ) -> Snapshot:
     """Make the snapshot that `next_move` chooses by; `granted` are the approvals that the ledger holds, None: all.
 
-    `recall` keeps what is read for the next snapshot of the same run.
+    `recall` keeps what is read for the next snapshot of the same run. `durations` are seconds by tool.
     """
     recall = recall or Recall()
     problems = tuple(state.get("problems") or ())
     outcomes: dict[str, Outcome] = recall.outcomes(state.get("results") or {}, outcomes_in)
     document, undoing = state.get("plan"), state.get("undo")
-    compiled = recall.plan.get(document, lambda: compiled_in(document, toolbox)) if document and not problems else None
-    undo = recall.undo.get(undoing, lambda: compiled_in(undoing, toolbox, word="rollback")) if undoing else None
+    compiled = (
+        recall.plan.get(document, lambda: compiled_in(document, toolbox, durations=durations))
+        if document and not problems
+        else None
+    )
+    undo = (
+        recall.undo.get(undoing, lambda: compiled_in(undoing, toolbox, word="rollback", durations=durations))
+        if undoing
+        else None
+    )
     stop = state.get("stop")
     active = undo or compiled
     return Snapshot(

@@ -20,6 +20,7 @@ from agent.local.weights import weights_path
 from agent.models import Model, available, resolve_model
 from agent.settings import Settings
 from agent.tools.catalogue import Toolbox
+from graphs.durations import Durations
 from graphs.grants import Grants
 
 _CONFIGURES = ("PLANWAVE_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
@@ -66,6 +67,7 @@ class Wiring:
     ledger: Ledger
     grants: Grants
     artifacts: Artifacts
+    durations: Durations
     _toolbox: Toolbox | None = None
     _models: dict[str, Model] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

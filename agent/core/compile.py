@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
+from types import MappingProxyType
 
 from agent.core.arguments import argument_problems, did_you_mean
 from agent.core.condition import ConditionError, names
@@ -17,6 +18,8 @@ from agent.core.revision import renamed
 from agent.core.schedule import Needs, needs_of, order, plan_needs, ranks
 from agent.core.tool import Catalogue, Preflight, ToolSpec
 
+#: No tool's duration is known, so that every task counts 1.
+UNKNOWN: Mapping[str, float] = MappingProxyType({})
 #: Each further one costs another look at the whole graph.
 _MOST_CYCLES = 10
 #: Tasks of a cycle that are named.
@@ -33,7 +36,7 @@ class CompiledPlan:
     needs: Needs
     #: Every task behind what it needs.
     order: tuple[str, ...]
-    #: Tasks on the longest path from here to the end.
+    #: Length of the longest path from the task's start to the plan's end, in seconds as far as they are known.
     ranks: Mapping[str, float] = field(default_factory=dict)
 
     def spec(self, task_id: str) -> ToolSpec:
@@ -72,16 +75,16 @@ def compile_plan(
     return problems or linked(plan, catalogue)
 
 
-def linked(plan: Plan, catalogue: Catalogue) -> CompiledPlan:
-    """Return what follows from a plan that has been compiled before."""
-    needs = plan_needs(plan)
+def linked(plan: Plan, catalogue: Catalogue, *, durations: Mapping[str, float] = UNKNOWN) -> CompiledPlan:
+    """Return what follows from a plan that was compiled before; `durations` are seconds by tool, 1 where unknown."""
+    needs, tasks = plan_needs(plan), {task.id: task for task in plan.tasks}
     return CompiledPlan(
         plan=plan,
         catalogue=catalogue,
-        tasks={task.id: task for task in plan.tasks},
+        tasks=tasks,
         needs=needs,
         order=tuple(order(needs)),
-        ranks=ranks(needs),
+        ranks=ranks(needs, duration=lambda task: durations.get(tasks[task].tool, 1.0)),
     )
 
 

@@ -1,5 +1,6 @@
 """What became of a task: a closed union of values."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
@@ -28,6 +29,14 @@ class _Settled(BaseModel):
     #: ISO 8601 with UTC offset; None where no call was made.
     started_at: str | None = None
     finished_at: str | None = None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from the first attempt to the end, to the millisecond; None where no call was made."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        span = datetime.fromisoformat(self.finished_at) - datetime.fromisoformat(self.started_at)
+        return round(span.total_seconds(), 3)
 
 
 class Artifact(BaseModel):
