@@ -18,7 +18,7 @@ from agent.events import Thinking
 from agent.planning.desk import Desk, Draft, NoDraft
 from agent.planning.inputs import Parameters, Source, filled, needs_input, small_schema, takes_tables, writes_sql
 from agent.planning.oneshot import correction
-from agent.planning.steps import Step, read_steps, steps_schema
+from agent.planning.steps import Step, forgotten_files, read_steps, steps_schema
 from agent.planning.toolbook import argument_text, tool_names
 from agent.reply import Malformed
 from agent.tools.mend.linking import Linked
@@ -41,11 +41,18 @@ async def plan_in_stages(desk: Desk) -> Draft | NoDraft:
 async def _steps(desk: Desk) -> tuple[list[Step] | NoDraft, int]:
     messages: list[BaseMessage] = [system_message(desk), HumanMessage(render("small_steps.v1", goal=desk.goal))]
     problems: tuple[str, ...] = ()
+    told = False
     for repairs in range(desk.max_repairs + 1):
         reply = await desk.ask(messages, schema=steps_schema(desk.specs), name="steps", max_tokens=_MAX_TOKENS)
-        if not isinstance(reply, Malformed):
-            return read_steps(reply.value, taken=desk.used), repairs
-        problems = (reply.reason,)
+        if isinstance(reply, Malformed):
+            problems = (reply.reason,)
+        else:
+            steps = read_steps(reply.value, taken=desk.used)
+            problems = tuple(forgotten_files(desk.goal, steps))
+            # What looks like a file may be none: once told of it, the model decides.
+            if not problems or told:
+                return steps, repairs
+            told = True
         messages += correction(reply.raw, problems)
     return NoDraft(problems=problems, repairs=desk.max_repairs), desk.max_repairs
 

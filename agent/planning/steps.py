@@ -11,6 +11,8 @@ from agent.core.tool import JsonSchema
 
 _MAX_STEPS: Final = 7
 _NAME: Final = re.compile(r"[A-Za-z_]\w*(?=\W*$)")
+#: A name with an ending of letters, such as `report.md`; a number or the end of a sentence is none.
+_FILE: Final = re.compile(r"(?<![\w.])[\w-]*[A-Za-z_][\w-]*\.[A-Za-z]\w{1,4}(?![\w.]*\w)")
 _NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -81,3 +83,13 @@ def _names(columns: Iterable[str]) -> tuple[str, ...]:
     """Return columns by their names alone: `COUNT(day) AS days` is `days`, since how to count is the next stage's."""
     found = (_NAME.search(column) for column in columns)
     return tuple(dict.fromkeys(name[0] for name in found if name))
+
+
+def forgotten_files(goal: str, steps: Iterable[Step]) -> list[str]:
+    """Return a sentence for each file that the goal names and no step does."""
+    questions = " ".join(step.question for step in steps).lower()
+    return [
+        f"The goal names the file {name!r}, but no step does; add a step for it that `uses` the step with its rows."
+        for name in dict.fromkeys(_FILE.findall(goal))
+        if name.lower() not in questions
+    ]

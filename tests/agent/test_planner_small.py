@@ -6,8 +6,10 @@ import pytest
 from databases import library_duckdb
 from openai_endpoint import Endpoint
 from planning_kit import LIMITS, SETTINGS, model_at
+from planning_kit import toolbox as weather
 
 from agent.planner import Planned, make_plan
+from agent.planning.steps import forgotten_files, read_steps
 from agent.tools.catalogue import Toolbox
 from agent.tools.database import database_tools
 from agent.tools.source import open_source
@@ -78,3 +80,39 @@ async def test_columns_that_no_table_has_leave_the_choice_open(toolbox):
         await planned(endpoint, toolbox)
     schema = endpoint.requests[1].body["response_format"]["json_schema"]["schema"]
     assert sorted(schema["properties"]["from"]["enum"]) == ["authors", "books", "lending", "loans", "members"]
+
+
+@pytest.mark.parametrize(
+    ("goal", "files"),
+    [
+        ("Save the ten longest loans as loans.csv", ["loans.csv"]),
+        ("Write report.md, then last-year.json.", ["report.md", "last-year.json"]),
+        ("Which 3.5 percent of members, e.g. Ada, read most? Draw it.", []),
+        ("Save what is in Members.csv", []),
+    ],
+)
+def test_a_file_that_the_goal_names_belongs_to_a_step(goal, files):
+    steps = read_steps({"steps": [READERS | {"columns": [], "question": "Save members.csv"}]})
+    assert [sentence.split("'")[1] for sentence in forgotten_files(goal, steps)] == files
+
+
+async def test_steps_without_the_file_go_back_once():
+    without = {"steps": [{"id": "rain", "tool": "readings", "uses": [], "question": "The rain?", "columns": []}]}
+    call = {"from": "readings", "sql": "SELECT rain"}
+    for again in (1, 2):
+        steps = without["steps"] + [
+            {"id": "note", "tool": "post", "uses": ["rain"], "question": "Post rain.csv", "columns": []}
+        ] * (again - 1)
+        with Endpoint([without, {"steps": steps}, call, {"text": "rain.csv"}][: 2 + len(steps)]) as endpoint:
+            found = await make_plan(
+                "Post the rain as rain.csv",
+                context="",
+                toolbox=weather(),
+                model=model_at(endpoint, small=True),
+                settings=SETTINGS,
+                limits=LIMITS,
+                emit=lambda _event: None,
+            )
+        assert isinstance(found, Planned), found
+        assert [task["tool"] for task in found.plan["tasks"]] == ["readings", "post"][:again]
+        assert "'rain.csv', but no step does" in endpoint.requests[1].text
