@@ -32,6 +32,7 @@ def document(plan: Plan) -> Record:
     """Return a plan as it is stored: fields left at their defaults stay out, ids and tools never."""
     return {
         "execution_mode": plan.execution_mode,
+        **({"phases": plan.phases} if plan.phases else {}),
         "tasks": [
             {"id": task.id, "tool": task.tool, "args": task.args, **task.model_dump(mode="json", exclude_defaults=True)}
             for task in plan.tasks

@@ -16,11 +16,10 @@ from agent.core.limits import Limits
 from agent.core.outcome import Done, Outcome
 from agent.core.plan import Plan, Task
 from agent.core.reference import Unresolved, producers, resolve
+from agent.core.standing import UNDOING
 from agent.tools.catalogue import Toolbox
 from graphs.records import document
 from graphs.state import State, compiled_in, outcomes_in
-
-_PREFIX = "undo:"
 
 
 async def rollback_update(state: State, toolbox: Toolbox, *, limits: Limits) -> dict[str, Any]:
@@ -38,7 +37,7 @@ async def rollback_update(state: State, toolbox: Toolbox, *, limits: Limits) -> 
         why = {
             task: " ".join(str(problem) for problem in checked if problem.task in {task, None}) for task in bad if task
         }
-        hopeless.update({task.removeprefix(_PREFIX): reason for task, reason in why.items()})
+        hopeless.update({task.removeprefix(UNDOING): reason for task, reason in why.items()})
         tasks = [_without(task, bad) for task in tasks if task.id not in bad]
     return {"rollback": {"undone": [], "not_undone": hopeless}, "undo": None, "failed": []}
 
@@ -61,14 +60,14 @@ def _undo_tasks(
         except Unresolved as error:
             hopeless[task_id] = str(error)
             continue
-        later = [_PREFIX + other for other in chosen if other not in hopeless and _rests_on(compiled, other, task_id)]
+        later = [UNDOING + other for other in chosen if other not in hopeless and _rests_on(compiled, other, task_id)]
         tasks.append(_undo_task(task_id, call.tool, args, later))
     return tasks, hopeless
 
 
 def _undo_task(task_id: str, tool: str, args: JsonValue, later: list[str]) -> Task:
     return Task(
-        id=_PREFIX + task_id,
+        id=UNDOING + task_id,
         description=f"Undo {task_id!r}.",
         tool=tool,
         args=args if isinstance(args, dict) else {},
@@ -102,7 +101,7 @@ def rollback_report(state: State, outcomes: Mapping[str, Outcome]) -> dict[str, 
     undone: list[str] = []
     not_undone = dict(begun["not_undone"])
     for task in (state.get("undo") or {}).get("tasks", []):
-        name, outcome = task["id"].removeprefix(_PREFIX), outcomes.get(task["id"])
+        name, outcome = task["id"].removeprefix(UNDOING), outcomes.get(task["id"])
         if isinstance(outcome, Done):
             undone.append(name)
         else:

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 
 from agent.core.plan import Plan, Task
-from agent.core.progress import Status
 from agent.core.schedule import plan_needs
+from agent.core.status import Status
 
 #: Fill and border of each status; one that is not here keeps Mermaid's own look.
 _COLOURS: Mapping[str, tuple[str, str]] = {
     "running": ("#dbeafe", "#2563eb"),
+    "retrying": ("#dbeafe", "#d97706"),
     "awaiting_approval": ("#fef3c7", "#d97706"),
     "done": ("#dcfce7", "#16a34a"),
     "failed": ("#fee2e2", "#dc2626"),
     "skipped": ("#f3f4f6", "#9ca3af"),
+    "rolled_back": ("#f3f4f6", "#16a34a"),
     "in_doubt": ("#fef3c7", "#b45309"),
     "rejected": ("#fee2e2", "#9f1239"),
     "cancelled": ("#f3f4f6", "#6b7280"),

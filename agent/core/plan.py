@@ -62,6 +62,8 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     execution_mode: ExecutionMode = "parallel"
+    #: Descriptions of phases by name, in their order; a task may name another one.
+    phases: dict[str, str] = Field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
 
     def task(self, task_id: str) -> Task:

@@ -1,29 +1,20 @@
 """Status of each task and of the whole, derived from plan and outcomes; never stored."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 from agent.core.compile import CompiledPlan
 from agent.core.outcome import Cancelled, Done, Failed, Outcome, Rejected, Skipped
 from agent.core.plan import Task
-
-Status = Literal[
-    "waiting",
-    "ready",
-    "running",
-    "awaiting_approval",
-    "done",
-    "failed",
-    "skipped",
-    "rejected",
-    "cancelled",
-    "in_doubt",
-    "blocked",
-]
+from agent.core.status import Status
 
 
 class Progress(TypedDict):
-    """Counts of tasks by standing; `percentage` is of settled tasks, 0 to 100."""
+    """Counts of tasks: rejected ones count as failed, cancelled ones as skipped, those in doubt as waiting.
+
+    `percentage` is of settled tasks, 0 to 100.
+    """
 
     completed: int
     running: int
@@ -64,47 +55,68 @@ def statuses(
     outcomes: Mapping[str, Outcome],
     *,
     running: Collection[str] = (),
+    retrying: Collection[str] = (),
     asked: Collection[str] = (),
+    doubted: Collection[str] = (),
+    undone: Collection[str] = (),
 ) -> dict[str, Status]:
-    """Return the status of every task of the plan, in listed order."""
+    """Return the status of every task of the plan, in listed order.
+
+    An outcome says most, a doubt next, then what is under way: `running` calls, those that wait for their next
+    attempt, and those about which a person has been `asked`. `undone` are done tasks whose rollback is done.
+    """
     stuck = blocked(compiled, outcomes)
-    return {task.id: _status(task.id, compiled, outcomes, stuck, running, asked) for task in compiled.plan.tasks}
 
+    def status(task: str) -> Status:
+        outcome = outcomes.get(task)
+        if outcome is not None:
+            return "rolled_back" if task in undone and isinstance(outcome, Done) else outcome.status
+        underway: tuple[tuple[Collection[str], Status], ...] = (
+            (doubted, "in_doubt"),
+            (retrying, "retrying"),
+            (running, "running"),
+            (asked, "awaiting_approval"),
+            (stuck, "blocked"),
+        )
+        for tasks, found in underway:
+            if task in tasks:
+                return found
+        settled = all(need in outcomes or need in stuck for need in compiled.needs[task])
+        return "ready" if settled else "waiting"
 
-def _status(
-    task: str,
-    compiled: CompiledPlan,
-    outcomes: Mapping[str, Outcome],
-    stuck: Mapping[str, str],
-    running: Collection[str],
-    asked: Collection[str],
-) -> Status:
-    if task in outcomes:
-        return outcomes[task].status
-    if task in running:
-        return "running"
-    if task in asked:
-        return "awaiting_approval"
-    if task in stuck:
-        return "blocked"
-    return "ready" if all(need in outcomes or need in stuck for need in compiled.needs[task]) else "waiting"
+    return {task.id: status(task.id) for task in compiled.plan.tasks}
 
 
 def progress(compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, running: Collection[str] = ()) -> Progress:
     """Count the plan's tasks."""
-    found = list(statuses(compiled, outcomes, running=running).values())
-    completed, failed = found.count("done"), found.count("failed") + found.count("rejected")
-    skipped, active = found.count("skipped") + found.count("cancelled"), found.count("running")
-    total = len(found)
+    settled: Counter[str] = Counter(outcomes[task].status for task in compiled.tasks if task in outcomes)
+    active = sum(task in compiled.tasks and task not in outcomes for task in running)
+    return counted(settled, running=active, total=len(compiled.tasks))
+
+
+def counted(settled: Mapping[str, int], *, running: int, total: int) -> Progress:
+    """Return the counts of `total` tasks, of which so many are `settled` by status of their outcomes."""
+    completed, failed = settled.get("done", 0), settled.get("failed", 0) + settled.get("rejected", 0)
+    skipped = settled.get("skipped", 0) + settled.get("cancelled", 0)
     return Progress(
         completed=completed,
-        running=active,
+        running=running,
         failed=failed,
-        waiting=total - completed - failed - skipped - active,
+        waiting=total - completed - failed - skipped - running,
         skipped=skipped,
         total=total,
         percentage=round(100 * (completed + failed + skipped) / total, 1) if total else 100.0,
     )
+
+
+def is_complete(counts: Progress) -> bool:
+    """Whether every task is settled, one way or another."""
+    return counts["waiting"] == counts["running"] == 0
+
+
+def has_failures(counts: Progress) -> bool:
+    """Whether a task failed or was rejected."""
+    return counts["failed"] > 0
 
 
 def final_outcomes(

@@ -51,6 +51,11 @@ def waves(needs: Needs) -> list[list[str]]:
     return [level for level in levels if level]
 
 
+def execution_waves(plan: Plan) -> list[list[str]]:
+    """Return the plan's tasks wave by wave, each wave in listed order. Raises `graphlib.CycleError`."""
+    return waves(plan_needs(plan))
+
+
 def order(needs: Needs) -> list[str]:
     """Return the tasks so that each stands behind what it needs. Raises `graphlib.CycleError`."""
     return [task for level in waves(needs) for task in level]

@@ -76,7 +76,8 @@ async def accepted(
     tasks: Sequence[Mapping[str, Any]], desk: Desk, setback: Setback, *, waived: frozenset[str], note: str
 ) -> Decided | tuple[str, ...]:
     """Return the way on that `tasks` make, or what is wrong with it as sentences."""
-    document = {"execution_mode": setback.compiled.plan.execution_mode, "tasks": list(tasks)}
+    plan = setback.compiled.plan
+    document = {"execution_mode": plan.execution_mode, "phases": plan.phases, "tasks": list(tasks)}
     desk = replace(desk, used={**desk.used, **{task: setback.compiled.tasks[task] for task in waived}})
     checked = await _checked(document, desk, setback)
     if isinstance(checked, tuple):

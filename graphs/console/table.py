@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from agent.core.progress import Status
+from agent.core.status import Status
 from graphs.console.screen import as_text, visible
 from graphs.console.timing import spell
 from graphs.console.track import Row, Track
@@ -15,6 +15,7 @@ STYLES: Mapping[str, str] = {
     "waiting": "dim",
     "ready": "",
     "running": "bold cyan",
+    "retrying": "bold cyan",
     "awaiting_approval": "bold yellow",
     "done": "green",
     "failed": "bold red",
@@ -22,12 +23,14 @@ STYLES: Mapping[str, str] = {
     "rejected": "red",
     "cancelled": "dim red",
     "in_doubt": "bold yellow",
+    "rolled_back": "dim green",
     "blocked": "dim",
 }
 #: Where rows must be left out, those that tell least go first.
 _LEAST_FIRST: Sequence[Status] = (
     "waiting",
     "done",
+    "rolled_back",
     "ready",
     "blocked",
     "skipped",
@@ -37,6 +40,7 @@ _LEAST_FIRST: Sequence[Status] = (
     "failed",
     "awaiting_approval",
     "running",
+    "retrying",
 )
 #: Below this width there is no room for what a task is about.
 _NARROW = 76
@@ -66,7 +70,17 @@ def plan_table(track: Track, *, width: int, rows: int | None = None) -> Table:
 def standing(track: Track) -> str:
     """Return one line on the whole: `3 of 5 done, 1 running, 1 failed`."""
     parts = [f"{track.count('done')} of {len(track.rows)} done"]
-    words: Sequence[Status] = ("running", "awaiting_approval", "failed", "rejected", "in_doubt", "skipped", "cancelled")
+    words: Sequence[Status] = (
+        "running",
+        "retrying",
+        "awaiting_approval",
+        "failed",
+        "rejected",
+        "in_doubt",
+        "skipped",
+        "cancelled",
+        "rolled_back",
+    )
     parts += [f"{count} {word.replace('_', ' ')}" for word in words if (count := track.count(word))]
     return ", ".join(parts)
 

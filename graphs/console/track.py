@@ -7,8 +7,9 @@ from typing import Any, assert_never
 
 from agent.core.outcome import Outcome, Skipped
 from agent.core.plan import Plan, Task
-from agent.core.progress import Status
 from agent.core.schedule import plan_needs, waves
+from agent.core.standing import UNDOING
+from agent.core.status import Status
 from agent.events import (
     AnswerGiven,
     ApprovalAsked,
@@ -77,9 +78,11 @@ class Track:
                 row.started = self.clock() if row.started is None else row.started
                 self.thinking = ""
             case TaskRetrying(task=task) if task in self.rows:
-                self.rows[task].note = retry_note(event)
+                self.rows[task].status, self.rows[task].note = "retrying", retry_note(event)
             case TaskFinished(task=task) if task in self.rows:
                 self._finish(self.rows[task], event)
+            case TaskFinished(task=task, status="done") if task.removeprefix(UNDOING) in self.rows:
+                self.rows[task.removeprefix(UNDOING)].status = "rolled_back"
             case ApprovalAsked(request=request):
                 self.ask(request)
             case AnswerGiven():
@@ -93,13 +96,13 @@ class Track:
         """Mark the tasks that an approval asks about."""
         for action in request.get("action_requests", ()):
             row = self.rows.get(action.get("task_id", ""))
-            if row is not None:
+            if row is not None and row.status != "in_doubt":
                 row.status = "awaiting_approval"
 
     def stop(self) -> None:
         """Note that what runs was broken off."""
         for row in self.rows.values():
-            if row.status == "running":
+            if row.status in {"running", "retrying"}:
                 row.status, row.note, row.started = (
                     "ready",
                     "Broken off; it runs again when the thread is resumed.",
