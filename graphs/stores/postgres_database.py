@@ -71,8 +71,8 @@ def _may_pass(error: BaseException) -> bool:
     """Whether the server went away, is starting, or had two transactions in each other's way.
 
     Errors without a code come from this side, of a connection that broke or was not to be had; classes 08, 57P and 40
-    are the server's words for the rest (PostgreSQL, appendix A).
+    are the server's words for the rest, and 25P03 for a transaction that was paused too long (PostgreSQL, appendix A).
     """
-    if not isinstance(error, psycopg.OperationalError):
+    if not isinstance(error, psycopg.OperationalError | psycopg.errors.IdleInTransactionSessionTimeout):
         return False
-    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "40"))
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "40", "25P03"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -134,7 +135,14 @@ class SteadyStore(PostgresStore):
 def open_postgres(url: str, *, shown: str, serde: SerializerProtocol, ttl_s: float) -> Iterator[Backend]:
     """Connect to a server; `shown` is its URL without a password. Raises `PersistenceError` where that cannot be."""
     pool: Pool = ConnectionPool(
-        url, min_size=1, max_size=4, kwargs=_OPTIONS, check=ConnectionPool.check_connection, timeout=5, open=False
+        url,
+        min_size=1,
+        max_size=4,
+        kwargs=_OPTIONS,
+        configure=partial(_configure, ttl_s=ttl_s),
+        check=ConnectionPool.check_connection,
+        timeout=5,
+        open=False,
     )
     with pool:
         try:
@@ -148,6 +156,11 @@ def open_postgres(url: str, *, shown: str, serde: SerializerProtocol, ttl_s: flo
             yield Backend(database, saver, SteadyStore(database), leases, set_up=lambda: _set_up(database))
         finally:
             leases.close()
+
+
+def _configure(connection: Connection, *, ttl_s: float) -> None:
+    """Let the server end what a paused process left open: its locks would keep others from the thread for ever."""
+    connection.execute(f"SET idle_in_transaction_session_timeout = {max(1, round(ttl_s * 1000))}".encode())
 
 
 def _set_up(database: PostgresDatabase) -> list[str]:
