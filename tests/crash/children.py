@@ -1,6 +1,7 @@
 """Processes forked off one that has imported everything, so that a test can afford hundreds of them."""
 
 import asyncio
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -34,6 +35,14 @@ class Raised:
 
 #: What is heard of a child that was killed.
 KILLED = object()
+_CHILDREN: set[Any] = set()
+
+
+@atexit.register
+def _end_children() -> None:
+    """Kill what a failed test left behind, before `multiprocessing` waits for it: it may be paused."""
+    for child in _CHILDREN:
+        child.kill()
 
 
 def barrier(parties: int) -> Any:
@@ -48,6 +57,7 @@ class Child:
         self._hears, tells = _FORKS.Pipe(duplex=False)
         self._process = _FORKS.Process(target=_tell, args=(tells, work, args, options))
         self._process.start()
+        _CHILDREN.add(self._process)
         tells.close()
 
     def send(self, number: signal.Signals) -> None:
@@ -68,6 +78,7 @@ class Child:
         self._process.join(timeout_s)
         if told is KILLED:
             assert self._process.exitcode == -signal.SIGKILL, f"exit status {self._process.exitcode}"
+        _CHILDREN.discard(self._process)
         self._process.close()
         return told
 

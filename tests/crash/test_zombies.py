@@ -9,6 +9,7 @@ import pytest
 from children import Child, Raised
 from journal import Journal
 from kill_run import effects, ending, record_of, run
+from paused_run import pause_in_a_transaction
 
 TTL_S = 1.0
 
@@ -79,3 +80,17 @@ def test_a_woken_zombie_neither_rolls_back_nor_writes_again(database_url, dispat
     )
     assert (rolled_back, again, wrong) == ([], [], [])
     assert met.keys() <= {"LeaseLostError", "completed"}
+
+
+def test_who_is_paused_in_a_transaction_keeps_nobody_from_the_thread(postgres_url, tmp_path):
+    journal = Journal(tmp_path / "journal")
+    zombie = Child(pause_in_a_transaction, postgres_url, str(journal.path), "t", TTL_S)
+    deadline = time.monotonic() + 60
+    while not journal.having("fault"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(2 * TTL_S)
+    told = Child(run, postgres_url, str(tmp_path / "run"), "eager", "t").told(30)
+    zombie.send(signal.SIGCONT)
+    assert zombie.told().name == "LeaseLostError"
+    assert told["out"]["status"] == "completed"
