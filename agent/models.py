@@ -25,6 +25,8 @@ _LOCAL_TIMEOUT_S: Final = 600.0
 Scale = Literal["small", "large"]
 #: How a reply is held to a schema, from the surest way to the last.
 Way = Literal["json_schema", "function", "json_object", "text"]
+#: What else a server may turn down: a stream, and the count of tokens at its end.
+Extra = Literal["stream", "stream_usage"]
 Say = Callable[[str], None]
 
 _THREE_WAYS: Final = (
@@ -46,8 +48,10 @@ class Model:
     structured: Way
     #: Seconds that one question may take in all.
     timeout_s: float
-    #: The ways that its server has turned down, learnt while asking.
-    refused: set[Way] = field(default_factory=set, compare=False, repr=False)
+    #: Whether a reply may be asked for as a stream.
+    streams: bool = True
+    #: What its server has turned down, learnt while asking.
+    refused: set[Way | Extra] = field(default_factory=set, compare=False, repr=False)
 
 
 def resolve_model(
@@ -71,7 +75,8 @@ def resolve_model(
         from agent.openai_models import speaks_openai  # noqa: PLC0415 - `openai` takes a second to load
 
         way: Way = "json_schema" if speaks_openai(chosen) else "text"
-        return Model(chosen, type(chosen).__name__, scale or "large", way, timeout_s or _TIMEOUT_S)
+        streams = chosen.disable_streaming is False
+        return Model(chosen, type(chosen).__name__, scale or "large", way, timeout_s or _TIMEOUT_S, streams)
     if chosen == LOCAL:
         patience = timeout_s or _LOCAL_TIMEOUT_S
         chat = _local(env, say=say or _quiet, progress=progress or _no_progress, timeout_s=patience)

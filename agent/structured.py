@@ -15,8 +15,9 @@ from langchain_openai import ChatOpenAI
 
 from agent.core.tool import JsonSchema
 from agent.errors import ModelReplyError
+from agent.hearing import TURNED_DOWN, Heard, NotStreamedError, hear, streaming
 from agent.model_errors import FAILURES, explain, too_long
-from agent.models import Model, Way
+from agent.models import Extra, Model, Way
 from agent.reply import Malformed, Reply, TextReply, Usage, read_reply
 from agent.reply_schema import bounded, strict_schema
 from prompts import render
@@ -40,6 +41,7 @@ class _Question:
     name: str
     strict: bool
     max_tokens: int | None
+    heard: Heard | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +64,18 @@ async def ask(
     strict: bool = True,
     max_tokens: int | None = None,
     usage: OnUsage | None = None,
+    heard: Heard | None = None,
 ) -> Reply:
     """Ask for one JSON object that fits `schema`, and say what came of it.
 
     `name` is what the object is called to the model (letters, digits, `_` and `-`). `strict` takes the server's
-    strict mode where the schema can be said in it. `usage` is told the tokens. A reply that cannot be used is a
-    value, `Malformed`; raises `ModelReplyError` where there is none: refused, unreachable, failed or silent.
+    strict mode where the schema can be said in it. `usage` is told the tokens. `heard` is told the text piece by piece
+    while the model writes it, if its server streams: never twice, but not to the end where the stream breaks. A reply
+    that cannot be used is a value, `Malformed`; raises `ModelReplyError` where there is none: refused, unreachable,
+    failed or silent.
     """
     sent = bounded(schema) if model.scale == "small" else schema
-    question = _Question(messages, sent, name, strict=strict, max_tokens=max_tokens)
+    question = _Question(messages, sent, name, strict=strict, max_tokens=max_tokens, heard=heard)
     try:
         way, received = await _first_way_that_works(model, question, ways=_open_ways(model))
     except openai.APIStatusError as error:
@@ -125,25 +130,53 @@ async def _first_way_that_works(model: Model, question: _Question, *, ways: tupl
 
 
 async def _ask_by(way: Way, model: Model, question: _Question) -> _Received:
-    chat = _limited(model.chat, max_tokens=question.max_tokens)
+    """Ask by `way`: as a stream where somebody listens and the server streams, else for the whole at once."""
+    unused: list[Extra] = []
+    extras: tuple[Extra, ...] = ("stream_usage", "stream") if question.heard and "stream" not in model.refused else ()
+    for extra in extras:
+        chat = streaming(model, counted=extra == "stream_usage")
+        if chat is None or extra in model.refused:
+            continue
+        try:
+            received = await _put(way, model, question, chat=chat, heard=question.heard)
+        except NotStreamedError as error:
+            unused = ["stream"] if error.for_good else []
+            break
+        except openai.APIStatusError as error:
+            if error.status_code not in TURNED_DOWN or too_long(error):
+                raise
+            unused.append(extra)
+        else:
+            model.refused.update(unused)
+            return received
+    received = await _put(way, model, question, chat=model.chat)
+    # Only now is it certain that it was the stream that was turned down.
+    model.refused.update(unused)
+    return received
+
+
+async def _put(
+    way: Way, model: Model, question: _Question, *, chat: BaseChatModel, heard: Heard | None = None
+) -> _Received:
+    limited = _limited(chat, max_tokens=question.max_tokens)
     messages = question.messages
     match way:
         case "json_schema":
             strict = strict_schema(question.schema) if question.strict and model.scale == "large" else None
             form = {"name": question.name, "schema": strict or question.schema, "strict": strict is not None}
-            chat = chat.bind(response_format={"type": "json_schema", "json_schema": form})
+            limited = limited.bind(response_format={"type": "json_schema", "json_schema": form})
         case "function":
             function = {"type": "function", "function": {"name": question.name}}
             offered = {**function, "function": {"name": question.name, "parameters": question.schema}}
-            chat = chat.bind(tools=[offered], tool_choice=function)
+            limited = limited.bind(tools=[offered], tool_choice=function)
         case "json_object":
             messages = _with_schema(messages, schema=question.schema)
-            chat = chat.bind(response_format={"type": "json_object"})
+            limited = limited.bind(response_format={"type": "json_object"})
         case "text":
             messages = _with_schema(messages, schema=question.schema)
         case _:
             assert_never(way)
-    return await _call(model, chat, messages)
+    return await _call(model, limited, messages, heard=heard)
 
 
 def _with_schema(messages: Sequence[BaseMessage], *, schema: JsonSchema) -> list[BaseMessage]:
@@ -156,12 +189,16 @@ def _limited(chat: BaseChatModel, *, max_tokens: int | None) -> Runnable[Languag
 
 
 async def _call(
-    model: Model, chat: Runnable[LanguageModelInput, AIMessage], messages: Sequence[BaseMessage]
+    model: Model,
+    chat: Runnable[LanguageModelInput, AIMessage],
+    messages: Sequence[BaseMessage],
+    *,
+    heard: Heard | None = None,
 ) -> _Received:
     """Put the question to `chat`; a status error passes, so that the caller may try another way."""
     try:
         async with asyncio.timeout(model.timeout_s):
-            return _received(await chat.ainvoke(list(messages)))
+            return _received(await (hear(chat, messages, heard=heard) if heard else chat.ainvoke(list(messages))))
     except openai.LengthFinishReasonError as error:
         return replace(_from_completion(error.completion), fault=_CUT_OFF, truncated=True)
     except openai.ContentFilterFinishReasonError as error:

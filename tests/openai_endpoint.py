@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self, assert_never
+from typing import Any, Literal, Self, assert_never
 
 import pytest
 
@@ -91,6 +91,9 @@ class Request:
 
 
 Script = Iterable[Scripted] | Callable[[Request], Scripted]
+#: What a server does that is asked for a stream: stream; turn down `stream_options` only; turn all of it down; answer
+#: with the whole at once; break off in the middle.
+Streams = Literal["well", "uncounted", "refused", "ignored", "cut"]
 
 
 class Endpoint:
@@ -98,6 +101,7 @@ class Endpoint:
 
     `supports` names the ways of structured output that it takes; a request by another is turned down with status 400
     and uses up no answer. With `key` every other key is turned down with 401. A call beyond the script gets status 418.
+    `streams` says how it streams, in chunks of eight characters, `chunk_s` seconds before each.
     Use as a context manager, or start with `open` and end with `close`.
     """
 
@@ -108,6 +112,8 @@ class Endpoint:
         supports: Iterable[str] = ("json_schema", "function", "json_object"),
         key: str | None = None,
         models: Iterable[str] = ("scripted",),
+        streams: Streams = "well",
+        chunk_s: float = 0.0,
     ) -> None:
         self.requests: list[Request] = []
         self.models = tuple(models)
@@ -115,6 +121,8 @@ class Endpoint:
         self._answer_to = script if callable(script) else None
         self._supports = {*supports, "text"}
         self._key = key
+        self.streams = streams
+        self.chunk_s = chunk_s
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"endpoint": self}))
@@ -155,6 +163,9 @@ class Endpoint:
                 return Failure(401, "Incorrect API key provided.", code="invalid_api_key")
             if request.way not in self._supports:
                 return Failure(400, f"'response_format' or 'tools' of kind {request.way!r} is not supported.")
+            unknown = {"refused": "stream", "uncounted": "stream_options"}.get(self.streams)
+            if unknown is not None and request.body.get(unknown):
+                return Failure(422, f"Extra inputs are not permitted: {unknown!r}.")
             if self._answer_to is not None:
                 scripted = self._answer_to(request)
             else:
@@ -194,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.endpoint.answer(request)
         match answer:
             case Text() | Refusal() | ToolCall():
-                if request.body.get("stream"):
+                if request.body.get("stream") and self.endpoint.streams != "ignored":
                     self._stream(answer, request.body)
                 else:
                     self._json(200, _completion(answer, model=request.body["model"]))
@@ -232,10 +243,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(200, "text/event-stream", {"Connection": "close"})
         self.close_connection = True
         with_usage = body.get("stream_options", {}).get("include_usage", False)
-        for chunk in _chunks(answer, model=body["model"], with_usage=with_usage):
-            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-            self.wfile.flush()
-        self.wfile.write(b"data: [DONE]\n\n")
+        chunks = list(_chunks(answer, model=body["model"], with_usage=with_usage))
+        if self.endpoint.streams == "cut":
+            chunks = chunks[: len(chunks) // 2]
+        try:
+            for chunk in chunks:
+                self.endpoint.wait(self.endpoint.chunk_s)
+                self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+                self.wfile.flush()
+            if self.endpoint.streams != "cut":
+                self.wfile.write(b"data: [DONE]\n\n")
+        except ConnectionError:
+            # Whoever asked has gone.
+            return
 
 
 def _error(message: str, *, code: str | None) -> Json:
@@ -279,7 +299,10 @@ def _chunks(answer: Text | Refusal | ToolCall, *, model: str, with_usage: bool) 
             yield chunk({"refusal": refusal})
         case ToolCall():
             [call] = _message(answer)["tool_calls"]
-            yield chunk({"tool_calls": [{"index": 0, **call}]})
+            arguments = call["function"]["arguments"]
+            yield chunk({"tool_calls": [{"index": 0, **call, "function": {**call["function"], "arguments": ""}}]})
+            for start in range(0, len(arguments), 8):
+                yield chunk({"tool_calls": [{"index": 0, "function": {"arguments": arguments[start : start + 8]}}]})
     yield chunk({}, _finish(answer))
     if with_usage:
         yield {**base, "choices": [], "usage": _usage(answer)}
