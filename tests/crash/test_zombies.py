@@ -79,7 +79,8 @@ def test_a_woken_zombie_neither_rolls_back_nor_writes_again(database_url, dispat
         f" second effects, {len(wrong)} threads that ended otherwise; woken they met {dict(met)}"
     )
     assert (rolled_back, again, wrong) == ([], [], [])
-    assert met.keys() <= {"LeaseLostError", "completed"}
+    # Paused within a transaction, a run may find its connection ended before it can find its lease lost.
+    assert met.keys() <= {"LeaseLostError", "PersistenceError", "completed"}
 
 
 def test_who_is_paused_in_a_transaction_keeps_nobody_from_the_thread(postgres_url, tmp_path):
