@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_BENCHES)}; all where none is given")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
-    parser.add_argument("--quick", action="store_true", help="small sizes and few repetitions: minutes, not tens of them")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few repetitions: some minutes")
     options = parser.parse_args()
     unknown = sorted(set(options.names) - _BENCHES.keys())
     if unknown:

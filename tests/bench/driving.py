@@ -91,7 +91,9 @@ class Driver:
         out = await self._graph.ainvoke(given, {"configurable": {"thread_id": thread}})
         total = now() - begun
         if out["status"] != "completed" or self._sleepers.calls != len(workload.steps):
-            raise AssertionError(f"{workload.name}: {out['status']}, {self._sleepers.calls} calls, {out['problems'][:3]}")
+            raise AssertionError(
+                f"{workload.name}: {out['status']}, {self._sleepers.calls} calls, {out['problems'][:3]}"
+            )
         if self._saver is not None:
             self._saver.delete_thread(thread)
         return Run(total, self._sleepers.seconds)

@@ -1,4 +1,4 @@
-"""One plan of a given shape and size measured in a process of its own; prints one JSON object."""
+"""One plan of a given shape and size measured in a process of its own; prints a JSON object for each part."""
 
 import asyncio
 import json
@@ -25,7 +25,6 @@ from agent.tools.catalogue import Toolbox
 from graphs.console.manner import Manner
 from graphs.console.screen import Screen
 from graphs.console.shown import show_thread
-from graphs.invocation import PlanwaveGraph
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 from tests.bench.driving import UNLIMITED
@@ -34,6 +33,7 @@ from tests.bench.workloads import Shape, shaped
 T = TypeVar("T")
 _THREAD = "measured"
 _CONFIG = {"configurable": {"thread_id": _THREAD}}
+_SETTINGS = Settings(max_concurrency=UNLIMITED, grace_s=0.0)
 #: Wave mode makes a move for each level, and each move looks at the whole plan.
 _MOST_LEVELS = 1000
 
@@ -49,7 +49,7 @@ class HalfWay:
         self.first: float | None = None
         self._left = tasks // 2
 
-    async def _work(self, name: str, seconds: float) -> str:  # noqa: ARG002 - what the plan gives
+    async def _work(self, name: str, seconds: float) -> str:
         self.first = self.first or time.perf_counter()
         if self._left == 0:
             self.reached.set()
@@ -63,54 +63,70 @@ class HalfWay:
 
 
 def main(shape: Shape, tasks: int) -> None:
-    """Measure in an order in which nothing that comes before adds to what comes after."""
-    workload = shaped(shape, tasks)
-    document = workload.document()
+    """Measure and print part by part, so that a part that takes too long hides none before it."""
+    document = shaped(shape, tasks).document()
+    base = memory("VmRSS")
     with tempfile.TemporaryDirectory(prefix="planwave-bench-") as folder:
-        base = memory("VmRSS")
-        found = asyncio.run(stopped_and_resumed(f"sqlite:///{folder}/growth.db", document, tasks=tasks))
-        found["peak memory"] = max(0, memory("VmHWM") - base)
-        found |= stored(Path(folder) / "growth.db")
-        found["show"], _ = spent(lambda: shown(f"sqlite:///{folder}/growth.db"))
+        file = Path(folder) / "growth.db"
+        tell(asyncio.run(whole_run(f"sqlite:///{file}", document, tasks=tasks)))
+        tell({"peak memory": max(0, memory("VmHWM") - base), **stored(file)})
+        tell({"show": spent(lambda: shown(f"sqlite:///{file}"))[0]})
     toolbox, limits = Toolbox([HalfWay(tasks).tool]), Limits()
-    found["compile"], checked = spent(lambda: asyncio.run(check_plan(document, toolbox, limits=limits)))
+    seconds, checked = spent(lambda: asyncio.run(check_plan(document, toolbox, limits=limits)))
     if not isinstance(checked, Checked):
-        raise AssertionError(f"the plan does not compile: {checked[:3]}")
-    found["schedule, eager"], _ = spent(lambda: steer(checked.compiled, limits))
+        raise AssertionError(f"the plan does not compile: {checked[:3]}")  # noqa: TRY004 - no type is wrong
+    tell({"compile": seconds, "schedule, eager": spent(lambda: steer(checked.compiled, limits))[0]})
     if shape == "flat" or tasks <= _MOST_LEVELS:
         waves = limits.model_copy(update={"dispatch": "wave"})
-        found["schedule, wave"], _ = spent(lambda: steer(checked.compiled, waves))
-    print(json.dumps(found))
+        tell({"schedule, wave": spent(lambda: steer(checked.compiled, waves))[0]})
+    with tempfile.TemporaryDirectory(prefix="planwave-bench-") as folder:
+        tell(asyncio.run(stopped_and_resumed(f"sqlite:///{folder}/growth.db", document, tasks=tasks)))
+        tell({"peak memory with resume": max(0, memory("VmHWM") - base)})
+
+
+def tell(found: dict[str, float]) -> None:
+    """Print figures at once."""
+    print(json.dumps(found), flush=True)
+
+
+async def whole_run(url: str, document: dict[str, Any], *, tasks: int) -> dict[str, float]:
+    """Run the plan from its beginning to its end; return the seconds."""
+    work = HalfWay(tasks)
+    work.lift()
+    async with open_persistence(url) as persistence:
+        graph = build_graph(tools=[work.tool], settings=_SETTINGS, persistence=persistence)
+        begun = time.perf_counter()
+        check(await graph.ainvoke({"goal": "growth", "plan": document}, _CONFIG), tasks=tasks)
+        return {"run": time.perf_counter() - begun}
 
 
 async def stopped_and_resumed(url: str, document: dict[str, Any], *, tasks: int) -> dict[str, float]:
-    """Run half of the plan, stop, and resume with everything opened anew; return the seconds of each part."""
-    settings = Settings(max_concurrency=UNLIMITED, grace_s=0.0)
+    """Run half of the plan, stop, and resume with everything opened anew.
+
+    Return the seconds from resuming to the first call, and to the end of the other half.
+    """
     half = HalfWay(tasks)
     async with open_persistence(url) as persistence:
-        graph = build_graph(tools=[half.tool], settings=settings, persistence=persistence)
-        begun = time.perf_counter()
+        graph = build_graph(tools=[half.tool], settings=_SETTINGS, persistence=persistence)
         run = asyncio.create_task(graph.ainvoke({"goal": "growth", "plan": document}, _CONFIG))
         reached = asyncio.create_task(half.reached.wait())
         await asyncio.wait((run, reached), return_when=asyncio.FIRST_COMPLETED)
-        first_half = time.perf_counter() - begun
         await _stopped(run)
     half.lift()
     async with open_persistence(url) as persistence:
-        graph = build_graph(tools=[half.tool], settings=settings, persistence=persistence)
+        graph = build_graph(tools=[half.tool], settings=_SETTINGS, persistence=persistence)
         begun = time.perf_counter()
-        out = await _resumed(graph)
+        check(await graph.ainvoke(None, _CONFIG), tasks=tasks)
         ended = time.perf_counter()
+    first = half.first if half.first is not None else ended
+    return {"resume to first call": first - begun, "resume to end": ended - begun}
+
+
+def check(out: dict[str, Any], *, tasks: int) -> None:
+    """Raise `AssertionError` unless every task was done."""
     done = sum(record["status"] == "done" for record in out["results"].values())
     if out["status"] != "completed" or done != tasks:
         raise AssertionError(f"{out['status']}: {done} of {tasks} tasks were done")
-    first = half.first if half.first is not None else ended
-    return {"run of both halves": first_half + ended - begun, "resume": first - begun}
-
-
-async def _resumed(graph: PlanwaveGraph) -> dict[str, Any]:
-    out: dict[str, Any] = await graph.ainvoke(None, _CONFIG)
-    return out
 
 
 async def _stopped(run: "asyncio.Task[Any]") -> None:

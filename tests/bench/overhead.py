@@ -81,7 +81,7 @@ async def _side_by_side(contenders: dict[str, Runner], shape: Shape, size: int, 
     workload = shaped(shape, size)
     times: dict[str, list[float]] = {name: [] for name in contenders}
     found: list[Finding] = []
-    order = random.Random(size)
+    order = random.Random(size)  # noqa: S311 - an order, no secret
     for _ in range(rounds):
         for name in order.sample(list(contenders), len(contenders)):
             try:
@@ -94,7 +94,9 @@ async def _side_by_side(contenders: dict[str, Runner], shape: Shape, size: int, 
                 del contenders[name]
     for name, spent in times.items():
         if spent:
-            found.append(figure(BENCH, f"{shape} {size}, {name}", "per task", [1000 * s / size for s in spent], unit="ms"))
+            found.append(
+                figure(BENCH, f"{shape} {size}, {name}", "per task", [1000 * s / size for s in spent], unit="ms")
+            )
     return found
 
 

@@ -59,7 +59,7 @@ class _Order(TypedDict):
 
 
 def send_loop(saver: BaseCheckpointSaver[Any]) -> Runner:
-    """Return a plan-and-execute loop as it is usually written: a dict with a reducer, one `Send` for each ready task."""
+    """Return a plan-and-execute loop as it is usually written: a dict with a reducer, a `Send` for each ready task."""
 
     def dispatch(state: _State) -> Command[str]:
         results = state["results"]

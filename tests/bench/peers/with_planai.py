@@ -10,7 +10,7 @@ from protocol import Step, serve
 def measure(steps: list[Step]) -> float:
     """Run a plan without joins: many tasks for one worker, or a chain of workers; nothing else can be expressed.
 
-    A worker is connected by the type of its input, and joins take all tasks of one origin: a task cannot name two others.
+    A worker is connected by the type of its input, and joins take all tasks of one origin: none can name two others.
     """
     if any(len(step["needs"]) > 1 for step in steps):
         raise NotImplementedError("a task that waits for two others by name has no form in planai")

@@ -14,9 +14,9 @@ os.environ |= {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
 
-from prefect import flow, task
-from prefect.task_runners import ThreadPoolTaskRunner
-from protocol import Step, serve
+from prefect import flow, task  # noqa: E402 - prefect reads its settings when it is imported
+from prefect.task_runners import ThreadPoolTaskRunner  # noqa: E402 - prefect reads its settings when it is imported
+from protocol import Step, serve  # noqa: E402 - prefect reads its settings when it is imported
 
 
 @task
