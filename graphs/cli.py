@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphs.cli_options import (
+    Config,
     Data,
     Db,
     Deadline,
@@ -55,13 +56,14 @@ def run(
     dispatch: DispatchOption = None,
     max_replans: MaxReplans = None,
     deadline: Deadline = None,
+    config: Config = None,
 ) -> None:
     """Plan a goal and carry the plan out."""
 
     def work(manner: "Manner") -> int:
         from graphs.console.runs import start  # noqa: PLC0415 - keeps --help quick
 
-        chosen = wanted(model, data, output, dispatch, max_replans, deadline)
+        chosen = wanted(model, data, output, dispatch, max_replans, deadline, config)
         return start(goal, plan_file=plan, thread=thread, wanted=chosen, manner=manner)
 
     end(work, as_json=as_json, yes=yes, db=db)
@@ -80,13 +82,14 @@ def resume(
     dispatch: DispatchOption = None,
     max_replans: MaxReplans = None,
     deadline: Deadline = None,
+    config: Config = None,
 ) -> None:
     """Go on with a thread: after Ctrl-C, a crash, or to answer an approval."""
 
     def work(manner: "Manner") -> int:
         from graphs.console.runs import resume as go_on  # noqa: PLC0415 - keeps --help quick
 
-        return go_on(thread, wanted=wanted(model, data, output, dispatch, max_replans, deadline), manner=manner)
+        return go_on(thread, wanted=wanted(model, data, output, dispatch, max_replans, deadline, config), manner=manner)
 
     end(work, as_json=as_json, yes=yes, db=db, thread=thread)
 
@@ -128,25 +131,26 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan document, which `run --plan` takes.")] = False,
     model: Model = None,
     data: Data = None,
+    config: Config = None,
 ) -> None:
     """Plan a goal and run nothing."""
 
     def work(manner: "Manner") -> int:
         from graphs.console.planning import plan_goal  # noqa: PLC0415 - keeps --help quick
 
-        return plan_goal(goal, wanted=wanted(model, data), manner=manner)
+        return plan_goal(goal, wanted=wanted(model, data, config=config), manner=manner)
 
     end(work, as_json=as_json)
 
 
 @app.command()
-def tools(*, as_json: Json = False, data: Data = None) -> None:
+def tools(*, as_json: Json = False, data: Data = None, config: Config = None) -> None:
     """List the tools that a plan can use."""
 
     def work(manner: "Manner") -> int:
         from graphs.console.planning import list_tools  # noqa: PLC0415 - keeps --help quick
 
-        return list_tools(wanted=wanted(data=data), manner=manner)
+        return list_tools(wanted=wanted(data=data, config=config), manner=manner)
 
     end(work, as_json=as_json)
 

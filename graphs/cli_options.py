@@ -27,6 +27,14 @@ Data = Annotated[
         metavar="PLACE", help="A database's URL, or a DuckDB, SQLite, CSV or Parquet file. Default: a sample shop."
     ),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        envvar="PLANWAVE_CONFIG",
+        help="Names the MCP servers whose tools a plan can use. Default: planwave.toml beside you.",
+    ),
+]
 Output = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where charts and saved files go.")]
 DispatchOption = Annotated[
     Dispatch | None, typer.Option(help="Start a task when its needs are done (eager), or wave by wave.")
@@ -43,6 +51,7 @@ def wanted(
     dispatch: Dispatch | None = None,
     max_replans: int | None = None,
     deadline: float | None = None,
+    config: Path | None = None,
 ) -> "Wanted":
     """Return the options of a command as what is wanted of its run."""
     from graphs.console.wanted import Wanted  # noqa: PLC0415 - keeps --help quick
@@ -54,6 +63,7 @@ def wanted(
         dispatch=dispatch,
         max_replans=max_replans,
         deadline_s=deadline,
+        config=config,
     )
 
 

@@ -115,7 +115,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 
 
 #: Files of the reader's own that the pages speak of.
-MADE_BY_RUNS = {"top.json", "products.csv"}
+MADE_BY_RUNS = {"top.json", "products.csv", "planwave.toml"}
 
 
 @pytest.mark.parametrize("room", ["agent", "agent/core", "graphs", "prompts"])

@@ -1,11 +1,13 @@
-"""The tools of a command: the analytics family over the user's data or the sample shop."""
+"""The tools of a command: the analytics family over the user's data or the sample shop, and those of MCP servers."""
 
 from langchain_core.tools import BaseTool
 
+from agent.configuration import read_configuration
 from agent.models import resolve_model
 from agent.settings import Settings
 from agent.shop import ensure_shop
 from agent.tools.analytics import analytics_tools
+from agent.tools.mcp import mcp_tools
 from agent.tools.source import open_source
 from graphs.console.screen import Screen
 from graphs.console.wanted import Wanted
@@ -14,11 +16,22 @@ from graphs.console.wanted import Wanted
 def make_tools(wanted: Wanted, settings: Settings, *, screen: Screen) -> list[BaseTool]:
     """Return the tools over `wanted.data`, or over the sample shop, which is made first where it is not there.
 
-    Raises `DataError` for data that cannot be opened.
+    Those of the configuration's MCP servers follow. Raises `DataError` for data that cannot be opened, `SettingsError`
+    and `ToolError` for a configuration or a server that is not as it should be.
     """
     place = wanted.data or ensure_shop(settings.data_folder, say=screen.say)
-    return analytics_tools(
+    analytics = analytics_tools(
         source=open_source(place),
         output=settings.output_folder.expanduser().absolute(),
         writer=lambda: resolve_model(wanted.model).chat,
     )
+    return [*analytics, *_served(wanted, screen=screen)]
+
+
+def _served(wanted: Wanted, *, screen: Screen) -> list[BaseTool]:
+    file = wanted.configuration_file()
+    servers = read_configuration(file).mcp.servers if file is not None else {}
+    if servers:
+        # Said before they are started: the file may have come with the folder.
+        screen.say(f"MCP servers of {file}: {', '.join(servers)}.", style="dim")
+    return mcp_tools(servers)

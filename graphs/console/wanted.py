@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from agent.configuration import DEFAULT_FILE
 from agent.errors import SettingsError, UsageError
 from agent.settings import Settings
 from graphs.stores.urls import without_password
@@ -25,6 +26,8 @@ class Wanted(BaseModel):
     #: Of a thread that was run on data behind a password, which is not kept: the URL without it.
     data_withheld: str | None = None
     output: Path | None = None
+    #: The file that names MCP servers; None is the one beside the user, if there is one.
+    config: Path | None = None
     dispatch: Literal["eager", "wave"] | None = None
     max_replans: int | None = None
     deadline_s: float | None = None
@@ -51,7 +54,14 @@ class Wanted(BaseModel):
         place = _lasting_place(self.data)
         withheld = without_password(self.data) if self.data is not None and place is None else None
         output = self.settings().output_folder.expanduser().absolute()
-        return self.model_copy(update={"data": place, "data_withheld": withheld, "output": output})
+        file = self.configuration_file()
+        config = file.expanduser().absolute() if file is not None else None
+        return self.model_copy(update={"data": place, "data_withheld": withheld, "output": output, "config": config})
+
+    def configuration_file(self) -> Path | None:
+        """Return the configuration to read: the one that is named, or the one in this folder, if there is one."""
+        beside = Path(DEFAULT_FILE)
+        return self.config or (beside if beside.is_file() else None)
 
     def over(self, remembered: "Wanted") -> "Wanted":
         """Return these options, and the remembered ones where nothing is said now."""

@@ -1,0 +1,78 @@
+"""`planwave.toml`: what it may say, and what is said of what it may not."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from agent.configuration import HttpServer, StdioServer, read_configuration
+from agent.errors import SettingsError
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "planwave.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_servers_are_read_with_their_variables_filled_in(tmp_path):
+    text = """
+        [mcp.servers.notes]
+        command = "python"
+        args = ["notes.py", "${FOLDER}/notes"]
+        env = { NOTES_TOKEN = "${TOKEN}" }
+
+        [mcp.servers.shop]
+        url = "https://${HOST}/mcp"
+        headers = { Authorization = "Bearer ${TOKEN}" }
+        prefix = true
+
+        [mcp.servers.shop.tools.find]
+        readOnlyHint = true
+        timeout_s = 5
+    """
+    environ = {"FOLDER": "data", "TOKEN": "s3cret", "HOST": "shop.example"}
+    found = read_configuration(written(tmp_path, text), environ=environ)
+    notes, shop = found.mcp.servers["notes"], found.mcp.servers["shop"]
+    assert isinstance(notes, StdioServer)
+    assert isinstance(shop, HttpServer)
+    assert (notes.args, notes.env, notes.cwd) == (
+        ("notes.py", "data/notes"),
+        {"NOTES_TOKEN": SecretStr("s3cret")},
+        tmp_path,
+    )
+    assert (shop.url, shop.headers["Authorization"].get_secret_value()) == ("https://shop.example/mcp", "Bearer s3cret")
+    assert (shop.prefix, shop.tools["find"].readOnlyHint, shop.tools["find"].timeout_s) == (True, True, 5)
+    assert "s3cret" not in repr(found)
+
+
+def test_a_file_without_servers_has_none(tmp_path):
+    assert read_configuration(written(tmp_path, "")).mcp.servers == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[mcp.servers.a", "is no TOML"),
+        ("[mpc]", "wrong at 'mpc': Extra inputs"),
+        ('[mcp.servers.a]\ncommand = "x"\nurl = "http://h"', "wrong at 'mcp.servers.a.command': Extra inputs"),
+        ("[mcp.servers.a]\nargs = []", "wrong at 'mcp.servers.a.command': Field required"),
+        ('[mcp.servers.a]\nurl = "ftp://h"', "wrong at 'mcp.servers.a.url': String should match"),
+        ('[mcp.servers.a]\ncommand = "x"\nargs = ["${NOT_SET}"]', "names the variable 'NOT_SET', which is not set"),
+        (
+            '[mcp.servers.a]\ncommand = "x"\n[mcp.servers.a.tools.t]\nreadOnly = true',
+            "'mcp.servers.a.tools.t.readOnly'",
+        ),
+        ('[mcp.servers.a]\ncommand = "x"\nenv = { A = 3 }', "wrong at 'mcp.servers.a.env.A'"),
+        ('[mcp.servers]\na = "x"', "wrong at 'mcp.servers.a'"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(tmp_path, text, says):
+    with pytest.raises(SettingsError) as caught:
+        read_configuration(written(tmp_path, text), environ={})
+    assert says in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"nowhere\.toml' cannot be read"):
+        read_configuration(tmp_path / "nowhere.toml")
