@@ -5,16 +5,19 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
+from agent.core.progress import Progress
 from agent.core.revision import Difference
 
 Role = Literal["context", "planner", "replanner", "answerer"]
 
 
-class _Event(BaseModel):
+class RunEvent(BaseModel):
+    """What each kind of event is; `Event` is one of them."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Thinking(_Event):
+class Thinking(RunEvent):
     """A role is at work; `text` is a short line for a person."""
 
     event: Literal["thinking"] = "thinking"
@@ -22,7 +25,7 @@ class Thinking(_Event):
     text: str
 
 
-class PlanMade(_Event):
+class PlanMade(RunEvent):
     """A plan compiled and is about to run."""
 
     event: Literal["plan"] = "plan"
@@ -34,7 +37,7 @@ class PlanMade(_Event):
     difference: Difference | None = None
 
 
-class TaskStarted(_Event):
+class TaskStarted(RunEvent):
     """A tool is called; `attempt` counts from 1, `at` is ISO 8601."""
 
     event: Literal["task_started"] = "task_started"
@@ -44,7 +47,7 @@ class TaskStarted(_Event):
     at: str
 
 
-class TaskRetrying(_Event):
+class TaskRetrying(RunEvent):
     """An attempt failed in a way that may pass; the next one follows after `wait_s` seconds."""
 
     event: Literal["task_retrying"] = "task_retrying"
@@ -54,7 +57,7 @@ class TaskRetrying(_Event):
     wait_s: float
 
 
-class TaskFinished(_Event):
+class TaskFinished(RunEvent):
     """A task has its outcome: the stored record, with `preview` (at most 200 characters) in place of its output."""
 
     event: Literal["task_finished"] = "task_finished"
@@ -67,21 +70,21 @@ class TaskFinished(_Event):
     duration_s: float | None = None
 
 
-class ProgressMade(_Event):
-    """Counts as in `agent.core.progress.Progress`."""
+class ProgressMade(RunEvent):
+    """How far the plan is: at each dispatch, where tasks begin and end, and at the end."""
 
     event: Literal["progress"] = "progress"
-    progress: dict[str, float]
+    progress: Progress
 
 
-class ApprovalAsked(_Event):
+class ApprovalAsked(RunEvent):
     """The run is about to stop for a person; `request` is the interrupt's payload."""
 
     event: Literal["approval"] = "approval"
     request: dict[str, JsonValue]
 
 
-class Replanning(_Event):
+class Replanning(RunEvent):
     """These tasks failed or were rejected; the replanner is asked. `replan` counts from 1."""
 
     event: Literal["replan"] = "replan"
@@ -90,7 +93,7 @@ class Replanning(_Event):
     reason: str
 
 
-class AnswerGiven(_Event):
+class AnswerGiven(RunEvent):
     """The run ends."""
 
     event: Literal["answer"] = "answer"
@@ -110,7 +113,7 @@ Event = Annotated[
     | AnswerGiven,
     Field(discriminator="event"),
 ]
-Emit = Callable[[_Event], None]
+Emit = Callable[[RunEvent], None]
 _adapter: TypeAdapter[Event] = TypeAdapter(Event)
 
 

@@ -15,6 +15,7 @@ from agent.core.compile import CompiledPlan
 from agent.core.outcome import Done, InDoubt, Outcome
 from agent.core.progress import blocked_by
 from agent.slots import Slots
+from graphs.telling import Telling
 
 _KEPT = 512
 #: LangGraph looks at every task of a superstep again whenever one of them ends, some microseconds each. Where there
@@ -41,6 +42,7 @@ class Board:
     cleared: Mapping[str, Mapping[str, int]]
     reusable: Mapping[str, tuple[str, Done]]
     rejected: Collection[str]
+    telling: Telling = field(init=False)
     #: One task at a time loads outputs, so that none is loaded twice.
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _futures: dict[str, "asyncio.Future[Outcome | None]"] = field(default_factory=dict)
@@ -49,6 +51,9 @@ class Board:
     _read: frozenset[str] | None = None
     #: A task stopped without an outcome; whoever takes the superstep up again needs a new board.
     stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self.telling = Telling(self.compiled, self.outcomes)
 
     def _future(self, task: str) -> "asyncio.Future[Outcome | None]":
         return self._futures.setdefault(task, asyncio.get_running_loop().create_future())

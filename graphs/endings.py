@@ -5,8 +5,8 @@ from typing import Any
 from agent.answerer import make_answer
 from agent.core.flow import Snapshot
 from agent.core.outcome import Outcome, outcome_from
-from agent.core.progress import final_outcomes
-from agent.events import AnswerGiven, Emit
+from agent.core.progress import final_outcomes, progress
+from agent.events import AnswerGiven, Emit, ProgressMade
 from graphs.records import added, finished_event, record
 from graphs.rollback import rollback_report
 from graphs.state import State
@@ -22,6 +22,8 @@ async def ending(
     for task, outcome in never_ran.items():
         emit(finished_event(task, outcome))
     outcomes = {**snapshot.outcomes, **never_ran}
+    if snapshot.compiled is not None:
+        emit(ProgressMade(progress=progress(snapshot.compiled, outcomes)))
     made = await make_answer(
         state.get("goal") or "",
         compiled=snapshot.compiled,

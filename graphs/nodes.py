@@ -132,7 +132,7 @@ class Nodes:
         )
         active = snapshot.undo or snapshot.compiled
         if active is not None:
-            emit(ProgressMade(progress=dict(progress(active, snapshot.outcomes))))  # type: ignore[arg-type]  # numbers by name
+            emit(ProgressMade(progress=progress(active, snapshot.outcomes)))
         move = next_move(snapshot, limits)
         settings = self._wiring.settings_for(runtime.context)
         command, board = command_for(move, state=state, snapshot=snapshot, settings=settings, thread=thread, emit=emit)
@@ -159,6 +159,7 @@ class Nodes:
             board = self._boards.get(order["dispatch"]) or self._boards.put(order["dispatch"], made)
         if isinstance(runtime.control, Control):
             runtime.control.watch(board.slots.halt)
+        emit = board.telling.through(emit)
         approved = board.approvals.get(task)
         await self._wiring.grants.take_over(task, approved, thread=board.thread, revision=board.revision)
         executor = Executor(toolbox, settings, self._wiring.ledger, let_through=(GraphBubbleUp,))

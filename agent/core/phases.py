@@ -1,13 +1,12 @@
 """The phases of a plan: named groups of tasks, and how far each one is."""
 
-from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from collections.abc import Collection, Mapping, Sequence
 
-from agent.core.plan import Plan
-from agent.core.status import Status
+from typing_extensions import TypedDict  # pydantic makes no schema of the one in `typing` before Python 3.12
 
-#: What holds a phase up no more. A failed or rejected task does, until it is replanned or the plan goes on without it.
-_OUT_OF_THE_WAY: frozenset[Status] = frozenset({"done", "skipped", "cancelled", "rolled_back"})
+from agent.core.compile import CompiledPlan
+from agent.core.outcome import Cancelled, Done, Outcome, Skipped
+from agent.core.progress import blocked
 
 
 class PhaseProgress(TypedDict):
@@ -21,16 +20,18 @@ class PhaseProgress(TypedDict):
     is_complete: bool
 
 
-def phases_of(plan: Plan, statuses: Mapping[str, Status]) -> list[PhaseProgress]:
+def phases_of(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[PhaseProgress]:
     """Return the phases: those that the plan describes in its order, then those that only tasks name.
 
-    A cancelled or skipped task does not keep a phase from being complete. `statuses` holds every task of the plan.
+    A cancelled or skipped task, and one that will not run because of it, does not keep a phase from being complete. A
+    failed or rejected one does, until it is replanned or an edit takes it away.
     """
-    members: dict[str, list[str]] = {name: [] for name in plan.phases}
-    for task in plan.tasks:
+    members: dict[str, list[str]] = {name: [] for name in compiled.plan.phases}
+    for task in compiled.plan.tasks:
         if task.phase is not None:
             members.setdefault(task.phase, []).append(task.id)
-    return [_phase(name, plan.phases.get(name, ""), tasks, statuses) for name, tasks in members.items()]
+    passed = _out_of_the_way(compiled, outcomes)
+    return [_phase(name, compiled.plan.phases.get(name, ""), tasks, passed) for name, tasks in members.items()]
 
 
 def current_phase(phases: Sequence[PhaseProgress]) -> str | None:
@@ -38,12 +39,21 @@ def current_phase(phases: Sequence[PhaseProgress]) -> str | None:
     return next((phase["name"] for phase in phases if not phase["is_complete"]), None)
 
 
-def _phase(name: str, description: str, tasks: list[str], statuses: Mapping[str, Status]) -> PhaseProgress:
-    passed = sum(statuses[task] in _OUT_OF_THE_WAY for task in tasks)
+def _out_of_the_way(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> set[str]:
+    passed = {task for task, outcome in outcomes.items() if isinstance(outcome, Done | Skipped | Cancelled)}
+    # Each stands behind what blocks it.
+    for task, need in blocked(compiled, outcomes).items():
+        if need in passed:
+            passed.add(task)
+    return passed
+
+
+def _phase(name: str, description: str, tasks: list[str], passed: Collection[str]) -> PhaseProgress:
+    count = sum(task in passed for task in tasks)
     return PhaseProgress(
         name=name,
         description=description,
         tasks=tasks,
-        percentage=round(100 * passed / len(tasks), 1) if tasks else 100.0,
-        is_complete=passed == len(tasks),
+        percentage=round(100 * count / len(tasks), 1) if tasks else 100.0,
+        is_complete=count == len(tasks),
     )

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import TypedDict
+
+from typing_extensions import TypedDict  # pydantic makes no schema of the one in `typing` before Python 3.12
 
 from agent.core.compile import CompiledPlan
 from agent.core.outcome import Cancelled, Done, Failed, Outcome, Rejected, Skipped

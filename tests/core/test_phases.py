@@ -1,12 +1,15 @@
 """Phases: their order, how far each is, and which is current."""
 
-from plans import plan_of
+from plans import compiled_of
 
+from agent.core.outcome import Cancelled, Done, Failed, InDoubt, Rejected, Skipped
 from agent.core.phases import current_phase, phases_of
 
-PLAN = plan_of(
+DONE, FAILED = Done(revision=1), Failed(revision=1, kind="tool", error="It broke.")
+SKIPPED, CANCELLED = Skipped(revision=1, because="No."), Cancelled(revision=1)
+PLAN = compiled_of(
     {"id": "a", "tool": "free", "phase": "collect"},
-    {"id": "b", "tool": "free", "phase": "collect"},
+    {"id": "b", "tool": "free", "phase": "collect", "depends_on": ["a"]},
     {"id": "c", "tool": "free", "phase": "extra"},
     {"id": "d", "tool": "free", "phase": "report"},
     {"id": "e", "tool": "free"},
@@ -14,8 +17,8 @@ PLAN = plan_of(
 )
 
 
-def found(**statuses):
-    return phases_of(PLAN, {task.id: "waiting" for task in PLAN.tasks} | statuses)
+def found(**outcomes):
+    return phases_of(PLAN, outcomes)
 
 
 def test_described_phases_come_first_in_their_order():
@@ -28,7 +31,7 @@ def test_described_phases_come_first_in_their_order():
 
 
 def test_how_far_each_phase_is():
-    phases = found(a="done", b="running", c="failed")
+    phases = found(a=DONE, c=FAILED)
     assert [(phase["percentage"], phase["is_complete"]) for phase in phases] == [
         (50.0, False),
         (0.0, False),
@@ -38,13 +41,19 @@ def test_how_far_each_phase_is():
     assert current_phase(phases) == "collect"
 
 
-def test_a_cancelled_or_skipped_task_does_not_block_a_phase_and_a_failed_one_does():
-    assert current_phase(found(a="skipped", b="cancelled")) == "report"
-    assert current_phase(found(a="rolled_back", b="done")) == "report"
-    for status in ("failed", "rejected", "blocked", "in_doubt", "awaiting_approval", "retrying"):
-        assert current_phase(found(a="done", b=status)) == "collect"
+def test_a_cancelled_or_skipped_task_and_what_rests_on_it_does_not_block_a_phase():
+    assert current_phase(found(a=DONE, b=CANCELLED)) == "report"
+    assert current_phase(found(a=SKIPPED)) == "report"
+    assert current_phase(found(a=CANCELLED)) == "report"
+
+
+def test_what_failed_blocks_a_phase():
+    doubt = InDoubt(revision=1, doubts=())
+    for outcome in (FAILED, Rejected(revision=1), doubt):
+        assert current_phase(found(a=outcome)) == "collect"
+        assert current_phase(found(a=DONE, b=outcome)) == "collect"
 
 
 def test_no_phase_is_current_in_the_end_or_without_phases():
-    assert current_phase(found(a="done", b="done", c="done", d="skipped")) is None
-    assert current_phase(phases_of(plan_of({"id": "a", "tool": "free"}), {"a": "ready"})) is None
+    assert current_phase(found(a=DONE, b=DONE, c=DONE, d=SKIPPED)) is None
+    assert current_phase(phases_of(compiled_of({"id": "a", "tool": "free"}), {})) is None
