@@ -75,6 +75,11 @@ def compile_plan(
     return problems or linked(plan, catalogue)
 
 
+def structure_problems(plan: Plan) -> tuple[Problem, ...]:
+    """Return what is wrong with a plan's ids, references and order, whatever its tools are."""
+    return listed(chain(_id_problems(plan, {}), _graph_problems(plan)))
+
+
 def linked(plan: Plan, catalogue: Catalogue, *, durations: Mapping[str, float] = UNKNOWN) -> CompiledPlan:
     """Return what follows from a plan that was compiled before; `durations` are seconds by tool, 1 where unknown."""
     needs, tasks = plan_needs(plan), {task.id: task for task in plan.tasks}
