@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CONTEXT: Final = 8192
 #: Memory for the prompts of earlier calls, which make a call with the same beginning quick.
 _PROMPT_CACHE_MIB: Final = 512
+#: Processes that want to run, per core, beyond which a machine has too much to do.
+_BUSY: Final = 1.5
 #: llama.cpp's own scale: below its lowest level nothing is written to standard error.
 _SILENT: Final = -1
 
@@ -102,8 +104,14 @@ def _start(weights: Path, *, context: int) -> _Running:
 
 
 def _threads() -> int:
-    """Return the cores that this process may use; llama.cpp would count those of the whole machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many threads the model is run with: as many as there are cores that this process may use.
+
+    llama.cpp's threads wait for each other in a loop at each of a token's many steps, so that on a machine with too
+    much to do, where not all of them run at once, several are slower than half of them.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, cores // 2) if waiting > _BUSY * cores else cores
 
 
 def _stop() -> None:
