@@ -11,7 +11,6 @@ from graphs.console.report import (
     failure_record,
     files_made,
     print_answer,
-    results_of,
     run_record,
     status_of,
 )
@@ -19,6 +18,7 @@ from graphs.console.screen import Screen, complain, print_json
 from graphs.console.timing import spell
 from graphs.console.track import Track
 from graphs.console.wanted import Wanted
+from graphs.standing import results_of
 
 #: What the caller can put right before trying again; everything else is a run that failed.
 _BAD_USE = (UsageError, NoModelError, DataError, PersistenceError)
@@ -33,10 +33,12 @@ def tell_end(state: StateSnapshot, *, thread: str, wanted: Wanted, manner: Manne
         _tell_waiting(state, thread=thread, manner=manner)
     else:
         screen.say("")
-        print_answer(state.values.get("answer") or "There is no answer.", screen=screen)
+        answer = state.values.get("answer") or "There is no answer."
+        print_answer(answer, screen=screen)
         screen.say("")
         tell_problems(state, screen=screen)
-        for file in files_made(results_of(state), folder=wanted.settings().output_folder):
+        made = files_made(results_of(state), folder=wanted.settings().output_folder)
+        for file in [file for file in made if str(file) not in answer]:
             screen.say(f"made {file}", style="green")
     took = f" in {spell(track.clock() - track.began)}" if track is not None else ""
     word = status.replace("_", " ")
