@@ -24,10 +24,16 @@ UNLIMITED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Seconds of one run: all of it, and from the first tool's start to the last tool's end."""
+    """Seconds of one run: until the first tool starts, from there to the last tool's end, and after that."""
 
-    total: float
+    before: float
     tools: float
+    after: float
+
+    @property
+    def total(self) -> float:
+        """Seconds from the call of the graph to its return."""
+        return self.before + self.tools + self.after
 
 
 class Sleepers:
@@ -49,9 +55,11 @@ class Sleepers:
         self.calls = 0
 
     @property
-    def seconds(self) -> float:
-        """Seconds from the first call's start to the last call's end."""
-        return 0.0 if self._first is None else self._last - self._first
+    def span(self) -> tuple[float, float]:
+        """When the first call began and the last one ended, by the loop's clock."""
+        if self._first is None:
+            raise AssertionError("no tool was called")
+        return self._first, self._last
 
     async def _sleep(self, name: str, seconds: float) -> str:
         now = asyncio.get_running_loop().time
@@ -89,14 +97,15 @@ class Driver:
         now = asyncio.get_running_loop().time
         begun = now()
         out = await self._graph.ainvoke(given, {"configurable": {"thread_id": thread}})
-        total = now() - begun
+        ended = now()
         if out["status"] != "completed" or self._sleepers.calls != len(workload.steps):
             raise AssertionError(
                 f"{workload.name}: {out['status']}, {self._sleepers.calls} calls, {out['problems'][:3]}"
             )
         if self._saver is not None:
             self._saver.delete_thread(thread)
-        return Run(total, self._sleepers.seconds)
+        first, last = self._sleepers.span
+        return Run(before=first - begun, tools=last - first, after=ended - last)
 
 
 def kinds_of(workloads: Iterable[Workload]) -> set[str]:

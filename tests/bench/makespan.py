@@ -73,6 +73,8 @@ def real(name: str, workloads: Sequence[Workload], *, seconds: float, store: str
         case, strict = f"{name}, real, {store}, {dispatch}", dispatch == "eager"
         yield _ratios(case, [run.total / seconds for run in found], of="whole run / critical path", strict=strict)
         yield _ratios(case, [run.tools / seconds for run in found], of="first to last tool / critical path")
+        yield figure(BENCH, case, "before the first tool", [1000 * run.before for run in found], unit="ms")
+        yield figure(BENCH, case, "after the last tool", [1000 * run.after for run in found], unit="ms")
     saved = [wave.total / eager.total for eager, wave in zip(runs["eager"], runs["wave"], strict=True)]
     yield _ratios(f"{name}, real, {store}", saved, of="wave / eager")
 
