@@ -47,6 +47,10 @@ class Persistence:
         """Hold a thread. Raises `ThreadBusyError` where another run, also of this process, has it."""
         return self.saver.lease(thread)
 
+    async def busy(self, thread: str) -> bool:
+        """Return whether a run has the thread, in this process or another."""
+        return await self.saver.later(self._backend.leases.busy, thread)
+
     async def has(self, thread: str) -> bool:
         """Return whether there is a thread."""
         return await self.saver.later(self._backend.database.transact, lambda run: bool(run(_ANYTHING, thread)))

@@ -38,7 +38,18 @@ def thread_standings(
     """
     revision = state.values.get("revision")
     begun = {row.intent.task for row in ledger if row.state == "started" and row.intent.revision == revision}
-    return standings(thread_snapshot(state.values), running=running, asked=asked_in(state), begun=begun)
+    snapshot = thread_snapshot({**state.values, "results": results_of(state)})
+    return standings(snapshot, running=running, asked=asked_in(state), begun=begun)
+
+
+def results_of(state: StateSnapshot) -> dict[str, Record]:
+    """Return the results by task id, with those that a stopped dispatch had finished."""
+    results: dict[str, Record] = dict(state.values.get("results") or {})
+    for task in state.tasks:
+        finished = task.result.get("results") if isinstance(task.result, dict) else None
+        for name, record in (finished or {}).items():
+            results.setdefault(name, record)
+    return results
 
 
 def asked_in(state: StateSnapshot) -> set[str]:
@@ -50,7 +61,7 @@ def asked_in(state: StateSnapshot) -> set[str]:
 
 def overview(state: StateSnapshot, *, ledger: Iterable[LedgerRow] = ()) -> Record:
     """Return tasks, progress and phases of a thread as one record."""
-    snapshot = thread_snapshot(state.values)
+    snapshot = thread_snapshot({**state.values, "results": results_of(state)})
     counts: Progress | None = None
     phases: list[PhaseProgress] = []
     if snapshot.compiled is not None:

@@ -7,13 +7,12 @@ from pydantic import JsonValue
 
 from agent.core.arguments import did_you_mean
 from agent.core.compile import structure_problems
-from agent.core.condition import ConditionError, names
 from agent.core.parse import parse_plan
 from agent.core.plan import ExecutionMode, Plan, Task
 from agent.core.problem import Problem, ProblemKind, shown
-from agent.core.reference import OutputOf, argument_specials, special
 from agent.core.revision import essence
 from agent.core.schedule import plan_needs
+from agent.core.uses import turned, uses
 
 
 class EditError(ValueError):
@@ -48,7 +47,7 @@ class PlanEditor:
 
     def users(self, task_id: str) -> dict[str, tuple[str, ...]]:
         """Return the tasks that name `task_id`, each with the fields in which it does."""
-        found = {task.id: tuple(_uses(task, task_id)) for task in self.plan.tasks if task.id != task_id}
+        found = {task.id: tuple(uses(task, task_id)) for task in self.plan.tasks if task.id != task_id}
         return {task: fields for task, fields in found.items() if fields}
 
     def problems(self) -> tuple[Problem, ...]:
@@ -95,7 +94,7 @@ class PlanEditor:
                 task.model_copy(update={"depends_on": tuple(need for need in task.depends_on if need != task_id)})
                 for task in left
             ]
-        held = [(task.id, fields) for task in left if (fields := tuple(_uses(task, task_id)))]
+        held = [(task.id, fields) for task in left if (fields := tuple(uses(task, task_id)))]
         if held:
             raise EditError([_held(task_id, user, fields) for user, fields in held])
         return self._with(left)
@@ -109,6 +108,20 @@ class PlanEditor:
         moved = type(self)(self.plan.model_copy(update={"tasks": tuple(rest)}))
         rest.insert(moved._place(before, after), task)  # noqa: SLF001 - another editor of the same class
         return self._with(rest)
+
+    def replaced(self, plan: Plan) -> Self:
+        """Take another plan in the place of this one. Raises `EditError` where it changes what has run."""
+        tasks = {task.id: task for task in plan.tasks}
+        held = [task for task in self.plan.tasks if task.id in self.settled]
+        gone = [_finished(task.id, "removed") for task in held if task.id not in tasks]
+        other = [
+            _finished(task.id, "changed")
+            for task in held
+            if task.id in tasks and essence(tasks[task.id]) != essence(task)
+        ]
+        if gone or other:
+            raise EditError([*gone, *other])
+        return self._edited(plan)
 
     def treat(self, *, execution_mode: ExecutionMode | None = None, phases: Mapping[str, str] | None = None) -> Self:
         """Give the whole plan another mode, or other phases, in their order. Raises `EditError`."""
@@ -159,7 +172,7 @@ class PlanEditor:
 
 
 def _rests(task: Task, gone: Collection[str]) -> Iterator[bool]:
-    return (bool(tuple(_uses(task, one))) for one in gone)
+    return (bool(tuple(uses(task, one))) for one in gone)
 
 
 def _task(document: Task | Mapping[str, JsonValue]) -> Task:
@@ -175,33 +188,9 @@ def _task(document: Task | Mapping[str, JsonValue]) -> Task:
     )
 
 
-def _uses(task: Task, task_id: str) -> Iterator[str]:
-    """Yield the fields of `task` that name `task_id`."""
-    if task_id in task.depends_on:
-        yield "depends_on"
-    if any(isinstance(found, OutputOf) and found.task == task_id for _, found in argument_specials(task.args)):
-        yield "args"
-    source = special(task.for_each)
-    if isinstance(source, OutputOf) and source.task == task_id:
-        yield "for_each"
-    if task.condition is not None and task_id in _named(task.condition):
-        yield "condition"
-    if task.rollback is not None:
-        specials = argument_specials(task.rollback.args)
-        if any(isinstance(found, OutputOf) and found.task == task_id for _, found in specials):
-            yield "rollback"
-
-
-def _named(condition: str) -> frozenset[str]:
-    try:
-        return names(condition)
-    except ConditionError:
-        return frozenset()
-
-
 def _renamed(task: Task, old: str, new: str, *, settled: Collection[str]) -> Task:
     """Return the task with its references to `old` turned to `new`. Raises `EditError` where one cannot be."""
-    fields = tuple(_uses(task, old))
+    fields = tuple(uses(task, old))
     if not fields:
         return task
     if "condition" in fields:
@@ -209,26 +198,7 @@ def _renamed(task: Task, old: str, new: str, *, settled: Collection[str]) -> Tas
         raise EditError([_problem("bad_condition", task.id, what, "Change this condition first.", field="condition")])
     if task.id in settled:
         raise EditError([_finished(task.id, "changed")])
-    update: dict[str, object] = {
-        "depends_on": tuple(new if need == old else need for need in task.depends_on),
-        "args": {name: _pointed(value, old, new) for name, value in task.args.items()},
-    }
-    if task.for_each is not None:
-        update["for_each"] = _pointed(task.for_each, old, new)
-    if task.rollback is not None:
-        args = {name: _pointed(value, old, new) for name, value in task.rollback.args.items()}
-        update["rollback"] = task.rollback.model_copy(update={"args": args})
-    return task.model_copy(update=update)
-
-
-def _pointed(value: JsonValue, old: str, new: str) -> JsonValue:
-    """Return `value` with every reference to `old` in it turned to `new`."""
-    if isinstance(value, dict):
-        found = special(value)
-        if isinstance(found, OutputOf):
-            return {**value, "output_of": new} if found.task == old else value
-        return {key: _pointed(inner, old, new) for key, inner in value.items()}
-    return [_pointed(inner, old, new) for inner in value] if isinstance(value, list) else value
+    return turned(task, old, new)
 
 
 def _held(task_id: str, user: str, fields: tuple[str, ...]) -> Problem:

@@ -12,6 +12,7 @@ from rich.markdown import Markdown
 from agent.artifacts import Artifacts
 from agent.core.outcome import Outcome, outcome_from
 from graphs.console.screen import Screen, visible
+from graphs.standing import results_of
 from graphs.stores.urls import without_password
 
 Record = dict[str, Any]
@@ -49,16 +50,6 @@ def status_of(state: StateSnapshot) -> str:
     if state.interrupts:
         return "awaiting_approval"
     return "interrupted" if state.next else str(state.values.get("status") or "failed")
-
-
-def results_of(state: StateSnapshot) -> dict[str, Record]:
-    """Return the results by task id, with those that a stopped dispatch had finished."""
-    results: dict[str, Record] = dict(state.values.get("results") or {})
-    for task in state.tasks:
-        finished = task.result.get("results") if isinstance(task.result, dict) else None
-        for name, record in (finished or {}).items():
-            results.setdefault(name, record)
-    return results
 
 
 async def in_full(state: StateSnapshot, artifacts: Artifacts, *, thread: str) -> StateSnapshot:

@@ -10,13 +10,14 @@ from agent.errors import PersistenceError, ThreadBusyError, UsageError
 from agent.settings import Settings
 from graphs.console.approvals import read_line
 from graphs.console.manner import Manner
-from graphs.console.report import results_of, status_of
+from graphs.console.report import status_of
 from graphs.console.runs import thread_state
 from graphs.console.screen import print_json
 from graphs.console.timing import read_span
 from graphs.invocation import PlanwaveGraph
 from graphs.persistence import Persistence, migrate, open_persistence
 from graphs.plan_execute import build_graph
+from graphs.standing import results_of
 
 
 class Kept(TypedDict):

@@ -22,6 +22,7 @@ from graphs.console.weights import prepare_model
 from graphs.invocation import PlanwaveGraph
 from graphs.persistence import Persistence, open_persistence
 from graphs.plan_execute import build_graph
+from graphs.standing import thread_snapshot
 from graphs.state import plan_in
 
 
@@ -63,7 +64,7 @@ async def thread_state(thread: str, *, stored: Persistence) -> StateSnapshot:
 def track_of(state: StateSnapshot) -> Track:
     """Return what is known of a thread's tasks."""
     track = Track()
-    if state.values.get("plan") and not state.values.get("problems"):
+    if thread_snapshot(state.values).compiled is not None:
         track.restore(plan_in(state.values["plan"]), outcomes_of(state), revision=state.values.get("revision") or 1)
     for waiting in state.interrupts:
         track.ask(waiting.value)

@@ -9,20 +9,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.core.compile import linked
+from agent.core.phases import PhaseProgress
 from agent.core.picture import mermaid
-from agent.core.progress import statuses
+from agent.core.progress import Progress
 from agent.errors import UsageError
+from agent.ledger import LedgerRow
 from agent.settings import Settings
 from graphs.console.approvals import show as show_call
 from graphs.console.ending import tell_problems
 from graphs.console.manner import Manner
-from graphs.console.report import Record, in_full, outcomes_of, print_answer, results_of, run_record, status_of
+from graphs.console.report import Record, in_full, print_answer, run_record, status_of
 from graphs.console.runs import thread_state, track_of
 from graphs.console.screen import Screen, as_text, print_json, visible
 from graphs.console.table import plan_table
 from graphs.console.timing import spell_size
 from graphs.persistence import open_persistence
+from graphs.standing import overview, results_of, thread_snapshot, thread_standings
 from graphs.state import plan_in
 
 _PREVIEW = 160
@@ -46,20 +48,25 @@ def show_thread(thread: str, *, settings: Settings, manner: Manner, picture: boo
     Raises `UsageError` for a thread that is not there, or that has no plan to draw.
     """
     full = manner.as_json and not picture
-    state = asyncio.run(_state(thread, settings=settings, manner=manner, full=full))
+    state, ledger = asyncio.run(_state(thread, settings=settings, manner=manner, full=full))
     if picture:
-        manner.screen.console.out(_picture(state, thread=thread), end="", highlight=False)
+        manner.screen.console.out(_picture(state, ledger, thread=thread), end="", highlight=False)
     elif manner.as_json:
-        print_json({**run_record(state, thread=thread), "goal": state.values.get("goal") or ""})
+        about = {"goal": state.values.get("goal") or "", **overview(state, ledger=ledger)}
+        print_json({**run_record(state, thread=thread), **about})
     else:
-        _print_thread(state, thread=thread, screen=manner.screen)
+        _print_thread(state, ledger, thread=thread, screen=manner.screen)
     return 0
 
 
-async def _state(thread: str, *, settings: Settings, manner: Manner, full: bool) -> StateSnapshot:
+async def _state(
+    thread: str, *, settings: Settings, manner: Manner, full: bool
+) -> tuple[StateSnapshot, list[LedgerRow]]:
+    """Return the state of a thread, and its rows of the ledger where no run has it: what it began is in doubt then."""
     async with open_persistence(manner.database(settings)) as stored:
         state = await thread_state(thread, stored=stored)
-        return await in_full(state, stored.artifacts, thread=thread) if full else state
+        rows = [] if await stored.busy(thread) else await stored.ledger.rows(thread)
+        return await in_full(state, stored.artifacts, thread=thread) if full else state, rows
 
 
 async def _threads(*, settings: Settings, manner: Manner, most: int) -> list[Record]:
@@ -100,13 +107,18 @@ def _print_threads(found: list[Record], *, console: Console) -> None:
     console.print(table)
 
 
-def _print_thread(state: StateSnapshot, *, thread: str, screen: Screen) -> None:
+def _print_thread(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str, screen: Screen) -> None:
     track, values = track_of(state), state.values
+    about = overview(state, ledger=ledger)
+    track.correct({task: standing["status"] for task, standing in about["tasks"].items()})
     head = [("thread", thread), ("goal", values.get("goal") or ""), ("status", status_of(state).replace("_", " "))]
     head += [("started", _local(values.get("started_at"))), ("changed", _local(state.created_at))]
     head += [("plan", f"revision {values['revision']}, {values.get('replans') or 0} replans")] if track.rows else []
+    head += [("progress", _progress(about["progress"]))] if about["progress"] else []
     for name, text in head:
         screen.say(f"{name:8} {text}")
+    for phase in about["phases"]:
+        screen.say(_phase(phase, current=phase["name"] == about["current_phase"]))
     if track.rows:
         screen.console.print(plan_table(track, width=screen.console.width))
     for task, record in results_of(state).items():
@@ -129,14 +141,21 @@ def _result(record: Record) -> str:
     return f"{as_text(artifact['preview'], width=_PREVIEW)} ({spell_size(artifact['size'])})"
 
 
-def _picture(state: StateSnapshot, *, thread: str) -> str:
-    if not state.values.get("plan") or state.values.get("problems"):
+def _progress(counts: Progress) -> str:
+    parts = [f"{counts[word]} {word}" for word in ("completed", "failed", "skipped", "waiting") if counts[word]]
+    return f"{counts['percentage']:g} % of {counts['total']}: {', '.join(parts)}"
+
+
+def _phase(phase: PhaseProgress, *, current: bool) -> str:
+    about = f": {as_text(phase['description'], width=_PREVIEW)}" if phase["description"] else ""
+    return f"{'phase':8} {phase['name']} {phase['percentage']:g} %{' (current)' if current else ''}{about}"
+
+
+def _picture(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str) -> str:
+    if thread_snapshot(state.values).compiled is None:
         raise UsageError(f"The thread {thread!r} has no plan that could be drawn; look at it with `planwave show`.")
-    plan = plan_in(state.values["plan"])
-    asked = [
-        str(action["task_id"]) for waiting in state.interrupts for action in waiting.value.get("action_requests", ())
-    ]
-    return mermaid(plan, statuses(linked(plan, {}), outcomes_of(state), asked=asked))
+    found = thread_standings(state, ledger=ledger)
+    return mermaid(plan_in(state.values["plan"]), {task: standing.status for task, standing in found.items()})
 
 
 def _local(moment: str | None) -> str:

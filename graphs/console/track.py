@@ -65,6 +65,12 @@ class Track:
             if task in self.rows:
                 _settle(self.rows[task], outcome)
 
+    def correct(self, statuses: Mapping[str, Status]) -> None:
+        """Give rows the statuses that were derived from everything that is stored."""
+        for task, status in statuses.items():
+            if task in self.rows:
+                self.rows[task].status = status
+
     def see(self, event: Event) -> None:
         """Take in one event."""
         match event:

@@ -5,8 +5,10 @@ in a transaction that first compares the epoch (a fencing token: Kleppmann, "How
 """
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from agent.errors import LeaseLostError, PersistenceError, ThreadBusyError
 from graphs.stores.database import Database, Run
@@ -119,6 +121,15 @@ class Leases:
             # Else a paused owner could wake up and write over what is written now.
             run("UPDATE planwave_leases SET epoch = epoch + 1, owner = NULL, expires_at = 0 WHERE thread = ?", thread)
 
+    def busy(self, thread: str) -> bool:
+        """Return whether a run, of this process or another, has the thread; nothing is locked or written."""
+
+        def work(run: Run) -> bool:
+            rows = run(_ROW.format(now=self.database.now), thread)
+            return bool(rows) and _row(rows[0]).live
+
+        return self.database.transact(work)
+
     def close(self) -> None:
         """Give back what is still held and stop renewing."""
         self.closed = True
@@ -131,11 +142,7 @@ class Leases:
     def _found(self, run: Run, thread: str) -> _Found:
         """Return the thread's row, locked; made where there is none, so that there is always a row to lock."""
         run("INSERT INTO planwave_leases (thread, epoch) VALUES (?, 0) ON CONFLICT (thread) DO NOTHING", thread)
-        epoch, token, host, machine, pid, started, since, in_time = run(
-            _ROW.format(now=self.database.now) + self.database.for_update, thread
-        )[0]
-        owner = Owner(host=host or "", machine=machine or "", pid=pid or 0, pid_started=started or "")
-        return _Found(epoch, token, owner, since or "", bool(in_time))
+        return _row(run(_ROW.format(now=self.database.now) + self.database.for_update, thread)[0])
 
     def _renew_all(self) -> None:
         while not self._ended.wait(self.ttl_s / 3):
@@ -155,6 +162,12 @@ class Leases:
                 lease.token,
             )
         )
+
+
+def _row(row: Sequence[Any]) -> _Found:
+    epoch, token, host, machine, pid, started, since, in_time = row
+    owner = Owner(host=host or "", machine=machine or "", pid=pid or 0, pid_started=started or "")
+    return _Found(epoch, token, owner, since or "", bool(in_time))
 
 
 def _refuse_if_live(found: _Found, thread: str) -> None:
