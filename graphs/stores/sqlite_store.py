@@ -100,7 +100,9 @@ class SqliteThreads(SqliteSaver):
     def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401
         """Yield checkpoints, the newest first. Raises `PersistenceError` for one that cannot be read."""
         with reading(checkpoint_of(config)):
-            found = [self._whole(one) for one in super().list(config, **options)]
+            # Read to its end first: given up in the middle, the generator would keep the database's lock.
+            listed = [*super().list(config, **options)]
+            found = [self._whole(one) for one in listed]
         return map(sound, found)
 
     def get_delta_channel_history(
