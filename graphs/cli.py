@@ -17,6 +17,7 @@ from graphs.cli_options import (
     Thread,
     Yes,
     end,
+    one_of,
     wanted,
 )
 from graphs.cli_threads import threads
@@ -113,12 +114,18 @@ def show(
     db: Db = None,
     as_json: Json = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print only the plan, as a Mermaid flowchart.")] = False,
+    prov: Annotated[bool, typer.Option("--prov", help="Print where each result came from, as W3C PROV-JSON.")] = False,
+    xml: Annotated[bool, typer.Option("--xml", help="Print what --json prints, as XML.")] = False,
 ) -> None:
     """Show a thread: plan, statuses, timings, results, answer."""
 
     def work(manner: "Manner") -> int:
+        from graphs.console.exported import export_thread  # noqa: PLC0415 - keeps --help quick
         from graphs.console.shown import show_thread  # noqa: PLC0415 - keeps --help quick
 
+        form = one_of(mermaid=mermaid, prov=prov, xml=xml)
+        if form in {"prov", "xml"}:
+            return export_thread(thread, settings=wanted().settings(), manner=manner, form=form)
         return show_thread(thread, settings=wanted().settings(), manner=manner, picture=mermaid)
 
     end(work, as_json=as_json, db=db, thread=thread)

@@ -67,6 +67,14 @@ def wanted(
     )
 
 
+def one_of(**flags: bool) -> str | None:
+    """Return the name of the one flag that is set, None where none is; two at once are bad use."""
+    chosen = [name for name, is_set in flags.items() if is_set]
+    if len(chosen) > 1:
+        raise typer.BadParameter(f"give either --{chosen[0]} or --{chosen[1]}.")
+    return chosen[0] if chosen else None
+
+
 def end(
     work: Callable[["Manner"], int],
     *,

@@ -26,6 +26,7 @@ from graphs.dispatch import Next, command_for, recompiled
 from graphs.draining import Control
 from graphs.endings import ending
 from graphs.execution import job_for, load, resumed_board
+from graphs.lineage import lineage_update, written_by
 from graphs.outputs import with_all_outputs, with_outputs_to_ask, with_outputs_to_undo
 from graphs.recall import Recalls
 from graphs.records import added, emitter, finished_event, plan_event, planned, record, unplanned
@@ -77,6 +78,8 @@ class Nodes:
             "rollback": None,
             "started_at": utc_now().isoformat(),
             "usage": {},
+            "lineage": [],
+            "written_by": None,
         }
 
     async def planner(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -106,7 +109,8 @@ class Nodes:
         if not isinstance(made, Planned):
             return {"problems": list(made.problems), "usage": usage}
         emit(plan_event(made.compiled, revision=state["revision"]))
-        return {**planned(made.compiled.plan), "usage": usage}
+        stored = planned(made.compiled.plan)
+        return {**stored, **written_by(model.name, stored, made.usage), "usage": usage}
 
     async def wave_dispatch(self, state: State, runtime: Runtime[Context]) -> Command[Next]:
         """Carry out the next move."""
@@ -136,7 +140,7 @@ class Nodes:
         move = next_move(snapshot, limits)
         settings = self._wiring.settings_for(runtime.context)
         command, board = command_for(move, state=state, snapshot=snapshot, settings=settings, thread=thread, emit=emit)
-        update = {**changed, **(command.update or {})}
+        update = {**changed, **lineage_update(state), **(command.update or {})}
         if "results" in changed:
             update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
         if board is not None:

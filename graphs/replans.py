@@ -9,6 +9,7 @@ from agent.errors import ModelError
 from agent.events import Emit, Replanning
 from agent.replanner import Revised, make_revision
 from agent.tools.catalogue import Toolbox
+from graphs.lineage import written_by
 from graphs.records import added, plan_event, planned
 from graphs.state import State
 from graphs.wiring import Context, Wiring
@@ -56,9 +57,11 @@ async def replanned_update(
         return {**base, "history": history, "stop": {"status": "failed", "reason": made.reason}}
     changes = difference(compiled.plan, made.compiled.plan)
     emit(plan_event(made.compiled, revision=revision, difference=changes))
+    stored = planned(made.compiled.plan)
     return {
         **base,
-        **planned(made.compiled.plan),
+        **stored,
+        **written_by(model.name, stored, made.usage),
         "revision": revision,
         "approvals": {},
         "waived": sorted(made.waived),

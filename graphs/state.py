@@ -116,6 +116,10 @@ class State(TypedDict, total=False):
     #: Names the board of the last dispatch.
     dispatch: str
     usage: dict[str, int]
+    #: The plans so far, in the order in which they came: who wrote each, when, and under which revision.
+    lineage: list[Record]
+    #: The model that wrote the plan last, with that plan's digest and the tokens it took.
+    written_by: dict[str, Any] | None
 
 
 class TaskOrder(TypedDict):

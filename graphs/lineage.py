@@ -1,0 +1,73 @@
+"""The plans of a run as they came, kept for provenance."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.core.digest import digest
+from agent.core.outcome import Outcome
+from agent.core.provenance import Author, Provenance, Version
+from agent.executor import utc_now
+from agent.reply import Usage
+from graphs.state import Record, State, plan_in
+
+
+def written_by(model: str, plan: Mapping[str, Any], usage: Usage) -> dict[str, Any]:
+    """Return the part of the state that tells which model wrote the plan that `plan` stores."""
+    return {"written_by": {"compiled": plan["compiled"], "model": model, "usage": usage.model_dump()}}
+
+
+def lineage_update(state: State) -> dict[str, Any]:
+    """Return what the state adds to its lineage: the plan, or the plan of the rollback, where it is not there yet.
+
+    Found out at the dispatch, which every plan comes to, whoever changed it and in whatever way.
+    """
+    if state.get("problems"):
+        return {}
+    known = list(state.get("lineage") or ())
+    added = [
+        _entry(state, document, mark, author=author)
+        for document, mark, author in (
+            (state.get("plan"), state.get("compiled"), _author(state)),
+            (state.get("undo"), digest(state.get("undo")) if state.get("undo") else None, "rollback"),
+        )
+        if document and mark and mark != _last_mark(known, undo=author == "rollback")
+    ]
+    return {"lineage": [*known, *added]} if added else {}
+
+
+def provenance_of(values: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Provenance:
+    """Return the provenance of what a run has come to; `outcomes` have their outputs at hand."""
+    versions = [
+        Version(
+            plan=plan_in(entry["plan"]), **{name: entry.get(name) for name in Version.model_fields if name != "plan"}
+        )
+        for entry in values.get("lineage") or ()
+    ]
+    return Provenance(
+        goal=values.get("goal") or "", versions=versions, outcomes=outcomes, answer=values.get("answer") or ""
+    )
+
+
+def _last_mark(lineage: list[Record], *, undo: bool) -> str | None:
+    marks = [entry["mark"] for entry in lineage if (entry["author"] == "rollback") is undo]
+    return marks[-1] if marks else None
+
+
+def _author(state: State) -> Author:
+    written = state.get("written_by")
+    if written is not None and written["compiled"] == state.get("compiled"):
+        return "model"
+    return "user" if state.get("given") and not state.get("lineage") else "person"
+
+
+def _entry(state: State, document: Record, mark: str, *, author: str) -> Record:
+    by = (state.get("written_by") or {}) if author == "model" else {}
+    return {
+        "revision": state.get("revision") or 1,
+        "author": author,
+        "model": by.get("model"),
+        "usage": by.get("usage"),
+        "at": utc_now().isoformat(),
+        "mark": mark,
+        "plan": document,
+    }
