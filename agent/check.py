@@ -1,20 +1,23 @@
 """A plan document checked against a toolbox: parse, compile, preflight, compile again with what was found."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from graphlib import CycleError
 
 import anyio.to_thread
 from pydantic import JsonValue
 
 from agent.core.compile import CompiledPlan, compile_plan
+from agent.core.digest import digest
 from agent.core.limits import Limits
 from agent.core.links import Rooted, item_schema, output_schemas
 from agent.core.parse import parse_plan
 from agent.core.plan import Plan, Task
 from agent.core.problem import Problem, dotted
 from agent.core.reference import Item, OutputOf, Place, Template, follow, known_args, special
-from agent.core.schedule import order, plan_needs
+from agent.core.schedule import needs_of, order, plan_needs
 from agent.core.schema import NoSuchPath, part
 from agent.core.tool import JsonSchema, Preflight
 from agent.tools.catalogue import Toolbox
@@ -28,14 +31,45 @@ class Checked:
     findings: Mapping[str, Preflight]
 
 
+class Preflights:
+    """What the preflights of a toolbox find; a call that one has passed is not asked about again."""
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self.toolbox = toolbox
+        self._passed: dict[str, Preflight] = {}
+        self._asking = asyncio.Lock()
+
+    async def of(self, task: Task, schemas: Mapping[str, JsonSchema | None]) -> Preflight:
+        """Return what is found about the call of `task`; `schemas` are those of the outputs that it may refer to."""
+        known, left = known_args(task.args)
+        left_open = {dotted(place): _open_schema(task, place, schemas) for place in left}
+        call = digest({"tool": task.tool, "args": known, "open": {**left_open}})
+        async with self._asking:
+            found = self._passed.get(call)
+            if found is None:
+                ask = partial(self.toolbox.preflight, task.tool, known, left_open=left_open)
+                found = await anyio.to_thread.run_sync(ask)
+                # A problem may pass, such as a database that was away.
+                if not found.problems:
+                    self._passed[call] = found
+        return found
+
+
 async def check_plan(
-    document: object, toolbox: Toolbox, *, limits: Limits, used: Mapping[str, Task | None] | None = None
+    document: object,
+    toolbox: Toolbox,
+    *,
+    limits: Limits,
+    used: Mapping[str, Task | None] | None = None,
+    preflights: Preflights | None = None,
 ) -> Checked | tuple[Problem, ...]:
     """Check an untrusted plan document and return it ready to run, or every problem at once.
 
     Tools with a preflight are asked in topological order, so that what one finds out of its output is known to the
-    next. Where the plan is unsound in itself, preflight still checks every call that can be read.
+    next. Where the plan is unsound in itself, preflight still checks every call that can be read. `preflights` are
+    those that were made for the same plan before.
     """
+    preflights = preflights or Preflights(toolbox)
     plan = parse_plan(document, max_tasks=limits.max_tasks)
     if not isinstance(plan, Plan):
         return plan
@@ -48,12 +82,45 @@ async def check_plan(
     findings: dict[str, Preflight] = {}
     schemas = output_schemas(plan, toolbox.specs, {})
     for task in asked:
-        found = await anyio.to_thread.run_sync(_ask, toolbox, task, schemas)
+        found = await preflights.of(task, schemas)
         findings[task.id] = found
         schemas |= output_schemas(Plan(tasks=(task,)), toolbox.specs, findings)
     plan = plan.model_copy(update={"tasks": tuple(_mended(task, findings.get(task.id)) for task in plan.tasks)})
     final = compile_plan(plan, toolbox.specs, limits=limits, findings=findings, used=used) if findings else first
     return final if isinstance(final, tuple) else Checked(compiled=final, findings=findings)
+
+
+async def check_task(
+    task: Task,
+    before: Mapping[str, Task],
+    preflights: Preflights,
+    *,
+    limits: Limits,
+    findings: dict[str, Preflight],
+) -> Task | None:
+    """Check one task of a plan that is still being written, and return it as preflight would have it.
+
+    `before` are the tasks that have been checked, `findings` what preflight found of them; that of `task` is added.
+    None: it has a problem, or needs a task that is not among those before. Takes time for its own needs only.
+    """
+    needs = needs_of(task)
+    if any(need not in before for need in needs):
+        return None
+    producers, specs = [before[need] for need in needs], preflights.toolbox.specs
+
+    def sound(checked: Task) -> bool:
+        found = compile_plan(Plan(tasks=(*producers, checked)), specs, limits=limits, findings=findings)
+        # What the producers need in their turn is left out, which is a problem of theirs here only.
+        return not isinstance(found, tuple) or not any(one.task in {checked.id, None} for one in found)
+
+    if not sound(task):
+        return None
+    if not preflights.toolbox.offers_preflight(task.tool):
+        return task
+    schemas = output_schemas(Plan(tasks=(*producers, task)), specs, findings)
+    findings[task.id] = await preflights.of(task, schemas)
+    mended = _mended(task, findings[task.id])
+    return mended if sound(mended) else None
 
 
 def _ordered(plan: Plan) -> Iterable[Task]:
@@ -64,12 +131,6 @@ def _ordered(plan: Plan) -> Iterable[Task]:
         return plan.tasks
     tasks = {task.id: task for task in plan.tasks}
     return [tasks[task] for task in found]
-
-
-def _ask(toolbox: Toolbox, task: Task, schemas: Mapping[str, JsonSchema | None]) -> Preflight:
-    known, left = known_args(task.args)
-    left_open = {dotted(place): _open_schema(task, place, schemas) for place in left}
-    return toolbox.preflight(task.tool, known, left_open=left_open)
 
 
 def _open_schema(task: Task, place: Place, schemas: Mapping[str, JsonSchema | None]) -> JsonSchema:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from pydantic import JsonValue
 
@@ -53,6 +53,14 @@ class Job:
     urgency: Urgency = ()
 
 
+class UnderWay(Protocol):
+    """Knows of calls that were begun while their plan was being written."""
+
+    async def outcome_of(self, fingerprint: str, *, task: str, emit: Emit) -> Outcome | None:
+        """Wait for such a call and return its outcome as that of `task`; None where there is none."""
+        ...
+
+
 class Executor:
     """Runs jobs with the tools of one toolbox, within the settings."""
 
@@ -64,6 +72,7 @@ class Executor:
         *,
         clock: Clock = utc_now,
         let_through: tuple[type[BaseException], ...] = (),
+        under_way: UnderWay | None = None,
     ) -> None:
         """`let_through` are exceptions by which a tool speaks to the graph; they are not failures."""
         self._toolbox = toolbox
@@ -71,6 +80,7 @@ class Executor:
         self._ledger = ledger
         self._clock = clock
         self._let_through = let_through
+        self._under_way = under_way
 
     async def run(self, job: Job, *, slots: Slots, emit: Emit) -> Outcome:
         """Return what became of the task. Failures are values; only bugs and `let_through` raise."""
@@ -83,6 +93,10 @@ class Executor:
         refusal = _refusal(job, ready)
         if refusal is not None:
             return refusal
+        if self._under_way is not None and reads_unasked(job):
+            begun = await self._under_way.outcome_of(ready.fingerprint, task=job.task.id, emit=emit)
+            if begun is not None:
+                return begun.model_copy(update={"revision": job.revision})
         maker = self._maker(job)
         started = self._clock()
         made: CallMade | tuple[CallInDoubt, ...]
@@ -103,7 +117,7 @@ class Executor:
             clock=self._clock,
             let_through=self._let_through,
         )
-        if job.spec.policy.read_only and not job.gated:
+        if reads_unasked(job):
             return attempts
 
         def intent(args: Arguments, item: int | None) -> Intent:
@@ -121,6 +135,11 @@ class Executor:
             return await verified(args, job.spec, self._toolbox)
 
         return Effects(attempts, self._ledger, job.spec, intent=intent, cleared=job.cleared, verify=verify)
+
+
+def reads_unasked(job: Job) -> bool:
+    """Whether the task has no effect and nobody must be asked, so that its calls may be made at any time."""
+    return job.spec.policy.read_only and not job.gated
 
 
 def _outcome(

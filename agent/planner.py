@@ -10,6 +10,7 @@ from agent.core.plan import Task
 from agent.core.tool import Preflight
 from agent.errors import ModelReplyError
 from agent.events import Emit, Thinking
+from agent.head_start import HeadStart
 from agent.models import Model
 from agent.planning.desk import Desk, Draft, NoDraft, as_document
 from agent.planning.oneshot import plan_at_once
@@ -52,11 +53,13 @@ async def make_plan(
     limits: Limits,
     emit: Emit,
     used: Mapping[str, Task | None] | None = None,
+    ahead: HeadStart | None = None,
 ) -> Planned | NotPlanned:
     """Plan `goal` with the tools of `toolbox`; `context` is what the tools say of themselves, as text.
 
     A large model writes the plan at once, a small one in stages. Problems go back to it, at most
-    `settings.max_repairs` times. A server that gives no reply is a problem too.
+    `settings.max_repairs` times. A server that gives no reply is a problem too. `ahead` is handed the tasks of a plan
+    that is written at once while it is written; the caller ends it.
     """
     desk = Desk(
         goal=goal,
@@ -67,6 +70,7 @@ async def make_plan(
         max_repairs=settings.max_repairs,
         emit=emit,
         used=used or {},
+        ahead=ahead,
     )
     if not desk.specs:
         return NotPlanned(problems=("There are no tools to plan with.",), usage=desk.tally.spent)

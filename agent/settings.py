@@ -19,6 +19,8 @@ class Settings(BaseSettings):
     """`eager` starts a task when its needs are done; `wave` level by level, for stepping through."""
     approve: Literal["ask", "never"] = "ask"
     """`never` runs writes unasked: for tests and trusted batch runs."""
+    stream_plan: bool = True
+    """Begin a plan's reading tasks while a large model still writes the plan, where its server streams."""
     max_concurrency: int = Field(default=32, ge=1)
     """Tool calls at the same time."""
     max_replans: int = Field(default=3, ge=0)

@@ -13,7 +13,6 @@ from agent.core.flow import Answer, Ask, GiveUp, Move, Replan, Rollback, Run, Sn
 from agent.core.limits import Limits
 from agent.core.revision import reusable
 from agent.events import Emit
-from agent.settings import Settings
 from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
 from graphs.approvals import requests_for
@@ -63,13 +62,16 @@ async def recompiled(
 
 
 def command_for(
-    move: Move, *, state: State, snapshot: Snapshot, settings: Settings, thread: str, emit: Emit
+    move: Move, *, state: State, snapshot: Snapshot, slots: Slots, thread: str, emit: Emit
 ) -> tuple[Command[Next], Board | None]:
-    """Return the command that carries out `move`, and the board where it sends tasks to the executor."""
+    """Return the command that carries out `move`, and the board where it sends tasks to the executor.
+
+    The tasks run in `slots`.
+    """
     match move:
         case Run(tasks):
             dispatch = uuid4().hex
-            board = board_of(state, snapshot, settings, thread=thread)
+            board = board_of(state, snapshot, slots, thread=thread)
             sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
             return Command(goto=sends, update={"status": "running", "dispatch": dispatch}), board
         case Ask(tasks):
@@ -96,13 +98,13 @@ def active_plan(snapshot: Snapshot) -> CompiledPlan:
     return active
 
 
-def board_of(state: State, snapshot: Snapshot, settings: Settings, *, thread: str) -> Board:
+def board_of(state: State, snapshot: Snapshot, slots: Slots, *, thread: str) -> Board:
     """Return the board for a dispatch of what stands in the state."""
     revision = state.get("revision") or 1
     return Board(
         compiled=active_plan(snapshot),
         outcomes=dict(snapshot.outcomes),
-        slots=Slots(settings.max_concurrency),
+        slots=slots,
         revision=revision,
         thread=thread,
         approvals=state.get("approvals") or {},

@@ -1,13 +1,15 @@
 """A run that can be stopped: nothing new is begun, what runs is given time, and what finished is kept."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any
 
 import anyio
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
+
+from agent.head_start import HeadStart
 
 #: Seconds between two looks at a control that the caller keeps and that tells nobody when it changes.
 _LOOK_S = 0.1
@@ -17,13 +19,16 @@ _END = object()
 class Control(RunControl):
     """LangGraph's control of a run, which tells those who watch it when the run is to stop. One event loop only."""
 
-    __slots__ = ("_watchers", "left_over")
+    __slots__ = ("_endings", "_watchers", "ahead", "left_over")
 
     def __init__(self) -> None:
         super().__init__()
         #: Whether a task of the superstep was not begun; LangGraph then takes the run for interrupted, not drained.
         self.left_over = False
+        #: What was begun of the run's plan while that was being written.
+        self.ahead: HeadStart | None = None
         self._watchers: list[Callable[[], None]] = []
+        self._endings: list[Callable[[], Awaitable[None]]] = []
 
     def watch(self, stop: Callable[[], None]) -> None:
         """Call `stop` when the run is to stop, at once if it is already."""
@@ -31,6 +36,15 @@ class Control(RunControl):
             stop()
         elif stop not in self._watchers:
             self._watchers.append(stop)
+
+    def at_end(self, ending: Callable[[], Awaitable[None]]) -> None:
+        """Await `ending` when the run has ended, however it does."""
+        self._endings.append(ending)
+
+    async def end(self) -> None:
+        """End what was begun beside the run."""
+        while self._endings:
+            await self._endings.pop()()
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Stop the run after what it has under way."""
@@ -85,7 +99,10 @@ class Draining:
                         self._parts.put_nowait(part)
                         await self._wanted.acquire()
         finally:
-            self._parts.put_nowait(_END)
+            try:
+                await self._control.end()
+            finally:
+                self._parts.put_nowait(_END)
 
     async def _look(self, given: RunControl) -> None:
         while not given.drain_requested:  # noqa: ASYNC110 - it offers nothing to wait for

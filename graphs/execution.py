@@ -14,6 +14,7 @@ from agent.core.call import looks_into
 from agent.core.limits import Limits
 from agent.executor import Job, utc_now
 from agent.settings import Settings
+from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
 from graphs.board import Board
 from graphs.dispatch import board_of
@@ -35,7 +36,7 @@ async def resumed_board(
     state = {**state, "results": merge_results(state.get("results") or {}, finished)}
     # Which approvals still hold is not asked here: their digests may rest on outputs that are not at hand.
     snapshot = snapshot_of({**state, "approvals": {}}, toolbox, thread=thread, now=utc_now(), durations=durations)
-    return board_of(state, snapshot, settings, thread=thread)
+    return board_of(state, snapshot, Slots(settings.max_concurrency), thread=thread)
 
 
 async def _finished_siblings(config: RunnableConfig) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from graphs.dispatch import Next, command_for, recompiled
 from graphs.draining import Control
 from graphs.endings import ending
 from graphs.execution import job_for, load, resumed_board
+from graphs.head_starts import ahead_of, begun, slots_of
 from graphs.lineage import lineage_update, written_by
 from graphs.outputs import with_all_outputs, with_outputs_to_ask, with_outputs_to_undo
 from graphs.recall import Recalls
@@ -96,6 +97,10 @@ class Nodes:
             model = await self._wiring.model_for(runtime.context)
         except ModelError as error:
             return {"problems": [str(error)]}
+        thread = thread_of(state, runtime)
+        ahead = begun(
+            self._wiring, state, runtime, toolbox=toolbox, model=model, limits=limits, thread=thread, emit=emit
+        )
         made = await make_plan(
             state["goal"],
             context=state["context"],
@@ -104,7 +109,10 @@ class Nodes:
             settings=self._wiring.settings_for(runtime.context),
             limits=limits,
             emit=emit,
+            ahead=ahead,
         )
+        if ahead is not None:
+            await (ahead.finish() if isinstance(made, Planned) else ahead.cancel())
         usage = added(state, made.usage)
         if not isinstance(made, Planned):
             return {"problems": list(made.problems), "usage": usage}
@@ -138,8 +146,8 @@ class Nodes:
         if active is not None:
             emit(ProgressMade(progress=progress(active, snapshot.outcomes)))
         move = next_move(snapshot, limits)
-        settings = self._wiring.settings_for(runtime.context)
-        command, board = command_for(move, state=state, snapshot=snapshot, settings=settings, thread=thread, emit=emit)
+        slots = slots_of(runtime, self._wiring.settings_for(runtime.context))
+        command, board = command_for(move, state=state, snapshot=snapshot, slots=slots, thread=thread, emit=emit)
         update = {**changed, **lineage_update(state), **(command.update or {})}
         if "results" in changed:
             update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
@@ -166,7 +174,9 @@ class Nodes:
         emit = board.telling.through(emit)
         approved = board.approvals.get(task)
         await self._wiring.grants.take_over(task, approved, thread=board.thread, revision=board.revision)
-        executor = Executor(toolbox, settings, self._wiring.ledger, let_through=(GraphBubbleUp,))
+        executor = Executor(
+            toolbox, settings, self._wiring.ledger, let_through=(GraphBubbleUp,), under_way=ahead_of(runtime)
+        )
 
         async def work() -> Outcome:
             await load(task, board, self._wiring.artifacts)

@@ -1,6 +1,6 @@
 """What a role that writes plans works with, and what it hands in."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from agent.core.plan import Plan, Task
 from agent.core.problem import Problem
 from agent.core.tool import JsonSchema, ToolSpec
 from agent.events import Emit
+from agent.head_start import HeadStart
 from agent.models import Model
 from agent.planning.spent import Tally
 from agent.planning.toolbook import offered
@@ -48,21 +49,35 @@ class Desk:
     emit: Emit
     used: Mapping[str, Task | None] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+    #: Where tasks may begin while their plan is being written.
+    ahead: HeadStart | None = None
 
     @property
     def specs(self) -> dict[str, ToolSpec]:
         """The tools that a plan may use."""
         return offered(self.toolbox.specs)
 
-    async def ask(self, messages: list[BaseMessage], *, schema: JsonSchema, name: str, max_tokens: int) -> Reply:
-        """Ask the model and count the call. Raises `ModelReplyError`."""
+    async def ask(
+        self,
+        messages: list[BaseMessage],
+        *,
+        schema: JsonSchema,
+        name: str,
+        max_tokens: int,
+        heard: Callable[[str], None] | None = None,
+    ) -> Reply:
+        """Ask the model and count the call; `heard` is as for `agent.structured.ask`. Raises `ModelReplyError`."""
         from agent.structured import ask  # noqa: PLC0415 - `openai` takes a second to load
 
-        return await ask(self.model, messages, schema=schema, name=name, max_tokens=max_tokens, usage=self.tally.count)
+        count = self.tally.count
+        return await ask(
+            self.model, messages, schema=schema, name=name, max_tokens=max_tokens, usage=count, heard=heard
+        )
 
     async def check(self, document: Mapping[str, Any]) -> Checked | tuple[Problem, ...]:
         """Compile a plan document against the toolbox, preflight included."""
-        return await check_plan(document, self.toolbox, limits=self.limits, used=self.used)
+        preflights = self.ahead.preflights if self.ahead else None
+        return await check_plan(document, self.toolbox, limits=self.limits, used=self.used, preflights=preflights)
 
 
 def as_document(plan: Plan) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Drafting:
         self.execution_mode: str | None = None
         self._opening: str | None = ""
         self._depth = 0
+        self._ended = False
         self._in_text = False
         self._escaped = False
         #: The name of the plan's member that is being read, and the last text at its level.
@@ -44,7 +45,7 @@ class Drafting:
                 return
             self._opening, piece = None, opening[found.end() :]
         at, start = 0, 0
-        while (at := self._next(piece, at)) < len(piece):
+        while not self._ended and (at := self._next(piece, at)) < len(piece):
             start, ended = self._take(piece, at, start)
             if ended is not None:
                 yield ended
@@ -75,6 +76,7 @@ class Drafting:
                 self._depth += 1
             case "}" | "]":
                 self._depth -= 1
+                self._ended = self._depth <= 0
                 if self._depth == _TASK_DEPTH and self._kept is not None:
                     return start, self._taken(piece[start : at + 1])
             case ":" if self._depth == 1:

@@ -1,17 +1,20 @@
 """A whole plan in one answer, mended from its problems: for models that hold a plan in their head."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from agent.check import Checked
+from agent.core.tool import JsonSchema
 from agent.events import Thinking
+from agent.head_start import HeadStart
 from agent.planning.desk import Desk, Draft, NoDraft
+from agent.planning.drafting import Drafting
 from agent.planning.plain_plan import plain_plan
 from agent.planning.toolbook import tool_text
 from agent.planning.wire import LossyError, plan_document, plan_schema
-from agent.reply import Malformed, Reply
+from agent.reply import Malformed, Reply, Usage, read_reply
 from prompts import render
 
 _MAX_TOKENS: Final = 12_000
@@ -31,7 +34,8 @@ async def plan_at_once(desk: Desk) -> Draft | NoDraft:
     for repairs in range(desk.max_repairs + 1):
         if repairs:
             desk.emit(Thinking(role="planner", text=f"Mending the plan: {problems[0]}"))
-        reply = await desk.ask(messages, schema=schema, name="plan", max_tokens=_MAX_TOKENS)
+        heard = _beginning(desk.ahead, desk, schema) if desk.ahead else None
+        reply = await desk.ask(messages, schema=schema, name="plan", max_tokens=_MAX_TOKENS, heard=heard)
         found = await _read(reply, desk)
         if isinstance(found, Checked):
             return Draft(checked=found, repairs=repairs)
@@ -41,17 +45,43 @@ async def plan_at_once(desk: Desk) -> Draft | NoDraft:
 
 
 async def _read(reply: Reply, desk: Desk) -> Checked | tuple[str, ...]:
-    if isinstance(reply, Malformed):
-        document = plain_plan(reply.raw)
-        if document is None:
-            return (reply.reason,)
-    else:
-        try:
-            document = plan_document(reply.value, desk.specs)
-        except LossyError as error:
-            return (str(error),)
+    document = _document(reply, desk)
+    if isinstance(document, str):
+        return (document,)
     checked = await desk.check(document)
     return tuple(map(str, checked)) if isinstance(checked, tuple) else checked
+
+
+def _document(reply: Reply, desk: Desk) -> dict[str, Any] | str:
+    """Return the plan document in a reply, or a sentence that says why there is none."""
+    if isinstance(reply, Malformed):
+        return plain_plan(reply.raw) or reply.reason
+    try:
+        return plan_document(reply.value, desk.specs)
+    except LossyError as error:
+        return str(error)
+
+
+def _beginning(ahead: HeadStart, desk: Desk, schema: JsonSchema) -> Callable[[str], None]:
+    """Return what hears the text of a plan and hands each task on as soon as that is written."""
+    drafting = Drafting()
+    taken = 0
+    ahead.begin_text()
+
+    def heard(piece: str) -> None:
+        nonlocal taken
+        for task in drafting.feed(piece):
+            alone = f'{{"execution_mode": "parallel", "tasks": [{task}]}}'
+            document = _document(read_reply(alone, schema=schema, tolerant=False, usage=Usage()), desk)
+            if not isinstance(document, str) and drafting.execution_mode != "sequential":
+                ahead.take(document["tasks"][0])
+                taken += 1
+        if taken and drafting.execution_mode == "sequential":
+            # Said behind the tasks: each rests on the one before it, so what was begun is other work.
+            ahead.begin_text()
+            taken = 0
+
+    return heard
 
 
 def correction(raw: str, problems: Sequence[str]) -> list[BaseMessage]:

@@ -62,6 +62,12 @@ def test_what_is_no_plan_yields_nothing():
         assert [task for character in text for task in Drafting().feed(character)] == []
 
 
+def test_only_the_first_document_counts():
+    text = '{"tasks": [{"id": "a"}]} and {"tasks": [{"id": "b"}]}'
+    drafting = Drafting()
+    assert [task for character in text for task in drafting.feed(character)] == ['{"id": "a"}']
+
+
 def test_the_mode_is_unknown_while_it_has_not_been_said():
     drafting = Drafting()
     assert list(drafting.feed('{"tasks": [{"id": "a"}], "execution_mode": "sequential"')) == ['{"id": "a"}']

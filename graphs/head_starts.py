@@ -1,0 +1,70 @@
+"""The head start of a run: made by its planner, used by its dispatches, ended with the run."""
+
+from datetime import datetime, timedelta
+
+from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import Runtime
+
+from agent.check import Preflights
+from agent.core.limits import Limits
+from agent.events import Emit
+from agent.executor import Executor
+from agent.head_start import HeadStart
+from agent.models import Model
+from agent.settings import Settings
+from agent.slots import Slots
+from agent.tools.catalogue import Toolbox
+from graphs.draining import Control
+from graphs.state import State
+from graphs.wiring import Context, Wiring
+
+
+def begun(
+    wiring: Wiring,
+    state: State,
+    runtime: Runtime[Context],
+    *,
+    toolbox: Toolbox,
+    model: Model,
+    limits: Limits,
+    thread: str,
+    emit: Emit,
+) -> HeadStart | None:
+    """Return what begins a plan's reading tasks while `model` writes it; None where the settings or the run forbid it.
+
+    Nothing of it outlives the run.
+    """
+    control, settings = runtime.control, wiring.settings_for(runtime.context)
+    if not (settings.stream_plan and model.scale == "large" and isinstance(control, Control)):
+        return None
+    ahead = HeadStart(
+        Executor(toolbox, settings, wiring.ledger, let_through=(GraphBubbleUp,)),
+        Preflights(toolbox),
+        limits=limits,
+        slots=Slots(settings.max_concurrency),
+        thread=thread,
+        revision=state["revision"],
+        emit=emit,
+        until=_deadline(state, settings),
+    )
+    control.ahead = ahead
+    control.at_end(ahead.cancel)
+    control.watch(ahead.close)
+    return ahead
+
+
+def ahead_of(runtime: Runtime[Context]) -> HeadStart | None:
+    """Return the head start of a run, if it has one."""
+    return runtime.control.ahead if isinstance(runtime.control, Control) else None
+
+
+def slots_of(runtime: Runtime[Context], settings: Settings) -> Slots:
+    """Return the places that a dispatch runs in: those in which calls run already, so that no bound is exceeded."""
+    ahead = ahead_of(runtime)
+    return ahead.slots if ahead else Slots(settings.max_concurrency)
+
+
+def _deadline(state: State, settings: Settings) -> datetime | None:
+    if settings.deadline_s is None:
+        return None
+    return datetime.fromisoformat(state["started_at"]) + timedelta(seconds=settings.deadline_s)
