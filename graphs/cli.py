@@ -20,6 +20,7 @@ from graphs.cli_options import (
     one_of,
     wanted,
 )
+from graphs.cli_plan import plans
 from graphs.cli_threads import threads
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ app = typer.Typer(
 models = typer.Typer(help="Show which model is used, or fetch the embedded one.", invoke_without_command=True)
 app.add_typer(models, name="models")
 app.add_typer(threads, name="threads")
+app.add_typer(plans, name="plan")
 
 
 @app.command()
@@ -129,25 +131,6 @@ def show(
         return show_thread(thread, settings=wanted().settings(), manner=manner, picture=mermaid)
 
     end(work, as_json=as_json, db=db, thread=thread)
-
-
-@app.command()
-def plan(
-    goal: Annotated[str, typer.Argument(metavar="GOAL", help="What is to be found out or done.")],
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan document, which `run --plan` takes.")] = False,
-    model: Model = None,
-    data: Data = None,
-    config: Config = None,
-) -> None:
-    """Plan a goal and run nothing."""
-
-    def work(manner: "Manner") -> int:
-        from graphs.console.planning import plan_goal  # noqa: PLC0415 - keeps --help quick
-
-        return plan_goal(goal, wanted=wanted(model, data, config=config), manner=manner)
-
-    end(work, as_json=as_json)
 
 
 @app.command()

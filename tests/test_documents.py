@@ -67,7 +67,13 @@ def commands(group: TyperGroup = PROGRAM, prefix: str = "planwave") -> Iterator[
             yield from commands(command, f"{prefix} {name}")
         else:
             arguments = [each.metavar for each in command.params if each.param_type_name == "argument"]
-            yield " ".join([prefix, name, *arguments]), command
+            called = [prefix] if name == default_of(group) else [prefix, name]
+            yield " ".join([*called, *arguments]), command
+
+
+def default_of(group: Any) -> str | None:
+    """Return the command of a group that needs no name, where there is one."""
+    return getattr(group, "default", None)
 
 
 MADE: dict[str, Callable[[], str]] = {"graph": drawing, "commands": command_table, "options": option_table}
@@ -133,6 +139,7 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
         while isinstance(command, TyperGroup) and words and words[0] in command.commands:
             command = command.commands[words.pop(0)]
         assert command is not PROGRAM, f"{page}: planwave {line}"
+        command = command.commands[default_of(command)] if default_of(command) else command
         options = {spelling for parameter in command.params for spelling in parameter.opts}
         for word in words:
             assert not word.startswith("-") or word in options, f"{page}: planwave {line}"

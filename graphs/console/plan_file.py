@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ class GivenPlan(NamedTuple):
 
     document: dict[str, JsonValue]
     goal: str | None
+    #: All that the file holds.
+    whole: dict[str, JsonValue]
 
 
 def read_plan(place: str) -> GivenPlan:
@@ -34,11 +37,33 @@ def read_plan(place: str) -> GivenPlan:
     except RecursionError:
         raise UsageError(f"{name} is nested too deeply to be a plan. {_FORM}") from None
     if isinstance(found, dict) and isinstance(found.get("plan"), dict):
-        return GivenPlan(_tasks_in(found["plan"], name=name), _goal_in(found, name=name))
+        return GivenPlan(_tasks_in(found["plan"], name=name), _goal_in(found, name=name), found)
     if isinstance(found, dict):
         goal = _goal_in(found, name=name)
-        return GivenPlan(_tasks_in({key: found[key] for key in found if key != "goal"}, name=name), goal)
+        return GivenPlan(_tasks_in({key: found[key] for key in found if key != "goal"}, name=name), goal, found)
     raise UsageError(f"{name} holds {_kind(found)}. {_FORM}")
+
+
+def write_plan(place: str, given: GivenPlan, document: dict[str, JsonValue]) -> None:
+    """Put `document` in the place of the plan that was read from the file `place`; all else in the file stays.
+
+    Raises `UsageError` where the file cannot be written; then it is as it was.
+    """
+    inside = isinstance(given.whole.get("plan"), dict)
+    kept = given.whole if inside else {key: value for key, value in given.whole.items() if key not in given.document}
+    save(Path(place).expanduser(), {**kept, "plan": document} if inside else {**kept, **document})
+
+
+def save(file: Path, document: JsonValue) -> None:
+    """Write `document` to `file`, whole or not at all. Raises `UsageError` where that cannot be done."""
+    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, encoding="utf-8", delete=False) as beside:
+            beside.write(text)
+        Path(beside.name).chmod(file.stat().st_mode if file.exists() else 0o644)
+        Path(beside.name).replace(file)
+    except OSError as error:
+        raise UsageError(f"The file {str(file)!r} cannot be written: {error.strerror}. Name another one.") from error
 
 
 def _content(place: str, *, name: str) -> str:

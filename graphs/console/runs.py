@@ -71,12 +71,18 @@ def track_of(state: StateSnapshot) -> Track:
     return track
 
 
+def thread_config(thread: str, wanted: Wanted) -> RunnableConfig:
+    """Return the config of a thread, which remembers what is wanted of it."""
+    options = wanted.lasting().model_dump_json(exclude_none=True)
+    return {"configurable": {"thread_id": thread}, "metadata": {REMEMBERED: options}}
+
+
 async def _start(begin: dict[str, Any], thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopper) -> int:
     if wanted.lasting().data_withheld is not None:
         manner.screen.say("The password in --data is not stored; to resume this thread, --data is to be given again.")
     async with open_persistence(manner.database(wanted.settings())) as stored:
         graph = _graph(wanted, stored=stored, manner=manner)
-        config = _config(thread, wanted)
+        config = thread_config(thread, wanted)
         before = await graph.aget_state(config)
         if before.next:
             raise UsageError(
@@ -99,7 +105,11 @@ async def _resume(thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopp
             state = await in_full(state, stored.artifacts, thread=thread)
             return tell_end(state, thread=thread, wanted=wanted, manner=manner)
         wanted.require_data(thread)
-        graph, config, track = _graph(wanted, stored=stored, manner=manner), _config(thread, wanted), track_of(state)
+        graph, config, track = (
+            _graph(wanted, stored=stored, manner=manner),
+            thread_config(thread, wanted),
+            track_of(state),
+        )
         if not state.values.get("plan"):
             with stopper.question():
                 prepare_model(wanted.model, screen=manner.screen)
@@ -150,8 +160,3 @@ def _graph(wanted: Wanted, *, stored: Persistence, manner: Manner) -> PlanwaveGr
     settings = wanted.settings()
     tools = make_tools(wanted, settings, screen=manner.screen)
     return build_graph(tools=tools, model=wanted.model, settings=settings, persistence=stored)
-
-
-def _config(thread: str, wanted: Wanted) -> RunnableConfig:
-    options = wanted.lasting().model_dump_json(exclude_none=True)
-    return {"configurable": {"thread_id": thread}, "metadata": {REMEMBERED: options}}
