@@ -1,7 +1,7 @@
 """A call made as often as it may and must be, each attempt within its time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -22,6 +22,7 @@ from agent.core.plan import Task
 from agent.core.tool import ToolSpec
 from agent.errors import PersistenceError, ToolFailure
 from agent.events import Emit, TaskRetrying, TaskStarted
+from agent.secrecy import filled, guarded
 from agent.settings import Settings
 from agent.slots import Halted, Slots, Urgency
 from agent.tools.catalogue import IDEMPOTENCY_KEY
@@ -172,7 +173,7 @@ class Attempts:
             },
         }
         async with asyncio.timeout(self._timeout_s):
-            return await call_tool(self._tool, given, config, threads=slots.threads)
+            return await call_tool(self._tool, given, config, spec=self._spec, threads=slots.threads)
 
     def _checked(self, raw: object, made: int, started: datetime | None) -> CallResult | CallFailed:
         try:
@@ -214,9 +215,19 @@ def _retries(task: Task, spec: ToolSpec, settings: Settings) -> int:
 
 
 async def call_tool(
-    tool: BaseTool, args: dict[str, Any], config: RunnableConfig, *, threads: CapacityLimiter | None = None
+    tool: BaseTool,
+    args: Mapping[str, Any],
+    config: RunnableConfig,
+    *,
+    spec: ToolSpec,
+    threads: CapacityLimiter | None = None,
 ) -> object:
-    """Return what `tool` returns; one without a coroutine runs in a thread, which a cancelled call leaves behind."""
+    """Return what `tool` returns; one without a coroutine runs in a thread, which a cancelled call leaves behind.
+
+    Secrets that `args` name are filled in, and masked in what is returned or raised.
+    """
+    args = filled(args, spec)
+    tool = guarded(tool, args)
     if _has_coroutine(tool):
         return await tool.ainvoke(args, config)
     return await anyio.to_thread.run_sync(partial(tool.invoke, args, config), abandon_on_cancel=True, limiter=threads)

@@ -29,7 +29,7 @@ async def gathered(toolbox: Toolbox, *, emit: Emit) -> str:
 async def _said(toolbox: Toolbox, name: str) -> str:
     tool = toolbox[name]
     try:
-        output = as_json(await call_tool(tool, {}, {"run_name": f"context: {name}"}))
+        output = as_json(await call_tool(tool, {}, {"run_name": f"context: {name}"}, spec=toolbox.specs[name]))
     except Exception as error:  # noqa: BLE001 - a provider is a tool; its failure is a fact for the planner, not the run's end
         return (
             f"It failed: {error}" if isinstance(error, PlanwaveError) else f"It failed: {type(error).__name__}: {error}"

@@ -19,9 +19,10 @@ async def verified(args: Arguments, spec: ToolSpec, toolbox: Toolbox) -> Happene
     name = spec.policy.verify
     if name is None:
         return None
-    takes = toolbox.specs[name].args_schema.get("properties", {})
+    spec = toolbox.specs[name]
+    given = {key: args[key] for key in spec.args_schema.get("properties", {}) if key in args}
     try:
-        answer = as_json(await call_tool(toolbox[name], {key: args[key] for key in takes if key in args}, {}))
+        answer = as_json(await call_tool(toolbox[name], given, {}, spec=spec))
     except NotJson:
         return None
     except Exception:  # noqa: BLE001 - a tool's own code; a check that fails has found nothing out

@@ -2,7 +2,7 @@
 
 import queue
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import replace
 from typing import Any, cast
@@ -17,6 +17,8 @@ from langgraph.types import Command, Durability, GraphOutput, Interrupt
 from agent.artifacts import Artifacts
 from agent.core.approval import Request, read_answer
 from agent.errors import AnswerError, UsageError
+from agent.secrecy import refuse_clear_call, refuse_clear_text
+from agent.tools.catalogue import Toolbox
 from graphs.draining import Control, Draining
 from graphs.savers import LeasedSaver
 from graphs.state import Input, Output, State
@@ -28,19 +30,32 @@ _END = object()
 class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
     """LangGraph's compiled graph with the manners of Planwave; `graphs.plan_execute.build_graph` makes it."""
 
-    def __init__(self, *, grace_s: float, artifacts: Artifacts, **parts: Any) -> None:  # noqa: ANN401 - LangGraph's own
+    def __init__(
+        self,
+        *,
+        grace_s: float,
+        artifacts: Artifacts,
+        toolbox: Callable[[], Awaitable[Toolbox]],
+        **parts: Any,  # noqa: ANN401 - LangGraph's own
+    ) -> None:
         """Take LangGraph's own `parts`, and the seconds that calls are given to end when a run is stopped."""
         super().__init__(**parts)
         self.grace_s = grace_s
         self.artifacts = artifacts
+        self.toolbox = toolbox
 
     @classmethod
     def of(
-        cls, compiled: CompiledStateGraph[Any, Any, Any, Any], *, grace_s: float, artifacts: Artifacts
+        cls,
+        compiled: CompiledStateGraph[Any, Any, Any, Any],
+        *,
+        grace_s: float,
+        artifacts: Artifacts,
+        toolbox: Callable[[], Awaitable[Toolbox]],
     ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
         parts = {name: value for name, value in vars(compiled).items() if name in _FIELDS or not name.startswith("_")}
-        return cls(grace_s=grace_s, artifacts=artifacts, **parts)
+        return cls(grace_s=grace_s, artifacts=artifacts, toolbox=toolbox, **parts)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002, ANN401
         """Run as `astream` does and return what LangGraph does, every output in full.
@@ -84,6 +99,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         given, control = checked_input(input), Control()
         drained = Draining(control, grace_s=self.grace_s, given=options.get("control"))
         options["control"] = control
+        await self._refuse_clear_text(given)
         async with self._held(config):
             if isinstance(given, Command) and given.resume is not None:
                 check_answer(given.resume, (await self.aget_state(config or {})).interrupts)
@@ -92,6 +108,15 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
             async with aclosing(drained.parts(run)) as parts:
                 async for part in parts:
                     yield part
+
+    async def _refuse_clear_text(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
+        """Raise `UsageError` for a private argument in clear, in a plan or an answer: LangGraph stores both as given."""
+        if isinstance(given, Command):
+            for name, args in _edited_calls(given.resume):
+                refuse_clear_call(name, args, (await self.toolbox()).specs, where="The edited call")
+            given = given.update
+        if isinstance(given, Mapping) and given.get("plan"):
+            refuse_clear_text(given["plan"], (await self.toolbox()).specs)
 
     def _held(self, config: RunnableConfig | None) -> AbstractAsyncContextManager[object]:
         """Return what holds the thread for the run: its lease, or nothing where there are none."""
@@ -175,6 +200,18 @@ def check_answer(answer: Any, waiting: tuple[Interrupt, ...]) -> None:  # noqa: 
         if key not in by_id:
             raise AnswerError(f"No interrupt {key!r} waits for an answer; it may have been answered already.")
         _check_one(one, by_id[key].value)
+
+
+def _edited_calls(answer: Any) -> Iterator[tuple[object, object]]:  # noqa: ANN401 - whatever a caller passes
+    """Yield tool and arguments of every call that stands anywhere in an answer, in today's form or the older one."""
+    waiting = [answer]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            yield each.get("name", each.get("action")), each.get("args")
+            waiting += each.values()
+        elif isinstance(each, list | tuple):
+            waiting += each
 
 
 def _check_one(answer: Any, asked: Any) -> None:  # noqa: ANN401

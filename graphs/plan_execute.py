@@ -60,7 +60,7 @@ def build_graph(
         else None
     )
     compiled = _builder(Nodes(wiring)).compile(checkpointer=saver, name="planwave")
-    return PlanwaveGraph.of(compiled, grace_s=chosen.grace_s, artifacts=artifacts)
+    return PlanwaveGraph.of(compiled, grace_s=chosen.grace_s, artifacts=artifacts, toolbox=wiring.ready_toolbox)
 
 
 def _builder(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:

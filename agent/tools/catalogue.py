@@ -13,6 +13,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from agent.core.dialect import known_words
 from agent.core.tool import JsonSchema, Policy, Preflight, ToolSpec
 from agent.errors import ToolError
+from agent.secrecy import with_names_only
 
 #: The parameter that a tool declares to be given a key under which its receiver drops a repeated call.
 IDEMPOTENCY_KEY = "idempotency_key"
@@ -116,7 +117,7 @@ def _args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
     if takes_key:
         schema["properties"] = {name: inner for name, inner in listed.items() if name != IDEMPOTENCY_KEY}
         schema["required"] = [name for name in schema.get("required", []) if name != IDEMPOTENCY_KEY]
-    return schema, takes_key
+    return with_names_only(schema), takes_key
 
 
 def _schema_of(model: type[BaseModel] | type[BaseModelV1]) -> JsonSchema:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 from anyio.from_thread import start_blocking_portal
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
-from pydantic import JsonValue
+from pydantic import Field, JsonValue, SecretStr
 
 from agent.configuration import HttpServer, StdioServer, ToolPolicy
 from agent.errors import ToolError, ToolFailure
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 Servers = Mapping[str, StdioServer | HttpServer]
 _Coroutine = Callable[..., Awaitable[Any]]
+
+
+class ServedTool(StructuredTool):
+    """A tool of an MCP server; what the server was started with is kept from all that the tool says."""
+
+    secrets: tuple[SecretStr, ...] = Field(default=(), exclude=True)
 
 
 def mcp_tools(servers: Servers) -> list[BaseTool]:
@@ -100,12 +106,13 @@ def _as_langchain(tool: "Tool", sessions: "Sessions", *, name: str, server: Stdi
         handle_tool_errors=False,
     )
     call = cast("_Coroutine", cast("StructuredTool", converted).coroutine)
-    return converted.model_copy(
-        update={
-            "coroutine": _plain(call, structured=tool.outputSchema is not None),
-            "response_format": "content",
-            "metadata": _metadata(tool, server.tools.get(tool.name, ToolPolicy())),
-        }
+    return ServedTool(
+        name=converted.name,
+        description=converted.description,
+        args_schema=tool.inputSchema,
+        coroutine=_plain(call, structured=tool.outputSchema is not None),
+        metadata=_metadata(tool, server.tools.get(tool.name, ToolPolicy())),
+        secrets=tuple((server.env if isinstance(server, StdioServer) else server.headers).values()),
     )
 
 

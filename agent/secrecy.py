@@ -1,0 +1,195 @@
+"""Private values: named in a plan, filled in at the call, masked in whatever comes out of it.
+
+An argument is private where its schema says `writeOnly` and `format: password`, as that of a pydantic `SecretStr` does.
+A plan gives `secret:NAME` for it, and PLANWAVE_SECRET_NAME of the environment has the value. So plans, approvals,
+checkpoints and traces know the name only. Private too are the `SecretStr` values that a tool is configured with.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
+from typing import Any
+from urllib.parse import quote
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, JsonValue, SecretBytes, SecretStr
+
+from agent.core.tool import JsonSchema, ToolSpec
+from agent.errors import ToolFailure, UsageError
+from agent.values import NotJson, as_json
+
+_PREFIX = "PLANWAVE_SECRET_"
+_NAME = re.compile("secret:([A-Za-z0-9_]+)")
+_MASK = "**********"
+#: Shorter values are in too many texts to be masked, and are no secrets.
+_SHORTEST = 4
+_DEEPEST = 8
+
+
+def with_names_only(schema: JsonSchema) -> JsonSchema:
+    """Return the schema of a tool's arguments as a planner sees it: private ones take the name of a secret."""
+    listed = schema.get("properties", {})
+    names = _private(schema)
+    return {**schema, "properties": {key: _named(inner) if key in names else inner for key, inner in listed.items()}}
+
+
+def filled(args: Mapping[str, Any], spec: ToolSpec, *, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return `args` with the value of each secret that they name. Raises `ToolFailure` for one that is not set."""
+    found = dict(args)
+    for key in _private(spec.args_schema) & args.keys():
+        name = _NAME.fullmatch(args[key]) if isinstance(args[key], str) else None
+        if name is None:
+            continue
+        variable = f"{_PREFIX}{name[1]}"
+        if variable not in environ:
+            raise ToolFailure(f"The secret {name[1]!r} of {spec.name!r} is not set; set {variable} in the environment.")
+        found[key] = SecretStr(environ[variable])
+    return found
+
+
+def guarded(tool: BaseTool, args: Mapping[str, Any]) -> BaseTool:
+    """Return `tool` so that what it returns and raises holds no private value of its own or of `args`.
+
+    It is masked inside the call, before a tracer sees it. A tool without private values is returned as it is.
+    """
+    places = (vars(tool), tool.__pydantic_private__ or {}, dict(args))
+    private = {text for value in places for text in _texts(value) if len(text) >= _SHORTEST}
+    if not private:
+        return tool
+    masks = sorted({form for text in private for form in (text, quote(text, safe=""))}, key=len, reverse=True)
+    copy, plain = tool.model_copy(), isinstance(tool.args_schema, dict)
+    # Set beside pydantic's fields: LangChain looks the two up by name and reads their signatures.
+    object.__setattr__(copy, "_run", _masking(tool._run, masks, plain=plain))  # noqa: SLF001 - what a tool overrides
+    object.__setattr__(copy, "_arun", _masking_async(tool._arun, masks, plain=plain))  # noqa: SLF001 - as above
+    return copy
+
+
+def refuse_clear_text(plan: object, specs: Mapping[str, ToolSpec]) -> None:
+    """Raise `UsageError` where a plan that is about to be stored gives a private argument in any way but by name."""
+    tasks = plan.get("tasks") if isinstance(plan, Mapping) else None
+    for task in tasks if isinstance(tasks, list | tuple) else ():
+        if isinstance(task, Mapping):
+            refuse_clear_call(task.get("tool"), task.get("args"), specs, where=f"Task {str(task.get('id'))!r}")
+            undo = task.get("rollback")
+            if isinstance(undo, Mapping):
+                where = f"The rollback of {str(task.get('id'))!r}"
+                refuse_clear_call(undo.get("tool"), undo.get("args"), specs, where=where)
+
+
+def refuse_clear_call(tool: object, args: object, specs: Mapping[str, ToolSpec], *, where: str) -> None:
+    """Raise `UsageError` where one call gives a private argument in any way but by name; the value is not repeated."""
+    spec = specs.get(tool) if isinstance(tool, str) else None
+    if spec is None or not isinstance(args, Mapping):
+        return
+    for key in sorted(_private(spec.args_schema) & args.keys()):
+        value = args[key]
+        if value is not None and not (isinstance(value, str) and _NAME.fullmatch(value)):
+            raise UsageError(
+                f"{where} gives the private argument {key!r} of {tool!r} itself, which would be stored; nothing was. "
+                f"Name it, as in 'secret:{key.upper()}', and set {_PREFIX}{key.upper()} in the environment."
+            )
+
+
+def _private(schema: JsonSchema) -> set[str]:
+    return {key for key, inner in schema.get("properties", {}).items() if _is_private(inner)}
+
+
+def _is_private(schema: object) -> bool:
+    if not isinstance(schema, Mapping):
+        return False
+    if schema.get("writeOnly") is True and schema.get("format") == "password":
+        return True
+    return any(_is_private(branch) for branch in schema.get("anyOf", ()))
+
+
+def _named(schema: JsonSchema) -> JsonSchema:
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [_named(branch) if _is_private(branch) else branch for branch in schema["anyOf"]]}
+    told = f"{schema.get('description', '')} A secret: give `secret:NAME`, its name, never the value.".strip()
+    kept = {key: value for key, value in schema.items() if key not in {"minLength", "maxLength"}}
+    return {**kept, "pattern": f"^{_NAME.pattern}$", "description": told}
+
+
+def _texts(value: object, depth: int = 0) -> Iterator[str]:
+    """Yield the private texts in the fields of a tool, or in arguments."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, SecretBytes):
+        yield value.get_secret_value().decode(errors="replace")
+    elif depth < _DEEPEST:
+        inner: Iterable[object] = ()
+        if isinstance(value, Mapping):
+            inner = value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            inner = value
+        elif isinstance(value, BaseModel):
+            inner = vars(value).values()
+        for each in inner:
+            yield from _texts(each, depth + 1)
+
+
+def _masking(call: Callable[..., Any], masks: list[str], *, plain: bool) -> Callable[..., Any]:
+    @wraps(call)
+    def run(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - whatever the tool takes
+        try:
+            return _masked_output(call(*args, **(_opened(kwargs) if plain else kwargs)), masks)
+        except Exception as error:  # noqa: BLE001 - a tool's own code; what it raises goes on, masked
+            raise _masked_error(error, masks) from None
+
+    return run
+
+
+def _masking_async(call: Callable[..., Any], masks: list[str], *, plain: bool) -> Callable[..., Any]:
+    @wraps(call)
+    async def run(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - whatever the tool takes
+        try:
+            return _masked_output(await call(*args, **(_opened(kwargs) if plain else kwargs)), masks)
+        except Exception as error:  # noqa: BLE001 - a tool's own code; what it raises goes on, masked
+            raise _masked_error(error, masks) from None
+
+    return run
+
+
+def _opened(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a tool whose schema is JSON and makes no `SecretStr` itself."""
+    return {
+        key: value.get_secret_value() if isinstance(value, SecretStr) else value for key, value in arguments.items()
+    }
+
+
+def _masked_output(value: object, masks: list[str]) -> object:
+    if isinstance(value, tuple):
+        return tuple(_masked_output(each, masks) for each in value)
+    try:
+        return _masked(as_json(value), masks)
+    except NotJson:
+        return value
+
+
+def _masked(value: JsonValue, masks: list[str]) -> JsonValue:
+    match value:
+        case str():
+            return _masked_text(value, masks)
+        case list():
+            return [_masked(each, masks) for each in value]
+        case dict():
+            return {_masked_text(key, masks): _masked(each, masks) for key, each in value.items()}
+        case _:
+            return value
+
+
+def _masked_text(text: str, masks: list[str]) -> str:
+    for mask in masks:
+        text = text.replace(mask, _MASK)
+    return text
+
+
+def _masked_error(error: Exception, masks: list[str]) -> Exception:
+    """Return the error without private values, and without those that led to it: a tracer writes all of them down."""
+    error.__cause__ = error.__context__ = None
+    error.args = tuple(_masked_text(each, masks) if isinstance(each, str) else each for each in error.args)
+    words = f"{error} {error!r}"
+    if not any(mask in words for mask in masks):
+        return error
+    return ToolFailure(f"{type(error).__name__}: {_masked_text(str(error), masks)}")

@@ -1,0 +1,106 @@
+"""Private values reach no checkpoint, trace, log or output: they are looked for in every byte."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from collector import Collector
+from langchain_core.tools import StructuredTool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+from pydantic import SecretStr
+from stored_bytes import stored_bytes
+from worlds import ref, thread
+
+from agent.errors import UsageError
+from agent.tools.catalogue import Toolbox
+from graphs.plan_execute import build_graph
+
+SCRIPT = Path(__file__).with_name("private_run.py")
+COUNT = 100
+CONFIGURED = [f"configured/canary {n:03}+{n * 7919:x}" for n in range(COUNT)]
+GIVEN = [f"given-canary-{n:03}-{n * 104729:x}" for n in range(COUNT)]
+
+
+def test_two_hundred_canaries_are_found_nowhere(tmp_path):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LANG", "OPENAI_", "PLANWAVE_"))}
+    secrets = {f"CONFIGURED_{n}": value for n, value in enumerate(CONFIGURED)}
+    secrets |= {f"PLANWAVE_SECRET_S_{n}": value for n, value in enumerate(GIVEN)}
+    root = os.pathsep.join([str(SCRIPT.parents[2]), str(SCRIPT.parents[1])])
+    with Collector() as collector:
+        tracing = {"LANGSMITH_TRACING": "true", "LANGSMITH_ENDPOINT": collector.url, "LANGSMITH_API_KEY": "k"}
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT), str(tmp_path / "t.db"), str(tmp_path / "log.txt")],
+            env={**kept, **secrets, **tracing, "PYTHONPATH": root},
+            capture_output=True,
+            timeout=250,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr[-3000:].decode()
+    places = {
+        "database": stored_bytes(f"sqlite:///{tmp_path}/t.db"),
+        "trace": collector.received,
+        "log": (tmp_path / "log.txt").read_bytes(),
+        "output": done.stdout + done.stderr,
+    }
+    found = {place: [each for each in [*CONFIGURED, *GIVEN] if each.encode() in data] for place, data in places.items()}
+    shown = {place: sum(f"visible-{n}".encode() in data for n in range(COUNT)) for place, data in places.items()}
+    for place, data in places.items():
+        print(f"{place}: {len(data):,} bytes, {shown[place]} of {COUNT} visible marks, {len(found[place])} canaries")
+    assert found == {place: [] for place in places}
+    assert shown["database"] == shown["trace"] == shown["output"] == COUNT
+    assert done.stdout.count(b"**********") >= 2 * COUNT
+    assert len(places["log"]) > 1000
+    assert b"opened with **********" in done.stdout
+
+
+def door(name: str, key: SecretStr, spare: SecretStr | None = None) -> str:
+    """Open a door."""
+    return f"{name} {len(key.get_secret_value())} {spare}"
+
+
+@pytest.fixture
+def graph():
+    return build_graph(tools=[StructuredTool.from_function(door)], checkpointer=InMemorySaver())
+
+
+def plan(**args):
+    return {"tasks": [{"id": "d", "tool": "door", "args": {"name": "front", **args}}]}
+
+
+@pytest.mark.parametrize("given", ["s3cret", {"template": "s3{x}", "values": {"x": "cret"}}, ref("x"), 3, ["s3cret"]])
+async def test_a_private_argument_in_clear_is_refused_before_anything_is_stored(graph, given):
+    with pytest.raises(UsageError, match="'key' of 'door' itself, which would be stored; nothing was") as caught:
+        await graph.ainvoke({"goal": "g", "plan": plan(key=given)}, thread())
+    assert "s3cret" not in str(caught.value)
+    undo = {"tool": "door", "args": {"name": "x", "key": given}}
+    with pytest.raises(UsageError, match="rollback of 'd'"):
+        await graph.ainvoke({"goal": "g", "plan": {"tasks": [{"id": "d", "tool": "x", "rollback": undo}]}}, thread())
+    assert (await graph.aget_state(thread())).created_at is None
+
+
+async def test_a_person_sees_the_name_and_cannot_put_the_value_in_its_place(graph, monkeypatch):
+    monkeypatch.setenv("PLANWAVE_SECRET_FRONT", "four")
+    out = await graph.ainvoke({"goal": "g", "plan": plan(key="secret:FRONT")}, thread())
+    assert out["__interrupt__"][0].value["action_requests"][0]["args"]["key"] == "secret:FRONT"
+    edit = {"type": "edit", "edited_action": {"name": "door", "args": {"name": "front", "key": "s3cret"}}}
+    for answer in ({"decisions": [edit]}, [{"type": "edit", "args": {"action": "door", "args": {"key": "s3cret"}}}]):
+        with pytest.raises(UsageError, match="The edited call gives the private argument 'key'"):
+            await graph.ainvoke(Command(resume=answer), thread())
+    out = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), thread())
+    assert out["results"]["d"]["output"] == "front 4 None"
+
+
+async def test_a_secret_that_is_not_set_is_the_tasks_failure(graph):
+    await graph.ainvoke({"goal": "g", "plan": plan(key="secret:NOWHERE")}, thread())
+    out = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), thread())
+    assert "set PLANWAVE_SECRET_NOWHERE in the environment" in out["results"]["d"]["error"]
+
+
+def test_a_planner_is_told_to_give_the_name():
+    schema = Toolbox([StructuredTool.from_function(door)]).specs["door"].args_schema
+    assert schema["properties"]["key"]["pattern"] == "^secret:([A-Za-z0-9_]+)$"
+    assert "never the value" in schema["properties"]["key"]["description"]
+    assert "pattern" in schema["properties"]["spare"]["anyOf"][0]
