@@ -55,7 +55,8 @@ def test_a_run_is_a_tree_of_nodes_and_tasks_under_its_thread(traced):
 def test_a_task_tells_its_thread_plan_revision_and_tool(traced):
     [task] = named(traced, "v: vault")
     parent = traced.runs[task["parent_run_id"]]
-    assert (task["run_type"], parent["name"]) == ("tool", "tool_executor")
+    # It began while the plan was being written.
+    assert (task["run_type"], parent["name"]) == ("tool", "planner")
     assert "planwave:task" in task["tags"]
     told = task["extra"]["metadata"]
     assert {name: told[name] for name in ("thread_id", "plan_revision", "task_id", "tool")} == {
