@@ -32,6 +32,11 @@ def names(expression: str) -> frozenset[str]:
     return found
 
 
+def parses(expression: str) -> bool:
+    """Whether `expression` can be read."""
+    return not isinstance(_names(expression), str)
+
+
 @lru_cache(maxsize=4096)
 def _names(expression: str) -> frozenset[str] | str:
     """Return the names, or why there are none."""

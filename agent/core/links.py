@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from agent.core.condition import parses
+from agent.core.condition_types import condition_faults
 from agent.core.plan import Call, Plan, Task
 from agent.core.problem import Problem, ProblemKind, dotted, shown
 from agent.core.reference import Item, Misfit, OutputOf, Place, Special, Template, argument_specials, special
@@ -26,6 +28,7 @@ def link_problems(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Prefl
     needs = plan_needs(plan) if any(task.rollback is not None for task in plan.tasks) else {}
     for task in plan.tasks:
         yield from _for_each_problems(task, outputs)
+        yield from _condition_problems(task, outputs)
         yield from _call_links(task, task, catalogue, outputs, item=item_schema(task, outputs), field="args")
         if task.rollback is not None:
             yield from _rollback_problems(task, task.rollback, needs)
@@ -70,6 +73,16 @@ def item_schema(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Rooted 
         return Rooted(part(part(root, source.path, root=root), (0,), root=root), root)
     except NoSuchPath:
         return Rooted({}, {})
+
+
+def _condition_problems(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Iterator[Problem]:
+    """Yield what the outputs' schemas rule out of a condition that parses; the compiler tells of one that does not."""
+    if task.condition is None or not parses(task.condition):
+        return
+    place = f"task {task.id!r}, condition"
+    remedy = "Use members that are there, and compare like with like, so that it is true or false."
+    for fault in condition_faults(task.condition, outputs):
+        yield _problem("bad_condition", task, place, f"{shown(task.condition)} {fault}.", remedy)
 
 
 def _for_each_problems(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Iterator[Problem]:
