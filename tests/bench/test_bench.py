@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as command
-from tests.bench import growth, growth_child, makespan, overhead, start, start_child
+from tests.bench import first_tool, growth, growth_child, makespan, overhead, start, start_child
 from tests.bench.figures import Figure, Unmeasured, exponent, figure, report, table
 from tests.bench.virtual_time import run_in_virtual_time
 from tests.bench.workloads import Step, Workload, shaped
@@ -78,6 +78,13 @@ def growth_child_of(size: int) -> dict[str, float]:
     with redirect_stdout(StringIO()) as told:
         growth_child.main("deep", size)
     return {name: value for line in told.getvalue().splitlines() for name, value in json.loads(line).items()}
+
+
+def test_the_first_tool_is_called_sooner_where_the_plan_streams():
+    found = by_case(first_tool.measured("flat", 2, rounds=1, chunk_s=0.01, tool_s=0.01))
+    assert {case for case, _ in found} == {"flat 2", "flat 2, streaming", "flat 2, whole plan first"}
+    assert found["flat 2", "to first tool, streaming / whole"].value < 1
+    assert found["flat 2, streaming", "to last result"].value > found["flat 2, streaming", "to first tool"].value > 0
 
 
 def test_the_help_is_timed_and_its_largest_part_named():
