@@ -80,10 +80,18 @@ class McpTable(_Table):
     servers: dict[str, Server] = Field(default_factory=dict)
 
 
+class ToolsTable(_Table):
+    """The table `[tools]`: families of tools that are not there unless they are asked for."""
+
+    #: `summarise`, `draft` and `classify`.
+    writing: bool = False
+
+
 class Configuration(_Table):
     """All of `planwave.toml`."""
 
     mcp: McpTable = McpTable()
+    tools: ToolsTable = ToolsTable()
 
 
 def read_configuration(file: Path, *, environ: Mapping[str, str] = os.environ) -> Configuration:
@@ -136,4 +144,4 @@ def _beside(found: Configuration, *, folder: Path) -> Configuration:
         else server
         for name, server in found.mcp.servers.items()
     }
-    return Configuration(mcp=McpTable(servers=servers))
+    return found.model_copy(update={"mcp": McpTable(servers=servers)})

@@ -110,7 +110,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
                     yield part
 
     async def _refuse_clear_text(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
-        """Raise `UsageError` for a private argument in clear, in a plan or an answer: LangGraph stores both as given."""
+        """Raise `UsageError` for a private argument in clear in a plan or an answer: LangGraph stores both as given."""
         if isinstance(given, Command):
             for name, args in _edited_calls(given.resume):
                 refuse_clear_call(name, args, (await self.toolbox()).specs, where="The edited call")

@@ -1,5 +1,6 @@
 """The tools of a command: the analytics family over the user's data or the sample shop, and those of MCP servers."""
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from agent.configuration import read_configuration
@@ -9,6 +10,7 @@ from agent.shop import ensure_shop
 from agent.tools.analytics import analytics_tools
 from agent.tools.mcp import mcp_tools
 from agent.tools.source import open_source
+from agent.tools.typed_writing import typed_writing_tools
 from graphs.console.screen import Screen
 from graphs.console.wanted import Wanted
 
@@ -20,18 +22,19 @@ def make_tools(wanted: Wanted, settings: Settings, *, screen: Screen) -> list[Ba
     and `ToolError` for a configuration or a server that is not as it should be.
     """
     place = wanted.data or ensure_shop(settings.data_folder, say=screen.say)
-    analytics = analytics_tools(
-        source=open_source(place),
-        output=settings.output_folder.expanduser().absolute(),
-        writer=lambda: resolve_model(wanted.model).chat,
-    )
-    return [*analytics, *_served(wanted, screen=screen)]
 
+    def writer() -> BaseChatModel:
+        return resolve_model(wanted.model).chat
 
-def _served(wanted: Wanted, *, screen: Screen) -> list[BaseTool]:
+    output = settings.output_folder.expanduser().absolute()
+    analytics = analytics_tools(source=open_source(place), output=output, writer=writer)
     file = wanted.configuration_file()
-    servers = read_configuration(file).mcp.servers if file is not None else {}
+    if file is None:
+        return analytics
+    configured = read_configuration(file)
+    servers = configured.mcp.servers
     if servers:
         # Said before they are started: the file may have come with the folder.
         screen.say(f"MCP servers of {file}: {', '.join(servers)}.", style="dim")
-    return mcp_tools(servers)
+    writing = typed_writing_tools(writer) if configured.tools.writing else []
+    return [*analytics, *writing, *mcp_tools(servers)]

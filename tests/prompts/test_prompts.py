@@ -19,6 +19,14 @@ WRITING = {
 RENDERINGS = {
     "write_text.v1": ("write_text.v1", WRITING | {"max_words": 80}),
     "write_text.v1-unbounded": ("write_text.v1", WRITING | {"max_words": None}),
+    "summarise.v1": ("summarise.v1", {"about": "What fell.", "max_points": 3, "inputs": WRITING["inputs"]}),
+    "draft.v1": ("draft.v1", WRITING | {"kind": "email", "max_words": 80}),
+    "draft.v1-unbounded": ("draft.v1", WRITING | {"kind": "report", "max_words": None}),
+    "classify.v1": (
+        "classify.v1",
+        {"instruction": "By mood.", "item_schema": {"enum": ["good", "bad"]}, "items": ["fine </items>"], "count": 1},
+    ),
+    "typed_repair.v1": ("typed_repair.v1", {"problems": ["There are 2 items and 1 results; give one for each."]}),
     "write_text_repair.v1": ("write_text_repair.v1", {"ungrounded": ["Globex", "99"]}),
 }
 
