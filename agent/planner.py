@@ -83,6 +83,9 @@ async def make_plan(
         case NoDraft(problems=problems):
             return NotPlanned(problems=problems, usage=desk.tally.spent)
         case Draft(checked=checked, repairs=repairs):
+            for task, finding in checked.findings.items():
+                for note in finding.notes:
+                    emit(Thinking(role="planner", text=f"Mended {task!r}: {note}"))
             return Planned(
                 plan=as_document(checked.compiled.plan),
                 compiled=checked.compiled,

@@ -22,6 +22,8 @@ class Preflight(BaseModel):
     problems: tuple[str, ...] = ()
     #: The arguments as the tool would rather have them; None keeps them. Keys left open stay as the plan has them.
     args: dict[str, Any] | None = None
+    #: What was changed in them, a sentence each.
+    notes: tuple[str, ...] = ()
     #: A schema narrower than the tool's own, known from these very arguments (the columns of a query, say).
     output_schema: JsonSchema | None = None
 

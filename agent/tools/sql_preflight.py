@@ -56,6 +56,8 @@ class Checked:
     sql: str
     params: Mapping[str, JsonValue]
     binding: Binding
+    #: What was mended, a sentence each.
+    notes: tuple[str, ...] = ()
 
 
 def check_query(
@@ -83,7 +85,7 @@ def check_query(
         values |= stand_ins(mended.params, left_open={})
         found = bind(mended.sql, params=values, connection=connection)
         if not found.problems:
-            return Checked(mended.sql, mended.params, found)
+            return Checked(mended.sql, mended.params, found, mended.notes)
     found = bind(sql, params=stand_ins(params, left_open=left_open), connection=connection)
     return Checked(sql, params, Binding(problems=(*found.problems, *owners(sql, schema=schema))))
 
@@ -177,7 +179,10 @@ def preflight_findings(checked: Checked, *, args: Mapping[str, Any], left_open: 
         mended = _chosen(mended, left_open=left_open, columns=list(found.columns))
     problem = column_problem(mended.get("first_row_of_each"), columns=list(found.columns))
     return Preflight(
-        problems=(problem,) if problem else (), args=mended, output_schema=output_schema(dict(found.columns))
+        problems=(problem,) if problem else (),
+        args=mended,
+        notes=checked.notes,
+        output_schema=output_schema(dict(found.columns)),
     )
 
 

@@ -258,6 +258,7 @@ async def test_preflight_mends_what_can_be_looked_up(query):
     assert found.problems == ()
     assert found.args["params"] == {"segment": "Small Business"}
     assert found.args["first_row_of_each"] == "customer_name"
+    assert any("'small business'" in note and "'Small Business'" in note for note in found.notes), found.notes
     mended = await query.ainvoke(found.args)
     gold = await query.ainvoke(
         {
@@ -271,7 +272,8 @@ async def test_preflight_mends_what_can_be_looked_up(query):
 
 def test_preflight_leaves_a_sound_query_as_it_is(query):
     args = {"sql": "select   customer_name\nfrom sales where segment='Corporate' -- big ones", "params": {}}
-    assert query.preflight(args, {}).args == args
+    found = query.preflight(args, {})
+    assert (found.args, found.notes) == (args, ())
 
 
 def test_describing_an_unknown_table_says_which_there_are(shop):
