@@ -82,10 +82,10 @@ class HeadStart:
         """`slots` are those that the plan will run in. After `until` nothing is begun."""
         self.preflights = preflights
         self.slots = slots
+        self.revision = revision
         self._executor = executor
         self._limits = limits
         self._thread = thread
-        self._revision = revision
         self._emit = emit
         self._until = until
         self._clock = clock
@@ -116,18 +116,20 @@ class HeadStart:
         self.slots.halt()
 
     async def finish(self) -> None:
-        """Begin nothing more, because the plan is whole; calls that no task of it makes are stopped."""
+        """Begin nothing more, because the plan is whole; calls that no task of it makes are stopped and forgotten."""
         self._text.coming.put_nowait(None)
         if (reader := self._text.reader) is not None:
             await asyncio.wait((reader,))
             if not reader.cancelled():
                 reader.result()
         self._open = False
+        self._text = _Text()
         for mark, calls in list(self._calls.items()):
             for call in calls:
-                if not call.running.done() and not (call.wanted and call.begun):
+                if not call.begun or not call.wanted:
                     call.running.cancel()
-            self._keep(mark, lambda call: not call.running.cancelling())
+            # A result that no task of this plan wants could pass later for one that was got after a write.
+            self._keep(mark, lambda call: call.wanted and not call.running.cancelling())
 
     async def cancel(self) -> None:
         """Stop everything and wait until nothing runs."""
@@ -216,7 +218,7 @@ class HeadStart:
         """Return the call that `task` makes: one that was begun for an earlier text, or a new one."""
         spec, needs = self.preflights.toolbox.specs[task.tool], needs_of(task)
         outcomes = {need: text.outcomes[need] for need in needs}
-        ready = prepare(task, spec, needs=needs, outcomes=outcomes, revision=self._revision)
+        ready = prepare(task, spec, needs=needs, outcomes=outcomes, revision=self.revision)
         if not isinstance(ready, Ready):
             return None
         for call in self._calls[ready.fingerprint]:
@@ -231,7 +233,7 @@ class HeadStart:
             needs=needs,
             outcomes=outcomes,
             thread=self._thread,
-            revision=self._revision,
+            revision=self.revision,
             gated=False,
             urgency=(task.priority, 0.0),
         )

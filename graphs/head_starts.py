@@ -53,15 +53,20 @@ def begun(
     return ahead
 
 
-def ahead_of(runtime: Runtime[Context]) -> HeadStart | None:
-    """Return the head start of a run, if it has one."""
-    return runtime.control.ahead if isinstance(runtime.control, Control) else None
+def ahead_of(runtime: Runtime[Context], *, revision: int) -> HeadStart | None:
+    """Return the head start of this revision of the plan, if it has one; what is replanned is other work."""
+    ahead = _ahead(runtime)
+    return ahead if ahead is not None and ahead.revision == revision else None
 
 
 def slots_of(runtime: Runtime[Context], settings: Settings) -> Slots:
     """Return the places that a dispatch runs in: those in which calls run already, so that no bound is exceeded."""
-    ahead = ahead_of(runtime)
+    ahead = _ahead(runtime)
     return ahead.slots if ahead else Slots(settings.max_concurrency)
+
+
+def _ahead(runtime: Runtime[Context]) -> HeadStart | None:
+    return runtime.control.ahead if isinstance(runtime.control, Control) else None
 
 
 def _deadline(state: State, settings: Settings) -> datetime | None:

@@ -174,9 +174,8 @@ class Nodes:
         emit = board.telling.through(emit)
         approved = board.approvals.get(task)
         await self._wiring.grants.take_over(task, approved, thread=board.thread, revision=board.revision)
-        executor = Executor(
-            toolbox, settings, self._wiring.ledger, let_through=(GraphBubbleUp,), under_way=ahead_of(runtime)
-        )
+        ahead = ahead_of(runtime, revision=board.revision)
+        executor = Executor(toolbox, settings, self._wiring.ledger, let_through=(GraphBubbleUp,), under_way=ahead)
 
         async def work() -> Outcome:
             await load(task, board, self._wiring.artifacts)

@@ -288,15 +288,22 @@ async def test_a_preflight_is_asked_once_for_a_call_that_it_passes(world, planne
 
 
 async def test_a_run_that_is_cancelled_while_it_plans_leaves_nothing_behind(world, planned):
-    run = planned(plan_of(task("long", "wait", seconds=30.0, name="long"), *CHAIN["tasks"]), grace_s=0.1)
+    slow = plan_of(task("quick", "look", value=9), task("long", "wait", seconds=30.0, name="long"), *CHAIN["tasks"])
+    again = plan_of(task("quick", "look", value=9), *CHAIN["tasks"])
+    run = planned(slow, again, ANSWER, grace_s=0.1, approve="never")
     running = asyncio.create_task(run.run({"goal": "wait"}))
-    await until(lambda: world.times)
+    await until(lambda: len(world.times) > 1)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert world.when("cancelled", "long")
     assert ours() == []
-    assert "write" not in dict(world.log)
+    assert world.log == [("look", 9)]
+    out = await run.run(None)
+    assert out["status"] == "completed"
+    # Nothing of a plan that never was is kept: its reads are made again.
+    assert world.log.count(("look", 9)) == 2
+    assert world.log.count(("write", 1)) == 1
 
 
 async def test_a_run_that_is_cancelled_while_it_waits_for_an_early_read_leaves_nothing_behind(world, planned):
