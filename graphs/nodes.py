@@ -51,7 +51,7 @@ class Nodes:
         if not goal and not plan:
             raise UsageError("The goal is empty; say in a sentence what is to be found out or done.")
         toolbox = await self._wiring.ready_toolbox()
-        context = "" if plan else await gathered(toolbox, emit=emitter(runtime))
+        context = "" if plan is not None else await gathered(toolbox, emit=emitter(runtime))
         return {
             "run": uuid4().hex,
             "goal": goal,
@@ -59,7 +59,7 @@ class Nodes:
             "answer": "",
             "problems": [],
             "results": Overwrite({}),
-            "given": bool(plan),
+            "given": plan is not None,
             "compiled": None,
             "revision": (state.get("revision") or 0) + 1,
             "replans": 0,
