@@ -15,8 +15,9 @@ from agent.core.limits import Limits
 from agent.core.links import Rooted, item_schema, output_schemas
 from agent.core.parse import parse_plan
 from agent.core.plan import Plan, Task
-from agent.core.problem import Problem, dotted
+from agent.core.problem import Problem, dotted, listed
 from agent.core.reference import Item, OutputOf, Place, Template, follow, known_args, special
+from agent.core.salvage import further_problems
 from agent.core.schedule import needs_of, order, plan_needs
 from agent.core.schema import NoSuchPath, part
 from agent.core.tool import JsonSchema, Preflight
@@ -72,7 +73,7 @@ async def check_plan(
     preflights = preflights or Preflights(toolbox)
     plan = parse_plan(document, max_tasks=limits.max_tasks)
     if not isinstance(plan, Plan):
-        return plan
+        return listed((*plan, *further_problems(document, toolbox.specs, limits=limits)))
     first = compile_plan(plan, toolbox.specs, limits=limits, used=used)
     problems = first if isinstance(first, tuple) else ()
     if any(problem.task is None for problem in problems):

@@ -41,7 +41,7 @@ def parse_plan(document: object, *, max_tasks: int = 10_000) -> Plan | tuple[Pro
         return Plan.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-        return listed(_from_pydantic(detail, document) for detail in details)
+        return listed(field_problem(detail, document) for detail in details)
 
 
 def too_many(count: int, bound: int) -> Problem:
@@ -67,7 +67,7 @@ def _unfit(document: dict[object, object]) -> Iterator[Problem]:
             return
         if len(place) > _MAX_DEPTH:
             yield _malformed(dotted(place[:4]), f"it is nested deeper than {_MAX_DEPTH} levels.", "Flatten it.")
-            return
+            continue
         if isinstance(value, dict):
             for key, inner in value.items():
                 if isinstance(key, str):
@@ -110,7 +110,8 @@ def _broken(text: str) -> bool:
     return False
 
 
-def _from_pydantic(detail: ErrorDetails, document: dict[str, object]) -> Problem:
+def field_problem(detail: ErrorDetails, document: dict[str, object]) -> Problem:
+    """Return what pydantic found wrong with a field of `document` as a problem."""
     place = tuple(detail["loc"])
     task = _task_at(place, document)
     name = place[-1] if place else "plan"
