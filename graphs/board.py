@@ -7,7 +7,7 @@ in the checkpoint's pending writes and is put on the board when the superstep is
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 
 from agent.core.call import looks_into
@@ -125,6 +125,7 @@ class Boards:
 
     def __init__(self) -> None:
         self._boards: OrderedDict[tuple[str, int], Board] = OrderedDict()
+        self._making: dict[tuple[str, int], asyncio.Task[Board]] = {}
 
     def put(self, dispatch: str, board: Board) -> Board:
         """Set up the board of a dispatch and return it; idle boards beyond 512 are dropped, the oldest first."""
@@ -137,6 +138,15 @@ class Boards:
         """Return the board of a dispatch that this process has under way, if it has."""
         board = self._boards.get(self._key(dispatch))
         return None if board is None or (board.stopped and board.idle) else board
+
+    async def taken_up(self, dispatch: str, make: Callable[[], Coroutine[None, None, Board]]) -> Board:
+        """Return the board of a dispatch that another process began; of all its tasks that come here, one makes it."""
+        key = self._key(dispatch)
+        if key not in self._making:
+            making = self._making[key] = asyncio.create_task(make())
+            making.add_done_callback(lambda _: self._making.pop(key, None))
+        made = await asyncio.shield(self._making[key])
+        return self.get(dispatch) or self.put(dispatch, made)
 
     def drop(self, dispatch: str) -> None:
         """Forget a board whose dispatch is over."""

@@ -1,6 +1,5 @@
 """A task order carried out: the board found or made anew after a crash, and the job for the executor."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -18,13 +17,14 @@ from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
 from graphs.board import Board
 from graphs.dispatch import board_of
+from graphs.durations import Durations
 from graphs.state import State, merge_results, snapshot_of
 
 _READ = ["plan", "undo", "results", "revision", "approvals", "cleared", "rejected", "problems", "started_at"]
 
 
 async def resumed_board(
-    config: RunnableConfig, toolbox: Toolbox, *, settings: Settings, thread: str, durations: Mapping[str, float]
+    config: RunnableConfig, toolbox: Toolbox, *, settings: Settings, thread: str, durations: Durations
 ) -> Board:
     """Return the board of a superstep that another process began: the state, and what is finished of the superstep.
 
@@ -35,7 +35,8 @@ async def resumed_board(
     finished = await _finished_siblings(config)
     state = {**state, "results": merge_results(state.get("results") or {}, finished)}
     # Which approvals still hold is not asked here: their digests may rest on outputs that are not at hand.
-    snapshot = snapshot_of({**state, "approvals": {}}, toolbox, thread=thread, now=utc_now(), durations=durations)
+    known = await durations.known(frozenset(toolbox))
+    snapshot = snapshot_of({**state, "approvals": {}}, toolbox, thread=thread, now=utc_now(), durations=known)
     return board_of(state, snapshot, Slots(settings.max_concurrency), thread=thread)
 
 

@@ -1,5 +1,6 @@
 """The nodes: one short method each. Only `wave_dispatch` has a choice, and `next_move` makes it."""
 
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -35,6 +36,7 @@ from graphs.replans import replanned_update
 from graphs.rollback import rollback_update
 from graphs.state import State, TaskOrder, merge_results, snapshot_of
 from graphs.wiring import Context, Wiring
+from graphs.work import Work, at_work
 
 
 class Nodes:
@@ -164,11 +166,15 @@ class Nodes:
         board = self._boards.get(order["dispatch"])
         if board is None:
             thread = runtime.execution_info.thread_id if runtime.execution_info else None
-            durations = await self._wiring.durations.known(frozenset(toolbox))
-            made = await resumed_board(
-                get_config(), toolbox, settings=settings, thread=thread or "", durations=durations
+            made = partial(
+                resumed_board,
+                get_config(),
+                toolbox,
+                settings=settings,
+                thread=thread or "",
+                durations=self._wiring.durations,
             )
-            board = self._boards.get(order["dispatch"]) or self._boards.put(order["dispatch"], made)
+            board = await self._boards.taken_up(order["dispatch"], made)
         if isinstance(runtime.control, Control):
             runtime.control.watch(board.slots.halt)
         emit = board.telling.through(emit)
@@ -179,7 +185,8 @@ class Nodes:
 
         async def work() -> Outcome:
             await load(task, board, self._wiring.artifacts)
-            made = await executor.run(job_for(task, board, limits=limits), slots=board.slots, emit=emit)
+            with at_work(Work(task, board, executor, toolbox, self._wiring.grants, limits, settings)):
+                made = await executor.run(job_for(task, board, limits=limits), slots=board.slots, emit=emit)
             kept = await self._wiring.artifacts.kept(made, thread=board.thread, limit=settings.artifact_bytes)
             large = isinstance(kept, Done) and kept.artifact is not None
             return put_away(kept) if large and not board.looked_into(task) else kept
