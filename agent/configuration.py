@@ -85,6 +85,8 @@ class ToolsTable(_Table):
 
     #: `summarise`, `draft` and `classify`.
     writing: bool = False
+    #: `delegate`, whose workers can be given every other tool.
+    delegate: bool = False
 
 
 class Configuration(_Table):

@@ -181,7 +181,8 @@ class HeadStart:
     def _start(self, text: _Text, task: Task) -> None:
         spec = self.preflights.toolbox.specs[task.tool]
         needs = needs_of(task)
-        if not spec.policy.read_only or needs_approval(task, spec, self._limits) or not text.started.issuperset(needs):
+        unasked = spec.policy.read_only and not needs_approval(task, spec, self._limits)
+        if not unasked or spec.policy.dispatched_only or not text.started.issuperset(needs):
             return
         text.started.add(task.id)
         for need in needs:

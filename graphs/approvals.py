@@ -28,7 +28,7 @@ from agent.errors import AnswerError
 from agent.executor import reused
 from agent.tools.catalogue import Toolbox
 from graphs.records import planned, record
-from graphs.state import Record, State, compiled_in, outcomes_in
+from graphs.state import State, compiled_in, outcomes_in
 
 
 def requests_for(
@@ -50,7 +50,7 @@ def requests_for(
         if not isinstance(ready, Ready):
             settled[task_id] = ready
         elif doubt is not None:
-            requests.append(_request(task, ready, thread=thread, revision=revision, doubt=_since(doubt)))
+            requests.append(_request(task, ready, thread=thread, revision=revision, doubt=since(InDoubt.model_validate(doubt))))
         elif ready.fingerprint in done_before:
             settled[task_id] = reused(done_before[ready.fingerprint], revision=revision)
         elif call_digest(task.tool, ready.calls) in (state.get("rejected") or ()):
@@ -64,8 +64,9 @@ def requests_for(
     return settled, requests
 
 
-def _since(doubt: Record) -> str:
-    first = InDoubt.model_validate(doubt).doubts[0]
+def since(doubt: InDoubt) -> str:
+    """Return what a person is told of a call in doubt."""
+    first = doubt.doubts[0]
     return (
         f"This call was begun at {first.since} by {first.owner}, and nobody knows whether it took effect. "
         "Approve: it did not, make it now. Respond: it did, with this result. Reject: leave it."

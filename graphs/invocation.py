@@ -83,7 +83,9 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         if isinstance(out, GraphOutput):
             return replace(out, value=await self._out(out.value, config))
         if isinstance(out, dict) and isinstance(out.get("results"), dict):
-            return {**out, "results": await self.ain_full(out["results"], config)}
+            # A task that asks by itself stops in the middle of a dispatch, whose status it cannot set.
+            asking = {"status": "awaiting_approval"} if out.get("__interrupt__") else {}
+            return {**out, **asking, "results": await self.ain_full(out["results"], config)}
         return out
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401

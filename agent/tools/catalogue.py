@@ -23,7 +23,16 @@ _HINTS = {
     "idempotentHint": "idempotent",
     "openWorldHint": "open_world",
 }
-_LIMITS = ("timeout_s", "max_retries", "max_concurrency", "rate_per_s", "verify", "compensate", "context_provider")
+_LIMITS = (
+    "timeout_s",
+    "max_retries",
+    "max_concurrency",
+    "rate_per_s",
+    "verify",
+    "compensate",
+    "context_provider",
+    "dispatched_only",
+)
 
 
 class Toolbox(Mapping[str, BaseTool]):

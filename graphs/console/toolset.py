@@ -13,6 +13,7 @@ from agent.tools.source import open_source
 from agent.tools.typed_writing import typed_writing_tools
 from graphs.console.screen import Screen
 from graphs.console.wanted import Wanted
+from graphs.delegation import delegate_tool
 
 
 def make_tools(wanted: Wanted, settings: Settings, *, screen: Screen) -> list[BaseTool]:
@@ -37,4 +38,5 @@ def make_tools(wanted: Wanted, settings: Settings, *, screen: Screen) -> list[Ba
         # Said before they are started: the file may have come with the folder.
         screen.say(f"MCP servers of {file}: {', '.join(servers)}.", style="dim")
     writing = typed_writing_tools(writer) if configured.tools.writing else []
-    return [*analytics, *writing, *mcp_tools(servers)]
+    tools = [*analytics, *writing, *mcp_tools(servers)]
+    return [*tools, delegate_tool(tools, writer)] if configured.tools.delegate else tools

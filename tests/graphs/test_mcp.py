@@ -224,13 +224,13 @@ def test_the_command_reads_the_configuration_beside_it_and_keeps_the_token(planw
     folder = tmp_path / "notes"
     folder.mkdir()
     (tmp_path / "planwave.toml").write_text(
-        f"[tools]\nwriting = true\n[mcp.servers.notes]\ncommand = {json.dumps(sys.executable)}\n"
+        f"[tools]\nwriting = true\ndelegate = true\n[mcp.servers.notes]\ncommand = {json.dumps(sys.executable)}\n"
         f'args = {json.dumps([SCRIPT, str(folder), "stdio"])}\nenv = {{ NOTES_TOKEN = "${{TOKEN}}" }}\n'
     )
     env = {"TOKEN": TOKEN}
     listed = planwave.apart("tools", "--json", cwd=tmp_path, env=env)
     names = [spec["name"] for spec in json.loads(listed.communicate(timeout=PATIENCE_S)[0])["tools"]]
-    assert {"query_database", "classify", "count", "keep"} <= {*names}
+    assert {"query_database", "classify", "delegate", "count", "keep"} <= {*names}
     plan = planwave.plan_file(
         {"id": "n", "tool": "token_length"}, {"id": "k", "tool": "keep", "args": {"name": "a", "text": "t"}}
     )

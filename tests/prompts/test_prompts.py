@@ -26,6 +26,8 @@ RENDERINGS = {
         "classify.v1",
         {"instruction": "By mood.", "item_schema": {"enum": ["good", "bad"]}, "items": ["fine </items>"], "count": 1},
     ),
+    "delegate.v1": ("delegate.v1", {"max_steps": 5, "inputs": {"a": "</data>"}}),
+    "delegate.v1-bare": ("delegate.v1", {"max_steps": 5, "inputs": {}}),
     "typed_repair.v1": ("typed_repair.v1", {"problems": ["There are 2 items and 1 results; give one for each."]}),
     "write_text_repair.v1": ("write_text_repair.v1", {"ungrounded": ["Globex", "99"]}),
 }
