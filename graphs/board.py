@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from agent.core.call import looks_into
 from agent.core.compile import CompiledPlan
 from agent.core.outcome import Done, InDoubt, Outcome
-from agent.core.progress import blocked_by
+from agent.core.progress import blocked, blocked_by
 from agent.slots import Slots
 from graphs.telling import Telling
 
@@ -43,6 +43,8 @@ class Board:
     reusable: Mapping[str, tuple[str, Done]]
     rejected: Collection[str]
     telling: Telling = field(init=False)
+    #: Tasks that came to nothing before this dispatch; none of them is in it, and nobody would settle them.
+    _stuck: frozenset[str] = field(init=False)
     #: One task at a time loads outputs, so that none is loaded twice.
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _futures: dict[str, "asyncio.Future[Outcome | None]"] = field(default_factory=dict)
@@ -54,6 +56,7 @@ class Board:
 
     def __post_init__(self) -> None:
         self.telling = Telling(self.compiled, self.outcomes)
+        self._stuck = frozenset(blocked(self.compiled, self.outcomes))
 
     def _future(self, task: str) -> "asyncio.Future[Outcome | None]":
         return self._futures.setdefault(task, asyncio.get_running_loop().create_future())
@@ -102,7 +105,9 @@ class Board:
         needs = self.compiled.needs[task]
         stuck: set[str] = set()
         for need in needs:
-            if need not in self.outcomes and await asyncio.shield(self._future(need)) is None:
+            if need in self.outcomes:
+                continue
+            if need in self._stuck or await asyncio.shield(self._future(need)) is None:
                 stuck.add(need)
         if blocked_by(self.compiled.tasks[task], needs, outcomes=self.outcomes, blocked=stuck) is not None:
             return None
