@@ -1,0 +1,94 @@
+"""The plan of a resting thread edited from Python: what is kept, what is void, what is refused."""
+
+import pytest
+from langgraph.types import Command
+from worlds import APPROVE, World, ref, thread
+
+from agent.core.editor import EditError
+from agent.core.limits import Limits
+from agent.errors import ThreadBusyError, UsageError
+from agent.ledger import Intent
+from agent.tools.catalogue import Toolbox
+from graphs.editing import plan_editor, put_plan
+from graphs.persistence import open_persistence
+from graphs.plan_execute import build_graph
+
+PLAN = {
+    "tasks": [
+        {"id": "a", "tool": "look", "args": {"value": 1}},
+        {"id": "w", "tool": "write", "args": {"value": ref("a", "value")}},
+        {"id": "v", "tool": "write", "args": {"value": 7}},
+    ]
+}
+
+
+@pytest.fixture
+async def stored(tmp_path):
+    async with open_persistence(f"sqlite:///{tmp_path / 'threads.db'}") as persistence:
+        yield persistence
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture
+async def graph(world, stored):
+    graph = build_graph(tools=world.tools(), persistence=stored)
+    await graph.ainvoke({"goal": "g", "plan": PLAN}, thread())
+    return graph
+
+
+async def put(graph, world, stored, editor):
+    await put_plan(graph, thread(), editor.plan, toolbox=Toolbox(world.tools()), limits=Limits(), ledger=stored.ledger)
+
+
+async def test_an_edited_plan_goes_on_where_it_was_and_asks_anew_about_every_write(graph, world, stored):
+    asked = (await graph.aget_state(thread())).interrupts[0].value["action_requests"]
+    editor = (await plan_editor(graph, thread())).update("v", {"args": {"value": 8}})
+    await put(graph, world, stored, editor)
+    out = await graph.ainvoke(None, thread())
+    again = out["__interrupt__"][0].value["action_requests"]
+    assert {request["task_id"]: request["args"] for request in again} == {"w": {"value": 1}, "v": {"value": 8}}
+    assert not {request["digest"] for request in asked} & {request["digest"] for request in again}
+    out = await graph.ainvoke(Command(resume={"decisions": APPROVE["decisions"] * 2}), thread())
+    assert (out["status"], out["revision"]) == ("completed", 2)
+    assert sorted(world.log) == [("look", 1), ("write", 1), ("write", 8)]
+
+
+async def test_what_is_done_cannot_be_changed_by_any_plan(graph, world, stored):
+    editor = await plan_editor(graph, thread())
+    assert editor.settled == {"a"}
+    with pytest.raises(EditError, match="it has run"):
+        editor.update("a", {"args": {"value": 2}})
+    free = type(editor)(editor.plan).update("a", {"args": {"value": 2}})
+    with pytest.raises(EditError, match="it has run, so it cannot be changed"):
+        await put(graph, world, stored, free)
+    with pytest.raises(EditError, match="there is no tool 'lok'"):
+        await put(graph, world, stored, editor.add({"id": "x", "tool": "lok"}))
+    assert (await graph.aget_state(thread())).values["plan"] == PLAN | {"execution_mode": "parallel"}
+
+
+async def test_a_plan_is_not_edited_while_a_write_is_not_settled(graph, world, stored):
+    write = Intent(thread="t", revision=1, task="w", tool="write", args_digest="x")
+    await stored.ledger.claim(write)
+    editor = await plan_editor(graph, thread())
+    with pytest.raises(UsageError, match="A write of 'w' was begun and its end is not recorded"):
+        await put(graph, world, stored, editor.remove("v"))
+
+
+async def test_a_plan_is_not_edited_while_a_run_has_the_thread(graph, world, stored):
+    editor = await plan_editor(graph, thread())
+    async with stored.lease("t"):
+        assert await stored.busy("t")
+        with pytest.raises(ThreadBusyError):
+            await put(graph, world, stored, editor.remove("v"))
+    assert not await stored.busy("t")
+    await put(graph, world, stored, editor.remove("v"))
+
+
+async def test_a_thread_that_ended_has_no_plan_to_edit(graph):
+    await graph.ainvoke(Command(resume={"decisions": APPROVE["decisions"] * 2}), thread())
+    with pytest.raises(UsageError, match="has ended"):
+        await plan_editor(graph, thread())
