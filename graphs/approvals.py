@@ -50,7 +50,9 @@ def requests_for(
         if not isinstance(ready, Ready):
             settled[task_id] = ready
         elif doubt is not None:
-            requests.append(_request(task, ready, thread=thread, revision=revision, doubt=since(InDoubt.model_validate(doubt))))
+            requests.append(
+                _request(task, ready, thread=thread, revision=revision, doubt=since(InDoubt.model_validate(doubt)))
+            )
         elif ready.fingerprint in done_before:
             settled[task_id] = reused(done_before[ready.fingerprint], revision=revision)
         elif call_digest(task.tool, ready.calls) in (state.get("rejected") or ()):
