@@ -111,6 +111,19 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
                 async for part in parts:
                     yield part
 
+    async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - LangGraph's own
+        """Change a state as LangGraph does, for `aupdate_state` too. Raises `UsageError` for a secret in clear."""
+        for update in (each for step in supersteps for each in step):
+            await self._refuse_clear_text(Command(update=update.values))
+        return await super().abulk_update_state(config, supersteps)
+
+    def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - as above
+        """Change a state as LangGraph does, for `update_state` too. Raises `UsageError` for a secret in clear."""
+        with start_blocking_portal() as portal:
+            for update in (each for step in supersteps for each in step):
+                portal.call(self._refuse_clear_text, Command(update=update.values))
+        return super().bulk_update_state(config, supersteps)
+
     async def _refuse_clear_text(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
         """Raise `UsageError` for a private argument in clear in a plan or an answer: LangGraph stores both as given."""
         if isinstance(given, Command):

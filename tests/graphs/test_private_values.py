@@ -1,5 +1,6 @@
 """Private values reach no checkpoint, trace, log or output: they are looked for in every byte."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -91,6 +92,17 @@ async def test_a_person_sees_the_name_and_cannot_put_the_value_in_its_place(grap
             await graph.ainvoke(Command(resume=answer), thread())
     out = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), thread())
     assert out["results"]["d"]["output"] == "front 4 None"
+
+
+async def test_a_fork_cannot_put_the_value_into_the_plan_either(graph):
+    await graph.ainvoke({"goal": "g", "plan": plan(key="secret:FRONT")}, thread())
+    for edited in ({"plan": plan(key="s3cret")}, {"plan": plan(key="s3cret"), "status": "running"}):
+        with pytest.raises(UsageError, match="gives the private argument 'key'"):
+            await graph.aupdate_state(thread(), edited, as_node="planner")
+        with pytest.raises(UsageError, match="gives the private argument 'key'"):
+            await asyncio.to_thread(graph.update_state, thread(), edited, "planner")
+        with pytest.raises(UsageError, match="gives the private argument 'key'"):
+            await graph.ainvoke(Command(update=edited), thread())
 
 
 async def test_a_secret_that_is_not_set_is_the_tasks_failure(graph):
