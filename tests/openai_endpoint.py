@@ -101,7 +101,7 @@ class Endpoint:
 
     `supports` names the ways of structured output that it takes; a request by another is turned down with status 400
     and uses up no answer. With `key` every other key is turned down with 401. A call beyond the script gets status 418.
-    `streams` says how it streams, in chunks of eight characters, `chunk_s` seconds before each.
+    `streams` says how it streams, in chunks of eight characters, one every `chunk_s` seconds.
     Use as a context manager, or start with `open` and end with `close`.
     """
 
@@ -246,9 +246,13 @@ class _Handler(BaseHTTPRequestHandler):
         chunks = list(_chunks(answer, model=body["model"], with_usage=with_usage))
         if self.endpoint.streams == "cut":
             chunks = chunks[: len(chunks) // 2]
+        due = time.monotonic()
         try:
             for chunk in chunks:
-                self.endpoint.wait(self.endpoint.chunk_s)
+                if chunk["choices"] and chunk["choices"][0]["delta"].keys() & {"content", "tool_calls"}:
+                    # By the clock, so that what writing a chunk takes does not add up.
+                    due += self.endpoint.chunk_s
+                    self.endpoint.wait(max(0.0, due - time.monotonic()))
                 self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
                 self.wfile.flush()
             if self.endpoint.streams != "cut":
