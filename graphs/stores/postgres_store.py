@@ -55,7 +55,7 @@ class PostgresThreads(PostgresSaver):
         self._sealed = isinstance(serde, SealedSerializer)
 
     def _read(self, found: CheckpointTuple) -> CheckpointTuple:
-        return with_texts_unwrapped(sound(found)) if self._sealed else sound(found)
+        return sound(found, opened=with_texts_unwrapped if self._sealed else None)
 
     def _on(self, connection: Connection) -> PostgresSaver:
         return PostgresSaver(connection, serde=self.serde)

@@ -1,6 +1,6 @@
 """Stored checkpoints held against their shape before LangGraph sees them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from langchain_core.runnables import RunnableConfig
@@ -23,8 +23,13 @@ def reading(what: str) -> Iterator[None]:
         ) from error
 
 
-def sound(found: CheckpointTuple) -> CheckpointTuple:
-    """Return `found`. Raises `PersistenceError` where it has not the parts of a checkpoint."""
+def sound(
+    found: CheckpointTuple, *, opened: Callable[[CheckpointTuple], CheckpointTuple] | None = None
+) -> CheckpointTuple:
+    """Return `found`, `opened` where its values are sealed.
+
+    Raises `PersistenceError` where it has not the parts of a checkpoint.
+    """
     checkpoint, metadata = found.checkpoint, found.metadata
     whole = (
         isinstance(checkpoint, dict)
@@ -41,8 +46,9 @@ def sound(found: CheckpointTuple) -> CheckpointTuple:
         raise PersistenceError(
             f"A checkpoint of thread {thread!r} is none; it was changed by something else, or is damaged."
         )
-    check_values(found)
-    return found
+    values = opened(found) if opened is not None else found
+    check_values(values)
+    return values
 
 
 def _is_id(text: str) -> bool:
