@@ -25,15 +25,20 @@ class State(TypedDict, total=False):
     results: Annotated[dict[str, Any], DeltaChannel(merge_results, dict)]
 
 
+def made(value):
+    """Return a record, the only thing that the reducer takes for a result."""
+    return {"made": value}
+
+
 def fan_out(work, saver=None):
     """Return a graph that sends `a` and `b` to `work(task, config)` after a node that wrote to the state."""
 
     async def begin(state: State) -> Command:
-        update = {"word": "written before", "results": {"z": 0}}
+        update = {"word": "written before", "results": {"z": made(0)}}
         return Command(goto=[Send("work", "a"), Send("work", "b")], update=update)
 
     async def run(task: str) -> dict[str, Any]:
-        return {"results": {task: await work(task, get_config())}}
+        return {"results": {task: made(await work(task, get_config()))}}
 
     builder = StateGraph(State)
     builder.add_node("begin", begin, destinations=("work",))
@@ -52,7 +57,7 @@ async def test_a_sent_task_reads_the_state_at_the_beginning_of_its_superstep():
         return task
 
     await fan_out(work).ainvoke({}, thread(), durability="sync")
-    expected = {"word": "written before", "results": {"z": 0}}
+    expected = {"word": "written before", "results": {"z": made(0)}}
     assert seen == {"a": expected, "b": expected}
 
 
@@ -72,8 +77,8 @@ async def test_pending_writes_hold_what_siblings_finished_before_a_failure():
     with pytest.raises(ConnectionError):
         await fan_out(failing, saver).ainvoke({}, thread(), durability="sync")
     out = await fan_out(looking, saver).ainvoke(None, thread(), durability="sync")
-    assert found == [("b", [{"a": "of a"}])]
-    assert out["results"] == {"z": 0, "a": "of a", "b": "of b"}
+    assert found == [("b", [{"a": made("of a")}])]
+    assert out["results"] == {"z": made(0), "a": made("of a"), "b": made("of b")}
 
 
 async def test_a_node_finds_the_saver_in_its_config_and_no_other_checkpoint_than_the_newest():
@@ -112,7 +117,7 @@ async def test_an_empty_interrupt_leaves_a_task_unfinished_and_asks_nothing():
     assert state.next == ("work",)
     assert state.interrupts == ()
     out = await graph.ainvoke(None, thread(), durability="sync")
-    assert out["results"] == {"z": 0, "a": "a", "b": "b"}
+    assert out["results"] == {"z": made(0), "a": made("a"), "b": made("b")}
     assert sorted(ran) == ["a", "b", "b"]
 
 
