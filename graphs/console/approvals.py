@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shlex
 import subprocess
 import sys
@@ -29,6 +30,8 @@ _KEYS = {
     "r": ("reject", "[r]eject"),
     "q": ("quit", "[q]uit"),
 }
+#: Seconds after which a signal that the read would have slept through is heard.
+_AWAKE_S = 0.2
 _DOUBT = "Approve: it did not happen, make it now. Give its result: it did happen. Reject: leave it as it is."
 
 
@@ -163,10 +166,23 @@ def read_line(prompt: str, *, screen: Screen) -> str | None:
     if isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     try:
-        return screen.console.input(Text(prompt, style="bold"))
+        screen.console.print(Text(prompt, style="bold"), end="")
+        _await_input()
+        return input()
     except EOFError:
         screen.console.print()
         return None
+
+
+def _await_input() -> None:
+    """Wait until there is a line to read, awake now and then.
+
+    A signal that comes right before the blocking read begins does not interrupt it, and its Python handler would run
+    only when a line has come.
+    """
+    if os.name == "posix" and sys.stdin.isatty():
+        while not select.select((sys.stdin,), (), (), _AWAKE_S)[0]:
+            pass
 
 
 def _shown_args(action: Mapping[str, Any]) -> JsonValue:

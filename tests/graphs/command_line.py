@@ -19,6 +19,8 @@ from typer.testing import CliRunner, Result
 from graphs.cli import app
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+#: What a test sets itself, or what would speak of another terminal than its own.
+_OWN = ("PLANWAVE_", "OPENAI_", "COLUMNS", "LINES")
 #: A busy machine may take long to import LangGraph.
 PATIENCE_S = 120.0
 
@@ -29,7 +31,7 @@ class CommandLine:
     def __init__(self, home: Path, *, data: Path) -> None:
         self.home = home
         self.env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PLANWAVE_", "OPENAI_"))},
+            **{name: value for name, value in os.environ.items() if not name.startswith(_OWN)},
             "PLANWAVE_DATA_FOLDER": str(data),
             "PLANWAVE_DB": f"sqlite:///{home / 'threads.db'}",
             "PLANWAVE_OUTPUT_FOLDER": str(home / "output"),

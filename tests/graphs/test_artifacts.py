@@ -1,5 +1,6 @@
 """Large outputs: outside of the state, and no difference to whoever looks into them."""
 
+import asyncio
 import copy
 import json
 import signal
@@ -152,12 +153,18 @@ def test_a_blocking_call_returns_outputs_in_full_too(tmp_path):
 async def test_after_a_kill_a_task_looks_into_what_another_process_put_away(database_url, tmp_path):
     log = tmp_path / "log"
     run = start("large_world.py", database_url, log)
+    world = LargeWorld()
     try:
         wait_for(log, "slow", run)
+        async with asyncio.timeout(60), open_persistence(database_url) as persistence:
+            # `slow` begins as soon as `rows` is done, a moment before that is stored.
+            while not any(  # noqa: ASYNC110 - the database tells nobody
+                task.result for task in (await graph_of(world, persistence, limit=1000).aget_state(thread())).tasks
+            ):
+                await asyncio.sleep(0.05)
     finally:
         run.send_signal(signal.SIGKILL)
         run.wait()
-    world = LargeWorld()
     async with open_persistence(database_url) as persistence:
         graph = graph_of(world, persistence, limit=1000)
         before = await graph.aget_state(thread())
