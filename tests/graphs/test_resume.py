@@ -1,19 +1,15 @@
 """Runs taken up again: after SIGKILL in a wave, and from each of their checkpoints."""
 
 import asyncio
-import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import slow_run
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from processes import start, wait_for
 from worlds import APPROVE, World, ref, thread
 
 from agent.settings import Settings
@@ -21,22 +17,6 @@ from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 
 SEED = 20261121
-ROOT = Path(__file__).parents[2]
-
-
-def start(url, log, dispatch, *how):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(Path(slow_run.__file__)), url, str(log), dispatch, *how]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-
-
-def wait_until(log, text, running):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and running.poll() is None:
-        if log.exists() and text in log.read_text():
-            return
-        time.sleep(0.005)
-    raise AssertionError(f"never saw {text!r}")
 
 
 async def recorded(url, log):
@@ -54,13 +34,13 @@ async def test_a_killed_run_goes_on_and_repeats_nothing_that_was_recorded(tmp_pa
     url, log = f"sqlite:///{tmp_path}/run.db", tmp_path / "log"
     jitter = random.Random(f"{SEED} {dispatch} {seen}").uniform(0, 0.03)  # noqa: S311 - a moment to kill at
     print(f"seed {SEED}: killed {jitter * 1000:.1f} ms after {seen!r}")
-    running = start(url, log, dispatch)
-    wait_until(log, seen, running)
+    running = start("slow_run.py", url, log, dispatch)
+    wait_for(log, seen, running)
     await asyncio.sleep(0.05 + jitter)
     running.send_signal(signal.SIGKILL)
     running.wait()
     kept = await recorded(url, log)
-    resumed = start(url, log, dispatch, "resume")
+    resumed = start("slow_run.py", url, log, dispatch, "resume")
     out, _ = resumed.communicate(timeout=60)
     assert out.strip() == "completed"
     after = Counter(log.read_text().split("\n"))

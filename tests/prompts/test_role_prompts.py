@@ -3,14 +3,10 @@
 `PLANWAVE_REWRITE_GOLDENS=1 pytest tests/prompts` writes the golden files anew; the difference is for review.
 """
 
-import os
-from pathlib import Path
-
 import pytest
+from golden_files import assert_golden
 
 from prompts import render
-
-GOLDENS = Path(__file__).parent / "goldens"
 
 GOAL = "Plot the rain of the 3 wettest stations"
 STEP = {
@@ -79,12 +75,7 @@ RENDERINGS = {
 
 @pytest.mark.parametrize("golden", RENDERINGS)
 def test_a_prompt_reads_as_its_golden_file(golden: str) -> None:
-    name, variables = RENDERINGS[golden]
-    text = render(name, **variables)
-    file = GOLDENS / f"{golden}.md"
-    if os.environ.get("PLANWAVE_REWRITE_GOLDENS"):
-        file.write_text(text, encoding="utf-8")
-    assert text == file.read_text(encoding="utf-8")
+    assert_golden(golden, *RENDERINGS[golden])
 
 
 def test_data_cannot_close_its_tag() -> None:
