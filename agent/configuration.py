@@ -31,6 +31,7 @@ class ToolPolicy(_Table):
     max_retries: int | None = Field(default=None, ge=0)
     max_concurrency: int | None = Field(default=None, ge=1)
     rate_per_s: float | None = Field(default=None, gt=0)
+    cache_ttl_s: int | None = Field(default=None, ge=1)
     verify: str | None = None
     compensate: str | None = None
     context_provider: bool | None = None

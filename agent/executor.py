@@ -8,6 +8,7 @@ from typing import Protocol, assert_never
 from pydantic import JsonValue
 
 from agent.attempts import Attempts, CallFailed, CallInDoubt, CallMade, CallResult, Maker
+from agent.caching import Memory, Remembered, may_be_remembered
 from agent.core.approval import approval_digest, call_digest
 from agent.core.call import Arguments, Ready, prepare
 from agent.core.outcome import Done, Failed, InDoubt, Outcome, Rejected
@@ -73,6 +74,7 @@ class Executor:
         clock: Clock = utc_now,
         let_through: tuple[type[BaseException], ...] = (),
         under_way: UnderWay | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """`let_through` are exceptions by which a tool speaks to the graph; they are not failures."""
         self._toolbox = toolbox
@@ -81,6 +83,7 @@ class Executor:
         self._clock = clock
         self._let_through = let_through
         self._under_way = under_way
+        self._memory = memory
 
     async def run(self, job: Job, *, slots: Slots, emit: Emit) -> Outcome:
         """Return what became of the task. Failures are values; only bugs and `let_through` raise."""
@@ -97,6 +100,9 @@ class Executor:
             begun = await self._under_way.outcome_of(ready.fingerprint, task=job.task.id, emit=emit)
             if begun is not None:
                 return begun.model_copy(update={"revision": job.revision})
+        memory = self._memory if reads_unasked(job) and may_be_remembered(job.spec, ready) else None
+        if memory is not None and (known := await memory.get(ready.fingerprint)) is not None:
+            return remembered(known, revision=job.revision)
         maker = self._maker(job)
         started = self._clock()
         made: CallMade | tuple[CallInDoubt, ...]
@@ -104,7 +110,12 @@ class Executor:
             made = await all_items(maker, ready.calls, slots=slots, urgency=job.urgency, emit=emit)
         else:
             made = await maker.make(ready.calls[0], item=None, slots=slots, urgency=job.urgency, emit=emit)
-        return _outcome(made, job, ready, started=started, finished=self._clock())
+        outcome = _outcome(made, job, ready, started=started, finished=self._clock())
+        ttl_s = job.spec.policy.cache_ttl_s
+        if memory is not None and ttl_s is not None and isinstance(outcome, Done):
+            new = Remembered(fingerprint=ready.fingerprint, output=outcome.output, at=outcome.finished_at or "")
+            await memory.put(new, ttl_s=ttl_s)
+        return outcome
 
     def _maker(self, job: Job) -> Maker:
         attempts = Attempts(
@@ -179,6 +190,11 @@ def reused(earlier: tuple[str, Done], *, revision: int) -> Done:
     """Return the outcome of work that an earlier revision has done."""
     source, done = earlier
     return done.model_copy(update={"revision": revision, "reused_from": done.reused_from or source})
+
+
+def remembered(known: Remembered, *, revision: int) -> Done:
+    """Return the outcome of a call that was made for another thread."""
+    return Done(revision=revision, output=known.output, fingerprint=known.fingerprint, cached_at=known.at)
 
 
 def job_digest(job: Job, calls: tuple[dict[str, JsonValue], ...]) -> str:

@@ -48,6 +48,11 @@ def filled(args: Mapping[str, Any], spec: ToolSpec, *, environ: Mapping[str, str
     return found
 
 
+def names_secrets(args: Mapping[str, Any], spec: ToolSpec) -> bool:
+    """Whether a call gives a private argument."""
+    return any(args.get(key) is not None for key in _private(spec.args_schema))
+
+
 def guarded(tool: BaseTool, args: Mapping[str, Any]) -> BaseTool:
     """Return `tool` so that what it returns and raises holds no private value of its own or of `args`.
 

@@ -181,7 +181,14 @@ class Nodes:
         approved = board.approvals.get(task)
         await self._wiring.grants.take_over(task, approved, thread=board.thread, revision=board.revision)
         ahead = ahead_of(runtime, revision=board.revision)
-        executor = Executor(toolbox, settings, self._wiring.ledger, let_through=(GraphBubbleUp,), under_way=ahead)
+        executor = Executor(
+            toolbox,
+            settings,
+            self._wiring.ledger,
+            let_through=(GraphBubbleUp,),
+            under_way=ahead,
+            memory=self._wiring.memory,
+        )
 
         async def work() -> Outcome:
             await load(task, board, self._wiring.artifacts)

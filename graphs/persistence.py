@@ -4,8 +4,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, closing, contextmanager
+from typing import Any
 from urllib.parse import unquote
 
+from langgraph.cache.base import BaseCache
 from langgraph.store.base import BaseStore
 
 from agent.artifacts import Artifacts
@@ -15,6 +17,7 @@ from graphs.savers import LeasedSaver
 from graphs.serializer import strict_serializer
 from graphs.stores.artifacts_sql import SqlArtifacts
 from graphs.stores.backend import Backend
+from graphs.stores.cache_sql import SqlCache
 from graphs.stores.leases import Lease
 from graphs.stores.ledger_sql import SqlLedger
 from graphs.stores.one_thread_store import OneThreadStore
@@ -32,13 +35,21 @@ class Persistence:
     """The stores of one database; `open_persistence` makes it."""
 
     def __init__(
-        self, backend: Backend, *, saver: LeasedSaver, store: BaseStore, ledger: Ledger, artifacts: Artifacts
+        self,
+        backend: Backend,
+        *,
+        saver: LeasedSaver,
+        store: BaseStore,
+        ledger: Ledger,
+        artifacts: Artifacts,
+        cache: BaseCache[Any],
     ) -> None:
         self.saver = saver
         #: LangGraph's store. Its values are not encrypted.
         self.store = store
         self.ledger = ledger
         self.artifacts = artifacts
+        self.cache = cache
         #: Without a password.
         self.url = backend.database.url
         self._backend = backend
@@ -77,9 +88,9 @@ class Persistence:
 async def open_persistence(url: str, *, key: bytes | None = None, ttl_s: float = 30.0) -> AsyncIterator[Persistence]:
     """Open `sqlite:///file.db` (three slashes: relative, four: absolute) or `postgresql://user@host/database`.
 
-    Makes what is missing. `key`, of 16, 24 or 32 bytes, encrypts checkpoints, ledger and artifacts; without one the
-    environment's PLANWAVE_AES_KEY does, in hexadecimal digits. A run that was silent for `ttl_s` seconds may be taken
-    for dead.
+    Makes what is missing. `key`, of 16, 24 or 32 bytes, encrypts checkpoints, ledger, artifacts and cache; without one
+    the environment's PLANWAVE_AES_KEY does, in hexadecimal digits. A run that was silent for `ttl_s` seconds may be
+    taken for dead.
     Raises `UsageError` for another kind of URL, `SettingsError` for a key that is none, `PersistenceError` where the
     database cannot be opened.
     """
@@ -117,6 +128,7 @@ def _opened(url: str, key: bytes | None, ttl_s: float) -> Iterator[Persistence]:
                 store=store,
                 ledger=SqlLedger(database, leases=leases, serde=serde, later=saver.later),
                 artifacts=Artifacts(SqlArtifacts(database, leases=leases, serde=serde, later=saver.later)),
+                cache=SqlCache(database, serde=serde, later=saver.later),
             )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 
@@ -10,6 +11,7 @@ from agent.errors import UsageError
 from agent.memory_ledger import MemoryLedger
 from agent.settings import Settings
 from agent.tools.analytics import default_tools
+from graphs.caching import CacheMemory
 from graphs.durations import Durations
 from graphs.grants import Grants
 from graphs.invocation import PlanwaveGraph
@@ -28,12 +30,14 @@ def build_graph(
     settings: Settings | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     persistence: Persistence | None = None,
+    cache: BaseCache[Any] | None = None,
 ) -> PlanwaveGraph:
     """Return the graph over `tools`, ready for `invoke`, `ainvoke`, `stream` and Studio.
 
     `tools` are LangChain tools or a function that makes them at first use; None is the analytics family over the sample
     shop. `model` is `"openai:NAME"`, `"local"`, a chat model, or None for the configured one, which is only asked for
     when something has to be planned. Give either any LangGraph `checkpointer`, or a `persistence` with every promise.
+    `cache` keeps what tools with a `cache_ttl_s` return for other threads; None: the persistence does, if there is one.
     Raises `UsageError` for both, `ToolError` for tools that cannot be used.
     """
     if checkpointer is not None and persistence is not None:
@@ -41,6 +45,7 @@ def build_graph(
     chosen = settings or Settings()
     ledger = persistence.ledger if persistence else MemoryLedger()
     artifacts = persistence.artifacts if persistence else Artifacts()
+    shared = cache if cache is not None else persistence.cache if persistence else None
     wiring = Wiring(
         tools=tools if tools is not None else default_tools(chosen, model),
         model=model,
@@ -49,6 +54,7 @@ def build_graph(
         grants=Grants(ledger, durable=persistence is not None, ttl_s=chosen.approval_ttl_s),
         artifacts=artifacts,
         durations=Durations(persistence.store if persistence else None),
+        memory=CacheMemory(shared) if shared is not None else None,
     )
     if not callable(wiring.tools):
         _ = wiring.toolbox

@@ -12,6 +12,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.artifacts import Artifacts
+from agent.caching import Memory
 from agent.core.limits import Limits
 from agent.errors import PlanwaveError, WeightsError
 from agent.ledger import Ledger
@@ -68,6 +69,8 @@ class Wiring:
     grants: Grants
     artifacts: Artifacts
     durations: Durations
+    #: Where results are kept that another thread may use.
+    memory: Memory | None = None
     _toolbox: Toolbox | None = None
     _models: dict[str, Model] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -64,6 +64,8 @@ class Done(_Settled):
     fingerprint: str | None = None
     #: The task whose result this is, where it was taken over instead of run.
     reused_from: str | None = None
+    #: When the call of another thread ended whose result this is, ISO 8601; None where the tool was called.
+    cached_at: str | None = None
     #: A person gave this result in place of the call.
     answered_by_person: bool = False
 

@@ -72,12 +72,13 @@ class _Document:
         if isinstance(outcome, Rejected) or (isinstance(outcome, Done) and outcome.answered_by_person):
             self._relate("wasAttributedTo", {"prov:entity": result, "prov:agent": self._somebody()})
             return
-        times = {"prov:startTime": outcome.started_at, "prov:endTime": outcome.finished_at}
+        finished = outcome.cached_at or outcome.finished_at if isinstance(outcome, Done) else outcome.finished_at
+        times = {"prov:startTime": outcome.started_at, "prov:endTime": finished}
         told = {"pw:attempts": outcome.attempts, **_arguments(origin)}
         call = self._add(
             "activity", self._local("call", origin.task), {**{k: v for k, v in times.items() if v is not None}, **told}
         )
-        at: Attributes = {"prov:time": outcome.finished_at} if outcome.finished_at else {}
+        at: Attributes = {"prov:time": finished} if finished else {}
         self._relate("wasGeneratedBy", {"prov:entity": result, "prov:activity": call, **at})
         if origin.tool is not None:
             by: Attributes = {"prov:activity": call, "prov:agent": self._agent(origin.tool, kind="tool")}

@@ -43,6 +43,8 @@ class Policy(BaseModel):
     max_retries: int | None = Field(default=None, ge=0)
     max_concurrency: int | None = Field(default=None, ge=1)
     rate_per_s: float | None = Field(default=None, gt=0)
+    #: Seconds for which a result may be given to other threads that ask the same; None: never.
+    cache_ttl_s: int | None = Field(default=None, ge=1)
     #: Name of the tool that tells whether an earlier call took effect.
     verify: str | None = None
     #: Name of the tool that undoes a call.

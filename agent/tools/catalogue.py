@@ -28,6 +28,7 @@ _LIMITS = (
     "max_retries",
     "max_concurrency",
     "rate_per_s",
+    "cache_ttl_s",
     "verify",
     "compensate",
     "context_provider",
@@ -100,6 +101,11 @@ def _spec(tool: BaseTool) -> ToolSpec:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ToolError(f"Tool {tool.name!r}: metadata {first['loc'][0]!r} is wrong: {first['msg']}.") from error
+    if policy.cache_ttl_s is not None and not policy.read_only:
+        raise ToolError(
+            f"Tool {tool.name!r} writes and has a 'cache_ttl_s'; only results of reading tools are kept. "
+            "Take it away, or say 'readOnlyHint': True."
+        )
     return ToolSpec(
         name=tool.name,
         description=tool.description,

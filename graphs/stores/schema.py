@@ -60,6 +60,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (thread, digest)
         )""",
     ),
+    (
+        """CREATE TABLE planwave_cache (
+            namespace TEXT NOT NULL,
+            name TEXT NOT NULL,
+            value_type TEXT NOT NULL,
+            value {bytes} NOT NULL,
+            expires_at DOUBLE PRECISION,
+            PRIMARY KEY (namespace, name)
+        )""",
+        "CREATE INDEX planwave_cache_expires ON planwave_cache (expires_at)",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

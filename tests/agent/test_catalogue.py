@@ -89,6 +89,8 @@ def test_hints_and_limits():
         ({"readOnlyHint": "perhaps"}, "metadata 'read_only' is wrong"),
         ({"verify": "look"}, "Tool 'query' names 'look' to verify it, but there is no such tool."),
         ({"compensate": "undo"}, "Tool 'query' names 'undo' to compensate it, but there is no such tool."),
+        ({"cache_ttl_s": 60}, "Tool 'query' writes and has a 'cache_ttl_s'; only results of reading tools are kept."),
+        ({"cache_ttl_s": 0, "readOnlyHint": True}, "metadata 'cache_ttl_s' is wrong"),
         ({"output_schema": "string"}, "Tool 'query': output_schema is str; give a JSON Schema object."),
         (
             {"output_schema": {"properties": []}},

@@ -86,7 +86,8 @@ async def as_of_version_1(url):
     async with open_persistence(url) as persistence:
         graph = build_graph(tools=World().tools(), persistence=persistence)
         await graph.ainvoke({"goal": "g", "plan": PLAN}, thread())
-    execute(url, "DROP TABLE planwave_artifacts")
+    for table in re.findall(r"CREATE TABLE (\w+)", str(schema.MIGRATIONS[1:])):
+        execute(url, f"DROP TABLE {table}")
     execute(url, "DELETE FROM planwave_schema WHERE version > 1")
 
 
