@@ -1,0 +1,1 @@
+"""Measured planning: sets of goals, strategies that reach for them, and figures with their intervals."""

@@ -1,0 +1,108 @@
+"""`python -m tests.evals SET STRATEGY`: run a set, record each case, print a table; `table FILE...` prints one."""
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+from agent.errors import PlanwaveError
+from agent.models import resolve_model
+from tests.evals.cases import AbsentError, Case, half
+from tests.evals.records import Key, Line, read_lines
+from tests.evals.running import run_cases
+from tests.evals.sets import SETS
+from tests.evals.strategies import STRATEGIES
+from tests.evals.tabling import table
+
+#: Ignored by git.
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Do what the command line says; 2 for a set whose data are absent or a model that cannot be had."""
+    arguments = list(sys.argv[1:] if words is None else words)
+    if arguments[:1] == ["table"]:
+        print(table(read_lines(map(Path, arguments[1:] or sorted(map(str, RESULTS.glob("*.jsonl")))))))
+        return 0
+    options = _options(arguments)
+    try:
+        return _run(options)
+    except (AbsentError, PlanwaveError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on with the next case.", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    strategy = STRATEGIES[options.strategy]
+    cases = chosen(SETS[options.set](), half_of=options.half, seed=options.seed, limit=options.limit)
+    choice = _choice(options.model)
+    model = resolve_model(choice)
+    key = Key(options.set, strategy.name, model.name, strategy.digest(), options.tag)
+    file = (
+        options.out or RESULTS / f"{options.set}-{strategy.name}-{model.name.replace(':', '-').replace('/', '-')}.jsonl"
+    )
+    work = run_cases(
+        cases, strategy, choice=choice, model=model, key=key, file=file, budget_s=options.budget, tell=_tell
+    )
+    try:
+        asyncio.run(work)
+    finally:
+        ids = {case.id for case in cases}
+        recorded = [line for line in read_lines([file]) if line.key == key and line.id in ids]
+        if recorded:
+            print(table(recorded))
+    return 0
+
+
+def chosen(cases: Sequence[Case], *, half_of: str | None, seed: int, limit: int | None) -> list[Case]:
+    """Return the cases of one half in an order that the seed gives: the first of them are a sample of all."""
+    found = [case for case in cases if half_of in {None, half(case.id)}]
+    random.Random(seed).shuffle(found)  # noqa: S311 - a sample, no secret
+    return found[:limit]
+
+
+def _choice(model: str) -> str:
+    """Return a model's name for `resolve_model`; an address stands for the first model of the server there."""
+    if not model.startswith(("http://", "https://")):
+        return model
+    os.environ["OPENAI_BASE_URL"] = model
+    listed = httpx.get(f"{model.rstrip('/')}/models", headers=_key(), timeout=10.0).raise_for_status().json()
+    return f"openai:{listed['data'][0]['id']}"
+
+
+def _key() -> dict[str, str]:
+    key = os.environ.get("OPENAI_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _tell(line: Line) -> None:
+    told = (
+        f"{line.outcome:<12} {line.seconds:6.1f} s  {line.calls} calls {line.tokens:6d} tokens  {line.id}  {line.why}"
+    )
+    print(told[:200], file=sys.stderr, flush=True)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.evals", description=__doc__)
+    parser.add_argument("set", choices=SETS)
+    parser.add_argument("strategy", choices=STRATEGIES)
+    parser.add_argument("--model", default="local", help="local, openai:NAME, or the address of a server")
+    parser.add_argument("--half", choices=("work", "held"), help="one half of the set; both where it is left out")
+    parser.add_argument("--limit", type=int, help="only so many cases")
+    parser.add_argument("--seed", type=int, default=0, help="gives the order of the cases, so which come first")
+    parser.add_argument("--budget", type=float, default=120.0, metavar="SECONDS", help="for one case")
+    parser.add_argument("--tag", default="", help="a word that keeps this measurement apart from others")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where the lines go; default: tests/evals/results")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Tools as the baselines' models are told of them, and the JSON Schemas that hold their replies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.tools import BaseTool
+
+from agent.context import gathered
+from agent.core.tool import JsonSchema, ToolSpec
+from agent.planning.toolbook import offered, tool_text
+from agent.tools.catalogue import Toolbox
+
+_REFERENCE: JsonSchema = {"type": "string", "pattern": "^\\$[A-Za-z0-9_.*]{1,80}$"}
+
+
+async def shown(tools: Sequence[BaseTool]) -> tuple[list[ToolSpec], str]:
+    """Return the tools that may be called, and the text about them and the world that Planwave's planner has too."""
+    toolbox = Toolbox(tools)
+    context = await gathered(toolbox, emit=lambda _event: None)
+    specs = list(offered(toolbox.specs).values())
+    text = f"Tools:\n{tool_text(specs)}"
+    return specs, f"{text}\n\nWhat is known:\n{context}" if context else text
+
+
+def call_schemas(specs: Sequence[ToolSpec], *, before: JsonSchema | None = None) -> list[JsonSchema]:
+    """Return for each tool the schema of an object that calls it; `before` are properties that stand first.
+
+    Every argument may be a reference instead, in the form of `references`.
+    """
+    first = before or {}
+    return [
+        {
+            "type": "object",
+            "properties": {**first, "tool": {"type": "string", "const": spec.name}, "args": _arguments(spec)},
+            "required": [*first, "tool", "args"],
+            "additionalProperties": False,
+        }
+        for spec in specs
+    ]
+
+
+def definitions(specs: Sequence[ToolSpec]) -> JsonSchema:
+    """Return the `$defs` of all tools under one roof; two tools that mean different things by a name are refused."""
+    found: dict[str, Any] = {}
+    for spec in specs:
+        for name, part in spec.args_schema.get("$defs", {}).items():
+            if found.setdefault(name, part) != part:
+                raise ValueError(f"Two tools define {name!r} differently; rename one of the definitions.")
+    return {"$defs": found} if found else {}
+
+
+def _arguments(spec: ToolSpec) -> JsonSchema:
+    properties = {name: _or_reference(part) for name, part in spec.args_schema.get("properties", {}).items()}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(spec.args_schema.get("required", ())),
+        "additionalProperties": False,
+    }
+
+
+def _or_reference(part: JsonSchema) -> JsonSchema:
+    if part.get("type") == "string" and not part.keys() & {"enum", "const", "pattern"}:
+        return part
+    return {"anyOf": [_REFERENCE, part]}
