@@ -19,7 +19,7 @@ from agent.core.approval import (
 from agent.core.arguments import value_errors
 from agent.core.call import Ready, call_key, looks_into, prepare
 from agent.core.compile import CompiledPlan
-from agent.core.flow import Snapshot
+from agent.core.flow import Ask, Snapshot
 from agent.core.limits import Limits
 from agent.core.outcome import Done, Failed, InDoubt, Outcome, Rejected
 from agent.core.plan import Plan, Task
@@ -32,7 +32,7 @@ from graphs.state import State, compiled_in, outcomes_in
 
 
 def requests_for(
-    tasks: tuple[str, ...], active: CompiledPlan, snapshot: Snapshot, state: State, *, thread: str
+    ask: Ask, active: CompiledPlan, snapshot: Snapshot, state: State, *, thread: str
 ) -> tuple[dict[str, Outcome], list[Request]]:
     """Return the requests to put to a person, and the outcomes of tasks that need no question after all.
 
@@ -40,19 +40,18 @@ def requests_for(
     before are settled without asking.
     """
     revision = state.get("revision") or 1
-    done_before = reusable(snapshot.outcomes, revision=revision)
+    done_before = {} if snapshot.undo is not None else reusable(snapshot.outcomes, revision=revision)
     settled: dict[str, Outcome] = {}
     requests: list[Request] = []
-    for task_id in tasks:
+    for task_id in ask.tasks:
         task, spec = active.tasks[task_id], active.spec(task_id)
         ready = prepare(task, spec, needs=active.needs[task_id], outcomes=snapshot.outcomes, revision=revision)
         doubt = (state.get("doubts") or {}).get(task_id)
         if not isinstance(ready, Ready):
             settled[task_id] = ready
         elif doubt is not None:
-            requests.append(
-                _request(task, ready, thread=thread, revision=revision, doubt=since(InDoubt.model_validate(doubt)))
-            )
+            told = since(InDoubt.model_validate(doubt), to_undo=ask.to_undo)
+            requests.append(_request(task, ready, thread=thread, revision=revision, doubt=told))
         elif ready.fingerprint in done_before:
             settled[task_id] = reused(done_before[ready.fingerprint], revision=revision)
         elif call_digest(task.tool, ready.calls) in (state.get("rejected") or ()):
@@ -66,12 +65,14 @@ def requests_for(
     return settled, requests
 
 
-def since(doubt: InDoubt) -> str:
-    """Return what a person is told of a call in doubt."""
+def since(doubt: InDoubt, *, to_undo: bool = False) -> str:
+    """Return what a person is told of a call in doubt, which `to_undo` has undone if it happened, and else not made."""
     first = doubt.doubts[0]
+    approve = "it did not" if to_undo else "it did not, make it now"
+    respond = "it did, with this result" + (", and is to be undone" if to_undo else "")
     return (
         f"This call was begun at {first.since} by {first.owner}, and nobody knows whether it took effect. "
-        "Approve: it did not, make it now. Respond: it did, with this result. Reject: leave it."
+        f"Approve: {approve}. Respond: {respond}. Reject: leave it."
     )
 
 
@@ -186,7 +187,8 @@ def _response(message: str, schema: dict[str, Any] | None, *, request: Request, 
             f"A text cannot be the result of {request.tool!r} ({errors[0]}); "
             f"approve, edit or reject {request.task!r} instead."
         )
-    return Done(revision=revision, output=message, answered_by_person=True)
+    doubted = request.doubt is not None
+    return Done(revision=revision, output=message, answered_by_person=True, was_in_doubt=doubted)
 
 
 async def _edited(

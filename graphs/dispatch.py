@@ -74,8 +74,8 @@ def command_for(
             board = board_of(state, snapshot, slots, thread=thread)
             sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
             return Command(goto=sends, update={"status": "running", "dispatch": dispatch}), board
-        case Ask(tasks):
-            return _asking(tasks, active_plan(snapshot), snapshot, state, thread=thread, emit=emit), None
+        case Ask():
+            return _asking(move, active_plan(snapshot), snapshot, state, thread=thread, emit=emit), None
         case Replan(tasks, signature):
             replanned = [*(state.get("replanned") or ()), signature]
             return Command(goto="replanner", update={"replanned": replanned, "failed": list(tasks)}), None
@@ -109,16 +109,17 @@ def board_of(state: State, snapshot: Snapshot, slots: Slots, *, thread: str) -> 
         thread=thread,
         approvals=state.get("approvals") or {},
         cleared=state.get("cleared") or {},
-        reusable=reusable(snapshot.outcomes, revision=revision),
+        # An undoing is made although an earlier plan may have made the same call.
+        reusable={} if snapshot.undo is not None else reusable(snapshot.outcomes, revision=revision),
         rejected=state.get("rejected") or (),
     )
 
 
 def _asking(
-    tasks: tuple[str, ...], active: CompiledPlan, snapshot: Snapshot, state: State, *, thread: str, emit: Emit
+    ask: Ask, active: CompiledPlan, snapshot: Snapshot, state: State, *, thread: str, emit: Emit
 ) -> Command[Next]:
     """Ask about what can be asked; what turns out to need no question is settled instead."""
-    settled, requests = requests_for(tasks, active, snapshot, state, thread=thread)
+    settled, requests = requests_for(ask, active, snapshot, state, thread=thread)
     for task, outcome in settled.items():
         emit(finished_event(task, outcome))
     results = {task: record(outcome) for task, outcome in settled.items()}

@@ -8,7 +8,7 @@ from agent.core.outcome import Outcome, outcome_from
 from agent.core.progress import final_outcomes, progress
 from agent.events import AnswerGiven, Emit, ProgressMade
 from graphs.records import added, finished_event, record
-from graphs.rollback import rollback_report
+from graphs.rollback import rollback_report, rollback_told
 from graphs.state import State
 from graphs.wiring import Context, Wiring
 
@@ -34,14 +34,16 @@ async def ending(
         emit=emit,
         settings=wiring.settings_for(context),
     )
-    emit(AnswerGiven(status=status, answer=made.text))
+    report = rollback_report(state, outcomes)
+    answer = "\n\n".join(part for part in (made.text, rollback_told(report)) if part)
+    emit(AnswerGiven(status=status, answer=answer))
     problems = list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else [])
     return {
         "status": status,
-        "answer": made.text,
+        "answer": answer,
         "problems": problems,
         "results": {task: record(outcome) for task, outcome in never_ran.items()},
-        "rollback": rollback_report(state, outcomes),
+        "rollback": report,
         "usage": added(state, made.usage),
         "pending": [],
         "failed": [],

@@ -8,7 +8,7 @@ from agent.core.call import looks_into
 from agent.core.limits import Limits
 from agent.core.reference import producers
 from agent.tools.catalogue import Toolbox
-from graphs.state import State, plan_in
+from graphs.state import State, former_plans, plan_in
 
 
 async def with_all_outputs(state: State, *, artifacts: Artifacts, thread: str) -> State:
@@ -37,12 +37,20 @@ async def with_outputs_to_ask(
 
 
 async def with_outputs_to_undo(state: State, *, artifacts: Artifacts, thread: str) -> State:
-    """Return `state` with the outputs in the calls that undo the tasks in `state["failed"]`."""
+    """Return `state` with the outputs in the calls that undo the tasks in `state["failed"]`.
+
+    Without a rollback of its own, a task is undone by what it was given and what it returned.
+    """
     if not _some_away(state):
         return state
     undone = set(state.get("failed") or ())
-    calls = [task.rollback.args for task in plan_in(state.get("plan")).tasks if task.id in undone and task.rollback]
-    read = {producer for args in calls for value in args.values() for producer in producers(value)}
+    tasks = [*former_plans(state)[0].values(), *plan_in(state.get("plan")).tasks]
+    read: set[str] = set()
+    for task in [task for task in tasks if task.id in undone]:
+        if task.rollback is None:
+            read |= {task.id, *looks_into(task)}
+        else:
+            read |= {producer for value in task.rollback.args.values() for producer in producers(value)}
     return await _with(state, read, artifacts=artifacts, thread=thread)
 
 

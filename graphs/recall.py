@@ -32,6 +32,7 @@ class Recall:
     def __init__(self) -> None:
         self.plan: Known[Any] = Known()
         self.undo: Known[Any] = Known()
+        self.former: Known[Any] = Known()
         self.mark: Known[str | None] = Known()
         self._records: dict[str, tuple[object, Any]] = {}
 

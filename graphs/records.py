@@ -62,7 +62,10 @@ def mark_of(plan: JsonValue) -> str | None:
 def record(outcome: Outcome) -> Record:
     """Return an outcome as it is stored: a reference in the place of an output that is in the artifacts."""
     if isinstance(outcome, Done):
-        return put_away(outcome).model_dump(mode="json", exclude={"artifact"} if outcome.artifact is None else None)
+        # Most have none of these, and a record is stored for each task.
+        idle = {"artifact"} if outcome.artifact is None else set()
+        idle |= set() if outcome.was_in_doubt else {"was_in_doubt"}
+        return put_away(outcome).model_dump(mode="json", exclude=idle)
     return outcome.model_dump(mode="json")
 
 

@@ -13,7 +13,8 @@ from agent.core.call import Ready, prepare
 from agent.core.compile import UNKNOWN, CompiledPlan, linked
 from agent.core.flow import Snapshot
 from agent.core.outcome import Outcome, outcome_from
-from agent.core.plan import Plan
+from agent.core.plan import Plan, Task
+from agent.core.schedule import plan_needs
 from agent.errors import PersistenceError, UsageError
 from agent.tools.catalogue import Toolbox
 from graphs.recall import Recall
@@ -202,7 +203,24 @@ def snapshot_of(
         stop=(stop["status"], stop["reason"]) if stop else None,  # type: ignore[arg-type]  # the closed words of EndStatus
         undo=undo,
         rollback_begun=state.get("rollback") is not None,
+        former=recall.former.get(state.get("lineage"), lambda: former_plans(state)[0]),
     )
+
+
+def former_plans(state: State) -> tuple[dict[str, Task], dict[str, tuple[str, ...]]]:
+    """Return the tasks of this run's earlier plans that the present one has not, as they last stood, with their needs.
+
+    A task that a replan or an edit dropped may have been done before, and what it changed is still in effect.
+    """
+    entries = [entry for entry in state.get("lineage") or () if entry["author"] != "rollback"]
+    present = {task["id"] for task in (state.get("plan") or {}).get("tasks", ())}
+    tasks: dict[str, Task] = {}
+    needs: dict[str, tuple[str, ...]] = {}
+    for entry in entries[:-1]:
+        plan = plan_in(entry["plan"])
+        tasks |= {task.id: task for task in plan.tasks if task.id not in present}
+        needs |= {task: needed for task, needed in plan_needs(plan).items() if task not in present}
+    return tasks, needs
 
 
 def _still_approved(

@@ -8,9 +8,11 @@ from agent.core.approval import needs_approval
 from agent.core.compile import CompiledPlan
 from agent.core.limits import Limits
 from agent.core.outcome import Done, Failed, Outcome, Rejected
+from agent.core.plan import Task
 from agent.core.progress import blocked
 from agent.core.revision import failure_signature
 from agent.core.schedule import closure, ready
+from agent.core.undoing import can_be_undone, changed
 
 EndStatus = Literal["completed", "failed", "cancelled"]
 
@@ -41,6 +43,8 @@ class Snapshot:
     undo: CompiledPlan | None = None
     #: A rollback has begun; there may be nothing that can be undone.
     rollback_begun: bool = False
+    #: The tasks of this run's earlier plans that the present one has not.
+    former: Mapping[str, Task] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class Ask:
     """Ask a person about these tasks, all at once."""
 
     tasks: tuple[str, ...]
+    #: They are in doubt and will not be run any more; what happened decides what is undone.
+    to_undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Replan:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """Undo these finished writes, then end."""
+    """Undo what these tasks changed, as far as it can be undone, then end."""
 
     tasks: tuple[str, ...]
     status: EndStatus
@@ -180,6 +186,12 @@ def _waiting_for_a_person(compiled: CompiledPlan, snapshot: Snapshot, limits: Li
     )
 
 
+def _to_approve(undo: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
+    """Return every undoing that needs an approval: its arguments are known, so none waits for another to be shown."""
+    settled = snapshot.outcomes.keys() | blocked(undo, snapshot.outcomes).keys() | snapshot.doubts
+    return tuple(task for task in undo.order if task not in settled and _gated(undo, task, snapshot, limits))
+
+
 def _mend(snapshot: Snapshot, failed: tuple[str, ...], limits: Limits) -> Move:
     signature = failure_signature(snapshot.outcomes, failed)
     rejected = all(isinstance(snapshot.outcomes[task], Rejected) for task in failed)
@@ -199,23 +211,35 @@ def _without_replan(snapshot: Snapshot, failed: tuple[str, ...], *, rejected: bo
 
 
 def _end(snapshot: Snapshot, status: EndStatus, reason: str) -> Move:
-    """End on purpose: what was written and can be undone is undone first."""
-    undoable = () if snapshot.rollback_begun else undoable_tasks(snapshot)
-    return Rollback(undoable, status, reason) if undoable else GiveUp(status, reason)
+    """End on purpose: what was written is undone first, once it is known what was."""
+    if snapshot.rollback_begun or snapshot.compiled is None:
+        return GiveUp(status, reason)
+    compiled = snapshot.compiled
+    doubtful = tuple(
+        task for task in _doubtful(compiled, snapshot) if can_be_undone(compiled.tasks[task], compiled.spec(task))
+    )
+    if doubtful:
+        return Ask(doubtful, to_undo=True)
+    left = changed_tasks(snapshot)
+    return Rollback(left, status, reason) if left else GiveUp(status, reason)
 
 
-def undoable_tasks(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return the finished tasks that have a call to undo them, the last one first."""
+def changed_tasks(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the tasks that changed something, or may have, the last one first; those of earlier plans come last.
+
+    A result that was taken over from another task is one change, which the task that holds it now stands for.
+    """
     compiled = snapshot.compiled
     if compiled is None:
         return ()
-    return tuple(
-        task
-        for task in reversed(compiled.order)
-        if compiled.tasks[task].rollback is not None
-        and isinstance(outcome := snapshot.outcomes.get(task), Done)
-        and not outcome.answered_by_person
-    )
+    tasks = {**snapshot.former, **compiled.tasks}
+    found: dict[str, str] = {}
+    for name in (*reversed(compiled.order), *reversed(list(snapshot.former))):
+        outcome, spec = snapshot.outcomes.get(name), compiled.catalogue.get(tasks[name].tool)
+        if changed(tasks[name], spec=spec, outcome=outcome, doubted=name in snapshot.doubts):
+            source = outcome.reused_from if isinstance(outcome, Done) else None
+            found.setdefault(source or name, name)
+    return tuple(found.values())
 
 
 def _undo(snapshot: Snapshot, undo: CompiledPlan, limits: Limits) -> Move:
@@ -223,7 +247,7 @@ def _undo(snapshot: Snapshot, undo: CompiledPlan, limits: Limits) -> Move:
     runnable = _runnable(undo, snapshot, limits)
     if runnable:
         return Run(runnable)
-    waiting = (*_doubtful(undo, snapshot), *_waiting_for_a_person(undo, snapshot, limits))
+    waiting = (*_doubtful(undo, snapshot), *_to_approve(undo, snapshot, limits))
     if waiting:
         return Ask(waiting)
     status, reason = snapshot.stop or ("failed", "The run was rolled back.")

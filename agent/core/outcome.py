@@ -68,6 +68,8 @@ class Done(_Settled):
     cached_at: str | None = None
     #: A person gave this result in place of the call.
     answered_by_person: bool = False
+    #: The call was in doubt, and a person said that it took effect.
+    was_in_doubt: bool = False
 
     @property
     def away(self) -> bool:

@@ -8,9 +8,8 @@ from agent.core.flow import Snapshot
 from agent.core.outcome import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
 from agent.core.progress import blocked, statuses
 from agent.core.status import Status, is_terminal
+from agent.core.undoing import UNDOING
 
-#: The name of a rollback's task is that of the task it undoes behind this.
-UNDOING = "undo:"
 #: Failures that may pass: the same call can be tried again as it is.
 _PASSING = frozenset({"timeout", "transient"})
 

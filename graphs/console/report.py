@@ -12,6 +12,7 @@ from rich.markdown import Markdown
 from agent.artifacts import Artifacts
 from agent.core.outcome import Outcome, outcome_from
 from graphs.console.screen import Screen, visible
+from graphs.rollback import rollback_report
 from graphs.standing import results_of
 from graphs.stores.urls import without_password
 
@@ -34,9 +35,18 @@ def run_record(state: StateSnapshot, *, thread: str) -> Record:
         "problems": list(values.get("problems") or ()),
         "thread_id": thread,
     }
+    if (rollback := rollback_of(state)) is not None:
+        record["rollback"] = rollback
     if state.interrupts:
         record["interrupt"] = state.interrupts[0].value
     return record
+
+
+def rollback_of(state: StateSnapshot) -> Record | None:
+    """Return what is undone so far and what is not, with the reason; None where nothing is rolled back."""
+    if status_of(state) in _EXIT and not state.interrupts:
+        return state.values.get("rollback")
+    return rollback_report(state.values, outcomes_of(state))
 
 
 def failure_record(problem: str, *, thread: str | None, status: str = "failed") -> Record:

@@ -18,7 +18,7 @@ from agent.settings import Settings
 from graphs.console.approvals import show as show_call
 from graphs.console.ending import tell_problems
 from graphs.console.manner import Manner
-from graphs.console.report import Record, in_full, print_answer, run_record, status_of
+from graphs.console.report import Record, in_full, print_answer, rollback_of, run_record, status_of
 from graphs.console.runs import thread_state, track_of
 from graphs.console.screen import Screen, as_text, print_json, visible
 from graphs.console.table import plan_table
@@ -115,6 +115,7 @@ def _print_thread(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str,
     head += [("started", _local(values.get("started_at"))), ("changed", _local(state.created_at))]
     head += [("plan", f"revision {values['revision']}, {values.get('replans') or 0} replans")] if track.rows else []
     head += [("progress", _progress(about["progress"]))] if about["progress"] else []
+    head += [("rollback", text) for text in _rollback(rollback_of(state))]
     for name, text in head:
         screen.say(f"{name:8} {text}")
     for phase in about["phases"]:
@@ -144,6 +145,13 @@ def _result(record: Record) -> str:
 def _progress(counts: Progress) -> str:
     parts = [f"{counts[word]} {word}" for word in ("completed", "failed", "skipped", "waiting") if counts[word]]
     return f"{counts['percentage']:g} % of {counts['total']}: {', '.join(parts)}"
+
+
+def _rollback(report: Record | None) -> list[str]:
+    if report is None:
+        return []
+    parts = [(", ".join(report["undone"]), "undone"), (", ".join(report["not_undone"]), "not undone")]
+    return ["; ".join(f"{word}: {names}" for names, word in parts if names) or "nothing is undone yet"]
 
 
 def _phase(phase: PhaseProgress, *, current: bool) -> str:

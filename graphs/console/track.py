@@ -8,8 +8,8 @@ from typing import Any, assert_never
 from agent.core.outcome import Outcome, Skipped
 from agent.core.plan import Plan, Task
 from agent.core.schedule import plan_needs, waves
-from agent.core.standing import UNDOING
 from agent.core.status import Status
+from agent.core.undoing import UNDOING
 from agent.events import (
     AnswerGiven,
     ApprovalAsked,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from plans import compiled_of
 
-from agent.core.flow import Answer, Ask, GiveUp, Replan, Rollback, Run, Snapshot, next_move, undoable_tasks
+from agent.core.flow import Answer, Ask, GiveUp, Replan, Rollback, Run, Snapshot, changed_tasks, next_move
 from agent.core.limits import Limits
 from agent.core.outcome import Cancelled, Done, Failed, Rejected, Skipped
 from agent.core.revision import failure_signature
@@ -124,8 +124,8 @@ def test_what_a_person_answered_is_not_undone():
     found = snapshot(
         {**READ, "rollback": {"tool": "write"}}, outcomes={"read": Done(revision=1, answered_by_person=True)}
     )
-    assert undoable_tasks(found) == ()
-    assert undoable_tasks(Snapshot(compiled=None)) == ()
+    assert changed_tasks(found) == ()
+    assert changed_tasks(Snapshot(compiled=None)) == ()
 
 
 def test_a_rollback_runs_asks_and_ends_with_what_began_it():

@@ -85,7 +85,8 @@ class World:
 
     def ask(self, tasks):
         assert self.startable() == []
-        waiting = [task for task in self.active().order if self.standing(task) == "ready"]
+        shown = {"ready"} if self.snapshot.undo is None else {"ready", "open"}
+        waiting = [task for task in self.active().order if self.standing(task) in shown and self.gated(task)]
         assert list(tasks) == waiting
         if self.snapshot.undo is None:
             assert unresolved(self.snapshot) == ()
@@ -138,14 +139,16 @@ class World:
     def roll_back(self, move):
         assert self.snapshot.undo is None
         for task in move.tasks:
-            assert self.snapshot.compiled.tasks[task].rollback is not None
+            assert self.snapshot.compiled.tasks[task].rollback or self.snapshot.compiled.tasks[task].tool == "write"
             assert isinstance(self.snapshot.outcomes[task], Done)
         positions = [self.snapshot.compiled.order.index(task) for task in move.tasks]
         assert positions == sorted(positions, reverse=True)
-        calls = [(task, self.snapshot.compiled.tasks[task].rollback) for task in move.tasks]
+        calls = [
+            (task, call) for task in move.tasks if (call := self.snapshot.compiled.tasks[task].rollback) is not None
+        ]
         tasks = tuple(Task(id=f"undo-{task}", tool=call.tool, args=call.args) for task, call in calls)
-        undo = linked(Plan(tasks=tasks, execution_mode="sequential"), CATALOGUE)
-        self.snapshot = replace(self.snapshot, undo=undo, stop=(move.status, move.reason))
+        undo = linked(Plan(tasks=tasks, execution_mode="sequential"), CATALOGUE) if tasks else None
+        self.snapshot = replace(self.snapshot, undo=undo, stop=(move.status, move.reason), rollback_begun=True)
 
     def to_the_end(self):
         """Do what `next_move` says until it ends; the number of moves is bounded by the plan."""

@@ -17,8 +17,9 @@ from agent.core.outcome import Cancelled, Done, Doubt, Failed, InDoubt, Rejected
 from agent.core.plan import Plan, Task
 from agent.core.progress import final_outcomes
 from agent.core.revision import renamed
-from agent.core.standing import UNDOING, ready_tasks, standings
+from agent.core.standing import ready_tasks, standings
 from agent.core.status import TERMINAL, TRANSITIONS, IllegalStep, followed, is_terminal
+from agent.core.undoing import UNDOING
 
 DONE = Done(revision=1, output=1, attempts=1)
 FAILED = Failed(revision=1, kind="tool", error="It broke.")

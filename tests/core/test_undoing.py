@@ -1,0 +1,147 @@
+from plans import READ, arguments, tool
+
+from agent.core.compile import linked
+from agent.core.outcome import Done, Failed
+from agent.core.plan import Plan, Task
+from agent.core.tool import Policy
+from agent.core.undoing import Changes, changed, undo_tasks, without
+
+WHOLE = {"type": "object", "properties": {}, "additionalProperties": True}
+CATALOGUE = {
+    spec.name: spec
+    for spec in (
+        tool("look", WHOLE),
+        tool("make", arguments(["name"], name={"type": "string"}), policy=Policy(compensate="drop")),
+        tool("drop", arguments(["id"], id={}, name={}), policy=Policy()),
+        tool("mail", WHOLE, policy=Policy()),
+        tool("keep", WHOLE, policy=Policy(idempotent=True, compensate="forget")),
+        tool("forget", arguments(output={}), policy=Policy()),
+    )
+}
+FAILED = {"revision": 1, "error": "It broke."}
+
+
+def done(output=None, **facts):
+    return Done(revision=1, output=output, **facts)
+
+
+def undone(*tasks, outcomes, wanted=None):
+    """Return the tools, arguments and needs of what undoes `tasks`, and why others are not undone."""
+    compiled = linked(Plan(tasks=tuple(Task.model_validate(task) for task in tasks)), CATALOGUE)
+    names = wanted or [name for name in reversed(compiled.order) if name in outcomes]
+    changes = Changes(tuple(names), compiled.tasks, compiled.needs, outcomes, CATALOGUE)
+    made, hopeless = undo_tasks(changes)
+    return {task.id: (task.tool, task.args, task.depends_on) for task in made}, hopeless
+
+
+def make(name, *needs, **more):
+    return {"id": name, "tool": "make", "args": {"name": name.upper()}, "depends_on": list(needs), **more}
+
+
+def test_a_compensating_tool_takes_by_name_what_was_returned_else_what_was_given():
+    made, hopeless = undone(make("a"), make("b"), outcomes={"a": done({"id": 7}), "b": done({"id": 8, "name": "b2"})})
+    assert made == {
+        "undo:a": ("drop", {"id": 7, "name": "A"}, ()),
+        "undo:b": ("drop", {"id": 8, "name": "b2"}, ()),
+    }
+    assert hopeless == {}
+
+
+def test_a_compensating_tool_may_take_the_whole_output():
+    made, _ = undone({"id": "k", "tool": "keep"}, outcomes={"k": done([1, 2])})
+    assert made == {"undo:k": ("forget", {"output": [1, 2]}, ())}
+
+
+def test_a_rollback_of_the_task_goes_before_its_tools_own():
+    rollback = {"tool": "mail", "args": {"about": {"output_of": "a", "path": ["id"]}}}
+    made, _ = undone(make("a", rollback=rollback), outcomes={"a": done({"id": 7})})
+    assert made == {"undo:a": ("mail", {"about": 7}, ())}
+
+
+def test_an_undoing_waits_for_those_of_what_rests_on_it():
+    tasks = make("a"), make("b", "a"), {"id": "l", "tool": "look", "depends_on": ["b"]}, make("c", "l"), make("d", "a")
+    made, _ = undone(*tasks, outcomes={name: done({"id": name}) for name in "abcdl"}, wanted=["d", "c", "b", "a"])
+    assert {name: set(needs) for name, (_, _, needs) in made.items()} == {
+        "undo:a": {"undo:b", "undo:d"},
+        "undo:b": {"undo:c"},
+        "undo:c": set(),
+        "undo:d": set(),
+    }
+
+
+def test_what_has_no_undoing_is_listed_and_holds_nothing_up():
+    mail = {"id": "m", "tool": "mail", "depends_on": ["a"]}
+    made, hopeless = undone(make("a"), mail, outcomes={"a": done({"id": 1}), "m": done("sent")})
+    assert list(made) == ["undo:a"]
+    assert hopeless == {
+        "m": "Nothing undoes it: the task has no rollback, and its tool 'mail' names none to compensate it."
+    }
+
+
+def test_an_undoing_that_cannot_be_made_keeps_what_it_rests_on():
+    bad = make("b", "a", rollback={"tool": "drop", "args": {"id": {"output_of": "b", "path": ["no"]}}})
+    made, hopeless = undone(make("a"), bad, make("c"), outcomes={name: done({"id": 1}) for name in "abc"})
+    assert list(made) == ["undo:c"]
+    assert hopeless["b"].startswith("There is no 'no' in the output of 'b'")
+    assert hopeless["a"] == "'b', which rests on it, was not undone."
+
+
+def test_what_nobody_knows_is_listed_and_holds_nothing_up():
+    unsure = Failed(kind="in_doubt", **FAILED)
+    made, hopeless = undone(make("a"), make("b", "a"), outcomes={"a": done({"id": 1}), "b": unsure})
+    assert list(made) == ["undo:a"]
+    assert hopeless == {"b": "Nobody knows whether it took effect."}
+    late = {"id": "k", "tool": "keep"}
+    _, hopeless = undone(late, outcomes={"k": Failed(kind="timeout", **FAILED)})
+    assert hopeless == {"k": "It failed and may have taken effect all the same: It broke."}
+
+
+def test_a_result_that_was_taken_over_is_undone_behind_all_that_rested_on_either():
+    tasks = make("a"), make("b", "a"), {**make("a2"), "args": {"name": "A"}}
+    outcomes = {"a": done({"id": 1}), "b": done({"id": 2}), "a2": done({"id": 1}, reused_from="a")}
+    made, _ = undone(*tasks, outcomes=outcomes, wanted=["a2", "b"])
+    assert made["undo:a2"][2] == ("undo:b",)
+
+
+def test_a_run_that_has_a_task_of_the_undoings_name_keeps_the_change():
+    tasks = make("a"), {"id": "undo:a", "tool": "look"}
+    made, hopeless = undone(*tasks, outcomes={"a": done({"id": 1}), "undo:a": done()}, wanted=["a"])
+    assert made == {}
+    assert "'undo:a' already" in hopeless["a"]
+
+
+def test_without_takes_away_what_waits_for_the_hopeless_near_or_far():
+    tasks = [
+        Task(id="undo:c", tool="drop"),
+        Task(id="undo:b", tool="drop", depends_on=("undo:c",)),
+        Task(id="undo:a", tool="drop", depends_on=("undo:b",)),
+        Task(id="undo:z", tool="drop"),
+    ]
+    left, held = without(tasks, ["c"])
+    assert [task.id for task in left] == ["undo:z"]
+    assert held == {name: f"'{by}', which rests on it, was not undone." for name, by in (("b", "c"), ("a", "b"))}
+
+
+def test_what_changes_something():
+    task = Task(id="t", tool="make")
+    write, reading, again = (
+        tool("w", policy=Policy()),
+        tool("r", policy=READ),
+        tool("i", policy=Policy(idempotent=True)),
+    )
+
+    def found(outcome, spec=write, *, doubted=False, task=task):
+        return changed(task, spec=spec, outcome=outcome, doubted=doubted)
+
+    assert found(done())
+    assert found(done(), None)
+    assert not found(done(), reading)
+    assert found(done(), reading, task=Task(id="t", tool="r", rollback={"tool": "mail"}))
+    assert not found(done(answered_by_person=True))
+    assert found(done(answered_by_person=True, was_in_doubt=True))
+    assert not found(None)
+    assert found(None, doubted=True)
+    assert not found(Failed(kind="tool", **FAILED))
+    assert found(Failed(kind="output", **FAILED))
+    assert not found(Failed(kind="timeout", **FAILED))
+    assert found(Failed(kind="timeout", **FAILED), again)
