@@ -89,7 +89,10 @@ def _question(
             {"id": task, "title": title(compiled, task), "output": _shortened(outcome.output)}
             for task, outcome in done.items()
         ],
-        missing=[f"{task}: {failure(outcomes[task])}" for task in listed(compiled, outcomes) if task not in done],
+        missing=[
+            *(f"{task}: {failure(outcomes[task])}" for task in listed(compiled, outcomes) if task not in done),
+            *(f"{task}: {outcome.items}" for task, outcome in done.items() if outcome.items is not None),
+        ],
     )
 
 

@@ -5,19 +5,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import anyio.to_thread
 from anyio import CapacityLimiter
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
+from agent.calls import CallFailed, CallInDoubt, CallMade, CallResult
 from agent.core.arguments import value_errors
-from agent.core.call import Arguments, repeatable
+from agent.core.call import Arguments, call_key, repeatable
 from agent.core.digest import digest
-from agent.core.outcome import Doubt, FailureKind
+from agent.core.outcome import FailureKind
 from agent.core.plan import Task
 from agent.core.tool import ToolSpec
 from agent.errors import PersistenceError, ToolFailure
@@ -31,44 +32,15 @@ from agent.values import NotJson, as_json
 
 
 @dataclass(frozen=True, slots=True)
-class CallResult:
-    """A call returned."""
+class Tried:
+    """What was tried of a call in vain, in all processes so far."""
 
-    output: JsonValue
     attempts: int
     started_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class CallFailed:
-    """A call did not return; `error` is a sentence."""
-
-    kind: FailureKind
-    error: str
-    attempts: int
-    started_at: datetime | None
-    #: The last attempt may have taken effect all the same.
-    unsure: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CallInDoubt:
-    """Nobody knows whether the call took effect."""
-
-    doubt: Doubt
-    attempts: int
-    started_at: datetime | None
-
-
-CallMade = CallResult | CallFailed | CallInDoubt
-
-
-class Maker(Protocol):
-    """Makes one call of a task."""
-
-    async def make(self, args: Arguments, *, item: int | None, slots: Slots, urgency: Urgency, emit: Emit) -> CallMade:
-        """Return what became of the call."""
-        ...
+#: Stores what was tried of a call, by its item, before it is tried again.
+NoteTried = Callable[[int | None, Tried], Awaitable[None]]
 
 
 class Attempts:
@@ -85,7 +57,10 @@ class Attempts:
         revision: int,
         clock: Callable[[], datetime],
         let_through: tuple[type[BaseException], ...],
+        tried: Mapping[str, Tried],
+        note: NoteTried,
     ) -> None:
+        """Take `tried` as what earlier processes tried in vain, by `call_key`; it counts."""
         # A tool told to hide its errors would hand a failure on as a result.
         self._tool = tool.model_copy(update={"handle_tool_error": False, "handle_validation_error": False})
         self._task = task
@@ -98,6 +73,8 @@ class Attempts:
         self._timeout_s = task.timeout_s or spec.policy.timeout_s or settings.default_timeout_s
         self._repeatable = repeatable(spec) != "no"
         self._most = 1 + _retries(task, spec, settings)
+        self._tried = tried
+        self._note = note
 
     async def make(
         self,
@@ -114,45 +91,68 @@ class Attempts:
         `first` is awaited once a place to run in is had; what it returns, if anything, is returned instead of calling.
         Raises `Halted` where the run is stopped before a call or, if the call may be repeated, between two attempts.
         """
-        made, started = 0, None
+        count = _Count.of(self._tried.get(call_key(item)))
 
-        def retrying(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            wait = state.next_action.sleep if state.next_action else 0.0
-            emit(TaskRetrying(task=self._task.id, attempt=made, error=self._sentence(error), wait_s=round(wait, 3)))
+        async def once() -> object:
+            async with slots.place(self._spec, urgency=urgency, begun=self._bound_to_go_on(count)):
+                known = await first() if first is not None and not count.begun else None
+                if known is not None:
+                    return known
+                now = self._clock()
+                count.begin(now)
+                emit(TaskStarted(task=self._task.id, tool=self._task.tool, attempt=count.made, at=now.isoformat()))
+                return await self._once(args, item=item, slots=slots)
 
-        def bound_to_go_on() -> bool:
-            return made > 0 and not self._repeatable
-
-        async def pause(seconds: float) -> None:
-            await slots.unless_halted(asyncio.sleep(seconds), begun=bound_to_go_on())
-
-        loop = AsyncRetrying(
-            sleep=pause,
-            stop=stop_after_attempt(self._most),
-            wait=WaitAsAsked(),
-            retry=retry_if_exception(self._may_repeat),
-            before_sleep=retrying,
-            reraise=True,
-        )
         try:
-            async for attempt in loop:
-                with attempt:
-                    async with slots.place(self._spec, urgency=urgency, begun=bound_to_go_on()):
-                        known = await first() if first is not None and made == 0 else None
-                        if known is not None:
-                            return known
-                        made += 1
-                        now = self._clock()
-                        started = started or now
-                        emit(TaskStarted(task=self._task.id, tool=self._task.tool, attempt=made, at=now.isoformat()))
-                        raw = await self._once(args, item=item, slots=slots)
+            raw = await self._repeated(once, count, item=item, slots=slots, emit=emit)
         except self._let_through:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is the task's failure, a value
             unsure = may_pass(error) and not without_effect(error)
-            return CallFailed(self._kind(error), self._sentence(error), made, started, unsure)
-        return self._checked(raw, made, started)
+            return CallFailed(self._kind(error), self._sentence(error), count.made, count.started_at, unsure)
+        if isinstance(raw, CallResult | CallFailed | CallInDoubt):
+            return raw
+        return self._checked(raw, count.made, count.started_at)
+
+    async def _repeated(
+        self, once: Callable[[], Awaitable[object]], count: "_Count", *, item: int | None, slots: Slots, emit: Emit
+    ) -> object:
+        """Return what `once` returns, awaited again as long as its failures may pass; the last one is raised."""
+        try:
+            # Without tenacity, since most calls need no second attempt.
+            return await once()
+        except self._let_through:
+            raise
+        except Exception as error:  # noqa: BLE001 - what may not be tried again is raised by the loop
+            failure: Exception | None = error
+
+        async def noted(state: RetryCallState) -> None:
+            sentence = self._sentence(state.outcome.exception() if state.outcome else None)
+            wait_s = round(state.upcoming_sleep, 3)
+            emit(TaskRetrying(task=self._task.id, attempt=count.made, error=sentence, wait_s=wait_s))
+            await self._note(item, Tried(count.made, count.started_at))
+
+        async def pause(seconds: float) -> None:
+            await slots.unless_halted(asyncio.sleep(seconds), begun=self._bound_to_go_on(count))
+
+        async for attempt in AsyncRetrying(
+            sleep=pause,
+            stop=stop_after_attempt(1 + self._most - count.made),
+            wait=WaitAsAsked(),
+            retry=retry_if_exception(self._may_repeat),
+            before_sleep=noted,
+            reraise=True,
+        ):
+            with attempt:
+                if failure is not None:
+                    # The loop goes on from the attempt that was made before it.
+                    failed, failure = failure, None
+                    raise failed
+                return await once()
+        raise AssertionError("the loop ends with a result or the last failure")
+
+    def _bound_to_go_on(self, count: "_Count") -> bool:
+        return count.begun and not self._repeatable
 
     def _may_repeat(self, error: BaseException) -> bool:
         """Whether to try again: a write whose receiver does not drop repetitions only where it surely had no effect."""
@@ -201,6 +201,25 @@ class Attempts:
         if isinstance(error, TimeoutError) and not str(error):
             return f"No answer from {self._spec.name!r} within {self._timeout_s:g} s."
         return f"{type(error).__name__}: {error}"
+
+
+@dataclass(slots=True)
+class _Count:
+    """The attempts of one call so far."""
+
+    made: int
+    started_at: datetime | None
+    #: Whether this process has made one.
+    begun: bool = False
+
+    @classmethod
+    def of(cls, tried: Tried | None) -> "_Count":
+        return cls(tried.attempts, tried.started_at) if tried else cls(0, None)
+
+    def begin(self, now: datetime) -> None:
+        self.made += 1
+        self.started_at = self.started_at or now
+        self.begun = True
 
 
 def idempotency_key(thread: str, revision: int, task: str, item: int | None) -> str:

@@ -6,12 +6,13 @@ from typing import assert_never
 
 from pydantic import JsonValue
 
-from agent.attempts import Attempts, CallFailed, CallInDoubt, CallMade, CallResult
+from agent.attempts import Attempts
+from agent.calls import CallFailed, CallInDoubt, CallMade, CallResult, made_from, record_of
 from agent.core.call import Arguments, call_key, repeatable
 from agent.core.outcome import Doubt
 from agent.core.tool import ToolSpec
 from agent.events import Emit
-from agent.ledger import Claimed, FoundDone, FoundStarted, Intent, Ledger, NotApproved, Record
+from agent.ledger import Claimed, FoundDone, FoundStarted, Intent, Ledger, NotApproved
 from agent.slots import Slots, Urgency
 
 #: Asks the tool's `verify` sibling: it happened (with this output), it did not, or nobody knows.
@@ -64,7 +65,7 @@ class Effects:
             return made
         if isinstance(made, CallFailed) and made.unsure and repeatable(self._spec) != "yes":
             return await self._settled(intent, args, item, epoch, made)
-        await self._ledger.complete(intent, epoch=epoch, record=_record(made))
+        await self._ledger.complete(intent, epoch=epoch, record=record_of(made))
         return made
 
     async def _claim(self, intent: Intent, args: Arguments, item: int | None) -> int | CallMade:
@@ -76,7 +77,7 @@ class Effects:
                 case Claimed(epoch=epoch):
                     return epoch
                 case FoundDone(record=record):
-                    return _made(record)
+                    return made_from(record)
                 case NotApproved(reason=reason):
                     return CallFailed("approval", reason, 0, None)
                 case FoundStarted(epoch=epoch, since=since, owner=owner):
@@ -99,7 +100,7 @@ class Effects:
         """Find out about a call that ended without an answer; it may have taken effect."""
         verdict = await self._verify(args)
         if verdict is False:
-            await self._ledger.complete(intent, epoch=epoch, record=_record(made))
+            await self._ledger.complete(intent, epoch=epoch, record=record_of(made))
             return made
         if verdict is None:
             since = made.started_at.isoformat() if made.started_at else ""
@@ -113,26 +114,5 @@ class Effects:
     ) -> CallResult:
         output = verdict.output if isinstance(verdict, Happened) else None
         made = CallResult(output, attempts, started)
-        await self._ledger.complete(intent, epoch=epoch, record=_record(made))
+        await self._ledger.complete(intent, epoch=epoch, record=record_of(made))
         return made
-
-
-def _record(made: CallResult | CallFailed) -> Record:
-    started = made.started_at.isoformat() if made.started_at else None
-    if isinstance(made, CallResult):
-        return {"status": "done", "output": made.output, "attempts": made.attempts, "started_at": started}
-    return {
-        "status": "failed",
-        "kind": made.kind,
-        "error": made.error,
-        "attempts": made.attempts,
-        "started_at": started,
-    }
-
-
-def _made(record: Record) -> CallResult | CallFailed:
-    attempts, started = int(str(record["attempts"])), record["started_at"]
-    at = datetime.fromisoformat(str(started)) if started else None
-    if record["status"] == "done":
-        return CallResult(record["output"], attempts, at)
-    return CallFailed(record["kind"], str(record["error"]), attempts, at)  # type: ignore[arg-type]  # a FailureKind we wrote

@@ -57,6 +57,17 @@ class TaskRetrying(RunEvent):
     wait_s: float
 
 
+class ItemsMade(RunEvent):
+    """How far a `for_each` is: told about 200 times at most, and at its end."""
+
+    event: Literal["items"] = "items"
+    task: str
+    #: Items that have ended, those that failed among them.
+    ended: int
+    failed: int
+    total: int
+
+
 class TaskFinished(RunEvent):
     """A task has its outcome: the stored record, with `preview` (at most 200 characters) in place of its output."""
 
@@ -66,6 +77,8 @@ class TaskFinished(RunEvent):
     error: str | None = None
     because: str | None = None
     preview: str | None = None
+    #: What is missing of a `for_each` that went on without the items that failed, as a sentence part.
+    missing: str | None = None
     attempts: int = 0
     duration_s: float | None = None
 
@@ -106,6 +119,7 @@ Event = Annotated[
     | PlanMade
     | TaskStarted
     | TaskRetrying
+    | ItemsMade
     | TaskFinished
     | ProgressMade
     | ApprovalAsked

@@ -1,23 +1,25 @@
 """One task made into one outcome: prepared, approved, called with retries and a time limit."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, assert_never
 
 from pydantic import JsonValue
 
-from agent.attempts import Attempts, CallFailed, CallInDoubt, CallMade, CallResult, Maker
+from agent.attempts import Attempts, Tried
 from agent.caching import Memory, Remembered, may_be_remembered
+from agent.call_log import CallLog, LoggedCall
+from agent.calls import CallFailed, CallInDoubt, CallMade, CallResult, Maker
 from agent.core.approval import approval_digest, call_digest
-from agent.core.call import Arguments, Ready, prepare
+from agent.core.call import Arguments, Ready, call_key, prepare
 from agent.core.outcome import Done, Failed, InDoubt, Outcome, Rejected
 from agent.core.plan import Task
 from agent.core.tool import ToolSpec
 from agent.effects import Effects, Happened
 from agent.events import Emit
 from agent.ledger import Intent, Ledger
-from agent.repetition import all_items
+from agent.repetition import Made, Series, all_items, ended_before
 from agent.settings import Settings
 from agent.slots import Slots, Urgency
 from agent.tools.catalogue import Toolbox
@@ -51,6 +53,8 @@ class Job:
     rejected: Collection[str] = ()
     #: By `call_key`: the epochs of calls that were in doubt and of which a person said that they did not happen.
     cleared: Mapping[str, int] = field(default_factory=dict)
+    #: What earlier processes tried in vain of this call, where they did.
+    tried: LoggedCall | None = None
     urgency: Urgency = ()
 
 
@@ -70,6 +74,7 @@ class Executor:
         toolbox: Toolbox,
         settings: Settings,
         ledger: Ledger,
+        calls: CallLog,
         *,
         clock: Clock = utc_now,
         let_through: tuple[type[BaseException], ...] = (),
@@ -80,6 +85,7 @@ class Executor:
         self._toolbox = toolbox
         self._settings = settings
         self._ledger = ledger
+        self._calls = calls
         self._clock = clock
         self._let_through = let_through
         self._under_way = under_way
@@ -103,21 +109,46 @@ class Executor:
         memory = self._memory if reads_unasked(job) and may_be_remembered(job.spec, ready) else None
         if memory is not None and (known := await memory.get(ready.fingerprint)) is not None:
             return remembered(known, revision=job.revision)
-        maker = self._maker(job)
         started = self._clock()
-        made: CallMade | tuple[CallInDoubt, ...]
-        if ready.repeated:
-            made = await all_items(maker, ready.calls, slots=slots, urgency=job.urgency, emit=emit)
-        else:
-            made = await maker.make(ready.calls[0], item=None, slots=slots, urgency=job.urgency, emit=emit)
+        made = await (self._items if ready.repeated else self._one)(job, ready, slots=slots, emit=emit)
         outcome = _outcome(made, job, ready, started=started, finished=self._clock())
         ttl_s = job.spec.policy.cache_ttl_s
-        if memory is not None and ttl_s is not None and isinstance(outcome, Done):
+        if memory is not None and ttl_s is not None and isinstance(outcome, Done) and outcome.items is None:
             new = Remembered(fingerprint=ready.fingerprint, output=outcome.output, at=outcome.finished_at or "")
             await memory.put(new, ttl_s=ttl_s)
         return outcome
 
-    def _maker(self, job: Job) -> Maker:
+    async def _one(self, job: Job, ready: Ready, *, slots: Slots, emit: Emit) -> CallMade:
+        maker = self._maker(job, ready, logged=[job.tried] if job.tried else [])
+        return await maker.make(ready.calls[0], item=None, slots=slots, urgency=job.urgency, emit=emit)
+
+    async def _items(self, job: Job, ready: Ready, *, slots: Slots, emit: Emit) -> Made | tuple[CallInDoubt, ...]:
+        task = job.task
+        logged = await self._calls.items(job.thread, revision=job.revision, task=task.id, tool=task.tool)
+        series = Series(job.thread, job.revision, task.id, ready, self._calls, task.on_item_failure)
+        maker = self._maker(job, ready, logged=logged)
+        width = min(slots.most(job.spec), task.max_concurrency or len(ready.calls))
+        ended = ended_before(series, logged)
+        return await all_items(maker, series, ended, width=width, slots=slots, urgency=job.urgency, emit=emit)
+
+    def _maker(self, job: Job, ready: Ready, *, logged: Iterable[LoggedCall]) -> Maker:
+        def is_own(call: LoggedCall) -> bool:
+            own = (call.revision, call.task) == (job.revision, job.task.id) and call.record is None
+            return own and call.mark == ready.mark(call.item or 0)
+
+        async def note(item: int | None, tried: Tried) -> None:
+            call = LoggedCall(
+                thread=job.thread,
+                revision=job.revision,
+                task=job.task.id,
+                item=item,
+                tool=job.task.tool,
+                mark=ready.mark(item or 0),
+                attempts=tried.attempts,
+                started_at=tried.started_at.isoformat() if tried.started_at else None,
+            )
+            await self._calls.note([call])
+
         attempts = Attempts(
             self._toolbox[job.task.tool],
             job.task,
@@ -127,6 +158,8 @@ class Executor:
             revision=job.revision,
             clock=self._clock,
             let_through=self._let_through,
+            tried={call_key(call.item): _tried(call) for call in logged if is_own(call)},
+            note=note,
         )
         if reads_unasked(job):
             return attempts
@@ -153,9 +186,16 @@ def reads_unasked(job: Job) -> bool:
     return job.spec.policy.read_only and not job.gated
 
 
+def _tried(call: LoggedCall) -> Tried:
+    return Tried(call.attempts, datetime.fromisoformat(call.started_at) if call.started_at else None)
+
+
 def _outcome(
-    made: CallMade | tuple[CallInDoubt, ...], job: Job, ready: Ready, *, started: datetime, finished: datetime
+    made: CallMade | Made | tuple[CallInDoubt, ...], job: Job, ready: Ready, *, started: datetime, finished: datetime
 ) -> Outcome:
+    if isinstance(made, Made):
+        outcome = _outcome(made.result, job, ready, started=started, finished=finished)
+        return outcome.model_copy(update={"items": made.missing}) if made.missing is not None else outcome
     if isinstance(made, tuple):
         doubts = tuple(each.doubt for each in made)
         return InDoubt(revision=job.revision, doubts=doubts, attempts=sum(each.attempts for each in made))

@@ -34,6 +34,9 @@ def _opening(status: str, outcomes: Mapping[str, Outcome]) -> str:
     short = [task for task, outcome in outcomes.items() if isinstance(outcome, Failed | Rejected)]
     if status == "completed" and short:
         return f"Done, but without {', '.join(short)}."
+    partial = [task for task, outcome in outcomes.items() if isinstance(outcome, Done) and outcome.items is not None]
+    if status == "completed" and partial:
+        return f"Done, but {', '.join(partial)} lacks items that failed."
     return _OPENINGS.get(status, f"The run is {status}.")
 
 
@@ -54,7 +57,8 @@ def section(task: str, outcome: Outcome, *, title: str) -> str:
     match outcome:
         case Done():
             body = shown(outcome.output)
-            return f"{head}\n\n{body}" if "\n" in body else f"{head}: {body}"
+            lacking = f"\n\nIncomplete: {outcome.items}" if outcome.items is not None else ""
+            return (f"{head}\n\n{body}" if "\n" in body else f"{head}: {body}") + lacking
         case Failed():
             return f"{head} failed: {outcome.error}"
         case Rejected():

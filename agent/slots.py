@@ -67,6 +67,7 @@ class Slots:
     """The places of one run: in all, and per tool as its policy says."""
 
     def __init__(self, max_concurrency: int) -> None:
+        self._max_concurrency = max_concurrency
         self._all = PrioritySemaphore(max_concurrency)
         self._per_tool: dict[str, PrioritySemaphore] = {}
         self._rates: dict[str, AsyncLimiter] = {}
@@ -95,6 +96,10 @@ class Slots:
         finally:
             if own is not None:
                 own.release()
+
+    def most(self, spec: ToolSpec) -> int:
+        """Return how many calls of a tool can run at the same time."""
+        return min(self._max_concurrency, spec.policy.max_concurrency or self._max_concurrency)
 
     def halt(self) -> None:
         """Begin nothing more: who waits for a place gets `Halted`, who has one goes on."""

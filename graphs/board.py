@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 
+from agent.call_log import LoggedCall
 from agent.core.call import looks_into
 from agent.core.compile import CompiledPlan
 from agent.core.outcome import Done, InDoubt, Outcome
@@ -42,6 +43,8 @@ class Board:
     cleared: Mapping[str, Mapping[str, int]]
     reusable: Mapping[str, tuple[str, Done]]
     rejected: Collection[str]
+    #: By task: the calls that earlier processes tried in vain.
+    tried: dict[str, LoggedCall] = field(default_factory=dict)
     telling: Telling = field(init=False)
     #: Tasks that came to nothing before this dispatch; none of them is in it, and nobody would settle them.
     _stuck: frozenset[str] = field(init=False)

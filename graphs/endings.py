@@ -4,7 +4,7 @@ from typing import Any
 
 from agent.answerer import make_answer
 from agent.core.flow import Snapshot
-from agent.core.outcome import Outcome, outcome_from
+from agent.core.outcome import Done, Outcome, outcome_from
 from agent.core.progress import final_outcomes, progress
 from agent.events import AnswerGiven, Emit, ProgressMade
 from graphs.records import added, finished_event, record
@@ -48,6 +48,23 @@ async def ending(
         "pending": [],
         "failed": [],
     }
+
+
+async def forget_calls(wiring: Wiring, snapshot: Snapshot, thread: str) -> None:
+    """Delete what is logged of calls whose results are recorded.
+
+    The items of a `for_each` that failed in a run that did not reach its goal stay: a plan that a person then edits
+    does not call them again.
+    """
+    plans = [plan for plan in (snapshot.compiled, snapshot.undo) if plan is not None]
+    repeated = {task.id for plan in plans for task in plan.plan.tasks if task.for_each is not None}
+    logged = {task for task, outcome in snapshot.outcomes.items() if task in repeated or outcome.attempts > 1}
+    if not logged:
+        return
+    if snapshot.stop is None:
+        await wiring.calls.forget(thread)
+    elif done := {task for task in logged if isinstance(snapshot.outcomes[task], Done)}:
+        await wiring.calls.forget(thread, done)
 
 
 def _never_ran(snapshot: Snapshot, state: State, *, because: str) -> dict[str, Outcome]:

@@ -8,6 +8,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.pregel._read import ChannelRead
 
 from agent.artifacts import Artifacts
+from agent.call_log import CallLog
 from agent.core.approval import needs_approval
 from agent.core.call import looks_into
 from agent.core.limits import Limits
@@ -24,7 +25,13 @@ _READ = ["plan", "undo", "results", "revision", "approvals", "cleared", "rejecte
 
 
 async def resumed_board(
-    config: RunnableConfig, toolbox: Toolbox, *, settings: Settings, thread: str, durations: Durations
+    config: RunnableConfig,
+    toolbox: Toolbox,
+    *,
+    settings: Settings,
+    thread: str,
+    durations: Durations,
+    calls: CallLog,
 ) -> Board:
     """Return the board of a superstep that another process began: the state, and what is finished of the superstep.
 
@@ -37,7 +44,11 @@ async def resumed_board(
     # Which approvals still hold is not asked here: their digests may rest on outputs that are not at hand.
     known = await durations.known(frozenset(toolbox))
     snapshot = snapshot_of({**state, "approvals": {}}, toolbox, thread=thread, now=utc_now(), durations=known)
-    return board_of(state, snapshot, Slots(settings.max_concurrency), thread=thread)
+    board = board_of(state, snapshot, Slots(settings.max_concurrency), thread=thread)
+    for call in await calls.tried(thread, revision=board.revision):
+        if call.item is None:
+            board.tried[call.task] = call
+    return board
 
 
 async def _finished_siblings(config: RunnableConfig) -> list[dict[str, Any]]:
@@ -78,5 +89,6 @@ def job_for(task: str, board: Board, *, limits: Limits) -> Job:
         reusable=board.reusable,
         rejected=board.rejected,
         cleared=board.cleared.get(task, {}),
+        tried=board.tried.get(task),
         urgency=(definition.priority, -board.compiled.ranks[task]),
     )

@@ -38,7 +38,7 @@ def begun(
     if not (settings.stream_plan and model.scale == "large" and isinstance(control, Control)):
         return None
     ahead = HeadStart(
-        Executor(toolbox, settings, wiring.ledger, let_through=(GraphBubbleUp,), memory=wiring.memory),
+        Executor(toolbox, settings, wiring.ledger, wiring.calls, let_through=(GraphBubbleUp,), memory=wiring.memory),
         Preflights(toolbox),
         limits=limits,
         slots=Slots(settings.max_concurrency),

@@ -25,7 +25,7 @@ from graphs.approvals import answered, payload
 from graphs.board import Boards, Suspended
 from graphs.dispatch import Next, command_for, recompiled
 from graphs.draining import Control
-from graphs.endings import ending
+from graphs.endings import ending, forget_calls
 from graphs.execution import job_for, load, resumed_board
 from graphs.head_starts import ahead_of, begun, slots_of
 from graphs.lineage import lineage_update, written_by
@@ -53,6 +53,9 @@ class Nodes:
         if not goal and not plan:
             raise UsageError("The goal is empty; say in a sentence what is to be found out or done.")
         toolbox = await self._wiring.ready_toolbox()
+        if state.get("revision"):
+            # What was called for an earlier goal on this thread is called anew.
+            await self._wiring.calls.forget(thread_of(state, runtime))
         context = "" if plan is not None else await gathered(toolbox, emit=emitter(runtime))
         return {
             "run": uuid4().hex,
@@ -173,6 +176,7 @@ class Nodes:
                 settings=settings,
                 thread=thread or "",
                 durations=self._wiring.durations,
+                calls=self._wiring.calls,
             )
             board = await self._boards.taken_up(order["dispatch"], made)
         if isinstance(runtime.control, Control):
@@ -185,6 +189,7 @@ class Nodes:
             toolbox,
             settings,
             self._wiring.ledger,
+            self._wiring.calls,
             let_through=(GraphBubbleUp,),
             under_way=ahead,
             memory=self._wiring.memory,
@@ -250,6 +255,7 @@ class Nodes:
         snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now())
         self._recalls.drop(thread)
         await self._wiring.durations.keep()
+        await forget_calls(self._wiring, snapshot, thread)
         return await ending(self._wiring, state, snapshot, runtime.context, emit=emitter(runtime))
 
     def _limits(self, state: State, runtime: Runtime[Context]) -> Limits:

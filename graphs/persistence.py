@@ -11,6 +11,7 @@ from langgraph.cache.base import BaseCache
 from langgraph.store.base import BaseStore
 
 from agent.artifacts import Artifacts
+from agent.call_log import CallLog
 from agent.errors import SettingsError, UsageError
 from agent.ledger import Ledger
 from graphs.savers import LeasedSaver
@@ -18,6 +19,7 @@ from graphs.serializer import strict_serializer
 from graphs.stores.artifacts_sql import SqlArtifacts
 from graphs.stores.backend import Backend
 from graphs.stores.cache_sql import SqlCache
+from graphs.stores.call_log_sql import SqlCallLog
 from graphs.stores.leases import Lease
 from graphs.stores.ledger_sql import SqlLedger
 from graphs.stores.one_thread_store import OneThreadStore
@@ -41,6 +43,7 @@ class Persistence:
         saver: LeasedSaver,
         store: BaseStore,
         ledger: Ledger,
+        calls: CallLog,
         artifacts: Artifacts,
         cache: BaseCache[Any],
     ) -> None:
@@ -48,6 +51,7 @@ class Persistence:
         #: LangGraph's store. Its values are not encrypted.
         self.store = store
         self.ledger = ledger
+        self.calls = calls
         self.artifacts = artifacts
         self.cache = cache
         #: Without a password.
@@ -67,7 +71,7 @@ class Persistence:
         return await self.saver.later(self._backend.database.transact, lambda run: bool(run(_ANYTHING, thread)))
 
     async def delete(self, thread: str) -> bool:
-        """Delete all of a thread: checkpoints, ledger, approvals, artifacts; return whether there was any.
+        """Delete all of a thread: checkpoints, ledger, approvals, calls, artifacts; return whether there was any.
 
         Raises `ThreadBusyError` where a run has it.
         """
@@ -88,9 +92,9 @@ class Persistence:
 async def open_persistence(url: str, *, key: bytes | None = None, ttl_s: float = 30.0) -> AsyncIterator[Persistence]:
     """Open `sqlite:///file.db` (three slashes: relative, four: absolute) or `postgresql://user@host/database`.
 
-    Makes what is missing. `key`, of 16, 24 or 32 bytes, encrypts checkpoints, ledger, artifacts and cache; without one
-    the environment's PLANWAVE_AES_KEY does, in hexadecimal digits. A run that was silent for `ttl_s` seconds may be
-    taken for dead.
+    Makes what is missing. `key`, of 16, 24 or 32 bytes, encrypts checkpoints, ledger, calls, artifacts and cache;
+    without one the environment's PLANWAVE_AES_KEY does, in hexadecimal digits. A run that was silent for `ttl_s`
+    seconds may be taken for dead.
     Raises `UsageError` for another kind of URL, `SettingsError` for a key that is none, `PersistenceError` where the
     database cannot be opened.
     """
@@ -127,6 +131,7 @@ def _opened(url: str, key: bytes | None, ttl_s: float) -> Iterator[Persistence]:
                 saver=saver,
                 store=store,
                 ledger=SqlLedger(database, leases=leases, serde=serde, later=saver.later),
+                calls=SqlCallLog(database, leases=leases, serde=serde, later=saver.later),
                 artifacts=Artifacts(SqlArtifacts(database, leases=leases, serde=serde, later=saver.later)),
                 cache=SqlCache(database, serde=serde, later=saver.later),
             )

@@ -7,6 +7,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 
 from agent.artifacts import Artifacts
+from agent.call_log import MemoryCallLog
 from agent.errors import UsageError
 from agent.memory_ledger import MemoryLedger
 from agent.settings import Settings
@@ -51,6 +52,7 @@ def build_graph(
         model=model,
         settings=chosen,
         ledger=ledger,
+        calls=persistence.calls if persistence else MemoryCallLog(),
         grants=Grants(ledger, durable=persistence is not None, ttl_s=chosen.approval_ttl_s),
         artifacts=artifacts,
         durations=Durations(persistence.store if persistence else None),

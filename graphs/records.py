@@ -61,12 +61,10 @@ def mark_of(plan: JsonValue) -> str | None:
 
 def record(outcome: Outcome) -> Record:
     """Return an outcome as it is stored: a reference in the place of an output that is in the artifacts."""
-    if isinstance(outcome, Done):
-        # Most have none of these, and a record is stored for each task.
-        idle = {"artifact"} if outcome.artifact is None else set()
-        idle |= set() if outcome.was_in_doubt else {"was_in_doubt"}
-        return put_away(outcome).model_dump(mode="json", exclude=idle)
-    return outcome.model_dump(mode="json")
+    # Most have none of these, and a record is stored for each task.
+    idle = {name for name in ("artifact", "items") if getattr(outcome, name, None) is None}
+    idle |= {"was_in_doubt"} if isinstance(outcome, Done) and not outcome.was_in_doubt else set()
+    return put_away(outcome).model_dump(mode="json", exclude=idle)
 
 
 def plan_event(compiled: CompiledPlan, *, revision: int, difference: Difference | None = None) -> PlanMade:
@@ -82,6 +80,7 @@ def finished_event(task: str, outcome: Outcome) -> TaskFinished:
         error=outcome.error,
         because=outcome.because if isinstance(outcome, Skipped) else None,
         preview=_preview(outcome) if isinstance(outcome, Done) else None,
+        missing=str(outcome.items) if isinstance(outcome, Done) and outcome.items is not None else None,
         attempts=outcome.attempts,
         duration_s=outcome.duration_s,
     )

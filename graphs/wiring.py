@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.artifacts import Artifacts
 from agent.caching import Memory
+from agent.call_log import CallLog
 from agent.core.limits import Limits
 from agent.errors import PlanwaveError, WeightsError
 from agent.ledger import Ledger
@@ -66,6 +67,7 @@ class Wiring:
     model: ModelChoice
     settings: Settings
     ledger: Ledger
+    calls: CallLog
     grants: Grants
     artifacts: Artifacts
     durations: Durations

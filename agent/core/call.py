@@ -24,6 +24,13 @@ class Ready:
     calls: tuple[Arguments, ...]
     fingerprint: str
     repeated: bool
+    tool: str
+    #: Fingerprints of what the task waited for.
+    rests_on: tuple[str | None, ...]
+
+    def mark(self, position: int) -> str:
+        """Return the fingerprint of one of the calls."""
+        return fingerprint(self.tool, [self.calls[position]], rests_on=self.rests_on)
 
 
 def outputs_of(outcomes: Mapping[str, Outcome]) -> dict[str, JsonValue]:
@@ -59,9 +66,15 @@ def prepare(
             at = f"item {position}, " if task.for_each is not None else ""
             shown = "; ".join(errors[:5])
             return _failed("argument", f"The arguments do not fit the tool {spec.name!r}: {at}{shown}.", revision)
-    rests_on = [outcome.fingerprint for need in needs if isinstance(outcome := outcomes.get(need), Done)]
-    mark = fingerprint(task.tool, calls, rests_on=rests_on)
-    return Ready(calls=tuple(calls), fingerprint=mark, repeated=task.for_each is not None)
+    rests_on = tuple(outcome.fingerprint for need in needs if isinstance(outcome := outcomes.get(need), Done))
+    partial = task.on_item_failure if task.on_item_failure in {"skip", "null"} else None
+    return Ready(
+        calls=tuple(calls),
+        fingerprint=fingerprint(task.tool, calls, rests_on=rests_on, partial=partial),
+        repeated=task.for_each is not None,
+        tool=task.tool,
+        rests_on=rests_on,
+    )
 
 
 def _calls(task: Task, outputs: Mapping[str, JsonValue]) -> list[Arguments]:

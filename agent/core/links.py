@@ -57,7 +57,12 @@ def output_schemas(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Pref
     for task in plan.tasks:
         found, spec = findings.get(task.id), catalogue.get(task.tool)
         one = (found and found.output_schema) or (spec and spec.output_schema) or None
-        schemas[task.id] = {"type": "array", "items": one or {}} if task.for_each is not None else one
+        if task.for_each is None:
+            schemas[task.id] = one
+        elif one and task.on_item_failure == "null":
+            schemas[task.id] = {"type": "array", "items": {"anyOf": [one, {"type": "null"}]}}
+        else:
+            schemas[task.id] = {"type": "array", "items": one or {}}
     return schemas
 
 
@@ -87,6 +92,7 @@ def _condition_problems(task: Task, outputs: Mapping[str, JsonSchema | None]) ->
 
 def _for_each_problems(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Iterator[Problem]:
     if task.for_each is None:
+        yield from _stray_problems(task)
         return
     place = f"task {task.id!r}, for_each"
     source = special(task.for_each)
@@ -121,6 +127,18 @@ def _for_each_problems(task: Task, outputs: Mapping[str, JsonSchema | None]) -> 
             f"the output of {source.task!r} is no list at {list(source.path)!r}.",
             "Refer to a list.",
         )
+
+
+def _stray_problems(task: Task) -> Iterator[Problem]:
+    """Yield what is said about items by a task that has none."""
+    for name, given in (
+        ("on_item_failure", task.on_item_failure != "finish"),
+        ("max_concurrency", task.max_concurrency is not None),
+    ):
+        if given:
+            what = f"{name!r} is about the items of a 'for_each', and the task has none."
+            place, remedy = f"task {task.id!r}, {name}", f"Add 'for_each', or drop {name!r}."
+            yield _problem("bad_for_each", task, place, what, remedy)
 
 
 def _call_links(

@@ -39,6 +39,42 @@ class _Settled(BaseModel):
         return round(span.total_seconds(), 3)
 
 
+class ItemFailure(BaseModel):
+    """Why one item of a `for_each` failed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Its position in the list, from 0.
+    item: int
+    kind: FailureKind
+    error: str
+
+
+class PartlyFailed(BaseModel):
+    """What is missing of a `for_each` of which some items failed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Items in the list.
+    total: int
+    #: The positions of those that failed, in order.
+    failed: tuple[int, ...]
+    #: How many were not begun, because another had failed.
+    not_begun: int = 0
+    #: Why the first of them failed.
+    errors: tuple[ItemFailure, ...]
+
+    @property
+    def returned(self) -> int:
+        """How many items returned."""
+        return self.total - len(self.failed) - self.not_begun
+
+    def __str__(self) -> str:
+        first = self.errors[0]
+        rest = f" and {self.not_begun} were not begun" if self.not_begun else ""
+        return f"{len(self.failed)} of {self.total} items failed{rest}, first item {first.item}: {first.error}"
+
+
 class Artifact(BaseModel):
     """An output that is too large for the state, kept in a store of its own."""
 
@@ -70,6 +106,8 @@ class Done(_Settled):
     answered_by_person: bool = False
     #: The call was in doubt, and a person said that it took effect.
     was_in_doubt: bool = False
+    #: What is missing of the output of a `for_each` that goes on without the items that failed.
+    items: PartlyFailed | None = None
 
     @property
     def away(self) -> bool:
@@ -84,6 +122,8 @@ class Failed(_Settled):
     kind: FailureKind
     #: Digest as in `Done`, where the arguments were known; the same failure twice ends the replanning.
     fingerprint: str | None = None
+    #: The items of a `for_each` that failed.
+    items: PartlyFailed | None = None
 
 
 class Skipped(_Settled):

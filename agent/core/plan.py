@@ -8,6 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 LONGEST_ID = 200
 TaskId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 OnFailure = Literal["replan", "skip", "abort"]
+OnItemFailure = Literal[
+    "finish",  # make the other calls too; the task has failed
+    "stop",  # begin no other call; the task has failed
+    "skip",  # go on without the items that failed: the output is the list of the others, in order
+    "null",  # the same, with null in the place of each
+]
 #: `parallel`: dependencies decide; `sequential`: one after the other as listed;
 #: `conditional`: as parallel, with conditions.
 ExecutionMode = Literal["parallel", "sequential", "conditional"]
@@ -37,6 +43,10 @@ class Task(Call):
     condition: str | None = None
     #: A reference to a list; the call runs once for each item.
     for_each: dict[str, JsonValue] | None = None
+    #: What becomes of a `for_each` of which an item fails. Where all of them fail, the task has failed.
+    on_item_failure: OnItemFailure = "finish"
+    #: The most items of a `for_each` at the same time, within the bounds of tool and settings.
+    max_concurrency: int | None = Field(default=None, ge=1)
     #: The call that undoes this one; it may refer to this task's own output.
     rollback: Call | None = None
     #: Seconds for one attempt, within the bounds of the settings.
@@ -48,7 +58,7 @@ class Task(Call):
     #: `any`: run although some of what it waits for was skipped, as long as one is done.
     run_if: Literal["all", "any"] = "all"
 
-    @field_validator("priority", "max_retries", mode="before")
+    @field_validator("priority", "max_retries", "max_concurrency", mode="before")
     @classmethod
     def _whole(cls, value: object) -> object:
         if isinstance(value, bool):

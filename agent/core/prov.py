@@ -10,7 +10,7 @@ from urllib.parse import quote
 from pydantic import JsonValue
 
 from agent.core.digest import canonical, digest
-from agent.core.outcome import Done, Rejected
+from agent.core.outcome import Done, Failed, Rejected
 from agent.core.provenance import Origin, Provenance, Version
 
 _PREFIXES: dict[str, JsonValue] = {"pw": "urn:planwave:", "prov": "http://www.w3.org/ns/prov#"}
@@ -75,6 +75,8 @@ class _Document:
         finished = outcome.cached_at or outcome.finished_at if isinstance(outcome, Done) else outcome.finished_at
         times = {"prov:startTime": outcome.started_at, "prov:endTime": finished}
         told = {"pw:attempts": outcome.attempts, **_arguments(origin)}
+        if isinstance(outcome, Done | Failed) and outcome.items is not None:
+            told["pw:failedItems"] = canonical(list(outcome.items.failed))
         call = self._add(
             "activity", self._local("call", origin.task), {**{k: v for k, v in times.items() if v is not None}, **told}
         )

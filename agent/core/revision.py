@@ -23,14 +23,18 @@ class Difference(BaseModel):
     dropped: tuple[str, ...] = ()
 
 
-def fingerprint(tool: str, calls: Sequence[JsonValue], *, rests_on: Iterable[str | None]) -> str:
+def fingerprint(
+    tool: str, calls: Sequence[JsonValue], *, rests_on: Iterable[str | None], partial: str | None = None
+) -> str:
     """Return the digest of a piece of work: tool, resolved arguments, fingerprints of all that it waited for.
 
     What it waited for counts although its output is already in the arguments: a reading task before a write and the
-    same one after it are two pieces of work.
+    same one after it are two pieces of work. `partial` tells in what way the output may lack items; such an output
+    does not stand in for a whole one.
     """
     marks: list[JsonValue] = [*sorted(one or "" for one in rests_on)]
-    return digest({"tool": tool, "calls": list(calls), "rests_on": marks})
+    work: dict[str, JsonValue] = {"tool": tool, "calls": list(calls), "rests_on": marks}
+    return digest(work | {"partial": partial} if partial else work)
 
 
 def difference(before: Plan, after: Plan) -> Difference:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from agent.core.call import Ready, outputs_of, prepare
-from agent.core.outcome import Done, Failed, Outcome
+from agent.core.outcome import Done, Failed, Outcome, PartlyFailed
 from agent.core.plan import Call, Task
 from agent.core.reference import Unresolved, producers, resolve
 from agent.core.schedule import Needs
@@ -46,6 +46,8 @@ def changed(task: Task, *, spec: ToolSpec | None, outcome: Outcome | None, doubt
         case Done(answered_by_person=by_hand, was_in_doubt=happened):
             return happened or not by_hand
         case Failed(kind="output" | "in_doubt"):
+            return True
+        case Failed(items=PartlyFailed(returned=returned)) if returned:
             return True
         case Failed(kind="timeout" | "transient"):
             return spec is None or spec.policy.idempotent
@@ -128,6 +130,8 @@ def _undo_call(name: str, changes: Changes) -> "Call | _Hopeless | str":
     match outcome:
         case None | Failed(kind="in_doubt"):
             return _NOT_KNOWN
+        case Failed(items=PartlyFailed(returned=returned, total=total)) if returned:
+            return f"{returned} of its {total} items took effect before it failed; nothing undoes a part of them."
         case Failed(kind="timeout" | "transient", error=error):
             return f"It failed and may have taken effect all the same: {error}"
         case _:

@@ -35,8 +35,10 @@ def outcome_lines(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> It
 
 def _fate(outcome: Outcome) -> str:
     match outcome:
-        case Done():
+        case Done(items=None):
             return f"done: {preview(outcome.output)}"
+        case Done():
+            return f"done, though {outcome.items}: {preview(outcome.output)}"
         case Failed() | Rejected():
             return failure(outcome)
         case Skipped():

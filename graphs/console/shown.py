@@ -125,6 +125,8 @@ def _print_thread(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str,
     for task, record in results_of(state).items():
         if record.get("status") == "done":
             screen.say(f"{task}: {_result(record)}")
+        for line in _failed_items(record):
+            screen.say(f"{task}: {line}", style="yellow")
     for waiting in state.interrupts:
         actions = waiting.value["action_requests"]
         for number, action in enumerate(actions, start=1):
@@ -140,6 +142,16 @@ def _result(record: Record) -> str:
     if artifact is None:
         return as_text(record.get("output"), width=_PREVIEW)
     return f"{as_text(artifact['preview'], width=_PREVIEW)} ({spell_size(artifact['size'])})"
+
+
+def _failed_items(record: Record) -> list[str]:
+    """Return a line for each failure of an item that is told, and one for the others."""
+    items = record.get("items")
+    if not items:
+        return []
+    told = [f"item {one['item']} failed: {as_text(one['error'], width=_PREVIEW)}" for one in items["errors"]]
+    more = len(items["failed"]) - len(told)
+    return [*told, *([f"{more:,} more items failed"] if more else [])]
 
 
 def _progress(counts: Progress) -> str:

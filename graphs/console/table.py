@@ -87,7 +87,7 @@ def standing(track: Track) -> str:
 
 def _cells(track: Track, row: Row, *, wide: bool, first: bool) -> list[Text]:
     style = STYLES[row.status]
-    status = row.status.replace("_", " ") + (f" ({row.attempts}x)" if row.attempts > 1 else "")
+    status = row.status.replace("_", " ") + _count(row)
     cells = [Text(str(row.wave) if first else ""), Text(visible(row.task.id)), Text(visible(row.task.tool))]
     if wide:
         about = Text(as_text(row.task.description, width=200))
@@ -95,6 +95,13 @@ def _cells(track: Track, row: Row, *, wide: bool, first: bool) -> list[Text]:
             about.append(("\n" if row.task.description else "") + as_text(row.note, width=300), style=style)
         cells += [about, Text(visible(", ".join(row.needs)), style="dim")]
     return [*cells, Text(status, style=style), Text(spell(track.elapsed(row)))]
+
+
+def _count(row: Row) -> str:
+    if row.items is not None:
+        return f" ({row.items[0]:,} of {row.items[1]:,})"
+    # Of a `for_each` the attempts of all items are counted together, which says nothing here.
+    return f" ({row.attempts}x)" if row.attempts > 1 and row.task.for_each is None else ""
 
 
 def _chosen(rows: list[Row], room: int | None) -> tuple[list[Row], list[Row]]:

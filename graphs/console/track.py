@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
-from agent.core.outcome import Outcome, Skipped
+from agent.core.outcome import Done, Outcome, Skipped
 from agent.core.plan import Plan, Task
 from agent.core.schedule import plan_needs, waves
 from agent.core.status import Status
@@ -14,6 +14,7 @@ from agent.events import (
     AnswerGiven,
     ApprovalAsked,
     Event,
+    ItemsMade,
     PlanMade,
     ProgressMade,
     Replanning,
@@ -37,6 +38,8 @@ class Row:
     #: Why it was skipped, failed or is tried again.
     note: str = ""
     attempts: int = 0
+    #: Of a `for_each`: how many items have ended, and how many there are.
+    items: tuple[int, int] | None = None
     #: On the clock of the track, while it runs.
     started: float | None = None
     duration_s: float | None = None
@@ -78,13 +81,8 @@ class Track:
                 self.thinking, self.since = text, self.clock()
             case PlanMade():
                 self._replace(event)
-            case TaskStarted(task=task, attempt=attempt) if task in self.rows:
-                row = self.rows[task]
-                row.status, row.attempts = "running", max(row.attempts, attempt)
-                row.started = self.clock() if row.started is None else row.started
-                self.thinking = ""
-            case TaskRetrying(task=task) if task in self.rows:
-                self.rows[task].status, self.rows[task].note = "retrying", retry_note(event)
+            case TaskStarted(task=task) | TaskRetrying(task=task) | ItemsMade(task=task) if task in self.rows:
+                self._go_on(self.rows[task], event)
             case TaskFinished(task=task) if task in self.rows:
                 self._finish(self.rows[task], event)
             case TaskFinished(task=task, status="done") if task.removeprefix(UNDOING) in self.rows:
@@ -93,10 +91,21 @@ class Track:
                 self.ask(request)
             case AnswerGiven():
                 self.thinking = ""
-            case TaskStarted() | TaskRetrying() | TaskFinished() | ProgressMade() | Replanning():
+            case TaskStarted() | TaskRetrying() | ItemsMade() | TaskFinished() | ProgressMade() | Replanning():
                 pass
             case _:
                 assert_never(event)
+
+    def _go_on(self, row: Row, event: TaskStarted | TaskRetrying | ItemsMade) -> None:
+        match event:
+            case TaskStarted(attempt=attempt):
+                row.status, row.attempts = "running", max(row.attempts, attempt)
+                row.started = self.clock() if row.started is None else row.started
+                self.thinking = ""
+            case TaskRetrying():
+                row.status, row.note = "retrying", retry_note(event)
+            case ItemsMade(ended=ended, total=total):
+                row.items = (ended, total)
 
     def ask(self, request: Mapping[str, Any]) -> None:
         """Mark the tasks that an approval asks about."""
@@ -135,7 +144,8 @@ class Track:
     def _finish(self, row: Row, event: TaskFinished) -> None:
         row.duration_s = event.duration_s if event.duration_s is not None else self.elapsed(row)
         row.status, row.attempts = event.status, event.attempts  # type: ignore[assignment]  # an outcome's word
-        row.note = event.error or event.because or ""
+        row.note = event.error or event.because or event.missing or ""
+        row.items = None
 
 
 def retry_note(event: TaskRetrying) -> str:
@@ -153,3 +163,5 @@ def _settle(row: Row, outcome: Outcome) -> None:
     row.status, row.attempts = outcome.status, outcome.attempts
     row.duration_s = seconds_of(outcome)
     row.note = outcome.because if isinstance(outcome, Skipped) else outcome.error or ""
+    if isinstance(outcome, Done) and outcome.items is not None:
+        row.note = str(outcome.items)

@@ -8,7 +8,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from agent.core.revision import Difference
-from agent.events import Event, PlanMade, Replanning, TaskFinished, TaskRetrying, TaskStarted, Thinking
+from agent.events import Event, ItemsMade, PlanMade, Replanning, TaskFinished, TaskRetrying, TaskStarted, Thinking
 from graphs.console.screen import Screen, as_text, visible
 from graphs.console.table import STYLES, plan_table, standing
 from graphs.console.timing import spell
@@ -16,6 +16,8 @@ from graphs.console.track import Row, Track, retry_note
 
 #: Lines of a terminal that the table leaves to the prompt, its own head and the line of thought.
 _RESERVED = 8
+#: A `for_each` over fewer items is over before anybody asks how far it is.
+_MANY_ITEMS = 20
 
 
 class Watch(Protocol):
@@ -41,6 +43,7 @@ class LineWatch:
     def __init__(self, screen: Screen, track: Track) -> None:
         self._screen = screen
         self.track = track
+        self._tenths: dict[str, int] = {}
 
     def see(self, event: Event) -> None:
         """Write what happened."""
@@ -59,6 +62,8 @@ class LineWatch:
                 return [*_revision_lines(event), *(_plan_line(row) for row in self._by_wave())]
             case TaskStarted(task=task, tool=tool, attempt=1):
                 return [f"started {task} ({tool})"]
+            case ItemsMade():
+                return self._items_lines(event)
             case TaskRetrying(task=task):
                 return [f"retrying {task}: {as_text(retry_note(event), width=300)}"]
             case TaskFinished():
@@ -67,6 +72,15 @@ class LineWatch:
                 return [_replan_line(event)]
             case _:
                 return []
+
+    def _items_lines(self, event: ItemsMade) -> list[str]:
+        """Return a line at each tenth of many items."""
+        tenth = event.ended * 10 // event.total
+        if event.total < _MANY_ITEMS or tenth == self._tenths.get(event.task, 0):
+            return []
+        self._tenths[event.task] = tenth
+        failed = f", {event.failed:,} failed" if event.failed else ""
+        return [f"items of {event.task}: {event.ended:,} of {event.total:,}{failed}"]
 
     def _by_wave(self) -> list[Row]:
         return sorted(self.track.rows.values(), key=lambda row: row.wave)
@@ -161,7 +175,7 @@ def _plan_line(row: Row) -> str:
 def _finished_line(event: TaskFinished) -> str:
     took = f" in {spell(event.duration_s)}" if event.duration_s is not None else ""
     tries = f" after {event.attempts} attempts" if event.attempts > 1 else ""
-    why = event.error or event.because or event.preview or ""
+    why = event.error or event.because or event.missing or event.preview or ""
     word = event.status if event.status in STYLES else "ended"
     return f"{word.replace('_', ' ')} {event.task}{took}{tries}{': ' + as_text(why, width=300) if why else ''}"
 

@@ -27,6 +27,7 @@ from graphs.serializer import SealedSerializer
 from graphs.stores import schema
 from graphs.stores.artifacts_sql import forget_artifacts
 from graphs.stores.backend import Backend
+from graphs.stores.call_log_sql import forget_calls
 from graphs.stores.database import Run
 from graphs.stores.leases import Leases
 from graphs.stores.ledger_sql import forget_thread
@@ -99,13 +100,14 @@ class PostgresThreads(PostgresSaver):
         self._fenced(thread_of(config), lambda saver: saver.put_writes(config, writes, task_id, task_path))
 
     def delete_thread(self, thread_id: str) -> None:
-        """Delete everything of a thread, its ledger and artifacts too; its epoch stays. Raises as `put`."""
+        """Delete everything of a thread, its ledger, calls and artifacts too; its epoch stays. Raises as `put`."""
 
         def work(connection: Connection, run: Run) -> None:
             self._leases.fence(run, str(thread_id))
             self._on(connection).delete_thread(thread_id)
             # What a thread of the same name did before must not pass for done.
             forget_thread(run, str(thread_id))
+            forget_calls(run, str(thread_id))
             forget_artifacts(run, str(thread_id))
 
         self._database.transact_on(work)

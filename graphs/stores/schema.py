@@ -71,6 +71,21 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX planwave_cache_expires ON planwave_cache (expires_at)",
     ),
+    (
+        """CREATE TABLE planwave_calls (
+            thread TEXT NOT NULL,
+            revision BIGINT NOT NULL,
+            task TEXT NOT NULL,
+            item BIGINT NOT NULL,
+            tool TEXT NOT NULL,
+            mark TEXT NOT NULL,
+            attempts BIGINT NOT NULL,
+            started_at TEXT,
+            record_type TEXT,
+            record {bytes},
+            PRIMARY KEY (thread, revision, task, item)
+        )""",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -25,6 +25,7 @@ from agent.errors import PersistenceError
 from graphs.stores import schema
 from graphs.stores.artifacts_sql import forget_artifacts
 from graphs.stores.backend import Backend
+from graphs.stores.call_log_sql import forget_calls
 from graphs.stores.database import Run
 from graphs.stores.leases import Leases
 from graphs.stores.ledger_sql import forget_thread
@@ -137,7 +138,7 @@ class SqliteThreads(SqliteSaver):
         self._fenced(thread_of(config), lambda _run: write(config, writes, task_id, task_path))
 
     def delete_thread(self, thread_id: str) -> None:
-        """Delete everything of a thread, its ledger and artifacts too; its epoch stays. Raises as `put`."""
+        """Delete everything of a thread, its ledger, calls and artifacts too; its epoch stays. Raises as `put`."""
         delete = super().delete_thread
 
         def work(run: Run) -> None:
@@ -145,6 +146,7 @@ class SqliteThreads(SqliteSaver):
             delete(thread_id)
             # What a thread of the same name did before must not pass for done.
             forget_thread(run, str(thread_id))
+            forget_calls(run, str(thread_id))
             forget_artifacts(run, str(thread_id))
             forget_values(run, str(thread_id))
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import StructuredTool
 
+from agent.call_log import MemoryCallLog
 from agent.check import Preflights, check_plan
 from agent.core.outcome import Done, Failed
 from agent.core.plan import Task
@@ -78,7 +79,7 @@ class Begun:
         self.ledger = MemoryLedger()
         self.settings = settings_
         self.ahead = HeadStart(
-            Executor(tools.toolbox, settings_, self.ledger, let_through=(Stop,)),
+            Executor(tools.toolbox, settings_, self.ledger, MemoryCallLog(), let_through=(Stop,)),
             Preflights(tools.toolbox),
             limits=self.limits,
             slots=self.slots,
@@ -96,7 +97,14 @@ class Begun:
 
     async def run(self, task: dict[str, Any], **outcomes: Any) -> Any:
         """Run a task of the whole plan as a dispatch does."""
-        executor = Executor(self.tools.toolbox, self.settings, self.ledger, let_through=(Stop,), under_way=self.ahead)
+        executor = Executor(
+            self.tools.toolbox,
+            self.settings,
+            self.ledger,
+            MemoryCallLog(),
+            let_through=(Stop,),
+            under_way=self.ahead,
+        )
         whole = Task.model_validate(task)
         job = Job(
             task=whole,

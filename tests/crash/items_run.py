@@ -1,0 +1,81 @@
+"""A `for_each` and a call that is tried again, in a process that kills itself in the middle."""
+
+import os
+import signal
+from typing import Any
+
+from journal import Journal
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.types import Command
+
+from agent.call_log import LoggedCall
+from agent.settings import Settings
+from graphs.persistence import open_persistence
+from graphs.plan_execute import build_graph
+from graphs.stores.call_log_sql import SqlCallLog
+
+COUNT = 60
+ITEMS = {
+    "tasks": [
+        {"id": "list", "tool": "count", "args": {"to": COUNT}},
+        {"id": "look", "tool": "look", "for_each": {"output_of": "list"}, "args": {"n": {"item": []}}},
+        {"id": "send", "tool": "send", "for_each": {"output_of": "list"}, "args": {"n": {"item": []}}},
+        {"id": "join", "tool": "add", "args": {"looked": {"output_of": "look"}, "sent": {"output_of": "send"}}},
+    ]
+}
+RETRIED = {"tasks": [{"id": "shaky", "tool": "shaky", "max_retries": 2}]}
+
+
+def _tools(journal: Journal, kill: tuple[str, int] | None) -> list[BaseTool]:
+    def note(word: str, *more: object) -> None:
+        journal.note(word, *more)
+        if kill is not None and kill[0] == word and len(journal.having(word)) == kill[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def count(to: int) -> list[int]:
+        return list(range(to))
+
+    async def look(n: int) -> int:
+        note("look", n)
+        return n
+
+    async def send(n: int) -> int:
+        note("send", n)
+        return n
+
+    async def add(looked: list[int], sent: list[int]) -> list[int]:
+        return [a + b for a, b in zip(looked, sent, strict=True)]
+
+    async def shaky() -> str:
+        note("shaky")
+        raise ConnectionError("nobody answers")
+
+    async def noted(this: SqlCallLog, calls: list[LoggedCall]) -> None:
+        await _note(this, calls)
+        for call in calls:
+            note("stored", call.task, call.item, call.attempts)
+
+    SqlCallLog.note = noted  # type: ignore[method-assign]
+    read = {"readOnlyHint": True}
+    kinds = ((count, read), (look, read), (send, {"idempotentHint": True}), (add, read), (shaky, read))
+    return [
+        StructuredTool.from_function(coroutine=tool, name=tool.__name__, description=tool.__name__, metadata=metadata)
+        for tool, metadata in kinds
+    ]
+
+
+_note = SqlCallLog.note
+
+
+async def run(url: str, path: str, dispatch: str, plan: dict[str, Any], kill: tuple[str, int] | None) -> dict[str, Any]:
+    """Begin the run or take it up; `kill` names a word of the journal and how often it may stand there before."""
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    async with open_persistence(url) as persistence:
+        settings = Settings(dispatch=dispatch, max_concurrency=4)
+        graph = build_graph(tools=_tools(Journal(path), kill), settings=settings, persistence=persistence)
+        left = await graph.aget_state(config)
+        out = await graph.ainvoke(None if left.values else {"goal": "g", "plan": plan}, config)
+        if out["status"] == "awaiting_approval":
+            out = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), config)
+    return {**out, "__interrupt__": None}

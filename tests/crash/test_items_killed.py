@@ -1,0 +1,54 @@
+"""Runs killed among the items of a `for_each`, and between the attempts of a call."""
+
+import pytest
+from children import KILLED, Child
+from items_run import COUNT, ITEMS, RETRIED, run
+from journal import Journal
+
+WAVE = pytest.param("wave", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("dispatch", "word"),
+    [
+        ("eager", "look"),
+        ("wave", "send"),
+        *(
+            pytest.param(*more, marks=pytest.mark.slow)
+            for more in (("wave", "look"), ("eager", "send"), ("eager", "stored"), ("wave", "stored"))
+        ),
+    ],
+)
+def test_items_that_were_stored_before_a_kill_are_not_called_again(
+    database_url, tmp_path, dispatch, word, chance, seed
+):
+    journal = Journal(tmp_path / "journal")
+    at = chance.randrange(10, COUNT)
+    killed = Child(run, database_url, str(journal.path), dispatch, ITEMS, (word, at)).told()
+    assert killed is KILLED
+    before = journal.lines()
+    stored = {(task, item) for _, task, item, _ in journal.having("stored")}
+    out = Child(run, database_url, str(journal.path), dispatch, ITEMS, None).told()
+    assert out["status"] == "completed", out
+    assert out["results"]["join"]["output"] == [2 * n for n in range(COUNT)]
+    after = journal.lines()[len(before) :]
+    again = [line for line in after if line[0] in {"look", "send"} and tuple(line[:2]) in stored]
+    repeated = [line for line in after if line[0] in {"look", "send"} and line in before]
+    print(f"\nkilled at {word} {at} ({dispatch}, seed {seed}): {len(stored)} stored, {len(repeated)} called again")
+    assert again == []
+    # At most what was under way: four items of each of two tasks.
+    assert len(repeated) <= 8
+    assert {tuple(line) for line in journal.lines() if line[0] == "look"} == {("look", str(n)) for n in range(COUNT)}
+
+
+@pytest.mark.parametrize("dispatch", ["eager", WAVE])
+def test_attempts_made_before_a_kill_count_after_it(database_url, tmp_path, dispatch):
+    journal = Journal(tmp_path / "journal")
+    killed = Child(run, database_url, str(journal.path), dispatch, RETRIED, ("shaky", 3)).told()
+    assert killed is KILLED
+    assert [line[-1] for line in journal.having("stored", "shaky")] == ["1", "2"]
+    out = Child(run, database_url, str(journal.path), dispatch, RETRIED, None).told()
+    # The third attempt was under way when the process died; it is made again, and is the last.
+    assert len(journal.having("shaky")) == 4
+    assert out["results"]["shaky"]["attempts"] == 3
+    assert out["results"]["shaky"]["status"] == "failed"
