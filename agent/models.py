@@ -50,6 +50,8 @@ class Model:
     timeout_s: float
     #: Whether a reply may be asked for as a stream.
     streams: bool = True
+    #: Whether its server holds a text to a grammar.
+    grammar: bool = False
     #: What its server has turned down, learnt while asking.
     refused: set[Way | Extra] = field(default_factory=set, compare=False, repr=False)
 
@@ -80,7 +82,7 @@ def resolve_model(
     if chosen == LOCAL:
         patience = timeout_s or _LOCAL_TIMEOUT_S
         chat = _local(env, say=say or _quiet, progress=progress or _no_progress, timeout_s=patience)
-        return Model(chat, LOCAL, scale or "small", "json_schema", patience)
+        return Model(chat, LOCAL, scale or "small", "json_schema", patience, grammar=True)
     patience = timeout_s or _TIMEOUT_S
     return Model(_openai(chosen, env=env, timeout_s=patience), chosen, scale or "large", "json_schema", patience)
 

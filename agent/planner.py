@@ -1,6 +1,6 @@
 """The planner: a goal in, a plan that compiles out, or the reasons why there is none."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -13,7 +13,9 @@ from agent.events import Emit, Thinking
 from agent.head_start import HeadStart
 from agent.models import Model
 from agent.planning.desk import Desk, Draft, NoDraft, as_document
+from agent.planning.inputs import writes_sql
 from agent.planning.oneshot import plan_at_once
+from agent.planning.script import plan_as_script
 from agent.planning.spent import Spent
 from agent.planning.staged import plan_in_stages
 from agent.settings import Settings
@@ -57,7 +59,7 @@ async def make_plan(
 ) -> Planned | NotPlanned:
     """Plan `goal` with the tools of `toolbox`; `context` is what the tools say of themselves, as text.
 
-    A large model writes the plan at once, a small one in stages. Problems go back to it, at most
+    A large model writes the plan at once, a small one as a script or in stages. Problems go back to it, at most
     `settings.max_repairs` times. A server that gives no reply is a problem too. `ahead` is handed the tasks of a plan
     that is written at once while it is written; the caller ends it.
     """
@@ -76,7 +78,7 @@ async def make_plan(
         return NotPlanned(problems=("There are no tools to plan with.",), usage=desk.tally.spent)
     emit(Thinking(role="planner", text=f"Planning with {model.name}."))
     try:
-        found = await (plan_in_stages(desk) if model.scale == "small" else plan_at_once(desk))
+        found = await _way(desk)(desk)
     except ModelReplyError as error:
         return NotPlanned(problems=(str(error),), usage=desk.tally.spent)
     match found:
@@ -93,3 +95,10 @@ async def make_plan(
                 repairs=repairs,
                 usage=desk.tally.spent,
             )
+
+
+def _way(desk: Desk) -> Callable[[Desk], Awaitable[Draft | NoDraft]]:
+    """Return how the model plans best: a small one as code, but queries one at a time."""
+    if desk.model.scale == "large":
+        return plan_at_once
+    return plan_in_stages if any(map(writes_sql, desk.specs.values())) else plan_as_script

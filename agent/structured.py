@@ -92,10 +92,16 @@ async def ask_text(
     messages: Sequence[BaseMessage],
     *,
     max_tokens: int | None = None,
+    grammar: str | None = None,
     usage: OnUsage | None = None,
 ) -> TextReply | Malformed:
-    """Ask for prose. A text cut off at the token limit is kept and marked; raises `ModelReplyError` as `ask` does."""
+    """Ask for a text. One cut off at the token limit is kept and marked; raises `ModelReplyError` as `ask` does.
+
+    `grammar`, in GBNF, is what the text is held to by a server that knows grammars; others are not told of it.
+    """
     chat = _limited(model.chat, max_tokens=max_tokens)
+    if grammar is not None and model.grammar:
+        chat = chat.bind(extra_body={"grammar": grammar})
     try:
         received = await _call(model, chat, messages)
     except openai.APIStatusError as error:

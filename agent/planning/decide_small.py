@@ -12,8 +12,10 @@ from agent.core.plan import Call
 from agent.core.revision import renamed
 from agent.planning.amend import retried
 from agent.planning.desk import Desk, NoDraft
+from agent.planning.inputs import writes_sql
 from agent.planning.oneshot import correction
 from agent.planning.report import failure, outcome_lines
+from agent.planning.script import plan_as_script
 from agent.planning.setback import Decided, Setback, Stop, accepted, documents, with_rest, without
 from agent.planning.staged import Earlier, argue, fill_in, system_message
 from agent.planning.steps import Step, read_steps, steps_schema
@@ -42,6 +44,8 @@ async def decide_in_stages(desk: Desk, setback: Setback) -> Decided | Stop:
             return Stop(way.reason)
         case "skip":
             return without(setback.failed, setback, note=way.reason)
+        case "retry" | "replan" if not any(map(writes_sql, desk.specs.values())):
+            return await _rewritten(desk, setback, note=way.reason)
         case "retry":
             return await _retry(desk, setback, note=way.reason)
         case "replan":
@@ -99,6 +103,18 @@ async def _retry(desk: Desk, setback: Setback, *, note: str) -> Decided | Stop:
 
 def _is_done(task: str, setback: Setback) -> bool:
     return isinstance(setback.outcomes.get(task), Done)
+
+
+async def _rewritten(desk: Desk, setback: Setback, *, note: str) -> Decided | Stop:
+    """Ask for a script of what is left."""
+    failures = [f"{task}: {failure(setback.outcomes[task])}" for task in setback.failed]
+    drafted = await plan_as_script(desk, done=setback.done, failures=failures)
+    if isinstance(drafted, NoDraft):
+        return Stop(f"No way on was found: {' '.join(drafted.problems)}")
+    finished = {task["id"] for task in setback.done}
+    new = [task for task in drafted.checked.compiled.plan.tasks if task.id not in finished]
+    decided = await with_rest(documents(new), desk, setback, note=note)
+    return Stop(f"No way on was found: {' '.join(decided)}") if isinstance(decided, tuple) else decided
 
 
 async def _replan(desk: Desk, setback: Setback, *, note: str) -> Decided | Stop:

@@ -16,7 +16,7 @@ from agent.head_start import HeadStart
 from agent.models import Model
 from agent.planning.spent import Tally
 from agent.planning.toolbook import offered
-from agent.reply import Reply
+from agent.reply import Malformed, Reply, TextReply
 from agent.tools.catalogue import Toolbox
 
 
@@ -73,6 +73,14 @@ class Desk:
         return await ask(
             self.model, messages, schema=schema, name=name, max_tokens=max_tokens, usage=count, heard=heard
         )
+
+    async def ask_text(
+        self, messages: list[BaseMessage], *, max_tokens: int, grammar: str | None = None
+    ) -> TextReply | Malformed:
+        """Ask for a text and count the call; `grammar` as for `agent.structured.ask_text`. Raises `ModelReplyError`."""
+        from agent.structured import ask_text  # noqa: PLC0415 - `openai` takes a second to load
+
+        return await ask_text(self.model, messages, max_tokens=max_tokens, grammar=grammar, usage=self.tally.count)
 
     async def check(self, document: Mapping[str, Any]) -> Checked | tuple[Problem, ...]:
         """Compile a plan document against the toolbox, preflight included."""

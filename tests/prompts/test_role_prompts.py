@@ -32,6 +32,16 @@ RENDERINGS = {
     "repair.v1": ("repair.v1", {"problems": ["There is no tool 'plto'.", "Task 'a' has no 'sql'."]}),
     "replanner.v1": ("replanner.v1", HALTED),
     "replanner.v1-first": ("replanner.v1", HALTED | {"history": []}),
+    "script_planner.v1": (
+        "script_planner.v1",
+        {"tools": "def post(text: a text)  # Post it.", "context": "view readings (12 rows)"},
+    ),
+    "script_planner.v1-bare": ("script_planner.v1", {"tools": "def post(text: a text)  # Post it.", "context": ""}),
+    "script_goal.v1": ("script_goal.v1", {"goal": GOAL, "done": [], "failures": []}),
+    "script_goal.v1-halted": (
+        "script_goal.v1",
+        {"goal": GOAL, "done": [{"id": "wet", "description": "The wettest", "tool": "find"}], "failures": FAILURES},
+    ),
     "small_planner.v1": (
         "small_planner.v1",
         {"tools": "- readings: queries", "context": "view readings (12 rows)", "writes_sql": True},

@@ -1,0 +1,82 @@
+"""What a model may write in a script of tool calls, as a grammar that its server holds it to.
+
+In GBNF, the notation of llama.cpp (its `grammars/README.md`): calls of the tools there are, each with its own
+arguments, and no operator, loop or other function.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from agent.core.schema import properties, types
+from agent.core.tool import JsonSchema, ToolSpec
+
+_LINES: Final = 16
+_COMMON: Final = r"""
+root ::= line{1,%d}
+line ::= ("# " [^\n]{1,120} "\n")? (name " = " call | "print(" part ")") "\n"
+name ::= [a-z] [a-z0-9_]{0,39}
+part ::= name ("[" ([0-9]{1,4} | text) "]"){0,4}
+use ::= part | call
+number ::= "-"? [0-9]{1,15} ("." [0-9]{1,9})?
+truth ::= "True" | "False"
+text ::= "\"" ([^"\\\n\x00-\x1f] | "\\" ["\\nt]){0,2000} "\""
+list ::= "[" (any (", " any){0,40})? "]"
+object ::= "{" (text ": " any (", " text ": " any){0,40})? "}"
+any ::= use | number | truth | text | list | object | "None"
+"""
+_KINDS: Final = {
+    "string": "text",
+    "number": "number",
+    "integer": "number",
+    "boolean": "truth",
+    "array": "list",
+    "object": "object",
+    "null": '"None"',
+}
+
+
+def script_grammar(specs: Iterable[ToolSpec]) -> str:
+    """Return the grammar of scripts over these tools: required arguments by position, others by name behind them."""
+    calls = [(f"call-{number}", spec) for number, spec in enumerate(specs)]
+    rules = [f"call ::= {' | '.join(rule for rule, _ in calls)}"]
+    rules += [f"{rule} ::= {_call(spec)}" for rule, spec in calls]
+    return _COMMON.strip() % _LINES + "\n" + "\n".join(rules) + "\n"
+
+
+def _call(spec: ToolSpec) -> str:
+    root = spec.args_schema
+    required, optional = split(spec)
+    parts = [_argument(part, root) for _, part in required]
+    named = [f"{_quoted(f'{name}=')} {_argument(part, root)}" for name, part in optional]
+    fixed = ' ", " '.join(parts)
+    if not parts and named:
+        # Any of them may be the first, which has no comma before it.
+        choices = [
+            f"{first} {' '.join(_behind(rest) for rest in named[place + 1 :])}" for place, first in enumerate(named)
+        ]
+        fixed, named = f"({' | '.join(choices)})?", []
+    return f'{_quoted(spec.name + "(")} {fixed} {" ".join(map(_behind, named))} ")"'
+
+
+def split(spec: ToolSpec) -> tuple[list[tuple[str, JsonSchema]], list[tuple[str, JsonSchema]]]:
+    """Return the required and the other arguments of a tool, by name with their schemas."""
+    wanted = spec.args_schema.get("required", ())
+    listed = list(properties(spec.args_schema))
+    return [one for one in listed if one[0] in wanted], [one for one in listed if one[0] not in wanted]
+
+
+def _behind(argument: str) -> str:
+    return f'(", " {argument})?'
+
+
+def _argument(schema: JsonSchema, root: JsonSchema) -> str:
+    kinds = types(schema, root)
+    if kinds is None:
+        return "any"
+    rules = dict.fromkeys(_KINDS[kind] for kind in sorted(kinds))
+    return f"({' | '.join(['use', *rules])})"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)
