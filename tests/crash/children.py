@@ -63,6 +63,10 @@ class Child:
     def send(self, number: signal.Signals) -> None:
         os.kill(self._process.pid, number)
 
+    def send_group(self, number: signal.Signals) -> None:
+        """Send a signal to the child and to the processes that it has started, where it leads a group of its own."""
+        os.killpg(self._process.pid, number)
+
     @property
     def alive(self) -> bool:
         return self._process.is_alive()

@@ -65,6 +65,20 @@ def test_the_tour_shows_what_its_text_says() -> None:
     assert "completed ['chart', 'customers', 'products']" in resumed
 
 
+@pytest.mark.usefixtures("without_key")
+def test_the_operations_notebook_shows_what_its_text_says() -> None:
+    shown = executed(FOLDER / "02_operations.ipynb")
+    assert any(text.startswith("dump? ") and "\nprovision? " in text for text in shown)
+    [asked] = [text for text in shown if "undo:" in text]
+    assert asked.count("undo:") == 3
+    [undone] = [text for text in shown if "'undone'" in text]
+    assert "{'undone': ['upload', 'provision', 'dump'], 'not_undone': {}}" in undone
+    assert "service in the north\nstore [] work []\nsouth []\nnorth as it was: True" in undone
+    assert any("verify | failed | 'orders' in 'south'" in text for text in shown)
+    [moved] = [text for text in shown if "service in the south" in text]
+    assert "'restore': 'revision 1', 'upload': 'revision 1', 'switch': 'revision 2'}\nboth as it was: True" in moved
+
+
 def test_the_kernel_reaches_no_other_machine() -> None:
     document = nbformat.v4.new_notebook(
         cells=[
