@@ -59,6 +59,10 @@ class _Text:
     waiting: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
+def _runs(call: _Call) -> bool:
+    return call.wanted and not call.running.done()
+
+
 class HeadStart:
     """Begins reading tasks of a plan as they are written, and keeps their calls for the tasks of the whole plan.
 
@@ -108,6 +112,18 @@ class HeadStart:
         """Take in the next task of the text, as a plan document has it; what cannot be read is left out."""
         if self._open:
             self._text.coming.put_nowait(task)
+
+    async def settled(self) -> Mapping[str, Outcome]:
+        """Wait until the text is read and all that began for it has ended; return what became of its tasks."""
+        text = self._text
+        text.coming.put_nowait(None)
+        if text.reader is not None:
+            await asyncio.wait((text.reader,))
+        while running := [call.running for calls in self._calls.values() for call in calls if _runs(call)]:
+            await asyncio.wait(running)
+            # What waits for them begins in a callback of theirs.
+            await asyncio.sleep(0)
+        return dict(text.outcomes)
 
     def close(self) -> None:
         """Begin nothing more, because the run is to stop."""

@@ -12,6 +12,7 @@ from agent.errors import ModelReplyError
 from agent.events import Emit, Thinking
 from agent.head_start import HeadStart
 from agent.models import Model
+from agent.planning.agreement import agreed
 from agent.planning.desk import Desk, Draft, NoDraft, as_document
 from agent.planning.inputs import writes_sql
 from agent.planning.oneshot import plan_at_once
@@ -73,6 +74,7 @@ async def make_plan(
         emit=emit,
         used=used or {},
         ahead=ahead,
+        variants=settings.plan_variants,
     )
     if not desk.specs:
         return NotPlanned(problems=("There are no tools to plan with.",), usage=desk.tally.spent)
@@ -101,4 +103,8 @@ def _way(desk: Desk) -> Callable[[Desk], Awaitable[Draft | NoDraft]]:
     """Return how the model plans best: a small one as code, but queries one at a time."""
     if desk.model.scale == "large":
         return plan_at_once
-    return plan_in_stages if any(map(writes_sql, desk.specs.values())) else plan_as_script
+    return plan_in_stages if any(map(writes_sql, desk.specs.values())) else _best_script
+
+
+async def _best_script(desk: Desk) -> Draft | NoDraft:
+    return await agreed(desk, plan_as_script)

@@ -30,12 +30,13 @@ def begun(
     thread: str,
     emit: Emit,
 ) -> HeadStart | None:
-    """Return what begins a plan's reading tasks while `model` writes it; None where the settings or the run forbid it.
+    """Return what begins a plan's reading tasks before it is whole; None where the settings or the run forbid it.
 
     Nothing of it outlives the run.
     """
     control, settings = runtime.control, wiring.settings_for(runtime.context)
-    if not (settings.stream_plan and model.scale == "large" and isinstance(control, Control)):
+    wanted = settings.stream_plan if model.scale == "large" else settings.plan_variants > 1
+    if not (wanted and isinstance(control, Control)):
         return None
     ahead = HeadStart(
         Executor(toolbox, settings, wiring.ledger, wiring.calls, let_through=(GraphBubbleUp,), memory=wiring.memory),

@@ -19,7 +19,7 @@ from agent.errors import PlanwaveError, WeightsError
 from agent.ledger import Ledger
 from agent.local.server import installed
 from agent.local.weights import weights_path
-from agent.models import Model, available, resolve_model
+from agent.models import Model, Scale, available, resolve_model
 from agent.settings import Settings
 from agent.tools.catalogue import Toolbox
 from graphs.durations import Durations
@@ -124,7 +124,7 @@ class Wiring:
         choice = self._choice(context)
         key = choice if isinstance(choice, str) else ""
         if key not in self._models:
-            self._models[key] = await anyio.to_thread.run_sync(_made, choice)
+            self._models[key] = await anyio.to_thread.run_sync(_made, choice, self.settings.model_scale)
         return self._models[key]
 
     async def answering_model(self, context: Context | None, *, given: bool) -> Model | None:
@@ -135,13 +135,13 @@ class Wiring:
         return (context.model if context else None) or self.model
 
 
-def _made(choice: ModelChoice) -> Model:
+def _made(choice: ModelChoice, scale: Scale | None) -> Model:
     if not available(choice) and installed() and weights_path(os.environ) is None and not _names_server(choice):
         raise WeightsError(
             "The embedded model's weights (1.1 GB) are not on this machine; fetch them once with "
             "`planwave models pull`, name your own in PLANWAVE_LOCAL_GGUF, or set OPENAI_API_KEY or OPENAI_BASE_URL."
         )
-    return resolve_model(choice)
+    return resolve_model(choice, scale=scale)
 
 
 def _names_server(choice: ModelChoice) -> bool:

@@ -34,6 +34,8 @@ class Draft:
 
     checked: Checked
     repairs: int
+    #: Other plans for the same goal were tried, and no two of all found the same.
+    unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class Desk:
     tally: Tally = field(default_factory=Tally)
     #: Where tasks may begin while their plan is being written.
     ahead: HeadStart | None = None
+    #: How many plans a small model may make of which the best is taken; 1: the first.
+    variants: int = 1
+    #: Which of them is being made; each but the first, 0, is another one by chance.
+    variant: int = 0
 
     @property
     def specs(self) -> dict[str, ToolSpec]:
@@ -80,7 +86,14 @@ class Desk:
         """Ask for a text and count the call; `grammar` as for `agent.structured.ask_text`. Raises `ModelReplyError`."""
         from agent.structured import ask_text  # noqa: PLC0415 - `openai` takes a second to load
 
-        return await ask_text(self.model, messages, max_tokens=max_tokens, grammar=grammar, usage=self.tally.count)
+        return await ask_text(
+            self.model,
+            messages,
+            max_tokens=max_tokens,
+            grammar=grammar,
+            variant=self.variant,
+            usage=self.tally.count,
+        )
 
     async def check(self, document: Mapping[str, Any]) -> Checked | tuple[Problem, ...]:
         """Compile a plan document against the toolbox, preflight included."""

@@ -74,7 +74,7 @@ async def _plan(
             goal,
             context=await gathered(toolbox, emit=emit),
             toolbox=toolbox,
-            model=resolve_model(wanted.model),
+            model=resolve_model(wanted.model, scale=settings.model_scale),
             settings=settings,
             limits=settings.limits(can_replan=False),
             emit=emit,

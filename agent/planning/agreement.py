@@ -1,0 +1,106 @@
+"""The plan that several of a small model's plans agree with by what they find, where finding out changes nothing.
+
+Self-consistency (X. Wang et al., "Self-Consistency Improves Chain of Thought Reasoning", ICLR 2023), over the results
+of plans instead of the words of answers; no more plans are made than it takes to decide (P. Aggarwal et al., "Let's
+Sample Step by Step", EMNLP 2023).
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from itertools import count
+from typing import Final
+
+from pydantic import JsonValue
+
+from agent.core.compile import CompiledPlan
+from agent.core.digest import canonical
+from agent.core.outcome import Done, Outcome
+from agent.events import Thinking
+from agent.head_start import HeadStart
+from agent.planning.desk import Desk, Draft, NoDraft
+
+Planning = Callable[[Desk], Awaitable[Draft | NoDraft]]
+#: Numbers that differ behind this many digits were worked out in another order, and are the same.
+_DIGITS: Final = 9
+
+
+async def agreed(desk: Desk, plan: Planning) -> Draft | NoDraft:
+    """Return the plan whose result most of up to `desk.variants` plans have; the first one where none is repeated.
+
+    Plans are tried out where all their tools only read, unasked and in a closed world; else the first is returned as it
+    is. What a try has found is used when the plan runs.
+    """
+    first = await plan(desk)
+    ahead = desk.ahead
+    if ahead is None or desk.variants < 2 or isinstance(first, NoDraft) or not _only_looks(first):
+        return first
+    found: dict[str, Draft] = {}
+    votes: Counter[str] = Counter()
+    draft: Draft | NoDraft = first
+    for number in count(1):
+        if isinstance(draft, Draft) and _only_looks(draft):
+            result = _result(draft.checked.compiled, await _tried(draft, ahead))
+            if result is not None:
+                votes[result] += 1
+                found.setdefault(result, draft)
+        if number == desk.variants or _decided(votes, left=desk.variants - number):
+            break
+        desk.emit(Thinking(role="planner", text=f"Planning in another way, {number + 1} of at most {desk.variants}."))
+        draft = await plan(replace(desk, variant=number))
+    return await _chosen(first, found, votes, desk, ahead)
+
+
+async def _chosen(first: Draft, found: Mapping[str, Draft], votes: Counter[str], desk: Desk, ahead: HeadStart) -> Draft:
+    chosen = found[votes.most_common(1)[0][0]] if votes else first
+    alone = not votes or max(votes.values()) == 1
+    told = "no two of them agree" if alone else f"{max(votes.values())} agree"
+    desk.emit(Thinking(role="planner", text=f"Of {votes.total()} plans that lead to a result {told}."))
+    # Begun once more, so that the calls of this plan and of no other are kept for its run.
+    _begin(chosen, ahead)
+    return replace(chosen, unsure=alone)
+
+
+def _only_looks(draft: Draft) -> bool:
+    policies = [draft.checked.compiled.spec(task).policy for task in draft.checked.compiled.tasks]
+    asks = any(task.requires_approval for task in draft.checked.compiled.tasks.values())
+    return not asks and all(each.read_only and not each.open_world and not each.dispatched_only for each in policies)
+
+
+async def _tried(draft: Draft, ahead: HeadStart) -> Mapping[str, Outcome]:
+    _begin(draft, ahead)
+    return await ahead.settled()
+
+
+def _begin(draft: Draft, ahead: HeadStart) -> None:
+    ahead.begin_text()
+    for task in draft.checked.compiled.plan.tasks:
+        ahead.take(task.model_dump(mode="json", exclude_defaults=True))
+
+
+def _result(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> str | None:
+    """Return what the plan finds, as a text that is equal for equal results; None where it breaks off."""
+    used = {need for needs in compiled.needs.values() for need in needs}
+    last = [outcomes.get(task) for task in compiled.order if task not in used]
+    outputs = [outcome.output for outcome in last if isinstance(outcome, Done)]
+    return "\n".join(sorted(canonical(_plain(output)) for output in outputs)) if len(outputs) == len(last) else None
+
+
+def _plain(value: JsonValue) -> JsonValue:
+    match value:
+        case bool():
+            return value
+        case int() | float():
+            return float(f"{value:.{_DIGITS}g}")
+        case list():
+            return [_plain(item) for item in value]
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _decided(votes: Counter[str], *, left: int) -> bool:
+    """Whether the plans that are left could not make another result the most frequent one."""
+    most = [number for _, number in votes.most_common(2)]
+    return bool(most) and most[0] > (most[1] if len(most) > 1 else 0) + left

@@ -1,0 +1,94 @@
+"""Plans of which the one is taken whose result most have, on a real run of the graph with scripted variants."""
+
+import pytest
+from langchain_core.tools import StructuredTool
+from openai_endpoint import Endpoint, Text
+
+from agent.settings import Settings
+from graphs.plan_execute import build_graph
+
+RIGHT = "a = add(2, 3)\nb = add(a, 4)\n"
+AS_RIGHT = "most = add(4, 3)\nall = add(most, 2)\n"
+WRONG = "a = add(2, 3)\n"
+OTHER = "a = add(2, 9)\n"
+BREAKS = "a = add(2, 3)\nb = refuse(a)\n"
+NO_PLAN = "a = nothing(2)\n"
+WRITES = "a = add(2, 3)\nb = write(a)\n"
+
+
+class Sums:
+    """Tools that note their calls."""
+
+    def __init__(self):
+        self.log = []
+
+    def tools(self, *, open_world=False):
+        def add(a: float, b: float) -> float:
+            self.log.append((a, b))
+            return a + b
+
+        def refuse(a: float) -> float:
+            raise ValueError("no")
+
+        def write(a: float) -> str:
+            self.log.append("write")
+            return "written"
+
+        reads = {"readOnlyHint": True, "openWorldHint": open_world}
+        return [
+            StructuredTool.from_function(function, description=function.__name__, metadata=metadata)
+            for function, metadata in ((add, reads), (refuse, reads), (write, {}))
+        ]
+
+
+async def run(script, sums, monkeypatch, *, open_world=False, **settings):
+    """Plan and run with a small model that writes the scripts one after the other; return results and requests."""
+    with Endpoint([*map(Text, script), Text("Done [b].")]) as endpoint:
+        for name, value in endpoint.env.items():
+            monkeypatch.setenv(name, value)
+        limits = Settings(approve="never", max_repairs=0, max_replans=0, model_scale="small", **settings)
+        graph = build_graph(tools=sums.tools(open_world=open_world), model="openai:scripted", settings=limits)
+        out = await graph.ainvoke({"goal": "2 + 3 + 4?"})
+    return out, [each for each in endpoint.requests if "def add(" in each.text]
+
+
+def found(out):
+    return [record["output"] for record in out["results"].values()]
+
+
+async def test_two_that_agree_are_enough_and_their_calls_are_not_made_again(monkeypatch):
+    sums = Sums()
+    out, requests = await run([RIGHT, AS_RIGHT], sums, monkeypatch)
+    assert out["status"] == "completed"
+    assert found(out) == [5.0, 9.0]
+    assert sums.log == [(2, 3), (5, 4), (4, 3), (7, 2)]
+    assert [(each.body.get("seed"), each.body.get("temperature")) for each in requests] == [(None, None), (1, 0.7)]
+
+
+@pytest.mark.parametrize(
+    ("script", "results"),
+    [
+        ([WRONG, RIGHT, AS_RIGHT], [5.0, 9.0]),
+        ([RIGHT, WRONG, OTHER], [5.0, 9.0]),
+        ([BREAKS, RIGHT, AS_RIGHT], [5.0, 9.0]),
+        ([WRONG, NO_PLAN, WRONG], [5.0]),
+        ([RIGHT, WRITES, OTHER], [5.0, 9.0]),
+    ],
+)
+async def test_the_result_that_most_have_is_taken_and_the_first_where_none_is_repeated(script, results, monkeypatch):
+    sums = Sums()
+    out, requests = await run(script, sums, monkeypatch)
+    assert found(out) == results
+    assert len(requests) == 3
+    assert "write" not in sums.log
+
+
+@pytest.mark.parametrize(
+    ("script", "how"),
+    [([WRITES], {}), ([RIGHT], {"open_world": True}), ([RIGHT], {"plan_variants": 1})],
+    ids=["writes", "open world", "off"],
+)
+async def test_what_cannot_be_tried_freely_is_planned_once(script, how, monkeypatch):
+    out, requests = await run(script, Sums(), monkeypatch, **how)
+    assert out["status"] == "completed"
+    assert len(requests) == 1
