@@ -11,6 +11,8 @@ from agent.local.server import LocalEndpoint
 
 _MAX_RETRIES: Final = 2
 _SEED: Final = 7
+#: The temperature of answers by chance: far enough apart to disagree where the model is not sure.
+_CHANCE: Final = 0.7
 #: A server that wants no key still gets one, because the client sends none without.
 _NO_KEY: Final = "none"
 #: A kept connection belongs to one event loop, and a model outlives many.
@@ -54,3 +56,8 @@ def embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float) -> C
 def speaks_openai(chat: BaseChatModel) -> bool:
     """Return whether `chat` asks a server over the OpenAI protocol."""
     return isinstance(chat, ChatOpenAI)
+
+
+def by_chance(chat: BaseChatModel, *, seed: int) -> BaseChatModel:
+    """Return `chat` so that it answers by chance, the same for the same `seed`; a model of another maker as it is."""
+    return chat.model_copy(update={"temperature": _CHANCE, "seed": seed}) if isinstance(chat, ChatOpenAI) else chat

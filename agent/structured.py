@@ -28,8 +28,6 @@ OnUsage = Callable[[Usage], None]
 _WAYS: Final[tuple[Way, ...]] = ("json_schema", "function", "json_object", "text")
 #: By these statuses servers turn down a parameter that they do not know.
 _TURNED_DOWN: Final = frozenset((400, 422))
-#: At which variants are made: far enough apart to disagree where the model is not sure.
-_TEMPERATURE: Final = 0.7
 _CUT_OFF: Final = "The reply was cut off at the token limit: make it shorter."
 _FILTERED: Final = "The reply was withheld by the server's content filter."
 _EMPTY: Final = "The reply was empty."
@@ -95,19 +93,15 @@ async def ask_text(
     *,
     max_tokens: int | None = None,
     grammar: str | None = None,
-    variant: int = 0,
     usage: OnUsage | None = None,
 ) -> TextReply | Malformed:
     """Ask for a text. One cut off at the token limit is kept and marked; raises `ModelReplyError` as `ask` does.
 
     `grammar`, in GBNF, is what the text is held to by a server that knows grammars; others are not told of it.
-    A `variant` other than 0 is a text by chance, with that seed; 0 is the model's own way.
     """
     chat = _limited(model.chat, max_tokens=max_tokens)
     if grammar is not None and model.grammar:
         chat = chat.bind(extra_body={"grammar": grammar})
-    if variant and isinstance(model.chat, ChatOpenAI):
-        chat = chat.bind(temperature=_TEMPERATURE, seed=variant)
     try:
         received = await _call(model, chat, messages)
     except openai.APIStatusError as error:

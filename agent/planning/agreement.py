@@ -18,6 +18,7 @@ from agent.core.digest import canonical
 from agent.core.outcome import Done, Outcome
 from agent.events import Thinking
 from agent.head_start import HeadStart
+from agent.listing import rows_of
 from agent.planning.desk import Desk, Draft, NoDraft
 
 Planning = Callable[[Desk], Awaitable[Draft | NoDraft]]
@@ -28,8 +29,8 @@ _DIGITS: Final = 9
 async def agreed(desk: Desk, plan: Planning) -> Draft | NoDraft:
     """Return the plan whose result most of up to `desk.variants` plans have; the first one where none is repeated.
 
-    Plans are tried out where all their tools only read, unasked and in a closed world; else the first is returned as it
-    is. What a try has found is used when the plan runs.
+    Plans are tried out where all their tools only read, unasked and in a closed world, and give the same for the same;
+    else the first is returned as it is. What a try has found is used when the plan runs.
     """
     first = await plan(desk)
     ahead = desk.ahead
@@ -64,7 +65,9 @@ async def _chosen(first: Draft, found: Mapping[str, Draft], votes: Counter[str],
 def _only_looks(draft: Draft) -> bool:
     policies = [draft.checked.compiled.spec(task).policy for task in draft.checked.compiled.tasks]
     asks = any(task.requires_approval for task in draft.checked.compiled.tasks.values())
-    return not asks and all(each.read_only and not each.open_world and not each.dispatched_only for each in policies)
+    return not asks and all(
+        each.read_only and each.idempotent and not each.open_world and not each.dispatched_only for each in policies
+    )
 
 
 async def _tried(draft: Draft, ahead: HeadStart) -> Mapping[str, Outcome]:
@@ -83,7 +86,15 @@ def _result(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> str | No
     used = {need for needs in compiled.needs.values() for need in needs}
     last = [outcomes.get(task) for task in compiled.order if task not in used]
     outputs = [outcome.output for outcome in last if isinstance(outcome, Done)]
-    return "\n".join(sorted(canonical(_plain(output)) for output in outputs)) if len(outputs) == len(last) else None
+    return "\n".join(sorted(map(_comparable, outputs))) if len(outputs) == len(last) else None
+
+
+def _comparable(output: JsonValue) -> str:
+    """Return an output as text; of rows neither their order nor the names of their columns, which each plan chooses."""
+    rows = rows_of(output)
+    if rows is None:
+        return canonical(_plain(output))
+    return "\n".join(sorted(" ".join(sorted(canonical(_plain(value)) for value in row.values())) for row in rows))
 
 
 def _plain(value: JsonValue) -> JsonValue:

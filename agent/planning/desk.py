@@ -1,7 +1,7 @@
 """What a role that writes plans works with, and what it hands in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -77,7 +77,7 @@ class Desk:
 
         count = self.tally.count
         return await ask(
-            self.model, messages, schema=schema, name=name, max_tokens=max_tokens, usage=count, heard=heard
+            self._asked(), messages, schema=schema, name=name, max_tokens=max_tokens, usage=count, heard=heard
         )
 
     async def ask_text(
@@ -86,14 +86,15 @@ class Desk:
         """Ask for a text and count the call; `grammar` as for `agent.structured.ask_text`. Raises `ModelReplyError`."""
         from agent.structured import ask_text  # noqa: PLC0415 - `openai` takes a second to load
 
-        return await ask_text(
-            self.model,
-            messages,
-            max_tokens=max_tokens,
-            grammar=grammar,
-            variant=self.variant,
-            usage=self.tally.count,
-        )
+        return await ask_text(self._asked(), messages, max_tokens=max_tokens, grammar=grammar, usage=self.tally.count)
+
+    def _asked(self) -> Model:
+        """Return the model, or for a variant the same one answering by chance."""
+        if not self.variant:
+            return self.model
+        from agent.openai_models import by_chance  # noqa: PLC0415 - `openai` takes a second to load
+
+        return replace(self.model, chat=by_chance(self.model.chat, seed=self.variant))
 
     async def check(self, document: Mapping[str, Any]) -> Checked | tuple[Problem, ...]:
         """Compile a plan document against the toolbox, preflight included."""

@@ -15,6 +15,7 @@ from agent.check import Checked
 from agent.core.problem import Problem
 from agent.core.tool import ToolSpec
 from agent.events import Thinking
+from agent.planning.agreement import agreed
 from agent.planning.desk import Desk, Draft, NoDraft
 from agent.planning.inputs import Parameters, Source, filled, needs_input, small_schema, takes_tables, writes_sql
 from agent.planning.oneshot import correction
@@ -74,16 +75,28 @@ async def fill_in(
 ) -> Draft | NoDraft:
     """Write the arguments of each step in turn; `done` are tasks, as documents, that the plan begins with."""
     tasks: list[Mapping[str, Any]] = list(done)
+    unsure = False
     for step in steps:
         desk.emit(Thinking(role="planner", text=f"Working out {step.id!r}: {step.question}"))
-        found = await argue(step, steps, desk, tasks=tasks, checked=checked)
+        found = await _surest(step, steps, desk, tasks=tasks, checked=checked)
         if isinstance(found, NoDraft):
             return NoDraft(problems=found.problems, repairs=repairs + found.repairs)
-        checked, repairs = found.checked, repairs + found.repairs
+        checked, repairs, unsure = found.checked, repairs + found.repairs, unsure or found.unsure
         tasks.append(checked.compiled.tasks[step.id].model_dump(mode="json", exclude_defaults=True))
     if checked is None:
         return NoDraft(problems=("The plan has no steps; name at least one.",), repairs=repairs)
-    return Draft(checked=checked, repairs=repairs)
+    return Draft(checked=checked, repairs=repairs, unsure=unsure)
+
+
+async def _surest(
+    step: Step, steps: Sequence[Step], desk: Desk, *, tasks: Sequence[Mapping[str, Any]], checked: Checked | None
+) -> Draft | NoDraft:
+    """Write one step's arguments; a query in several ways, since it is queries that a small model gets wrong."""
+
+    async def way(at: Desk) -> Draft | NoDraft:
+        return await argue(step, steps, at, tasks=tasks, checked=checked)
+
+    return await (agreed(desk, way) if writes_sql(desk.specs[step.tool]) else way(desk))
 
 
 @dataclass(frozen=True, slots=True)

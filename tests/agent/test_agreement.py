@@ -1,10 +1,13 @@
 """Plans of which the one is taken whose result most have, on a real run of the graph with scripted variants."""
 
 import pytest
+from databases import library_duckdb
 from langchain_core.tools import StructuredTool
 from openai_endpoint import Endpoint, Text
 
 from agent.settings import Settings
+from agent.tools.database import database_tools
+from agent.tools.source import open_source
 from graphs.plan_execute import build_graph
 
 RIGHT = "a = add(2, 3)\nb = add(a, 4)\n"
@@ -92,3 +95,36 @@ async def test_what_cannot_be_tried_freely_is_planned_once(script, how, monkeypa
     out, requests = await run(script, Sums(), monkeypatch, **how)
     assert out["status"] == "completed"
     assert len(requests) == 1
+
+
+STEPS = {
+    "steps": [
+        {
+            "id": "members",
+            "tool": "query_database",
+            "uses": [],
+            "question": "Who borrowed most?",
+            "columns": ["member", "days"],
+        }
+    ]
+}
+MOST = "SELECT member_name, SUM(days) AS days FROM lending GROUP BY 1 ORDER BY 2 DESC LIMIT 2"
+AS_MOST = "SELECT SUM(days) AS total, member_name AS reader FROM lending GROUP BY 2 ORDER BY 1 DESC LIMIT 2"
+LEAST = "SELECT member_name, SUM(days) AS days FROM lending GROUP BY 1 ORDER BY 2 LIMIT 2"
+
+
+@pytest.mark.parametrize("order", [[MOST, AS_MOST], [LEAST, MOST, AS_MOST], [AS_MOST, LEAST, MOST]])
+async def test_of_queries_the_one_is_taken_whose_rows_most_have_whatever_their_columns_are_called(
+    order, tmp_path, monkeypatch
+):
+    tools = [tool for tool in database_tools(open_source(library_duckdb(tmp_path))) if tool.name == "query_database"]
+    queries = [{"from": "lending", "first_row_of_each": "", "sql": sql} for sql in order]
+    with Endpoint([STEPS, *queries]) as endpoint:
+        for name, value in endpoint.env.items():
+            monkeypatch.setenv(name, value)
+        settings = Settings(max_repairs=0, max_replans=0, model_scale="small")
+        graph = build_graph(tools=tools, model="openai:scripted", settings=settings)
+        out = await graph.ainvoke({"goal": "Who borrowed most?"})
+    taken = next(sql for sql in order if sql != LEAST)
+    assert out["plan"]["tasks"][0]["args"]["sql"] == taken
+    assert out["usage"]["calls"] == 1 + len(order)
