@@ -35,6 +35,8 @@ class Planned(BaseModel):
     #: How often the model was given problems to mend.
     repairs: int
     usage: Spent
+    #: Other plans for the same goal were tried, and no two of all found the same.
+    unsure: bool = False
 
 
 class NotPlanned(BaseModel):
@@ -86,7 +88,7 @@ async def make_plan(
     match found:
         case NoDraft(problems=problems):
             return NotPlanned(problems=problems, usage=desk.tally.spent)
-        case Draft(checked=checked, repairs=repairs):
+        case Draft(checked=checked, repairs=repairs, unsure=unsure):
             for task, finding in checked.findings.items():
                 for note in finding.notes:
                     emit(Thinking(role="planner", text=f"Mended {task!r}: {note}"))
@@ -96,6 +98,7 @@ async def make_plan(
                 findings=checked.findings,
                 repairs=repairs,
                 usage=desk.tally.spent,
+                unsure=unsure,
             )
 
 

@@ -35,7 +35,7 @@ async def ending(
         settings=wiring.settings_for(context),
     )
     report = rollback_report(state, outcomes)
-    answer = "\n\n".join(part for part in (made.text, rollback_told(report)) if part)
+    answer = "\n\n".join(part for part in (made.text, _caveat(state), rollback_told(report)) if part)
     emit(AnswerGiven(status=status, answer=answer))
     problems = list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else [])
     return {
@@ -48,6 +48,14 @@ async def ending(
         "pending": [],
         "failed": [],
     }
+
+
+def _caveat(state: State) -> str:
+    """Say that the planner was not sure of the plan that was carried out; nothing where it was."""
+    by = state.get("written_by") or {}
+    if not by.get("unsure") or by.get("compiled") != state.get("compiled"):
+        return ""
+    return "Not certain: the model made other plans for this goal, and each found something else. Check the plan."
 
 
 async def forget_calls(wiring: Wiring, snapshot: Snapshot, thread: str) -> None:

@@ -123,7 +123,7 @@ class Nodes:
             return {"problems": list(made.problems), "usage": usage}
         emit(plan_event(made.compiled, revision=state["revision"]))
         stored = planned(made.compiled.plan)
-        return {**stored, **written_by(model.name, stored, made.usage), "usage": usage}
+        return {**stored, **written_by(model.name, stored, made.usage, unsure=made.unsure), "usage": usage}
 
     async def wave_dispatch(self, state: State, runtime: Runtime[Context]) -> Command[Next]:
         """Carry out the next move."""

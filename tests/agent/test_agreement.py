@@ -59,6 +59,13 @@ def found(out):
     return [record["output"] for record in out["results"].values()]
 
 
+async def test_where_no_two_agree_the_answer_says_so(monkeypatch):
+    out, _ = await run([RIGHT, WRONG, OTHER], Sums(), monkeypatch)
+    assert "Not certain: the model made other plans for this goal" in out["answer"]
+    out, _ = await run([RIGHT, AS_RIGHT], Sums(), monkeypatch)
+    assert "Not certain" not in out["answer"]
+
+
 async def test_two_that_agree_are_enough_and_their_calls_are_not_made_again(monkeypatch):
     sums = Sums()
     out, requests = await run([RIGHT, AS_RIGHT], sums, monkeypatch)
