@@ -49,17 +49,19 @@ async def make_answer(
     model: Model | None,
     emit: Emit,
     settings: Settings,  # noqa: ARG001 - all roles are called alike
+    accepted: bool = False,
 ) -> Answered:
     """Say what came of a run.
 
     A large model writes a short answer that cites tasks as `[id]`; paragraphs that the cited results do not bear out
     are replaced by the results themselves. Without a model, with a small one, after a failure of the model, and for a
-    run that did not complete, the results are listed.
+    run that did not complete, the results are listed; unless a person has `accepted` to end with what there is, whose
+    answer begins with the reason.
     """
     tally = Tally()
     plain = listing(compiled=compiled, outcomes=outcomes, status=status, reason=reason)
     done = {task: outcome for task in listed(compiled, outcomes) if isinstance(outcome := outcomes[task], Done)}
-    if model is None or model.scale == "small" or status != "completed" or not done:
+    if model is None or model.scale == "small" or not (status == "completed" or accepted) or not done:
         return Answered(text=plain, grounded=True, usage=tally.spent)
     from agent.structured import ask_text  # noqa: PLC0415 - `openai` takes a second to load
 
@@ -76,7 +78,7 @@ async def make_answer(
     if not isinstance(reply, TextReply) or reply.truncated:
         return Answered(text=plain, grounded=True, usage=tally.spent)
     text, grounded = borne_out(reply.text.strip(), goal, compiled=compiled, done=done)
-    return Answered(text=text, grounded=grounded, usage=tally.spent)
+    return Answered(text=f"{reason}\n\n{text}" if reason else text, grounded=grounded, usage=tally.spent)
 
 
 def _question(

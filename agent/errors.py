@@ -8,7 +8,8 @@
     ├── ModelError            no model, or one that does not do its part
     │   ├── NoModelError      none is configured; the message names the ways on
     │   ├── WeightsError      the local model's weights cannot be had or are not what they should be
-    │   └── ModelReplyError   the model's server refused, failed or was silent beyond the retries
+    │   ├── ModelReplyError   the model's server refused, failed or was silent beyond the retries
+    │   └── BudgetError       a run's budget allows no further call; the model was not asked
     ├── DataError             a data source cannot be opened or understood
     ├── PersistenceError      a database cannot be opened or a record in it cannot be read
     │   ├── ThreadBusyError   another run has the thread; nothing was written
@@ -18,6 +19,8 @@
 
 What goes wrong inside a task is a value (`agent.core.outcome.Failed`), never one of these.
 """
+
+from agent.core.budget import Exhausted
 
 
 class PlanwaveError(Exception):
@@ -57,6 +60,14 @@ class WeightsError(ModelError):
 
 class ModelReplyError(ModelError):
     """The model's server refused, failed or was silent beyond the retries."""
+
+
+class BudgetError(ModelError):
+    """A run's budget allows no further call of the model; it was not asked."""
+
+    def __init__(self, budget: Exhausted) -> None:
+        super().__init__(str(budget))
+        self.budget = budget
 
 
 class DataError(PlanwaveError):

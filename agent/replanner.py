@@ -15,7 +15,7 @@ from agent.models import Model
 from agent.planning.decide import decide_at_once
 from agent.planning.decide_small import decide_in_stages
 from agent.planning.desk import Desk, as_document
-from agent.planning.setback import Decided, Setback, Stop
+from agent.planning.setback import Decided, Question, Setback, Stop
 from agent.planning.spent import Spent
 from agent.settings import Settings
 from agent.tools.catalogue import Toolbox
@@ -42,6 +42,17 @@ class Abandoned(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reason: str
+    #: Whether to stop was its choice.
+    chosen: bool
+    usage: Spent
+
+
+class Asked(BaseModel):
+    """The replanner wants to know something from a person first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    question: str
     usage: Spent
 
 
@@ -59,11 +70,14 @@ async def make_revision(
     limits: Limits,
     emit: Emit,
     waived: Collection[str],
-) -> Revised | Abandoned:
-    """Decide how to go on after the tasks in `failed`: retry with changes, skip, replan the rest, or stop.
+    guidance: Sequence[str] = (),
+    may_ask: bool = False,
+) -> Revised | Asked | Abandoned:
+    """Decide how to go on after the tasks in `failed`: retry with changes, skip, replan the rest, ask, or stop.
 
-    `history` tells of earlier replans, a sentence each. Problems of a decision go back to the model, at most
-    `settings.max_repairs` times.
+    `history` tells of earlier replans, a sentence each, `guidance` what a person said. `may_ask`: a large model may
+    put a question to a person; a small one is given the choices that were measured with it. Problems of a decision go
+    back to the model, at most `settings.max_repairs` times. Raises `BudgetError` where the budget allows no call.
     """
     desk = Desk(
         goal=goal,
@@ -75,15 +89,19 @@ async def make_revision(
         emit=emit,
         used=_used(compiled, outcomes, kept=waived),
     )
-    setback = Setback(compiled, outcomes=outcomes, failed=failed, history=tuple(history))
+    setback = Setback(
+        compiled, outcomes=outcomes, failed=failed, history=tuple(history), guidance=tuple(guidance), may_ask=may_ask
+    )
     emit(Thinking(role="replanner", text=f"Looking for a way on after {', '.join(map(repr, failed))}."))
     try:
         found = await (decide_in_stages if model.scale == "small" else decide_at_once)(desk, setback)
     except ModelReplyError as error:
-        return Abandoned(reason=str(error), usage=desk.tally.spent)
+        return Abandoned(reason=str(error), chosen=False, usage=desk.tally.spent)
     match found:
-        case Stop(reason=reason):
-            return Abandoned(reason=reason, usage=desk.tally.spent)
+        case Stop(reason=reason, chosen=chosen):
+            return Abandoned(reason=reason, chosen=chosen, usage=desk.tally.spent)
+        case Question(text=text):
+            return Asked(question=text, usage=desk.tally.spent)
         case Decided():
             return Revised(
                 plan=as_document(found.checked.compiled.plan),

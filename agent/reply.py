@@ -24,12 +24,21 @@ class Usage(BaseModel):
 
     input_tokens: int = 0
     output_tokens: int = 0
+    #: As the server reports it with its reply, in a currency of its own; None where it says nothing.
+    cost: float | None = None
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
+            cost=total_cost(self.cost, other.cost),
         )
+
+
+def total_cost(*costs: float | None) -> float | None:
+    """Return the sum of the costs that are known; None where none is."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None
 
 
 class Parsed(BaseModel):

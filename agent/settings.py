@@ -28,10 +28,25 @@ class Settings(BaseSettings):
     max_concurrency: int = Field(default=32, ge=1)
     """Tool calls at the same time."""
     max_replans: int = Field(default=3, ge=0)
-    """Replans of one run, failed ones counted."""
+    """Replans of one run, failed ones counted; 0 is without replanning."""
+    escalate: bool = True
+    """Ask a person where a run cannot go on by itself, unless `approve` is `never`; else it ends as failed."""
+    max_questions: int = Field(default=2, ge=0)
+    """Questions that the replanner may put to a person in one run."""
+    max_model_calls: int | None = Field(default=None, ge=0)
+    """Calls of the model in one run, failed ones counted."""
+    max_tokens: int | None = Field(default=None, ge=0)
+    """Tokens of one run, read and written; the last call may go beyond."""
+    max_cost: float | None = Field(default=None, ge=0)
+    """Cost of one run: as the server reports it with a reply, else by the prices below; the last call may go beyond."""
+    price_input: float | None = Field(default=None, ge=0)
+    """Price of a million tokens read, where the server reports no cost."""
+    price_output: float | None = Field(default=None, ge=0)
+    """Price of a million tokens written."""
     max_repairs: int = Field(default=3, ge=0)
     """Times a plan goes back to the planner with its problems before that ends as failed."""
     max_tasks: int = Field(default=10_000, ge=1)
+    """Tasks of one plan, and tasks run in one run over all its replans."""
     max_retries: int = Field(default=5, ge=0)
     """Upper bound for a task's `max_retries`."""
     default_retries: int = Field(default=2, ge=0)
@@ -53,8 +68,8 @@ class Settings(BaseSettings):
     output_folder: Path = Field(default_factory=lambda: Path("planwave-output"))
     """Where charts and saved files go; `save_file` cannot leave it."""
 
-    def limits(self, *, can_replan: bool) -> Limits:
-        """Return the part that pure decisions need."""
+    def limits(self, *, can_replan: bool, attended: bool = False) -> Limits:
+        """Return the part that pure decisions need; `attended`: the run can stop for a person and go on later."""
         return Limits(
             dispatch=self.dispatch,
             approve=self.approve,
@@ -62,6 +77,10 @@ class Settings(BaseSettings):
             max_replans=self.max_replans,
             max_retries=self.max_retries,
             max_timeout_s=self.max_timeout_s,
+            max_model_calls=self.max_model_calls,
+            max_tokens=self.max_tokens,
+            max_cost=self.max_cost,
+            can_escalate=attended and self.escalate and self.approve == "ask",
             deadline_s=self.deadline_s,
             can_replan=can_replan,
         )

@@ -16,6 +16,7 @@ from langchain_openai import ChatOpenAI
 from agent.core.tool import JsonSchema
 from agent.errors import ModelReplyError
 from agent.hearing import TURNED_DOWN, Heard, NotStreamedError, hear, streaming
+from agent.metering import begin_call, count_call, reported_cost, usage_of
 from agent.model_errors import FAILURES, explain, too_long
 from agent.models import Extra, Model, Way
 from agent.reply import Malformed, Reply, TextReply, Usage, read_reply
@@ -201,7 +202,20 @@ async def _call(
     *,
     heard: Heard | None = None,
 ) -> _Received:
-    """Put the question to `chat`; a status error passes, so that the caller may try another way."""
+    """Put the question to `chat` if the budget allows; a status error passes, so that another way may be tried."""
+    begin_call()
+    received = await _heard_out(model, chat, messages, heard=heard)
+    count_call(received.usage)
+    return received
+
+
+async def _heard_out(
+    model: Model,
+    chat: Runnable[LanguageModelInput, AIMessage],
+    messages: Sequence[BaseMessage],
+    *,
+    heard: Heard | None,
+) -> _Received:
     try:
         async with asyncio.timeout(model.timeout_s):
             return _received(await (hear(chat, messages, heard=heard) if heard else chat.ainvoke(list(messages))))
@@ -224,8 +238,7 @@ async def _call(
 
 
 def _received(message: AIMessage) -> _Received:
-    spent = message.usage_metadata
-    usage = Usage(input_tokens=spent["input_tokens"], output_tokens=spent["output_tokens"]) if spent else Usage()
+    usage = usage_of(message)
     text = _said(message)
     ended = message.response_metadata.get("finish_reason") or message.response_metadata.get("stop_reason")
     refusal = message.additional_kwargs.get("refusal")
@@ -251,7 +264,13 @@ def _from_completion(completion: openai.types.chat.ChatCompletion) -> _Received:
     usage = completion.usage
     return _Received(
         text=completion.choices[0].message.content or "" if completion.choices else "",
-        usage=Usage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens) if usage else Usage(),
+        usage=Usage(
+            input_tokens=usage.prompt_tokens,
+            output_tokens=usage.completion_tokens,
+            cost=reported_cost((usage.model_extra or {}).get("cost")),
+        )
+        if usage
+        else Usage(),
     )
 
 

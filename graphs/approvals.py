@@ -19,11 +19,12 @@ from agent.core.approval import (
 from agent.core.arguments import value_errors
 from agent.core.call import Ready, call_key, looks_into, prepare
 from agent.core.compile import CompiledPlan
-from agent.core.flow import Ask, Snapshot
 from agent.core.limits import Limits
+from agent.core.move import Ask
 from agent.core.outcome import Done, Failed, InDoubt, Outcome, Rejected
 from agent.core.plan import Plan, Task
 from agent.core.revision import reusable
+from agent.core.snapshot import Snapshot
 from agent.errors import AnswerError
 from agent.executor import reused
 from agent.tools.catalogue import Toolbox

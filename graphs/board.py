@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 
 from agent.call_log import LoggedCall
+from agent.core.budget import Exhausted
 from agent.core.call import looks_into
 from agent.core.compile import CompiledPlan
 from agent.core.outcome import Done, InDoubt, Outcome
 from agent.core.progress import blocked, blocked_by
+from agent.metering import Meter
 from agent.slots import Slots
 from graphs.telling import Telling
 
@@ -37,6 +39,7 @@ class Board:
     compiled: CompiledPlan
     outcomes: dict[str, Outcome]
     slots: Slots
+    meter: Meter
     revision: int
     thread: str
     approvals: Mapping[str, str]
@@ -64,10 +67,11 @@ class Board:
     def _future(self, task: str) -> "asyncio.Future[Outcome | None]":
         return self._futures.setdefault(task, asyncio.get_running_loop().create_future())
 
-    async def settle(self, task: str, work: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
+    async def settle(self, task: str, work: Callable[[], Awaitable[Outcome | Exhausted]]) -> Outcome | Exhausted | None:
         """Wait for the needs of `task`, then do its work and let those who wait for it know.
 
-        None: one of its needs keeps it from running. Raises `Suspended` where a need stopped without an outcome.
+        None: one of its needs keeps it from running. A budget that stopped the work is no outcome. Raises `Suspended`
+        where a need stopped without an outcome.
         """
         self._members += 1
         future = self._future(task)
@@ -81,7 +85,7 @@ class Board:
             raise
         finally:
             self._members -= 1
-        settled = None if isinstance(outcome, InDoubt) else outcome
+        settled = None if isinstance(outcome, InDoubt | Exhausted) else outcome
         if settled is not None:
             self.outcomes[task] = settled
         if not future.done():
@@ -104,7 +108,9 @@ class Board:
         if together is not None and not together.done():
             together.set_result(None)
 
-    async def _outcome(self, task: str, work: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
+    async def _outcome(
+        self, task: str, work: Callable[[], Awaitable[Outcome | Exhausted]]
+    ) -> Outcome | Exhausted | None:
         needs = self.compiled.needs[task]
         stuck: set[str] = set()
         for need in needs:

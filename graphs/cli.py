@@ -5,13 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphs.cli_options import (
+    Budgets,
     Config,
     Data,
     Db,
     Deadline,
     DispatchOption,
     Json,
+    MaxCost,
+    MaxModelCalls,
     MaxReplans,
+    MaxTasks,
+    MaxTokens,
     Model,
     Output,
     Thread,
@@ -58,6 +63,10 @@ def run(
     output: Output = None,
     dispatch: DispatchOption = None,
     max_replans: MaxReplans = None,
+    max_tasks: MaxTasks = None,
+    max_model_calls: MaxModelCalls = None,
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
     deadline: Deadline = None,
     config: Config = None,
 ) -> None:
@@ -66,7 +75,8 @@ def run(
     def work(manner: "Manner") -> int:
         from graphs.console.runs import start  # noqa: PLC0415 - keeps --help quick
 
-        chosen = wanted(model, data, output, dispatch, max_replans, deadline, config)
+        budgets = Budgets(max_tasks, max_model_calls, max_tokens, max_cost)
+        chosen = wanted(model, data, output, dispatch, max_replans, deadline, config, budgets=budgets)
         return start(goal, plan_file=plan, thread=thread, wanted=chosen, manner=manner)
 
     end(work, as_json=as_json, yes=yes, db=db)
@@ -84,15 +94,21 @@ def resume(
     output: Output = None,
     dispatch: DispatchOption = None,
     max_replans: MaxReplans = None,
+    max_tasks: MaxTasks = None,
+    max_model_calls: MaxModelCalls = None,
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
     deadline: Deadline = None,
     config: Config = None,
 ) -> None:
-    """Go on with a thread: after Ctrl-C, a crash, or to answer an approval."""
+    """Go on with a thread: after Ctrl-C, a crash, a budget that is raised now, or to answer a question."""
 
     def work(manner: "Manner") -> int:
         from graphs.console.runs import resume as go_on  # noqa: PLC0415 - keeps --help quick
 
-        return go_on(thread, wanted=wanted(model, data, output, dispatch, max_replans, deadline, config), manner=manner)
+        budgets = Budgets(max_tasks, max_model_calls, max_tokens, max_cost)
+        chosen = wanted(model, data, output, dispatch, max_replans, deadline, config, budgets=budgets)
+        return go_on(thread, wanted=chosen, manner=manner)
 
     end(work, as_json=as_json, yes=yes, db=db, thread=thread)
 

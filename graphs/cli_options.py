@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -39,9 +39,26 @@ Output = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where chart
 DispatchOption = Annotated[
     Dispatch | None, typer.Option(help="Start a task when its needs are done (eager), or wave by wave.")
 ]
-MaxReplans = Annotated[int | None, typer.Option(min=0, metavar="N", help="Replans before the run ends as failed.")]
+MaxReplans = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Replans before a person is asked, or the run ends as failed.")
+]
+MaxTasks = Annotated[int | None, typer.Option(min=1, metavar="N", help="Tasks of the run, replans included.")]
+MaxModelCalls = Annotated[int | None, typer.Option(min=0, metavar="N", help="Calls of the model.")]
+MaxTokens = Annotated[int | None, typer.Option(min=0, metavar="N", help="Tokens of the model, read and written.")]
+MaxCost = Annotated[
+    float | None, typer.Option(min=0, metavar="SUM", help="Cost of the model, as its server or PLANWAVE_PRICE_... say.")
+]
 Deadline = Annotated[float | None, typer.Option(metavar="SECONDS", help="After this time nothing new is begun.")]
 Thread = Annotated[str, typer.Argument(metavar="THREAD", help="As `planwave threads` lists it.")]
+
+
+class Budgets(NamedTuple):
+    """What a run may use up; None leaves it to the settings."""
+
+    max_tasks: int | None = None
+    max_model_calls: int | None = None
+    max_tokens: int | None = None
+    max_cost: float | None = None
 
 
 def wanted(
@@ -52,6 +69,8 @@ def wanted(
     max_replans: int | None = None,
     deadline: float | None = None,
     config: Path | None = None,
+    *,
+    budgets: Budgets | None = None,
 ) -> "Wanted":
     """Return the options of a command as what is wanted of its run."""
     from graphs.console.wanted import Wanted  # noqa: PLC0415 - keeps --help quick
@@ -62,6 +81,7 @@ def wanted(
         output=output,
         dispatch=dispatch,
         max_replans=max_replans,
+        **(budgets._asdict() if budgets else {}),
         deadline_s=deadline,
         config=config,
     )

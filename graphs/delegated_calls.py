@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from langchain.agents.middleware import AgentMiddleware, AgentState
-from langchain.agents.middleware.types import ToolCallRequest
+from langchain.agents.middleware.types import ModelRequest, ModelResponse, ToolCallRequest
 from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.types import Command, interrupt
 from pydantic import JsonValue
@@ -27,6 +27,7 @@ from agent.core.call import call_key
 from agent.core.outcome import Done, InDoubt, Outcome
 from agent.core.plan import Task
 from agent.executor import Job
+from agent.metering import begin_call, count_call, usage_of
 from agent.planning.report import failure
 from agent.slots import Slots
 from graphs.approvals import since
@@ -51,6 +52,17 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
         self._work = work
         # Its own: the worker holds one of the board's places already, and would wait for itself.
         self._slots = Slots(work.settings.max_concurrency)
+
+    async def awrap_model_call(
+        self, request: ModelRequest[None], handler: Callable[[ModelRequest[None]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any]:
+        """Let the worker's model be asked as far as the run's budget allows. Raises `BudgetError`."""
+        begin_call()
+        response = await handler(request)
+        for message in response.result:
+            if isinstance(message, AIMessage):
+                count_call(usage_of(message))
+        return response
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]

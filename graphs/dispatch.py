@@ -3,25 +3,28 @@
 from typing import Any, Literal, assert_never
 from uuid import uuid4
 
-from langgraph.types import Command, Send
+from langgraph.types import Command, Overwrite, Send
 
 from agent.artifacts import Artifacts
 from agent.check import Checked, check_plan
 from agent.core.compile import CompiledPlan
 from agent.core.edited import standing
-from agent.core.flow import Answer, Ask, GiveUp, Move, Replan, Rollback, Run, Snapshot
 from agent.core.limits import Limits
+from agent.core.move import Answer, Ask, Escalate, GiveUp, Move, PlanAgain, Replan, Rollback, Run
 from agent.core.revision import reusable
+from agent.core.snapshot import Snapshot
 from agent.events import Emit
+from agent.metering import Meter
 from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
 from graphs.approvals import requests_for
 from graphs.board import Board
+from graphs.escalations import escalated
 from graphs.recall import Recall
 from graphs.records import finished_event, mark_of, plan_event, planned, record, unplanned
 from graphs.state import State, TaskOrder, outcomes_in
 
-Next = Literal["wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback", "answer"]
+Next = Literal["planner", "wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback", "answer"]
 
 
 async def recompiled(
@@ -43,7 +46,7 @@ async def recompiled(
         return {}
     checked = await check_plan(plan, toolbox, limits=limits)
     if not isinstance(checked, Checked):
-        return unplanned(plan, checked)
+        return unplanned(plan, checked, limits=limits)
     revision = (state.get("revision") or 0) + 1
     emit(plan_event(checked.compiled, revision=revision))
     results = await artifacts.in_full(state.get("results") or {}, thread=thread)
@@ -56,34 +59,42 @@ async def recompiled(
         "failed": [],
         "waived": [],
         "replanned": [],
+        "stuck": None,
+        "question": None,
+        "cut": {},
         "stop": None,
         "results": {task: record(outcome) for task, outcome in kept.items()},
     }
 
 
 def command_for(
-    move: Move, *, state: State, snapshot: Snapshot, slots: Slots, thread: str, emit: Emit
+    move: Move, *, state: State, snapshot: Snapshot, slots: Slots, meter: Meter, thread: str, emit: Emit
 ) -> tuple[Command[Next], Board | None]:
     """Return the command that carries out `move`, and the board where it sends tasks to the executor.
 
-    The tasks run in `slots`.
+    The tasks run in `slots`, and their calls of models are counted by `meter`.
     """
     match move:
         case Run(tasks):
             dispatch = uuid4().hex
-            board = board_of(state, snapshot, slots, thread=thread)
+            board = board_of(state, snapshot, slots, meter=meter, thread=thread)
             sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
             return Command(goto=sends, update={"status": "running", "dispatch": dispatch}), board
         case Ask():
             return _asking(move, active_plan(snapshot), snapshot, state, thread=thread, emit=emit), None
+        case Escalate(impasse):
+            return Command(goto="human_approval", update=escalated(impasse, state)), None
+        case PlanAgain():
+            return Command(goto="planner", update={"problems": [], "cut": Overwrite({})}), None
         case Replan(tasks, signature):
             replanned = [*(state.get("replanned") or ()), signature]
             return Command(goto="replanner", update={"replanned": replanned, "failed": list(tasks)}), None
         case Rollback(tasks, status, reason):
             stop = {"status": status, "reason": reason}
             return Command(goto="rollback", update={"stop": stop, "failed": list(tasks)}), None
-        case GiveUp(status, reason):
-            return Command(goto="answer", update={"stop": {"status": status, "reason": reason}}), None
+        case GiveUp(status, reason, budget):
+            update = {"stop": {"status": status, "reason": reason}, "budget": budget and budget.model_dump()}
+            return Command(goto="answer", update=update), None
         case Answer():
             return Command(goto="answer"), None
         case _:
@@ -98,13 +109,14 @@ def active_plan(snapshot: Snapshot) -> CompiledPlan:
     return active
 
 
-def board_of(state: State, snapshot: Snapshot, slots: Slots, *, thread: str) -> Board:
+def board_of(state: State, snapshot: Snapshot, slots: Slots, *, meter: Meter, thread: str) -> Board:
     """Return the board for a dispatch of what stands in the state."""
     revision = state.get("revision") or 1
     return Board(
         compiled=active_plan(snapshot),
         outcomes=dict(snapshot.outcomes),
         slots=slots,
+        meter=meter,
         revision=revision,
         thread=thread,
         approvals=state.get("approvals") or {},

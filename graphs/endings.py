@@ -3,37 +3,45 @@
 from typing import Any
 
 from agent.answerer import make_answer
-from agent.core.flow import Snapshot
 from agent.core.outcome import Done, Outcome, outcome_from
 from agent.core.progress import final_outcomes, progress
+from agent.core.snapshot import Snapshot
 from agent.events import AnswerGiven, Emit, ProgressMade
-from graphs.records import added, finished_event, record
+from agent.executor import utc_now
+from agent.metering import Meter, metered
+from graphs.records import finished_event, record, spent
 from graphs.rollback import rollback_report, rollback_told
 from graphs.state import State
 from graphs.wiring import Context, Wiring
 
 
 async def ending(
-    wiring: Wiring, state: State, snapshot: Snapshot, context: Context | None, *, emit: Emit
+    wiring: Wiring, state: State, snapshot: Snapshot, context: Context | None, *, meter: Meter, emit: Emit
 ) -> dict[str, Any]:
     """Return what the end of a run writes: status, answer, and the outcomes of tasks that never ran."""
     status, reason = snapshot.stop or ("completed", "")
+    budget = state.get("budget") if snapshot.stop is not None else None
     never_ran = _never_ran(snapshot, state, because=reason or "The run has ended.")
     for task, outcome in never_ran.items():
         emit(finished_event(task, outcome))
     outcomes = {**snapshot.outcomes, **never_ran}
     if snapshot.compiled is not None:
         emit(ProgressMade(progress=progress(snapshot.compiled, outcomes)))
-    made = await make_answer(
-        state.get("goal") or "",
-        compiled=snapshot.compiled,
-        outcomes=outcomes,
-        status=status,
-        reason=reason,
-        model=await wiring.answering_model(context, given=bool(state.get("given"))),
-        emit=emit,
-        settings=wiring.settings_for(context),
-    )
+    with metered(meter):
+        made = await make_answer(
+            state.get("goal") or "",
+            compiled=snapshot.compiled,
+            outcomes=outcomes,
+            status=status,
+            reason=reason,
+            accepted=snapshot.accepted,
+            model=await wiring.answering_model(context, given=bool(state.get("given"))),
+            emit=emit,
+            settings=wiring.settings_for(context),
+        )
+    if meter.refused is not None:
+        # Nothing is missing but the model's words.
+        budget = meter.refused.model_dump()
     report = rollback_report(state, outcomes)
     answer = "\n\n".join(part for part in (made.text, _caveat(state), rollback_told(report)) if part)
     emit(AnswerGiven(status=status, answer=answer))
@@ -44,7 +52,10 @@ async def ending(
         "problems": problems,
         "results": {task: record(outcome) for task, outcome in never_ran.items()},
         "rollback": report,
-        "usage": added(state, made.usage),
+        "usage": spent(meter.take()),
+        "budget": budget,
+        "ended": sorted(never_ran) if budget else [],
+        "ended_at": utc_now().isoformat() if budget else None,
         "pending": [],
         "failed": [],
     }

@@ -10,18 +10,33 @@ from langgraph.pregel._read import ChannelRead
 from agent.artifacts import Artifacts
 from agent.call_log import CallLog
 from agent.core.approval import needs_approval
+from agent.core.budget import with_raised
 from agent.core.call import looks_into
 from agent.core.limits import Limits
 from agent.executor import Job, utc_now
+from agent.metering import Meter, Meters
 from agent.settings import Settings
 from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
 from graphs.board import Board
 from graphs.dispatch import board_of
 from graphs.durations import Durations
-from graphs.state import State, merge_results, snapshot_of
+from graphs.state import State, merge_results, snapshot_of, spending_in
 
-_READ = ["plan", "undo", "results", "revision", "approvals", "cleared", "rejected", "problems", "started_at"]
+_READ = [
+    "plan",
+    "undo",
+    "results",
+    "revision",
+    "approvals",
+    "cleared",
+    "rejected",
+    "problems",
+    "started_at",
+    "run",
+    "usage",
+    "raised",
+]
 
 
 async def resumed_board(
@@ -29,6 +44,7 @@ async def resumed_board(
     toolbox: Toolbox,
     *,
     settings: Settings,
+    meters: Meters,
     thread: str,
     durations: Durations,
     calls: CallLog,
@@ -44,11 +60,19 @@ async def resumed_board(
     # Which approvals still hold is not asked here: their digests may rest on outputs that are not at hand.
     known = await durations.known(frozenset(toolbox))
     snapshot = snapshot_of({**state, "approvals": {}}, toolbox, thread=thread, now=utc_now(), durations=known)
-    board = board_of(state, snapshot, Slots(settings.max_concurrency), thread=thread)
+    meter = meter_of(meters, state, settings.limits(can_replan=False), settings=settings)
+    board = board_of(state, snapshot, Slots(settings.max_concurrency), meter=meter, thread=thread)
     for call in await calls.tried(thread, revision=board.revision):
         if call.item is None:
             board.tried[call.task] = call
     return board
+
+
+def meter_of(meters: Meters, state: State, limits: Limits, *, settings: Settings) -> Meter:
+    """Return the meter of a run at the beginning of a step, with what the state knows to be spent."""
+    prices = (settings.price_input or 0.0, settings.price_output or 0.0)
+    bounds = with_raised(limits, state.get("raised") or {})
+    return meters.of(state.get("run") or "").hold(bounds, spending_in(state), prices=prices)
 
 
 async def _finished_siblings(config: RunnableConfig) -> list[dict[str, Any]]:

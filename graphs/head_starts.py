@@ -7,6 +7,7 @@ from langgraph.runtime import Runtime
 
 from agent.check import Preflights
 from agent.core.limits import Limits
+from agent.errors import BudgetError
 from agent.events import Emit
 from agent.executor import Executor
 from agent.head_start import HeadStart
@@ -38,8 +39,18 @@ def begun(
     wanted = settings.stream_plan if model.scale == "large" else settings.plan_variants > 1
     if not (wanted and isinstance(control, Control)):
         return None
+    if settings.max_cost is not None and not (settings.price_input or settings.price_output):
+        # The cost that a server reports is lost in a stream.
+        return None
     ahead = HeadStart(
-        Executor(toolbox, settings, wiring.ledger, wiring.calls, let_through=(GraphBubbleUp,), memory=wiring.memory),
+        Executor(
+            toolbox,
+            settings,
+            wiring.ledger,
+            wiring.calls,
+            let_through=(GraphBubbleUp, BudgetError),
+            memory=wiring.memory,
+        ),
         Preflights(toolbox),
         limits=limits,
         slots=Slots(settings.max_concurrency),

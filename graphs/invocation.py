@@ -16,10 +16,13 @@ from langgraph.types import Command, Durability, GraphOutput, Interrupt
 
 from agent.artifacts import Artifacts
 from agent.core.approval import Request, read_answer
+from agent.core.impasse import Impasse, read_settlement
+from agent.core.limits import Limits
 from agent.errors import AnswerError, UsageError
 from agent.secrecy import refuse_clear_call, refuse_clear_text
 from agent.tools.catalogue import Toolbox
 from graphs.draining import Control, Draining
+from graphs.reopening import reopened
 from graphs.savers import LeasedSaver
 from graphs.state import Input, Output, State
 from graphs.wiring import Context
@@ -36,13 +39,18 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         grace_s: float,
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
+        limits: Callable[[Context | None, bool], Limits],
         **parts: Any,  # noqa: ANN401 - LangGraph's own
     ) -> None:
-        """Take LangGraph's own `parts`, and the seconds that calls are given to end when a run is stopped."""
+        """Take LangGraph's own `parts`, and the seconds that calls are given to end when a run is stopped.
+
+        `limits` tells those of a run that can stop for a person, by its context and whether its plan was given.
+        """
         super().__init__(**parts)
         self.grace_s = grace_s
         self.artifacts = artifacts
         self.toolbox = toolbox
+        self.limits = limits
 
     @classmethod
     def of(
@@ -52,10 +60,11 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         grace_s: float,
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
+        limits: Callable[[Context | None, bool], Limits],
     ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
         parts = {name: value for name, value in vars(compiled).items() if name in _FIELDS or not name.startswith("_")}
-        return cls(grace_s=grace_s, artifacts=artifacts, toolbox=toolbox, **parts)
+        return cls(grace_s=grace_s, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002, ANN401
         """Run as `astream` does and return what LangGraph does, every output in full.
@@ -94,7 +103,8 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         A superstep is on disk before the next one begins (`durability="sync"`) unless the caller says otherwise. With a
         persistence the thread is held until the end: `ThreadBusyError` where another run has it, `LeaseLostError` where
         another took it over. When the caller is cancelled, or stops early, nothing new is begun, what runs is given
-        the settings' `grace_s`, and what finished is stored; `astream(None, config)` goes on from there.
+        the settings' `grace_s`, and what finished is stored; `astream(None, config)` goes on from there, and from where
+        a budget ended the run that the settings have raised since.
         """
         kept = bool(self.checkpointer) or CONFIG_KEY_CHECKPOINTER in (config or {}).get("configurable", {})
         options["durability"] = _durability(options.get("durability"), config or {}) if kept else None
@@ -105,6 +115,8 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         async with self._held(config):
             if isinstance(given, Command) and given.resume is not None:
                 check_answer(given.resume, (await self.aget_state(config or {})).interrupts)
+            if given is None and kept:
+                given = await self._reopened(config, options.get("context"))
             # Closed here, so that a run whose consumer stops early has stored its last before the thread is let go.
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
             async with aclosing(drained.parts(run)) as parts:
@@ -123,6 +135,14 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
             for update in (each for step in supersteps for each in step):
                 portal.call(self._refuse_clear_text, Command(update=update.values))
         return super().bulk_update_state(config, supersteps)
+
+    async def _reopened(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
+        """Return what takes up a run that a budget ended, where these settings allow it to go on."""
+        state = await self.aget_state(config or {})
+        if state.next or not state.values.get("budget"):
+            return None
+        chosen = Context.model_validate(context) if isinstance(context, dict) else context
+        return reopened(state.values, self.limits(chosen, bool(state.values.get("given"))))
 
     async def _refuse_clear_text(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
         """Raise `UsageError` for a private argument in clear in a plan or an answer: LangGraph stores both as given."""
@@ -231,6 +251,12 @@ def _edited_calls(answer: Any) -> Iterator[tuple[object, object]]:  # noqa: ANN4
 
 def _check_one(answer: Any, asked: Any) -> None:  # noqa: ANN401
     if not isinstance(asked, dict) or "action_requests" not in asked:
+        return
+    if asked.get("impasse"):
+        mark = asked["action_requests"][0]["digest"]
+        chosen = read_settlement(answer, Impasse.model_validate(asked["impasse"]), mark=mark)
+        if isinstance(chosen, str):
+            raise AnswerError(chosen)
         return
     requests = [
         Request(

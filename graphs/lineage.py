@@ -13,7 +13,8 @@ from graphs.state import Record, State, plan_in
 
 def written_by(model: str, plan: Mapping[str, Any], usage: Usage, *, unsure: bool = False) -> dict[str, Any]:
     """Return the part of the state that tells which model wrote the plan that `plan` stores."""
-    return {"written_by": {"compiled": plan["compiled"], "model": model, "usage": usage.model_dump(), "unsure": unsure}}
+    spent = usage.model_dump(exclude_none=True)
+    return {"written_by": {"compiled": plan["compiled"], "model": model, "usage": spent, "unsure": unsure}}
 
 
 def lineage_update(state: State) -> dict[str, Any]:

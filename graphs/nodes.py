@@ -12,13 +12,15 @@ from langgraph.types import Command, Overwrite, interrupt
 from agent.artifacts import put_away
 from agent.check import Checked, check_plan
 from agent.context import gathered
+from agent.core.budget import Exhausted, Spending, with_raised
 from agent.core.flow import next_move
 from agent.core.limits import Limits
 from agent.core.outcome import Done, InDoubt, Outcome
 from agent.core.progress import progress
-from agent.errors import AnswerError, ModelError, UsageError
+from agent.errors import AnswerError, BudgetError, ModelError, UsageError
 from agent.events import ApprovalAsked, ProgressMade
 from agent.executor import Executor, utc_now
+from agent.metering import Meter, Meters, metered
 from agent.planner import Planned, make_plan
 from agent.slots import Halted
 from graphs.approvals import answered, payload
@@ -26,12 +28,13 @@ from graphs.board import Boards, Suspended
 from graphs.dispatch import Next, command_for, recompiled
 from graphs.draining import Control
 from graphs.endings import ending, forget_calls
-from graphs.execution import job_for, load, resumed_board
+from graphs.escalations import can_wait, impasse_in, impasse_shown, passed, settled
+from graphs.execution import job_for, load, meter_of, resumed_board
 from graphs.head_starts import ahead_of, begun, slots_of
 from graphs.lineage import lineage_update, written_by
 from graphs.outputs import with_all_outputs, with_outputs_to_ask, with_outputs_to_undo
 from graphs.recall import Recalls
-from graphs.records import added, emitter, finished_event, plan_event, planned, record, unplanned
+from graphs.records import emitter, finished_event, plan_event, planned, record, spent, unplanned, without_plan
 from graphs.replans import replanned_update
 from graphs.rollback import rollback_update
 from graphs.state import State, TaskOrder, merge_results, snapshot_of
@@ -46,6 +49,7 @@ class Nodes:
         self._wiring = wiring
         self._boards = Boards()
         self._recalls = Recalls()
+        self._meters = Meters()
 
     async def gather_context(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Begin a run: forget what an earlier goal on this thread left, and ask the tools that give context."""
@@ -77,13 +81,24 @@ class Nodes:
             "failed": [],
             "waived": [],
             "replanned": [],
+            "stuck": None,
+            "question": None,
+            "questions": 0,
+            "guidance": [],
+            "impasse": None,
+            "impasses": 0,
+            "cut": Overwrite({}),
+            "raised": {},
+            "accepted": False,
+            "budget": None,
+            "ended": [],
             "history": [],
             "difference": None,
             "stop": None,
             "undo": None,
             "rollback": None,
             "started_at": utc_now().isoformat(),
-            "usage": {},
+            "usage": Overwrite({}),
             "lineage": [],
             "written_by": None,
         }
@@ -95,7 +110,7 @@ class Nodes:
         if state.get("plan") is not None:
             checked = await check_plan(state["plan"], toolbox, limits=limits)
             if not isinstance(checked, Checked):
-                return unplanned(state["plan"], checked)
+                return unplanned(state["plan"], checked, limits=limits)
             emit(plan_event(checked.compiled, revision=state["revision"]))
             return planned(checked.compiled.plan)
         try:
@@ -106,19 +121,26 @@ class Nodes:
         ahead = begun(
             self._wiring, state, runtime, toolbox=toolbox, model=model, limits=limits, thread=thread, emit=emit
         )
-        made = await make_plan(
-            state["goal"],
-            context=state["context"],
-            toolbox=toolbox,
-            model=model,
-            settings=self._wiring.settings_for(runtime.context),
-            limits=limits,
-            emit=emit,
-            ahead=ahead,
-        )
+        meter = self._meter(state, runtime, limits)
+        try:
+            with metered(meter):
+                made = await make_plan(
+                    state["goal"],
+                    context=state["context"],
+                    toolbox=toolbox,
+                    model=model,
+                    settings=self._wiring.settings_for(runtime.context),
+                    limits=limits,
+                    emit=emit,
+                    ahead=ahead,
+                )
+        except BudgetError as error:
+            if ahead is not None:
+                await ahead.cancel()
+            return {"problems": [str(error)], **without_plan(error.budget), "usage": spent(meter.take())}
         if ahead is not None:
             await (ahead.finish() if isinstance(made, Planned) else ahead.cancel())
-        usage = added(state, made.usage)
+        usage = spent(meter.take())
         if not isinstance(made, Planned):
             return {"problems": list(made.problems), "usage": usage}
         emit(plan_event(made.compiled, revision=state["revision"]))
@@ -152,10 +174,14 @@ class Nodes:
             emit(ProgressMade(progress=progress(active, snapshot.outcomes)))
         move = next_move(snapshot, limits)
         slots = slots_of(runtime, self._wiring.settings_for(runtime.context))
-        command, board = command_for(move, state=state, snapshot=snapshot, slots=slots, thread=thread, emit=emit)
+        meter = self._meter(state, runtime, limits)
+        command, board = command_for(
+            move, state=state, snapshot=snapshot, slots=slots, meter=meter, thread=thread, emit=emit
+        )
         update = {**changed, **lineage_update(state), **(command.update or {})}
         if "results" in changed:
             update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
+            update["cut"] = Overwrite({})
         if board is not None:
             self._boards.put(update["dispatch"], board)
         return Command(goto=command.goto, update=update)
@@ -174,6 +200,7 @@ class Nodes:
                 get_config(),
                 toolbox,
                 settings=settings,
+                meters=self._meters,
                 thread=thread or "",
                 durations=self._wiring.durations,
                 calls=self._wiring.calls,
@@ -190,15 +217,19 @@ class Nodes:
             settings,
             self._wiring.ledger,
             self._wiring.calls,
-            let_through=(GraphBubbleUp,),
+            let_through=(GraphBubbleUp, BudgetError),
             under_way=ahead,
             memory=self._wiring.memory,
         )
 
-        async def work() -> Outcome:
+        async def work() -> Outcome | Exhausted:
             await load(task, board, self._wiring.artifacts)
-            with at_work(Work(task, board, executor, toolbox, self._wiring.grants, limits, settings)):
-                made = await executor.run(job_for(task, board, limits=limits), slots=board.slots, emit=emit)
+            here = Work(task, board, executor, toolbox, self._wiring.grants, limits, settings)
+            try:
+                with metered(board.meter), at_work(here):
+                    made = await executor.run(job_for(task, board, limits=limits), slots=board.slots, emit=emit)
+            except BudgetError as error:
+                return error.budget
             kept = await self._wiring.artifacts.kept(made, thread=board.thread, limit=settings.artifact_bytes)
             large = isinstance(kept, Done) and kept.artifact is not None
             return put_away(kept) if large and not board.looked_into(task) else kept
@@ -209,22 +240,31 @@ class Nodes:
             if isinstance(stop, Halted) and isinstance(runtime.control, Control):
                 runtime.control.left_over = True
             raise GraphInterrupt(()) from None
+        usage = {"usage": spent(used)} if (used := board.meter.take()) != Spending() else {}
         if outcome is None:
-            return {}
+            return usage
+        if isinstance(outcome, Exhausted):
+            return {**usage, "cut": {task: outcome.model_dump()}}
         self._wiring.durations.note(board.compiled.tasks[task].tool, outcome)
         emit(finished_event(task, outcome))
         channel = "doubts" if isinstance(outcome, InDoubt) else "results"
-        return {channel: {task: record(outcome)}}
+        return {**usage, channel: {task: record(outcome)}}
 
     async def human_approval(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Stop until a person has answered every request, and record the answers."""
         toolbox = await self._wiring.ready_toolbox()
         limits, thread = self._limits(state, runtime), thread_of(state, runtime)
-        asked = payload(state, toolbox)
+        impasse = impasse_in(state)
+        snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now())
+        if impasse is not None and passed(impasse, snapshot, limits):
+            return {"impasse": None, "status": "running"}
+        asked = payload(state, toolbox) if impasse is None else impasse_shown(impasse, state, thread=thread)
         emitter(runtime)(ApprovalAsked(request=asked))
         while True:
             answer = interrupt(asked)
             try:
+                if impasse is not None:
+                    return settled(answer, impasse, state, snapshot, limits=limits, thread=thread)
                 granted, update = await answered(
                     answer, state, toolbox, limits=limits, artifacts=self._wiring.artifacts, thread=thread
                 )
@@ -240,7 +280,13 @@ class Nodes:
         toolbox, thread = await self._wiring.ready_toolbox(), thread_of(state, runtime)
         state = await with_all_outputs(state, artifacts=self._wiring.artifacts, thread=thread)
         snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now())
-        return await replanned_update(self._wiring, state, snapshot, toolbox, runtime.context, emit=emitter(runtime))
+        limits = self._limits(state, runtime)
+        meter = self._meter(state, runtime, limits)
+        with metered(meter):
+            update = await replanned_update(
+                self._wiring, state, snapshot, toolbox, runtime.context, limits=limits, emit=emitter(runtime)
+            )
+        return {**update, "usage": spent(meter.take())}
 
     async def rollback(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Make the plan that undoes finished writes; it goes through the same dispatch, asked and checked."""
@@ -256,10 +302,16 @@ class Nodes:
         self._recalls.drop(thread)
         await self._wiring.durations.keep()
         await forget_calls(self._wiring, snapshot, thread)
-        return await ending(self._wiring, state, snapshot, runtime.context, emit=emitter(runtime))
+        meter = self._meter(state, runtime, self._limits(state, runtime))
+        return await ending(self._wiring, state, snapshot, runtime.context, meter=meter, emit=emitter(runtime))
 
     def _limits(self, state: State, runtime: Runtime[Context]) -> Limits:
-        return self._wiring.limits_for(runtime.context, given=bool(state.get("given")))
+        given, attended = bool(state.get("given")), can_wait(get_config())
+        found = self._wiring.limits_for(runtime.context, given=given, attended=attended)
+        return with_raised(found, state.get("raised") or {})
+
+    def _meter(self, state: State, runtime: Runtime[Context], limits: Limits) -> Meter:
+        return meter_of(self._meters, state, limits, settings=self._wiring.settings_for(runtime.context))
 
 
 def thread_of(state: State, runtime: Runtime[Context]) -> str:

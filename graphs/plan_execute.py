@@ -68,7 +68,13 @@ def build_graph(
         else None
     )
     compiled = _builder(Nodes(wiring)).compile(checkpointer=saver, name="planwave")
-    return PlanwaveGraph.of(compiled, grace_s=chosen.grace_s, artifacts=artifacts, toolbox=wiring.ready_toolbox)
+    return PlanwaveGraph.of(
+        compiled,
+        grace_s=chosen.grace_s,
+        artifacts=artifacts,
+        toolbox=wiring.ready_toolbox,
+        limits=lambda context, given: wiring.limits_for(context, given=given, attended=True),
+    )
 
 
 def _builder(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:

@@ -8,16 +8,17 @@ from langgraph.runtime import Runtime
 from pydantic import JsonValue
 
 from agent.artifacts import put_away
+from agent.core.budget import Exhausted, Spending
 from agent.core.compile import CompiledPlan
 from agent.core.digest import digest
+from agent.core.limits import Limits
 from agent.core.outcome import Done, Outcome, Skipped
 from agent.core.plan import Plan
 from agent.core.problem import Problem
 from agent.core.revision import Difference
 from agent.core.schedule import waves
 from agent.events import Emit, PlanMade, TaskFinished
-from agent.reply import Usage
-from graphs.state import Record, State
+from graphs.state import Record
 from graphs.wiring import Context
 
 _PREVIEW = 200
@@ -46,9 +47,19 @@ def planned(plan: Plan) -> dict[str, Any]:
     return {"plan": stored, "compiled": digest(stored)}
 
 
-def unplanned(plan: JsonValue, problems: Iterable[Problem]) -> dict[str, Any]:
+def unplanned(plan: JsonValue, problems: Iterable[Problem], *, limits: Limits) -> dict[str, Any]:
     """Return the part of the state that a plan sets which does not compile."""
-    return {"problems": [str(problem) for problem in problems], "compiled": mark_of(plan)}
+    found = list(problems)
+    tasks = plan.get("tasks") if isinstance(plan, dict) else None
+    update: Record = {"problems": [str(problem) for problem in found], "compiled": mark_of(plan)}
+    if isinstance(tasks, list) and any(problem.kind == "too_many_tasks" for problem in found):
+        return {**update, **without_plan(Exhausted(name="tasks", limit=limits.max_tasks, used=len(tasks)))}
+    return update
+
+
+def without_plan(budget: Exhausted) -> Record:
+    """Return the part of the state that tells which budget kept a plan from being made or taken."""
+    return {"cut": {"": budget.model_dump()}}
 
 
 def mark_of(plan: JsonValue) -> str | None:
@@ -86,10 +97,9 @@ def finished_event(task: str, outcome: Outcome) -> TaskFinished:
     )
 
 
-def added(state: State, usage: Usage) -> dict[str, int]:
-    """Return the run's tokens so far, `usage` included."""
-    before = state.get("usage") or {}
-    return {name: before.get(name, 0) + value for name, value in usage.model_dump().items()}
+def spent(spending: Spending) -> Record:
+    """Return what is added to the run's usage; a cost where one is known."""
+    return spending.model_dump(exclude=None if spending.cost else {"cost"})
 
 
 def _preview(done: Done) -> str:

@@ -6,9 +6,9 @@ from typing import Any
 from langgraph.types import StateSnapshot
 
 from agent.core.compile import CompiledPlan, linked
-from agent.core.flow import Snapshot
 from agent.core.phases import PhaseProgress, current_phase, phases_of
 from agent.core.progress import Progress, has_failures, is_complete, progress
+from agent.core.snapshot import Snapshot
 from agent.core.standing import Standing, standings
 from agent.ledger import LedgerRow
 from graphs.state import Record, outcomes_in, plan_in

@@ -9,12 +9,13 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic makes no schema of the one in `typing` before Python 3.12
 
 from agent.core.approval import approval_digest
+from agent.core.budget import Exhausted, Spending
 from agent.core.call import Ready, prepare
 from agent.core.compile import UNKNOWN, CompiledPlan, linked
-from agent.core.flow import Snapshot
 from agent.core.outcome import Outcome, outcome_from
 from agent.core.plan import Plan, Task
 from agent.core.schedule import plan_needs
+from agent.core.snapshot import Snapshot
 from agent.errors import PersistenceError, UsageError
 from agent.tools.catalogue import Toolbox
 from graphs.recall import Recall
@@ -46,6 +47,21 @@ def merge_doubts(doubts: Mapping[str, Record] | None, write: Mapping[str, Record
     return {task: record for task, record in merged.items() if record is not None}
 
 
+def merge_usage(usage: Mapping[str, Any] | None, write: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what was spent. Raises `PersistenceError` where it is no record of numbers."""
+    if not isinstance(write, Mapping) or not all(isinstance(value, int | float) for value in write.values()):
+        raise PersistenceError(f"The stored usage cannot be read: {write!r:.80} is none.")
+    before = usage or {}
+    return {**before, **{name: before.get(name, 0) + value for name, value in write.items()}}
+
+
+def merge_cut(cut: Mapping[str, Record] | None, write: Mapping[str, Record]) -> dict[str, Record]:
+    """Add tasks that a budget stopped. Raises `PersistenceError` as `merge_results`."""
+    if not isinstance(write, Mapping):
+        raise PersistenceError(f"The stored tasks without budget cannot be read: {write!r:.80} are none.")
+    return {**(cut or {}), **write}
+
+
 class Input(TypedDict, total=False):
     """What a run is started with."""
 
@@ -67,7 +83,8 @@ class Output(TypedDict, total=False):
     problems: list[str]
     revision: int
     rollback: dict[str, Any] | None
-    usage: dict[str, int]
+    usage: dict[str, int | float]
+    budget: dict[str, Any] | None
 
 
 class State(TypedDict, total=False):
@@ -116,7 +133,28 @@ class State(TypedDict, total=False):
     started_at: str
     #: Names the board of the last dispatch.
     dispatch: str
-    usage: dict[str, int]
+    #: Calls, tokens and cost of the model so far; what is written is added.
+    usage: Annotated[dict[str, int | float], merge_usage]
+    #: By task, or "" for the plan: the budget that kept it from going on; it has no outcome.
+    cut: Annotated[dict[str, Record], merge_cut]
+    #: Budgets that a person raised, by name.
+    raised: dict[str, int | float]
+    #: Why the replanner found no way on, where it looked for one last.
+    stuck: str | None
+    #: What the replanner asks a person, and how often it has asked.
+    question: str | None
+    questions: int
+    #: What a person has said to the replanner.
+    guidance: list[str]
+    #: What a person is asked that is no approval, and how many such questions there were.
+    impasse: Record | None
+    impasses: int
+    #: A person chose to end with what there is.
+    accepted: bool
+    #: The budget that ended the run, and when; the tasks that have an outcome only because it ended.
+    budget: Record | None
+    ended_at: str | None
+    ended: list[str]
     #: The plans so far, in the order in which they came: who wrote each, when, and under which revision.
     lineage: list[Record]
     #: The model that wrote the plan last, with that plan's digest and the tokens it took.
@@ -136,6 +174,25 @@ def outcomes_in(results: Mapping[str, Record] | None) -> dict[str, Outcome]:
         return {task: outcome_from(record) for task, record in (results or {}).items()}
     except ValueError as error:
         raise PersistenceError(f"A stored result cannot be read: {error}") from error
+
+
+def spending_in(state: Mapping[str, Any]) -> Spending:
+    """Return what the models of a run have used up, as far as it is stored."""
+    return Spending.model_validate(state.get("usage") or {})
+
+
+def elapsed_in(state: Mapping[str, Any], *, now: datetime) -> float:
+    """Return the seconds since a run began."""
+    began = state.get("started_at")
+    return max(0.0, (now - datetime.fromisoformat(began)).total_seconds()) if began else 0.0
+
+
+def budget_in(record: object) -> Exhausted | None:
+    """Read a stored budget. Raises `PersistenceError`."""
+    try:
+        return None if record is None else Exhausted.model_validate(record)
+    except ValueError as error:
+        raise PersistenceError(f"The stored budget cannot be read: {error}") from error
 
 
 def plan_in(document: object, *, word: str = "plan") -> Plan:
@@ -186,7 +243,7 @@ def snapshot_of(
         if undoing
         else None
     )
-    stop = state.get("stop")
+    stop, cut = state.get("stop"), state.get("cut") or {}
     active = undo or compiled
     return Snapshot(
         compiled=compiled,
@@ -194,12 +251,16 @@ def snapshot_of(
         problems=problems,
         approved=_still_approved(state, active, outcomes, thread, granted) if active else frozenset(),
         doubts=frozenset(state.get("doubts") or ()),
+        unplanned=budget_in(cut.get("")),
+        cut=frozenset(cut),
+        stuck=state.get("stuck"),
+        question=state.get("question"),
+        spending=spending_in(state),
+        accepted=bool(state.get("accepted")),
         waived=frozenset(state.get("waived") or ()),
         replanned=frozenset(state.get("replanned") or ()),
         replans=state.get("replans") or 0,
-        elapsed_s=max(0.0, (now - datetime.fromisoformat(state["started_at"])).total_seconds())
-        if state.get("started_at")
-        else 0.0,
+        elapsed_s=elapsed_in(state, now=now),
         stop=(stop["status"], stop["reason"]) if stop else None,  # type: ignore[arg-type]  # the closed words of EndStatus
         undo=undo,
         rollback_begun=state.get("rollback") is not None,

@@ -13,7 +13,7 @@ from agent.errors import PersistenceError
 from graphs.state import State
 
 #: Reducers look at what is written to these themselves, and what is stored of `results` is not the value.
-_REDUCED = frozenset({"results", "doubts"})
+_REDUCED = frozenset({"results", "doubts", "usage", "cut"})
 _FIELDS: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(hint, config=ConfigDict(strict=True))
     for name, hint in get_type_hints(State).items()

@@ -52,8 +52,11 @@ class Context(BaseModel):
         default=None, ge=1, title="Calls at once", description="Tool calls at the same time."
     )
     max_replans: int | None = Field(
-        default=None, ge=0, title="Replans", description="Replans before the run ends as failed."
+        default=None, ge=0, title="Replans", description="Replans before a person is asked, or the run ends as failed."
     )
+    max_model_calls: int | None = Field(default=None, ge=0, title="Model calls", description="Calls of the model.")
+    max_tokens: int | None = Field(default=None, ge=0, title="Tokens", description="Tokens, read and written.")
+    max_cost: float | None = Field(default=None, ge=0, title="Cost", description="Cost of the model's calls.")
     deadline_s: float | None = Field(
         default=None, gt=0, title="Deadline (seconds)", description="After this time nothing new is begun."
     )
@@ -98,9 +101,10 @@ class Wiring:
         chosen = {name: value for name, value in context.model_dump(exclude={"model"}).items() if value is not None}
         return self.settings.model_copy(update=chosen) if chosen else self.settings
 
-    def limits_for(self, context: Context | None, *, given: bool) -> Limits:
-        """Return the limits of a run; `given`: its plan came with the input."""
-        return self.settings_for(context).limits(can_replan=self.has_model(context, given=given))
+    def limits_for(self, context: Context | None, *, given: bool, attended: bool = False) -> Limits:
+        """Return the limits of a run; `given`: its plan came with the input; `attended`: it can stop for a person."""
+        can_replan = self.has_model(context, given=given)
+        return self.settings_for(context).limits(can_replan=can_replan, attended=attended)
 
     def has_model(self, context: Context | None, *, given: bool) -> bool:
         """Whether there is a model to ask: nothing is downloaded or started to find out.

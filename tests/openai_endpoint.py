@@ -22,6 +22,8 @@ class Text:
     finish_reason: str = "stop"
     input_tokens: int = 11
     output_tokens: int = 7
+    #: As a server that reports it does.
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -324,7 +326,8 @@ def _finish(answer: Text | Refusal | ToolCall) -> str:
 
 def _usage(answer: Text | Refusal | ToolCall) -> Json:
     spent, written = (answer.input_tokens, answer.output_tokens) if isinstance(answer, Text) else (11, 7)
-    return {"prompt_tokens": spent, "completion_tokens": written, "total_tokens": spent + written}
+    cost = {"cost": answer.cost} if isinstance(answer, Text) and answer.cost is not None else {}
+    return {"prompt_tokens": spent, "completion_tokens": written, "total_tokens": spent + written, **cost}
 
 
 @pytest.fixture

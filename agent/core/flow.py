@@ -1,99 +1,16 @@
 """The only place that chooses: everything that has happened, and the next move."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
-
-from agent.core.approval import needs_approval
+from agent.core.bounds import holds, late, tasks_run
+from agent.core.budget import Exhausted, model_budget
 from agent.core.compile import CompiledPlan
+from agent.core.impasse import Impasse
 from agent.core.limits import Limits
+from agent.core.move import Answer, Ask, Escalate, GiveUp, Move, PlanAgain, Replan, Rollback, Run
 from agent.core.outcome import Done, Failed, Outcome, Rejected
-from agent.core.plan import Task
-from agent.core.progress import blocked
 from agent.core.revision import failure_signature
-from agent.core.schedule import closure, ready
+from agent.core.runnable import doubtful, runnable, to_approve, waiting_for_a_person
+from agent.core.snapshot import EndStatus, Snapshot
 from agent.core.undoing import can_be_undone, changed
-
-EndStatus = Literal["completed", "failed", "cancelled"]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that has happened in a run, as facts."""
-
-    #: None: the plan did not compile.
-    compiled: CompiledPlan | None
-    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
-    #: Why there is no compiled plan, as sentences.
-    problems: tuple[str, ...] = ()
-    #: Tasks with a call of which nobody knows whether it took effect.
-    doubts: frozenset[str] = frozenset()
-    #: Tasks whose call, as it now stands, a person has approved.
-    approved: frozenset[str] = frozenset()
-    #: Failed or rejected tasks that the replanner chose to go on without.
-    waived: frozenset[str] = frozenset()
-    #: Signatures of the failures that were already replanned for.
-    replanned: frozenset[str] = frozenset()
-    replans: int = 0
-    #: Seconds since the run began.
-    elapsed_s: float = 0.0
-    #: The replanner, a person or a signal ended the run: status and sentence.
-    stop: tuple[EndStatus, str] | None = None
-    #: The plan that undoes finished writes, once a rollback has begun.
-    undo: CompiledPlan | None = None
-    #: A rollback has begun; there may be nothing that can be undone.
-    rollback_begun: bool = False
-    #: The tasks of this run's earlier plans that the present one has not.
-    former: Mapping[str, Task] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Send these tasks to the executor, the most urgent first."""
-
-    tasks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask a person about these tasks, all at once."""
-
-    tasks: tuple[str, ...]
-    #: They are in doubt and will not be run any more; what happened decides what is undone.
-    to_undo: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Replan:
-    """These tasks failed or were rejected, and everything else that can run has run."""
-
-    tasks: tuple[str, ...]
-    signature: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rollback:
-    """Undo what these tasks changed, as far as it can be undone, then end."""
-
-    tasks: tuple[str, ...]
-    status: EndStatus
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Everything is settled; say what came out."""
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """End without reaching the goal."""
-
-    status: EndStatus
-    reason: str
-
-
-Move = Run | Ask | Replan | Rollback | Answer | GiveUp
 
 
 def next_move(snapshot: Snapshot, limits: Limits) -> Move:
@@ -103,30 +20,55 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
     that waits, and not about a plan that is to be changed.
     """
     if snapshot.compiled is None:
-        return GiveUp("failed", " ".join(snapshot.problems) or "There is no plan.")
+        return _unplanned(snapshot, limits)
     if snapshot.undo is not None:
         return _undo(snapshot, snapshot.undo, limits)
-    compiled, outcomes = snapshot.compiled, snapshot.outcomes
+    compiled = snapshot.compiled
     if snapshot.stop is not None:
-        return _end(snapshot, *snapshot.stop)
-    if limits.deadline_s is not None and snapshot.elapsed_s >= limits.deadline_s:
-        return GiveUp("failed", f"The deadline of {limits.deadline_s:g} s has passed after {snapshot.elapsed_s:.1f} s.")
+        return GiveUp(*snapshot.stop) if snapshot.accepted else _end(snapshot, *snapshot.stop)
+    if (spent := late(snapshot, limits)) is not None:
+        reason = f"The deadline of {spent.limit:g} s has passed after {spent.used:.1f} s."
+        return _used_up(spent, reason, limits)
     failed = unresolved(snapshot)
-    for task in failed:
-        if isinstance(outcomes[task], Failed) and compiled.tasks[task].on_failure == "abort":
-            return _end(
-                snapshot, "failed", f"Task {task!r} failed, and the plan says to abort then: {_error(outcomes[task])}"
-            )
-    runnable = _runnable(compiled, snapshot, limits)
-    if runnable:
-        return Run(runnable)
-    doubtful = _doubtful(compiled, snapshot)
-    if doubtful:
-        return Ask(doubtful)
+    if (fatal := _fatal(compiled, snapshot, failed)) is not None:
+        return _end(snapshot, "failed", fatal)
+    left = limits.max_tasks - tasks_run(snapshot)
+    if left > 0 and (tasks := runnable(compiled, snapshot, limits, most=left)):
+        return Run(tasks)
+    if doubts := doubtful(compiled, snapshot):
+        return Ask(doubts)
+    if (short := _short_of(compiled, snapshot, limits, left=left)) is not None:
+        return _used_up(short, str(short), limits)
     if failed:
         return _mend(snapshot, failed, limits)
-    waiting = _waiting_for_a_person(compiled, snapshot, limits)
+    waiting = waiting_for_a_person(compiled, snapshot, limits)
     return Ask(waiting) if waiting else Answer()
+
+
+def _unplanned(snapshot: Snapshot, limits: Limits) -> Move:
+    if snapshot.stop is not None:
+        return GiveUp(*snapshot.stop)
+    if snapshot.unplanned is None:
+        return GiveUp("failed", " ".join(snapshot.problems) or "There is no plan.")
+    short = holds(snapshot.unplanned, snapshot, limits)
+    return PlanAgain() if short is None else _used_up(short, str(short), limits, planned=False)
+
+
+def _short_of(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits, *, left: int) -> Exhausted | None:
+    """Return the budget that alone keeps a task from running, if there is one."""
+    if left <= 0 and runnable(compiled, snapshot, limits, most=1):
+        return Exhausted(name="tasks", limit=limits.max_tasks, used=limits.max_tasks - left)
+    waits = any(task in compiled.tasks and task not in snapshot.outcomes for task in snapshot.cut)
+    return model_budget(snapshot.spending, limits) if waits else None
+
+
+def _fatal(compiled: CompiledPlan, snapshot: Snapshot, failed: tuple[str, ...]) -> str | None:
+    """Return the failure at which the plan says to abort."""
+    for task in failed:
+        outcome = snapshot.outcomes[task]
+        if isinstance(outcome, Failed) and compiled.tasks[task].on_failure == "abort":
+            return f"Task {task!r} failed, and the plan says to abort then: {_error(outcome)}"
+    return None
 
 
 def unresolved(snapshot: Snapshot) -> tuple[str, ...]:
@@ -145,51 +87,21 @@ def unresolved(snapshot: Snapshot) -> tuple[str, ...]:
     )
 
 
-def _doubtful(compiled: CompiledPlan, snapshot: Snapshot) -> tuple[str, ...]:
-    return tuple(task for task in compiled.order if task in snapshot.doubts and task not in snapshot.outcomes)
-
-
-def _gated(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
-    return task not in snapshot.approved and needs_approval(compiled.tasks[task], compiled.spec(task), limits)
-
-
-def _held(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
-    return task in snapshot.doubts or _gated(compiled, task, snapshot, limits)
-
-
-def _runnable(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
-    stuck = blocked(compiled, snapshot.outcomes)
-    settled = snapshot.outcomes.keys() | stuck.keys()
-    open_tasks = [task for task in compiled.order if task not in settled]
-    if limits.dispatch == "wave":
-        found = ready(compiled.needs, settled=settled, open_tasks=open_tasks)
-        found = [task for task in found if not _held(compiled, task, snapshot, limits)][: limits.max_dispatch]
-    else:
-        found = closure(
-            compiled.needs,
-            settled=settled,
-            runnable=lambda task: not _held(compiled, task, snapshot, limits),
-            ordered=compiled.order,
-            most=limits.max_dispatch,
-        )
-    return tuple(sorted(found, key=lambda task: (compiled.tasks[task].priority, -compiled.ranks[task])))
-
-
-def _waiting_for_a_person(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
-    stuck = blocked(compiled, snapshot.outcomes)
-    settled = snapshot.outcomes.keys() | stuck.keys()
-    open_tasks = [task for task in compiled.order if task not in settled]
-    return tuple(
-        task
-        for task in ready(compiled.needs, settled=settled, open_tasks=open_tasks)
-        if task not in snapshot.doubts and _gated(compiled, task, snapshot, limits)
+def _used_up(
+    budget: Exhausted,
+    reason: str,
+    limits: Limits,
+    *,
+    failed: tuple[str, ...] = (),
+    signature: str | None = None,
+    planned: bool = True,
+) -> Escalate | GiveUp:
+    """Put a budget that is used up to a person, or end by it where nobody is asked."""
+    if not limits.can_escalate:
+        return GiveUp("failed", reason, budget)
+    return Escalate(
+        Impasse(kind="budget", reason=reason, tasks=failed, signature=signature, budget=budget, planned=planned)
     )
-
-
-def _to_approve(undo: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
-    """Return every undoing that needs an approval: its arguments are known, so none waits for another to be shown."""
-    settled = snapshot.outcomes.keys() | blocked(undo, snapshot.outcomes).keys() | snapshot.doubts
-    return tuple(task for task in undo.order if task not in settled and _gated(undo, task, snapshot, limits))
 
 
 def _mend(snapshot: Snapshot, failed: tuple[str, ...], limits: Limits) -> Move:
@@ -197,10 +109,23 @@ def _mend(snapshot: Snapshot, failed: tuple[str, ...], limits: Limits) -> Move:
     rejected = all(isinstance(snapshot.outcomes[task], Rejected) for task in failed)
     if not limits.can_replan or limits.max_replans == 0:
         return _without_replan(snapshot, failed, rejected=rejected)
+    if snapshot.question is not None and limits.can_escalate:
+        return Escalate(Impasse(kind="question", reason=snapshot.question, tasks=failed, signature=signature))
+    if snapshot.stuck is not None:
+        if not limits.can_escalate:
+            return _end(snapshot, "failed", snapshot.stuck)
+        return Escalate(Impasse(kind="no_way_on", reason=snapshot.stuck, tasks=failed, signature=signature))
     if signature in snapshot.replanned:
-        return GiveUp("failed", f"The replan ran into the same failure again: {_reasons(snapshot, failed)}")
+        reason = f"The replan ran into the same failure again: {_reasons(snapshot, failed)}"
+        if not limits.can_escalate:
+            return GiveUp("failed", reason)
+        return Escalate(Impasse(kind="same_failure", reason=reason, tasks=failed, signature=signature))
     if snapshot.replans >= limits.max_replans:
-        return GiveUp("failed", f"{snapshot.replans} replans were not enough: {_reasons(snapshot, failed)}")
+        spent = Exhausted(name="replans", limit=limits.max_replans, used=snapshot.replans)
+        reason = f"{snapshot.replans} replans were not enough: {_reasons(snapshot, failed)}"
+        return _used_up(spent, reason, limits, failed=failed, signature=signature)
+    if (short := model_budget(snapshot.spending, limits)) is not None:
+        return _used_up(short, f"{short} {_reasons(snapshot, failed)}", limits, failed=failed, signature=signature)
     return Replan(failed, signature)
 
 
@@ -215,11 +140,11 @@ def _end(snapshot: Snapshot, status: EndStatus, reason: str) -> Move:
     if snapshot.rollback_begun or snapshot.compiled is None:
         return GiveUp(status, reason)
     compiled = snapshot.compiled
-    doubtful = tuple(
-        task for task in _doubtful(compiled, snapshot) if can_be_undone(compiled.tasks[task], compiled.spec(task))
+    doubts = tuple(
+        task for task in doubtful(compiled, snapshot) if can_be_undone(compiled.tasks[task], compiled.spec(task))
     )
-    if doubtful:
-        return Ask(doubtful, to_undo=True)
+    if doubts:
+        return Ask(doubts, to_undo=True)
     left = changed_tasks(snapshot)
     return Rollback(left, status, reason) if left else GiveUp(status, reason)
 
@@ -244,10 +169,9 @@ def changed_tasks(snapshot: Snapshot) -> tuple[str, ...]:
 
 def _undo(snapshot: Snapshot, undo: CompiledPlan, limits: Limits) -> Move:
     """Steer a rollback: every undoing that can run, then what a person must be asked, then the end."""
-    runnable = _runnable(undo, snapshot, limits)
-    if runnable:
-        return Run(runnable)
-    waiting = (*_doubtful(undo, snapshot), *_to_approve(undo, snapshot, limits))
+    if tasks := runnable(undo, snapshot, limits):
+        return Run(tasks)
+    waiting = (*doubtful(undo, snapshot), *to_approve(undo, snapshot, limits))
     if waiting:
         return Ask(waiting)
     status, reason = snapshot.stop or ("failed", "The run was rolled back.")

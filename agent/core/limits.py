@@ -22,5 +22,11 @@ class Limits(BaseModel):
     max_timeout_s: float = Field(default=3600.0, gt=0)
     #: Wall time of a run from its start, in seconds; None is without end.
     deadline_s: float | None = Field(default=None, gt=0)
+    #: Model calls, tokens and cost of a run; None is without end.
+    max_model_calls: int | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=0)
+    max_cost: float | None = Field(default=None, ge=0)
+    #: Whether a person is asked how to go on where a run cannot by itself.
+    can_escalate: bool = False
     #: Whether there is a model that can replan.
     can_replan: bool = True

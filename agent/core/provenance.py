@@ -34,7 +34,7 @@ class Version(_Fact):
     #: The model's name, where one wrote the plan.
     model: str | None = None
     #: Tokens of that model call, repairs included.
-    usage: dict[str, int] | None = None
+    usage: dict[str, int | float] | None = None
     #: ISO 8601.
     at: str | None = None
     plan: Plan

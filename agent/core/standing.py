@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from agent.core.flow import Snapshot
 from agent.core.outcome import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
 from agent.core.progress import blocked, statuses
+from agent.core.snapshot import Snapshot
 from agent.core.status import Status, is_terminal
 from agent.core.undoing import UNDOING
 

@@ -13,23 +13,25 @@ from agent.planning.amend import retried
 from agent.planning.desk import Desk
 from agent.planning.oneshot import correction
 from agent.planning.plain_plan import plain_plan
-from agent.planning.report import failure, outcome_lines
-from agent.planning.setback import Decided, Setback, Stop, accepted, documents, with_rest, without
+from agent.planning.report import outcome_lines
+from agent.planning.setback import Decided, Question, Setback, Stop, accepted, documents, with_rest, without
 from agent.planning.toolbook import tool_text
 from agent.planning.wire import LossyError, arguments, definitions, task_document
 from agent.reply import Malformed, Reply
 from prompts import render
 
 _MAX_TOKENS: Final = 12_000
+#: Characters of a question to a person.
+_QUESTION: Final = 1_000
 
 
-async def decide_at_once(desk: Desk, setback: Setback) -> Decided | Stop:
+async def decide_at_once(desk: Desk, setback: Setback) -> Decided | Question | Stop:
     """Ask how to go on until the answer leads on or the repairs are used up. Raises `ModelReplyError`."""
     messages: list[BaseMessage] = [
         SystemMessage(render("planner.v1", tools=tool_text(desk.specs.values()), context=desk.context)),
         HumanMessage(_question(desk, setback)),
     ]
-    schema = decision_schema(desk.specs, setback.failed)
+    schema = decision_schema(desk.specs, setback.failed, may_ask=setback.may_ask)
     problems: tuple[str, ...] = ()
     for repairs in range(desk.max_repairs + 1):
         if repairs:
@@ -43,8 +45,8 @@ async def decide_at_once(desk: Desk, setback: Setback) -> Decided | Stop:
     return Stop(f"No way on was found: {' '.join(problems)}")
 
 
-def decision_schema(specs: Mapping[str, ToolSpec], failed: tuple[str, ...]) -> JsonSchema:
-    """Return the schema of a decision: a word on why, and one of four ways on."""
+def decision_schema(specs: Mapping[str, ToolSpec], failed: tuple[str, ...], *, may_ask: bool) -> JsonSchema:
+    """Return the schema of a decision: a word on why, and one of four ways on, or five with a question to a person."""
     task: JsonSchema = {"type": "string", "enum": list(failed)}
     changes = [
         _object(task=task, tool={"type": "string", "const": name}, args={"$ref": f"#/$defs/args_{name}"})
@@ -62,6 +64,9 @@ def decision_schema(specs: Mapping[str, ToolSpec], failed: tuple[str, ...]) -> J
         _object(action={"type": "string", "const": "replan"}, tasks=tasks),
         _object(action={"type": "string", "const": "abort"}),
     ]
+    if may_ask:
+        question: JsonSchema = {"type": "string", "minLength": 1, "maxLength": _QUESTION}
+        ways.append(_object(action={"type": "string", "const": "ask"}, question=question))
     return _object(reason={"type": "string"}, decision={"anyOf": ways}) | {"$defs": definitions(specs.values())}
 
 
@@ -71,15 +76,17 @@ def _object(**properties: JsonSchema) -> JsonSchema:
 
 def _question(desk: Desk, setback: Setback) -> str:
     return render(
-        "replanner.v1",
+        "replanner.v2",
         goal=desk.goal,
         outcomes="\n".join(outcome_lines(setback.compiled, setback.outcomes)),
-        failures=[f"{task}: {failure(setback.outcomes[task])}" for task in setback.failed],
+        failures=setback.failures,
         history=setback.history,
+        guidance=setback.guidance,
+        may_ask=setback.may_ask,
     )
 
 
-async def _read(reply: Reply, desk: Desk, setback: Setback) -> Decided | Stop | tuple[str, ...]:
+async def _read(reply: Reply, desk: Desk, setback: Setback) -> Decided | Question | Stop | tuple[str, ...]:
     if not isinstance(reply, Malformed):
         return await _followed(reply.value, desk, setback)
     document = plain_plan(reply.raw)
@@ -91,12 +98,16 @@ async def _read(reply: Reply, desk: Desk, setback: Setback) -> Decided | Stop | 
     return await with_rest(documents(tasks.tasks), desk, setback, note="The rest was planned anew.")
 
 
-async def _followed(value: Mapping[str, Any], desk: Desk, setback: Setback) -> Decided | Stop | tuple[str, ...]:
+async def _followed(
+    value: Mapping[str, Any], desk: Desk, setback: Setback
+) -> Decided | Question | Stop | tuple[str, ...]:
     reason, decision = value["reason"], value["decision"]
     try:
         match decision["action"]:
             case "abort":
-                return Stop(reason)
+                return Stop(reason, chosen=True)
+            case "ask":
+                return Question(decision["question"])
             case "skip":
                 return without(setback.failed, setback, note=reason)
             case "replan":

@@ -41,7 +41,7 @@ async def decide_in_stages(desk: Desk, setback: Setback) -> Decided | Stop:
         return way
     match way.action:
         case "abort":
-            return Stop(way.reason)
+            return Stop(way.reason, chosen=True)
         case "skip":
             return without(setback.failed, setback, note=way.reason)
         case "retry" | "replan" if not any(map(writes_sql, desk.specs.values())):
@@ -50,6 +50,11 @@ async def decide_in_stages(desk: Desk, setback: Setback) -> Decided | Stop:
             return await _retry(desk, setback, note=way.reason)
         case "replan":
             return await _replan(desk, setback, note=way.reason)
+
+
+def _told(setback: Setback) -> list[str]:
+    """Return what must be dealt with, and what a person said about it."""
+    return [*setback.failures, *(f"A person says: {words}" for words in setback.guidance)]
 
 
 async def _way(desk: Desk, setback: Setback) -> _Way | Stop:
@@ -66,7 +71,7 @@ async def _way(desk: Desk, setback: Setback) -> _Way | Stop:
         "small_replanner.v1",
         goal=desk.goal,
         outcomes="\n".join(outcome_lines(setback.compiled, setback.outcomes)),
-        failures=[f"{task}: {failure(setback.outcomes[task])}" for task in setback.failed],
+        failures=_told(setback),
         history=setback.history,
     )
     messages: list[BaseMessage] = [system_message(desk), HumanMessage(question)]
@@ -88,7 +93,8 @@ async def _retry(desk: Desk, setback: Setback, *, note: str) -> Decided | Stop:
         task = setback.compiled.tasks[task_id]
         uses = tuple(need for need in setback.compiled.needs[task_id] if _is_done(need, setback))
         step = Step(id=renamed(task_id, setback.taken), question=task.description or task_id, tool=task.tool, uses=uses)
-        earlier = Earlier(args=dict(task.args), failure=failure(setback.outcomes[task_id]))
+        said = [f"A person says: {words}" for words in setback.guidance]
+        earlier = Earlier(args=dict(task.args), failure=" ".join([failure(setback.outcomes[task_id]), *said]))
         found = await argue(
             step, [step], desk, tasks=setback.done, checked=kept if isinstance(kept, Checked) else None, earlier=earlier
         )
@@ -124,7 +130,7 @@ async def _replan(desk: Desk, setback: Setback, *, note: str) -> Decided | Stop:
         "small_replanner_steps.v1",
         goal=desk.goal,
         done=[{"id": task["id"], "question": task.get("description", "")} for task in setback.done],
-        failures=[f"{task}: {failure(setback.outcomes[task])}" for task in setback.failed],
+        failures=_told(setback),
         rejected=rejected,
     )
     messages = [system_message(desk), HumanMessage(question)]

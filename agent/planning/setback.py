@@ -13,6 +13,7 @@ from agent.core.parse import parse_plan
 from agent.core.plan import Plan, Task
 from agent.planning.amend import finished, no_progress, with_free_ids
 from agent.planning.desk import Desk
+from agent.planning.report import failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,15 @@ class Setback:
     failed: tuple[str, ...]
     #: Earlier replans, a sentence each.
     history: tuple[str, ...] = ()
+    #: What a person has said about it.
+    guidance: tuple[str, ...] = ()
+    #: Whether a question may be put to a person.
+    may_ask: bool = False
+
+    @property
+    def failures(self) -> list[str]:
+        """What must be dealt with, a sentence for each failed task."""
+        return [f"{task}: {failure(self.outcomes[task])}" for task in self.failed]
 
     @property
     def done(self) -> list[dict[str, Any]]:
@@ -50,6 +60,15 @@ class Stop:
     """No way on; `reason` is a sentence."""
 
     reason: str
+    #: The model chose to stop; else it found no way that holds.
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is asked before there is a decision."""
+
+    text: str
 
 
 def documents(tasks: Sequence[Task]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What a role has spent on its model."""
 
-from agent.reply import Usage
+from agent.reply import Usage, total_cost
 
 
 class Spent(Usage):
@@ -12,6 +12,7 @@ class Spent(Usage):
         return Spent(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
+            cost=total_cost(self.cost, other.cost),
             calls=self.calls + (other.calls if isinstance(other, Spent) else 1),
         )
 

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from agent.core.grounding import ungrounded
 from agent.errors import ToolFailure
+from agent.metering import begin_call, count_call, usage_of
 from prompts import render
 
 PROMPT = "write_text.v1"
@@ -56,15 +57,23 @@ class WriteText(BaseTool):
     def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         draft = Draft(WriteTextArgs.model_validate(arguments))
         model = self.writer()
-        while (text := draft.judge(model.invoke(draft.messages))) is None:
-            pass
+        text: str | None = None
+        while text is None:
+            begin_call()
+            reply = model.invoke(draft.messages)
+            count_call(usage_of(reply))
+            text = draft.judge(reply)
         return {"text": text}
 
     async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         draft = Draft(WriteTextArgs.model_validate(arguments))
         model = self.writer()
-        while (text := draft.judge(await model.ainvoke(draft.messages))) is None:
-            pass
+        text: str | None = None
+        while text is None:
+            begin_call()
+            reply = await model.ainvoke(draft.messages)
+            count_call(usage_of(reply))
+            text = draft.judge(reply)
         return {"text": text}
 
 

@@ -3,7 +3,7 @@
 from langgraph.types import StateSnapshot
 
 from agent.errors import DataError, NoModelError, PersistenceError, PlanwaveError, UsageError
-from graphs.console.approvals import show
+from graphs.console.impasses import impasse_of, show_waiting
 from graphs.console.manner import Manner
 from graphs.console.report import (
     command,
@@ -77,13 +77,12 @@ def tell_problems(state: StateSnapshot, *, screen: Screen) -> None:
 
 def _tell_waiting(state: StateSnapshot, *, thread: str, manner: Manner) -> None:
     for waiting in state.interrupts:
-        actions = waiting.value["action_requests"]
         if waiting.value.get("error"):
             complain(str(waiting.value["error"]))
         if not manner.screen.interactive:
-            for number, action in enumerate(actions, start=1):
-                show(action, screen=manner.screen, number=number, of=len(actions))
-    manner.screen.say(f"Waiting for approval; answer with: {_on(thread, manner)}", style="yellow")
+            show_waiting(waiting.value, screen=manner.screen)
+    about = "an answer" if any(impasse_of(waiting.value) for waiting in state.interrupts) else "approval"
+    manner.screen.say(f"Waiting for {about}; answer with: {_on(thread, manner)}", style="yellow")
 
 
 def _on(thread: str, manner: Manner) -> str:

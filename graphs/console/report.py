@@ -24,7 +24,10 @@ _LONGEST_PATH = 4096
 
 
 def run_record(state: StateSnapshot, *, thread: str) -> Record:
-    """Return the one JSON object of a run, its keys as in the README; `interrupt` where it waits for an answer."""
+    """Return the one JSON object of a run, its keys as in the README.
+
+    `interrupt` only where it waits for an answer, `budget` only where one ended it.
+    """
     values = state.values
     record: Record = {
         "status": status_of(state),
@@ -39,6 +42,8 @@ def run_record(state: StateSnapshot, *, thread: str) -> Record:
         record["rollback"] = rollback
     if state.interrupts:
         record["interrupt"] = state.interrupts[0].value
+    if values.get("budget"):
+        record["budget"] = values["budget"]
     return record
 
 

@@ -22,6 +22,7 @@ from graphs.console.weights import prepare_model
 from graphs.invocation import PlanwaveGraph
 from graphs.persistence import Persistence, open_persistence
 from graphs.plan_execute import build_graph
+from graphs.reopening import allowed_since, reopened
 from graphs.standing import thread_snapshot
 from graphs.state import plan_in
 
@@ -100,7 +101,8 @@ async def _resume(thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopp
     async with open_persistence(manner.database(wanted.settings())) as stored:
         state = await thread_state(thread, stored=stored)
         wanted = wanted.over(remembered_in(state.metadata))
-        if not state.next:
+        limits = wanted.settings().limits(can_replan=False, attended=True)
+        if not state.next and reopened(state.values, limits) is None:
             manner.screen.say(f"The thread {thread!r} has ended before; nothing is run again.")
             state = await in_full(state, stored.artifacts, thread=thread)
             return tell_end(state, thread=thread, wanted=wanted, manner=manner)
@@ -114,7 +116,7 @@ async def _resume(thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopp
             with stopper.question():
                 prepare_model(wanted.model, screen=manner.screen)
         given: Command[Any] | None = None
-        if state.interrupts:
+        if state.interrupts and not allowed_since(state.values, limits):
             session = _session(graph, config, track=track, manner=manner, stopper=stopper)
             try:
                 decisions = session.answers(state)

@@ -11,6 +11,7 @@ from langgraph.types import Command, StateSnapshot
 from agent.errors import AnswerError
 from agent.events import event_from
 from graphs.console.approvals import Decisions, approve_all, ask
+from graphs.console.impasses import ask_way_on, impasse_of
 from graphs.console.screen import Screen
 from graphs.console.stopping import Interrupted, Stopper
 from graphs.console.watch import Watch
@@ -65,12 +66,19 @@ class Session:
         return answers or None
 
     def _decisions(self, payload: Mapping[str, Any]) -> Decisions | None:
+        impasse = impasse_of(payload)
+        if impasse is not None and self.yes:
+            # It would be raised again and again.
+            self.screen.say(f"--yes does not answer this: {impasse.reason}", style="yellow")
+            return None
         if self.yes:
             # An approval that was turned down once would be again, without end.
             return None if payload.get("error") else approve_all(payload, screen=self.screen)
         if not self.screen.interactive:
             return None
         with self.stopper.question():
+            if impasse is not None:
+                return ask_way_on(payload, impasse, screen=self.screen)
             return ask(payload, screen=self.screen)
 
     async def _stream(self, given: Any) -> None:  # noqa: ANN401 - as in `drive`

@@ -15,8 +15,8 @@ from agent.core.progress import Progress
 from agent.errors import UsageError
 from agent.ledger import LedgerRow
 from agent.settings import Settings
-from graphs.console.approvals import show as show_call
 from graphs.console.ending import tell_problems
+from graphs.console.impasses import show_waiting
 from graphs.console.manner import Manner
 from graphs.console.report import Record, in_full, print_answer, rollback_of, run_record, status_of
 from graphs.console.runs import thread_state, track_of
@@ -128,9 +128,7 @@ def _print_thread(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str,
         for line in _failed_items(record):
             screen.say(f"{task}: {line}", style="yellow")
     for waiting in state.interrupts:
-        actions = waiting.value["action_requests"]
-        for number, action in enumerate(actions, start=1):
-            show_call(action, screen=screen, number=number, of=len(actions))
+        show_waiting(waiting.value, screen=screen)
     tell_problems(state, screen=screen)
     if values.get("answer"):
         screen.say("")

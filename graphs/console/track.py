@@ -108,7 +108,9 @@ class Track:
                 row.items = (ended, total)
 
     def ask(self, request: Mapping[str, Any]) -> None:
-        """Mark the tasks that an approval asks about."""
+        """Mark the tasks that an approval asks about; where the whole run is asked about, nothing is under way."""
+        if request.get("impasse"):
+            self.stop()
         for action in request.get("action_requests", ()):
             row = self.rows.get(action.get("task_id", ""))
             if row is not None and row.status != "in_doubt":

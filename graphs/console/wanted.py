@@ -30,6 +30,10 @@ class Wanted(BaseModel):
     config: Path | None = None
     dispatch: Literal["eager", "wave"] | None = None
     max_replans: int | None = None
+    max_tasks: int | None = None
+    max_model_calls: int | None = None
+    max_tokens: int | None = None
+    max_cost: float | None = None
     deadline_s: float | None = None
 
     def settings(self) -> Settings:
@@ -37,6 +41,10 @@ class Wanted(BaseModel):
         chosen: dict[str, Any] = {
             "dispatch": self.dispatch,
             "max_replans": self.max_replans,
+            "max_tasks": self.max_tasks,
+            "max_model_calls": self.max_model_calls,
+            "max_tokens": self.max_tokens,
+            "max_cost": self.max_cost,
             "deadline_s": self.deadline_s,
             "output_folder": self.output,
         }

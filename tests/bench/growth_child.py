@@ -18,9 +18,11 @@ from rich.console import Console
 
 from agent.check import Checked, check_plan
 from agent.core.compile import CompiledPlan
-from agent.core.flow import Answer, Run, Snapshot, next_move
+from agent.core.flow import next_move
 from agent.core.limits import Limits
+from agent.core.move import Answer, Run
 from agent.core.outcome import Done, Outcome
+from agent.core.snapshot import Snapshot
 from agent.settings import Settings
 from agent.tools.catalogue import Toolbox
 from graphs.console.manner import Manner

@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 from plans import compiled_of
 
-from agent.core.flow import Answer, Ask, GiveUp, Replan, Rollback, Run, Snapshot, changed_tasks, next_move
+from agent.core.budget import Exhausted
+from agent.core.flow import changed_tasks, next_move
 from agent.core.limits import Limits
+from agent.core.move import Answer, Ask, GiveUp, Replan, Rollback, Run
 from agent.core.outcome import Cancelled, Done, Failed, Rejected, Skipped
 from agent.core.revision import failure_signature
+from agent.core.snapshot import Snapshot
 
 DONE = Done(revision=1)
 FAILED = Failed(revision=1, kind="tool", error="It broke.", fingerprint="f")
@@ -95,7 +98,8 @@ def test_the_same_failure_again_ends_the_run():
 
 def test_replans_are_bounded():
     found = move(READ, outcomes={"read": FAILED}, replans=3)
-    assert found == GiveUp("failed", "3 replans were not enough: 'read': It broke.")
+    spent = Exhausted(name="replans", limit=3, used=3)
+    assert found == GiveUp("failed", "3 replans were not enough: 'read': It broke.", spent)
 
 
 @pytest.mark.parametrize("limits", [Limits(can_replan=False), Limits(max_replans=0)])
@@ -143,4 +147,5 @@ def test_a_stop_and_a_deadline():
     limits = Limits(deadline_s=10)
     assert move(READ, elapsed_s=9.9, limits=limits) == Run(("read",))
     found = move(READ, elapsed_s=10.04, limits=limits)
-    assert found == GiveUp("failed", "The deadline of 10 s has passed after 10.0 s.")
+    spent = Exhausted(name="wall_time_s", limit=10, used=10.04)
+    assert found == GiveUp("failed", "The deadline of 10 s has passed after 10.0 s.", spent)

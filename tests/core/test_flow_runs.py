@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from plans import READ, tool
 
 from agent.core.compile import compile_plan, linked
-from agent.core.flow import Answer, Ask, GiveUp, Replan, Rollback, Run, Snapshot, next_move, unresolved
+from agent.core.flow import next_move, unresolved
 from agent.core.limits import Limits
+from agent.core.move import Answer, Ask, Escalate, GiveUp, Replan, Rollback, Run
 from agent.core.outcome import Done, Failed, Rejected, Skipped
 from agent.core.plan import Call, Plan, Task
 from agent.core.revision import renamed
+from agent.core.snapshot import Snapshot
 from agent.core.tool import Policy
 
 OPEN = {"type": "object", "properties": {}, "additionalProperties": True}
@@ -29,6 +31,7 @@ class World:
     plan: Plan
     ran: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
+    escalations: int = 0
 
     def choose(self, what, *options):
         return random.Random(f"{self.seed} {what}").choice(options)  # noqa: S311 - a script, no secret
@@ -106,8 +109,16 @@ class World:
         assert self.snapshot.replans < self.limits.max_replans
         number = self.snapshot.replans + 1
         replanned = self.snapshot.replanned | {move.signature}
-        self.snapshot = replace(self.snapshot, replans=number, replanned=replanned)
-        match self.choose(f"replan {number}", "change", "change", "again", "waive", "give up", "nothing"):
+        asked = self.snapshot.question is not None
+        self.snapshot = replace(self.snapshot, replans=number, replanned=replanned, question=None)
+        ways = ["change", "change", "again", "waive", "give up", "nothing"]
+        ways += ["stuck"] + ["ask"] * (self.limits.can_escalate and not asked)
+        match self.choose(f"replan {number} {self.escalations}", *ways):
+            case "stuck":
+                self.snapshot = replace(self.snapshot, stuck="No plan came of it.")
+            case "ask":
+                before = replanned - {move.signature}
+                self.snapshot = replace(self.snapshot, replans=number - 1, replanned=before, question="Which?")
             case "give up":
                 self.snapshot = replace(self.snapshot, stop=("failed", "There is no way on."))
             case "waive":
@@ -116,6 +127,26 @@ class World:
                 self.rename(move.tasks, {"try": number})
             case "again":
                 self.rename(move.tasks, {})
+
+    def escalate(self, impasse):
+        assert self.limits.can_escalate
+        assert self.startable() == []
+        assert impasse.reason
+        assert impasse.tasks == unresolved(self.snapshot) != ()
+        self.escalations += 1
+        choices = impasse.choices if self.escalations < 4 or impasse.kind == "question" else ("accept", "abort")
+        choice = self.choose(f"escalation {self.escalations}", *choices)
+        again = {"stuck": None, "question": None, "replanned": self.snapshot.replanned - {impasse.signature}}
+        match choice:
+            case "guide" | "raise":
+                self.snapshot = replace(self.snapshot, **again)
+                if impasse.kind != "question":
+                    most = max(self.limits.max_replans, self.snapshot.replans + 1)
+                    self.limits = self.limits.model_copy(update={"max_replans": most})
+            case "accept":
+                self.snapshot = replace(self.snapshot, stop=("failed", "Enough."), accepted=True)
+            case "abort":
+                self.snapshot = replace(self.snapshot, stop=("cancelled", "Enough."))
 
     def rename(self, tasks, args):
         self.used |= set(self.snapshot.outcomes) | {task.id for task in self.plan.tasks}
@@ -153,7 +184,8 @@ class World:
     def to_the_end(self):
         """Do what `next_move` says until it ends; the number of moves is bounded by the plan."""
         count = len(self.plan.tasks)
-        bound = (self.limits.max_replans + 2) * (2 * count + 2)
+        # A person answers at most four times here, and the replanner asks at most once for each replan.
+        bound = (self.limits.max_replans + 2 + 4 * self.limits.can_escalate) * (2 * count + 4)
         for _ in range(bound):
             move = next_move(self.snapshot, self.limits)
             assert move == next_move(self.snapshot, self.limits)
@@ -164,6 +196,8 @@ class World:
                     self.ask(tasks)
                 case Replan():
                     self.replan(move)
+                case Escalate(impasse):
+                    self.escalate(impasse)
                 case Rollback():
                     self.roll_back(move)
                 case Answer():
@@ -217,6 +251,15 @@ def test_every_run_ends_and_keeps_the_promises(plan, seed, dispatch, approve, ma
     end = found.to_the_end()
     event(f"{type(end).__name__} {getattr(end, 'status', '')}, replans: {found.snapshot.replans}")
     assert found.snapshot.replans <= (max_replans if can_replan else 0)
+    assert len(found.ran) == len(set(found.ran))
+
+
+@given(plans(), seeds, st.sampled_from(["eager", "wave"]), st.integers(1, 3))
+def test_every_attended_run_ends_and_is_asked_about_before_it_gives_up(plan, seed, dispatch, max_replans):
+    found = world(plan, seed, dispatch=dispatch, max_replans=max_replans, can_escalate=True)
+    end = found.to_the_end()
+    event(f"{type(end).__name__} {getattr(end, 'status', '')}, escalations: {found.escalations}")
+    assert isinstance(end, Answer) or found.snapshot.stop is not None
     assert len(found.ran) == len(set(found.ran))
 
 

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from plans import CATALOGUE, compiled_of, plan_of
 
 from agent.core.compile import CompiledPlan, compile_plan
-from agent.core.flow import Run, Snapshot, next_move
+from agent.core.flow import next_move
 from agent.core.limits import Limits
+from agent.core.move import Run
 from agent.core.schedule import ancestors, closure, order, plan_needs, ranks, ready, waves
+from agent.core.snapshot import Snapshot
 
 
 @st.composite

@@ -12,11 +12,11 @@ from plans import compiled_of
 
 from agent import core
 from agent.core.compile import CompiledPlan, linked
-from agent.core.flow import Snapshot
 from agent.core.outcome import Cancelled, Done, Doubt, Failed, InDoubt, Rejected, Skipped
 from agent.core.plan import Plan, Task
 from agent.core.progress import final_outcomes
 from agent.core.revision import renamed
+from agent.core.snapshot import Snapshot
 from agent.core.standing import ready_tasks, standings
 from agent.core.status import TERMINAL, TRANSITIONS, IllegalStep, followed, is_terminal
 from agent.core.undoing import UNDOING

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from openai_endpoint import make_endpoint  # noqa: F401 - a fixture
 
 from agent.shop import ensure_shop
 

@@ -76,7 +76,7 @@ async def test_a_failure_is_replanned_and_finished_work_is_kept(world):
 async def test_replans_end_at_the_bound(world):
     world.failing = set(range(100))
     plans = [{"tasks": [{"id": "a", "tool": "look", "args": {"value": n}}]} for n in range(10)]
-    out = await graph_of(world, *plans, max_replans=2).ainvoke({"goal": "look"}, thread())
+    out = await graph_of(world, *plans, max_replans=2, approve="never").ainvoke({"goal": "look"}, thread())
     assert out["status"] == "failed"
     assert out["replans"] == 2
     assert len(world.log) == 3
@@ -84,7 +84,7 @@ async def test_replans_end_at_the_bound(world):
 
 async def test_the_same_plan_again_is_no_progress(world):
     world.failing = {1}
-    out = await graph_of(world, PLAN, PLAN, PLAN, PLAN, PLAN, PLAN).ainvoke({"goal": "look"}, thread())
+    out = await graph_of(world, PLAN, PLAN, PLAN, PLAN, PLAN, PLAN, approve="never").ainvoke({"goal": "look"}, thread())
     assert out["status"] == "failed"
     assert world.log == [("look", 1)]
 

@@ -327,7 +327,7 @@ async def test_a_deadline_ends_the_run(world):
         {"id": f"t{n}", "tool": "wait", "args": {"seconds": 0.2}, "depends_on": [f"t{n - 1}"] * (n > 0)}
         for n in range(9)
     ]
-    graph = graph_of(world, dispatch="wave", deadline_s=0.5)
+    graph = graph_of(world, dispatch="wave", deadline_s=0.5, approve="never")
     out = await graph.ainvoke({"goal": "g", "plan": {"tasks": tasks}}, thread())
     assert out["status"] == "failed"
     assert "deadline of 0.5 s" in out["problems"][0]

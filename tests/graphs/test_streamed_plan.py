@@ -334,7 +334,7 @@ def test_a_caller_without_a_loop_has_the_same_head_start(world, planned):
 
 
 async def test_nothing_is_begun_behind_the_deadline(world, planned):
-    run = planned(CHAIN, ANSWER, deadline_s=0.001)
+    run = planned(CHAIN, ANSWER, deadline_s=0.001, escalate=False)
     out = await run.run({"goal": "look"})
     assert out["status"] == "failed"
     assert world.log == []

@@ -64,7 +64,8 @@ async def test_the_forms_that_a_person_fills_in(client):
         "properties"
     ].keys()
     context = schemas["context_schema"]["properties"]
-    assert context.keys() == {"model", "dispatch", "max_concurrency", "max_replans", "deadline_s"}
+    budgets = {"max_replans", "max_model_calls", "max_tokens", "max_cost", "deadline_s"}
+    assert context.keys() == {"model", "dispatch", "max_concurrency", *budgets}
     assert all(field["title"] and field["description"] and field["default"] is None for field in context.values())
     assert context["dispatch"]["anyOf"][0]["enum"] == ["eager", "wave"]
 

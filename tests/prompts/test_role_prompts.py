@@ -30,8 +30,6 @@ RENDERINGS = {
     "planner_goal.v1": ("planner_goal.v1", {"goal": GOAL}),
     "json_reply.v1": ("json_reply.v1", {"schema": '{"type": "object", "properties": {"rain": {"type": "number"}}}'}),
     "repair.v1": ("repair.v1", {"problems": ["There is no tool 'plto'.", "Task 'a' has no 'sql'."]}),
-    "replanner.v1": ("replanner.v1", HALTED),
-    "replanner.v1-first": ("replanner.v1", HALTED | {"history": []}),
     "script_planner.v1": (
         "script_planner.v1",
         {"tools": "def post(text: a text)  # Post it.", "context": "view readings (12 rows)"},
@@ -42,6 +40,8 @@ RENDERINGS = {
         "script_goal.v1",
         {"goal": GOAL, "done": [{"id": "wet", "description": "The wettest", "tool": "find"}], "failures": FAILURES},
     ),
+    "replanner.v2": ("replanner.v2", HALTED | {"guidance": ["Take the gauges of 2024."], "may_ask": True}),
+    "replanner.v2-first": ("replanner.v2", HALTED | {"history": [], "guidance": [], "may_ask": False}),
     "small_planner.v1": (
         "small_planner.v1",
         {"tools": "- readings: queries", "context": "view readings (12 rows)", "writes_sql": True},
