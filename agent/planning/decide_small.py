@@ -113,8 +113,7 @@ def _is_done(task: str, setback: Setback) -> bool:
 
 async def _rewritten(desk: Desk, setback: Setback, *, note: str) -> Decided | Stop:
     """Ask for a script of what is left."""
-    failures = [f"{task}: {failure(setback.outcomes[task])}" for task in setback.failed]
-    drafted = await plan_as_script(desk, done=setback.done, failures=failures)
+    drafted = await plan_as_script(desk, done=setback.done, failures=_told(setback))
     if isinstance(drafted, NoDraft):
         return Stop(f"No way on was found: {' '.join(drafted.problems)}")
     finished = {task["id"] for task in setback.done}
