@@ -9,6 +9,7 @@ import pytest
 from openai_endpoint import Endpoint, Stall
 
 from agent.models import resolve_model
+from agent.tools.catalogue import Toolbox
 from tests.evals import __main__ as command
 from tests.evals.cases import Attempt, Case, Verdict, final_call, half
 from tests.evals.records import Key, Line, append, read_lines
@@ -16,6 +17,7 @@ from tests.evals.running import run_case
 from tests.evals.sets import SETS
 from tests.evals.sets.arithmetic import tool
 from tests.evals.strategies import STRATEGIES
+from tests.evals.strategies.llmcompiler import read_plan
 from tests.evals.strategies.references import UnresolvedError, referred, resolved
 from tests.evals.tabling import mcnemar, spread, table, wilson
 
@@ -114,6 +116,77 @@ async def test_planwave_loses_with_a_plan_that_never_compiles(monkeypatch):
     line, _ = await run("planwave", lambda _request: planwave_plan(["value"]), monkeypatch)
     assert (line.outcome, line.right) == ("no plan", False)
     assert "value" in line.problems[0]
+
+
+def step(tool_name, args):
+    return {"step": {"thought": "Next.", "tool": tool_name, "args": args}}
+
+
+async def test_react_wins_by_results_it_has_seen_and_goes_on_after_a_failure(monkeypatch):
+    script = [
+        step("add", {"arg_0": 3, "arg_1": 4}),
+        step("multiply", {"arg_0": "$9", "arg_1": 2}),
+        "not json",
+        step("multiply", {"arg_0": "$1.result", "arg_1": 2}),
+        step("finish", {"answer": "14"}),
+    ]
+    line, endpoint = await run("react", script, monkeypatch)
+    assert (line.outcome, line.calls) == ("right", 5)
+    told = [request.text for request in endpoint.requests]
+    assert 'Result 1: {"result": 7}' in told[1]
+    assert "Result 2 is a failure: '$9' refers to '9'" in told[2]
+    assert "not JSON" in told[3]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [(step("add", {"arg_0": 3, "arg_1": 4}), "out of steps"), (step("finish", {"answer": "14"}), "wrong")],
+)
+async def test_react_loses_without_an_end_or_without_a_call(answer, outcome, monkeypatch):
+    line, _ = await run("react", lambda _request: answer, monkeypatch)
+    assert line.outcome == outcome
+
+
+async def test_llmcompiler_wins_with_lines_of_calls(monkeypatch):
+    text = "Plan:\n1. add(3, arg_1=4)  # Add them\n2. multiply(arg_0=$1.result, arg_1=2)  # Double it\n3. join()\nDone."
+    line, _ = await run("llmcompiler", [text], monkeypatch)
+    assert (line.outcome, line.calls) == ("right", 1)
+    assert [call["text"] for call in line.plan] == ["Add them", "Double it"]
+    assert line.plan[1]["needs"] == ("1",)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "why"),
+    [
+        ("1. add(3, 4)\n2. multiply($7, 2)\n3. join()", "broken", "refers to '7'"),
+        ("1. add(3, 4)\n2. multiply($1, 3)\n3. join()", "wrong", ""),
+        ("1. add(3, 4, 5)\n2. join()", "no plan", "takes 2"),
+        ("1. add(3 +, 4)\n2. join()", "no plan", "no call"),
+        ("1. add(3, 4", "no plan", "cut off"),
+        ("First add, then multiply.", "no plan", "no line"),
+        ("1. double(7)\n2. join()", "no plan", "takes 0"),
+    ],
+)
+async def test_llmcompiler_loses_with_a_plan_that_cannot_be_read_or_run(text, outcome, why, monkeypatch):
+    line, _ = await run("llmcompiler", [text], monkeypatch)
+    assert line.outcome == outcome
+    assert why in " ".join(line.problems)
+
+
+def test_a_text_plan_keeps_texts_lists_and_references_apart():
+    specs = list(Toolbox([tool("add", {"description": "add", "parameters": NUMBERS})]).specs.values())
+    text = """1. query(sql="SELECT ')' AS x,\n '$2' FROM t WHERE n IN ($n)", params={"n": $3.rows.*.name})  # See (x)
+    - 2) draw(rows=$1.rows, flag=true, kinds=['a', "b"], none=null, n=-1.5)
+3. join($2)
+4. add(1, 2)"""
+    one, two = read_plan(text, specs)
+    assert one.args == {
+        "sql": "SELECT ')' AS x,\n '$2' FROM t WHERE n IN ($n)",
+        "params": {"n": "$3.rows.*.name"},
+    }
+    assert (one.text, one.needs) == ("See (x)", ("3",))
+    assert two.args == {"rows": "$1.rows", "flag": True, "kinds": ["a", "b"], "none": None, "n": -1.5}
+    assert (two.id, two.text, two.needs) == ("2", "draw", ("1",))
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-from tests.evals.strategies import oneshot, planwave
+from tests.evals.strategies import llmcompiler, oneshot, planwave, react
 from tests.evals.strategies.strategy import Strategy
 
 STRATEGIES: Mapping[str, Strategy] = {
-    "planwave": planwave.STRATEGY,
-    "oneshot": oneshot.STRATEGY,
+    each.name: each for each in (planwave.STRATEGY, oneshot.STRATEGY, react.STRATEGY, llmcompiler.STRATEGY)
 }

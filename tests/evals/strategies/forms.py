@@ -1,6 +1,7 @@
 """Tools as the baselines' models are told of them, and the JSON Schemas that hold their replies."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from langchain_core.tools import BaseTool
@@ -11,6 +12,11 @@ from agent.planning.toolbook import offered, tool_text
 from agent.tools.catalogue import Toolbox
 
 _REFERENCE: JsonSchema = {"type": "string", "pattern": "^\\$[A-Za-z0-9_.*]{1,80}$"}
+
+
+def prompt(name: str, *, tools: str) -> str:
+    """Return the baseline's prompt that lies beside this file, with what is told of the tools."""
+    return Path(__file__).with_name(f"{name}.md").read_text(encoding="utf-8").replace("{tools}", tools)
 
 
 async def shown(tools: Sequence[BaseTool]) -> tuple[list[ToolSpec], str]:

@@ -10,30 +10,11 @@ from agent.reply import Malformed
 from agent.structured import ask
 from tests.evals.cases import Attempt, Call
 from tests.evals.strategies.calling import called_in_order
-from tests.evals.strategies.forms import call_schemas, definitions, shown
+from tests.evals.strategies.forms import call_schemas, definitions, prompt, shown
 from tests.evals.strategies.references import referred
 from tests.evals.strategies.strategy import Bench, Strategy
 
 _MAX_TOKENS = 2_000
-_PROMPT = """You turn a goal into a plan of tool calls, which are run in the order in which you list them.
-
-{tools}
-
-A task has an `id`, `does` (what it finds out or does, in one sentence), a `tool` and its `args`. An argument is a \
-value, or a reference to the output of an earlier task:
-- "$total" is the output of the task with the id total; "$total.result" is its field `result`.
-- "$found.rows" are the rows of a query; "$found.rows.*.name" is the list of their values of `name`; \
-"$found.rows.0.name" is the first one's.
-Never copy by hand what an earlier task finds out: refer to it. The last task gives what the goal asks for.
-
-Example, with tools of a weather service. Goal: How many degrees warmer is Oslo than twice Bergen?
-{{"tasks": [
-{{"id": "oslo", "does": "Get the temperature in Oslo", "tool": "temperature", "args": {{"city": "Oslo"}}}},
-{{"id": "bergen", "does": "Get the temperature in Bergen", "tool": "temperature", "args": {{"city": "Bergen"}}}},
-{{"id": "twice", "does": "Double the temperature in Bergen", "tool": "scale", "args": \
-{{"number": "$bergen.celsius", "by": 2}}}},
-{{"id": "warmer", "does": "Take the doubled one from Oslo's", "tool": "difference", "args": \
-{{"a": "$oslo.celsius", "b": "$twice"}}}}]}}"""
 
 
 async def attempt(bench: Bench) -> Attempt:
@@ -42,7 +23,7 @@ async def attempt(bench: Bench) -> Attempt:
         return await called_in_order(given_calls(bench.case.plan), bench.tools)
     specs, told = await shown(bench.tools)
     messages: list[BaseMessage] = [
-        SystemMessage(_PROMPT.format(tools=told)),
+        SystemMessage(prompt("oneshot", tools=told)),
         HumanMessage(f"Goal: {bench.case.goal}"),
     ]
     reply = await ask(bench.model, messages, schema=schema(specs), name="plan", max_tokens=_MAX_TOKENS)
@@ -100,6 +81,7 @@ STRATEGY = Strategy(
     attempt,
     code=(
         "tests/evals/strategies/oneshot.py",
+        "tests/evals/strategies/oneshot.md",
         "tests/evals/strategies/forms.py",
         "tests/evals/strategies/calling.py",
         "tests/evals/strategies/references.py",
