@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
+#: Makes the model of tools that write in words.
+Writer = Callable[[], BaseChatModel]
 Half = Literal["work", "held"]
 #: How a strategy ended: every call made; no plan that could be read; a plan that broke while it was run; the loop ran
 #: out of steps.
@@ -59,12 +62,12 @@ class Case:
     """A goal with the tools it is given to, and its judge.
 
     `tools` makes them anew, so that no run sees what another left; files go to the folder that it is given, and the
-    judge looks there.
+    judge looks there. Tools that write in words do so with the same model.
     """
 
     id: str
     goal: str
-    tools: Callable[[Path], Sequence[BaseTool]]
+    tools: Callable[[Path, Writer], Sequence[BaseTool]]
     judge: Callable[[Attempt, Path], Verdict]
     #: A plan document to begin with: then the strategy is judged by how it goes on.
     plan: Mapping[str, Any] | None = None

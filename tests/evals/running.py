@@ -45,7 +45,7 @@ async def run_case(case: Case, strategy: Strategy, *, choice: str, model: Model,
     began = time.monotonic()
     with TemporaryDirectory(prefix="planwave-evals-", ignore_cleanup_errors=True) as folder:
         output = Path(folder)
-        bench = Bench(case, case.tools(output), choice, model, output)
+        bench = Bench(case, case.tools(output, lambda: model.chat), choice, model, output)
         attempt = Attempt((), ending="no plan")
         outcome: Outcome | None = None
         verdict = Verdict(right=False)

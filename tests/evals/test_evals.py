@@ -27,7 +27,7 @@ NUMBERS = {
 }
 
 
-def tools(_output: Path):
+def tools(_output: Path, _writer):
     return [tool(name, {"description": f"{name} numbers", "parameters": NUMBERS}) for name in ("add", "multiply")]
 
 

@@ -18,6 +18,10 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the data lie beside a
 TWO = {"arg_0": {"description": "one", "type": "int"}, "arg_1": {"description": "other", "type": "int or float"}}
 
 
+def no_writer():
+    raise AssertionError("arithmetic writes nothing")
+
+
 def gold_calls(record):
     def value(given):
         return f"${given['$ref']}.result" if isinstance(given, dict) else given
@@ -40,7 +44,7 @@ async def test_every_gold_plan_is_right_and_in_sequence():
     assert len(records) == len(cases) == 428
     for record in records:
         case = cases[record["id"]]
-        attempt = await called_in_order(gold_calls(record), case.tools(Path()))
+        attempt = await called_in_order(gold_calls(record), case.tools(Path(), no_writer))
         verdict = case.judge(attempt, Path())
         assert verdict.right, (record["id"], verdict.why)
         assert verdict.scores == {"sequence": 1.0}
@@ -65,7 +69,7 @@ async def test_a_gold_plan_wins_through_the_graph_too():
             for step in record["plan"]
         ]
     }
-    bench = Bench(replace(case, plan=given), case.tools(Path()), "local", None, Path())  # type: ignore[arg-type]
+    bench = Bench(replace(case, plan=given), case.tools(Path(), no_writer), "local", None, Path())  # type: ignore[arg-type]
     attempt = await planwave.attempt(bench)
     verdict = case.judge(attempt, Path())
     assert verdict.right

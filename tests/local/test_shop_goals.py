@@ -1,17 +1,18 @@
 """Goals on the sample shop by the embedded model, end to end: the right rows, files and an answer.
 
-Each prints one line: verdict, seconds, model calls, the plan's tools, what is wrong. The goals in `HELD_OUT`, on which
-nothing was tried, are counted, not required: `python tests/local/workbench.py held_out`.
+Each prints one line: verdict, seconds, model calls, the plan's tools, what is wrong. The goals on which nothing
+was tried are measured by `python -m tests.evals goals planwave`.
 """
 
 from pathlib import Path
 
 import pytest
-from shop_goals import TUNED, Goal
+from shop_goals import TUNED
 from workbench import line, run_goal
 
 from agent.models import available
 from agent.settings import Settings
+from tests.evals.sets.goal import Goal
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(1_200)]
 

@@ -1,6 +1,6 @@
 """A goal run by the embedded model on the sample shop, and its results held against gold rows.
 
-`python tests/local/workbench.py [tuned|held_out|NAME ...]` prints plans, rows and verdicts as they are.
+`python tests/local/workbench.py [tuned|shop|NAME ...]` prints plans, rows and verdicts as they are.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,15 +17,17 @@ import duckdb
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from shop_goals import HELD_OUT, TUNED, Goal
+from shop_goals import TUNED
 
 from agent.settings import Settings
 from agent.shop import ensure_shop
 from graphs.plan_execute import build_graph
+from tests.evals.sets.goal import Goal
+from tests.evals.sets.goals_shop import SHOP
+from tests.evals.sets.grading import same_rows
 
 #: Bytes; the axes alone take more.
 _SMALLEST_CHART = 3_000
-Rows = Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -79,46 +80,10 @@ def _faults(goal: Goal, out: dict[str, Any], connection: duckdb.DuckDBPyConnecti
         yield "the answer is empty"
 
 
-def same_rows(gold: Rows, given: Sequence[dict[str, Any]], *, ordered: bool) -> bool:
-    """Whether some columns of `given`, in some order, hold the gold rows."""
-    if len(gold) != len(given):
-        return False
-    if not gold:
-        return True
-    wanted = list(zip(*gold, strict=True))
-    columns = {name: [row.get(name) for row in given] for name in given[0]}
-    choices = [
-        [name for name, values in columns.items() if _fits(values, column, ordered=ordered)] for column in wanted
-    ]
-    return any(_row_set(given, names, ordered) == _gold_set(gold, ordered) for names in product(*choices))
-
-
-def _fits(values: Sequence[Any], wanted: Sequence[Any], *, ordered: bool) -> bool:
-    left, right = [_plain(value) for value in values], [_plain(value) for value in wanted]
-    return left == right if ordered else sorted(left) == sorted(right)
-
-
-def _row_set(given: Sequence[dict[str, Any]], names: Sequence[str], ordered: bool) -> list[tuple[str, ...]]:
-    rows = [tuple(_plain(row.get(name)) for name in names) for row in given]
-    return rows if ordered else sorted(rows)
-
-
-def _gold_set(gold: Rows, ordered: bool) -> list[tuple[str, ...]]:
-    rows = [tuple(map(_plain, row)) for row in gold]
-    return rows if ordered else sorted(rows)
-
-
-def _plain(value: Any) -> str:
-    try:
-        return f"{float(value):.2f}"
-    except (TypeError, ValueError):
-        return str(value)
-
-
 def chosen(words: Sequence[str]) -> list[Goal]:
     """Return the goals that the command line names."""
-    lists = {"tuned": TUNED, "held_out": HELD_OUT}
-    named = {goal.name: goal for goal in (*TUNED, *HELD_OUT)}
+    lists = {"tuned": TUNED, "shop": SHOP}
+    named = {goal.name: goal for goal in (*TUNED, *SHOP)}
     return [goal for word in words or ("tuned",) for goal in lists.get(word, (named.get(word),)) if goal]
 
 

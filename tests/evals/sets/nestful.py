@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.tools import BaseTool
 
-from tests.evals.cases import Attempt, Call, Case, Verdict, final_call
+from tests.evals.cases import Attempt, Call, Case, Verdict, Writer, final_call
 from tests.evals.sets.arithmetic import tool
 from tests.evals.sets.outside import read, read_lines
 from tests.evals.strategies.references import REFERENCE
@@ -34,7 +34,7 @@ def records() -> list[dict[str, Any]]:
     return [record for record in read_lines("nestful/plans.jsonl") if record["id"] in wanted]
 
 
-def _tools(names: Sequence[str], specs: Mapping[str, Any], _output: Path) -> list[BaseTool]:
+def _tools(names: Sequence[str], specs: Mapping[str, Any], _output: Path, _writer: Writer) -> list[BaseTool]:
     return [tool(name, specs[name]) for name in names]
 
 
