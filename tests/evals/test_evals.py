@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 from openai_endpoint import Endpoint, Stall
 
 from agent.models import resolve_model
@@ -14,10 +15,12 @@ from tests.evals import __main__ as command
 from tests.evals.cases import Attempt, Case, Verdict, final_call, half
 from tests.evals.records import Key, Line, append, read_lines
 from tests.evals.running import run_case
-from tests.evals.sets import SETS
+from tests.evals.sets import SETS, goals
 from tests.evals.sets.arithmetic import tool
 from tests.evals.strategies import STRATEGIES
+from tests.evals.strategies.forms import shown
 from tests.evals.strategies.llmcompiler import read_plan
+from tests.evals.strategies.oneshot import schema
 from tests.evals.strategies.references import UnresolvedError, referred, resolved
 from tests.evals.tabling import mcnemar, spread, table, wilson
 
@@ -320,6 +323,21 @@ def test_references_keep_types_and_name_what_is_not_there():
     for wrong in ("$nothing", "$q.columns", "$q.rows.5", "$sum.result.x"):
         with pytest.raises(UnresolvedError):
             resolved(wrong, outputs)
+
+
+async def test_baselines_are_told_of_references_in_their_own_form(tmp_path):
+    case = goals.cases()[0]
+    specs, told = await shown(case.tools(tmp_path, lambda: None))
+    assert '"$id.rows.*.column"' in told
+    assert "output_of" not in told
+    assert "describe_database" in told
+    assert "describe_database" not in {spec.name for spec in specs}
+    held = Draft202012Validator(schema(specs))
+    task = {"id": "t", "does": "it", "tool": "analyze_rows", "args": {"sql": "SELECT 1", "tables": {"a": "$q.rows"}}}
+    assert held.is_valid({"tasks": [task]})
+    assert held.is_valid({"tasks": [{**task, "args": {"sql": "SELECT 1", "tables": "$q"}}]})
+    assert not held.is_valid({"tasks": [{**task, "args": {"sql": "SELECT 1"}}]})
+    assert not held.is_valid({"tasks": [{**task, "tool": "describe_database"}]})
 
 
 def test_a_digest_changes_with_its_code_only():

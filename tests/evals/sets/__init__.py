@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.evals.cases import Case
-from tests.evals.sets import goals, nestful
+from tests.evals.sets import goals, nestful, worfbench
 
 SETS: Mapping[str, Callable[[], Sequence[Case]]] = {
     "nestful": nestful.cases,
+    "worfbench": worfbench.cases,
     "goals": goals.cases,
 }

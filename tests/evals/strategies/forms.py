@@ -1,5 +1,6 @@
 """Tools as the baselines' models are told of them, and the JSON Schemas that hold their replies."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from agent.core.tool import JsonSchema, ToolSpec
 from agent.planning.toolbook import offered, tool_text
 from agent.tools.catalogue import Toolbox
 
+#: What small models' servers can hold a reply to; longer texts and lists come in by reference.
+_MAX_LENGTH, _MAX_ITEMS = 1_000, 30
+_OURS = re.compile(r'\{"output_of": \.\.\., "path": \[([^\]]*)\]\}')
 _REFERENCE: JsonSchema = {"type": "string", "pattern": "^\\$[A-Za-z0-9_.*]{1,80}$"}
 
 
@@ -24,8 +28,14 @@ async def shown(tools: Sequence[BaseTool]) -> tuple[list[ToolSpec], str]:
     toolbox = Toolbox(tools)
     context = await gathered(toolbox, emit=lambda _event: None)
     specs = list(offered(toolbox.specs).values())
-    text = f"Tools:\n{tool_text(specs)}"
+    text = f"Tools:\n{_OURS.sub(_in_their_form, tool_text(specs))}"
     return specs, f"{text}\n\nWhat is known:\n{context}" if context else text
+
+
+def _in_their_form(reference: re.Match[str]) -> str:
+    """Word a reference in a tool's description as the baselines write it."""
+    path = ".".join(re.findall(r"[\w*]+", reference[1]))
+    return f'"$id.{path}"'
 
 
 def call_schemas(specs: Sequence[ToolSpec], *, before: JsonSchema | None = None) -> list[JsonSchema]:
@@ -52,7 +62,7 @@ def definitions(specs: Sequence[ToolSpec]) -> JsonSchema:
         for name, part in spec.args_schema.get("$defs", {}).items():
             if found.setdefault(name, part) != part:
                 raise ValueError(f"Two tools define {name!r} differently; rename one of the definitions.")
-    return {"$defs": found} if found else {}
+    return {"$defs": _capped(found)} if found else {}
 
 
 def _arguments(spec: ToolSpec) -> JsonSchema:
@@ -66,6 +76,22 @@ def _arguments(spec: ToolSpec) -> JsonSchema:
 
 
 def _or_reference(part: JsonSchema) -> JsonSchema:
+    """Return the schema of an argument, or of a named value inside one, that may be a reference instead."""
+    part = _capped(part)
+    if isinstance(named := part.get("additionalProperties"), dict):
+        part = {**part, "additionalProperties": _or_reference(named)}
     if part.get("type") == "string" and not part.keys() & {"enum", "const", "pattern"}:
         return part
     return {"anyOf": [_REFERENCE, part]}
+
+
+def _capped(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_capped(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    capped = {name: _capped(each) for name, each in part.items()}
+    for name, most in (("maxLength", _MAX_LENGTH), ("maxItems", _MAX_ITEMS)):
+        if isinstance(capped.get(name), int):
+            capped[name] = min(capped[name], most)
+    return capped
