@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.evals.cases import Case
-from tests.evals.sets import goals, nestful, worfbench
+from tests.evals.sets import broken, goals, nestful, worfbench
 
 SETS: Mapping[str, Callable[[], Sequence[Case]]] = {
     "nestful": nestful.cases,
     "worfbench": worfbench.cases,
     "goals": goals.cases,
+    "broken": broken.cases,
 }

@@ -14,6 +14,8 @@ from agent.tools.catalogue import Toolbox
 
 #: What small models' servers can hold a reply to; longer texts and lists come in by reference.
 _MAX_LENGTH, _MAX_ITEMS = 1_000, 30
+#: What grammars of local servers do not know, and a reply is not held to.
+_UNSAID = frozenset({"maxProperties", "minProperties"})
 _OURS = re.compile(r'\{"output_of": \.\.\., "path": \[([^\]]*)\]\}')
 _REFERENCE: JsonSchema = {"type": "string", "pattern": "^\\$[A-Za-z0-9_.*]{1,80}$"}
 
@@ -90,7 +92,7 @@ def _capped(part: Any) -> Any:
         return [_capped(each) for each in part]
     if not isinstance(part, dict):
         return part
-    capped = {name: _capped(each) for name, each in part.items()}
+    capped = {name: _capped(each) for name, each in part.items() if name not in _UNSAID}
     for name, most in (("maxLength", _MAX_LENGTH), ("maxItems", _MAX_ITEMS)):
         if isinstance(capped.get(name), int):
             capped[name] = min(capped[name], most)
