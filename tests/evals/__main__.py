@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
+from langsmith import Client
 
-from agent.errors import PlanwaveError
+from agent.errors import PlanwaveError, UsageError
 from agent.models import resolve_model
 from tests.evals.cases import AbsentError, Case, half
+from tests.evals.experiments import run_experiment
 from tests.evals.records import Key, Line, read_lines
-from tests.evals.running import run_cases
+from tests.evals.running import Runner
 from tests.evals.sets import SETS
 from tests.evals.strategies import STRATEGIES
 from tests.evals.tabling import table
@@ -49,17 +51,27 @@ def _run(options: argparse.Namespace) -> int:
     file = (
         options.out or RESULTS / f"{options.set}-{strategy.name}-{model.name.replace(':', '-').replace('/', '-')}.jsonl"
     )
-    work = run_cases(
-        cases, strategy, choice=choice, model=model, key=key, file=file, budget_s=options.budget, tell=_tell
+    runner = Runner(
+        strategy=strategy, choice=choice, model=model, key=key, file=file, budget_s=options.budget, tell=_tell
     )
     try:
-        asyncio.run(work)
+        asyncio.run(_experiment(cases, runner) if options.langsmith else runner.run(cases))
     finally:
         ids = {case.id for case in cases}
         recorded = [line for line in read_lines([file]) if line.key == key and line.id in ids]
         if recorded:
             print(table(recorded))
     return 0
+
+
+async def _experiment(cases: Sequence[Case], runner: Runner) -> None:
+    """Run the cases as a LangSmith experiment; unlike a plain run it leaves none out."""
+    if not os.environ.get("LANGSMITH_API_KEY"):
+        raise UsageError("An experiment needs LANGSMITH_API_KEY; leave `--langsmith` out to record here only.")
+    client = Client()
+    name = await run_experiment(cases, key=runner.key, run=runner.run_one, client=client)
+    client.flush()
+    print(f"LangSmith has the experiment as {name!r}.", file=sys.stderr)
 
 
 def chosen(cases: Sequence[Case], *, half_of: str | None, seed: int, limit: int | None) -> list[Case]:
@@ -100,6 +112,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="gives the order of the cases, so which come first")
     parser.add_argument("--budget", type=float, default=120.0, metavar="SECONDS", help="for one case")
     parser.add_argument("--tag", default="", help="a word that keeps this measurement apart from others")
+    parser.add_argument("--langsmith", action="store_true", help="run as an experiment there, too")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the lines go; default: tests/evals/results")
     return parser.parse_args(arguments)
 

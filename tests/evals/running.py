@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,24 +19,33 @@ from tests.evals.strategies.strategy import Bench, Strategy
 Tell = Callable[[Line], None]
 
 
-async def run_cases(
-    cases: Sequence[Case],
-    strategy: Strategy,
-    *,
-    choice: str,
-    model: Model,
-    key: Key,
-    file: Path,
-    budget_s: float,
-    tell: Tell,
-) -> None:
-    """Run the cases that `file` has no line of, one after the other, and append each as soon as it has ended."""
-    done = {line.id for line in read_lines([file]) if line.key == key}
-    for case in cases:
-        if case.id not in done:
-            line = await run_case(case, strategy, choice=choice, model=model, key=key, budget_s=budget_s)
-            append(file, line)
-            tell(line)
+@dataclass(frozen=True)
+class Runner:
+    """A measurement: a strategy with a model, and the file that its lines go to."""
+
+    strategy: Strategy
+    choice: str
+    model: Model
+    key: Key
+    file: Path
+    budget_s: float
+    tell: Tell
+
+    async def run(self, cases: Sequence[Case]) -> None:
+        """Run the cases that the file has no line of, one after the other."""
+        done = {line.id for line in read_lines([self.file]) if line.key == self.key}
+        for case in cases:
+            if case.id not in done:
+                await self.run_one(case)
+
+    async def run_one(self, case: Case) -> Line:
+        """Run one case and append its line as soon as it has ended."""
+        line = await run_case(
+            case, self.strategy, choice=self.choice, model=self.model, key=self.key, budget_s=self.budget_s
+        )
+        append(self.file, line)
+        self.tell(line)
+        return line
 
 
 async def run_case(case: Case, strategy: Strategy, *, choice: str, model: Model, key: Key, budget_s: float) -> Line:
