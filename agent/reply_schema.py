@@ -6,6 +6,7 @@ from typing import Any, Final
 from jsonschema import Draft202012Validator
 
 from agent.core.tool import JsonSchema
+from agent.strict_limits import too_large
 
 #: What the strict mode of OpenAI's structured outputs understands; other keywords only narrow, and the reply is
 #: checked against the whole schema anyway. Source: the guide "Structured model outputs", "Supported schemas".
@@ -26,7 +27,7 @@ class _LooseError(Exception):
 
 
 def strict_schema(schema: JsonSchema) -> JsonSchema | None:
-    """Return `schema` in the subset of OpenAI's strict mode, or None if it cannot be said there.
+    """Return `schema` in the subset of OpenAI's strict mode, or None if it cannot be said there or is too large.
 
     Every object is closed and has all of its properties required; one that was optional admits null instead,
     which `without_nulls` takes out again. Objects of any shape, tuples and mixed `allOf` cannot be said.
@@ -38,7 +39,8 @@ def strict_schema(schema: JsonSchema) -> JsonSchema | None:
         return None
     if strict.get("type") != "object":
         return None
-    return strict | ({"$defs": definitions} if definitions else {})
+    whole = strict | ({"$defs": definitions} if definitions else {})
+    return None if too_large(whole) else whole
 
 
 def bounded(schema: JsonSchema, *, max_length: int = _MAX_LENGTH, max_items: int = _MAX_ITEMS) -> JsonSchema:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -14,9 +15,12 @@ from agent.core.tool import JsonSchema, ToolSpec
 from agent.events import Emit
 from agent.head_start import HeadStart
 from agent.models import Model
+from agent.planning.narrowing import narrowed
 from agent.planning.spent import Tally
 from agent.planning.toolbook import offered
+from agent.planning.wire import plan_schema
 from agent.reply import Malformed, Reply, TextReply
+from agent.strict_limits import too_large
 from agent.tools.catalogue import Toolbox
 
 
@@ -58,10 +62,10 @@ class Desk:
     #: Which of them is being made; each but the first, 0, is another one by chance.
     variant: int = 0
 
-    @property
+    @cached_property
     def specs(self) -> dict[str, ToolSpec]:
-        """The tools that a plan may use."""
-        return offered(self.toolbox.specs)
+        """The tools that a plan may use: of more than a strict schema can hold, those nearest to the goal."""
+        return narrowed(offered(self.toolbox.specs), goal=self.goal, fits=_fit_a_schema)
 
     async def ask(
         self,
@@ -100,6 +104,10 @@ class Desk:
         """Compile a plan document against the toolbox, preflight included."""
         preflights = self.ahead.preflights if self.ahead else None
         return await check_plan(document, self.toolbox, limits=self.limits, used=self.used, preflights=preflights)
+
+
+def _fit_a_schema(specs: Mapping[str, ToolSpec]) -> bool:
+    return too_large(plan_schema(specs.values())) is None
 
 
 def as_document(plan: Plan) -> dict[str, Any]:

@@ -96,7 +96,7 @@ async def _surest(
     async def way(at: Desk) -> Draft | NoDraft:
         return await argue(step, steps, at, tasks=tasks, checked=checked)
 
-    return await (agreed(desk, way) if writes_sql(desk.specs[step.tool]) else way(desk))
+    return await (agreed(desk, way) if writes_sql(desk.toolbox.specs[step.tool]) else way(desk))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ async def argue(
     earlier: Earlier | None = None,
 ) -> Draft | NoDraft:
     """Write one step's arguments; `tasks`, with what `checked` found of them, stand before it."""
-    spec = desk.specs[step.tool]
+    spec = desk.toolbox.specs[step.tool]
     sources = sources_of(step, steps, desk, checked)
     linked = await _linked(step, desk)
     columns_of = (desk.toolbox[step.tool].metadata or {}).get("columns_of", {})
@@ -174,7 +174,7 @@ def sources_of(step: Step, steps: Sequence[Step], desk: Desk, checked: Checked |
         return []
     before = checked.compiled.tasks
     names = [task for task in step.uses if task in before]
-    if not names and needs_input(desk.specs[step.tool]):
+    if not names and needs_input(desk.toolbox.specs[step.tool]):
         names = list(before)
     questions = {one.id: one.question for one in steps}
     return [
@@ -197,7 +197,7 @@ def _question(
     earlier: Earlier | None,
     arguments: Iterable[str],
 ) -> str:
-    spec = desk.specs[step.tool]
+    spec = desk.toolbox.specs[step.tool]
     by_list = writes_sql(spec) and not takes_tables(spec)
     return render(
         "small_arguments.v1",
