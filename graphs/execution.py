@@ -21,7 +21,9 @@ from agent.tools.catalogue import Toolbox
 from graphs.board import Board
 from graphs.dispatch import board_of
 from graphs.durations import Durations
-from graphs.state import State, merge_results, snapshot_of, spending_in
+from graphs.facts import snapshot_of
+from graphs.reducers import merge_results
+from graphs.state import State, spending_in
 
 _READ = [
     "plan",

@@ -2,7 +2,6 @@
 
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
@@ -10,34 +9,35 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite, interrupt
 
 from agent.artifacts import put_away
-from agent.check import Checked, check_plan
 from agent.context import gathered
 from agent.core.budget import Exhausted, Spending, with_raised
 from agent.core.flow import next_move
 from agent.core.limits import Limits
 from agent.core.outcome import Done, InDoubt, Outcome
 from agent.core.progress import progress
-from agent.errors import AnswerError, BudgetError, ModelError, UsageError
+from agent.errors import AnswerError, BudgetError, UsageError
 from agent.events import ApprovalAsked, ProgressMade
 from agent.executor import Executor, utc_now
 from agent.metering import Meter, Meters, metered
-from agent.planner import Planned, make_plan
 from agent.slots import Halted
 from graphs.approvals import answered, payload
+from graphs.beginnings import fresh, made_plan, taken_plan
 from graphs.board import Boards, Suspended
 from graphs.dispatch import Next, command_for, recompiled
 from graphs.draining import Control
 from graphs.endings import ending, forget_calls
 from graphs.escalations import can_wait, impasse_in, impasse_shown, passed, settled
 from graphs.execution import job_for, load, meter_of, resumed_board
-from graphs.head_starts import ahead_of, begun, slots_of
-from graphs.lineage import lineage_update, written_by
+from graphs.facts import snapshot_of
+from graphs.head_starts import ahead_of, slots_of
+from graphs.lineage import lineage_update
 from graphs.outputs import with_all_outputs, with_outputs_to_ask, with_outputs_to_undo
 from graphs.recall import Recalls
-from graphs.records import emitter, finished_event, plan_event, planned, record, spent, unplanned, without_plan
+from graphs.records import emitter, finished_event, record, spent
+from graphs.reducers import merge_results
 from graphs.replans import replanned_update
 from graphs.rollback import rollback_update
-from graphs.state import State, TaskOrder, merge_results, snapshot_of
+from graphs.state import State, TaskOrder
 from graphs.wiring import Context, Wiring
 from graphs.work import Work, at_work
 
@@ -61,91 +61,15 @@ class Nodes:
             # What was called for an earlier goal on this thread is called anew.
             await self._wiring.calls.forget(thread_of(state, runtime))
         context = "" if plan is not None else await gathered(toolbox, emit=emitter(runtime))
-        return {
-            "run": uuid4().hex,
-            "goal": goal,
-            "status": "running",
-            "answer": "",
-            "problems": [],
-            "results": Overwrite({}),
-            "given": plan is not None,
-            "compiled": None,
-            "revision": (state.get("revision") or 0) + 1,
-            "replans": 0,
-            "context": context,
-            "approvals": {},
-            "doubts": Overwrite({}),
-            "cleared": {},
-            "rejected": [],
-            "pending": [],
-            "failed": [],
-            "waived": [],
-            "replanned": [],
-            "stuck": None,
-            "question": None,
-            "questions": 0,
-            "guidance": [],
-            "impasse": None,
-            "impasses": 0,
-            "cut": Overwrite({}),
-            "raised": {},
-            "accepted": False,
-            "budget": None,
-            "ended": [],
-            "history": [],
-            "difference": None,
-            "stop": None,
-            "undo": None,
-            "rollback": None,
-            "started_at": utc_now().isoformat(),
-            "usage": Overwrite({}),
-            "lineage": [],
-            "written_by": None,
-        }
+        return fresh(goal, given=plan is not None, context=context, revision=(state.get("revision") or 0) + 1)
 
     async def planner(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Make a plan that compiles, or check the one that was given."""
-        toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
-        limits = self._limits(state, runtime)
+        limits, emit = self._limits(state, runtime), emitter(runtime)
         if state.get("plan") is not None:
-            checked = await check_plan(state["plan"], toolbox, limits=limits)
-            if not isinstance(checked, Checked):
-                return unplanned(state["plan"], checked, limits=limits)
-            emit(plan_event(checked.compiled, revision=state["revision"]))
-            return planned(checked.compiled.plan)
-        try:
-            model = await self._wiring.model_for(runtime.context)
-        except ModelError as error:
-            return {"problems": [str(error)]}
-        thread = thread_of(state, runtime)
-        ahead = begun(
-            self._wiring, state, runtime, toolbox=toolbox, model=model, limits=limits, thread=thread, emit=emit
-        )
-        meter = self._meter(state, runtime, limits)
-        try:
-            with metered(meter):
-                made = await make_plan(
-                    state["goal"],
-                    context=state["context"],
-                    toolbox=toolbox,
-                    model=model,
-                    settings=self._wiring.settings_for(runtime.context),
-                    limits=limits,
-                    emit=emit,
-                    ahead=ahead,
-                )
-        except BudgetError as error:
-            if ahead is not None:
-                await ahead.cancel()
-            return {"problems": [str(error)], **without_plan(error.budget), "usage": spent(meter.take())}
-        if ahead is not None:
-            await (ahead.finish() if isinstance(made, Planned) else ahead.cancel())
-        usage = spent(meter.take())
-        if not isinstance(made, Planned):
-            return {"problems": list(made.problems), "usage": usage}
-        emit(plan_event(made.compiled, revision=state["revision"]))
-        stored = planned(made.compiled.plan)
-        return {**stored, **written_by(model.name, stored, made.usage, unsure=made.unsure), "usage": usage}
+            return await taken_plan(state, self._wiring, limits=limits, emit=emit)
+        meter, thread = self._meter(state, runtime, limits), thread_of(state, runtime)
+        return await made_plan(state, self._wiring, runtime, limits=limits, meter=meter, thread=thread, emit=emit)
 
     async def wave_dispatch(self, state: State, runtime: Runtime[Context]) -> Command[Next]:
         """Carry out the next move."""

@@ -8,7 +8,8 @@ from agent.core.call import looks_into
 from agent.core.limits import Limits
 from agent.core.reference import producers
 from agent.tools.catalogue import Toolbox
-from graphs.state import State, former_plans, plan_in
+from graphs.facts import former_plans
+from graphs.state import State, plan_in
 
 
 async def with_all_outputs(state: State, *, artifacts: Artifacts, thread: str) -> State:

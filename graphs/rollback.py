@@ -13,8 +13,9 @@ from agent.core.outcome import Cancelled, Done, Failed, InDoubt, Outcome, Reject
 from agent.core.plan import Plan, Task
 from agent.core.undoing import UNDOING, Changes, kept_by, undo_tasks, without
 from agent.tools.catalogue import Toolbox
+from graphs.facts import former_plans
 from graphs.records import document
-from graphs.state import State, compiled_in, former_plans, outcomes_in, plan_in
+from graphs.state import State, compiled_in, outcomes_in, plan_in
 
 Record = dict[str, Any]
 

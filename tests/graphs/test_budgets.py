@@ -117,6 +117,15 @@ async def test_a_tool_does_not_ask_beyond_the_budget_and_the_rest_runs_first(wor
     assert sorted(value for _, value in world.log) == [1, 3, 7]
 
 
+async def test_calls_side_by_side_do_not_go_beyond_the_budget_together(world):
+    texts = [{**WRITES, "id": f"text{number}"} for number in range(5)]
+    with Endpoint(lambda _: "It is 1.") as endpoint:
+        out = await run(world, endpoint, {"goal": "g", "plan": {"tasks": [LOOK, *texts]}}, max_model_calls=2)
+    assert (out["status"], out["usage"]["calls"], len(endpoint.requests)) == ("failed", 2, 2)
+    found = [out["results"][text["id"]]["status"] for text in texts]
+    assert (found.count("done"), found.count("cancelled")) == (2, 3)
+
+
 async def test_a_worker_ends_at_the_budget_between_two_of_its_turns(world):
     plan = {"tasks": [JOB]}
     turn = ToolCall("look", '{"value": 5}')
@@ -269,12 +278,11 @@ async def test_what_a_worker_spent_before_an_approval_is_counted(world):
     assert world.log == [("write", 5)]
 
 
-async def test_usage_survives_a_restart_and_counts_once(world, tmp_path):
-    url = f"sqlite:///{tmp_path / 'threads.db'}"
+async def test_usage_survives_a_restart_and_counts_once(world, database_url):
     plan = {"tasks": [LOOK, WRITES, {"id": "w", "tool": "write", "args": {"value": ref("text", "text")}}]}
     with Endpoint([json.dumps(plan), "It is 1.", "It is 1 [text]."]) as endpoint:
         for given in ({"goal": "look"}, Command(resume=APPROVE)):
-            async with open_persistence(url) as stored:
+            async with open_persistence(database_url) as stored:
                 out = await run(world, endpoint, given, persistence=stored, approve="ask")
     assert out["status"] == "completed"
     assert out["usage"] == {"calls": 3, "input_tokens": 33, "output_tokens": 21}

@@ -10,6 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from openai_endpoint import Endpoint, Failure
 from processes import start
+from pydantic import TypeAdapter
 from worlds import APPROVE, World, ref, thread
 
 from agent.errors import AnswerError
@@ -74,6 +75,18 @@ async def test_at_the_bound_guidance_is_one_more_replan_that_reads_it(world, dis
     assert (out["status"], out["replans"]) == ("completed", 2)
     assert world.log.count(("look", 7)) == 1
     assert [value for _, value in world.log] == [7, 1, 2, 3]
+
+
+async def test_what_is_asked_is_a_request_of_langchains_that_front_ends_know(world):
+    middleware = pytest.importorskip("langchain.agents.middleware.human_in_the_loop")
+    world.failing = {1, 2}
+    asked = impasse(await graph_of(world, *FAILS, max_replans=1).ainvoke({"goal": "look"}, thread()))
+    read = TypeAdapter(middleware.HITLRequest).validate_python(asked)
+    [action], [config] = read["action_requests"], read["review_configs"]
+    assert (action["name"], action["args"]) == ("go_on", {"choice": "raise", "by": 1})
+    assert config["allowed_decisions"] == ["approve", "edit", "respond", "reject"]
+    for decision in (APPROVE, respond("Try 3."), reject("No."), edit(choice="accept")):
+        TypeAdapter(middleware.HITLResponse).validate_python(decision)
 
 
 async def test_the_replanner_is_told_the_guidance_the_failed_calls_and_the_previews(world):
@@ -295,16 +308,14 @@ async def test_the_difference_is_stored_and_work_is_reused_under_another_id(worl
     assert world.log.count(("look", 7)) == 2  # `k`, then `a2`, which is another piece of work
 
 
-@MODES
-@pytest.mark.parametrize("when", ["asked", "answered"])
-async def test_a_process_killed_in_an_escalation_leaves_it_as_it_was(tmp_path, dispatch, when):
+@pytest.mark.parametrize(("dispatch", "when"), [("eager", "answered"), ("wave", "asked")])
+async def test_a_process_killed_in_an_escalation_leaves_it_as_it_was(database_url, dispatch, when):
     """Killed while it asks, and right after the answer is stored: asked again or gone on, the answer counted once."""
-    url = f"sqlite:///{tmp_path / 'threads.db'}"
-    process = start("escalated_run.py", url, dispatch, when)
+    process = start("escalated_run.py", database_url, dispatch, when)
     assert process.wait(60) == -signal.SIGKILL
     world = World()
     world.failing = {1, 2}
-    async with open_persistence(url) as stored:
+    async with open_persistence(database_url) as stored:
         model = FakeListChatModel(responses=[json.dumps(FAILS[2]), "7 [k]."])
         graph = build_graph(
             tools=world.tools(),

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from worlds import thread
 
 from graphs.execution import _finished_siblings
-from graphs.state import merge_results
+from graphs.reducers import merge_results
 
 
 class State(TypedDict, total=False):
