@@ -13,6 +13,7 @@ from langsmith import Client
 
 from agent.errors import PlanwaveError, UsageError
 from agent.models import resolve_model
+from agent.settings import Settings
 from tests.evals.cases import AbsentError, Case, half
 from tests.evals.experiments import run_experiment
 from tests.evals.records import Key, Line, read_lines
@@ -47,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     cases = chosen(SETS[options.set](), half_of=options.half, seed=options.seed, limit=options.limit)
     choice = _choice(options.model)
     model = resolve_model(choice)
-    key = Key(options.set, strategy.name, model.name, strategy.digest(), options.tag)
+    key = Key(options.set, strategy.name, model.name, strategy.digest(), _tag(options))
     file = (
         options.out or RESULTS / f"{options.set}-{strategy.name}-{model.name.replace(':', '-').replace('/', '-')}.jsonl"
     )
@@ -62,6 +63,13 @@ def _run(options: argparse.Namespace) -> int:
         if recorded:
             print(table(recorded))
     return 0
+
+
+def _tag(options: argparse.Namespace) -> str:
+    """Return the caller's tag, for Planwave with the settings of the environment: under others it is another run."""
+    own = Settings().model_dump(mode="json", exclude_unset=True, exclude={"data_folder", "output_folder"})
+    chosen = sorted(own.items()) if options.strategy == "planwave" else []
+    return " ".join(filter(None, (options.tag, *(f"{name}={value}" for name, value in chosen))))
 
 
 async def _experiment(cases: Sequence[Case], runner: Runner) -> None:

@@ -345,6 +345,14 @@ def test_a_digest_changes_with_its_code_only():
     assert STRATEGIES["oneshot"].digest() != STRATEGIES["planwave"].digest()
 
 
+def test_a_setting_makes_another_measurement_of_planwave_and_none_of_a_baseline(monkeypatch):
+    words = ["goals", "planwave", "--tag", "t"]
+    assert command._tag(command._options(words)) == "t"
+    monkeypatch.setenv("PLANWAVE_MAX_REPAIRS", "1")
+    assert command._tag(command._options(words)) == "t max_repairs=1"
+    assert command._tag(command._options(["goals", "react"])) == ""
+
+
 def test_absent_data_end_in_a_sentence(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("tests.evals.sets.outside.DATA", tmp_path)
     assert command.main(["nestful", "oneshot"]) == 2
