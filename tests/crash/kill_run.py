@@ -26,7 +26,7 @@ from graphs.stores.ledger_sql import SqlLedger
 from graphs.stores.postgres_store import PostgresThreads
 from graphs.stores.sqlite_store import SqliteThreads
 
-READS, KEYED, UNKEYED = "look", "deliver", "post"
+READS, KEYED, UNKEYED, UNDO_KEYED, UNDO_UNKEYED = "look", "deliver", "post", "recall", "unpost"
 #: First what can be read, then, approved, two writes; one reading of what was written fails and is planned anew.
 PLAN = {
     "tasks": [
@@ -44,6 +44,22 @@ MENDED = {
         {"id": "good", "tool": READS, "args": {"name": "good", "rests_on": {"output_of": "u"}}},
         {"id": "end", "tool": READS, "args": {"name": "end", "rests_on": {"output_of": "good"}}},
     ]
+}
+#: Two approved writes, the second after the first; what reads them fails and ends the run, so that both are undone.
+GIVEN_UP = {
+    "tasks": [
+        *PLAN["tasks"][:3],
+        {
+            **PLAN["tasks"][3],
+            "depends_on": ["k"],
+            "rollback": {"tool": UNDO_UNKEYED, "args": {"name": "u", "rests_on": {"output_of": "u"}}},
+        },
+        {**PLAN["tasks"][4], "depends_on": ["u"], "on_failure": "abort"},
+    ]
+}
+STORIES: dict[str, dict[str, Any]] = {
+    "replanned": {"goal": "Read the end."},
+    "rolled back": {"goal": "Read the end.", "plan": GIVEN_UP},
 }
 _REPLIES = {
     "Plan for this goal": json.dumps(PLAN),
@@ -127,7 +143,7 @@ class Points:
 
 
 def tools_over(journal: Journal, points: Points) -> list[BaseTool]:
-    """Return a reading tool, a write with a key and one without; their effect is a line of the journal."""
+    """Return a reading tool, writes with a key and without, what undoes them; an effect is a line of the journal."""
 
     async def effect(tool: str, name: str, key: str = "") -> str:
         points.reach("effect-entry")
@@ -147,11 +163,19 @@ def tools_over(journal: Journal, points: Points) -> list[BaseTool]:
     async def post(name: str, rests_on: str = "") -> str:
         return await effect(UNKEYED, name)
 
-    reading = {"readOnlyHint": True}
+    async def recall(name: str, idempotency_key: str) -> str:
+        return await effect(UNDO_KEYED, f"undo:{name}", idempotency_key)
+
+    async def unpost(name: str, rests_on: str = "") -> str:
+        return await effect(UNDO_UNKEYED, f"undo:{name}")
+
+    reading, undone = {"readOnlyHint": True}, {"compensate": UNDO_KEYED}
     return [
         StructuredTool.from_function(coroutine=look, name=READS, description="look", metadata=reading),
-        StructuredTool.from_function(coroutine=deliver, name=KEYED, description="deliver"),
+        StructuredTool.from_function(coroutine=deliver, name=KEYED, description="deliver", metadata=undone),
         StructuredTool.from_function(coroutine=post, name=UNKEYED, description="post"),
+        StructuredTool.from_function(coroutine=recall, name=UNDO_KEYED, description="recall"),
+        StructuredTool.from_function(coroutine=unpost, name=UNDO_UNKEYED, description="unpost"),
     ]
 
 
@@ -159,7 +183,7 @@ def answer_to(request: dict[str, Any], journal: Journal, *, leaves_doubts: bool)
     """Answer as a person would who approves every call and looks whether one in doubt has happened, or leaves it."""
 
     def decision(action: dict[str, Any]) -> dict[str, Any]:
-        name = action["args"]["name"]
+        name = action["task_id"]
         journal.note("asked", "doubt" if "doubt" in action else "approval", name)
         if "doubt" in action and leaves_doubts:
             return {"type": "reject"}
@@ -180,6 +204,7 @@ async def run(
     fault: int = signal.SIGKILL,
     ttl_s: float = 30.0,
     leaves_doubts: bool = False,
+    story: str = "replanned",
 ) -> dict[str, Any]:
     """Begin the thread's run, or take up what is left of it, and bring it to its end."""
     journal = Journal(path)
@@ -197,7 +222,7 @@ async def run(
         )
         begun = [row.intent.task for row in await persistence.ledger.rows(thread) if row.state == "started"]
         left = await graph.aget_state(config)
-        given: Any = None if left.values or left.next else {"goal": "Read the end."}
+        given: Any = None if left.values or left.next else STORIES[story]
         for _ in range(8):
             if (out := await graph.ainvoke(given, config))["status"] != "awaiting_approval":
                 break
@@ -216,13 +241,28 @@ async def record_of(url: str, thread: str) -> list[Any]:
 def ending(out: dict[str, Any]) -> dict[str, Any]:
     """Return what is the same at the end of each run: all but times, attempts and the like."""
     results = {task: (found["status"], found["output"], found["error"]) for task, found in out["results"].items()}
-    return {"results": results, **{key: out[key] for key in ("status", "answer", "plan", "replans", "revision")}}
+    keys = ("status", "answer", "plan", "replans", "revision", "rollback")
+    return {"results": results, **{key: out[key] for key in keys}}
 
 
 def effects(journal: Journal) -> dict[str, int]:
-    """Return how often each write took effect; what is delivered under the same key twice is delivered once."""
+    """Return how often each write and each undoing took effect; what has the same key twice takes effect once."""
     calls = [(name, *key) for _, name, *key in journal.having("call")]
-    return {"k": len({call for call in calls if call[0] == "k"}), "u": calls.count(("u",))}
+    undoings = {name for name, *_ in calls if name.startswith("undo:")}
+    keyed = {name: len({call for call in calls if call[0] == name}) for name in ("k", "undo:k")}
+    found = {**keyed, **{name: calls.count((name,)) for name in ("u", "undo:u")}}
+    return {name: count for name, count in found.items() if name in {"k", "u", *undoings}}
+
+
+def unasked(journal: Journal) -> list[str]:
+    """Return the writes and undoings that were made before a person was asked about them."""
+    lines = journal.lines()
+    return [
+        line[1]
+        for at, line in enumerate(lines)
+        if line[0] == "call" and line[1] in {"k", "u", "undo:k", "undo:u"}
+        if not any(before[0] == "asked" and before[2] == line[1] for before in lines[:at])
+    ]
 
 
 def repeated(journal: Journal) -> list[str]:

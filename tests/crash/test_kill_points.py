@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 import pytest
 from children import KILLED, Child, Raised
 from journal import Journal
-from kill_run import closed_too_early, effects, ending, repeated, run
+from kill_run import closed_too_early, effects, ending, repeated, run, unasked
 
+#: The story, how many calls a person is asked about in it, its end, its replans, and what it writes and undoes.
+STORIES = {
+    "replanned": (2, "completed", 1, {"k": 1, "u": 1}),
+    "rolled back": (4, "failed", 0, {"k": 1, "u": 1, "undo:k": 1, "undo:u": 1}),
+}
 SHORT = pytest.param(9, id="short")
 FULL = pytest.param(1, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(1200)])
 
@@ -24,14 +29,15 @@ class Verdict:
     twice: list[str] = field(default_factory=list)
     unknown: int = 0
     unasked: list[str] = field(default_factory=list)
+    unapproved: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
 
     @property
     def faults(self):
-        return (self.lost, self.repeated, self.early, self.twice, self.unasked, self.other)
+        return (self.lost, self.repeated, self.early, self.twice, self.unasked, self.unapproved, self.other)
 
 
-def judged(journal, resumed, whole):
+def judged(journal, resumed, whole, *, wanted):
     """Hold a resumed run against its journal and against the end of a run that nothing happened to."""
     lines = journal.lines()
     at = next(number for number, line in enumerate(lines) if line[0] == "fault")
@@ -44,8 +50,10 @@ def judged(journal, resumed, whole):
     verdict.lost = [task for task in stored if task not in results]
     verdict.repeated = repeated(journal)
     verdict.early = closed_too_early(journal)
-    verdict.twice = [name for name, count in effects(journal).items() if count != 1]
-    unknown = [task for task in resumed["begun"] if task == "u"]
+    found = effects(journal)
+    verdict.twice = [name for name in wanted | found if found.get(name) != wanted.get(name)]
+    verdict.unapproved = unasked(journal)
+    unknown = [task for task in resumed["begun"] if task in {"u", "undo:u"}]
     verdict.unknown = len(unknown)
     verdict.unasked = [task for task in unknown if ["asked", "doubt", task] not in lines[at:]]
     verdict.other += [
@@ -57,38 +65,42 @@ def judged(journal, resumed, whole):
     return verdict
 
 
-def killed_and_resumed(url, folder, dispatch, point, whole):
+def killed_and_resumed(url, folder, dispatch, point, whole, *, story):
     thread = f"{dispatch}-{point}"
     journal = Journal(folder / thread)
-    killed = Child(run, url, str(journal.path), dispatch, thread, fault_at=point).told()
+    killed = Child(run, url, str(journal.path), dispatch, thread, fault_at=point, story=story).told()
     assert killed is KILLED, f"point {point} was never reached: {killed}"
-    resumed = Child(run, url, str(journal.path), dispatch, thread).told()
-    return judged(journal, resumed, whole)
+    resumed = Child(run, url, str(journal.path), dispatch, thread, story=story).told()
+    return judged(journal, resumed, whole, wanted=STORIES[story][3])
 
 
 @pytest.mark.parametrize("every", [SHORT, FULL])
 @pytest.mark.parametrize("dispatch", ["eager", "wave"])
+@pytest.mark.parametrize("story", STORIES)
 def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(
-    database_url, dispatch, every, tmp_path, chance, seed
+    database_url, story, dispatch, every, tmp_path, chance, seed
 ):
     journal = Journal(tmp_path / "whole")
-    first = Child(run, database_url, str(journal.path), dispatch, "whole").told()
-    assert len(journal.having("asked")) == 2
-    assert (first["out"]["status"], first["out"]["replans"]) == ("completed", 1)
+    first = Child(run, database_url, str(journal.path), dispatch, "whole", story=story).told()
+    out = first["out"]
+    assert (len(journal.having("asked")), out["status"], out["replans"], effects(journal)) == STORIES[story]
+    every = every if story == "replanned" or every == 1 else 4 * every
     whole, offset = ending(first["out"]), chance.randrange(every)
     points = range(1 + offset, len(first["points"]) + 1, every)
     with ThreadPoolExecutor(2) as pool:
         verdicts = list(
-            pool.map(lambda point: killed_and_resumed(database_url, tmp_path, dispatch, point, whole), points)
+            pool.map(
+                lambda point: killed_and_resumed(database_url, tmp_path, dispatch, point, whole, story=story), points
+            )
         )
-    lost, again, early, twice, unasked, other = (
+    lost, again, early, twice, unknown, unapproved, other = (
         sum(map(len, each)) for each in zip(*(v.faults for v in verdicts), strict=True)
     )
     print(
-        f"\n{len(verdicts)} of {len(first['points'])} points killed ({dispatch}, every {every}. from {1 + offset}, seed"
-        f" {seed}): {lost} lost results, {again} repeated finished tasks, {early} results not stored when their"
-        f" superstep was closed, {twice} writes with other than one effect,"
-        f" {unasked} of {sum(v.unknown for v in verdicts)} unkeyed unknowns not asked about, {other} other differences;"
+        f"\n{len(verdicts)} of {len(first['points'])} points killed ({story}, {dispatch}, every {every}. from"
+        f" {1 + offset}, seed {seed}): {lost} lost results, {again} repeated finished tasks, {early} results not stored when their"
+        f" superstep was closed, {twice} writes with other than one effect, {unapproved} unapproved,"
+        f" {unknown} of {sum(v.unknown for v in verdicts)} unkeyed unknowns not asked about, {other} other differences;"
         f" {dict(sorted(Counter(v.point for v in verdicts).items()))}"
     )
     assert not [verdict for verdict in verdicts if any(verdict.faults)]
