@@ -216,7 +216,8 @@ class Nodes:
         """Make the plan that undoes finished writes; it goes through the same dispatch, asked and checked."""
         toolbox, thread = await self._wiring.ready_toolbox(), thread_of(state, runtime)
         state = await with_outputs_to_undo(state, artifacts=self._wiring.artifacts, thread=thread)
-        return await rollback_update(state, toolbox, limits=self._limits(state, runtime))
+        rows = await self._wiring.ledger.rows(thread)
+        return await rollback_update(state, toolbox, limits=self._limits(state, runtime), ledger=rows)
 
     async def answer(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """End the run: an outcome for every task, a status, and an answer that rests on the results."""

@@ -48,9 +48,9 @@ async def with_outputs_to_undo(state: State, *, artifacts: Artifacts, thread: st
     tasks = [*former_plans(state)[0].values(), *plan_in(state.get("plan")).tasks]
     read: set[str] = set()
     for task in [task for task in tasks if task.id in undone]:
-        if task.rollback is None:
+        if task.rollback is None or task.for_each is not None:
             read |= {task.id, *looks_into(task)}
-        else:
+        if task.rollback is not None:
             read |= {producer for value in task.rollback.args.values() for producer in producers(value)}
     return await _with(state, read, artifacts=artifacts, thread=thread)
 

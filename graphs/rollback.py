@@ -4,14 +4,16 @@ Source: H. Garcia-Molina, K. Salem, "Sagas", SIGMOD 1987. The plan goes through 
 executor as any other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from agent.check import Checked, check_plan
 from agent.core.limits import Limits
 from agent.core.outcome import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
 from agent.core.plan import Plan, Task
-from agent.core.undoing import UNDOING, Changes, kept_by, undo_tasks, without
+from agent.core.undo_calls import UNDOING, Changes, Written
+from agent.core.undoing import kept_by, undo_tasks, without
+from agent.ledger import LedgerRow
 from agent.tools.catalogue import Toolbox
 from graphs.facts import former_plans
 from graphs.records import document
@@ -20,9 +22,14 @@ from graphs.state import State, compiled_in, outcomes_in, plan_in
 Record = dict[str, Any]
 
 
-async def rollback_update(state: State, toolbox: Toolbox, *, limits: Limits) -> dict[str, Any]:
-    """Return the plan that undoes the tasks in `state["failed"]`, and what cannot be undone, with the reason."""
-    tasks, hopeless = undo_tasks(_changes(state, toolbox))
+async def rollback_update(
+    state: State, toolbox: Toolbox, *, limits: Limits, ledger: Sequence[LedgerRow]
+) -> dict[str, Any]:
+    """Return the plan that undoes the tasks in `state["failed"]`, and what cannot be undone, with the reason.
+
+    `ledger` are the thread's rows: the items of a `for_each` that returned although the task failed stand only there.
+    """
+    tasks, hopeless = undo_tasks(_changes(state, toolbox, ledger))
     while tasks:
         checked = await check_plan(
             document(Plan(tasks=tasks)), toolbox, limits=limits.model_copy(update={"max_tasks": len(tasks)})
@@ -40,7 +47,7 @@ async def rollback_update(state: State, toolbox: Toolbox, *, limits: Limits) -> 
     return {"rollback": {"undone": [], "not_undone": hopeless}, "undo": None, "failed": []}
 
 
-def _changes(state: State, toolbox: Toolbox) -> Changes:
+def _changes(state: State, toolbox: Toolbox, ledger: Sequence[LedgerRow]) -> Changes:
     compiled = compiled_in(state.get("plan"), toolbox)
     former, former_needs = former_plans(state)
     return Changes(
@@ -49,7 +56,17 @@ def _changes(state: State, toolbox: Toolbox) -> Changes:
         needs={**former_needs, **compiled.needs},
         outcomes=outcomes_in(state.get("results")),
         catalogue=toolbox.specs,
+        written=tuple(_written(state, ledger)),
     )
+
+
+def _written(state: State, ledger: Sequence[LedgerRow]) -> Iterator[Written]:
+    """Yield the calls of this run that returned; the thread may have had other goals before."""
+    first = next((entry["revision"] for entry in state.get("lineage") or ()), state.get("revision") or 1)
+    for row in ledger:
+        record, intent = row.record or {}, row.intent
+        if intent.revision >= first and record.get("status") == "done":
+            yield Written(intent.task, intent.item, intent.tool, intent.args_digest, record.get("output"))
 
 
 def rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Record | None:

@@ -10,7 +10,8 @@ from agent.core.outcome import Done, Failed, Outcome, Rejected
 from agent.core.revision import failure_signature
 from agent.core.runnable import doubtful, runnable, to_approve, waiting_for_a_person
 from agent.core.snapshot import EndStatus, Snapshot
-from agent.core.undoing import can_be_undone, changed
+from agent.core.undo_calls import can_be_undone
+from agent.core.undoing import changed
 
 
 def next_move(snapshot: Snapshot, limits: Limits) -> Move:

@@ -7,7 +7,17 @@ from agent.core.condition import parses
 from agent.core.condition_types import condition_faults
 from agent.core.plan import Call, Plan, Task
 from agent.core.problem import Problem, ProblemKind, dotted, shown
-from agent.core.reference import Item, Misfit, OutputOf, Place, Special, Template, argument_specials, special
+from agent.core.reference import (
+    Item,
+    Misfit,
+    OutputOf,
+    Place,
+    Special,
+    Template,
+    argument_specials,
+    of_items,
+    special,
+)
 from agent.core.schedule import Needs, ancestors, plan_needs
 from agent.core.schema import NoSuchPath, at_argument, misfit, part, types
 from agent.core.tool import Catalogue, JsonSchema, Preflight
@@ -32,7 +42,11 @@ def link_problems(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Prefl
         yield from _call_links(task, task, catalogue, outputs, item=item_schema(task, outputs), field="args")
         if task.rollback is not None:
             yield from _rollback_problems(task, task.rollback, needs)
-            yield from _call_links(task, task.rollback, catalogue, outputs, item=None, field="rollback.args")
+            item, known = item_schema(task, outputs), outputs
+            if item is not None and of_items(task.rollback.args):
+                # It is made for each item, and the output that it sees is that item's.
+                known = {**outputs, task.id: _one_schema(task, catalogue, findings)}
+            yield from _call_links(task, task.rollback, catalogue, known, item=item, field="rollback.args")
 
 
 def _rollback_problems(task: Task, rollback: Call, needs: Needs) -> Iterator[Problem]:
@@ -40,9 +54,9 @@ def _rollback_problems(task: Task, rollback: Call, needs: Needs) -> Iterator[Pro
     behind: dict[str, None] | None = None
     for where, found in argument_specials(rollback.args):
         place = f"task {task.id!r}, {dotted(('rollback.args', *where))}"
-        if isinstance(found, Item):
-            what = "an 'item' reference stands in a rollback, which runs once for the whole task."
-            yield _problem("bad_rollback", task, place, what, f"Refer to the output of {task.id!r}, which is a list.")
+        if isinstance(found, Item) and task.for_each is None:
+            what = "an 'item' reference stands in the rollback of a task without 'for_each'."
+            yield _problem("bad_rollback", task, place, what, f"Refer to the output of {task.id!r}.")
         elif isinstance(found, OutputOf) and found.task != task.id:
             behind = behind if behind is not None else ancestors(needs, task.id)
             if found.task not in behind:
@@ -55,8 +69,7 @@ def output_schemas(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Pref
     """Return for each task the schema of its recorded output: the narrowest known, a list of it under `for_each`."""
     schemas: dict[str, JsonSchema | None] = {}
     for task in plan.tasks:
-        found, spec = findings.get(task.id), catalogue.get(task.tool)
-        one = (found and found.output_schema) or (spec and spec.output_schema) or None
+        one = _one_schema(task, catalogue, findings)
         if task.for_each is None:
             schemas[task.id] = one
         elif one and task.on_item_failure == "null":
@@ -64,6 +77,11 @@ def output_schemas(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Pref
         else:
             schemas[task.id] = {"type": "array", "items": one or {}}
     return schemas
+
+
+def _one_schema(task: Task, catalogue: Catalogue, findings: Mapping[str, Preflight]) -> JsonSchema | None:
+    found, spec = findings.get(task.id), catalogue.get(task.tool)
+    return (found and found.output_schema) or (spec and spec.output_schema) or None
 
 
 def item_schema(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Rooted | None:

@@ -47,7 +47,8 @@ class Task(Call):
     on_item_failure: OnItemFailure = "finish"
     #: The most items of a `for_each` at the same time, within the bounds of tool and settings.
     max_concurrency: int | None = Field(default=None, ge=1)
-    #: The call that undoes this one; it may refer to this task's own output.
+    #: The call that undoes this one; it may refer to this task's own output. With `for_each`, one that refers to the
+    #: item undoes each item by itself, and its own output is then what that item returned.
     rollback: Call | None = None
     #: Seconds for one attempt, within the bounds of the settings.
     timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -140,6 +140,11 @@ def argument_specials(args: Mapping[str, JsonValue]) -> Iterator[tuple[Place, Sp
         yield from specials(value, (name,))
 
 
+def of_items(args: Mapping[str, JsonValue]) -> bool:
+    """Whether arguments refer to the item of a `for_each`."""
+    return any(isinstance(found, Item) for _, found in argument_specials(args))
+
+
 class _Nothing(BaseModel):
     model_config = ConfigDict(frozen=True)
 

@@ -1,5 +1,6 @@
 """How each task of a run stands, derived from everything that has happened."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from pydantic import BaseModel, ConfigDict
@@ -8,7 +9,7 @@ from agent.core.outcome import Cancelled, Done, Failed, InDoubt, Outcome, Reject
 from agent.core.progress import blocked, statuses
 from agent.core.snapshot import Snapshot
 from agent.core.status import Status, is_terminal
-from agent.core.undoing import UNDOING
+from agent.core.undo_calls import UNDOING
 
 #: Failures that may pass: the same call can be tried again as it is.
 _PASSING = frozenset({"timeout", "transient"})
@@ -73,9 +74,20 @@ def ready_tasks(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def undone(snapshot: Snapshot) -> frozenset[str]:
-    """Return the tasks whose rollback is done."""
+    """Return the tasks whose rollback is done: of a `for_each`, that of every item that returned."""
     tasks = snapshot.undo.tasks if snapshot.undo is not None else {}
-    return frozenset(task.removeprefix(UNDOING) for task in tasks if isinstance(snapshot.outcomes.get(task), Done))
+    names = {task.removeprefix(UNDOING) for task in tasks if isinstance(snapshot.outcomes.get(task), Done)}
+    items = Counter(name.rpartition("[")[0] for name in names if name.endswith("]"))
+    whole = {task for task, count in items.items() if count == _returned(snapshot.outcomes.get(task))}
+    return frozenset(names | whole)
+
+
+def _returned(outcome: Outcome | None) -> int:
+    if not isinstance(outcome, Done):
+        return 0
+    if outcome.items is not None:
+        return outcome.items.returned
+    return len(outcome.output) if isinstance(outcome.output, list) else 0
 
 
 def _standing(task: str, status: Status, outcome: Outcome | None, stuck: Mapping[str, str]) -> Standing:

@@ -1,35 +1,12 @@
-"""What a run has changed, and the calls that undo it: the tasks of a rollback, each behind those that rest on it."""
+"""The tasks of a rollback, each behind those that undo what rests on it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from pydantic import JsonValue
-
-from agent.core.call import Ready, outputs_of, prepare
 from agent.core.outcome import Done, Failed, Outcome, PartlyFailed
 from agent.core.plan import Call, Task
-from agent.core.reference import Unresolved, producers, resolve
 from agent.core.schedule import Needs
-from agent.core.tool import Catalogue, ToolSpec
-
-#: The name of a rollback's task is that of the task it undoes behind this.
-UNDOING = "undo:"
-#: The parameter by which a compensating tool asks for all that the call returned.
-OUTPUT = "output"
-_NOT_KNOWN = "Nobody knows whether it took effect."
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """The tasks of a run that changed something, or may have, with all that undoing them looks at."""
-
-    #: The tasks to undo.
-    wanted: tuple[str, ...]
-    #: Those of every plan that the run had, as they last stood.
-    tasks: Mapping[str, Task]
-    needs: Needs
-    outcomes: Mapping[str, Outcome]
-    catalogue: Catalogue
+from agent.core.tool import ToolSpec
+from agent.core.undo_calls import UNDOING, Changes, undoings_of
 
 
 def changed(task: Task, *, spec: ToolSpec | None, outcome: Outcome | None, doubted: bool) -> bool:
@@ -55,43 +32,46 @@ def changed(task: Task, *, spec: ToolSpec | None, outcome: Outcome | None, doubt
             return False
 
 
-def can_be_undone(task: Task, spec: ToolSpec | None) -> bool:
-    """Whether the task names a call that undoes it, or its tool one that undoes any of its calls."""
-    return task.rollback is not None or (spec is not None and spec.policy.compensate is not None)
-
-
 def undo_tasks(changes: Changes) -> tuple[tuple[Task, ...], dict[str, str]]:
     """Return one task for each call to undo, waiting for the undoing of all that rests on it.
 
-    Beside them stand the tasks that cannot be undone, with the reason. What has no undoing at all holds nothing up;
-    what has one that cannot be made is still in effect, and so is then all that it rests on.
+    Beside them stands what cannot be undone, with the reason. What has no undoing at all holds nothing up; what has
+    one that cannot be made is still in effect, and so is then all that it rests on.
     """
-    calls: dict[str, Call] = {}
+    calls: dict[str, tuple[str, Call]] = {}
     hopeless: dict[str, str] = {}
-    unknown: dict[str, str] = {}
+    unknown: dict[str, str] = dict(_unaccounted(changes))
+    labels: dict[str, list[str]] = {}
     for name in changes.wanted:
-        made = _undo_call(name, changes)
-        match made:
-            case Call():
-                calls[name] = made
-            case _Hopeless(reason):
-                hopeless[name] = reason
-            case str(reason):
-                unknown[name] = reason
-    behind = _behind(changes, {*calls, *hopeless})
+        found = undoings_of(name, changes)
+        calls |= {label: (name, call) for label, call in found.calls.items()}
+        hopeless |= found.hopeless
+        unknown |= found.unknown
+        labels[name] = [*found.calls, *found.hopeless]
+    behind = _behind(changes, {name for name, made in labels.items() if made})
     tasks = tuple(
         Task(
-            id=UNDOING + name,
-            description=f"Undo {name!r}.",
+            id=UNDOING + label,
+            description=f"Undo {label!r}.",
             tool=call.tool,
             args=call.args,
-            depends_on=tuple(UNDOING + other for other in behind[name]),
+            depends_on=tuple(UNDOING + other for later in behind[name] for other in labels[later]),
             on_failure="skip",
         )
-        for name, call in calls.items()
+        for label, (name, call) in calls.items()
     )
     left, held = without(tasks, hopeless)
     return left, {**unknown, **hopeless, **held}
+
+
+def _unaccounted(changes: Changes) -> Iterator[tuple[str, str]]:
+    """Yield the writes that no task to undo stands for: those of workers, and of tasks that were changed since."""
+    sources = {outcome.reused_from for outcome in changes.outcomes.values() if isinstance(outcome, Done)}
+    for call in changes.written:
+        spec = changes.catalogue.get(call.tool)
+        if call.task not in changes.wanted and call.task not in sources and not (spec and spec.policy.read_only):
+            label = call.task if call.item is None else f"{call.task}[{call.item}]"
+            yield label, f"No task of the plan stands for this call of {call.tool!r}."
 
 
 def without(tasks: Sequence[Task], hopeless: Iterable[str]) -> tuple[tuple[Task, ...], dict[str, str]]:
@@ -115,60 +95,6 @@ def without(tasks: Sequence[Task], hopeless: Iterable[str]) -> tuple[tuple[Task,
 def kept_by(undoing: str) -> str:
     """Return why a change stays in effect of which something else is not undone."""
     return f"{undoing.removeprefix(UNDOING)!r}, which rests on it, was not undone."
-
-
-@dataclass(frozen=True, slots=True)
-class _Hopeless:
-    """An undoing that is named and cannot be made."""
-
-    reason: str
-
-
-def _undo_call(name: str, changes: Changes) -> "Call | _Hopeless | str":
-    task, outcome = changes.tasks[name], changes.outcomes.get(name)
-    spec = changes.catalogue.get(task.tool)
-    match outcome:
-        case None | Failed(kind="in_doubt"):
-            return _NOT_KNOWN
-        case Failed(items=PartlyFailed(returned=returned, total=total)) if returned:
-            return f"{returned} of its {total} items took effect before it failed; nothing undoes a part of them."
-        case Failed(kind="timeout" | "transient", error=error):
-            return f"It failed and may have taken effect all the same: {error}"
-        case _:
-            pass
-    if UNDOING + name in changes.outcomes:
-        return _Hopeless(f"The run has a task {UNDOING + name!r} already, which is how its undoing would be named.")
-    try:
-        if task.rollback is not None:
-            return Call(tool=task.rollback.tool, args=_resolved(task.rollback.args, changes))
-        if spec is not None and spec.policy.compensate is not None:
-            return _compensation(task, spec, outcome, changes)
-    except Unresolved as error:
-        return _Hopeless(str(error))
-    return f"Nothing undoes it: the task has no rollback, and its tool {task.tool!r} names none to compensate it."
-
-
-def _resolved(args: Mapping[str, JsonValue], changes: Changes) -> dict[str, JsonValue]:
-    read = {producer for value in args.values() for producer in producers(value)}
-    outputs = outputs_of({task: outcome for task, outcome in changes.outcomes.items() if task in read})
-    return {name: resolve(value, outputs=outputs) for name, value in args.items()}
-
-
-def _compensation(task: Task, spec: ToolSpec, outcome: Outcome, changes: Changes) -> Call:
-    """Return the call of the compensating tool: what it takes of the output by name, else of the call's arguments."""
-    undo = changes.catalogue[spec.policy.compensate or ""]
-    ready = prepare(task, spec, needs=changes.needs[task.id], outcomes=changes.outcomes, revision=outcome.revision)
-    if not isinstance(ready, Ready):
-        raise Unresolved(f"Its arguments cannot be told any more: {ready.error or ready.status}")
-    return Call(tool=undo.name, args=_taken(undo, ready.calls[0], outcome.output))
-
-
-def _taken(undo: ToolSpec, args: Mapping[str, JsonValue], output: JsonValue) -> dict[str, JsonValue]:
-    wanted = undo.args_schema.get("properties", {})
-    named = output if isinstance(output, dict) else {}
-    whole = {OUTPUT: output} if output is not None else {}
-    known = {**whole, **args, **named}
-    return {name: known[name] for name in wanted if name in known}
 
 
 def _behind(changes: Changes, undoings: set[str]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from agent.core.outcome import Done, Outcome, Skipped
 from agent.core.plan import Plan, Task
 from agent.core.schedule import plan_needs, waves
 from agent.core.status import Status
-from agent.core.undoing import UNDOING
+from agent.core.undo_calls import UNDOING
 from agent.events import (
     AnswerGiven,
     ApprovalAsked,

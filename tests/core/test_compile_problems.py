@@ -350,10 +350,10 @@ ROWS = {
         "it refers to 'z', which 'a' does not wait for.",
     ),
     "rollback refers to an item": (
-        [FREE, {**after(for_each=ref("a")), "rollback": {"tool": "free", "args": {"x": {"item": []}}}}],
+        [FREE, {**after("a"), "rollback": {"tool": "free", "args": {"x": {"item": []}}}}],
         "bad_rollback",
         "task 'b', rollback.args.x",
-        "an 'item' reference stands in a rollback",
+        "an 'item' reference stands in the rollback of a task without 'for_each'",
     ),
     "rollback with an output of the wrong type": (
         [{**FETCH, "rollback": {"tool": "take", "args": {"text": ref("a", "row_count")}}}],
@@ -491,6 +491,15 @@ ACCEPTED = {
         FETCH,
         {**take(text="x"), "depends_on": ["a"], "rollback": {"tool": "take", "args": {"text": ref("b")}}},
         {**after("b", task="c"), "rollback": {"tool": "take", "args": {"number": ref("a", "row_count")}}},
+    ],
+    "a rollback for each item, with what that item gave": [
+        FETCH,
+        {
+            **FETCH,
+            "id": "each",
+            "for_each": ref("a", "rows"),
+            "rollback": {"tool": "take", "args": {"whole": ref("each", "row_count"), "number": {"item": ["total"]}}},
+        },
     ],
 }
 

@@ -19,7 +19,7 @@ from agent.core.revision import renamed
 from agent.core.snapshot import Snapshot
 from agent.core.standing import ready_tasks, standings
 from agent.core.status import TERMINAL, TRANSITIONS, IllegalStep, followed, is_terminal
-from agent.core.undoing import UNDOING
+from agent.core.undo_calls import UNDOING
 
 DONE = Done(revision=1, output=1, attempts=1)
 FAILED = Failed(revision=1, kind="tool", error="It broke.")

@@ -4,7 +4,8 @@ from agent.core.compile import linked
 from agent.core.outcome import Done, Failed
 from agent.core.plan import Plan, Task
 from agent.core.tool import Policy
-from agent.core.undoing import Changes, changed, undo_tasks, without
+from agent.core.undo_calls import Changes
+from agent.core.undoing import changed, undo_tasks, without
 
 WHOLE = {"type": "object", "properties": {}, "additionalProperties": True}
 CATALOGUE = {

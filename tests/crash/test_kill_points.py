@@ -98,8 +98,8 @@ def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(
     )
     print(
         f"\n{len(verdicts)} of {len(first['points'])} points killed ({story}, {dispatch}, every {every}. from"
-        f" {1 + offset}, seed {seed}): {lost} lost results, {again} repeated finished tasks, {early} results not stored when their"
-        f" superstep was closed, {twice} writes with other than one effect, {unapproved} unapproved,"
+        f" {1 + offset}, seed {seed}): {lost} lost results, {again} repeated finished tasks, {early} results not"
+        f" stored when their superstep was closed, {twice} writes with other than one effect, {unapproved} unapproved,"
         f" {unknown} of {sum(v.unknown for v in verdicts)} unkeyed unknowns not asked about, {other} other differences;"
         f" {dict(sorted(Counter(v.point for v in verdicts).items()))}"
     )

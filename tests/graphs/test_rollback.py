@@ -7,11 +7,12 @@ import pytest
 from command_line import CommandLine, query, save
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langgraph.types import Command
-from worlds import READ, World, thread
+from worlds import READ, World, ref, thread
 
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
+from graphs.standing import thread_standings
 
 MODES = pytest.mark.parametrize("dispatch", ["eager", "wave"])
 NOTHING_UNDOES = "Nothing undoes it: the task has no rollback, and its tool 'tell' names none to compensate it."
@@ -243,3 +244,78 @@ def test_show_and_json_tell_what_is_not_undone(planwave: CommandLine) -> None:
     shown = planwave.here("show", "t").stdout
     assert "rollback not undone: keep" in shown
     assert "Not undone: keep. Nothing undoes it" in " ".join(shown.split())
+
+
+def names(*found, **more):
+    """Return a task that reads a list of names."""
+    return {"id": "names", "tool": "look", "args": {"value": list(found)}, **more}
+
+
+def put_each(task="p", **more):
+    return {"id": task, "tool": "put", "for_each": ref("names", "value"), "args": {"name": {"item": []}}, **more}
+
+
+@MODES
+@pytest.mark.parametrize(
+    "rollback",
+    [
+        {},
+        {"rollback": {"tool": "take", "args": {"number": ref("p", "number"), "name": {"item": []}}}},
+    ],
+    ids=["compensate", "rollback"],
+)
+async def test_every_item_is_undone_by_itself(shelf, persistence, dispatch, rollback):
+    shelf.broken = {"take b": [PermissionError("in use")]}
+    graph = graph_of(shelf, persistence, dispatch=dispatch)
+    out = await until_undoing(
+        graph, plan(put("a0"), names("a", "b", "c", depends_on=["a0"]), put_each(**rollback), end("p"))
+    )
+    assert set(asked(out)) == {"undo:p[0]", "undo:p[1]", "undo:p[2]", "undo:a0"}
+    out = await answered(graph, out)
+    assert sorted(out["rollback"]["undone"]) == ["p[0]", "p[2]"]
+    assert out["rollback"]["not_undone"] == {
+        "p[1]": "PermissionError: in use",
+        "a0": "'p[1]', which rests on it, was not undone.",
+    }
+    assert sorted(shelf.there.values()) == ["a0", "b"]
+
+
+@MODES
+async def test_the_items_that_took_effect_before_the_task_failed_are_undone(shelf, persistence, dispatch):
+    shelf.broken = {"put b": [PermissionError("no")]}
+    graph = graph_of(shelf, persistence, dispatch=dispatch)
+    out = await until_undoing(graph, plan(names("a", "b", "c"), put_each(on_failure="abort")))
+    assert set(asked(out)) == {"undo:p[0]", "undo:p[2]"}
+    out = await answered(graph, out)
+    assert out["rollback"] == {"undone": ["p[0]", "p[2]"], "not_undone": {}}
+    assert shelf.there == {}
+
+
+async def test_items_that_another_try_took_over_are_undone_once(shelf, persistence):
+    shelf.broken = {"put b": [PermissionError("no")]}
+    first = [names("a", "b", "c"), put_each()]
+    then = {
+        "tasks": [names("a", "b", "c"), put_each("q", depends_on=["names"], timeout_s=5), end("q", args={"value": 8})]
+    }
+    model = FakeListChatModel(responses=[json.dumps(then)] * 3)
+    graph = graph_of(shelf, persistence, model=model, approve="never")
+    out = await graph.ainvoke(plan(*first), thread())
+    assert out["replans"] == 1, out["answer"]
+    assert sorted(out["rollback"]["undone"]) in (["p[0]", "p[2]"], ["p[0]", "p[2]", "q[1]"])
+    assert shelf.there == {}
+    assert len([entry for entry in shelf.log if entry[0] == "take"]) == len(out["rollback"]["undone"])
+
+
+async def test_a_rollback_of_the_whole_needs_the_whole(shelf, persistence):
+    shelf.broken = {"put b": [PermissionError("no")]}
+    whole = {"rollback": {"tool": "tell", "args": {"text": ref("p", 0, "number")}}}
+    graph = graph_of(shelf, persistence, approve="never")
+    out = await graph.ainvoke(plan(names("a", "b"), put_each(on_failure="abort", **whole)), thread())
+    assert out["rollback"] == {"undone": [], "not_undone": {"p": "Task 'p' has no output to refer to."}}
+
+
+async def test_a_task_whose_items_are_all_undone_is_rolled_back(shelf, persistence):
+    graph = graph_of(shelf, persistence, approve="never")
+    await graph.ainvoke(plan(names("a", "b"), put_each(), end("p")), thread())
+    found = thread_standings(await graph.aget_state(thread()))
+    assert (found["p"].status, found["names"].status) == ("rolled_back", "done")
