@@ -2,6 +2,8 @@
 
 import json
 
+from pydantic import JsonValue
+
 from agent.attempts import call_tool
 from agent.errors import PlanwaveError
 from agent.events import Emit, Thinking
@@ -34,6 +36,11 @@ async def _said(toolbox: Toolbox, name: str) -> str:
         return (
             f"It failed: {error}" if isinstance(error, PlanwaveError) else f"It failed: {type(error).__name__}: {error}"
         )
-    words = getattr(tool, "as_context", None)
+    return worded(toolbox, name, output, longest=_LONGEST)
+
+
+def worded(toolbox: Toolbox, name: str, output: JsonValue, *, longest: int) -> str:
+    """Return what a tool said as the planner is shown it: in the tool's own words where it has some."""
+    words = getattr(toolbox[name], "as_context", None)
     text = words(output) if callable(words) else json.dumps(output, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\n... ({len(text) - _LONGEST} more characters)"
+    return text if len(text) <= longest else f"{text[:longest]}\n... ({len(text) - longest} more characters)"

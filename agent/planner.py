@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from agent.core.compile import CompiledPlan
 from agent.core.limits import Limits
-from agent.core.plan import Task
+from agent.core.plan import Call, Task
 from agent.core.tool import Preflight
 from agent.errors import ModelReplyError
 from agent.events import Emit, Thinking
@@ -19,6 +19,7 @@ from agent.planning.oneshot import plan_at_once
 from agent.planning.script import plan_as_script
 from agent.planning.spent import Spent
 from agent.planning.staged import plan_in_stages
+from agent.questions import Asked
 from agent.settings import Settings
 from agent.tools.catalogue import Toolbox
 
@@ -48,6 +49,15 @@ class NotPlanned(BaseModel):
     usage: Spent
 
 
+class Wanting(BaseModel):
+    """There is no plan yet: the model asks to know more first, and is to be asked again with the answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    questions: tuple[Call, ...]
+    usage: Spent
+
+
 async def make_plan(
     goal: str,
     *,
@@ -59,12 +69,14 @@ async def make_plan(
     emit: Emit,
     used: Mapping[str, Task | None] | None = None,
     ahead: HeadStart | None = None,
-) -> Planned | NotPlanned:
+    may_ask: bool = False,
+) -> Planned | NotPlanned | Wanting:
     """Plan `goal` with the tools of `toolbox`; `context` is what the tools say of themselves, as text.
 
     A large model writes the plan at once, a small one as a script or in stages. Problems go back to it, at most
     `settings.max_repairs` times. A server that gives no reply is a problem too. `ahead` is handed the tasks of a plan
-    that is written at once while it is written; the caller ends it.
+    that is written at once while it is written; the caller ends it. Where it `may_ask`, a large model can want to know
+    more before it plans.
     """
     desk = Desk(
         goal=goal,
@@ -77,6 +89,7 @@ async def make_plan(
         used=used or {},
         ahead=ahead,
         variants=settings.plan_variants,
+        may_ask=may_ask,
     )
     if not desk.specs:
         return NotPlanned(problems=("There are no tools to plan with.",), usage=desk.tally.spent)
@@ -88,6 +101,8 @@ async def make_plan(
     match found:
         case NoDraft(problems=problems):
             return NotPlanned(problems=problems, usage=desk.tally.spent)
+        case Asked(questions=questions):
+            return Wanting(questions=questions, usage=desk.tally.spent)
         case Draft(checked=checked, repairs=repairs, unsure=unsure):
             for task, finding in checked.findings.items():
                 for note in finding.notes:
@@ -102,7 +117,7 @@ async def make_plan(
             )
 
 
-def _way(desk: Desk) -> Callable[[Desk], Awaitable[Draft | NoDraft]]:
+def _way(desk: Desk) -> Callable[[Desk], Awaitable[Draft | NoDraft | Asked]]:
     """Return how the model plans best: a small one as code, but queries one at a time."""
     if desk.model.scale == "large":
         return plan_at_once

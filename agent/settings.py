@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """Price of a million tokens written."""
     max_repairs: int = Field(default=3, ge=0)
     """Times a plan goes back to the planner with its problems before that ends as failed."""
+    max_context_rounds: int = Field(default=2, ge=0)
+    """Times a large model may ask reading tools for more before it plans."""
     max_tasks: int = Field(default=10_000, ge=1)
     """Tasks of one plan, and tasks run in one run over all its replans."""
     max_retries: int = Field(default=5, ge=0)

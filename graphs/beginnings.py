@@ -12,7 +12,8 @@ from agent.errors import BudgetError, ModelError
 from agent.events import Emit
 from agent.executor import utc_now
 from agent.metering import Meter, metered
-from agent.planner import Planned, make_plan
+from agent.planner import NotPlanned, Planned, Wanting, make_plan
+from agent.questions import as_stored
 from graphs.head_starts import begun
 from graphs.lineage import written_by
 from graphs.records import plan_event, planned, spent, unplanned, without_plan
@@ -34,6 +35,8 @@ def fresh(goal: str, *, given: bool, context: str, revision: int) -> dict[str, A
         "revision": revision,
         "replans": 0,
         "context": context,
+        "wanted": [],
+        "context_rounds": 0,
         "approvals": {},
         "doubts": Overwrite({}),
         "cleared": {},
@@ -92,6 +95,7 @@ async def made_plan(
     except ModelError as error:
         return {"problems": [str(error)]}
     ahead = begun(wiring, state, runtime, toolbox=toolbox, model=model, limits=limits, thread=thread, emit=emit)
+    settings = wiring.settings_for(runtime.context)
     try:
         with metered(meter):
             made = await make_plan(
@@ -99,10 +103,11 @@ async def made_plan(
                 context=state["context"],
                 toolbox=toolbox,
                 model=model,
-                settings=wiring.settings_for(runtime.context),
+                settings=settings,
                 limits=limits,
                 emit=emit,
                 ahead=ahead,
+                may_ask=(state.get("context_rounds") or 0) < settings.max_context_rounds,
             )
     except BudgetError as error:
         if ahead is not None:
@@ -111,7 +116,9 @@ async def made_plan(
     if ahead is not None:
         await (ahead.finish() if isinstance(made, Planned) else ahead.cancel())
     usage = spent(meter.take())
-    if not isinstance(made, Planned):
+    if isinstance(made, Wanting):
+        return {"wanted": as_stored(made.questions), "usage": usage}
+    if isinstance(made, NotPlanned):
         return {"problems": list(made.problems), "usage": usage}
     emit(plan_event(made.compiled, revision=state["revision"]))
     stored = planned(made.compiled.plan)

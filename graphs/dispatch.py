@@ -10,7 +10,7 @@ from agent.check import Checked, check_plan
 from agent.core.compile import CompiledPlan
 from agent.core.edited import standing
 from agent.core.limits import Limits
-from agent.core.move import Answer, Ask, Escalate, GiveUp, Move, PlanAgain, Replan, Rollback, Run
+from agent.core.move import Answer, Ask, Escalate, GiveUp, LookUp, Move, PlanAgain, Replan, Rollback, Run
 from agent.core.revision import reusable
 from agent.core.snapshot import Snapshot
 from agent.events import Emit
@@ -24,7 +24,9 @@ from graphs.recall import Recall
 from graphs.records import finished_event, mark_of, plan_event, planned, record, unplanned
 from graphs.state import State, TaskOrder, outcomes_in
 
-Next = Literal["planner", "wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback", "answer"]
+Next = Literal[
+    "planner", "look_up", "wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback", "answer"
+]
 
 
 async def recompiled(
@@ -75,6 +77,8 @@ def command_for(
     The tasks run in `slots`, and their calls of models are counted by `meter`.
     """
     match move:
+        case LookUp():
+            return Command(goto="look_up"), None
         case Run(tasks):
             dispatch = uuid4().hex
             board = board_of(state, snapshot, slots, meter=meter, thread=thread)

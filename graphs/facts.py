@@ -49,6 +49,7 @@ def snapshot_of(
         compiled=compiled,
         outcomes=outcomes,
         problems=problems,
+        wanting=bool(state.get("wanted")),
         approved=_still_approved(state, active, outcomes, thread, granted) if active else frozenset(),
         doubts=frozenset(state.get("doubts") or ()),
         unplanned=budget_in(cut.get("")),

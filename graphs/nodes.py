@@ -31,6 +31,7 @@ from graphs.execution import job_for, load, meter_of, resumed_board
 from graphs.facts import snapshot_of
 from graphs.head_starts import ahead_of, slots_of
 from graphs.lineage import lineage_update
+from graphs.looking_up import looked_up
 from graphs.outputs import with_all_outputs, with_outputs_to_ask, with_outputs_to_undo
 from graphs.recall import Recalls
 from graphs.records import emitter, finished_event, record, spent
@@ -70,6 +71,11 @@ class Nodes:
             return await taken_plan(state, self._wiring, limits=limits, emit=emit)
         meter, thread = self._meter(state, runtime, limits), thread_of(state, runtime)
         return await made_plan(state, self._wiring, runtime, limits=limits, meter=meter, thread=thread, emit=emit)
+
+    async def look_up(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+        """Put the planner's questions to their tools."""
+        meter, thread = self._meter(state, runtime, self._limits(state, runtime)), thread_of(state, runtime)
+        return await looked_up(state, self._wiring, runtime, meter=meter, thread=thread, emit=emitter(runtime))
 
     async def wave_dispatch(self, state: State, runtime: Runtime[Context]) -> Command[Next]:
         """Carry out the next move."""

@@ -81,6 +81,7 @@ def _builder(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:
     builder = StateGraph(State, context_schema=Context, input_schema=Input, output_schema=Output)
     builder.add_node("gather_context", nodes.gather_context, metadata={"does": "asks the tools that give context"})
     builder.add_node("planner", nodes.planner, metadata={"does": "makes a plan that compiles"})
+    builder.add_node("look_up", nodes.look_up, metadata={"does": "asks what the planner wants to know"})
     builder.add_node("wave_dispatch", nodes.wave_dispatch, metadata={"does": "chooses the next move"})
     builder.add_node(
         "tool_executor",
@@ -95,6 +96,7 @@ def _builder(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:
     builder.add_node("answer", nodes.answer, metadata={"does": "says what came out"})
     builder.add_edge(START, "gather_context")
     builder.add_edge("gather_context", "planner")
+    builder.add_edge("look_up", "planner")
     for worker in ("planner", "tool_executor", "human_approval", "replanner", "rollback"):
         builder.add_edge(worker, "wave_dispatch")
     builder.add_edge("answer", END)

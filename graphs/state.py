@@ -63,6 +63,9 @@ class State(TypedDict, total=False):
     replans: int
     #: What the tools said before planning.
     context: str
+    #: The calls whose results the planner wants before it plans, and how often it has wanted some.
+    wanted: list[Record]
+    context_rounds: int
     #: Approvals by task id: the digest that was approved.
     approvals: dict[str, str]
     #: By task id: calls of which nobody knows whether they took effect.

@@ -5,7 +5,7 @@ from agent.core.budget import Exhausted, model_budget
 from agent.core.compile import CompiledPlan
 from agent.core.impasse import Impasse
 from agent.core.limits import Limits
-from agent.core.move import Answer, Ask, Escalate, GiveUp, Move, PlanAgain, Replan, Rollback, Run
+from agent.core.move import Answer, Ask, Escalate, GiveUp, LookUp, Move, PlanAgain, Replan, Rollback, Run
 from agent.core.outcome import Done, Failed, Outcome, Rejected
 from agent.core.revision import failure_signature
 from agent.core.runnable import doubtful, runnable, to_approve, waiting_for_a_person
@@ -49,6 +49,9 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
 def _unplanned(snapshot: Snapshot, limits: Limits) -> Move:
     if snapshot.stop is not None:
         return GiveUp(*snapshot.stop)
+    if snapshot.wanting and snapshot.unplanned is None and not snapshot.problems:
+        over = late(snapshot, limits)
+        return LookUp() if over is None else _used_up(over, str(over), limits, planned=False)
     if snapshot.unplanned is None:
         return GiveUp("failed", " ".join(snapshot.problems) or "There is no plan.")
     short = holds(snapshot.unplanned, snapshot, limits)

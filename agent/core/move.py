@@ -13,6 +13,11 @@ class PlanAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class LookUp:
+    """Put the planner's questions to their tools, and plan with the answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Send these tasks to the executor, the most urgent first."""
 
@@ -67,4 +72,4 @@ class GiveUp:
     budget: Exhausted | None = None
 
 
-Move = PlanAgain | Run | Ask | Escalate | Replan | Rollback | Answer | GiveUp
+Move = PlanAgain | LookUp | Run | Ask | Escalate | Replan | Rollback | Answer | GiveUp

@@ -21,6 +21,8 @@ class Snapshot:
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     #: Why there is no compiled plan, as sentences.
     problems: tuple[str, ...] = ()
+    #: The planner wants to know more before it plans.
+    wanting: bool = False
     #: The budget that kept a plan from being made or taken.
     unplanned: Exhausted | None = None
     #: Tasks with a call of which nobody knows whether it took effect.

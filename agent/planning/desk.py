@@ -61,6 +61,8 @@ class Desk:
     variants: int = 1
     #: Which of them is being made; each but the first, 0, is another one by chance.
     variant: int = 0
+    #: Whether the model may ask to know more before it plans.
+    may_ask: bool = False
 
     @cached_property
     def specs(self) -> dict[str, ToolSpec]:

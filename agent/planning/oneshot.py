@@ -1,50 +1,62 @@
 """A whole plan in one answer, mended from its problems: for models that hold a plan in their head."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from agent.check import Checked
-from agent.core.tool import JsonSchema
+from agent.core.tool import JsonSchema, ToolSpec
 from agent.events import Thinking
 from agent.head_start import HeadStart
 from agent.planning.desk import Desk, Draft, NoDraft
 from agent.planning.drafting import Drafting
 from agent.planning.plain_plan import plain_plan
 from agent.planning.toolbook import tool_text
-from agent.planning.wire import LossyError, plan_document, plan_schema
+from agent.planning.wire import LossyError, plan_document, plan_schema, question_documents
+from agent.questions import Asked, answering, checked_questions
 from agent.reply import Malformed, Reply, Usage, read_reply
 from prompts import render
 
 _MAX_TOKENS: Final = 12_000
 
 
-async def plan_at_once(desk: Desk) -> Draft | NoDraft:
+async def plan_at_once(desk: Desk) -> Draft | NoDraft | Asked:
     """Ask for a plan; send it back with its problems until it compiles or the repairs are used up.
 
-    Raises `ModelReplyError` where the model's server gives no reply.
+    Where it may, the model can ask to know more instead. Raises `ModelReplyError` where its server gives no reply.
     """
+    asking = answering(desk.toolbox.specs) if desk.may_ask else {}
+    tools = tool_text({**desk.specs, **asking}.values())
     messages: list[BaseMessage] = [
-        SystemMessage(render("planner.v1", tools=tool_text(desk.specs.values()), context=desk.context)),
+        SystemMessage(render("planner.v2", tools=tools, context=desk.context, asking=list(asking))),
         HumanMessage(render("planner_goal.v1", goal=desk.goal)),
     ]
-    schema = plan_schema(desk.specs.values())
+    schema = plan_schema(desk.specs.values(), asking=asking.values())
     problems: tuple[str, ...] = ()
     for repairs in range(desk.max_repairs + 1):
         if repairs:
             desk.emit(Thinking(role="planner", text=f"Mending the plan: {problems[0]}"))
         heard = _beginning(desk.ahead, desk, schema) if desk.ahead else None
         reply = await desk.ask(messages, schema=schema, name="plan", max_tokens=_MAX_TOKENS, heard=heard)
-        found = await _read(reply, desk)
-        if isinstance(found, Checked):
-            return Draft(checked=found, repairs=repairs)
-        problems = found
-        messages += correction(reply.raw, problems)
+        found = await _read(reply, desk, asking)
+        match found:
+            case Checked():
+                return Draft(checked=found, repairs=repairs)
+            case Asked():
+                return found
+            case tuple():
+                problems = found
+                messages += correction(reply.raw, problems)
     return NoDraft(problems=problems, repairs=desk.max_repairs)
 
 
-async def _read(reply: Reply, desk: Desk) -> Checked | tuple[str, ...]:
+async def _read(reply: Reply, desk: Desk, asking: Mapping[str, ToolSpec]) -> Checked | Asked | tuple[str, ...]:
+    asked = _questions(reply, asking)
+    if isinstance(asked, str):
+        return (asked,)
+    if asked:
+        return await checked_questions(asked, desk.toolbox, limits=desk.limits)
     document = _document(reply, desk)
     if isinstance(document, str):
         return (document,)
@@ -52,10 +64,24 @@ async def _read(reply: Reply, desk: Desk) -> Checked | tuple[str, ...]:
     return tuple(map(str, checked)) if isinstance(checked, tuple) else checked
 
 
+def _questions(reply: Reply, asking: Mapping[str, ToolSpec]) -> Sequence[object] | str:
+    """Return what a reply wants to know first, or a sentence that says why that cannot be read."""
+    if not asking:
+        return ()
+    if isinstance(reply, Malformed):
+        need = (plain_plan(reply.raw) or {}).get("need")
+        return need if isinstance(need, list) else ()
+    try:
+        return question_documents(reply.value, asking)
+    except LossyError as error:
+        return str(error)
+
+
 def _document(reply: Reply, desk: Desk) -> dict[str, Any] | str:
     """Return the plan document in a reply, or a sentence that says why there is none."""
     if isinstance(reply, Malformed):
-        return plain_plan(reply.raw) or reply.reason
+        plain = plain_plan(reply.raw)
+        return {key: part for key, part in plain.items() if key != "need"} if plain else reply.reason
     try:
         return plan_document(reply.value, desk.specs)
     except LossyError as error:

@@ -6,10 +6,11 @@ The strict mode of structured outputs knows no objects of free shape. So a map i
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import JsonValue
 
+from agent.core.plan import OnItemFailure
 from agent.core.schema import closed
 from agent.core.tool import JsonSchema, ToolSpec
 
@@ -71,18 +72,25 @@ def _shared() -> JsonSchema:
     }
 
 
-def plan_schema(specs: Iterable[ToolSpec]) -> JsonSchema:
-    """Return the schema of a plan that may use these tools: each task is bound to the arguments of its own tool."""
-    specs = list(specs)
+def plan_schema(specs: Iterable[ToolSpec], *, asking: Iterable[ToolSpec] = ()) -> JsonSchema:
+    """Return the schema of a plan that may use these tools: each task is bound to the arguments of its own tool.
+
+    With `asking`, the reply may instead name calls of those tools, under `need`, whose results are wanted first.
+    """
+    specs, asking = list(specs), list(asking)
+    known = {spec.name: spec for spec in (*specs, *asking)}
+    calls = [_object(tool={"type": "string", "const": spec.name}, args=_ref(f"args_{spec.name}")) for spec in asking]
+    need = {"need": {"type": "array", "items": {"anyOf": calls}}} if calls else {}
     return {
         "type": "object",
         "properties": {
+            **need,
             "execution_mode": {"enum": ["parallel", "sequential", "conditional"], "type": "string"},
             "tasks": {"type": "array", "items": {"anyOf": [_ref(f"task_{spec.name}") for spec in specs]}},
         },
         "required": ["execution_mode", "tasks"],
         "additionalProperties": False,
-        "$defs": definitions(specs),
+        "$defs": definitions(known.values()),
     }
 
 
@@ -112,6 +120,7 @@ def _task(spec: ToolSpec) -> JsonSchema:
         depends_on={"type": "array", "items": text},
         condition={"type": "string", "description": "CEL over earlier outputs; the task is skipped where it is false."},
         for_each=_ref("output"),
+        on_item_failure={"type": "string", "enum": list(get_args(OnItemFailure))},
     )
     return task | {"required": ["id", "description", "reasoning", "tool", "args"]}
 
@@ -168,6 +177,13 @@ def plan_document(value: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> di
         "execution_mode": value["execution_mode"],
         "tasks": [task_document(task, specs) for task in value["tasks"]],
     }
+
+
+def question_documents(value: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> list[dict[str, JsonValue]]:
+    """Return the calls that a reply names under `need`. Raises `LossyError`."""
+    return [
+        {"tool": each["tool"], "args": arguments(each["args"], specs[each["tool"]])} for each in value.get("need") or ()
+    ]
 
 
 def task_document(task: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> dict[str, JsonValue]:

@@ -6,13 +6,19 @@ from collections.abc import Iterable
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
+from agent.call_log import MemoryCallLog
 from agent.context import gathered
 from agent.core.schedule import waves
 from agent.core.tool import ToolSpec
 from agent.errors import UsageError
-from agent.events import PlanMade, event_from
-from agent.models import resolve_model
-from agent.planner import NotPlanned, Planned, make_plan
+from agent.events import Emit, PlanMade, event_from
+from agent.executor import Executor
+from agent.memory_ledger import MemoryLedger
+from agent.models import Model, resolve_model
+from agent.planner import NotPlanned, Planned, Wanting, make_plan
+from agent.questions import answers
+from agent.settings import Settings
+from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
 from graphs.console.manner import Manner
 from graphs.console.screen import Screen, complain, print_json
@@ -70,15 +76,8 @@ async def _plan(
         shown.see(event_from(event.model_dump(mode="json")))
 
     async def work() -> Planned | NotPlanned:
-        made = await make_plan(
-            goal,
-            context=await gathered(toolbox, emit=emit),
-            toolbox=toolbox,
-            model=resolve_model(wanted.model, scale=settings.model_scale),
-            settings=settings,
-            limits=settings.limits(can_replan=False),
-            emit=emit,
-        )
+        model = resolve_model(wanted.model, scale=settings.model_scale)
+        made = await _made(goal, toolbox, settings, model=model, emit=emit)
         if isinstance(made, Planned):
             emit(PlanMade(revision=1, plan=made.plan, waves=waves(made.compiled.needs)))
         return made
@@ -87,6 +86,29 @@ async def _plan(
         return await stopper.run(work())
     finally:
         shown.rest()
+
+
+async def _made(goal: str, toolbox: Toolbox, settings: Settings, *, model: Model, emit: Emit) -> Planned | NotPlanned:
+    """Make a plan; as long as the model may ask for more before it plans, give it that."""
+    context, executor = await gathered(toolbox, emit=emit), Executor(toolbox, settings, MemoryLedger(), MemoryCallLog())
+    rounds = 0
+    while True:
+        made = await make_plan(
+            goal,
+            context=context,
+            toolbox=toolbox,
+            model=model,
+            settings=settings,
+            limits=settings.limits(can_replan=False),
+            emit=emit,
+            may_ask=rounds < settings.max_context_rounds,
+        )
+        if not isinstance(made, Wanting):
+            return made
+        rounds += 1
+        slots = Slots(settings.max_concurrency)
+        said = await answers(made.questions, executor, toolbox, thread="plan", revision=1, slots=slots, emit=emit)
+        context = "\n\n".join(filter(None, (context, said)))
 
 
 def _print_tools(specs: Iterable[ToolSpec], *, screen: Screen) -> None:

@@ -27,6 +27,11 @@ BARE = {"sources": [], "parameters": {}, "arguments": "", "earlier": None}
 RENDERINGS = {
     "planner.v1": ("planner.v1", {"tools": "- readings: queries", "context": "view readings (12 rows)"}),
     "planner.v1-bare": ("planner.v1", {"tools": "- readings: queries", "context": ""}),
+    "planner.v2": (
+        "planner.v2",
+        {"tools": "- readings: queries", "context": "view readings (12 rows)", "asking": ["readings", "stations"]},
+    ),
+    "planner.v2-bare": ("planner.v2", {"tools": "- readings: queries", "context": "", "asking": []}),
     "planner_goal.v1": ("planner_goal.v1", {"goal": GOAL}),
     "json_reply.v1": ("json_reply.v1", {"schema": '{"type": "object", "properties": {"rain": {"type": "number"}}}'}),
     "repair.v1": ("repair.v1", {"problems": ["There is no tool 'plto'.", "Task 'a' has no 'sql'."]}),
