@@ -116,12 +116,11 @@ def _id_problems(plan: Plan, used: Mapping[str, Task | None]) -> Iterator[Proble
 
 
 def _same_work(task: Task, before: Task | None) -> bool:
-    return before is not None and (task.tool, task.args, task.for_each, task.condition) == (
-        before.tool,
-        before.args,
-        before.for_each,
-        before.condition,
-    )
+    return before is not None and _work(task) == _work(before)
+
+
+def _work(task: Task) -> tuple[object, ...]:
+    return task.tool, task.args, task.for_each, task.condition, task.on_item_failure
 
 
 def _graph_problems(plan: Plan) -> Iterator[Problem]:

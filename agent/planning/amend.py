@@ -153,4 +153,4 @@ def _call(task: Task, outputs: Mapping[str, JsonValue]) -> JsonValue:
     args: JsonValue = dict(task.args)
     with suppress(Unresolved):
         args = resolve(args, outputs=outputs)
-    return {"tool": task.tool, "args": args, "for_each": task.for_each}
+    return {"tool": task.tool, "args": args, "for_each": task.for_each, "on_item_failure": task.on_item_failure}

@@ -271,6 +271,28 @@ ROWS = {
         "task 'b', args.text",
         "an 'item' reference stands in a task without 'for_each'. Add 'for_each'",
     ),
+    "what items do, without for_each": (
+        [FREE, after(on_item_failure="skip")],
+        "bad_for_each",
+        "task 'b', on_item_failure",
+        "'on_item_failure' is about the items of a 'for_each', and the task has none. Add 'for_each', or drop",
+    ),
+    "a bound on items, without for_each": (
+        [FREE, after(max_concurrency=2)],
+        "bad_for_each",
+        "task 'b', max_concurrency",
+        "'max_concurrency' is about the items of a 'for_each', and the task has none.",
+    ),
+    "null in the place of items that failed": (
+        [
+            FETCH,
+            {**FETCH, "id": "each", "for_each": ref("a", "rows"), "on_item_failure": "null"},
+            take(text=ref("each", 0)),
+        ],
+        "type_mismatch",
+        "task 'b', args.text",
+        "the output of 'each' at [0] ",
+    ),
     "for_each over no list": (
         [FETCH, {**take(), "for_each": ref("a", "row_count")}],
         "bad_for_each",
@@ -483,6 +505,11 @@ ACCEPTED = {
     "the list that for_each makes": [
         FETCH,
         {**FETCH, "id": "each", "for_each": ref("a", "rows")},
+        take(whole=ref("each", 0, "row_count")),
+    ],
+    "a list with null in the place of items that failed": [
+        FETCH,
+        {**FETCH, "id": "each", "for_each": ref("a", "rows"), "on_item_failure": "null", "max_concurrency": 2},
         take(whole=ref("each", 0, "row_count")),
     ],
     "a condition with a macro": [FETCH, after(condition="a.rows.exists(r, r.total > 1.0) && size(a.rows) > 0")],

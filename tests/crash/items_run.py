@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from journal import Journal
@@ -24,7 +25,10 @@ ITEMS = {
         {"id": "join", "tool": "add", "args": {"looked": {"output_of": "look"}, "sent": {"output_of": "send"}}},
     ]
 }
-RETRIED = {"tasks": [{"id": "shaky", "tool": "shaky", "max_retries": 2}]}
+
+
+def retried(tool: str) -> dict[str, Any]:
+    return {"tasks": [{"id": "shaky", "tool": tool, "max_retries": 2}]}
 
 
 def _tools(journal: Journal, kill: tuple[str, int] | None) -> list[BaseTool]:
@@ -51,21 +55,32 @@ def _tools(journal: Journal, kill: tuple[str, int] | None) -> list[BaseTool]:
         note("shaky")
         raise ConnectionError("nobody answers")
 
+    async def shaky_write(idempotency_key: str) -> str:
+        note("shaky", idempotency_key)
+        raise ConnectionError("nobody answers")
+
+    _note_storing(note)
+    read = {"readOnlyHint": True}
+    write = {"idempotentHint": True}
+    reading = [_tool(function, read) for function in (count, look, add, shaky)]
+    return [*reading, *(_tool(function, write) for function in (send, shaky_write))]
+
+
+def _tool(function: Callable[..., Any], metadata: dict[str, Any]) -> BaseTool:
+    name = function.__name__
+    return StructuredTool.from_function(coroutine=function, name=name, description=name, metadata=metadata)
+
+
+def _note_storing(note: Callable[..., None]) -> None:
+    """Have what is stored of calls noted too."""
+    store = SqlCallLog.note
+
     async def noted(this: SqlCallLog, calls: list[LoggedCall]) -> None:
-        await _note(this, calls)
+        await store(this, calls)
         for call in calls:
             note("stored", call.task, call.item, call.attempts)
 
     SqlCallLog.note = noted  # type: ignore[method-assign]
-    read = {"readOnlyHint": True}
-    kinds = ((count, read), (look, read), (send, {"idempotentHint": True}), (add, read), (shaky, read))
-    return [
-        StructuredTool.from_function(coroutine=tool, name=tool.__name__, description=tool.__name__, metadata=metadata)
-        for tool, metadata in kinds
-    ]
-
-
-_note = SqlCallLog.note
 
 
 async def run(url: str, path: str, dispatch: str, plan: dict[str, Any], kill: tuple[str, int] | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from agent.core.plan import Plan
 from agent.core.revision import Difference
 from agent.events import (
     ApprovalAsked,
+    ItemsMade,
     PlanMade,
     Replanning,
     TaskFinished,
@@ -87,6 +88,25 @@ def test_every_event_that_tells_something_is_a_line() -> None:
         "  wave 1  a (t): Do a",
         "  wave 2  c (t) after a: Do c",
     ]
+
+
+def test_how_far_many_items_are_is_told_at_each_tenth_and_in_the_table() -> None:
+    on, track = screen(), Track()
+    watch = LineWatch(on, track)
+    watch.see(made("a"))
+    watch.see(TaskStarted(task="a", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
+    for ended in range(50, 10_001, 50):
+        watch.see(ItemsMade(task="a", ended=ended, failed=ended // 5_000, total=10_000))
+        if ended == 4_300:
+            assert "running (4,300 of 10,000)" in drawn(track)
+    watch.see(
+        TaskFinished(task="a", status="done", attempts=10_000, missing="2 of 10000 items failed, first item 7: no")
+    )
+    lines = [line for line in written(on).splitlines() if line.startswith(("items", "done"))]
+    assert lines[:-1] == [
+        f"items of a: {n},000 of 10,000{f', {n // 5} failed' if n >= 5 else ''}" for n in range(1, 10)
+    ] + ["items of a: 10,000 of 10,000, 2 failed"]
+    assert lines[-1].endswith("2 of 10000 items failed, first item 7: no")
 
 
 def test_a_kept_task_keeps_its_standing_and_a_changed_one_starts_anew() -> None:

@@ -5,12 +5,17 @@ import time
 from contextlib import aclosing
 
 import pytest
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from worlds import APPROVE, World, ref, thread
 
+from agent.core.outcome import outcome_from
+from agent.core.prov import prov_json
+from agent.core.xml_form import as_xml
 from agent.events import ItemsMade, TaskStarted, event_from
 from agent.settings import Settings
+from graphs.lineage import provenance_of
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 
@@ -179,6 +184,29 @@ async def test_a_plan_edited_after_items_failed_calls_only_those_again(world, to
     assert out["status"] == "completed"
     assert [value for _, value in world.log[called:]] == [2, out["results"]["b2"]["output"]]
     assert out["results"]["b2"]["attempts"] == 1
+
+
+async def test_a_replan_that_goes_on_without_failed_items_calls_only_those_again(world):
+    world.failing = {2}
+    first, second = over([1, 2, 3]), over([1, 2, 3], on_item_failure="skip")
+    second["tasks"][1]["id"], second["tasks"][2]["args"] = "b2", {"value": ref("b2")}
+    model = FakeListChatModel(responses=[json.dumps(first), json.dumps(second), "Without 2 [b2]."])
+    graph = build_graph(tools=world.tools(), model=model, settings=Settings(), checkpointer=InMemorySaver())
+    out = await graph.ainvoke({"goal": "look at them"}, thread())
+    assert (out["status"], out["replans"]) == ("completed", 1)
+    assert out["results"]["b2"]["output"] == [{"value": 1}, {"value": 3}]
+    assert sorted(looked(world, 1, 2, 3)) == [1, 2, 2, 3]
+
+
+async def test_provenance_and_xml_tell_which_items_failed(world):
+    world.failing = {2}
+    graph = graph_of(world)
+    await graph.ainvoke({"goal": "g", "plan": over([1, 2, 3], on_item_failure="null")}, thread())
+    state = (await graph.aget_state(thread())).values
+    outcomes = {task: outcome_from(record) for task, record in state["results"].items()}
+    told = prov_json(provenance_of(state, outcomes), thread="t")
+    assert "[1]" in [activity.get("pw:failedItems") for activity in told["activity"].values()]
+    assert '<array key="failed">' in as_xml(state["results"]["b"])
 
 
 async def test_a_second_goal_calls_everything_anew(world):
