@@ -194,6 +194,15 @@ def _taken(undo: ToolSpec, args: Mapping[str, JsonValue], output: JsonValue) -> 
     return {name: known[name] for name in wanted if name in known}
 
 
+def not_found(undo: ToolSpec, spec: ToolSpec) -> list[str]:
+    """Return what a compensating tool needs and no call of `spec` has; nothing where the output is not known."""
+    output = spec.output_schema or {}
+    if output.get("type") != "object" or "properties" not in output or output.get("additionalProperties") is not False:
+        return []
+    known = {OUTPUT, *spec.args_schema.get("properties", {}), *output["properties"]}
+    return [name for name in undo.args_schema.get("required", []) if name not in known]
+
+
 def _unsure(outcome: Outcome | None) -> str:
     match outcome:
         case Failed(kind="timeout" | "transient", error=error):

@@ -12,6 +12,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 
 from agent.core.dialect import known_words
 from agent.core.tool import JsonSchema, Policy, Preflight, ToolSpec
+from agent.core.undo_calls import not_found
 from agent.errors import ToolError
 from agent.secrecy import with_names_only
 
@@ -52,6 +53,11 @@ class Toolbox(Mapping[str, BaseTool]):
             for role, sibling in (("verify", spec.policy.verify), ("compensate", spec.policy.compensate)):
                 if sibling is not None and sibling not in self._tools:
                     raise ToolError(f"Tool {spec.name!r} names {sibling!r} to {role} it, but there is no such tool.")
+            if (undo := spec.policy.compensate) is not None and (lacking := not_found(self.specs[undo], spec)):
+                raise ToolError(
+                    f"Tool {spec.name!r} names {undo!r} to compensate it, which needs {', '.join(map(repr, lacking))}; "
+                    f"neither an argument nor the output of {spec.name!r} has that name."
+                )
 
     def __getitem__(self, name: str) -> BaseTool:
         return self._tools[name]

@@ -217,3 +217,14 @@ def test_no_preflight():
     box = Toolbox([made(metadata={"preflight": "no function"})])
     assert not box.offers_preflight("query")
     assert box.preflight("query", {"sql": "x"}, left_open={}) == Preflight()
+
+
+def test_a_compensating_tool_must_find_what_it_needs():
+    returns = {"type": "object", "properties": {"number": {}}, "additionalProperties": False}
+    needs = {"type": "object", "properties": {"number": {}, "sql": {}, "name": {}}, "required": ["number", "sql"]}
+    undone = {"compensate": "undo", "output_schema": returns}
+    assert Toolbox([made("write", metadata=undone), made("undo", args=needs)])
+    more = {**needs, "required": ["number", "name"]}
+    with pytest.raises(ToolError, match="'undo' to compensate it, which needs 'name'"):
+        Toolbox([made("write", metadata=undone), made("undo", args=more)])
+    assert Toolbox([made("write", metadata={"compensate": "undo"}), made("undo", args=more)])

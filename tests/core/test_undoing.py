@@ -4,7 +4,7 @@ from agent.core.compile import linked
 from agent.core.outcome import Done, Failed
 from agent.core.plan import Plan, Task
 from agent.core.tool import Policy
-from agent.core.undo_calls import Changes
+from agent.core.undo_calls import Changes, Written
 from agent.core.undoing import changed, undo_tasks, without
 
 WHOLE = {"type": "object", "properties": {}, "additionalProperties": True}
@@ -146,3 +146,18 @@ def test_what_changes_something():
     assert found(Failed(kind="output", **FAILED))
     assert not found(Failed(kind="timeout", **FAILED))
     assert found(Failed(kind="timeout", **FAILED), again)
+
+
+def test_a_write_that_no_task_stands_for_is_listed():
+    written = (
+        Written("a", None, "make", "digest", None),
+        Written("worker/1.0", None, "mail", "digest", None),
+        Written("old", 2, "mail", "digest", None),
+        Written("read", None, "look", "digest", None),
+    )
+    compiled = linked(Plan(tasks=(Task.model_validate(make("a")),)), CATALOGUE)
+    made, hopeless = undo_tasks(
+        Changes(("a",), compiled.tasks, compiled.needs, {"a": done({"id": 1})}, CATALOGUE, written)
+    )
+    assert [task.id for task in made] == ["undo:a"]
+    assert hopeless == dict.fromkeys(("worker/1.0", "old[2]"), "No task of the plan stands for this call of 'mail'.")
