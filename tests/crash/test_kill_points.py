@@ -84,7 +84,7 @@ def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(
     first = Child(run, database_url, str(journal.path), dispatch, "whole", story=story).told()
     out = first["out"]
     assert (len(journal.having("asked")), out["status"], out["replans"], effects(journal)) == STORIES[story]
-    every = every if story == "replanned" or every == 1 else 4 * every
+    every = every if story == "replanned" or every == 1 else 8 * every
     whole, offset = ending(first["out"]), chance.randrange(every)
     points = range(1 + offset, len(first["points"]) + 1, every)
     with ThreadPoolExecutor(2) as pool:
