@@ -13,8 +13,8 @@ from agent.core.tool import JsonSchema, ToolSpec
 
 _LINES: Final = 16
 _COMMON: Final = r"""
-root ::= line{1,%d}
-line ::= ("# " [^\n]{1,120} "\n")? (name " = " call | "print(" part ")") "\n"
+root ::= line{1,%d} "print(" name ")"
+line ::= ("# " [^\n]{1,120} "\n")? name " = " call "\n"
 name ::= [a-z] [a-z0-9_]{0,39}
 part ::= name ("[" ([0-9]{1,4} | text) "]"){0,4}
 use ::= part | call
@@ -37,7 +37,10 @@ _KINDS: Final = {
 
 
 def script_grammar(specs: Iterable[ToolSpec]) -> str:
-    """Return the grammar of scripts over these tools: required arguments by position, others by name behind them."""
+    """Return the grammar of scripts over these tools: required arguments by position, others by name behind them.
+
+    A script ends by printing a name: a small model that may go on behind it does.
+    """
     calls = [(f"call-{number}", spec) for number, spec in enumerate(specs)]
     rules = [f"call ::= {' | '.join(rule for rule, _ in calls)}"]
     rules += [f"{rule} ::= {_call(spec)}" for rule, spec in calls]
