@@ -13,6 +13,7 @@ from agent.core.tool import JsonSchema, ToolSpec
 from agent.events import Thinking
 from agent.planning.desk import Desk, Draft, NoDraft
 from agent.planning.oneshot import correction
+from agent.planning.operators import operators
 from agent.planning.script_grammar import script_grammar, split
 from agent.planning.script_reading import Unreadable, read_script
 from agent.planning.toolbook import shape
@@ -33,18 +34,19 @@ async def plan_as_script(
     `done` are finished tasks, as documents, that the plan begins with and the script may use; `failures` are sentences.
     Raises `ModelReplyError` where the model's server gives no reply.
     """
-    messages: list[BaseMessage] = [
-        SystemMessage(render("script_planner.v1", tools=signatures(desk.specs.values()), context=desk.context)),
-        HumanMessage(
-            render(
-                "script_goal.v1",
-                goal=desk.goal,
-                done=[{"description": "", **task} for task in done],
-                failures=list(failures),
-            )
-        ),
-    ]
-    grammar = script_grammar(desk.specs.values())
+    known = operators(desk.specs)
+    done_by_sign = {spec.name for spec in known.values()}
+    system = render(
+        "script_planner.v1",
+        # Told of both, a small model takes the call, where an expression is what it gets right.
+        tools=signatures(spec for name, spec in desk.specs.items() if name not in done_by_sign),
+        operators=[each.sign for each in known],
+        context=desk.context,
+    )
+    finished = [{"description": "", **task} for task in done]
+    question = render("script_goal.v1", goal=desk.goal, done=finished, failures=list(failures))
+    messages: list[BaseMessage] = [SystemMessage(system), HumanMessage(question)]
+    grammar = script_grammar(desk.specs)
     problems: tuple[str, ...] = ()
     for repairs in range(desk.max_repairs + 1):
         if repairs:

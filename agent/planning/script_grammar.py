@@ -5,30 +5,33 @@ arguments, and no operator, loop or other function.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Final
 
 from agent.core.schema import properties, types
 from agent.core.tool import JsonSchema, ToolSpec
+from agent.planning.operators import operators
 
 _LINES: Final = 16
 _COMMON: Final = r"""
 root ::= line{1,%d} "print(" name ")"
-line ::= ("# " [^\n]{1,120} "\n")? name " = " call "\n"
+line ::= ("# " [^\n]{1,160} "\n")? name " = " (amount | text | list) "\n"
 name ::= [a-z] [a-z0-9_]{0,39}
 part ::= name ("[" ([0-9]{1,4} | text) "]"){0,4}
 use ::= part | call
+atom ::= use | number%s
+amount ::= atom%s
 number ::= "-"? [0-9]{1,15} ("." [0-9]{1,9})?
 truth ::= "True" | "False"
 text ::= "\"" ([^"\\\n\x00-\x1f] | "\\" ["\\nt]){0,2000} "\""
 list ::= "[" (any (", " any){0,40})? "]"
 object ::= "{" (text ": " any (", " text ": " any){0,40})? "}"
-any ::= use | number | truth | text | list | object | "None"
+any ::= amount | truth | text | list | object | "None"
 """
 _KINDS: Final = {
     "string": "text",
-    "number": "number",
-    "integer": "number",
+    "number": "amount",
+    "integer": "amount",
     "boolean": "truth",
     "array": "list",
     "object": "object",
@@ -36,15 +39,19 @@ _KINDS: Final = {
 }
 
 
-def script_grammar(specs: Iterable[ToolSpec]) -> str:
+def script_grammar(specs: Mapping[str, ToolSpec]) -> str:
     """Return the grammar of scripts over these tools: required arguments by position, others by name behind them.
+
+    Operators are those that one of the tools does.
 
     A script ends by printing a name: a small model that may go on behind it does.
     """
-    calls = [(f"call-{number}", spec) for number, spec in enumerate(specs)]
+    calls = [(f"call-{number}", spec) for number, spec in enumerate(specs.values())]
+    signs = " | ".join(_quoted(f" {each.sign} ") for each in operators(specs))
+    brackets, further = (' | "(" amount ")"', f" (({signs}) atom)*") if signs else ("", "")
     rules = [f"call ::= {' | '.join(rule for rule, _ in calls)}"]
     rules += [f"{rule} ::= {_call(spec)}" for rule, spec in calls]
-    return _COMMON.strip() % _LINES + "\n" + "\n".join(rules) + "\n"
+    return _COMMON.strip() % (_LINES, brackets, further) + "\n" + "\n".join(rules) + "\n"
 
 
 def _call(spec: ToolSpec) -> str:
@@ -78,7 +85,7 @@ def _argument(schema: JsonSchema, root: JsonSchema) -> str:
     if kinds is None:
         return "any"
     rules = dict.fromkeys(_KINDS[kind] for kind in sorted(kinds))
-    return f"({' | '.join(['use', *rules])})"
+    return f"({' | '.join(rules if 'amount' in rules else ['use', *rules])})"
 
 
 def _quoted(text: str) -> str:

@@ -13,6 +13,7 @@ from agent.core.problem import shown
 from agent.core.revision import renamed
 from agent.core.schema import misfit, properties
 from agent.core.tool import JsonSchema, ToolSpec
+from agent.planning.operators import operators
 from agent.planning.script_grammar import split
 
 _FENCED: Final = re.compile(r"```[a-zA-Z]*\s*\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -68,6 +69,7 @@ class _Reading:
         self.tasks: list[dict[str, Any]] = []
         self._taken = {*known, *taken}
         self._specs = specs
+        self._operators = {operator.node: spec for operator, spec in operators(specs).items()}
         self._outputs: dict[str, JsonSchema | None] = dict(known)
         #: What each name stands for: a reference, or a value.
         self._names: dict[str, JsonValue] = {task: _reference(task) for task in known}
@@ -79,6 +81,8 @@ class _Reading:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call):
                 self._names[name] = self._call(call, name=name)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.BinOp() as value):
+                self._names[name] = self._worked_out(value, name=name)
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 self._names[name] = self._value(value)
             case ast.Expr(value=ast.Call(func=ast.Name(id="print"), args=args)) if "print" not in self._specs:
@@ -95,14 +99,18 @@ class _Reading:
         spec = self._specs.get(tool)
         if spec is None:
             raise Unreadable(f"There is no tool {_written(call.func)}; the tools are {_listed(self._specs)}.")
+        return self._done(spec, _arguments(call, spec), name=name)
+
+    def _done(self, spec: ToolSpec, given: Iterable[tuple[str, ast.expr]], *, name: str | None) -> JsonValue:
         # What stands inside is done before, and the comment belongs to the whole line.
         told, self._told = self._told, ""
-        args = {key: self._fitting(self._value(value), part, spec) for key, value, part in _arguments(call, spec)}
-        task = name or tool
+        parts = spec.args_schema.get("properties", {})
+        args = {key: self._fitting(self._value(value), parts.get(key, {}), spec) for key, value in given}
+        task = name or spec.name
         task = renamed(task, self._taken) if task in self._taken else task
         self._taken.add(task)
         description = told or task.replace("_", " ")
-        self.tasks.append({"id": task, "description": description, "tool": tool, "args": args})
+        self.tasks.append({"id": task, "description": description, "tool": spec.name, "args": args})
         self._outputs[task] = spec.output_schema
         return _reference(task)
 
@@ -133,10 +141,16 @@ class _Reading:
                 return _part(self._value(of), step, node)
             case ast.Attribute(value=of, attr=step):
                 return _part(self._value(of), step, node)
-            case ast.BinOp() | ast.Compare() | ast.BoolOp():
-                raise Unreadable(f"{_written(node)} is worked out by an operator; call a tool for it.")
+            case ast.BinOp():
+                return self._worked_out(node, name=None)
             case _:
                 raise Unreadable(f"{_written(node)} cannot stand in a script; give a value, a name or a call.")
+
+    def _worked_out(self, node: ast.BinOp, *, name: str | None) -> JsonValue:
+        spec = self._operators.get(type(node.op))
+        if spec is None:
+            raise Unreadable(f"{_written(node)} is worked out by an operator; call a tool for it.")
+        return self._done(spec, zip(spec.args_schema["properties"], (node.left, node.right), strict=True), name=name)
 
     def _template(self, parts: Iterable[ast.expr]) -> JsonValue:
         text, values = "", dict[str, JsonValue]()
@@ -163,9 +177,9 @@ class _Reading:
                 return value
 
 
-def _arguments(call: ast.Call, spec: ToolSpec) -> list[tuple[str, ast.expr, JsonSchema]]:
+def _arguments(call: ast.Call, spec: ToolSpec) -> list[tuple[str, ast.expr]]:
     required, optional = split(spec)
-    names = dict([*required, *optional])
+    names = [name for name, _ in (*required, *optional)]
     if len(call.args) > len(names):
         raise Unreadable(f"{_written(call)} gives {len(call.args)} arguments; {spec.name!r} takes {_listed(names)}.")
     given = [*zip(names, call.args, strict=False), *((word.arg or "**", word.value) for word in call.keywords)]
@@ -173,7 +187,7 @@ def _arguments(call: ast.Call, spec: ToolSpec) -> list[tuple[str, ast.expr, Json
     if twice:
         raise Unreadable(f"{_written(call)} gives {twice[0]!r} twice.")
     # A name that the tool does not have is for the compiler, which knows what was meant.
-    return [(name, value, names.get(name, {})) for name, value in given]
+    return given
 
 
 def _part(value: JsonValue, step: str | int, node: ast.expr) -> JsonValue:

@@ -52,7 +52,7 @@ async def run(script, sums, monkeypatch, *, open_world=False, **settings):
         limits = Settings(approve="never", max_repairs=0, max_replans=0, model_scale="small", **settings)
         graph = build_graph(tools=sums.tools(open_world=open_world), model="openai:scripted", settings=limits)
         out = await graph.ainvoke({"goal": "2 + 3 + 4?"})
-    return out, [each for each in endpoint.requests if "def add(" in each.text]
+    return out, [each for each in endpoint.requests if "def refuse(" in each.text]
 
 
 def found(out):

@@ -8,6 +8,7 @@ from langchain_core.tools import StructuredTool
 from agent.core.limits import Limits
 from agent.core.parse import parse_plan
 from agent.core.plan import Plan
+from agent.planning.operators import operators
 from agent.planning.script import signatures
 from agent.planning.script_grammar import script_grammar
 from agent.planning.script_reading import Unreadable, read_script
@@ -200,10 +201,46 @@ def test_tools_are_told_as_functions():
 
 
 def test_the_grammar_knows_the_tools_and_the_kinds_of_their_arguments():
-    text = script_grammar(TOOLBOX.specs.values())
+    text = script_grammar(TOOLBOX.specs)
     rules = {name: " ".join(rule.split()) for name, rule in (line.split(" ::= ") for line in text.splitlines())}
     assert rules["call"] == "call-0 | call-1 | call-2 | call-3"
-    assert rules["call-0"] == '"scale(" (use | number) ", " (use | number) ")"'
+    assert rules["call-0"] == '"scale(" (amount) ", " (amount) ")"'
     assert rules["call-2"].startswith('"post(" (use | text) (", " "tags=" (use | list')
     one_of_two = '("text=" (use | text) (", " "to=" (use | text))? | "to=" (use | text) )?'
     assert rules["call-3"] == f'"note(" {one_of_two} ")"'
+
+
+def calculator() -> Toolbox:
+    def two(a: float, b: float) -> float:
+        """Take two numbers."""
+        return a
+
+    def three(a: float, b: float, c: float) -> float:
+        """Take three numbers."""
+        return a
+
+    tools = [(two, "add"), (two, "multiply"), (two, "subtract_numbers"), (three, "power"), (two, "gcd")]
+    return Toolbox(StructuredTool.from_function(function, name=name) for function, name in tools)
+
+
+def test_an_operator_is_a_call_of_the_tool_that_does_it():
+    specs = calculator().specs
+    assert [(each.sign, spec.name) for each, spec in operators(specs).items()] == [
+        ("+", "add"),
+        ("-", "subtract_numbers"),
+        ("*", "multiply"),
+    ]
+    tasks = read_script("# what is left\nleft = (3 + 4) * gcd(12, 8) - 5\nprint(left)", specs, known={})
+    assert [(task["id"], task["tool"], task["args"]) for task in tasks] == [
+        ("add", "add", {"a": 3, "b": 4}),
+        ("gcd", "gcd", {"a": 12, "b": 8}),
+        ("multiply", "multiply", {"a": ref("add"), "b": ref("gcd")}),
+        ("left", "subtract_numbers", {"a": ref("multiply"), "b": 5}),
+    ]
+    with pytest.raises(Unreadable, match="`2 / 3` is worked out by an operator"):
+        read_script("a = add(2 / 3, 1)", specs, known={})
+
+
+def test_the_grammar_has_the_operators_that_there_are_tools_for():
+    assert '(" + " | " - " | " * ") atom)*' in script_grammar(calculator().specs)
+    assert "amount ::= atom\n" in script_grammar(TOOLBOX.specs)

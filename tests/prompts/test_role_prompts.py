@@ -37,9 +37,13 @@ RENDERINGS = {
     "repair.v1": ("repair.v1", {"problems": ["There is no tool 'plto'.", "Task 'a' has no 'sql'."]}),
     "script_planner.v1": (
         "script_planner.v1",
-        {"tools": "def post(text: a text)  # Post it.", "context": "view readings (12 rows)"},
+        {"tools": "def post(text: a text)  # Post it.", "context": "view readings (12 rows)"}
+        | {"operators": ["+", "*"]},
     ),
-    "script_planner.v1-bare": ("script_planner.v1", {"tools": "def post(text: a text)  # Post it.", "context": ""}),
+    "script_planner.v1-bare": (
+        "script_planner.v1",
+        {"tools": "def post(text: a text)  # Post it.", "context": "", "operators": []},
+    ),
     "script_goal.v1": ("script_goal.v1", {"goal": GOAL, "done": [], "failures": []}),
     "script_goal.v1-halted": (
         "script_goal.v1",
