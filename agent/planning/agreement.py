@@ -29,27 +29,31 @@ _DIGITS: Final = 9
 async def agreed(desk: Desk, plan: Planning) -> Draft | NoDraft:
     """Return the plan whose result most of up to `desk.variants` plans have; the first one where none is repeated.
 
-    Plans are tried out where all their tools only read, unasked and in a closed world, and give the same for the same;
-    else the first is returned as it is. What a try has found is used when the plan runs.
+    Where one way comes to no plan, the next is tried. Plans are tried out where all their tools only read, unasked and
+    in a closed world, and give the same for the same; else the first is returned as it is. What a try has found is used
+    when the plan runs.
     """
-    first = await plan(desk)
-    ahead = desk.ahead
-    if ahead is None or desk.variants < 2 or isinstance(first, NoDraft) or not _only_looks(first):
-        return first
+    draft, ahead = await plan(desk), desk.ahead
+    if ahead is None or desk.variants == 1:
+        return draft
+    none, first = draft, None
     found: dict[str, Draft] = {}
     votes: Counter[str] = Counter()
-    draft: Draft | NoDraft = first
     for number in count(1):
-        if isinstance(draft, Draft) and _only_looks(draft):
-            result = _result(draft.checked.compiled, await _tried(draft, ahead))
-            if result is not None:
-                votes[result] += 1
-                found.setdefault(result, draft)
+        if isinstance(draft, Draft):
+            first = first or draft
+            if _only_looks(draft):
+                result = _result(draft.checked.compiled, await _tried(draft, ahead))
+                if result is not None:
+                    votes[result] += 1
+                    found.setdefault(result, draft)
+            elif first is draft:
+                return draft
         if number == desk.variants or _decided(votes, left=desk.variants - number):
             break
         desk.emit(Thinking(role="planner", text=f"Planning in another way, {number + 1} of at most {desk.variants}."))
         draft = await plan(replace(desk, variant=number))
-    return await _chosen(first, found, votes, desk, ahead)
+    return none if first is None else await _chosen(first, found, votes, desk, ahead)
 
 
 async def _chosen(first: Draft, found: Mapping[str, Draft], votes: Counter[str], desk: Desk, ahead: HeadStart) -> Draft:

@@ -21,6 +21,8 @@ from agent.reply import Malformed
 from prompts import render
 
 _MAX_TOKENS: Final = 900
+#: A small model that was told of a problem once writes the same again; another plan by chance leads further.
+_MAX_REPAIRS: Final = 1
 
 
 async def plan_as_script(
@@ -48,7 +50,8 @@ async def plan_as_script(
     messages: list[BaseMessage] = [SystemMessage(system), HumanMessage(question)]
     grammar = script_grammar(desk.specs)
     problems: tuple[str, ...] = ()
-    for repairs in range(desk.max_repairs + 1):
+    most = min(desk.max_repairs, _MAX_REPAIRS)
+    for repairs in range(most + 1):
         if repairs:
             desk.emit(Thinking(role="planner", text=f"Mending the plan: {problems[0]}"))
         reply = await desk.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
@@ -58,7 +61,7 @@ async def plan_as_script(
             return Draft(checked=found, repairs=repairs)
         problems = found
         messages += correction(raw, problems)
-    return NoDraft(problems=problems, repairs=desk.max_repairs)
+    return NoDraft(problems=problems, repairs=most)
 
 
 async def _read(text: str, desk: Desk, done: Sequence[Mapping[str, Any]]) -> Checked | tuple[str, ...]:

@@ -83,6 +83,7 @@ async def test_two_that_agree_are_enough_and_their_calls_are_not_made_again(monk
         ([BREAKS, RIGHT, AS_RIGHT], [5.0, 9.0]),
         ([WRONG, NO_PLAN, WRONG], [5.0]),
         ([RIGHT, WRITES, OTHER], [5.0, 9.0]),
+        ([NO_PLAN, RIGHT, AS_RIGHT], [5.0, 9.0]),
     ],
 )
 async def test_the_result_that_most_have_is_taken_and_the_first_where_none_is_repeated(script, results, monkeypatch):
