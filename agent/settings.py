@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     """Begin a plan's reading tasks while a large model still writes the plan, where its server streams."""
     model_scale: Literal["small", "large"] | None = None
     """How a model plans: `large` all at once, `small` in steps or as a script; None: `small` for the embedded one."""
-    plan_variants: int = Field(default=3, ge=1)
+    plan_variants: int = Field(default=5, ge=1)
     """Plans that a small model may make of tools that only look; the one whose result most have is taken."""
     max_concurrency: int = Field(default=32, ge=1)
     """Tool calls at the same time."""

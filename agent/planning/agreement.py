@@ -24,6 +24,8 @@ from agent.planning.desk import Desk, Draft, NoDraft
 Planning = Callable[[Desk], Awaitable[Draft | NoDraft]]
 #: Numbers that differ behind this many digits were worked out in another order, and are the same.
 _DIGITS: Final = 9
+#: By so many plans a result must lead for no more to be made.
+_LEAD: Final = 2
 
 
 async def agreed(desk: Desk, plan: Planning) -> Draft | NoDraft:
@@ -116,6 +118,6 @@ def _plain(value: JsonValue) -> JsonValue:
 
 
 def _decided(votes: Counter[str], *, left: int) -> bool:
-    """Whether the plans that are left could not make another result the most frequent one."""
-    most = [number for _, number in votes.most_common(2)]
-    return bool(most) and most[0] > (most[1] if len(most) > 1 else 0) + left
+    """Whether a result leads by two, or by more than the plans that are left could make up for."""
+    first, second = ([number for _, number in votes.most_common(2)] + [0, 0])[:2]
+    return first - second >= min(_LEAD, left + 1)

@@ -20,7 +20,7 @@ from agent.planning.toolbook import shape
 from agent.reply import Malformed
 from prompts import render
 
-_MAX_TOKENS: Final = 900
+_MAX_TOKENS: Final = 600
 #: A small model that was told of a problem once writes the same again; another plan by chance leads further.
 _MAX_REPAIRS: Final = 1
 

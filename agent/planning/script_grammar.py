@@ -48,7 +48,7 @@ def script_grammar(specs: Mapping[str, ToolSpec]) -> str:
     """
     calls = [(f"call-{number}", spec) for number, spec in enumerate(specs.values())]
     signs = " | ".join(_quoted(f" {each.sign} ") for each in operators(specs))
-    brackets, further = (' | "(" amount ")"', f" (({signs}) atom)*") if signs else ("", "")
+    brackets, further = (' | "(" amount ")"', f" (({signs}) atom){{0,7}}") if signs else ("", "")
     rules = [f"call ::= {' | '.join(rule for rule, _ in calls)}"]
     rules += [f"{rule} ::= {_call(spec)}" for rule, spec in calls]
     return _COMMON.strip() % (_LINES, brackets, further) + "\n" + "\n".join(rules) + "\n"

@@ -49,7 +49,9 @@ async def run(script, sums, monkeypatch, *, open_world=False, **settings):
     with Endpoint([*map(Text, script), Text("Done [b].")]) as endpoint:
         for name, value in endpoint.env.items():
             monkeypatch.setenv(name, value)
-        limits = Settings(approve="never", max_repairs=0, max_replans=0, model_scale="small", **settings)
+        limits = Settings(
+            approve="never", max_repairs=0, max_replans=0, model_scale="small", **{"plan_variants": 3, **settings}
+        )
         graph = build_graph(tools=sums.tools(open_world=open_world), model="openai:scripted", settings=limits)
         out = await graph.ainvoke({"goal": "2 + 3 + 4?"})
     return out, [each for each in endpoint.requests if "def refuse(" in each.text]
@@ -130,7 +132,7 @@ async def test_of_queries_the_one_is_taken_whose_rows_most_have_whatever_their_c
     with Endpoint([STEPS, *queries]) as endpoint:
         for name, value in endpoint.env.items():
             monkeypatch.setenv(name, value)
-        settings = Settings(max_repairs=0, max_replans=0, model_scale="small")
+        settings = Settings(max_repairs=0, max_replans=0, model_scale="small", plan_variants=3)
         graph = build_graph(tools=tools, model="openai:scripted", settings=settings)
         out = await graph.ainvoke({"goal": "Who borrowed most?"})
     taken = next(sql for sql in order if sql != LEAST)
