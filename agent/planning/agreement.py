@@ -35,9 +35,11 @@ async def agreed(desk: Desk, plan: Planning) -> Draft | NoDraft:
     in a closed world, and give the same for the same; else the first is returned as it is. What a try has found is used
     when the plan runs.
     """
-    draft, ahead = await plan(desk), desk.ahead
+    ahead = desk.ahead
     if ahead is None or desk.variants == 1:
-        return draft
+        return await plan(desk)
+    # Told what is wrong, a small model mostly writes the same again: rather another way than another repair.
+    draft = await plan(replace(desk, max_repairs=min(desk.max_repairs, 1)))
     none, first = draft, None
     found: dict[str, Draft] = {}
     votes: Counter[str] = Counter()
@@ -54,7 +56,7 @@ async def agreed(desk: Desk, plan: Planning) -> Draft | NoDraft:
         if number == desk.variants or _decided(votes, left=desk.variants - number):
             break
         desk.emit(Thinking(role="planner", text=f"Planning in another way, {number + 1} of at most {desk.variants}."))
-        draft = await plan(replace(desk, variant=number))
+        draft = await plan(replace(desk, variant=number, max_repairs=0))
     return none if first is None else await _chosen(first, found, votes, desk, ahead)
 
 

@@ -21,8 +21,6 @@ from agent.reply import Malformed
 from prompts import render
 
 _MAX_TOKENS: Final = 600
-#: A small model that was told of a problem once writes the same again; another plan by chance leads further.
-_MAX_REPAIRS: Final = 1
 
 
 async def plan_as_script(
@@ -50,8 +48,7 @@ async def plan_as_script(
     messages: list[BaseMessage] = [SystemMessage(system), HumanMessage(question)]
     grammar = script_grammar(desk.specs)
     problems: tuple[str, ...] = ()
-    most = min(desk.max_repairs, _MAX_REPAIRS)
-    for repairs in range(most + 1):
+    for repairs in range(desk.max_repairs + 1):
         if repairs:
             desk.emit(Thinking(role="planner", text=f"Mending the plan: {problems[0]}"))
         reply = await desk.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
@@ -61,7 +58,7 @@ async def plan_as_script(
             return Draft(checked=found, repairs=repairs)
         problems = found
         messages += correction(raw, problems)
-    return NoDraft(problems=problems, repairs=most)
+    return NoDraft(problems=problems, repairs=desk.max_repairs)
 
 
 async def _read(text: str, desk: Desk, done: Sequence[Mapping[str, Any]]) -> Checked | tuple[str, ...]:

@@ -69,10 +69,10 @@ async def test_problems_go_back_to_the_model():
 
 
 async def test_repairs_come_to_an_end():
-    with Endpoint([Text("a = fetch('Oslo')")] * 2) as endpoint:
+    with Endpoint([Text("a = fetch('Oslo')")] * 3) as endpoint:
         found = await planned(endpoint)
     assert isinstance(found, NotPlanned)
-    assert found.usage.calls == 2
+    assert found.usage.calls == 3
 
 
 async def test_after_a_failure_the_rest_is_written_anew_and_what_is_done_can_be_named():
