@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     """Replans of one run, failed ones counted; 0 is without replanning."""
     escalate: bool = True
     """Ask a person where a run cannot go on by itself, unless `approve` is `never`; else it ends as failed."""
+    escalate_budgets: bool = False
+    """Ask too where a budget is used up, be it not that of replans; else it ends the run, to be resumed with more."""
     max_questions: int = Field(default=2, ge=0)
     """Questions that the replanner may put to a person in one run."""
     max_model_calls: int | None = Field(default=None, ge=0)
@@ -83,6 +85,7 @@ class Settings(BaseSettings):
             max_tokens=self.max_tokens,
             max_cost=self.max_cost,
             can_escalate=attended and self.escalate and self.approve == "ask",
+            can_escalate_budgets=self.escalate_budgets,
             deadline_s=self.deadline_s,
             can_replan=can_replan,
         )

@@ -6,7 +6,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from pydantic import ValidationError
 
-from agent.core.bounds import holds
+from agent.core.bounds import asked_about, holds
 from agent.core.budget import limit_of
 from agent.core.impasse import (
     Abort,
@@ -50,7 +50,7 @@ def impasse_in(state: State) -> Impasse | None:
 
 def passed(impasse: Impasse, snapshot: Snapshot, limits: Limits) -> bool:
     """Whether there is nothing left to ask: nobody answers any more, or the settings allow more by now."""
-    if not limits.can_escalate:
+    if not asked_about(impasse.budget, limits):
         return True
     return impasse.budget is not None and holds(impasse.budget, snapshot, limits) is None
 

@@ -65,7 +65,8 @@ def snapshot_of(
         stop=(stop["status"], stop["reason"]) if stop else None,  # type: ignore[arg-type]  # the closed words of EndStatus
         undo=undo,
         rollback_begun=state.get("rollback") is not None,
-        former=recall.former.get(state.get("lineage"), lambda: former_plans(state)[0]),
+        # A plan that does not compile may be of any form.
+        former=recall.former.get(state.get("lineage"), lambda: former_plans(state)[0]) if compiled else {},
     )
 
 

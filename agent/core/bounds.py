@@ -41,3 +41,8 @@ def late(snapshot: Snapshot, limits: Limits) -> Exhausted | None:
     if limits.deadline_s is None or snapshot.elapsed_s < limits.deadline_s:
         return None
     return Exhausted(name="wall_time_s", limit=limits.deadline_s, used=snapshot.elapsed_s)
+
+
+def asked_about(budget: Exhausted | None, limits: Limits) -> bool:
+    """Whether a person is asked how to go on: where `budget` is used up, or, None, where a run is stuck otherwise."""
+    return limits.can_escalate and (budget is None or budget.name == "replans" or limits.can_escalate_budgets)

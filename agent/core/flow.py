@@ -1,6 +1,6 @@
 """The only place that chooses: everything that has happened, and the next move."""
 
-from agent.core.bounds import holds, late, tasks_run
+from agent.core.bounds import asked_about, holds, late, tasks_run
 from agent.core.budget import Exhausted, model_budget
 from agent.core.compile import CompiledPlan
 from agent.core.impasse import Impasse
@@ -101,7 +101,7 @@ def _used_up(
     planned: bool = True,
 ) -> Escalate | GiveUp:
     """Put a budget that is used up to a person, or end by it where nobody is asked."""
-    if not limits.can_escalate:
+    if not asked_about(budget, limits):
         return GiveUp("failed", reason, budget)
     return Escalate(
         Impasse(kind="budget", reason=reason, tasks=failed, signature=signature, budget=budget, planned=planned)

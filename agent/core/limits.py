@@ -28,5 +28,7 @@ class Limits(BaseModel):
     max_cost: float | None = Field(default=None, ge=0)
     #: Whether a person is asked how to go on where a run cannot by itself.
     can_escalate: bool = False
+    #: Whether that goes for every budget that is used up, and not for replans alone.
+    can_escalate_budgets: bool = False
     #: Whether there is a model that can replan.
     can_replan: bool = True

@@ -87,7 +87,8 @@ def test_no_replan_beyond_a_budget_of_the_model(bound, name, used):
     [limit] = bound.values()
     assert end.budget == Exhausted(name=name, limit=limit, used=used)
     assert end.reason.startswith(str(end.budget))
-    asked = found(READ, limits=Limits(can_escalate=True, **bound), **facts)
+    assert found(READ, limits=Limits(can_escalate=True, **bound), **facts) == end
+    asked = found(READ, limits=Limits(can_escalate=True, can_escalate_budgets=True, **bound), **facts)
     assert (asked.impasse.budget, asked.impasse.choices) == (end.budget, ("raise", "accept", "abort"))
     [(setting, _)] = bound.items()
     assert found(READ, limits=Limits(**{setting: limit * 2}), **facts) == Replan(("read",), SIGNATURE)
@@ -120,7 +121,7 @@ def test_the_budget_of_tasks_is_the_runs_not_the_plans():
 
 def test_wall_time_is_a_budget_and_raising_it_goes_on():
     late = {"elapsed_s": 11.0}
-    asked = found(READ, limits=Limits(deadline_s=10, can_escalate=True), **late)
+    asked = found(READ, limits=Limits(deadline_s=10, can_escalate=True, can_escalate_budgets=True), **late)
     assert asked.impasse.budget == Exhausted(name="wall_time_s", limit=10, used=11.0)
     assert found(READ, limits=Limits(deadline_s=12), **late) == Run(("read",))
 
@@ -135,7 +136,7 @@ def test_wall_time_is_a_budget_and_raising_it_goes_on():
 def test_a_plan_that_a_budget_kept_from_being_made_is_made_when_it_is_raised(cut, bound, raised):
     halted = Snapshot(compiled=None, problems=("No.",), unplanned=cut, spending=SPENT)
     assert next_move(halted, Limits(**bound)) == GiveUp("failed", str(cut), cut)
-    asked = next_move(halted, Limits(can_escalate=True, **bound))
+    asked = next_move(halted, Limits(can_escalate=True, can_escalate_budgets=True, **bound))
     assert asked.impasse.choices == ("raise", "abort")
     assert next_move(halted, Limits(**raised)) == PlanAgain()
     assert next_move(replace(halted, stop=("cancelled", "Enough.")), Limits(**bound)) == GiveUp("cancelled", "Enough.")

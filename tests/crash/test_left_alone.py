@@ -30,7 +30,9 @@ async def test_a_write_that_was_left_in_doubt_is_not_made_by_a_replan(tmp_path, 
     tool = StructuredTool.from_function(coroutine=post, name="post", description="post")
     model = FakeListChatModel(responses=[json.dumps(plan("again")), json.dumps(plan("thrice"))])
     async with open_persistence(f"sqlite:///{tmp_path}/t.db") as persistence:
-        graph = build_graph(tools=[tool], model=model, settings=Settings(approve=approve), persistence=persistence)
+        graph = build_graph(
+            tools=[tool], model=model, settings=Settings(approve=approve, escalate=False), persistence=persistence
+        )
         out = await graph.ainvoke({"goal": "Post.", "plan": plan("first")}, AT)
         while out["status"] == "awaiting_approval":
             [action] = out["__interrupt__"][0].value["action_requests"]

@@ -33,6 +33,7 @@ JOB = {"id": "job", "tool": "delegate", "args": {"task": "Find it."}}
 LOOK, SEVEN = PLAN["tasks"][0], {"id": "k", "tool": "look", "args": {"value": 7}}
 MENDED = {"tasks": [SEVEN, {"id": "a2", "tool": "look", "args": {"value": 2}}]}
 SUMMARY = {"summary": "It is 1.", "points": [{"text": "It is 1.", "inputs": ["found"]}]}
+ATTENDED = {"approve": "ask", "escalate_budgets": True}
 MODEL_CALLS = {"name": "model_calls", "limit": 1, "used": 1}
 
 
@@ -220,11 +221,18 @@ async def test_replans_that_ended_a_run_can_be_raised(world):
     assert world.log.count(("look", 7)) == 1
 
 
+async def test_a_budget_ends_a_run_that_a_person_attends_unless_they_want_to_be_asked(world):
+    with Endpoint([]) as endpoint:
+        given = {"goal": "g", "plan": {"tasks": [LOOK, WRITES]}}
+        out = await run(world, endpoint, given, approve="ask", max_model_calls=0)
+    assert (out["status"], out["budget"]["name"]) == ("failed", "model_calls")
+
+
 @MODES
 async def test_an_attended_run_asks_raises_and_goes_on(world, dispatch):
     plan = {"tasks": [LOOK, WRITES]}
     with Endpoint(["It is 1.", "It is 1 [text]."]) as endpoint:
-        graph = graph_of(world, endpoint, approve="ask", dispatch=dispatch, max_model_calls=0)
+        graph = graph_of(world, endpoint, **ATTENDED, dispatch=dispatch, max_model_calls=0)
         out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
         [asked] = out["__interrupt__"]
         assert (asked.value["impasse"]["kind"], endpoint.requests) == ("budget", [])
@@ -239,9 +247,9 @@ async def test_a_waiting_run_goes_on_unasked_once_the_settings_allow_more(world)
     saver = InMemorySaver()
     plan = {"tasks": [LOOK, WRITES]}
     with Endpoint(["It is 1.", "It is 1 [text]."]) as endpoint:
-        out = await run(world, endpoint, {"goal": "g", "plan": plan}, saver=saver, approve="ask", max_model_calls=0)
+        out = await run(world, endpoint, {"goal": "g", "plan": plan}, saver=saver, **ATTENDED, max_model_calls=0)
         assert out["status"] == "awaiting_approval"
-        graph = graph_of(world, endpoint, saver=saver, approve="ask", max_model_calls=0)
+        graph = graph_of(world, endpoint, saver=saver, **ATTENDED, max_model_calls=0)
         out = await graph.ainvoke(None, thread())
         assert out["status"] == "awaiting_approval"
         out = await graph.ainvoke(None, thread(), context={"max_model_calls": 2})
@@ -250,7 +258,7 @@ async def test_a_waiting_run_goes_on_unasked_once_the_settings_allow_more(world)
 
 async def test_a_budget_that_keeps_a_plan_from_being_made_is_put_to_a_person(world):
     with Endpoint([PLAN, "1 [a] [b]."]) as endpoint:
-        graph = graph_of(world, endpoint, approve="ask", max_model_calls=0)
+        graph = graph_of(world, endpoint, **ATTENDED, max_model_calls=0)
         out = await graph.ainvoke({"goal": "look"}, thread())
         assert out["__interrupt__"][0].value["impasse"]["planned"] is False
         more = {"type": "edit", "edited_action": {"name": "go_on", "args": {"choice": "raise", "by": 2}}}
