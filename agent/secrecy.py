@@ -1,6 +1,7 @@
 """Private values: named in a plan, filled in at the call, masked in whatever comes out of it.
 
-An argument is private where its schema says `writeOnly` and `format: password`, as that of a pydantic `SecretStr` does.
+An argument, or a part of one, is private where its schema says `writeOnly` and `format: password`, as that of a
+pydantic `SecretStr` does.
 A plan gives `secret:NAME` for it, and PLANWAVE_SECRET_NAME of the environment has the value. So plans, approvals,
 checkpoints and traces know the name only. Private too are the `SecretStr` values that a tool is configured with.
 """
@@ -15,6 +16,9 @@ from urllib.parse import quote
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, JsonValue, SecretBytes, SecretStr
 
+from agent.core.private import private_places, with_private
+from agent.core.problem import dotted
+from agent.core.reference import Place
 from agent.core.tool import JsonSchema, ToolSpec
 from agent.errors import ToolFailure, UsageError
 from agent.values import NotJson, as_json
@@ -29,28 +33,35 @@ _DEEPEST = 8
 
 def with_names_only(schema: JsonSchema) -> JsonSchema:
     """Return the schema of a tool's arguments as a planner sees it: private ones take the name of a secret."""
-    listed = schema.get("properties", {})
-    names = _private(schema)
-    return {**schema, "properties": {key: _named(inner) if key in names else inner for key, inner in listed.items()}}
+    return with_private(schema, _named)
 
 
 def filled(args: Mapping[str, Any], spec: ToolSpec, *, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return `args` with the value of each secret that they name. Raises `ToolFailure` for one that is not set."""
-    found = dict(args)
-    for key in _private(spec.args_schema) & args.keys():
-        name = _NAME.fullmatch(args[key]) if isinstance(args[key], str) else None
+    found: Any = dict(args)
+    for place, value in private_places(spec.args_schema, args):
+        name = _NAME.fullmatch(value) if isinstance(value, str) else None
         if name is None:
             continue
         variable = f"{_PREFIX}{name[1]}"
         if variable not in environ:
             raise ToolFailure(f"The secret {name[1]!r} of {spec.name!r} is not set; set {variable} in the environment.")
-        found[key] = SecretStr(environ[variable])
-    return found
+        found = _replaced(found, place, SecretStr(environ[variable]))
+    return dict(found)
+
+
+def _replaced(value: Any, place: Place, new: object) -> Any:  # noqa: ANN401 - arguments, with secrets filled in
+    if not place:
+        return new
+    step, rest = place[0], place[1:]
+    copy: Any = dict(value) if isinstance(value, Mapping) else list(value)
+    copy[step] = _replaced(copy[step], rest, new)
+    return copy
 
 
 def names_secrets(args: Mapping[str, Any], spec: ToolSpec) -> bool:
     """Whether a call gives a private argument."""
-    return any(args.get(key) is not None for key in _private(spec.args_schema))
+    return any(value is not None for _, value in private_places(spec.args_schema, args))
 
 
 def guarded(tool: BaseTool, args: Mapping[str, Any]) -> BaseTool:
@@ -87,30 +98,17 @@ def refuse_clear_call(tool: object, args: object, specs: Mapping[str, ToolSpec],
     spec = specs.get(tool) if isinstance(tool, str) else None
     if spec is None or not isinstance(args, Mapping):
         return
-    for key in sorted(_private(spec.args_schema) & args.keys()):
-        value = args[key]
+    for place, value in private_places(spec.args_schema, args):
         if value is not None and not (isinstance(value, str) and _NAME.fullmatch(value)):
+            name = next((step for step in reversed(place) if isinstance(step, str)), "")
+            variable = re.sub(r"\W", "_", name).upper()
             raise UsageError(
-                f"{where} gives the private argument {key!r} of {tool!r} itself, which would be stored; nothing was. "
-                f"Name it, as in 'secret:{key.upper()}', and set {_PREFIX}{key.upper()} in the environment."
+                f"{where} gives the private argument {dotted(place)!r} of {tool!r} itself, which would be stored; "
+                f"nothing was. Name it, as in 'secret:{variable}', and set {_PREFIX}{variable} in the environment."
             )
 
 
-def _private(schema: JsonSchema) -> set[str]:
-    return {key for key, inner in schema.get("properties", {}).items() if _is_private(inner)}
-
-
-def _is_private(schema: object) -> bool:
-    if not isinstance(schema, Mapping):
-        return False
-    if schema.get("writeOnly") is True and schema.get("format") == "password":
-        return True
-    return any(_is_private(branch) for branch in schema.get("anyOf", ()))
-
-
 def _named(schema: JsonSchema) -> JsonSchema:
-    if "anyOf" in schema:
-        return {**schema, "anyOf": [_named(branch) if _is_private(branch) else branch for branch in schema["anyOf"]]}
     told = f"{schema.get('description', '')} A secret: give `secret:NAME`, its name, never the value.".strip()
     kept = {key: value for key, value in schema.items() if key not in {"minLength", "maxLength"}}
     return {**kept, "pattern": f"^{_NAME.pattern}$", "description": told}
@@ -156,11 +154,13 @@ def _masking_async(call: Callable[..., Any], masks: list[str], *, plain: bool) -
     return run
 
 
-def _opened(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _opened(arguments: Any) -> Any:  # noqa: ANN401 - whatever the tool takes
     """Return the arguments of a tool whose schema is JSON and makes no `SecretStr` itself."""
-    return {
-        key: value.get_secret_value() if isinstance(value, SecretStr) else value for key, value in arguments.items()
-    }
+    if isinstance(arguments, Mapping):
+        return {key: _opened(value) for key, value in arguments.items()}
+    if isinstance(arguments, list):
+        return [_opened(value) for value in arguments]
+    return arguments.get_secret_value() if isinstance(arguments, SecretStr) else arguments
 
 
 def _masked_output(value: object, masks: list[str]) -> object:

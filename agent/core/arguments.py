@@ -14,7 +14,7 @@ from agent.core.dialect import known_words
 from agent.core.problem import Problem, ProblemKind, dotted, shown
 from agent.core.reference import Place, special
 from agent.core.schema import at_argument, closed, dereferenced, properties, types, words
-from agent.core.tool import JsonSchema, ToolSpec
+from agent.core.tool import JsonSchema, SchemaKey, ToolSpec
 
 _WHOLE = frozenset(
     {
@@ -53,7 +53,7 @@ def argument_problems(
                     remedy=did_you_mean(name, known) or f"It takes {', '.join(map(repr, known)) or 'none'}.",
                 )
     instance = {name: _opened(value) for name, value in args.items()}
-    for error in _validator(_Key(spec.args_schema)).iter_errors(instance):
+    for error in _validator(SchemaKey(spec.args_schema)).iter_errors(instance):
         if not _undecided(error) and not (error.validator == "additionalProperties" and not error.absolute_path):
             yield from _as_problems(error, spec=spec, place=place, task=task)
 
@@ -62,7 +62,7 @@ def value_errors(schema: JsonSchema, value: JsonValue) -> list[str]:
     """Return what keeps `value` from fitting `schema`, a sentence part each with its place."""
     return [
         f"{dotted(tuple(error.absolute_path)) or 'the value'}: {_shortened(error.message)}"
-        for error in _validator(_Key(schema)).iter_errors(value)
+        for error in _validator(SchemaKey(schema)).iter_errors(value)
     ]
 
 
@@ -73,21 +73,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else ""
 
 
-class _Key:
-    """A schema as a cache key, by identity; holding it keeps the identity from being used again."""
-
-    def __init__(self, schema: JsonSchema) -> None:
-        self.schema = schema
-
-    def __hash__(self) -> int:
-        return id(self.schema)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.schema is other.schema
-
-
 @lru_cache(maxsize=2048)
-def _validator(key: _Key) -> Draft202012Validator:
+def _validator(key: SchemaKey) -> Draft202012Validator:
     return Draft202012Validator(known_words(key.schema), registry=Registry())
 
 

@@ -8,6 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field
 JsonSchema = dict[str, Any]
 
 
+class SchemaKey:
+    """A schema as a cache key, by identity; holding it keeps the identity from being used again."""
+
+    def __init__(self, schema: JsonSchema) -> None:
+        self.schema = schema
+
+    def __hash__(self) -> int:
+        return id(self.schema)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SchemaKey) and self.schema is other.schema
+
+
 class Preflight(BaseModel):
     """What a check without effect found out about one call's arguments.
 

@@ -24,11 +24,18 @@ from graphs.plan_execute import build_graph
 TOOLS = 100
 
 
+class Vault(BaseModel):
+    """Secrets deep inside an argument."""
+
+    keys: list[SecretStr]
+
+
 class Given(BaseModel):
-    """What each tool takes."""
+    """What each tool takes: a secret as an argument, or inside one."""
 
     name: str
-    key: SecretStr
+    key: SecretStr | None = None
+    vault: Vault | None = None
 
 
 class Leaky(BaseTool):
@@ -38,8 +45,9 @@ class Leaky(BaseTool):
     number: int
     token: SecretStr
 
-    async def _arun(self, name: str, key: SecretStr) -> object:
-        mine, given = self.token.get_secret_value(), key.get_secret_value()
+    async def _arun(self, name: str, key: SecretStr | None = None, vault: Vault | None = None) -> object:
+        [given] = [each.get_secret_value() for each in (key, *(vault.keys if vault else ())) if each]
+        mine = self.token.get_secret_value()
         said = f"{name} with {mine} and {given}"
         match self.number % 5:
             case 0:
@@ -58,14 +66,13 @@ class Leaky(BaseTool):
             case _:
                 return said
 
-    def _run(self, name: str, key: SecretStr) -> object:
+    def _run(self, name: str, key: SecretStr | None = None, vault: Vault | None = None) -> object:
         raise NotImplementedError
 
 
-async def served(password: SecretStr) -> str:
+async def served(password: str, more: dict[str, list[str]]) -> str:
     """Show a tool whose schema is JSON only."""
-    assert isinstance(password, str)
-    return f"opened with {password}"
+    return f"opened with {password} and {more['keys'][0]}"
 
 
 def tools() -> list[BaseTool]:
@@ -79,12 +86,19 @@ def tools() -> list[BaseTool]:
         )
         for n in range(TOOLS)
     ]
-    schema = {"type": "object", "properties": {"password": {"type": "string", "format": "password", "writeOnly": True}}}
+    private = {"type": "string", "format": "password", "writeOnly": True}
+    more = {"type": "object", "additionalProperties": {"type": "array", "items": {"$ref": "#/$defs/private"}}}
+    schema = {"type": "object", "properties": {"password": private, "more": more}, "$defs": {"private": private}}
     metadata = {"readOnlyHint": True}
     json_only = StructuredTool(
         name="served", description="Serves.", args_schema=schema, coroutine=served, metadata=metadata
     )
     return [*leaky, json_only]
+
+
+def secret(number: int) -> dict[str, Any]:
+    name = f"secret:S_{number}"
+    return {"key": name} if number % 2 else {"vault": {"keys": [name]}}
 
 
 async def main() -> None:
@@ -93,13 +107,13 @@ async def main() -> None:
         {
             "id": f"t{n}",
             "tool": f"leaky_{n}",
-            "args": {"name": f"visible-{n}", "key": f"secret:S_{n}"},
+            "args": {"name": f"visible-{n}", **secret(n)},
             "on_failure": "skip",
             "max_retries": 1,
         }
         for n in range(TOOLS)
     ]
-    tasks.append({"id": "s", "tool": "served", "args": {"password": "secret:S_0"}})
+    tasks.append({"id": "s", "tool": "served", "args": {"password": "secret:S_0", "more": {"keys": ["secret:S_1"]}}})
     config: Any = {"configurable": {"thread_id": "private"}}
     async with open_persistence(f"sqlite:///{sys.argv[1]}") as stored:
         graph = build_graph(tools=tools(), persistence=stored, settings=Settings(max_concurrency=100))

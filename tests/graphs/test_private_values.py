@@ -11,7 +11,7 @@ from collector import Collector
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from stored_bytes import stored_bytes
 from worlds import ref, thread
 
@@ -54,7 +54,7 @@ def test_two_hundred_canaries_are_found_nowhere(tmp_path):
     assert shown["database"] == shown["trace"] == shown["output"] == COUNT
     assert done.stdout.count(b"**********") >= 2 * COUNT
     assert len(places["log"]) > 1000
-    assert b"opened with **********" in done.stdout
+    assert b"opened with ********** and **********" in done.stdout
 
 
 def door(name: str, key: SecretStr, spare: SecretStr | None = None) -> str:
@@ -65,6 +65,17 @@ def door(name: str, key: SecretStr, spare: SecretStr | None = None) -> str:
 @pytest.fixture
 def graph():
     return build_graph(tools=[StructuredTool.from_function(door)], checkpointer=InMemorySaver())
+
+
+class Account(BaseModel):
+    user: str
+    password: SecretStr
+
+
+def login(account: Account, spares: list[SecretStr] | None = None, hosts: dict[str, Account] | None = None) -> str:
+    """Log in."""
+    given = [account, *(hosts or {}).values()]
+    return " ".join(f"{each.user}/{len(each.password.get_secret_value())}" for each in given)
 
 
 def plan(**args):
@@ -116,3 +127,43 @@ def test_a_planner_is_told_to_give_the_name():
     assert schema["properties"]["key"]["pattern"] == "^secret:([A-Za-z0-9_]+)$"
     assert "never the value" in schema["properties"]["key"]["description"]
     assert "pattern" in schema["properties"]["spare"]["anyOf"][0]
+
+
+SAFE = {"user": "a", "password": "secret:A"}
+
+
+@pytest.mark.parametrize(
+    ("args", "place"),
+    [
+        ({"account": {"user": "a", "password": "s3cret"}}, "account.password"),
+        ({"account": {"user": "a", "password": ["s3cret"]}}, "account.password"),
+        ({"account": ref("x", "s3cret")}, "account"),
+        ({"account": {"template": "s3cret", "values": {}}}, "account"),
+        ({"account": SAFE, "spares": ["secret:A", "s3cret"]}, r"spares\[1\]"),
+        ({"account": SAFE, "hosts": {"one": SAFE, "two": {"user": "b", "password": "s3cret"}}}, "hosts.two.password"),
+    ],
+)
+async def test_a_private_value_deep_inside_an_argument_is_refused_in_clear_too(args, place):
+    graph = build_graph(tools=[StructuredTool.from_function(login)], checkpointer=InMemorySaver())
+    given = {"tasks": [{"id": "d", "tool": "login", "args": args}]}
+    with pytest.raises(UsageError, match=f"the private argument '{place}' of 'login' itself") as caught:
+        await graph.ainvoke({"goal": "g", "plan": given}, thread())
+    assert "s3cret" not in str(caught.value)
+    assert (await graph.aget_state(thread())).created_at is None
+
+
+async def test_secrets_deep_inside_arguments_are_filled_in_and_masked(monkeypatch):
+    monkeypatch.setenv("PLANWAVE_SECRET_A", "four")
+    monkeypatch.setenv("PLANWAVE_SECRET_B", "canary")
+    tool = StructuredTool.from_function(login, metadata={"readOnlyHint": True})
+    graph = build_graph(tools=[tool], checkpointer=InMemorySaver())
+    args = {"account": SAFE, "spares": ["secret:A"], "hosts": {"h": {"user": "canary", "password": "secret:B"}}}
+    out = await graph.ainvoke({"goal": "g", "plan": {"tasks": [{"id": "d", "tool": "login", "args": args}]}}, thread())
+    assert out["results"]["d"]["output"] == "a/4 **********/6"
+    assert out["plan"]["tasks"][0]["args"] == args
+
+
+def test_a_planner_is_told_to_give_the_name_deep_inside_too():
+    schema = Toolbox([StructuredTool.from_function(login)]).specs["login"].args_schema
+    assert schema["$defs"]["Account"]["properties"]["password"]["pattern"] == "^secret:([A-Za-z0-9_]+)$"
+    assert "pattern" not in schema["$defs"]["Account"]["properties"]["user"]
