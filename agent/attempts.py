@@ -27,7 +27,7 @@ from agent.secrecy import filled, guarded
 from agent.settings import Settings
 from agent.slots import Halted, Slots, Urgency
 from agent.tools.catalogue import IDEMPOTENCY_KEY
-from agent.transience import WaitAsAsked, may_pass, without_effect
+from agent.transience import WaitAsAsked, asks_too_long, may_pass, retry_after_s, without_effect
 from agent.values import NotJson, as_json
 
 
@@ -156,7 +156,8 @@ class Attempts:
 
     def _may_repeat(self, error: BaseException) -> bool:
         """Whether to try again: a write whose receiver does not drop repetitions only where it surely had no effect."""
-        return may_pass(error) and (self._repeatable or without_effect(error))
+        repeatable = self._repeatable or without_effect(error)
+        return repeatable and may_pass(error) and not asks_too_long(error)
 
     async def _once(self, args: Arguments, *, item: int | None, slots: Slots) -> object:
         given: dict[str, Any] = dict(args)
@@ -200,7 +201,8 @@ class Attempts:
             return str(error)
         if isinstance(error, TimeoutError) and not str(error):
             return f"No answer from {self._spec.name!r} within {self._timeout_s:g} s."
-        return f"{type(error).__name__}: {error}"
+        later = f" It asks to wait {retry_after_s(error):.0f} s." if asks_too_long(error) else ""
+        return f"{type(error).__name__}: {error}{later}"
 
 
 @dataclass(slots=True)
