@@ -128,7 +128,8 @@ class Executor:
         series = Series(job.thread, job.revision, task.id, ready, self._calls, task.on_item_failure)
         maker = self._maker(job, ready, logged=logged)
         width = min(slots.most(job.spec), task.max_concurrency or len(ready.calls))
-        ended = ended_before(series, logged)
+        unfit = {item: CallFailed(why.kind, why.error, 0, None) for item, why in ready.unfit.items()}
+        ended = {**ended_before(series, logged), **unfit}
         return await all_items(maker, series, ended, width=width, slots=slots, urgency=job.urgency, emit=emit)
 
     def _maker(self, job: Job, ready: Ready, *, logged: Iterable[LoggedCall]) -> Maker:

@@ -1,6 +1,6 @@
 """Approvals: what is put to a person, and what an answer changes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, assert_never
 
 from agent.artifacts import Artifacts
@@ -82,12 +82,20 @@ def _request(task: Task, ready: Ready, *, thread: str, revision: int, doubt: str
     return Request(
         task=task.id,
         tool=task.tool,
-        args=calls[0] if calls else {},
+        args=next((args for item, args in enumerate(calls) if item not in ready.unfit), {}),
         items=tuple(calls) if ready.repeated else None,
-        description=task.description or f"Call {task.tool}.",
+        description=" ".join([task.description or f"Call {task.tool}.", *_left_out(ready)]),
         digest=approval_digest(thread=thread, revision=revision, task=task.id, tool=task.tool, calls=calls),
         doubt=doubt,
     )
+
+
+def _left_out(ready: Ready) -> Iterator[str]:
+    """Yield what a person must know of items that cannot be called: their arguments are shown as empty."""
+    if ready.unfit:
+        first = next(iter(ready.unfit.values()))
+        count, total = len(ready.unfit), len(ready.calls)
+        yield f"{count} of {total} items cannot be called and are left out, first item {first.item}: {first.error}"
 
 
 def payload(state: State, toolbox: Toolbox) -> dict[str, Any]:

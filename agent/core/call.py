@@ -1,14 +1,14 @@
 """A task made ready to run: its condition decided, its references filled in, its arguments checked once more."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import JsonValue
 
 from agent.core.arguments import value_errors
 from agent.core.condition import holds, names
-from agent.core.outcome import Done, Failed, FailureKind, Outcome, Skipped
+from agent.core.outcome import Done, Failed, FailureKind, ItemFailure, Outcome, Skipped
 from agent.core.plan import Task
 from agent.core.reference import Unresolved, producers, resolve, resolve_args
 from agent.core.revision import fingerprint
@@ -21,12 +21,15 @@ Arguments = dict[str, JsonValue]
 class Ready:
     """The calls of a task, resolved: one, or with `for_each` one for each item in order."""
 
+    #: Empty arguments stand for an item that is `unfit`.
     calls: tuple[Arguments, ...]
     fingerprint: str
     repeated: bool
     tool: str
     #: Fingerprints of what the task waited for.
     rests_on: tuple[str | None, ...]
+    #: By position: items that cannot be called, which the task goes on without.
+    unfit: Mapping[int, ItemFailure] = field(default_factory=dict)
 
     def mark(self, position: int) -> str:
         """Return the fingerprint of one of the calls."""
@@ -57,15 +60,13 @@ def prepare(
     try:
         if task.condition is not None and not holds(task.condition, outputs=outputs):
             return Skipped(revision=revision, because=f"Its condition is false: {task.condition}")
-        calls = _calls(task, outputs)
+        items = _items(task, outputs)
     except Unresolved as error:
-        return _failed("reference", str(error), revision)
-    for position, args in enumerate(calls):
-        errors = value_errors(spec.args_schema, args)
-        if errors:
-            at = f"item {position}, " if task.for_each is not None else ""
-            shown = "; ".join(errors[:5])
-            return _failed("argument", f"The arguments do not fit the tool {spec.name!r}: {at}{shown}.", revision)
+        return Failed(revision=revision, kind="reference", error=str(error))
+    calls, unfit = _calls(task, spec, outputs, items)
+    goes_on = task.on_item_failure in {"skip", "null"} and len(unfit) < len(calls)
+    if unfit and not goes_on:
+        return _failed(task, unfit, revision)
     rests_on = tuple(outcome.fingerprint for need in needs if isinstance(outcome := outcomes.get(need), Done))
     partial = task.on_item_failure if task.on_item_failure in {"skip", "null"} else None
     return Ready(
@@ -74,20 +75,49 @@ def prepare(
         repeated=task.for_each is not None,
         tool=task.tool,
         rests_on=rests_on,
+        unfit=unfit,
     )
 
 
-def _calls(task: Task, outputs: Mapping[str, JsonValue]) -> list[Arguments]:
+def _items(task: Task, outputs: Mapping[str, JsonValue]) -> list[JsonValue]:
+    """Return the items of a task; one without `for_each` has a single one, which nothing refers to."""
     if task.for_each is None:
-        return [resolve_args(task.args, outputs=outputs)]
+        return [None]
     items = resolve(task.for_each, outputs=outputs)
     if not isinstance(items, list):
         raise Unresolved("The 'for_each' of this task does not lead to a list.")
-    return [resolve_args(task.args, outputs=outputs, item=item) for item in items]
+    return items
 
 
-def _failed(kind: FailureKind, error: str, revision: int) -> Failed:
-    return Failed(revision=revision, kind=kind, error=error)
+def _calls(
+    task: Task, spec: ToolSpec, outputs: Mapping[str, JsonValue], items: list[JsonValue]
+) -> tuple[list[Arguments], dict[int, ItemFailure]]:
+    """Return the arguments for each item, and by position why there are none or why they do not fit."""
+    calls: list[Arguments] = []
+    unfit: dict[int, ItemFailure] = {}
+
+    def fault(kind: FailureKind, error: str) -> Arguments:
+        unfit[len(calls)] = ItemFailure(item=len(calls), kind=kind, error=error)
+        return {}
+
+    for item in items:
+        try:
+            args = resolve_args(task.args, outputs=outputs, item=item)
+        except Unresolved as error:
+            calls.append(fault("reference", str(error)))
+            continue
+        errors = "; ".join(value_errors(spec.args_schema, args)[:5])
+        sentence = f"The arguments do not fit the tool {spec.name!r}: {errors}."
+        calls.append(fault("argument", sentence) if errors else args)
+    return calls, unfit
+
+
+def _failed(task: Task, unfit: Mapping[int, ItemFailure], revision: int) -> Failed:
+    """Return the failure of a task that is not called at all because of these."""
+    first = next(iter(unfit.values()))
+    at = f"Item {first.item}: " if task.for_each is not None else ""
+    more = f" {len(unfit) - 1} more items cannot be called either." if len(unfit) > 1 else ""
+    return Failed(revision=revision, kind=first.kind, error=f"{at}{first.error}{more}")
 
 
 def call_key(item: int | None) -> str:

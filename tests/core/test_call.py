@@ -55,7 +55,7 @@ def test_resolved_arguments_are_checked_again():
     assert found.kind == "argument"
     assert "number: 'Ann' is not of type 'number'" in found.error
     found = prepared(args={"text": {"item": ["name"]}}, for_each=ref("a", "rows"))
-    assert "item 1, text: None is not of type 'string'" in found.error
+    assert found.error == "Item 1: The arguments do not fit the tool 'take': text: None is not of type 'string'."
 
 
 def test_what_may_be_repeated():

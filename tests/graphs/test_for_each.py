@@ -8,7 +8,7 @@ import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from worlds import APPROVE, World, ref, thread
+from worlds import APPROVE, READ, World, ref, thread
 
 from agent.core.outcome import outcome_from
 from agent.core.prov import prov_json
@@ -91,6 +91,65 @@ async def test_where_every_item_fails_the_task_has_failed(world, policy):
     world.failing = {1, 2}
     out = await graph_of(world).ainvoke({"goal": "g", "plan": over([1, 2], on_item_failure=policy)}, thread())
     assert (out["status"], out["results"]["b"]["status"]) == ("failed", "failed")
+
+
+class Numbers(World):
+    """A world with a reading and a writing tool that take whole numbers only."""
+
+    def tools(self):
+        async def number(value: int) -> int:
+            self.log.append(("number", value))
+            return value
+
+        async def send(value: int) -> int:
+            self.log.append(("send", value))
+            return value
+
+        return [*super().tools(), self.tool("number", number, READ), self.tool("send", send)]
+
+
+@pytest.mark.parametrize("dispatch", ["eager", "wave"])
+@pytest.mark.parametrize(
+    ("policy", "output"), [("skip", [1, 4]), ("null", [1, None, None, 4]), ("finish", None), ("stop", None)]
+)
+async def test_an_item_that_cannot_be_called_is_one_that_fails(dispatch, policy, output):
+    world = Numbers()
+    items = [{"n": 1}, {"n": "two"}, {"m": 3}, {"n": 4}]
+    plan = over(items, tool="number", item=["n"], on_item_failure=policy)
+    out = await graph_of(world, dispatch=dispatch).ainvoke({"goal": "g", "plan": plan}, thread())
+    b, called = out["results"]["b"], [value for name, value in world.log if name == "number"]
+    assert (b["output"], b["status"]) == (output, "failed" if output is None else "done")
+    if output is None:
+        assert called == []
+        assert b["error"] == (
+            "Item 1: The arguments do not fit the tool 'number': value: 'two' is not of type 'integer'. "
+            "1 more items cannot be called either."
+        )
+    else:
+        assert sorted(called) == [1, 4]
+        assert (b["items"]["failed"], b["attempts"]) == ([1, 2], 2)
+        assert [(one["kind"], one["error"][:22]) for one in b["items"]["errors"]] == [
+            ("argument", "The arguments do not f"),
+            ("reference", "There is no 'n' in the"),
+        ]
+        assert "b lacks items that failed" in out["answer"]
+
+
+async def test_a_person_is_told_which_items_of_a_write_are_left_out(database_url):
+    world = Numbers()
+    plan = over(["one", 2, 3], tool="send", on_item_failure="skip")
+    async with open_persistence(database_url) as persistence:
+        graph = graph_of(world, persistence=persistence)
+        out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
+        [asked] = out["__interrupt__"][0].value["action_requests"]
+        assert (asked["args"], asked["items"]) == ({"value": 2}, [{}, {"value": 2}, {"value": 3}])
+        assert "1 of 3 items cannot be called and are left out, first item 0: The arguments" in asked["description"]
+    async with open_persistence(database_url) as persistence:
+        out = await graph_of(world, persistence=persistence).ainvoke(Command(resume=APPROVE), thread())
+        rows = await persistence.ledger.rows("t")
+    assert (out["status"], out["results"]["b"]["output"]) == ("completed", [2, 3])
+    assert sorted(value for name, value in world.log if name == "send") == [2, 3]
+    assert sorted(row.intent.item for row in rows) == [1, 2]
 
 
 @pytest.mark.parametrize("dispatch", ["eager", "wave"])
