@@ -9,15 +9,13 @@ from typing import Final
 from pydantic import JsonValue
 
 from agent.check import check_plan
-from agent.context import worded
+from agent.context import said
 from agent.core.approval import needs_approval
 from agent.core.limits import Limits
-from agent.core.outcome import Done
 from agent.core.plan import Call, Task
 from agent.core.tool import ToolSpec
 from agent.events import Emit, Thinking
-from agent.executor import Executor, Job
-from agent.planning.report import failure
+from agent.executor import Executor
 from agent.secrecy import names_secrets
 from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
@@ -99,18 +97,8 @@ async def answers(
         task = Task(id=f"need_{number}", tool=question.tool, args=question.args)
         text = json.dumps(question.args, ensure_ascii=False)
         emit(Thinking(role="context", text=f"Asking {question.tool} {text}"))
-        job = Job(
-            task=task,
-            spec=toolbox.specs[question.tool],
-            needs=(),
-            outcomes={},
-            thread=thread,
-            revision=revision,
-            gated=False,
-        )
-        outcome = await executor.run(job, slots=slots, emit=lambda _: None)
-        said = worded(toolbox, question.tool, outcome.output, longest=_LONGEST) if isinstance(outcome, Done) else None
-        return f"## {question.tool} {text}\n{said if said is not None else failure(outcome)}"
+        told = await said(task, executor, toolbox, thread=thread, revision=revision, slots=slots, longest=_LONGEST)
+        return f"## {question.tool} {text}\n{told}"
 
     return "\n\n".join(await asyncio.gather(*(one(*each) for each in enumerate(questions, start=1))))
 

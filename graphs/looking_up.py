@@ -1,4 +1,4 @@
-"""What the planner wants to know, looked up between two of its replies."""
+"""What the planner is told of the world before it plans, and what it wants to know besides."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.runtime import Runtime
 
 from agent.call_log import MemoryCallLog
+from agent.context import gathered
 from agent.core.plan import Call
 from agent.errors import BudgetError
 from agent.events import Emit
@@ -13,23 +14,29 @@ from agent.executor import Executor
 from agent.metering import Meter, metered
 from agent.questions import answers
 from agent.slots import Halted, Slots
+from agent.tools.catalogue import Toolbox
 from graphs.draining import Control
 from graphs.records import spent, without_plan
 from graphs.state import State
 from graphs.wiring import Context, Wiring
 
 
+async def world_told(wiring: Wiring, runtime: Runtime[Context], *, thread: str, revision: int, emit: Emit) -> str:
+    """Return what the tools that give context say. Raises `GraphInterrupt` where the run is stopped before."""
+    toolbox = await wiring.ready_toolbox()
+    executor, slots = _asking(wiring, runtime, toolbox)
+    try:
+        return await gathered(toolbox, executor, thread=thread, revision=revision, slots=slots, emit=emit)
+    except Halted:
+        raise _left_over(runtime) from None
+
+
 async def looked_up(
     state: State, wiring: Wiring, runtime: Runtime[Context], *, meter: Meter, thread: str, emit: Emit
 ) -> dict[str, Any]:
     """Put the planner's questions to their tools and return what that adds to the context."""
-    toolbox, settings = await wiring.ready_toolbox(), wiring.settings_for(runtime.context)
-    slots, control = Slots(settings.max_concurrency), runtime.control
-    if isinstance(control, Control):
-        control.watch(slots.halt)
-    # Questions are no tasks whose calls would be taken up again: one that broke off is put anew.
-    calls, let_through = MemoryCallLog(), (GraphBubbleUp, BudgetError)
-    executor = Executor(toolbox, settings, wiring.ledger, calls, let_through=let_through, memory=wiring.memory)
+    toolbox = await wiring.ready_toolbox()
+    executor, slots = _asking(wiring, runtime, toolbox)
     questions = [Call.model_validate(question) for question in state.get("wanted") or ()]
     try:
         with metered(meter):
@@ -39,12 +46,27 @@ async def looked_up(
     except BudgetError as error:
         return {"wanted": [], "problems": [str(error)], **without_plan(error.budget), "usage": spent(meter.take())}
     except Halted:
-        if isinstance(control, Control):
-            control.left_over = True
-        raise GraphInterrupt(()) from None
+        raise _left_over(runtime) from None
     return {
         "context": "\n\n".join(filter(None, (state.get("context"), said))),
         "wanted": [],
         "context_rounds": (state.get("context_rounds") or 0) + 1,
         "usage": spent(meter.take()),
     }
+
+
+def _asking(wiring: Wiring, runtime: Runtime[Context], toolbox: Toolbox) -> tuple[Executor, Slots]:
+    settings = wiring.settings_for(runtime.context)
+    slots = Slots(settings.max_concurrency)
+    if isinstance(runtime.control, Control):
+        runtime.control.watch(slots.halt)
+    # Questions are no tasks whose calls would be taken up again: one that broke off is put anew.
+    calls, let_through = MemoryCallLog(), (GraphBubbleUp, BudgetError)
+    executor = Executor(toolbox, settings, wiring.ledger, calls, let_through=let_through, memory=wiring.memory)
+    return executor, slots
+
+
+def _left_over(runtime: Runtime[Context]) -> GraphInterrupt:
+    if isinstance(runtime.control, Control):
+        runtime.control.left_over = True
+    return GraphInterrupt(())

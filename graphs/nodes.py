@@ -9,7 +9,6 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite, interrupt
 
 from agent.artifacts import put_away
-from agent.context import gathered
 from agent.core.budget import Exhausted, Spending, with_raised
 from agent.core.flow import next_move
 from agent.core.limits import Limits
@@ -31,7 +30,7 @@ from graphs.execution import job_for, load, meter_of, resumed_board
 from graphs.facts import snapshot_of
 from graphs.head_starts import ahead_of, slots_of
 from graphs.lineage import lineage_update
-from graphs.looking_up import looked_up
+from graphs.looking_up import looked_up, world_told
 from graphs.outputs import with_all_outputs, with_outputs_to_ask, with_outputs_to_undo
 from graphs.recall import Recalls
 from graphs.records import emitter, finished_event, record, spent
@@ -57,12 +56,15 @@ class Nodes:
         goal, plan = (state.get("goal") or "").strip(), state.get("plan")
         if not goal and not plan:
             raise UsageError("The goal is empty; say in a sentence what is to be found out or done.")
-        toolbox = await self._wiring.ready_toolbox()
-        if state.get("revision"):
+        thread, revision = thread_of(state, runtime), (state.get("revision") or 0) + 1
+        if revision > 1:
             # What was called for an earlier goal on this thread is called anew.
-            await self._wiring.calls.forget(thread_of(state, runtime))
-        context = "" if plan is not None else await gathered(toolbox, emit=emitter(runtime))
-        return fresh(goal, given=plan is not None, context=context, revision=(state.get("revision") or 0) + 1)
+            await self._wiring.calls.forget(thread)
+        context = ""
+        if plan is None:
+            emit = emitter(runtime)
+            context = await world_told(self._wiring, runtime, thread=thread, revision=revision, emit=emit)
+        return fresh(goal, given=plan is not None, context=context, revision=revision)
 
     async def planner(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Make a plan that compiles, or check the one that was given."""

@@ -112,6 +112,8 @@ def _spec(tool: BaseTool) -> ToolSpec:
             f"Tool {tool.name!r} writes and has a 'cache_ttl_s'; only results of reading tools are kept. "
             "Take it away, or say 'readOnlyHint': True."
         )
+    if policy.context_provider and (why := _no_provider(args_schema, policy)) is not None:
+        raise ToolError(f"Tool {tool.name!r} is a 'context_provider', which is called unasked before planning, {why}")
     return ToolSpec(
         name=tool.name,
         description=tool.description,
@@ -119,6 +121,15 @@ def _spec(tool: BaseTool) -> ToolSpec:
         output_schema=output_schema,
         policy=policy,
     )
+
+
+def _no_provider(args_schema: JsonSchema, policy: Policy) -> str | None:
+    if not policy.read_only:
+        return "and writes. Say 'readOnlyHint': True if it only reads, or take 'context_provider' away."
+    needed = args_schema.get("required")
+    if needed:
+        return f"and needs {', '.join(map(repr, needed))}. Give it a default, or take 'context_provider' away."
+    return None
 
 
 def _defaults(hints: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,8 @@ async def _plan(
 
 async def _made(goal: str, toolbox: Toolbox, settings: Settings, *, model: Model, emit: Emit) -> Planned | NotPlanned:
     """Make a plan; as long as the model may ask for more before it plans, give it that."""
-    context, executor = await gathered(toolbox, emit=emit), Executor(toolbox, settings, MemoryLedger(), MemoryCallLog())
+    executor, slots = Executor(toolbox, settings, MemoryLedger(), MemoryCallLog()), Slots(settings.max_concurrency)
+    context = await gathered(toolbox, executor, thread="plan", revision=1, slots=slots, emit=emit)
     rounds = 0
     while True:
         made = await make_plan(
@@ -106,7 +107,6 @@ async def _made(goal: str, toolbox: Toolbox, settings: Settings, *, model: Model
         if not isinstance(made, Wanting):
             return made
         rounds += 1
-        slots = Slots(settings.max_concurrency)
         said = await answers(made.questions, executor, toolbox, thread="plan", revision=1, slots=slots, emit=emit)
         context = "\n\n".join(filter(None, (context, said)))
 

@@ -52,6 +52,15 @@ def test_reading_neither_destroys_nor_minds_repetition():
     assert policy(readOnlyHint=False) == Policy()
 
 
+def test_a_context_provider_reads_and_needs_nothing():
+    def overview(depth: int = 1) -> str:
+        """Tell what there is."""
+        return "all"
+
+    tool = StructuredTool.from_function(overview, metadata={"readOnlyHint": True, "context_provider": True})
+    assert Toolbox([tool]).specs["overview"].policy.context_provider
+
+
 def test_hints_and_limits():
     found = policy(
         readOnlyHint=False,
@@ -64,7 +73,6 @@ def test_hints_and_limits():
         rate_per_s=0.5,
         verify="query",
         compensate="query",
-        context_provider=True,
         something_else="ignored",
     )
     assert found == Policy(
@@ -77,7 +85,6 @@ def test_hints_and_limits():
         rate_per_s=0.5,
         verify="query",
         compensate="query",
-        context_provider=True,
     )
 
 
@@ -91,6 +98,8 @@ def test_hints_and_limits():
         ({"compensate": "undo"}, "Tool 'query' names 'undo' to compensate it, but there is no such tool."),
         ({"cache_ttl_s": 60}, "Tool 'query' writes and has a 'cache_ttl_s'; only results of reading tools are kept."),
         ({"cache_ttl_s": 0, "readOnlyHint": True}, "metadata 'cache_ttl_s' is wrong"),
+        ({"context_provider": True}, "which is called unasked before planning, and writes. Say 'readOnlyHint': True"),
+        ({"context_provider": True, "readOnlyHint": True}, "and needs 'sql'. Give it a default, or take"),
         ({"output_schema": "string"}, "Tool 'query': output_schema is str; give a JSON Schema object."),
         (
             {"output_schema": {"properties": []}},

@@ -7,9 +7,14 @@ from typing import Any
 
 from langchain_core.tools import BaseTool
 
+from agent.call_log import MemoryCallLog
 from agent.context import gathered
 from agent.core.tool import JsonSchema, ToolSpec
+from agent.executor import Executor
+from agent.memory_ledger import MemoryLedger
 from agent.planning.toolbook import offered, tool_text
+from agent.settings import Settings
+from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
 
 #: What small models' servers can hold a reply to; longer texts and lists come in by reference.
@@ -28,7 +33,8 @@ def prompt(name: str, *, tools: str) -> str:
 async def shown(tools: Sequence[BaseTool]) -> tuple[list[ToolSpec], str]:
     """Return the tools that may be called, and the text about them and the world that Planwave's planner has too."""
     toolbox = Toolbox(tools)
-    context = await gathered(toolbox, emit=lambda _event: None)
+    executor, slots = Executor(toolbox, Settings(), MemoryLedger(), MemoryCallLog()), Slots(1)
+    context = await gathered(toolbox, executor, thread="", revision=1, slots=slots, emit=lambda _event: None)
     specs = list(offered(toolbox.specs).values())
     text = f"Tools:\n{_OURS.sub(_in_their_form, tool_text(specs))}"
     return specs, f"{text}\n\nWhat is known:\n{context}" if context else text
