@@ -110,7 +110,7 @@ def add(
     db: Db = None,
     as_json: Json = False,
 ) -> None:
-    """Add a task, last or beside another one."""
+    """Add a task, last or beside another one; where there is no such file, a plan begins with it."""
 
     def work(manner: "Manner") -> int:
         from graphs.console.plan_edits import add_task  # noqa: PLC0415 - keeps --help quick

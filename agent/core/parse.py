@@ -15,6 +15,14 @@ _MAX_DEPTH = 64
 _MAX_VALUES = 500_000
 #: The range of a double: beyond it other readers of JSON see infinity.
 _LARGEST = sys.float_info.max
+#: What pydantic says of these is about Python.
+_WANTED = {
+    "tuple_type": "a list is wanted",
+    "dict_type": "an object is wanted",
+    "model_type": "an object is wanted",
+    "string_type": "a text is wanted",
+    "string_pattern_mismatch": "an id has no spaces and no control characters",
+}
 _FIELDS = ", ".join(map(repr, ("id", "tool", "args", "depends_on", "condition", "for_each")))
 
 
@@ -121,7 +129,7 @@ def field_problem(detail: ErrorDetails, document: dict[str, object]) -> Problem:
         what = f"there is no field {shown(name)} in the plan document."
         remedy = f"Remove it, or move it into 'args'; a task has {_FIELDS} and more."
     else:
-        message = detail["msg"].removeprefix("Value error, ")
+        message = _WANTED.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
         what = f"{shown(detail['input'])} does not do here: {message[:1].lower()}{message[1:]}."
         remedy = f"Give {name!r} another value." if isinstance(name, str) else "Give another value."
     at = dotted(place) or "plan"

@@ -11,7 +11,7 @@ from agent.core.plan import Plan
 from agent.errors import UsageError
 from agent.tools.catalogue import Toolbox
 from graphs.console.manner import Manner
-from graphs.console.plan_file import read_plan, write_plan
+from graphs.console.plan_file import GivenPlan, begun_plan, read_plan, write_plan
 from graphs.console.runs import thread_config, thread_state
 from graphs.console.screen import print_json
 from graphs.console.toolset import make_tools
@@ -27,10 +27,20 @@ Edit = Callable[[PlanEditor], PlanEditor]
 def add_task(
     words: Sequence[str], *, thread: str | None, before: str | None, after: str | None, wanted: Wanted, manner: Manner
 ) -> int:
-    """Add the task in the last of `words`; return 0. Raises `UsageError` with every problem."""
+    """Add the task in the last of `words`, to a new plan where there is no such file; return 0.
+
+    Raises `UsageError` with every problem.
+    """
     file, (task,) = _split(words, thread, "TASK")
     given = _object(task, what="task")
-    return _edit(file, thread, lambda plan: plan.add(given, before=before, after=after), wanted=wanted, manner=manner)
+    return _edit(
+        file,
+        thread,
+        lambda plan: plan.add(given, before=before, after=after),
+        wanted=wanted,
+        manner=manner,
+        read=begun_plan,
+    )
 
 
 def edit_task(words: Sequence[str], *, thread: str | None, wanted: Wanted, manner: Manner) -> int:
@@ -62,13 +72,21 @@ def move_task(
     return _edit(file, thread, lambda plan: plan.move(task, before=before, after=after), wanted=wanted, manner=manner)
 
 
-def _edit(file: str | None, thread: str | None, edit: Edit, *, wanted: Wanted, manner: Manner) -> int:
+def _edit(
+    file: str | None,
+    thread: str | None,
+    edit: Edit,
+    *,
+    wanted: Wanted,
+    manner: Manner,
+    read: Callable[[str], GivenPlan] = read_plan,
+) -> int:
     try:
         if thread is not None:
             plan = asyncio.run(_edit_thread(thread, edit, wanted=wanted, manner=manner))
             told = f"The plan of thread {thread!r} is changed; go on with: planwave resume {thread}"
         else:
-            plan = _edit_file(file or "-", edit)
+            plan = _edit_file(file or "-", edit, read)
             told = f"{file} is changed."
     except EditError as error:
         raise UsageError(f"Nothing was changed. {error}") from error
@@ -79,8 +97,8 @@ def _edit(file: str | None, thread: str | None, edit: Edit, *, wanted: Wanted, m
     return 0
 
 
-def _edit_file(file: str, edit: Edit) -> Plan:
-    given = read_plan(file)
+def _edit_file(file: str, edit: Edit, read: Callable[[str], GivenPlan]) -> Plan:
+    given = read(file)
     plan = edit(PlanEditor(given.document)).plan
     if file != "-":
         write_plan(file, given, document(plan))

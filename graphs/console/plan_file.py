@@ -28,8 +28,9 @@ def read_plan(place: str) -> GivenPlan:
     Raises `UsageError` where there is no file, no JSON, or no object that could be a plan.
     """
     name = "Standard input" if place == "-" else f"The plan file {place!r}"
+    content = _content(place, name=name)
     try:
-        found = json.loads(_content(place, name=name))
+        found = json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise UsageError(f"{name} is not UTF-8 text. {_FORM}") from None
     except ValueError as error:
@@ -42,6 +43,13 @@ def read_plan(place: str) -> GivenPlan:
         goal = _goal_in(found, name=name)
         return GivenPlan(_tasks_in({key: found[key] for key in found if key != "goal"}, name=name), goal, found)
     raise UsageError(f"{name} holds {_kind(found)}. {_FORM}")
+
+
+def begun_plan(place: str) -> GivenPlan:
+    """Return a plan without tasks where there is no file `place` yet, else the plan in it as `read_plan` does."""
+    if place == "-" or Path(place).expanduser().exists():
+        return read_plan(place)
+    return GivenPlan({"tasks": []}, None, {"tasks": []})
 
 
 def write_plan(place: str, given: GivenPlan, document: dict[str, JsonValue]) -> None:
@@ -66,14 +74,14 @@ def save(file: Path, document: JsonValue) -> None:
         raise UsageError(f"The file {str(file)!r} cannot be written: {error.strerror}. Name another one.") from error
 
 
-def _content(place: str, *, name: str) -> str:
+def _content(place: str, *, name: str) -> bytes:
     try:
         data = sys.stdin.buffer.read() if place == "-" else Path(place).expanduser().read_bytes()
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}. Name a JSON file, or `-`.") from error
     if not data.strip():
         raise UsageError(f"{name} is empty. {_FORM}")
-    return data.decode("utf-8-sig")
+    return data
 
 
 def _tasks_in(document: dict[str, JsonValue], *, name: str) -> dict[str, JsonValue]:

@@ -11,7 +11,6 @@ from agent.core.picture import mermaid
 from agent.core.plan import Plan
 from agent.core.problem import Problem
 from agent.core.schedule import execution_waves
-from agent.errors import UsageError
 from agent.settings import Settings
 from agent.tools.catalogue import Toolbox
 from graphs.console.manner import Manner
@@ -93,6 +92,7 @@ def _print(plan: Plan, kept: KeptPlan, *, manner: Manner) -> None:
         screen.say(f"goal     {kept.goal}")
     for name, about in plan.phases.items():
         screen.say(f"phase    {name}: {as_text(about, width=160)}")
-    screen.console.print(plan_table(track, width=screen.console.width))
-    if not plan.tasks:
-        raise UsageError(f"The plan in {kept.name} has no tasks; add one with: planwave plan add")
+    if plan.tasks:
+        screen.console.print(plan_table(track, width=screen.console.width))
+    else:
+        screen.say(f"The plan in {kept.name} has no tasks yet; add one with: planwave plan add FILE TASK")

@@ -64,6 +64,29 @@ def test_an_edit_that_cannot_be_is_told_and_the_file_is_as_it_was(planwave: Comm
     assert sentence in done.output
 
 
+def test_a_plan_begins_with_its_first_task_and_ends_without_any(planwave: CommandLine):
+    file = str(planwave.home / "new.json")
+    shown = planwave.here("plan", "show", file)
+    assert (shown.exit_code, shown.output.count("cannot be read")) == (2, 1)
+    assert "is not JSON" not in shown.output
+    assert planwave.here("plan", "remove", file, "one").exit_code == 2
+    assert planwave.here("plan", "add", file, "{").exit_code == 2
+    assert not Path(file).exists()
+    for task in (ONE, TWO):
+        done = planwave.here("plan", "add", file, json.dumps(task))
+        assert (done.exit_code, ids(file)[-1]) == (0, task["id"]), done.output
+    out = json.loads(planwave.here("run", "Read twice", "--plan", file, "--json").stdout)
+    assert (out["status"], list(out["results"])) == ("completed", ["one", "two"])
+    assert planwave.here("plan", "remove", file, "one", "--dependents").exit_code == 0
+    shown = planwave.here("plan", "show", file)
+    assert (shown.exit_code, "has no tasks yet" in shown.stdout) == (0, True)
+    run = planwave.here("run", "--plan", file, "--json")
+    assert (run.exit_code, json.loads(run.stdout)["problems"]) == (
+        1,
+        ["Plan: it has no tasks. Give at least one task."],
+    )
+
+
 def test_what_else_is_in_the_file_stays(planwave: CommandLine):
     flat, nested = planwave.home / "flat.json", planwave.home / "nested.json"
     flat.write_text(json.dumps({"goal": "Read", "tasks": [ONE, TWO]}))
@@ -140,6 +163,27 @@ def test_the_plan_of_a_thread_that_waits_is_edited_and_goes_on(planwave: Command
     assert (planwave.home / "output" / "other.json").exists()
     assert not (planwave.home / "output" / "out.json").exists()
     assert ended["results"]["more"]["output"]["rows"] == [{"n": 4}]
+
+
+def test_every_command_on_plans_takes_a_thread_that_waits(planwave: CommandLine):
+    keep, other = save("keep", "out.json", "x"), save("other", "other.json", "y")
+    file = planwave.plan_file(ONE, keep, other, query("last", "SELECT 3 AS n", depends_on=["other"]))
+    assert planwave.here("run", "Keep both", "--plan", file, "--thread", "t", "--json").exit_code == 3
+    shown = json.loads(planwave.here("plan", "show", "--thread", "t", "--json").stdout)
+    assert (shown["waves"], shown["statuses"]) == (
+        [["one", "keep", "other"], ["last"]],
+        {"one": "done", "keep": "awaiting_approval", "other": "awaiting_approval", "last": "waiting"},
+    )
+    assert planwave.here("plan", "move", "--thread", "t", "last").exit_code == 0
+    assert planwave.here("plan", "move", "--thread", "t", "keep", "--after", "other").exit_code == 0
+    assert planwave.here("plan", "remove", "--thread", "t", "other", "--dependents").exit_code == 0
+    assert "2 tasks in 1 waves" in planwave.here("plan", "validate", "--thread", "t").stdout
+    exported = json.loads(planwave.here("plan", "export", "--thread", "t").stdout)
+    assert (exported["goal"], [task["id"] for task in exported["tasks"]]) == ("Keep both", ["one", "keep"])
+    assert planwave.here("plan", "show", "--thread", "t", "--mermaid").stdout.count("[") == 2
+    ended = json.loads(planwave.here("resume", "t", "--json", "--yes").stdout)
+    assert (ended["status"], list(ended["results"])) == ("completed", ["one", "keep"])
+    assert [file.name for file in (planwave.home / "output").iterdir()] == ["out.json"]
 
 
 @pytest.mark.parametrize(
