@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,15 +17,16 @@ from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 from graphs.stores.call_log_sql import SqlCallLog
 
-COUNT = 60
-ITEMS = {
-    "tasks": [
-        {"id": "list", "tool": "count", "args": {"to": COUNT}},
-        {"id": "look", "tool": "look", "for_each": {"output_of": "list"}, "args": {"n": {"item": []}}},
-        {"id": "send", "tool": "send", "for_each": {"output_of": "list"}, "args": {"n": {"item": []}}},
-        {"id": "join", "tool": "add", "args": {"looked": {"output_of": "look"}, "sent": {"output_of": "send"}}},
-    ]
-}
+
+def items(count: int) -> dict[str, Any]:
+    return {
+        "tasks": [
+            {"id": "list", "tool": "count", "args": {"to": count}},
+            {"id": "look", "tool": "look", "for_each": {"output_of": "list"}, "args": {"n": {"item": []}}},
+            {"id": "send", "tool": "send", "for_each": {"output_of": "list"}, "args": {"n": {"item": []}}},
+            {"id": "join", "tool": "add", "args": {"looked": {"output_of": "look"}, "sent": {"output_of": "send"}}},
+        ]
+    }
 
 
 def retried(tool: str) -> dict[str, Any]:
@@ -32,9 +34,12 @@ def retried(tool: str) -> dict[str, Any]:
 
 
 def _tools(journal: Journal, kill: tuple[str, int] | None) -> list[BaseTool]:
+    noted: Counter[str] = Counter()
+
     def note(word: str, *more: object) -> None:
         journal.note(word, *more)
-        if kill is not None and kill[0] == word and len(journal.having(word)) == kill[1]:
+        noted[word] += 1
+        if kill is not None and kill[0] == word and noted[word] == kill[1]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     async def count(to: int) -> list[int]:
