@@ -20,6 +20,7 @@ from agent.tools.catalogue import Toolbox
 from graphs.approvals import requests_for
 from graphs.board import Board
 from graphs.escalations import escalated
+from graphs.lineage import changed_since_last
 from graphs.recall import Recall
 from graphs.records import finished_event, mark_of, plan_event, planned, record, unplanned
 from graphs.state import State, TaskOrder, outcomes_in
@@ -50,12 +51,14 @@ async def recompiled(
     if not isinstance(checked, Checked):
         return unplanned(plan, checked, limits=limits)
     revision = (state.get("revision") or 0) + 1
-    emit(plan_event(checked.compiled, revision=revision))
+    changes = changed_since_last(state, checked.compiled.plan)
+    emit(plan_event(checked.compiled, revision=revision, difference=changes))
     results = await artifacts.in_full(state.get("results") or {}, thread=thread)
     kept = standing(checked.compiled, outcomes_in(results), revision=revision)
     return {
         **planned(checked.compiled.plan),
         "revision": revision,
+        "difference": changes.model_dump(mode="json") if changes is not None else None,
         "problems": [],
         "approvals": {},
         "failed": [],

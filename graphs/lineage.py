@@ -1,11 +1,14 @@
 """The plans of a run as they came, kept for provenance."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from agent.core.digest import digest
 from agent.core.outcome import Outcome
+from agent.core.plan import Plan
 from agent.core.provenance import Author, Provenance, Version
+from agent.core.revision import Difference, difference
 from agent.executor import utc_now
 from agent.reply import Usage
 from graphs.state import Record, State, plan_in
@@ -34,6 +37,27 @@ def lineage_update(state: State) -> dict[str, Any]:
         if document and mark and mark != _last_mark(known, undo=author == "rollback")
     ]
     return {"lineage": [*known, *added]} if added else {}
+
+
+def changed_since_last(state: State, plan: Plan) -> Difference | None:
+    """Return how `plan` differs from the last one of the run; None where there is none yet."""
+    plans = _plans(state)
+    return difference(plan_in(plans[-1]["plan"]), plan) if plans else None
+
+
+def changes_of(values: Mapping[str, Any]) -> list[Record]:
+    """Return how each plan of a run differs from the one before, and who wrote it when."""
+    return [
+        {
+            **{name: after[name] for name in ("revision", "author", "model", "at")},
+            "difference": difference(plan_in(before["plan"]), plan_in(after["plan"])).model_dump(mode="json"),
+        }
+        for before, after in pairwise(_plans(values))
+    ]
+
+
+def _plans(values: Mapping[str, Any]) -> list[Record]:
+    return [entry for entry in values.get("lineage") or () if entry["author"] != "rollback"]
 
 
 def provenance_of(values: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Provenance:

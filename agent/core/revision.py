@@ -22,6 +22,10 @@ class Difference(BaseModel):
     new: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        parts = (("kept", self.kept), ("changed", self.changed), ("new", self.new), ("dropped", self.dropped))
+        return "; ".join(f"{word} {', '.join(tasks)}" for word, tasks in parts if tasks) or "nothing has changed"
+
 
 def fingerprint(
     tool: str, calls: Sequence[JsonValue], *, rests_on: Iterable[str | None], partial: str | None = None

@@ -12,6 +12,7 @@ from rich.text import Text
 from agent.core.phases import PhaseProgress
 from agent.core.picture import mermaid
 from agent.core.progress import Progress
+from agent.core.revision import Difference
 from agent.errors import UsageError
 from agent.ledger import LedgerRow
 from agent.settings import Settings
@@ -23,11 +24,13 @@ from graphs.console.runs import thread_state, track_of
 from graphs.console.screen import Screen, as_text, print_json, visible
 from graphs.console.table import plan_table
 from graphs.console.timing import spell_size
+from graphs.lineage import changes_of
 from graphs.persistence import open_persistence
 from graphs.standing import overview, results_of, thread_snapshot, thread_standings
 from graphs.state import plan_in
 
 _PREVIEW = 160
+_REASON = 300
 
 
 def list_threads(*, settings: Settings, manner: Manner, most: int) -> int:
@@ -52,7 +55,12 @@ def show_thread(thread: str, *, settings: Settings, manner: Manner, picture: boo
     if picture:
         manner.screen.console.out(_picture(state, ledger, thread=thread), end="", highlight=False)
     elif manner.as_json:
-        about = {"goal": state.values.get("goal") or "", **overview(state, ledger=ledger)}
+        about = {
+            "goal": state.values.get("goal") or "",
+            **overview(state, ledger=ledger),
+            "changes": changes_of(state.values),
+            "history": list(state.values.get("history") or ()),
+        }
         print_json({**run_record(state, thread=thread), **about})
     else:
         _print_thread(state, ledger, thread=thread, screen=manner.screen)
@@ -114,6 +122,8 @@ def _print_thread(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str,
     head = [("thread", thread), ("goal", values.get("goal") or ""), ("status", status_of(state).replace("_", " "))]
     head += [("started", _local(values.get("started_at"))), ("changed", _local(state.created_at))]
     head += [("plan", f"revision {values['revision']}, {values.get('replans') or 0} replans")] if track.rows else []
+    head += [("revised", _change(change)) for change in changes_of(values)]
+    head += [("replan", as_text(told, width=_REASON)) for told in values.get("history") or ()]
     head += [("progress", _progress(about["progress"]))] if about["progress"] else []
     head += [("rollback", text) for text in _rollback(rollback_of(state))]
     for name, text in head:
@@ -155,6 +165,11 @@ def _failed_items(record: Record) -> list[str]:
 def _progress(counts: Progress) -> str:
     parts = [f"{counts[word]} {word}" for word in ("completed", "failed", "skipped", "waiting") if counts[word]]
     return f"{counts['percentage']:g} % of {counts['total']}: {', '.join(parts)}"
+
+
+def _change(change: Record) -> str:
+    who = change["model"] or "a person"
+    return f"to revision {change['revision']} by {who}: {Difference.model_validate(change['difference'])}"
 
 
 def _rollback(report: Record | None) -> list[str]:

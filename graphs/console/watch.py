@@ -7,7 +7,6 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from agent.core.revision import Difference
 from agent.events import Event, ItemsMade, PlanMade, Replanning, TaskFinished, TaskRetrying, TaskStarted, Thinking
 from graphs.console.screen import Screen, as_text, visible
 from graphs.console.table import STYLES, plan_table, standing
@@ -149,21 +148,7 @@ class LiveWatch:
 def _revision_lines(event: PlanMade) -> list[str]:
     count = len(event.plan.get("tasks") or ())  # type: ignore[arg-type]  # a plan's tasks are a list
     head = f"plan, revision {event.revision}: {_number(count, 'task')} in {_number(len(event.waves), 'wave')}"
-    return [head, *([_difference_line(event.difference)] if event.difference is not None else [])]
-
-
-def _difference_line(found: Difference) -> str:
-    parts = [
-        f"{word} {', '.join(tasks)}"
-        for word, tasks in (
-            ("kept", found.kept),
-            ("changed", found.changed),
-            ("new", found.new),
-            ("dropped", found.dropped),
-        )
-        if tasks
-    ]
-    return "  " + ("; ".join(parts) or "nothing has changed")
+    return [head, *([f"  {event.difference}"] if event.difference is not None else [])]
 
 
 def _plan_line(row: Row) -> str:

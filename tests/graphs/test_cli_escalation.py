@@ -53,7 +53,18 @@ def test_guidance_is_typed_and_read_by_the_replanner(planwave: CommandLine, aske
     terminal.type("Say 3.\n")
     status, shown = terminal.end()
     assert status == 0, shown
-    assert planwave.thread("t")["replans"] == 2
+    found = planwave.thread("t")
+    assert (found["replans"], [change["revision"] for change in found["changes"]]) == (2, [2, 3])
+    assert found["changes"][1]["difference"] == {
+        "kept": ["read"],
+        "changed": [],
+        "new": ["third"],
+        "dropped": ["second"],
+    }
+    assert [told.partition(" (")[0] for told in found["history"]] == ["Replan 1: 'first'", "Replan 2: 'second'"]
+    shown = planwave.here("show", "t").stdout
+    assert "revised  to revision 3 by openai:scripted: kept read; new third; dropped second" in shown
+    assert "replan   Replan 1: 'first' (query_database" in shown
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from agent.errors import ThreadBusyError, UsageError
 from agent.ledger import Intent
 from agent.tools.catalogue import Toolbox
 from graphs.editing import plan_editor, put_plan
+from graphs.lineage import changes_of
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 
@@ -55,6 +56,17 @@ async def test_an_edited_plan_goes_on_where_it_was_and_asks_anew_about_every_wri
     out = await graph.ainvoke(Command(resume={"decisions": APPROVE["decisions"] * 2}), thread())
     assert (out["status"], out["revision"]) == ("completed", 2)
     assert sorted(world.log) == [("look", 1), ("write", 1), ("write", 8)]
+
+
+async def test_how_a_person_changed_the_plan_is_stored_and_told(graph, world, stored):
+    editor = (await plan_editor(graph, thread())).update("v", {"args": {"value": 8}}).remove("w")
+    await put(graph, world, stored, editor.add({"id": "u", "tool": "look", "args": {"value": 9}}))
+    told = [part async for part in graph.astream(None, thread(), stream_mode="custom") if part["event"] == "plan"]
+    state = await graph.aget_state(thread())
+    changes = {"kept": ["a"], "changed": ["v"], "new": ["u"], "dropped": ["w"]}
+    assert [part["difference"] for part in told] == [changes]
+    assert state.values["difference"] == state.interrupts[0].value["plan_changes"] == changes
+    assert [(one["author"], one["difference"]) for one in changes_of(state.values)] == [("person", changes)]
 
 
 async def test_what_is_done_cannot_be_changed_by_any_plan(graph, world, stored):
