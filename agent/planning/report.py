@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from agent.core.compile import CompiledPlan
 from agent.core.outcome import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
+from agent.core.plan import Task
 
 _WORDS: Final = 300
 
@@ -26,11 +27,25 @@ def _short(value: JsonValue, *, letters: int) -> str:
 
 
 def outcome_lines(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
-    """Yield a line for each task: its call and what became of it."""
+    """Yield a line for each task: its call, on what terms it is made, and what became of it."""
     for task in compiled.plan.tasks:
         call = f"{task.tool} {_short(dict(task.args), letters=600)}"
+        terms = "; ".join(_terms(task))
         outcome = outcomes.get(task.id)
-        yield f"- {task.id}: {call}\n  {_fate(outcome) if outcome else 'has not run'}"
+        yield f"- {task.id}: {call}{f' ({terms})' if terms else ''}\n  {_fate(outcome) if outcome else 'has not run'}"
+
+
+def _terms(task: Task) -> Iterator[str]:
+    if task.for_each is not None:
+        yield f"once for each item of {_short(task.for_each, letters=_WORDS)}"
+    if task.condition is not None:
+        yield f"only if {_short(task.condition, letters=_WORDS)}"
+    if task.depends_on:
+        yield f"after {', '.join(task.depends_on)}"
+    if task.run_if == "any":
+        yield "although some of what it waits for was skipped"
+    if task.rollback is not None:
+        yield f"undone by {task.rollback.tool}"
 
 
 def _fate(outcome: Outcome) -> str:
