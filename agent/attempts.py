@@ -4,16 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
-import anyio.to_thread
-from anyio import CapacityLimiter
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langchain_core.tools import BaseTool
 from pydantic import ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
+from agent.calling import call_tool
 from agent.calls import CallFailed, CallInDoubt, CallMade, CallResult
 from agent.core.arguments import value_errors
 from agent.core.call import Arguments, call_key, repeatable
@@ -23,12 +21,11 @@ from agent.core.plan import Task
 from agent.core.tool import ToolSpec
 from agent.errors import PersistenceError, ToolFailure
 from agent.events import Emit, TaskRetrying, TaskStarted
-from agent.secrecy import filled, guarded
 from agent.settings import Settings
 from agent.slots import Halted, Slots, Urgency
 from agent.tools.catalogue import IDEMPOTENCY_KEY
 from agent.transience import WaitAsAsked, asks_too_long, may_pass, retry_after_s, without_effect
-from agent.values import NotJson, as_json
+from agent.values import NotJson, as_json, told_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +194,13 @@ class Attempts:
         return "argument" if isinstance(error, ValidationError) else "tool"
 
     def _sentence(self, error: BaseException | None) -> str:
+        words = told_by(error)
         if isinstance(error, ToolFailure):
-            return str(error)
-        if isinstance(error, TimeoutError) and not str(error):
+            return words
+        if isinstance(error, TimeoutError) and not words:
             return f"No answer from {self._spec.name!r} within {self._timeout_s:g} s."
         later = f" It asks to wait {retry_after_s(error):.0f} s." if asks_too_long(error) else ""
-        return f"{type(error).__name__}: {error}{later}"
+        return f"{type(error).__name__}: {words}{later}"
 
 
 @dataclass(slots=True)
@@ -233,28 +231,3 @@ def _retries(task: Task, spec: ToolSpec, settings: Settings) -> int:
     """Return how many more attempts there are at most."""
     wanted = task.max_retries if task.max_retries is not None else spec.policy.max_retries
     return min(settings.default_retries if wanted is None else wanted, settings.max_retries)
-
-
-async def call_tool(
-    tool: BaseTool,
-    args: Mapping[str, Any],
-    config: RunnableConfig,
-    *,
-    spec: ToolSpec,
-    threads: CapacityLimiter | None = None,
-) -> object:
-    """Return what `tool` returns; one without a coroutine runs in a thread, which a cancelled call leaves behind.
-
-    Secrets that `args` name are filled in, and masked in what is returned or raised.
-    """
-    args = filled(args, spec)
-    tool = guarded(tool, args)
-    if _has_coroutine(tool):
-        return await tool.ainvoke(args, config)
-    return await anyio.to_thread.run_sync(partial(tool.invoke, args, config), abandon_on_cancel=True, limiter=threads)
-
-
-def _has_coroutine(tool: BaseTool) -> bool:
-    if isinstance(tool, StructuredTool | Tool):
-        return tool.coroutine is not None
-    return type(tool)._arun is not BaseTool._arun  # noqa: SLF001 - the method that a tool overrides to be async

@@ -1,10 +1,13 @@
 """Whatever a tool returns, as a JSON value."""
 
-from typing import Any
+from typing import Any, Final
 
 import pydantic_core
 from langchain_core.messages import ToolMessage
 from pydantic import JsonValue
+
+#: Characters of an error that are kept: a person and a model read them.
+_LONGEST: Final = 2_000
 
 
 class NotJson(ValueError):  # noqa: N818 - becomes a value at its only caller
@@ -20,25 +23,35 @@ def as_json(value: object) -> JsonValue:
     if isinstance(value, ToolMessage):
         value = value.artifact if value.artifact is not None else value.content
     try:
-        plain = pydantic_core.to_jsonable_python(value)
-    except (pydantic_core.PydanticSerializationError, UnicodeDecodeError, RecursionError) as error:
+        return _storable(pydantic_core.to_jsonable_python(value))
+    except (ValueError, RecursionError) as error:
+        # What cannot be serialised, holds itself, is nested beyond all depth, or is no text.
         raise NotJson(f"is no JSON value: {error}") from None
-    return _storable(plain)
+
+
+def told_by(error: BaseException | None) -> str:
+    """Return the words of an error: what can be stored and read of them, whatever a tool has put there."""
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001 - an error that cannot be told is still one
+        words = "its words cannot be read"
+    return storable_text(words if len(words) <= _LONGEST else f"{words[:_LONGEST]}...")
 
 
 def _storable(value: Any) -> JsonValue:  # noqa: ANN401 - any JSON value
     match value:
         case dict():
-            return {_text(key): _storable(inner) for key, inner in value.items()}
+            return {storable_text(key): _storable(inner) for key, inner in value.items()}
         case list():
             return [_storable(inner) for inner in value]
         case str():
-            return _text(value)
+            return storable_text(value)
         case float() if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN is the one that differs from itself
             return None
         case _:
             return value  # type: ignore[no-any-return]
 
 
-def _text(value: str) -> str:
+def storable_text(value: str) -> str:
+    """Return `value` with the replacement character for halves of surrogate pairs."""
     return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

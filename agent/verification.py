@@ -2,7 +2,7 @@
 
 from pydantic import JsonValue
 
-from agent.attempts import call_tool
+from agent.calling import call_tool
 from agent.core.call import Arguments
 from agent.core.tool import ToolSpec
 from agent.effects import Happened
