@@ -39,7 +39,8 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = MappingProxyType(
         "retrying": frozenset({"running", "failed", "in_doubt", "ready"}),
         # Approved, edited, answered in its place, rejected; or the plan is changed before an answer came.
         "awaiting_approval": _OPEN | {"done", "rejected", "cancelled"},
-        "blocked": frozenset({"waiting", "ready", "skipped"}),
+        # `cancelled`: where a run ends, its tasks are settled one by one.
+        "blocked": frozenset({"waiting", "ready", "skipped", "cancelled"}),
         # A person says: it did not happen, it did with this result, leave it.
         "in_doubt": _OPEN | {"done", "failed"},
         "done": frozenset({"rolled_back"}),

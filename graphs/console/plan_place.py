@@ -36,11 +36,13 @@ async def kept_plan(file: str | None, *, thread: str | None, settings: Settings,
         return KeptPlan(given.document, given.goal or "", _name(file), {})
     async with open_persistence(manner.database(settings)) as stored:
         state = await thread_state(thread, stored=stored)
+        # What a run that has the thread began is under way, and else in doubt.
+        ledger = [] if await stored.busy(thread) else await stored.ledger.rows(thread)
     return KeptPlan(
         document=document_of(state, thread=thread),
         goal=state.values.get("goal") or "",
         name=f"thread {thread!r}",
-        statuses={task: standing.status for task, standing in thread_standings(state).items()},
+        statuses={task: standing.status for task, standing in thread_standings(state, ledger=ledger).items()},
     )
 
 

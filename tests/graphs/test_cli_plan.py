@@ -1,10 +1,14 @@
 """`planwave plan`: a goal planned, and plans shown, checked, edited and exported, in files and on threads."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine, query, save
+
+from agent.ledger import Intent
+from graphs.persistence import open_persistence
 
 ONE = query("one", "SELECT 1 AS n")
 TWO = query("two", "SELECT 2 AS n", depends_on=["one"], phase="read")
@@ -163,6 +167,19 @@ def test_the_plan_of_a_thread_that_waits_is_edited_and_goes_on(planwave: Command
     assert (planwave.home / "output" / "other.json").exists()
     assert not (planwave.home / "output" / "out.json").exists()
     assert ended["results"]["more"]["output"]["rows"] == [{"n": 4}]
+
+
+def test_a_write_that_was_begun_and_not_seen_to_end_is_shown_as_in_doubt(planwave: CommandLine):
+    async def begin():
+        async with open_persistence(planwave.env["PLANWAVE_DB"]) as stored:
+            await stored.ledger.claim(Intent(thread="t", revision=1, task="keep", tool="save_file", args_digest="x"))
+
+    file = planwave.plan_file(ONE, save("keep", "out.json", "x"))
+    planwave.here("run", "Keep it", "--plan", file, "--thread", "t", "--json")
+    asyncio.run(begin())
+    shown = json.loads(planwave.here("plan", "show", "--thread", "t", "--json").stdout)
+    assert shown["statuses"] == {"one": "done", "keep": "in_doubt"}
+    assert planwave.thread("t")["tasks"]["keep"]["status"] == "in_doubt"
 
 
 def test_every_command_on_plans_takes_a_thread_that_waits(planwave: CommandLine):

@@ -6,12 +6,14 @@ from langgraph.types import Command
 from worlds import APPROVE, READ, World, ref, thread
 
 from agent.core.progress import has_failures, is_complete
-from agent.core.standing import standings
+from agent.core.schedule import execution_waves
+from agent.core.standing import ready_tasks, standings
 from agent.core.status import TERMINAL, followed
 from agent.events import ProgressMade, TaskFinished, TaskRetrying, TaskStarted, event_from
 from agent.settings import Settings
 from graphs.plan_execute import build_graph
 from graphs.standing import overview, thread_snapshot
+from graphs.state import plan_in
 
 KEYS = {"completed", "running", "failed", "waiting", "skipped", "total", "percentage"}
 
@@ -21,7 +23,7 @@ class Watcher:
 
     def __init__(self, graph):
         self.graph = graph
-        self.running, self.retrying, self.asked = set(), set(), set()
+        self.running, self.retrying, self.asked, self.doubted = set(), set(), set(), set()
         self.values, self.finished = {}, {}
         self.stories, self.progress = {}, []
 
@@ -33,6 +35,8 @@ class Watcher:
                 self.hear(event_from(part["data"]))
             elif part["type"] == "values":
                 self.values = part["data"]
+                self.doubted.clear()
+                self.look()
             elif "human_approval" in part["data"]:
                 self.asked.clear()
                 self.look()
@@ -52,6 +56,9 @@ class Watcher:
             case TaskRetrying(task=task):
                 self.running.discard(task)
                 self.retrying.add(task)
+            case TaskFinished(task=task, status="in_doubt"):
+                self.running.discard(task)
+                self.doubted.add(task)
             case TaskFinished(task=task):
                 self.running.discard(task)
                 self.retrying.discard(task)
@@ -66,7 +73,8 @@ class Watcher:
             return
         results = {**self.finished, **(self.values.get("results") or {})}
         snapshot = thread_snapshot({**self.values, "results": results})
-        self.found = standings(snapshot, running=self.running, retrying=self.retrying, asked=self.asked)
+        under_way = {"running": self.running, "retrying": self.retrying, "asked": self.asked}
+        self.found = standings(snapshot, **under_way, begun=self.doubted)
         for task, standing in self.found.items():
             self.stories[task] = followed(self.stories.get(task, ()), standing.status, task=task)
 
@@ -127,6 +135,9 @@ async def test_a_run_with_a_retry_a_skip_an_approval_and_a_rollback_takes_only_l
     watcher = Watcher(graph)
     state = await watcher.drive({"goal": "g", "plan": PLAN})
     assert watcher.found["w"].status == "awaiting_approval"
+    plan = plan_in(state.values["plan"])
+    assert execution_waves(plan) == [["a", "shaky"], ["never", "w"], ["behind", "any", "last"]]
+    assert ready_tasks(thread_snapshot(state.values)) == ("w",)
     shown = overview(state)
     assert (shown["tasks"]["w"]["status"], shown["current_phase"]) == ("awaiting_approval", "act")
     assert [(phase["name"], phase["percentage"]) for phase in shown["phases"]] == [("collect", 100.0), ("act", 0.0)]
@@ -147,6 +158,60 @@ async def test_a_run_with_a_retry_a_skip_an_approval_and_a_rollback_takes_only_l
     assert shown["current_phase"] == "act"
     assert (shown["is_complete"], shown["has_failures"], shown["progress"]["failed"]) == (True, True, 1)
     assert shown["tasks"]["shaky"]["can_retry"] is False
+
+
+class Late(World):
+    """A world with a write whose answer never comes."""
+
+    def tools(self):
+        async def late(value: int) -> int:
+            self.log.append(("late", value))
+            raise TimeoutError
+
+        return [*super().tools(), self.tool("late", late)]
+
+
+@pytest.mark.parametrize("dispatch", ["eager", "wave"])
+async def test_a_write_without_an_answer_is_in_doubt_until_a_person_has_said(dispatch):
+    world = Late()
+    graph = build_graph(tools=world.tools(), settings=Settings(dispatch=dispatch), checkpointer=InMemorySaver())
+    watcher = Watcher(graph)
+    plan = {
+        "tasks": [
+            {"id": "w", "tool": "late", "args": {"value": 1}, "phase": "send"},
+            {"id": "b", "tool": "look", "args": {"value": ref("w")}},
+        ]
+    }
+    await watcher.drive({"goal": "g", "plan": plan})
+    state = await watcher.drive(Command(resume=APPROVE))
+    shown = overview(state)
+    assert (shown["tasks"]["w"]["status"], shown["tasks"]["b"]["status"]) == ("in_doubt", "waiting")
+    assert (shown["tasks"]["w"]["is_terminal"], shown["tasks"]["w"]["can_retry"]) == (False, False)
+    assert (shown["is_complete"], shown["current_phase"], shown["progress"]["waiting"]) == (False, "send", 2)
+    state = await watcher.drive(Command(resume={"decisions": [{"type": "respond", "message": "it did"}]}))
+    assert watcher.stories["w"][-3:] == ("running", "in_doubt", "done")
+    assert (state.values["status"], overview(state)["is_complete"]) == ("completed", True)
+
+
+async def test_what_a_deadline_cancels_does_not_block_its_phase():
+    world = World()
+    plan = {
+        "phases": {"first": "Wait", "second": "Wait on"},
+        "tasks": [
+            {"id": "a", "tool": "wait", "args": {"seconds": 0.5}, "phase": "first"},
+            {"id": "b", "tool": "wait", "args": {"seconds": 0.5}, "depends_on": ["a"], "phase": "first"},
+            {"id": "c", "tool": "look", "args": {"value": 1}, "depends_on": ["b"], "phase": "second"},
+        ],
+    }
+    settings = Settings(dispatch="wave", deadline_s=0.3)
+    graph = build_graph(tools=world.tools(), settings=settings, checkpointer=InMemorySaver())
+    watcher = Watcher(graph)
+    state = await watcher.drive({"goal": "g", "plan": plan})
+    shown = overview(state)
+    assert [standing.status for standing in watcher.found.values()] == ["done", "cancelled", "cancelled"]
+    assert watcher.found["b"].is_terminal
+    assert [(phase["percentage"], phase["is_complete"]) for phase in shown["phases"]] == [(100.0, True)] * 2
+    assert (shown["current_phase"], shown["progress"]["skipped"], shown["is_complete"]) == (None, 2, True)
 
 
 async def test_progress_is_streamed_while_tasks_run():
