@@ -15,7 +15,7 @@ from agent.core.budget import Exhausted
 from agent.core.call import looks_into
 from agent.core.compile import CompiledPlan
 from agent.core.outcome import Done, InDoubt, Outcome
-from agent.core.progress import blocked, blocked_by
+from agent.core.progress import blocked_by
 from agent.metering import Meter
 from agent.slots import Slots
 from graphs.telling import Telling
@@ -46,11 +46,11 @@ class Board:
     cleared: Mapping[str, Mapping[str, int]]
     reusable: Mapping[str, tuple[str, Done]]
     rejected: Collection[str]
+    telling: Telling
+    #: Tasks that came to nothing before this dispatch; none of them is in it, and nobody would settle them.
+    stuck: frozenset[str]
     #: By task: the calls that earlier processes tried in vain.
     tried: dict[str, LoggedCall] = field(default_factory=dict)
-    telling: Telling = field(init=False)
-    #: Tasks that came to nothing before this dispatch; none of them is in it, and nobody would settle them.
-    _stuck: frozenset[str] = field(init=False)
     #: One task at a time loads outputs, so that none is loaded twice.
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _futures: dict[str, "asyncio.Future[Outcome | None]"] = field(default_factory=dict)
@@ -59,10 +59,6 @@ class Board:
     _read: frozenset[str] | None = None
     #: A task stopped without an outcome; whoever takes the superstep up again needs a new board.
     stopped: bool = False
-
-    def __post_init__(self) -> None:
-        self.telling = Telling(self.compiled, self.outcomes)
-        self._stuck = frozenset(blocked(self.compiled, self.outcomes))
 
     def _future(self, task: str) -> "asyncio.Future[Outcome | None]":
         return self._futures.setdefault(task, asyncio.get_running_loop().create_future())
@@ -116,7 +112,7 @@ class Board:
         for need in needs:
             if need in self.outcomes:
                 continue
-            if need in self._stuck or await asyncio.shield(self._future(need)) is None:
+            if need in self.stuck or await asyncio.shield(self._future(need)) is None:
                 stuck.add(need)
         if blocked_by(self.compiled.tasks[task], needs, outcomes=self.outcomes, blocked=stuck) is not None:
             return None

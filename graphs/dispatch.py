@@ -24,6 +24,7 @@ from graphs.lineage import changed_since_last
 from graphs.recall import Recall
 from graphs.records import finished_event, mark_of, plan_event, planned, record, unplanned
 from graphs.state import State, TaskOrder, outcomes_in
+from graphs.telling import Telling
 
 Next = Literal[
     "planner", "look_up", "wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback", "answer"
@@ -73,7 +74,15 @@ async def recompiled(
 
 
 def command_for(
-    move: Move, *, state: State, snapshot: Snapshot, slots: Slots, meter: Meter, thread: str, emit: Emit
+    move: Move,
+    *,
+    state: State,
+    snapshot: Snapshot,
+    recall: Recall,
+    slots: Slots,
+    meter: Meter,
+    thread: str,
+    emit: Emit,
 ) -> tuple[Command[Next], Board | None]:
     """Return the command that carries out `move`, and the board where it sends tasks to the executor.
 
@@ -84,7 +93,7 @@ def command_for(
             return Command(goto="look_up"), None
         case Run(tasks):
             dispatch = uuid4().hex
-            board = board_of(state, snapshot, slots, meter=meter, thread=thread)
+            board = board_of(state, snapshot, recall, slots, meter=meter, thread=thread)
             sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
             return Command(goto=sends, update={"status": "running", "dispatch": dispatch}), board
         case Ask():
@@ -116,11 +125,14 @@ def active_plan(snapshot: Snapshot) -> CompiledPlan:
     return active
 
 
-def board_of(state: State, snapshot: Snapshot, slots: Slots, *, meter: Meter, thread: str) -> Board:
-    """Return the board for a dispatch of what stands in the state."""
-    revision = state.get("revision") or 1
+def board_of(state: State, snapshot: Snapshot, recall: Recall, slots: Slots, *, meter: Meter, thread: str) -> Board:
+    """Return the board for a dispatch of what stands in the state; `recall` is that of the snapshot."""
+    revision, active = state.get("revision") or 1, active_plan(snapshot)
+    frontier = snapshot.frontier_of(active)
+    # No work of an earlier revision is added while a plan is carried out.
+    done_before = recall.reusable.get(active, lambda: reusable(snapshot.outcomes, revision=revision))
     return Board(
-        compiled=active_plan(snapshot),
+        compiled=active,
         outcomes=dict(snapshot.outcomes),
         slots=slots,
         meter=meter,
@@ -129,8 +141,10 @@ def board_of(state: State, snapshot: Snapshot, slots: Slots, *, meter: Meter, th
         approvals=state.get("approvals") or {},
         cleared=state.get("cleared") or {},
         # An undoing is made although an earlier plan may have made the same call.
-        reusable={} if snapshot.undo is not None else reusable(snapshot.outcomes, revision=revision),
+        reusable={} if snapshot.undo is not None else done_before,
         rejected=state.get("rejected") or (),
+        telling=Telling(frontier.counts(), total=len(active.tasks)),
+        stuck=frozenset(frontier.blocked),
     )
 
 

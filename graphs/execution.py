@@ -22,6 +22,7 @@ from graphs.board import Board
 from graphs.dispatch import board_of
 from graphs.durations import Durations
 from graphs.facts import snapshot_of
+from graphs.recall import Recall
 from graphs.reducers import merge_results
 from graphs.state import State, spending_in
 
@@ -61,9 +62,12 @@ async def resumed_board(
     state = {**state, "results": merge_results(state.get("results") or {}, finished)}
     # Which approvals still hold is not asked here: their digests may rest on outputs that are not at hand.
     known = await durations.known(frozenset(toolbox))
-    snapshot = snapshot_of({**state, "approvals": {}}, toolbox, thread=thread, now=utc_now(), durations=known)
+    recall = Recall()
+    snapshot = snapshot_of(
+        {**state, "approvals": {}}, toolbox, thread=thread, now=utc_now(), recall=recall, durations=known
+    )
     meter = meter_of(meters, state, settings.limits(can_replan=False), settings=settings)
-    board = board_of(state, snapshot, Slots(settings.max_concurrency), meter=meter, thread=thread)
+    board = board_of(state, snapshot, recall, Slots(settings.max_concurrency), meter=meter, thread=thread)
     for call in await calls.tried(thread, revision=board.revision):
         if call.item is None:
             board.tried[call.task] = call

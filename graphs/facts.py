@@ -12,7 +12,7 @@ from agent.core.schedule import plan_needs
 from agent.core.snapshot import Snapshot
 from agent.tools.catalogue import Toolbox
 from graphs.recall import Recall
-from graphs.state import State, budget_in, compiled_in, elapsed_in, outcomes_in, plan_in, spending_in
+from graphs.state import State, budget_in, compiled_in, elapsed_in, plan_in, spending_in
 
 
 def snapshot_of(
@@ -31,7 +31,7 @@ def snapshot_of(
     """
     recall = recall or Recall()
     problems = tuple(state.get("problems") or ())
-    outcomes: dict[str, Outcome] = recall.outcomes(state.get("results") or {}, outcomes_in)
+    outcomes = recall.outcomes(state.get("results") or {})
     document, undoing = state.get("plan"), state.get("undo")
     compiled = (
         recall.plan.get(document, lambda: compiled_in(document, toolbox, durations=durations))
@@ -66,6 +66,7 @@ def snapshot_of(
         undo=undo,
         rollback_begun=state.get("rollback") is not None,
         # A plan that does not compile may be of any form.
+        frontier=recall.frontier(active) if active else None,
         former=recall.former.get(state.get("lineage"), lambda: former_plans(state)[0]) if compiled else {},
     )
 

@@ -13,7 +13,6 @@ from agent.core.budget import Exhausted, Spending, with_raised
 from agent.core.flow import next_move
 from agent.core.limits import Limits
 from agent.core.outcome import Done, InDoubt, Outcome
-from agent.core.progress import progress
 from agent.errors import AnswerError, BudgetError, UsageError
 from agent.events import ApprovalAsked, ProgressMade
 from agent.executor import Executor, utc_now
@@ -95,20 +94,20 @@ class Nodes:
             limits=limits,
             artifacts=artifacts,
             thread=thread,
+            recall=recall,
         )
         granted = await self._wiring.grants.valid(state.get("approvals") or {})
         durations = await self._wiring.durations.known(frozenset(toolbox))
         snapshot = snapshot_of(
             state, toolbox, thread=thread, now=utc_now(), granted=granted, recall=recall, durations=durations
         )
-        active = snapshot.undo or snapshot.compiled
-        if active is not None:
-            emit(ProgressMade(progress=progress(active, snapshot.outcomes)))
+        if snapshot.frontier is not None:
+            emit(ProgressMade(progress=snapshot.frontier.progress()))
         move = next_move(snapshot, limits)
         slots = slots_of(runtime, self._wiring.settings_for(runtime.context))
         meter = self._meter(state, runtime, limits)
         command, board = command_for(
-            move, state=state, snapshot=snapshot, slots=slots, meter=meter, thread=thread, emit=emit
+            move, state=state, snapshot=snapshot, recall=recall, slots=slots, meter=meter, thread=thread, emit=emit
         )
         update = {**changed, **lineage_update(state), **(command.update or {})}
         if "results" in changed:

@@ -9,6 +9,7 @@ from agent.core.limits import Limits
 from agent.core.reference import producers
 from agent.tools.catalogue import Toolbox
 from graphs.facts import former_plans
+from graphs.recall import Recall
 from graphs.state import State, plan_in
 
 
@@ -18,14 +19,15 @@ async def with_all_outputs(state: State, *, artifacts: Artifacts, thread: str) -
 
 
 async def with_outputs_to_ask(
-    state: State, toolbox: Toolbox, *, limits: Limits, artifacts: Artifacts, thread: str
+    state: State, toolbox: Toolbox, *, limits: Limits, artifacts: Artifacts, thread: str, recall: Recall
 ) -> State:
     """Return `state` with the outputs in the calls that a person has approved or can be asked about next.
 
     A dispatch looks into no other: what its tasks need is loaded where they run.
     """
     results, document = state.get("results") or {}, state.get("undo") or state.get("plan")
-    if not document or state.get("problems") or not _some_away(state):
+    recall.outcomes(results)
+    if not document or state.get("problems") or not recall.some_away:
         return state
     known = {*(state.get("approvals") or {}), *(state.get("doubts") or {})}
     read: set[str] = set()
@@ -42,8 +44,6 @@ async def with_outputs_to_undo(state: State, *, artifacts: Artifacts, thread: st
 
     Without a rollback of its own, a task is undone by what it was given and what it returned.
     """
-    if not _some_away(state):
-        return state
     undone = set(state.get("failed") or ())
     tasks = [*former_plans(state)[0].values(), *plan_in(state.get("plan")).tasks]
     read: set[str] = set()
@@ -57,7 +57,3 @@ async def with_outputs_to_undo(state: State, *, artifacts: Artifacts, thread: st
 
 async def _with(state: State, tasks: Collection[str], *, artifacts: Artifacts, thread: str) -> State:
     return {**state, "results": await artifacts.in_full(state.get("results") or {}, tasks, thread=thread)}
-
-
-def _some_away(state: State) -> bool:
-    return any("artifact" in record for record in (state.get("results") or {}).values())

@@ -6,7 +6,13 @@ object that stands in the state, which this keeps alive; nobody changes a value 
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from agent.core.compile import CompiledPlan
+from agent.core.frontier import Frontier
+from agent.core.outcome import Done, Outcome
+from agent.core.plan import Task
+from graphs.state import Record, outcomes_in
 
 T = TypeVar("T")
 _RUNS = 32
@@ -30,18 +36,58 @@ class Recall:
     """What is known of one run."""
 
     def __init__(self) -> None:
-        self.plan: Known[Any] = Known()
-        self.undo: Known[Any] = Known()
-        self.former: Known[Any] = Known()
+        self.plan: Known[CompiledPlan] = Known()
+        self.undo: Known[CompiledPlan] = Known()
+        self.former: Known[dict[str, Task]] = Known()
         self.mark: Known[str | None] = Known()
-        self._records: dict[str, tuple[object, Any]] = {}
+        self.reusable: Known[dict[str, tuple[str, Done]]] = Known()
+        #: Whether an output among the results that were read is kept outside the state.
+        self.some_away = False
+        self._read: Mapping[str, Record] | None = None
+        self._records: dict[str, Record] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._frontier: Frontier | None = None
 
-    def outcomes(self, results: Mapping[str, T], read: Callable[[Mapping[str, T]], dict[str, Any]]) -> dict[str, Any]:
-        """Return the outcomes in `results`, of which only those are read that were not before."""
-        new = {task: record for task, record in results.items() if self._records.get(task, (None,))[0] is not record}
-        for task, outcome in read(new).items():
-            self._records[task] = (new[task], outcome)
-        return {task: self._records[task][1] for task in results}
+    def outcomes(self, results: Mapping[str, Record]) -> Mapping[str, Outcome]:
+        """Return the outcomes in `results`, of which only those are read that were not before.
+
+        It is the same mapping each time, with what is new in it. Raises `PersistenceError`.
+        """
+        if results is self._read:
+            return self._outcomes
+        records = self._records
+        differing = {task: record for task, record in results.items() if records.get(task) is not record}
+        new = outcomes_in(differing)
+        added = {task: outcome for task, outcome in new.items() if task not in records}
+        if len(records) + len(added) > len(results) or not self._holds(new):
+            self._records, self._outcomes, self._frontier = {}, {}, None
+            return self.outcomes(results)
+        self.some_away = self.some_away or any(isinstance(each, Done) and each.artifact for each in new.values())
+        self._records.update(differing)
+        self._read = results
+        self._outcomes.update(new)
+        if self._frontier is not None:
+            self._frontier.advance(added)
+        return self._outcomes
+
+    def _holds(self, new: Mapping[str, Outcome]) -> bool:
+        """Whether what follows from the known outcomes follows still: a loaded output, say, changes nothing."""
+        blocked = self._frontier.blocked if self._frontier is not None else set[str]()
+        known = ((task, outcome, self._outcomes.get(task)) for task, outcome in new.items())
+        return all(
+            task not in blocked if before is None else _counts_as(outcome) == _counts_as(before)
+            for task, outcome, before in known
+        )
+
+    def frontier(self, compiled: CompiledPlan) -> Frontier:
+        """Return what follows for `compiled` from the outcomes that were read last."""
+        if self._frontier is None or self._frontier.compiled is not compiled:
+            self._frontier = Frontier(compiled, self._outcomes)
+        return self._frontier
+
+
+def _counts_as(outcome: Outcome) -> tuple[object, ...]:
+    return outcome.status, outcome.attempts, isinstance(outcome, Done) and outcome.reused_from
 
 
 class Recalls:

@@ -1,10 +1,7 @@
 """The events of one dispatch told to those who watch, its progress among them."""
 
 from collections import Counter
-from collections.abc import Mapping
 
-from agent.core.compile import CompiledPlan
-from agent.core.outcome import Outcome
 from agent.core.progress import Progress, counted
 from agent.events import Emit, ProgressMade, RunEvent, TaskFinished, TaskStarted
 
@@ -15,9 +12,10 @@ _STEPS = 200
 class Telling:
     """Counts what begins and ends, without looking at the whole plan again each time."""
 
-    def __init__(self, compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> None:
-        self._total = len(compiled.tasks)
-        self._settled: Counter[str] = Counter(outcomes[task].status for task in compiled.tasks if task in outcomes)
+    def __init__(self, settled: Counter[str], *, total: int) -> None:
+        """Begin where so many of `total` tasks are `settled`, by status of their outcomes."""
+        self._total = total
+        self._settled = settled
         self._running: set[str] = set()
         self._step = max(1, self._total // _STEPS)
         self._untold = 0

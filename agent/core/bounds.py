@@ -3,17 +3,15 @@
 from typing import assert_never
 
 from agent.core.budget import Exhausted, limit_of, model_budget
+from agent.core.frontier import was_run
 from agent.core.limits import Limits
-from agent.core.outcome import Done
 from agent.core.snapshot import Snapshot
 
 
 def tasks_run(snapshot: Snapshot) -> int:
     """Return how many tasks of the run, of all revisions, have been run: each counts once, whatever its attempts."""
-    return sum(
-        outcome.attempts > 0 and not (isinstance(outcome, Done) and outcome.reused_from)
-        for outcome in snapshot.outcomes.values()
-    )
+    kept = snapshot.frontier
+    return kept.run if kept is not None else sum(map(was_run, snapshot.outcomes.values()))
 
 
 def holds(budget: Exhausted, snapshot: Snapshot, limits: Limits) -> Exhausted | None:

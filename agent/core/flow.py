@@ -20,11 +20,12 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
     Reading goes before asking, and mending before asking: a person is asked when nothing else can be done, about all
     that waits, and not about a plan that is to be changed.
     """
-    if snapshot.compiled is None:
+    compiled = snapshot.compiled
+    if compiled is None:
         return _unplanned(snapshot, limits)
+    snapshot = snapshot.with_frontier()
     if snapshot.undo is not None:
         return _undo(snapshot, snapshot.undo, limits)
-    compiled = snapshot.compiled
     if snapshot.stop is not None:
         return GiveUp(*snapshot.stop) if snapshot.accepted else _end(snapshot, *snapshot.stop)
     if (spent := late(snapshot, limits)) is not None:
@@ -79,15 +80,11 @@ def unresolved(snapshot: Snapshot) -> tuple[str, ...]:
     """Return the failed and rejected tasks that something must still be done about, in plan order."""
     if snapshot.compiled is None:
         return ()
-    tasks = snapshot.compiled.tasks
+    tasks, found = snapshot.compiled.tasks, snapshot.frontier_of(snapshot.compiled)
     return tuple(
         task
-        for task in snapshot.compiled.order
-        if task not in snapshot.waived
-        and (
-            (isinstance(outcome := snapshot.outcomes.get(task), Failed) and tasks[task].on_failure != "skip")
-            or isinstance(outcome, Rejected)
-        )
+        for task in found.in_order(found.failed - snapshot.waived)
+        if isinstance(snapshot.outcomes[task], Rejected) or tasks[task].on_failure != "skip"
     )
 
 

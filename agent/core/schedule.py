@@ -4,7 +4,7 @@
 critical path: T. C. Hu, "Parallel Sequencing and Assembly Line Problems", Operations Research 9(6), 1961).
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from graphlib import TopologicalSorter
 
 from agent.core.condition import ConditionError, names
@@ -85,15 +85,10 @@ def ancestors(needs: Needs, task: str) -> dict[str, None]:
     return found
 
 
-def ready(needs: Needs, *, settled: Collection[str], open_tasks: Iterable[str]) -> list[str]:
-    """Return those of `open_tasks` whose needs are all settled."""
-    return [task for task in open_tasks if all(need in settled for need in needs[task])]
-
-
 def closure(
     needs: Needs,
     *,
-    settled: Collection[str],
+    is_settled: Callable[[str], bool],
     runnable: Callable[[str], bool],
     ordered: Iterable[str],
     most: int | None = None,
@@ -107,8 +102,8 @@ def closure(
     for task in ordered:
         if len(taken) == most:
             break
-        if task in settled or not runnable(task):
+        if is_settled(task) or not runnable(task):
             continue
-        if all(need in settled or need in taken for need in needs[task]):
+        if all(need in taken or is_settled(need) for need in needs[task]):
             taken[task] = None
     return list(taken)

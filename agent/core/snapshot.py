@@ -1,11 +1,12 @@
 """All that has happened in a run, as facts for `next_move`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agent.core.budget import Exhausted, Spending
 from agent.core.compile import CompiledPlan
+from agent.core.frontier import Frontier
 from agent.core.outcome import Outcome
 from agent.core.plan import Task
 
@@ -53,3 +54,15 @@ class Snapshot:
     rollback_begun: bool = False
     #: The tasks of this run's earlier plans that the present one has not.
     former: Mapping[str, Task] = field(default_factory=dict)
+    #: What follows from the outcomes, where it was kept from the move before; None: it is derived.
+    frontier: Frontier | None = field(default=None, compare=False)
+
+    def frontier_of(self, compiled: CompiledPlan) -> Frontier:
+        """Return what follows from the outcomes for one of this run's plans."""
+        kept = self.frontier
+        return kept if kept is not None and kept.compiled is compiled else Frontier(compiled, self.outcomes)
+
+    def with_frontier(self) -> "Snapshot":
+        """Return this snapshot with what follows from it for the plan that is being carried out."""
+        active = self.undo or self.compiled
+        return self if active is None else replace(self, frontier=self.frontier_of(active))

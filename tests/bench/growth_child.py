@@ -19,6 +19,7 @@ from rich.console import Console
 from agent.check import Checked, check_plan
 from agent.core.compile import CompiledPlan
 from agent.core.flow import next_move
+from agent.core.frontier import Frontier
 from agent.core.limits import Limits
 from agent.core.move import Answer, Run
 from agent.core.outcome import Done, Outcome
@@ -37,8 +38,6 @@ T = TypeVar("T")
 _THREAD = "measured"
 _CONFIG = {"configurable": {"thread_id": _THREAD}}
 _SETTINGS = Settings(max_concurrency=UNLIMITED, grace_s=0.0)
-#: Wave mode makes a move for each level, and each move looks at the whole plan.
-_MOST_LEVELS = 1000
 
 
 class HalfWay:
@@ -79,9 +78,8 @@ def main(shape: Shape, tasks: int) -> None:
     if not isinstance(checked, Checked):
         raise AssertionError(f"the plan does not compile: {checked[:3]}")  # noqa: TRY004 - no type is wrong
     tell({"compile": seconds, "schedule, eager": spent(lambda: steer(checked.compiled, limits))[0]})
-    if shape == "flat" or tasks <= _MOST_LEVELS:
-        waves = limits.model_copy(update={"dispatch": "wave"})
-        tell({"schedule, wave": spent(lambda: steer(checked.compiled, waves))[0]})
+    waves = limits.model_copy(update={"dispatch": "wave"})
+    tell({"schedule, wave": spent(lambda: steer(checked.compiled, waves))[0]})
     with tempfile.TemporaryDirectory(prefix="planwave-bench-") as folder:
         tell(asyncio.run(stopped_and_resumed(f"sqlite:///{folder}/growth.db", document, tasks=tasks)))
         tell({"peak memory with resume": max(0, memory("VmHWM") - base)})
@@ -141,13 +139,16 @@ async def _stopped(run: "asyncio.Task[Any]") -> None:
 def steer(compiled: CompiledPlan, limits: Limits) -> int:
     """Return how many moves carry the plan out, every task done as soon as it is sent."""
     outcomes: dict[str, Outcome] = {}
+    # As the graph does, which tells it what is new at each dispatch.
+    frontier = Frontier(compiled, outcomes)
     moves = 0
     while True:
         moves += 1
-        match next_move(Snapshot(compiled=compiled, outcomes=outcomes), limits):
+        match next_move(Snapshot(compiled=compiled, outcomes=outcomes, frontier=frontier), limits):
             case Run(tasks):
-                for task in tasks:
-                    outcomes[task] = Done(revision=1, output=task, fingerprint=task)
+                new = {task: Done(revision=1, output=task, fingerprint=task) for task in tasks}
+                outcomes |= new
+                frontier.advance(new)
             case Answer():
                 return moves
             case other:

@@ -14,7 +14,7 @@ from agent.core.compile import CompiledPlan, compile_plan
 from agent.core.flow import next_move
 from agent.core.limits import Limits
 from agent.core.move import Run
-from agent.core.schedule import ancestors, closure, order, plan_needs, ranks, ready, waves
+from agent.core.schedule import ancestors, closure, order, plan_needs, ranks, waves
 from agent.core.snapshot import Snapshot
 
 
@@ -69,7 +69,9 @@ def test_ancestors(needs):
 def test_closure_is_the_largest_set_that_needs_nothing_from_outside(needs, random):
     gates = {task for task in needs if random.random() < 0.3}
     settled = {task for task in order(needs) if random.random() < 0.4}
-    found = closure(needs, settled=settled, runnable=lambda task: task not in gates, ordered=order(needs))
+    found = closure(
+        needs, is_settled=settled.__contains__, runnable=lambda task: task not in gates, ordered=order(needs)
+    )
     candidates = [task for task in needs if task not in settled and task not in gates]
     largest = set(candidates)
     while left := {task for task in largest if not set(needs[task]) <= settled | largest}:
@@ -82,18 +84,12 @@ def test_closure_is_the_largest_set_that_needs_nothing_from_outside(needs, rando
 def test_a_bounded_closure_ends_and_needs_nothing_from_outside(needs, most):
     settled: set[str] = set()
     while left := needs.keys() - settled:
-        found = closure(needs, settled=settled, runnable=lambda _: True, ordered=order(needs), most=most)
+        found = closure(
+            needs, is_settled=settled.__contains__, runnable=lambda _: True, ordered=order(needs), most=most
+        )
         assert len(found) == min(most, len(left))
         assert all(set(needs[task]) <= settled | set(found) for task in found)
         settled.update(found)
-
-
-@given(dags(), st.randoms(use_true_random=False))
-def test_ready(needs, random):
-    settled = {task for task in needs if random.random() < 0.5}
-    open_tasks = [task for task in needs if task not in settled]
-    found = ready(needs, settled=settled, open_tasks=open_tasks)
-    assert found == [task for task in open_tasks if not set(needs[task]) - settled]
 
 
 @pytest.mark.parametrize("function", [waves, order, ranks])

@@ -1,0 +1,70 @@
+"""What was read of a run before against what stands in its state now."""
+
+import pytest
+
+from agent.core.compile import CompiledPlan, linked
+from agent.core.outcome import Done, Failed
+from agent.core.plan import Plan, Task
+from agent.errors import PersistenceError
+from graphs.recall import Recall
+from graphs.records import record
+
+
+def done(output: object = 1, **more: object) -> dict:
+    return record(Done(revision=1, output=output, attempts=1, **more))
+
+
+FAILED = record(Failed(revision=1, kind="tool", error="no", attempts=1))
+
+
+@pytest.fixture
+def chain() -> CompiledPlan:
+    tasks = [Task(id=name, tool="t", depends_on=needs) for name, needs in (("a", ()), ("b", ("a",)), ("c", ("b",)))]
+    return linked(Plan(tasks=tuple(tasks)), {})
+
+
+def test_new_results_move_the_frontier_on(chain):
+    recall = Recall()
+    recall.outcomes({})
+    frontier = recall.frontier(chain)
+    first = {"a": done()}
+    assert recall.outcomes(first).keys() == {"a"}
+    assert recall.frontier(chain) is frontier
+    assert frontier.ready() == ["b"]
+    assert recall.outcomes(first | {"b": done()}).keys() == {"a", "b"}
+    assert recall.frontier(chain).ready() == ["c"]
+    assert recall.frontier(chain) is frontier
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ready"),
+    [
+        ({"a": done(), "b": done()}, {"a": done()}, ["b"]),
+        ({"a": done()}, {}, ["a"]),
+        ({"a": FAILED}, {"a": done()}, ["b"]),
+        ({"a": FAILED}, {"a": FAILED, "b": done()}, ["c"]),
+    ],
+    ids=["one is gone", "all are gone", "another outcome", "a blocked task is done"],
+)
+def test_results_that_are_not_just_more_begin_anew(chain, before, after, ready):
+    recall = Recall()
+    recall.outcomes(before)
+    recall.frontier(chain)
+    assert recall.outcomes(after).keys() == after.keys()
+    assert recall.frontier(chain).ready() == ready
+
+
+def test_a_loaded_output_is_seen_and_changes_nothing_else(chain):
+    away = {"digest": "d", "size": 1, "preview": "", "output_schema": {}}
+    recall = Recall()
+    kept = record(Done(revision=1, attempts=1, artifact=away))
+    recall.outcomes({"a": kept})
+    frontier = recall.frontier(chain)
+    assert recall.some_away
+    assert recall.outcomes({"a": kept | {"output": [1]}})["a"].output == [1]
+    assert recall.frontier(chain) is frontier
+
+
+def test_what_is_no_result_is_refused():
+    with pytest.raises(PersistenceError, match="cannot be read"):
+        Recall().outcomes({"a": {"status": "whatever"}})
