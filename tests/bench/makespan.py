@@ -5,10 +5,12 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
+from langgraph.checkpoint.memory import InMemorySaver
+
 from graphs.persistence import Persistence, open_persistence
 from tests.bench.driving import DISPATCHES, UNLIMITED, Dispatch, Driver, Run, kinds_of
 from tests.bench.figures import Finding, Unmeasured, figure
-from tests.bench.rivals import bare_dataflow
+from tests.bench.rivals import Runner, bare_dataflow, send_loop
 from tests.bench.virtual_time import run_in_virtual_time
 from tests.bench.workloads import Workload, asynchow, sample, wfinstances
 
@@ -66,9 +68,14 @@ async def _alone(workloads: Sequence[Workload], *, dispatch: Dispatch, workers: 
 
 
 def real(name: str, workloads: Sequence[Workload], *, seconds: float, store: str) -> Iterator[Finding]:
-    """Yield makespan / critical path in real time; bare asyncio beside it shows how late this machine's timers are."""
-    bare, runs = asyncio.run(_side_by_side(workloads, seconds=seconds, store=store))
+    """Yield makespan / critical path in real time.
+
+    Bare asyncio beside it shows how late this machine's timers are, and a bare LangGraph loop, in memory, what a graph
+    costs that checks nothing.
+    """
+    bare, looped, runs = asyncio.run(_side_by_side(workloads, seconds=seconds, store=store))
     yield _ratios(f"{name}, real, bare asyncio", [run / seconds for run in bare])
+    yield _ratios(f"{name}, real, LangGraph Send loop in memory", [run / seconds for run in looped])
     for dispatch, found in runs.items():
         case, strict = f"{name}, real, {store}, {dispatch}", dispatch == "eager"
         yield _ratios(case, [run.total / seconds for run in found], of="whole run / critical path", strict=strict)
@@ -81,8 +88,10 @@ def real(name: str, workloads: Sequence[Workload], *, seconds: float, store: str
 
 async def _side_by_side(
     workloads: Sequence[Workload], *, seconds: float, store: str
-) -> tuple[list[float], dict[Dispatch, list[Run]]]:
+) -> tuple[list[float], list[float], dict[Dispatch, list[Run]]]:
     bare: list[float] = []
+    looped: list[float] = []
+    loop = send_loop(InMemorySaver())
     runs: dict[Dispatch, list[Run]] = {dispatch: [] for dispatch in DISPATCHES}
     async with _kept(store) as persistence:
         kinds = kinds_of(workloads)
@@ -92,9 +101,17 @@ async def _side_by_side(
         for one in workloads:
             scale = seconds / one.critical_path
             bare.append(await bare_dataflow(one, scale=scale))
+            looped.append(await _seconds(loop, one.scaled(scale)))
             for dispatch, driver in drivers.items():
                 runs[dispatch].append(await driver.drive(one, scale=scale))
-    return bare, runs
+    return bare, looped, runs
+
+
+async def _seconds(runner: Runner, workload: Workload) -> float:
+    now = asyncio.get_running_loop().time
+    begun = now()
+    await runner(workload)
+    return now() - begun
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import json
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -46,6 +46,11 @@ class Workload:
         """Return a lower bound of the makespan with so many workers: the critical path, or all the work shared."""
         known = self.bounds.get(workers)
         return known if known is not None else max(self.critical_path, sum(s.seconds for s in self.steps) / workers)
+
+    def scaled(self, scale: float) -> "Workload":
+        """Return the same plan with all durations times `scale`."""
+        steps = tuple(replace(step, seconds=step.seconds * scale) for step in self.steps)
+        return Workload(self.name, steps, {workers: bound * scale for workers, bound in self.bounds.items()})
 
     def levels(self) -> list[list[str]]:
         """Return the tasks level by level."""
