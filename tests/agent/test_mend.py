@@ -209,6 +209,20 @@ LIBRARY = {
         ),
         "SELECT member_id, COUNT(*) AS n FROM loans GROUP BY 1 ORDER BY n, 1",
     ),
+    "rows counted where their number was meant": (
+        "SELECT member_id, COUNT(*) AS days FROM loans GROUP BY member_id ORDER BY days",
+        "SELECT member_id, SUM(days) AS days FROM loans GROUP BY 1 ORDER BY days",
+    ),
+    "totals that do not say whose": (
+        (
+            "SELECT COUNT(*) AS fiction FROM books WHERE genre = 'Science Fiction' AND price < 99 "
+            "UNION SELECT COUNT(*) AS novels FROM books WHERE genre = 'novel' AND price < 99"
+        ),
+        (
+            "SELECT genre, COUNT(*) AS total FROM books WHERE genre IN ('Science Fiction', 'Novel') AND price < 99 "
+            "GROUP BY genre"
+        ),
+    ),
     "a slip of the pen": (
         "SELECT titel, genre FROM books WHERE genre = 'Sciense Fiction' ORDER BY titel",
         "SELECT title, genre FROM books WHERE genre = 'Science Fiction' ORDER BY title",
@@ -285,6 +299,12 @@ SOUND = [
     "FROM loans SELECT sum(days) AS n",
     "SELECT genre, count(*) AS n FROM books GROUP BY ALL HAVING n > 1",
     "SELECT x FROM range(3) AS r(x)",
+    "SELECT count(*) AS member_id, count(lent_on) AS lent_on FROM loans",
+    "SELECT count(*) AS days FROM loans JOIN members USING (member_id)",
+    "SELECT count(DISTINCT days) AS days FROM loans",
+    "SELECT count(*) FROM books WHERE genre = 'Novel' UNION SELECT count(*) FROM authors WHERE country = 'Poland'",
+    "SELECT title FROM books WHERE genre = 'Novel' UNION SELECT title FROM books WHERE genre = 'Short Stories'",
+    "SELECT count(*) FROM books WHERE genre = 'Novel' UNION ALL SELECT count(*) FROM books WHERE genre = 'Novel'",
 ]
 
 

@@ -16,10 +16,12 @@ from sqlglot.errors import SqlglotError
 
 from agent.tools.database_schema import DatabaseSchema
 from agent.tools.mend.columns import mend_columns, mend_tables, unresolved
+from agent.tools.mend.counts import mend_counts
 from agent.tools.mend.groups import mend_groups
 from agent.tools.mend.lists import mend_lists
 from agent.tools.mend.literals import mend_literals, mend_owners, mend_patterns, mend_values
 from agent.tools.mend.scopes import scopes
+from agent.tools.mend.unions import mend_unions
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Mended:
 def mend_constants(
     sql: str, *, schema: DatabaseSchema, params: Mapping[str, JsonValue], lists: Mapping[str, str | None]
 ) -> Mended:
-    """Mend what the engine does not complain of: values that do not exist, and lists compared as one value.
+    """Mend what the engine does not complain of: values that do not exist, lists compared as one value, wrong totals.
 
     `lists` names the parameters that are lists, with the DuckDB type of their items where it is known.
     Without anything to mend, `sql` comes back as it was, letter by letter.
@@ -42,7 +44,8 @@ def mend_constants(
     tree = _parsed(sql)
     if tree is None:
         return Mended(sql, params)
-    return _constants_mended(tree, sql=sql, schema=schema, params=params, lists=lists, notes=())
+    tree, notes = mend_unions(tree)
+    return _constants_mended(tree, sql=sql, schema=schema, params=params, lists=lists, notes=notes)
 
 
 def mend_query(
@@ -52,7 +55,8 @@ def mend_query(
     tree = _parsed(sql)
     if tree is None:
         return Mended(sql, params)
-    notes = list(mend_tables(tree, schema=schema))
+    tree, grouped = mend_unions(tree)
+    notes = [*grouped, *mend_tables(tree, schema=schema)]
     for scope in scopes(tree, schema=schema):
         notes += mend_columns(scope, schema=schema)
         notes += mend_groups(scope)
@@ -90,6 +94,7 @@ def _constants_mended(
         more += mend_literals(scope)
         more += mend_owners(scope)
         more += mend_patterns(scope)
+        more += mend_counts(scope)
         more += mend_lists(scope, lists=lists)
     in_sql = (*notes, *more)
     in_values = [note for scope in scopes(tree, schema=schema) for note in mend_values(scope, params=mended)]
