@@ -8,7 +8,7 @@ from itertools import chain
 from types import MappingProxyType
 
 from agent.core.arguments import argument_problems, did_you_mean
-from agent.core.condition import ConditionError, names
+from agent.core.condition import FUNCTIONS, ConditionError, names, unknown_functions
 from agent.core.limits import Limits
 from agent.core.links import link_problems
 from agent.core.parse import too_many
@@ -230,6 +230,10 @@ def _condition_problems(task: Task, condition: str, *, place: str) -> Iterator[P
     if not used:
         what = f"{shown(condition)} names no task, so it is always the same."
         yield Problem(kind="bad_condition", place=place, task=task.id, what=what, remedy=remedy)
+    for name in unknown_functions(condition):
+        what = f"{shown(condition)} calls {name!r}, which is no function of CEL."
+        known = did_you_mean(name, FUNCTIONS) or f"The functions are {', '.join(sorted(FUNCTIONS))}."
+        yield Problem(kind="bad_condition", place=place, task=task.id, what=what, remedy=known)
 
 
 def _out_of_bounds(task: Task, name: str, value: float, bound: float) -> Problem:

@@ -16,6 +16,18 @@ _MACRO_VARIABLE = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*
 _BY_KEY = re.compile(r"\boutputs\s*\[\s*(?:'([^'\\]+)'|\"([^\"\\]+)\")\s*\]")
 
 
+#: What the engine can call, macros apart; a test holds each to it.
+FUNCTIONS = frozenset(
+    (
+        *("size", "int", "uint", "double", "string", "bytes", "timestamp", "duration", "type", "dyn"),
+        *("contains", "startsWith", "endsWith", "matches"),
+        *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
+        *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+    )
+)
+_MACROS = frozenset({"has", "all", "exists", "exists_one", "existsOne", "map", "filter"})
+
+
 #: The parser recurses in native code: at 40,000 characters of "1+1+..." it ends the process.
 _LONGEST = 2_000
 
@@ -35,6 +47,14 @@ def names(expression: str) -> frozenset[str]:
 def parses(expression: str) -> bool:
     """Whether `expression` can be read."""
     return not isinstance(_names(expression), str)
+
+
+def unknown_functions(expression: str) -> tuple[str, ...]:
+    """Return the functions that `expression`, which parses, calls and the engine has not."""
+    import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
+
+    called = cel.compile(expression).functions()
+    return tuple(sorted(name for name in called if name.isidentifier() and name not in FUNCTIONS | _MACROS))
 
 
 @lru_cache(maxsize=4096)

@@ -42,6 +42,16 @@ def comparable_as(kind: str) -> str:
     return {"integer": "number", "number": "number", "string": "string", "boolean": "boolean"}.get(kind, "")
 
 
+def reckonable_as(kind: str) -> str:
+    """Return what a JSON type is reckoned with; empty where it is not."""
+    return "number" if kind in {"integer", "number"} else ""
+
+
+def addable_as(kind: str) -> str:
+    """Return what a JSON type is added to; empty where it is not."""
+    return kind if kind in {"string", "array"} else reckonable_as(kind)
+
+
 def total(left: Known, right: Known) -> Known:
     """Return what a sum, or another reckoning, of two parts gives."""
     one, other = left.kinds, right.kinds

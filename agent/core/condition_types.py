@@ -8,7 +8,17 @@ a member that a schema rules out, an order of two things that have none, a whole
 import re
 from collections.abc import Callable, Mapping
 
-from agent.core.condition_known import NOTHING, RESULTS, TRUTH, Known, comparable_as, either, total
+from agent.core.condition_known import (
+    NOTHING,
+    RESULTS,
+    TRUTH,
+    Known,
+    addable_as,
+    comparable_as,
+    either,
+    reckonable_as,
+    total,
+)
 from agent.core.condition_words import LEVELS, ORDERS, tokens
 from agent.core.reference import Place
 from agent.core.schema import NoSuchPath, part, words
@@ -89,19 +99,21 @@ class _Reader:
                 self._wanted(side, {"boolean"}, f"stands beside {sign!r}")
             return TRUTH
         if sign in ORDERS:
-            self.comparable_ased(sign, left, right)
+            self._paired(sign, left, right, by=comparable_as, word="compares")
+        elif sign not in LEVELS[2]:
+            self._paired(sign, left, right, by=addable_as if sign == "+" else reckonable_as, word="reckons")
         if sign in LEVELS[2]:
             return TRUTH
         return total(left, right)
 
-    def comparable_ased(self, sign: str, left: Known, right: Known) -> None:
+    def _paired(self, sign: str, left: Known, right: Known, *, by: Callable[[str], str], word: str) -> None:
+        """Note a fault where no type that the left side may have goes with one of the right side."""
         one, other = left.kinds, right.kinds
         if one is None or other is None:
             return
-        pairs = {(a, b) for a in map(comparable_as, one) for b in map(comparable_as, other) if a and a == b}
-        if not pairs:
+        if not (set(map(by, one)) & set(map(by, other))) - {""}:
             name = f"{left.path} " if left.path else ""
-            self.faults[f"compares {name}({words(one)}) by {sign!r} with {words(other)}"] = ""
+            self.faults[f"{word} {name}({words(one)}) by {sign!r} with {words(other)}"] = ""
 
     def _unary(self) -> Known:
         sign = self._peek()

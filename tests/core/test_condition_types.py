@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import ROWS, problems_of
 
-from agent.core.condition import ConditionError, holds, names
+from agent.core.condition import FUNCTIONS, ConditionError, holds, names
 from agent.core.condition_types import condition_faults
 from agent.core.reference import Unresolved
 
@@ -49,6 +49,9 @@ OUTPUTS = {"rows": ROWS, "x": STRICT, "a-1": STRICT, "free": None}
         ("x.t > 5", "compares x.t (a text) by '>' with a whole number"),
         ("5 <= x.t", "compares (a whole number) by '<=' with a text"),
         ("x.l > [1]", "compares x.l (a list) by '>' with a list"),
+        ("x.t + 1 == 2", "reckons x.t (a text) by '+' with a whole number"),
+        ("x.t - x.t == 'x'", "reckons x.t (a text) by '-' with a text"),
+        ("x.l * 2 == [2]", "reckons x.l (a list) by '*' with a whole number"),
         ("x.n && true", "does not hold together: x.n, a whole number, stands beside '&&'"),
         ("!x.n", "does not hold together: x.n, a whole number, stands behind '!'"),
         ("-x.t == 1", "does not hold together: x.t, a text, stands behind '-'"),
@@ -103,6 +106,8 @@ def test_every_fault_is_told():
         "!" * 100 + "x.b",
         "(" * 30 + "x.m" + ")" * 30,
         "x.n > 0x10 || x.n > 1u",
+        "x.t + 'y' == 'xy' && x.l + [3] == [1, 2, 3] && x.n * 2 - 1 == 5",
+        "x.u + 1 > 2",
     ],
 )
 def test_what_may_be_is_left_to_the_run(expression):
@@ -119,6 +124,32 @@ def test_the_compiler_tells_of_it_with_place_and_remedy():
     each = fetch | {"id": "each", "for_each": {"output_of": "orders", "path": ["rows"]}}
     assert problems_of(fetch, each, {"id": "b", "tool": "free", "condition": "each.row_count > 0"})
     assert not problems_of(fetch, each, {"id": "b", "tool": "free", "condition": "each[0].row_count > 0"})
+
+
+def test_a_function_that_there_is_not_is_told_before_anything_runs():
+    fetch = {"id": "orders", "tool": "fetch"}
+    found = problems_of(fetch, {"id": "b", "tool": "free", "condition": "sise(orders.rows) > 1 && rank(orders.rows)"})
+    assert [problem.what.partition(" calls ")[2] for problem in found] == [
+        "'rank', which is no function of CEL.",
+        "'sise', which is no function of CEL.",
+    ]
+    assert found[0].remedy.startswith("The functions are bytes, contains, ")
+    assert found[1].remedy == "Did you mean 'size'?"
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_every_function_is_one_of_the_engine(name):
+    calls = ("{}('1h')", "{}(1)", "x.t.{}('x')", "timestamp('2020-01-01T00:00:00Z').{}()", "{}('2020-01-01T00:00:00Z')")
+    told = []
+    for call in calls:
+        try:
+            holds(f"{call.format(name)} == x.n || true", outputs={"x": VALUE})
+            told.append("")
+        except Unresolved as error:
+            told.append(str(error))
+    assert any("Undefined" not in sentence for sentence in told), told
+    with pytest.raises(Unresolved, match="Undefined"):
+        holds("nofunction(x.n) == 1", outputs={"x": VALUE})
 
 
 WORDS = (

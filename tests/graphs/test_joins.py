@@ -62,6 +62,20 @@ async def test_a_join_that_looks_into_a_skipped_parent_fails_with_a_sentence_ins
     assert "'no'" in out["results"]["join"]["error"]
 
 
+async def test_conditions_are_checked_against_schemas_before_anything_runs():
+    tasks = [
+        look("a"),
+        look("b", condition="a.value > 1 && a.valu"),
+        look("c", condition="sise(a.value) > 1"),
+        look("d", condition="a > 1"),
+        look("e", condition="a.value =="),
+    ]
+    out, statuses, calls = await ran(tasks)
+    assert (out["status"], statuses, calls) == ("failed", {}, {})
+    for part in ("sise", "a (an object) by '>' with a whole number", "does not parse"):
+        assert any(part in problem for problem in out["problems"]), (part, out["problems"])
+
+
 def expected(tasks):
     """Return the statuses by definition: a task runs when all, or with `any` one, of its needs are done."""
     found = {}
