@@ -9,7 +9,7 @@ from langchain_core.language_models import BaseChatModel
 
 from agent.errors import NoModelError, UsageError, WeightsError
 from agent.local.parts import Progress
-from agent.local.server import installed, serve
+from agent.local.server import AT_ONCE, installed, serve
 from agent.local.weights import QWEN_CODER, pull, weights_path
 
 #: Taken where there is a key or a base URL and no model is named; PLANWAVE_MODEL names another.
@@ -52,6 +52,8 @@ class Model:
     streams: bool = True
     #: Whether its server holds a text to a grammar.
     grammar: bool = False
+    #: How many texts its server writes at once to one question, by chance.
+    at_once: int = 1
     #: What its server has turned down, learnt while asking.
     refused: set[Way | Extra] = field(default_factory=set, compare=False, repr=False)
 
@@ -82,7 +84,7 @@ def resolve_model(
     if chosen == LOCAL:
         patience = timeout_s or _LOCAL_TIMEOUT_S
         chat = _local(env, say=say or _quiet, progress=progress or _no_progress, timeout_s=patience)
-        return Model(chat, LOCAL, scale or "small", "json_schema", patience, grammar=True)
+        return Model(chat, LOCAL, scale or "small", "json_schema", patience, grammar=True, at_once=AT_ONCE)
     patience = timeout_s or _TIMEOUT_S
     return Model(_openai(chosen, env=env, timeout_s=patience), chosen, scale or "large", "json_schema", patience)
 

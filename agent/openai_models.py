@@ -1,9 +1,13 @@
 """Chat models over the OpenAI protocol: any server's, and the embedded one's."""
 
-from typing import Final
+from typing import Any, Final
 
 import openai
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
@@ -34,9 +38,39 @@ def server_model(name: str, *, url: str | None, key: str | None, timeout_s: floa
     )
 
 
+class EmbeddedChat(ChatOpenAI):
+    """The embedded model, of which several answers to one question are counted: its server counts the first alone."""
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,  # noqa: ANN401 - as the base class has it
+    ) -> ChatResult:
+        result = await super()._agenerate(messages, stop, run_manager, **kwargs)
+        first, *others = (each.message for each in result.generations)
+        if others and isinstance(first, AIMessage) and first.usage_metadata is not None:
+            written = [await self._tokens(str(each.text)) for each in others]
+            tokens = first.usage_metadata
+            output = tokens["output_tokens"] + sum(written)
+            first.usage_metadata = UsageMetadata(
+                input_tokens=tokens["input_tokens"],
+                output_tokens=output,
+                total_tokens=tokens["input_tokens"] + output,
+            )
+        return result
+
+    async def _tokens(self, text: str) -> int:
+        """Return how many tokens a text is, the one that ends it included."""
+        root = str(self.openai_api_base).removesuffix("/v1")
+        reply = await self.root_async_client.post(f"{root}/tokenize", cast_to=object, body={"content": text})
+        return len(reply["tokens"]) + 1 if isinstance(reply, dict) else 0
+
+
 def embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float) -> ChatOpenAI:
     """Return the model that this process serves at `endpoint`, always with the same words for the same question."""
-    return ChatOpenAI(
+    return EmbeddedChat(
         model=name,
         base_url=endpoint.url,
         api_key=endpoint.key,

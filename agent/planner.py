@@ -13,9 +13,11 @@ from agent.events import Emit, Thinking
 from agent.head_start import HeadStart
 from agent.models import Model
 from agent.planning.agreement import agreed
+from agent.planning.arithmetic import reckons
 from agent.planning.desk import Desk, Draft, NoDraft, as_document
 from agent.planning.inputs import writes_sql
 from agent.planning.oneshot import plan_at_once
+from agent.planning.reckoning import plan_by_reckoning, several_by_reckoning
 from agent.planning.script import plan_as_script
 from agent.planning.spent import Spent
 from agent.planning.staged import plan_in_stages
@@ -121,7 +123,13 @@ def _way(desk: Desk) -> Callable[[Desk], Awaitable[Draft | NoDraft | Asked]]:
     """Return how the model plans best: a small one as code, but queries one at a time."""
     if desk.model.scale == "large":
         return plan_at_once
-    return plan_in_stages if any(map(writes_sql, desk.specs.values())) else _best_script
+    if any(map(writes_sql, desk.specs.values())):
+        return plan_in_stages
+    return _best_reckoning if reckons(desk.specs) else _best_script
+
+
+async def _best_reckoning(desk: Desk) -> Draft | NoDraft:
+    return await agreed(desk, plan_by_reckoning, several=several_by_reckoning)
 
 
 async def _best_script(desk: Desk) -> Draft | NoDraft:

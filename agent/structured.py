@@ -10,7 +10,8 @@ import openai
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.runnables import Runnable
+from langchain_core.outputs import ChatGeneration
+from langchain_core.runnables import Runnable, ensure_config
 from langchain_openai import ChatOpenAI
 
 from agent.core.tool import JsonSchema
@@ -19,6 +20,7 @@ from agent.hearing import TURNED_DOWN, Heard, NotStreamedError, hear, streaming
 from agent.metering import begin_call, count_call, reported_cost, usage_of
 from agent.model_errors import FAILURES, explain, too_long
 from agent.models import Extra, Model, Way
+from agent.openai_models import by_chance
 from agent.reply import Malformed, Reply, TextReply, Usage, read_reply
 from agent.reply_schema import bounded, strict_schema
 from prompts import render
@@ -29,6 +31,7 @@ OnUsage = Callable[[Usage], None]
 _WAYS: Final[tuple[Way, ...]] = ("json_schema", "function", "json_object", "text")
 #: By these statuses servers turn down a parameter that they do not know.
 _TURNED_DOWN: Final = frozenset((400, 422))
+_SEVERAL_SEED: Final = 1
 _CUT_OFF: Final = "The reply was cut off at the token limit: make it shorter."
 _FILTERED: Final = "The reply was withheld by the server's content filter."
 _EMPTY: Final = "The reply was empty."
@@ -112,6 +115,50 @@ async def ask_text(
     if received.text.strip() and (received.fault is None or received.truncated):
         return TextReply(text=received.text, usage=received.usage, truncated=received.truncated)
     return Malformed(reason=received.fault or _EMPTY, raw=received.text, usage=received.usage)
+
+
+async def ask_texts(
+    model: Model,
+    messages: Sequence[BaseMessage],
+    *,
+    number: int,
+    max_tokens: int,
+    usage: OnUsage | None = None,
+) -> list[TextReply | Malformed]:
+    """Ask once for several texts, each by chance; for a model whose server writes so many at once.
+
+    Raises `ModelReplyError` as `ask` does.
+    """
+    chat = by_chance(model.chat, seed=_SEVERAL_SEED)
+    config = ensure_config()
+    begin_call()
+    try:
+        async with asyncio.timeout(model.timeout_s):
+            result = await chat.agenerate(
+                [list(messages)],
+                callbacks=config.get("callbacks"),
+                tags=config.get("tags"),
+                metadata=config.get("metadata"),
+                n=number,
+                max_tokens=max_tokens,
+            )
+    except (*FAILURES, openai.APIStatusError) as error:
+        raise _explained(error) from error
+    received = [
+        _received(each.message)
+        for each in result.generations[0]
+        if isinstance(each, ChatGeneration) and isinstance(each.message, AIMessage)
+    ]
+    for spent in (each.usage for each in received[:1]):
+        count_call(spent)
+        if usage is not None:
+            usage(spent)
+    return [
+        Malformed(reason=each.fault, raw=each.text, usage=Usage())
+        if each.fault is not None
+        else TextReply(text=each.text, usage=Usage())
+        for each in received
+    ]
 
 
 def _open_ways(model: Model) -> tuple[Way, ...]:

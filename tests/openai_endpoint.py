@@ -27,6 +27,13 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Several whole answers to one question, of which only the first is counted, as by the embedded model's server."""
+
+    contents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Refusal:
     refusal: str
 
@@ -68,7 +75,7 @@ class Body:
     content_type: str = "text/html"
 
 
-Answer = Text | Refusal | ToolCall | Failure | Stall | Cut | Body
+Answer = Text | Texts | Refusal | ToolCall | Failure | Stall | Cut | Body
 #: A string is a `Text`, an object the JSON text of it.
 Scripted = Answer | str | Json
 
@@ -192,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path.rstrip("/") != "/v1/models":
-            self._json(404, _error("no such address", code=None))
+            self._json(404, _NOWHERE)
             return
         models = [{"id": each, "object": "model", "created": 0, "owned_by": "test"} for each in self.endpoint.models]
         self._json(200, {"object": "list", "data": models})
@@ -200,12 +207,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path != "/v1/chat/completions":
-            self._json(404, _error("no such address", code=None))
+            known = self.path == "/tokenize"
+            self._json(200, _tokens(json.loads(data)["content"])) if known else self._json(404, _NOWHERE)
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.path, headers, json.loads(data))
         answer = self.endpoint.answer(request)
         match answer:
+            case Texts():
+                self._json(200, _completions(answer, model=request.body["model"]))
             case Text() | Refusal() | ToolCall():
                 if request.body.get("stream") and self.endpoint.streams != "ignored":
                     self._stream(answer, request.body)
@@ -264,8 +274,22 @@ class _Handler(BaseHTTPRequestHandler):
             return
 
 
+def _tokens(text: str) -> Json:
+    """Return a text as the embedded model's server tells of its tokens; here a word is one."""
+    return {"tokens": list(range(len(text.split())))}
+
+
+def _completions(answer: Texts, *, model: str) -> Json:
+    singly = [_completion(Text(content), model=model) for content in answer.contents]
+    choices = [each["choices"][0] | {"index": place} for place, each in enumerate(singly)]
+    return _completion(Text(""), model=model) | {"choices": choices}
+
+
 def _error(message: str, *, code: str | None) -> Json:
     return {"error": {"message": message, "type": "scripted", "param": None, "code": code}}
+
+
+_NOWHERE = _error("no such address", code=None)
 
 
 def _completion(answer: Text | Refusal | ToolCall, *, model: str) -> Json:

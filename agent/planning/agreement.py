@@ -6,9 +6,9 @@ Sample Step by Step", EMNLP 2023).
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
-from itertools import count
 from typing import Final
 
 from pydantic import JsonValue
@@ -22,42 +22,66 @@ from agent.listing import rows_of
 from agent.planning.desk import Desk, Draft, NoDraft
 
 Planning = Callable[[Desk], Awaitable[Draft | NoDraft]]
+#: Makes so many plans at once.
+Several = Callable[[Desk, int], Awaitable[Sequence[Draft | NoDraft]]]
 #: Numbers that differ behind this many digits were worked out in another order, and are the same.
 _DIGITS: Final = 9
 #: By so many plans a result must lead for no more to be made.
 _LEAD: Final = 2
 
 
-async def agreed(desk: Desk, plan: Planning) -> Draft | NoDraft:
+async def agreed(desk: Desk, plan: Planning, *, several: Several | None = None) -> Draft | NoDraft:
     """Return the plan whose result most of up to `desk.variants` plans have; the first one where none is repeated.
 
     Where one way comes to no plan, the next is tried. Plans are tried out where all their tools only read, unasked and
     in a closed world, and give the same for the same; else the first is returned as it is. What a try has found is used
-    when the plan runs.
+    when the plan runs. Where the model's server writes several texts at once, `several` makes the plans, and where none
+    of them compiles, `plan` one more with all its repairs.
     """
     ahead = desk.ahead
     if ahead is None or desk.variants == 1:
         return await plan(desk)
-    # Told what is wrong, a small model mostly writes the same again: rather another way than another repair.
-    draft = await plan(replace(desk, max_repairs=min(desk.max_repairs, 1)))
-    none, first = draft, None
+    none: NoDraft | None = None
+    first: Draft | None = None
     found: dict[str, Draft] = {}
     votes: Counter[str] = Counter()
-    for number in count(1):
-        if isinstance(draft, Draft):
-            first = first or draft
-            if _only_looks(draft):
-                result = _result(draft.checked.compiled, await _tried(draft, ahead))
-                if result is not None:
-                    votes[result] += 1
-                    found.setdefault(result, draft)
-            elif first is draft:
+    together = min(desk.variants, desk.model.at_once)
+    ways = _at_once(desk, plan, several, together) if several and together > 1 else _one_by_one(desk, plan, votes)
+    async with aclosing(ways):
+        async for draft in ways:
+            if isinstance(draft, NoDraft):
+                none = none or draft
+                continue
+            looks = _only_looks(draft)
+            if first is None and not looks:
                 return draft
-        if number == desk.variants or _decided(votes, left=desk.variants - number):
-            break
+            first = first or draft
+            result = _result(draft.checked.compiled, await _tried(draft, ahead)) if looks else None
+            if result is not None:
+                votes[result] += 1
+                found.setdefault(result, draft)
+    if first is None:
+        return none or NoDraft(problems=("The model's server gave no text.",), repairs=0)
+    return await _chosen(first, found, votes, desk, ahead)
+
+
+async def _one_by_one(desk: Desk, plan: Planning, votes: Counter[str]) -> AsyncGenerator[Draft | NoDraft, None]:
+    # Told what is wrong, a small model mostly writes the same again: rather another way than another repair.
+    yield await plan(replace(desk, max_repairs=min(desk.max_repairs, 1)))
+    for number in range(1, desk.variants):
+        if _decided(votes, left=desk.variants - number):
+            return
         desk.emit(Thinking(role="planner", text=f"Planning in another way, {number + 1} of at most {desk.variants}."))
-        draft = await plan(replace(desk, variant=number, max_repairs=0))
-    return none if first is None else await _chosen(first, found, votes, desk, ahead)
+        yield await plan(replace(desk, variant=number, max_repairs=0))
+
+
+async def _at_once(desk: Desk, plan: Planning, several: Several, number: int) -> AsyncGenerator[Draft | NoDraft, None]:
+    desk.emit(Thinking(role="planner", text=f"Planning in {number} ways at once."))
+    drafts = await several(desk, number)
+    for draft in drafts:
+        yield draft
+    if not any(isinstance(draft, Draft) for draft in drafts):
+        yield await plan(desk)
 
 
 async def _chosen(first: Draft, found: Mapping[str, Draft], votes: Counter[str], desk: Desk, ahead: HeadStart) -> Draft:

@@ -39,6 +39,19 @@ def narrowed(
     return _first(specs, ranked, least)
 
 
+def named_in(specs: Mapping[str, ToolSpec], *, goal: str) -> list[ToolSpec]:
+    """Return the tools all words of whose names the goal has, by their stems."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE VIRTUAL TABLE goals USING fts5(goal, tokenize = 'porter unicode61')")
+        connection.execute("INSERT INTO goals VALUES (?)", (goal,))
+        has = "SELECT 1 FROM goals WHERE goals MATCH ?"
+        return [spec for name, spec in specs.items() if connection.execute(has, (_all_words(name),)).fetchone()]
+
+
+def _all_words(name: str) -> str:
+    return " AND ".join(f'"{word}"' for word in _WORD.findall(name)) or '""'
+
+
 def _first(specs: Mapping[str, ToolSpec], ranked: list[str], number: int) -> dict[str, ToolSpec]:
     chosen = set(islice(ranked, number))
     return {name: spec for name, spec in specs.items() if name in chosen}

@@ -36,19 +36,24 @@ def read_script(
     `known` are finished tasks that it may name, with the schemas of their outputs; no new task has an id that is
     `taken`. Calls inside of calls become tasks of their own; `print(name)` says nothing. Raises `Unreadable`.
     """
-    fenced = _FENCED.search(text)
-    source = (fenced[1] if fenced else text).strip() + "\n"
-    reading = _Reading(specs, known, taken)
-    try:
-        comments = _comments(source)
-        for statement in ast.parse(source).body:
-            reading.take(statement, told=comments.get(statement.lineno - 1, ""))
-    except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError) as error:
-        line = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        raise Unreadable(f"The script cannot be read{line}; each line must be `name = tool(arguments)`.") from error
+    reading = Reading(specs, known, taken)
+    for statement, told in statements(text):
+        reading.take(statement, told=told)
     if not reading.tasks:
         raise Unreadable("The script calls no tool; give a line `name = tool(arguments)` for each step.")
     return reading.tasks
+
+
+def statements(text: str) -> list[tuple[ast.stmt, str]]:
+    """Return the statements of a program, fenced or not, each with the comment above it. Raises `Unreadable`."""
+    fenced = _FENCED.search(text)
+    source = (fenced[1] if fenced else text).strip() + "\n"
+    try:
+        comments = _comments(source)
+        return [(each, comments.get(each.lineno - 1, "")) for each in ast.parse(source).body]
+    except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError) as error:
+        line = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise Unreadable(f"The script cannot be read{line}; each line must be `name = tool(arguments)`.") from error
 
 
 def _comments(source: str) -> dict[int, str]:
@@ -60,7 +65,7 @@ def _comments(source: str) -> dict[int, str]:
     }
 
 
-class _Reading:
+class Reading:
     """What is known at a place of the script."""
 
     def __init__(
@@ -92,20 +97,26 @@ class _Reading:
             case ast.Expr(value=ast.Call() as call):
                 self._call(call, name=None)
             case _:
-                raise Unreadable(f"{_written(statement)} is no call; each line must be `name = tool(arguments)`.")
+                raise Unreadable(f"{written(statement)} is no call; each line must be `name = tool(arguments)`.")
 
     def _call(self, call: ast.Call, *, name: str | None) -> JsonValue:
         tool = call.func.id if isinstance(call.func, ast.Name) else ""
         spec = self._specs.get(tool)
         if spec is None:
-            raise Unreadable(f"There is no tool {_written(call.func)}; the tools are {_listed(self._specs)}.")
-        return self._done(spec, _arguments(call, spec), name=name)
+            raise Unreadable(f"There is no tool {written(call.func)}; the tools are {_listed(self._specs)}.")
+        return self._done(spec, self._values(_arguments(call, spec)), name=name)
 
-    def _done(self, spec: ToolSpec, given: Iterable[tuple[str, ast.expr]], *, name: str | None) -> JsonValue:
+    def _values(self, given: Iterable[tuple[str, ast.expr]]) -> dict[str, JsonValue]:
         # What stands inside is done before, and the comment belongs to the whole line.
         told, self._told = self._told, ""
+        values = {key: self._value(value) for key, value in given}
+        self._told = told
+        return values
+
+    def _done(self, spec: ToolSpec, values: Mapping[str, JsonValue], *, name: str | None) -> JsonValue:
+        told, self._told = self._told, ""
         parts = spec.args_schema.get("properties", {})
-        args = {key: self._fitting(self._value(value), parts.get(key, {}), spec) for key, value in given}
+        args = {key: self._fitting(value, parts.get(key, {}), spec) for key, value in values.items()}
         task = name or spec.name
         task = renamed(task, self._taken) if task in self._taken else task
         self._taken.add(task)
@@ -144,13 +155,14 @@ class _Reading:
             case ast.BinOp():
                 return self._worked_out(node, name=None)
             case _:
-                raise Unreadable(f"{_written(node)} cannot stand in a script; give a value, a name or a call.")
+                raise Unreadable(f"{written(node)} cannot stand in a script; give a value, a name or a call.")
 
     def _worked_out(self, node: ast.BinOp, *, name: str | None) -> JsonValue:
         spec = self._operators.get(type(node.op))
         if spec is None:
-            raise Unreadable(f"{_written(node)} is worked out by an operator; call a tool for it.")
-        return self._done(spec, zip(spec.args_schema["properties"], (node.left, node.right), strict=True), name=name)
+            raise Unreadable(f"{written(node)} is worked out by an operator; call a tool for it.")
+        given = zip(spec.args_schema["properties"], (node.left, node.right), strict=True)
+        return self._done(spec, self._values(given), name=name)
 
     def _template(self, parts: Iterable[ast.expr]) -> JsonValue:
         text, values = "", dict[str, JsonValue]()
@@ -181,11 +193,11 @@ def _arguments(call: ast.Call, spec: ToolSpec) -> list[tuple[str, ast.expr]]:
     required, optional = split(spec)
     names = [name for name, _ in (*required, *optional)]
     if len(call.args) > len(names):
-        raise Unreadable(f"{_written(call)} gives {len(call.args)} arguments; {spec.name!r} takes {_listed(names)}.")
+        raise Unreadable(f"{written(call)} gives {len(call.args)} arguments; {spec.name!r} takes {_listed(names)}.")
     given = [*zip(names, call.args, strict=False), *((word.arg or "**", word.value) for word in call.keywords)]
     twice = [name for place, (name, _) in enumerate(given) if name in dict(given[:place])]
     if twice:
-        raise Unreadable(f"{_written(call)} gives {twice[0]!r} twice.")
+        raise Unreadable(f"{written(call)} gives {twice[0]!r} twice.")
     # A name that the tool does not have is for the compiler, which knows what was meant.
     return given
 
@@ -199,7 +211,7 @@ def _part(value: JsonValue, step: str | int, node: ast.expr) -> JsonValue:
         case list() if isinstance(step, int) and -len(value) <= step < len(value):
             return value[step]
         case _:
-            raise Unreadable(f"{_written(node)} is no part of {shown(value)}.")
+            raise Unreadable(f"{written(node)} is no part of {shown(value)}.")
 
 
 def _key(key: ast.expr | None) -> str:
@@ -212,7 +224,8 @@ def _reference(task: str) -> JsonValue:
     return {"output_of": task, "path": []}
 
 
-def _written(node: ast.AST) -> str:
+def written(node: ast.AST) -> str:
+    """Return a piece of a script as a message shows it."""
     return f"`{shown(ast.unparse(node))[1:-1]}`"
 
 

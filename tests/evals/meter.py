@@ -41,15 +41,15 @@ class Meter(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        again = any(isinstance(message, AIMessage) for message in messages[0])
+        again = any(isinstance(message, AIMessage) and message.name != "example" for message in messages[0])
         role = str((metadata or {}).get("langgraph_node", "model"))
         self.asked[run_id] = Asked(role, again, time.monotonic())
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         asked = self.asked[run_id]
         asked.seconds = time.monotonic() - asked.began
-        generation = response.generations[0][0]
-        asked.text = generation.text
+        generation, *others = response.generations[0]
+        asked.text = "\n\n".join(each.text for each in (generation, *others))
         message = generation.message if isinstance(generation, ChatGeneration) else None
         spent = message.usage_metadata if isinstance(message, AIMessage) else None
         if spent:
