@@ -30,6 +30,7 @@ from agent.executor import Job
 from agent.metering import begin_call, count_call, usage_of
 from agent.planning.report import failure
 from agent.slots import Slots
+from agent.values import as_json
 from graphs.approvals import since
 from graphs.work import Work
 
@@ -74,7 +75,7 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
             # LangChain's own words for a tool that is not there.
             return await handler(request)
         call = _Call(f"{self._work.task}/{_place(request)}", asked["name"], dict(asked["args"]))
-        errors = value_errors(spec.args_schema, call.args)
+        errors = _no_json(call.args) or value_errors(spec.args_schema, call.args)
         words = f"FAILED (argument): {'; '.join(errors[:5])}" if errors else await self._made(call)
         return ToolMessage(words, tool_call_id=asked["id"] or "", name=asked["name"])
 
@@ -178,8 +179,17 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
 def _place(request: ToolCallRequest) -> str:
     """Return the turn and the position of a call within it, which stay when the worker is taken up again."""
     turns = [message for message in request.state["messages"] if isinstance(message, AIMessage)]
-    ids = [call["id"] for call in turns[-1].tool_calls]
-    return f"{len(turns)}.{ids.index(request.tool_call['id'])}"
+    asked, calls = request.tool_call, turns[-1].tool_calls
+    # Some models give two calls the same id.
+    alike = [at for at, call in enumerate(calls) if call["id"] == asked["id"]]
+    same = (at for at in alike if (calls[at]["name"], calls[at]["args"]) == (asked["name"], asked["args"]))
+    return f"{len(turns)}.{next(same, alike[0])}"
+
+
+def _no_json(args: Mapping[str, JsonValue]) -> list[str]:
+    """Return what is wrong with arguments that could not be stored as they are; NaN is not even like itself."""
+    same = as_json(args) == args
+    return [] if same else ["they hold a number that is not finite, or half of a surrogate pair"]
 
 
 def _words(outcome: Outcome) -> str:

@@ -1,7 +1,8 @@
 """The tool `delegate`: one open-ended task given to a LangChain agent, which chooses its calls as it goes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
@@ -106,8 +107,10 @@ class Delegate(BaseTool):
             ended = await agent.ainvoke({"messages": [HumanMessage(request.task)]})
         except ModelCallLimitExceededError:
             raise ToolFailure(f"The worker did not end within {request.max_steps} turns; narrow its task.") from None
+        except NotImplementedError:
+            raise ToolFailure("The worker's model cannot call tools; give `delegate_tool` one that can.") from None
         messages = ended["messages"]
-        return {"answer": str(messages[-1].text), "steps": list(_steps(messages))}
+        return {"answer": _answer(messages[-1]), "steps": list(_steps(messages))}
 
 
 def delegate_tool(tools: Sequence[BaseTool], model: Callable[[], BaseChatModel]) -> BaseTool:
@@ -131,15 +134,30 @@ def _shown(spec: ToolSpec) -> BaseTool:
     )
 
 
-def _steps(messages: Sequence[AnyMessage]) -> list[dict[str, JsonValue]]:
-    """Return the calls of a conversation in order, each with the beginning of what came of it."""
-    results = {message.tool_call_id: str(message.text) for message in messages if isinstance(message, ToolMessage)}
-    calls = [call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls]
-    return [
-        {
-            "tool": call["name"],
-            "args": dict(call["args"]),
-            "result": results.get(call["id"] or "", "")[:_PREVIEW],
-        }
-        for call in calls
-    ]
+def _answer(last: AnyMessage) -> str:
+    """Return what a worker said at its end. Raises `ToolFailure` where that is nothing."""
+    text = str(last.text).strip()
+    if text:
+        return text
+    broken = [str(call["name"]) for call in last.invalid_tool_calls] if isinstance(last, AIMessage) else []
+    if broken:
+        raise ToolFailure(f"The worker ended with a call of {broken[0]!r} whose arguments are no JSON; give it anew.")
+    raise ToolFailure("The worker ended without an answer; narrow its task, or give it to another model.")
+
+
+def _steps(messages: Sequence[AnyMessage]) -> Iterator[dict[str, JsonValue]]:
+    """Yield the calls of a conversation in order, each with the beginning of what came of it.
+
+    They are paired turn by turn, since some models begin their ids anew in each.
+    """
+    for at, turn in enumerate(messages):
+        if not isinstance(turn, AIMessage):
+            continue
+        said = takewhile(lambda message: not isinstance(message, AIMessage), messages[at + 1 :])
+        results = [message for message in said if isinstance(message, ToolMessage)]
+        for call in turn.tool_calls:
+            found = next((each for each in results if each.tool_call_id == (call["id"] or "")), None)
+            if found is not None:
+                results.remove(found)
+            result = str(found.text)[:_PREVIEW] if found is not None else ""
+            yield {"tool": call["name"], "args": dict(call["args"]), "result": result}

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from pydantic import Field
+from scripted_worker import Worker
 from worlds import APPROVE, World, ref, thread
 
 from agent.errors import AnswerError
@@ -16,35 +16,6 @@ from agent.settings import Settings
 from graphs.delegation import delegate_tool
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
-
-
-class Worker(BaseChatModel):
-    """Answers by a script: each turn a list of calls, or the last words. Counts how often it was asked."""
-
-    turns: list[list[tuple[str, dict]] | str]
-    asked: list[list] = Field(default_factory=list)
-    offered: list[str] = Field(default_factory=list)
-
-    @property
-    def _llm_type(self):
-        return "scripted"
-
-    def bind_tools(self, tools, **kwargs):
-        self.offered[:] = [tool.name for tool in tools]
-        return self
-
-    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
-        self.asked.append(list(messages))
-        number = sum(isinstance(message, AIMessage) for message in messages)
-        turn = self.turns[min(number, len(self.turns) - 1)]
-        if isinstance(turn, str):
-            said = AIMessage(turn)
-        else:
-            # The same ids in every turn, as some servers give them.
-            calls = [{"name": name, "args": args, "id": f"call_{at}"} for at, (name, args) in enumerate(turn)]
-            said = AIMessage("", tool_calls=calls)
-        return ChatResult(generations=[ChatGeneration(message=said)])
-
 
 PLAN = {
     "tasks": [
@@ -84,7 +55,8 @@ async def test_a_worker_reads_freely_and_its_steps_are_kept_under_the_task(world
     job = out["results"]["job"]["output"]
     assert job["answer"] == "It is 3."
     assert [(step["tool"], step["args"]) for step in job["steps"]] == [("look", {"value": n}) for n in (1, 2, 3)]
-    assert job["steps"][2]["result"] == '{"value": 3}'
+    # The ids of the calls begin anew in each turn.
+    assert [step["result"] for step in job["steps"]] == [f'{{"value": {n}}}' for n in (1, 2, 3)]
     assert out["results"]["after"]["output"] == {"value": "It is 3."}
     first = worker.asked[0]
     assert isinstance(first[0], SystemMessage)
@@ -245,3 +217,62 @@ async def test_a_write_of_a_worker_whose_end_is_unknown_is_asked_about_and_not_m
     assert out["status"] == "completed"
     assert out["results"]["job"]["output"]["steps"][0]["result"] == "it did"
     assert world.log == [("wire", 5)]
+
+
+class Odd(Worker):
+    """A worker whose first turn is any message, and its second is the end."""
+
+    first: AIMessage
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        self.asked.append(list(messages))
+        said = self.first if len(self.asked) == 1 else AIMessage("Over.")
+        return ChatResult(generations=[ChatGeneration(message=said)])
+
+
+def called(*calls):
+    return AIMessage("", tool_calls=[{"name": name, "args": args, "id": "same"} for name, args in calls])
+
+
+async def test_calls_of_one_turn_with_the_same_id_are_two_calls(world):
+    worker = Odd(turns=[], first=called(("look", {"value": 1}), ("look", {"value": 2})))
+    out = await graph_of(world, worker).ainvoke({"goal": "g", "plan": PLAN}, thread("1"))
+    assert [step["result"] for step in out["results"]["job"]["output"]["steps"]] == ['{"value": 1}', '{"value": 2}']
+    worker = Odd(turns=[], first=called(("write", {"value": 1}), ("write", {"value": 2})))
+    graph = graph_of(world, worker)
+    out = await graph.ainvoke({"goal": "g", "plan": PLAN}, thread("2"))
+    assert {each.value["action_requests"][0]["task_id"] for each in out["__interrupt__"]} == {"job/1.0", "job/1.1"}
+    out = await graph.ainvoke(Command(resume={each.id: APPROVE for each in out["__interrupt__"]}), thread("2"))
+    assert out["status"] == "completed", out
+    assert sorted(entry for entry in world.log if entry[0] == "write") == [("write", 1), ("write", 2)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", {"deep": ["\udfff"]}])
+@pytest.mark.parametrize("tool", ["look", "write"])
+async def test_arguments_that_are_no_json_are_told_and_not_called_with(world, tool, value):
+    worker = Odd(turns=[], first=called((tool, {"value": value})))
+    out = await graph_of(world, worker).ainvoke({"goal": "g", "plan": PLAN}, thread())
+    assert out["status"] == "completed"
+    assert "FAILED (argument): they hold a number" in out["results"]["job"]["output"]["steps"][0]["result"]
+    assert [entry for entry in world.log if entry[1] not in {7, "Over."}] == []
+
+
+BROKEN = AIMessage("", invalid_tool_calls=[{"name": "look", "args": "{bad", "id": "a", "error": "no JSON"}])
+
+
+@pytest.mark.parametrize(
+    ("first", "error"),
+    [
+        (BROKEN, "The worker ended with a call of 'look' whose arguments are no JSON"),
+        (AIMessage(" "), "The worker ended without an answer; narrow its task"),
+    ],
+)
+async def test_a_worker_that_says_nothing_has_failed(world, first, error):
+    out = await graph_of(world, Odd(turns=[], first=first)).ainvoke({"goal": "g", "plan": PLAN}, thread())
+    assert (out["status"], out["results"]["job"]["kind"]) == ("failed", "tool")
+    assert error in out["results"]["job"]["error"]
+
+
+async def test_a_model_that_cannot_call_tools_is_named(world):
+    out = await graph_of(world, FakeListChatModel(responses=["x"])).ainvoke({"goal": "g", "plan": PLAN}, thread())
+    assert out["results"]["job"]["error"] == "The worker's model cannot call tools; give `delegate_tool` one that can."
