@@ -38,14 +38,19 @@ class Effects:
         intent: Callable[[Arguments, int | None], Intent],
         cleared: Mapping[str, int],
         verify: Verify,
+        worker: str | None = None,
     ) -> None:
-        """Take `cleared` as the epochs, by item, at which a person said that the call did not happen."""
+        """Take `cleared` as the epochs, by item, at which a person said that the call did not happen.
+
+        Of a call by the worker on a task the record keeps that task's name and the arguments.
+        """
         self._attempts = attempts
         self._ledger = ledger
         self._spec = spec
         self._intent = intent
         self._cleared = cleared
         self._verify = verify
+        self._worker = worker
 
     async def make(self, args: Arguments, *, item: int | None, slots: Slots, urgency: Urgency, emit: Emit) -> CallMade:
         """Make the call unless the ledger knows its result; the claim is taken in the place in which it runs."""
@@ -65,8 +70,14 @@ class Effects:
             return made
         if isinstance(made, CallFailed) and made.unsure and repeatable(self._spec) != "yes":
             return await self._settled(intent, args, item, epoch, made)
-        await self._ledger.complete(intent, epoch=epoch, record=record_of(made))
+        await self._complete(intent, args, epoch, made)
         return made
+
+    async def _complete(self, intent: Intent, args: Arguments, epoch: int, made: CallResult | CallFailed) -> None:
+        record = record_of(made)
+        if self._worker is not None:
+            record |= {"worker": self._worker, "args": dict(args)}
+        await self._ledger.complete(intent, epoch=epoch, record=record)
 
     async def _claim(self, intent: Intent, args: Arguments, item: int | None) -> int | CallMade:
         """Return the epoch under which the call may be made now, or what is known instead."""
@@ -90,7 +101,7 @@ class Effects:
                         continue
                     if verdict is None:
                         return CallInDoubt(Doubt(item=item, epoch=epoch, since=since, owner=owner), 0, None)
-                    return await self._took_effect(intent, epoch, verdict, attempts=0, started=None)
+                    return await self._took_effect(intent, args, epoch, verdict, attempts=0, started=None)
                 case _:
                     assert_never(claim)
 
@@ -100,19 +111,26 @@ class Effects:
         """Find out about a call that ended without an answer; it may have taken effect."""
         verdict = await self._verify(args)
         if verdict is False:
-            await self._ledger.complete(intent, epoch=epoch, record=record_of(made))
+            await self._complete(intent, args, epoch, made)
             return made
         if verdict is None:
             since = made.started_at.isoformat() if made.started_at else ""
             return CallInDoubt(
                 Doubt(item=item, epoch=epoch, since=since, owner="this run"), made.attempts, made.started_at
             )
-        return await self._took_effect(intent, epoch, verdict, attempts=made.attempts, started=made.started_at)
+        return await self._took_effect(intent, args, epoch, verdict, attempts=made.attempts, started=made.started_at)
 
     async def _took_effect(
-        self, intent: Intent, epoch: int, verdict: "Happened | bool", *, attempts: int, started: datetime | None
+        self,
+        intent: Intent,
+        args: Arguments,
+        epoch: int,
+        verdict: "Happened | bool",
+        *,
+        attempts: int,
+        started: datetime | None,
     ) -> CallResult:
         output = verdict.output if isinstance(verdict, Happened) else None
         made = CallResult(output, attempts, started)
-        await self._ledger.complete(intent, epoch=epoch, record=record_of(made))
+        await self._complete(intent, args, epoch, made)
         return made

@@ -56,6 +56,8 @@ class Job:
     #: What earlier processes tried in vain of this call, where they did.
     tried: LoggedCall | None = None
     urgency: Urgency = ()
+    #: The task whose worker makes this call. No plan has its arguments, so the ledger keeps them for the undoing.
+    worker: str | None = None
 
 
 class UnderWay(Protocol):
@@ -179,7 +181,9 @@ class Executor:
         async def verify(args: Arguments) -> Happened | bool | None:
             return await verified(args, job.spec, self._toolbox)
 
-        return Effects(attempts, self._ledger, job.spec, intent=intent, cleared=job.cleared, verify=verify)
+        return Effects(
+            attempts, self._ledger, job.spec, intent=intent, cleared=job.cleared, verify=verify, worker=job.worker
+        )
 
 
 def reads_unasked(job: Job) -> bool:

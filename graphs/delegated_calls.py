@@ -172,6 +172,7 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
             approved=approved,
             rejected=board.rejected,
             cleared=cleared,
+            worker=work.task,
         )
         return await work.executor.run(job, slots=self._slots, emit=lambda _: None)
 

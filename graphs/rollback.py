@@ -66,16 +66,24 @@ def _written(state: State, ledger: Sequence[LedgerRow]) -> Iterator[Written]:
     for row in ledger:
         record, intent = row.record or {}, row.intent
         if intent.revision >= first and record.get("status") == "done":
-            yield Written(intent.task, intent.item, intent.tool, intent.args_digest, record.get("output"))
+            yield Written(
+                intent.task,
+                intent.item,
+                intent.tool,
+                intent.args_digest,
+                record.get("output"),
+                worker=record.get("worker"),  # type: ignore[arg-type]  # as `Effects` wrote it
+                args=record.get("args") or {},  # type: ignore[arg-type]  # as above
+            )
 
 
 def rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Record | None:
-    """Return what is undone and what is not, with the reason; None where nothing was rolled back.
+    """Return what is undone and what is not, with the reason; None where there was nothing to roll back.
 
     An undoing that is still to be made is in neither, until the run has ended.
     """
     begun = state.get("rollback")
-    if begun is None:
+    if begun is None or not (state.get("undo") or begun["not_undone"]):
         return None
     undone: list[str] = []
     not_undone: dict[str, str] = dict(begun["not_undone"])

@@ -66,7 +66,7 @@ class Policy(BaseModel):
     takes_idempotency_key: bool = False
     #: The tool is called before planning; its output is shown to the planner.
     context_provider: bool = False
-    #: The tool runs as a task of a dispatch only, never while the plan is still being written.
+    #: The tool makes calls of its own, so it runs as a task of a dispatch only, never while the plan is being written.
     dispatched_only: bool = False
 
 

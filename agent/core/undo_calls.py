@@ -30,6 +30,9 @@ class Written:
     #: Of tool and arguments, as `call_digest` makes it.
     digest: str
     output: JsonValue
+    #: The task whose worker made the call, and the arguments, which no plan has.
+    worker: str | None = None
+    args: Arguments = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Undoings:
     hopeless: dict[str, str] = field(default_factory=dict)
     #: What has no undoing, or may not have happened, with a word on it.
     unknown: dict[str, str] = field(default_factory=dict)
+    #: Whether each call may rest on those behind it, which are then undone after it.
+    in_turn: bool = False
 
 
 def can_be_undone(task: Task, spec: ToolSpec | None) -> bool:
@@ -65,11 +70,13 @@ def can_be_undone(task: Task, spec: ToolSpec | None) -> bool:
 def undoings_of(name: str, changes: Changes) -> Undoings:
     """Return what undoes a task."""
     task, outcome = changes.tasks[name], changes.outcomes.get(name)
+    spec = changes.catalogue.get(task.tool)
+    if spec is not None and spec.policy.dispatched_only and not (task.rollback and isinstance(outcome, Done)):
+        return _undoings_of_worker(name, outcome, changes)
     made = Undoings()
     if outcome is None or (task.for_each is None and isinstance(outcome, Failed) and outcome.kind != "output"):
         made.unknown[name] = _unsure(outcome)
         return made
-    spec = changes.catalogue.get(task.tool)
     try:
         calls = _changed_calls(task, spec, outcome, changes)
     except Unresolved as error:
@@ -85,13 +92,39 @@ def undoings_of(name: str, changes: Changes) -> Undoings:
         return made
     for label, undo in _attempted(task, spec, calls, changes):
         if UNDOING + label in changes.outcomes:
-            taken = f"The run has a task {UNDOING + label!r} already, which is how its undoing would be named."
-            made.hopeless[label] = taken
+            made.hopeless[label] = _taken_name(label)
         elif isinstance(undo, Call):
             made.calls[label] = undo
         else:
             made.hopeless[label] = undo
     return made
+
+
+def _undoings_of_worker(name: str, outcome: Outcome | None, changes: Changes) -> Undoings:
+    """Return what undoes the calls of a task's worker, the last one first."""
+    made = Undoings(in_turn=True)
+    source = outcome.reused_from if isinstance(outcome, Done) else None
+    calls = [call for call in changes.written if call.worker is not None and call.worker in {name, source}]
+    for call in sorted(calls, key=_turn, reverse=True):
+        spec = changes.catalogue.get(call.tool)
+        if spec is not None and spec.policy.read_only:
+            continue
+        if spec is None or spec.policy.compensate is None:
+            made.unknown[call.task] = f"Nothing undoes it: its tool {call.tool!r} names none to compensate it."
+        elif UNDOING + call.task in changes.outcomes:
+            made.hopeless[call.task] = _taken_name(call.task)
+        else:
+            undo = changes.catalogue[spec.policy.compensate]
+            made.calls[call.task] = Call(tool=undo.name, args=_taken(undo, call.args, call.output))
+    return made
+
+
+def _turn(call: Written) -> tuple[int, ...]:
+    return tuple(int(part) for part in call.task.rpartition("/")[2].split("."))
+
+
+def _taken_name(label: str) -> str:
+    return f"The run has a task {UNDOING + label!r} already, which is how its undoing would be named."
 
 
 @dataclass(frozen=True, slots=True)

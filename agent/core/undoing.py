@@ -1,6 +1,7 @@
 """The tasks of a rollback, each behind those that undo what rests on it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from agent.core.outcome import Done, Failed, Outcome, PartlyFailed
 from agent.core.plan import Call, Task
@@ -12,9 +13,13 @@ from agent.core.undo_calls import UNDOING, Changes, undoings_of
 def changed(task: Task, *, spec: ToolSpec | None, outcome: Outcome | None, doubted: bool) -> bool:
     """Whether `task` changed something, or may have: one with a rollback, or whose tool is not known to read only.
 
+    So may the worker of a task; which of its calls did is in the ledger.
+
     A failed call surely had no effect unless it returned what the tool does not promise, was left in doubt, or failed
     in a way that may pass and was idempotent, so that nobody looked.
     """
+    if spec is not None and spec.policy.dispatched_only and isinstance(outcome, Done | Failed) and outcome.attempts:
+        return True
     if task.rollback is None and spec is not None and spec.policy.read_only:
         return False
     match outcome:
@@ -42,12 +47,14 @@ def undo_tasks(changes: Changes) -> tuple[tuple[Task, ...], dict[str, str]]:
     hopeless: dict[str, str] = {}
     unknown: dict[str, str] = dict(_unaccounted(changes))
     labels: dict[str, list[str]] = {}
+    after: dict[str, str] = {}
     for name in changes.wanted:
         found = undoings_of(name, changes)
         calls |= {label: (name, call) for label, call in found.calls.items()}
         hopeless |= found.hopeless
         unknown |= found.unknown
         labels[name] = [*found.calls, *found.hopeless]
+        after |= {earlier: later for later, earlier in pairwise(found.calls)} if found.in_turn else {}
     behind = _behind(changes, {name for name, made in labels.items() if made})
     tasks = tuple(
         Task(
@@ -55,7 +62,10 @@ def undo_tasks(changes: Changes) -> tuple[tuple[Task, ...], dict[str, str]]:
             description=f"Undo {label!r}.",
             tool=call.tool,
             args=call.args,
-            depends_on=tuple(UNDOING + other for later in behind[name] for other in labels[later]),
+            depends_on=(
+                *(UNDOING + other for later in behind[name] for other in labels[later]),
+                *((UNDOING + after[label],) if label in after else ()),
+            ),
             on_failure="skip",
         )
         for label, (name, call) in calls.items()
@@ -65,11 +75,12 @@ def undo_tasks(changes: Changes) -> tuple[tuple[Task, ...], dict[str, str]]:
 
 
 def _unaccounted(changes: Changes) -> Iterator[tuple[str, str]]:
-    """Yield the writes that no task to undo stands for: those of workers, and of tasks that were changed since."""
+    """Yield the writes that no task to undo stands for: those of tasks that were changed since."""
     sources = {outcome.reused_from for outcome in changes.outcomes.values() if isinstance(outcome, Done)}
     for call in changes.written:
         spec = changes.catalogue.get(call.tool)
-        if call.task not in changes.wanted and call.task not in sources and not (spec and spec.policy.read_only):
+        owner = call.worker or call.task
+        if owner not in changes.wanted and owner not in sources and not (spec and spec.policy.read_only):
             label = call.task if call.item is None else f"{call.task}[{call.item}]"
             yield label, f"No task of the plan stands for this call of {call.tool!r}."
 

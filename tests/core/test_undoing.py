@@ -145,7 +145,28 @@ def test_what_changes_something():
     assert not found(Failed(kind="tool", **FAILED))
     assert found(Failed(kind="output", **FAILED))
     assert not found(Failed(kind="timeout", **FAILED))
+    calls = tool("d", policy=Policy(read_only=True, dispatched_only=True))
+    assert found(done(attempts=1), calls)
+    assert found(Failed(kind="tool", **{**FAILED, "attempts": 1}), calls)
+    assert not found(Failed(kind="tool", **{**FAILED, "attempts": 0}), calls)
     assert found(Failed(kind="timeout", **FAILED), again)
+
+
+def test_the_calls_of_a_worker_are_undone_in_turn_and_only_those_of_its_own_plan():
+    specs = {**CATALOGUE, "job": tool("job", policy=Policy(read_only=True, dispatched_only=True))}
+    written = tuple(
+        Written(f"j/{place}", None, name, "digest", {"id": place}, worker="j", args={"name": place})
+        for place, name in (("10.0", "make"), ("2.1", "make"), ("2.0", "make"), ("3.0", "mail"), ("4.0", "look"))
+    )
+    compiled = linked(Plan(tasks=(Task(id="j", tool="job"),)), specs)
+    outcomes = {"j": Failed(kind="tool", **{**FAILED, "attempts": 1})}
+    made, hopeless = undo_tasks(Changes(("j",), compiled.tasks, compiled.needs, outcomes, specs, written))
+    assert {task.id: task.depends_on for task in made} == {
+        "undo:j/2.0": ("undo:j/2.1",),
+        "undo:j/2.1": ("undo:j/10.0",),
+        "undo:j/10.0": (),
+    }
+    assert hopeless == {"j/3.0": "Nothing undoes it: its tool 'mail' names none to compensate it."}
 
 
 def test_a_write_that_no_task_stands_for_is_listed():
