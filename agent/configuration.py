@@ -70,6 +70,8 @@ def _kind(server: object) -> str:
 
 #: Where pydantic puts the kind of a server into the place of a mistake: mcp, servers, NAME, kind, field.
 _KIND_AT = 3
+#: The mistakes of a server that names no kind, or two.
+_KINDS = frozenset({"missing", "extra_forbidden"})
 
 
 Server = Annotated[Annotated[StdioServer, Tag("command")] | Annotated[HttpServer, Tag("url")], Discriminator(_kind)]
@@ -115,7 +117,9 @@ def read_configuration(file: Path, *, environ: Mapping[str, str] = os.environ) -
         # Neither the input nor pydantic's own words are shown: they could hold a secret.
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for position, part in enumerate(first["loc"]) if position != _KIND_AT)
-        raise SettingsError(f"The configuration {str(file)!r} is wrong at {place!r}: {first['msg']}.") from None
+        one_kind = place.startswith("mcp.servers.") and first["loc"][-1] in {"command", "url"}
+        told = "a server has either a command or a url" if one_kind and first["type"] in _KINDS else first["msg"]
+        raise SettingsError(f"The configuration {str(file)!r} is wrong at {place!r}: {told}.") from None
     return _beside(found, folder=file.absolute().parent)
 
 
