@@ -169,6 +169,22 @@ async def test_cost_is_what_the_server_reports_else_what_the_prices_make(world):
 
 
 @MODES
+@pytest.mark.parametrize(("name", "limit", "more"), [("tokens", 15, 1000), ("cost", 0.015, 1.0)])
+async def test_tokens_and_cost_that_ended_a_run_can_be_raised(world, dispatch, name, limit, more):
+    saver = InMemorySaver()
+    plan = {"tasks": [LOOK, WRITES, {**WRITES, "id": "again", "depends_on": ["text"]}]}
+    options = {"saver": saver, "dispatch": dispatch}
+    with Endpoint([Text("It is 1.", cost=0.02)] * 2 + ["It is 1 [text]."]) as endpoint:
+        out = await run(world, endpoint, {"goal": "g", "plan": plan}, **{f"max_{name}": limit}, **options)
+        assert (out["status"], out["budget"]["name"], out["budget"]["limit"]) == ("failed", name, limit)
+        assert f"raise 'max_{name}' to go on" in out["answer"]
+        assert [out["results"][task]["status"] for task in ("text", "again")] == ["done", "cancelled"]
+        out = await run(world, endpoint, None, **{f"max_{name}": more}, **options)
+    assert (out["status"], out["budget"], len(endpoint.requests)) == ("completed", None, 3)
+    assert world.log == [("look", 1)]
+
+
+@MODES
 async def test_the_tasks_of_a_run_are_bounded_over_its_replans(world, dispatch):
     world.failing = {1}
     saver = InMemorySaver()

@@ -81,6 +81,27 @@ async def test_a_replanned_run_tells_for_each_result_model_revision_tool_argumen
     )
 
 
+async def test_what_a_join_of_a_run_rests_on_is_found_by_tool_and_by_prefix(world):
+    plan = {
+        "tasks": [
+            {"id": "source", "tool": "look", "args": {"value": [3, 4]}},
+            {"id": "kept", "tool": "write", "args": {"value": ref("source", "value", 0)}},
+            {"id": "each", "tool": "look", "for_each": ref("source", "value"), "args": {"value": {"item": []}}},
+            {"id": "join", "tool": "look", "args": {"value": [ref("kept", "written"), ref("each")]}},
+        ]
+    }
+    graph = build_graph(tools=world.tools(), settings=Settings(approve="never"), checkpointer=InMemorySaver())
+    out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
+    assert out["status"] == "completed", out
+    found = await provenance(graph)
+    assert found.find_inputs("join") == ("kept", "each", "source")
+    assert found.find_inputs("join", tool="look") == ("each", "source")
+    assert (found.find_input("join", tool="write"), found.previous_input("join")) == ("kept", "kept")
+    assert found.shared(["kept", "each"]) == found.prefix("join", 1) == ("source",)
+    assert found.chain("join")[-1] == "join"
+    assert found.origin("each").calls == ({"value": 3}, {"value": 4})
+
+
 async def test_a_person_is_named_where_one_edited_the_plan_or_gave_the_result(world):
     plan = {
         "tasks": [
