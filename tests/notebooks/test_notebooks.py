@@ -30,11 +30,12 @@ def executed(notebook: Path) -> list[str]:
     NotebookClient(
         document, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     ).execute()
-    return [
-        "\n".join(output.get("text") or " ".join(map(str, output.get("data", {}).values())) for output in cell.outputs)
-        for cell in document.cells
-        if cell.cell_type == "code"
-    ]
+    return ["".join(map(words, cell.outputs)) for cell in document.cells if cell.cell_type == "code"]
+
+
+def words(output: nbformat.NotebookNode) -> str:
+    """Return what one output shows; what is printed may come in pieces, which are joined as they are."""
+    return output.get("text") or " ".join(map(str, output.get("data", {}).values())) + "\n"
 
 
 def test_there_are_notebooks() -> None:
