@@ -36,7 +36,7 @@ async def agreed(desk: Desk, plan: Planning, *, several: Several | None = None) 
     Where one way comes to no plan, the next is tried. Plans are tried out where all their tools only read, unasked and
     in a closed world, and give the same for the same; else the first is returned as it is. What a try has found is used
     when the plan runs. Where the model's server writes several texts at once, `several` makes the plans, and where none
-    of them compiles, `plan` one more with all its repairs.
+    of them compiles, `plan` one more.
     """
     ahead = desk.ahead
     if ahead is None or desk.variants == 1:
@@ -66,8 +66,7 @@ async def agreed(desk: Desk, plan: Planning, *, several: Several | None = None) 
 
 
 async def _one_by_one(desk: Desk, plan: Planning, votes: Counter[str]) -> AsyncGenerator[Draft | NoDraft, None]:
-    # Told what is wrong, a small model mostly writes the same again: rather another way than another repair.
-    yield await plan(replace(desk, max_repairs=min(desk.max_repairs, 1)))
+    yield await plan(_repaired_once(desk))
     for number in range(1, desk.variants):
         if _decided(votes, left=desk.variants - number):
             return
@@ -81,7 +80,12 @@ async def _at_once(desk: Desk, plan: Planning, several: Several, number: int) ->
     for draft in drafts:
         yield draft
     if not any(isinstance(draft, Draft) for draft in drafts):
-        yield await plan(desk)
+        yield await plan(_repaired_once(desk))
+
+
+def _repaired_once(desk: Desk) -> Desk:
+    # Told what is wrong, a small model mostly writes the same again: rather another way than another repair.
+    return replace(desk, max_repairs=min(desk.max_repairs, 1))
 
 
 async def _chosen(first: Draft, found: Mapping[str, Draft], votes: Counter[str], desk: Desk, ahead: HeadStart) -> Draft:

@@ -1,13 +1,14 @@
 """A plan for the tools of a calculator, as plain arithmetic: what a small model writes best when it may write freely.
 
 A program in place of reasoning in words follows L. Gao et al., "PAL: Program-aided Language Models" (ICML 2023). It is
-held to no grammar: kept from writing a word that it wants to write, a small model goes on with nonsense.
+held to no grammar and shown no examples: kept from writing a word that it wants to write, a small model goes on with
+nonsense, and it sets an equation up as it was shown to, whether that fits the question or not.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from agent.check import Checked
 from agent.core.tool import ToolSpec
@@ -19,13 +20,10 @@ from agent.planning.narrowing import named_in
 from agent.planning.oneshot import correction
 from agent.planning.script import signatures
 from agent.planning.script_reading import Unreadable
-from agent.planning.worked_examples import nearest
 from agent.reply import Malformed, TextReply
 from prompts import render
 
-_MAX_TOKENS: Final = 320
-#: Examples that a question is asked with.
-_EXAMPLES: Final = 4
+_MAX_TOKENS: Final = 450
 
 
 async def plan_by_reckoning(desk: Desk) -> Draft | NoDraft:
@@ -58,11 +56,8 @@ async def several_by_reckoning(desk: Desk, number: int) -> Sequence[Draft | NoDr
 
 
 def _question(desk: Desk) -> list[BaseMessage]:
-    system = render("script_reckoning.v1", tools=signatures(_shown(desk)), context=desk.context)
-    shown: list[BaseMessage] = []
-    for example in nearest(desk.goal, number=_EXAMPLES):
-        shown += [HumanMessage(example.question), AIMessage(example.program, name="example")]
-    return [SystemMessage(system), *shown, HumanMessage(desk.goal)]
+    system = render("script_reckoning.v2", tools=signatures(_shown(desk)), context=desk.context)
+    return [SystemMessage(system), HumanMessage(render("reckoning_goal.v1", goal=desk.goal))]
 
 
 def _shown(desk: Desk) -> list[ToolSpec]:

@@ -41,7 +41,7 @@ class Meter(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        again = any(isinstance(message, AIMessage) and message.name != "example" for message in messages[0])
+        again = any(isinstance(message, AIMessage) for message in messages[0])
         role = str((metadata or {}).get("langgraph_node", "model"))
         self.asked[run_id] = Asked(role, again, time.monotonic())
 

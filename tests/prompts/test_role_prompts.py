@@ -44,11 +44,12 @@ RENDERINGS = {
         "script_planner.v1",
         {"tools": "def post(text: a text)  # Post it.", "context": "", "operators": []},
     ),
-    "script_reckoning.v1": (
-        "script_reckoning.v1",
+    "script_reckoning.v2": (
+        "script_reckoning.v2",
         {"tools": "def fence(long: a number) -> a number  # The length of a fence.", "context": "a ledger of 2025"},
     ),
-    "script_reckoning.v1-bare": ("script_reckoning.v1", {"tools": "", "context": ""}),
+    "script_reckoning.v2-bare": ("script_reckoning.v2", {"tools": "", "context": ""}),
+    "reckoning_goal.v1": ("reckoning_goal.v1", {"goal": GOAL}),
     "script_goal.v1": ("script_goal.v1", {"goal": GOAL, "done": [], "failures": []}),
     "script_goal.v1-halted": (
         "script_goal.v1",
