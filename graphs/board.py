@@ -26,8 +26,6 @@ _KEPT = 512
 #: task that waits for them is held up.
 _TOGETHER_S = 40e-6
 _MANY = 50
-#: Taking a result in keeps the loop busy, so a task that others wait for is handed over once these have begun.
-_BEGIN_S = 1e-3
 
 
 class Suspended(Exception):  # noqa: N818 - a task below waits; nothing is wrong
@@ -56,8 +54,6 @@ class Board:
     #: One task at a time loads outputs, so that none is loaded twice.
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _futures: dict[str, "asyncio.Future[Outcome | None]"] = field(default_factory=dict)
-    #: Tasks that another one waits for at present or has waited for.
-    _awaited: set[str] = field(default_factory=set)
     _members: int = 0
     _next: "asyncio.Future[None] | None" = None
     _read: frozenset[str] | None = None
@@ -90,17 +86,17 @@ class Board:
             self.outcomes[task] = settled
         if not future.done():
             future.set_result(settled)
-        await self._handover(awaited=task in self._awaited)
+        await self._handover()
         return outcome
 
-    async def _handover(self, *, awaited: bool) -> None:
+    async def _handover(self) -> None:
         """Wait until what is done is handed over to LangGraph."""
-        if self._members < _MANY and not awaited:
+        if self._members < _MANY:
             return
         if self._next is None:
             loop = asyncio.get_running_loop()
             self._next = loop.create_future()
-            loop.call_later(max(_BEGIN_S, self._members * _TOGETHER_S), self._hand_over)
+            loop.call_later(self._members * _TOGETHER_S, self._hand_over)
         await asyncio.shield(self._next)
 
     def _hand_over(self) -> None:
@@ -116,11 +112,7 @@ class Board:
         for need in needs:
             if need in self.outcomes:
                 continue
-            if need in self.stuck:
-                stuck.add(need)
-                continue
-            self._awaited.add(need)
-            if await asyncio.shield(self._future(need)) is None:
+            if need in self.stuck or await asyncio.shield(self._future(need)) is None:
                 stuck.add(need)
         if blocked_by(self.compiled.tasks[task], needs, outcomes=self.outcomes, blocked=stuck) is not None:
             return None

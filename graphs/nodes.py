@@ -162,9 +162,6 @@ class Nodes:
             except BudgetError as error:
                 return error.budget
             kept = await self._wiring.artifacts.kept(made, thread=board.thread, limit=settings.artifact_bytes)
-            self._wiring.durations.note(board.compiled.tasks[task].tool, kept)
-            # Told before those that wait for it begin.
-            emit(finished_event(task, kept))
             large = isinstance(kept, Done) and kept.artifact is not None
             return put_away(kept) if large and not board.looked_into(task) else kept
 
@@ -179,6 +176,8 @@ class Nodes:
             return usage
         if isinstance(outcome, Exhausted):
             return {**usage, "cut": {task: outcome.model_dump()}}
+        self._wiring.durations.note(board.compiled.tasks[task].tool, outcome)
+        emit(finished_event(task, outcome))
         channel = "doubts" if isinstance(outcome, InDoubt) else "results"
         return {**usage, channel: {task: record(outcome)}}
 
