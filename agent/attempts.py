@@ -58,8 +58,7 @@ class Attempts:
         note: NoteTried,
     ) -> None:
         """Take `tried` as what earlier processes tried in vain, by `call_key`; it counts."""
-        # A tool told to hide its errors would hand a failure on as a result.
-        self._tool = tool.model_copy(update={"handle_tool_error": False, "handle_validation_error": False})
+        self._tool = _raising(tool)
         self._task = task
         self._spec = spec
         self._thread = thread
@@ -225,6 +224,16 @@ class _Count:
 def idempotency_key(thread: str, revision: int, task: str, item: int | None) -> str:
     """Return the key of one write: the same at every attempt and after every resume, another for any other write."""
     return digest([thread, revision, task, item])
+
+
+def _raising(tool: BaseTool) -> BaseTool:
+    """Return `tool` so that it raises: one told to hide its errors would hand a failure on as a result.
+
+    Most are told nothing. They are not copied, for a copy works out anew at each call what its parameters are.
+    """
+    if not tool.handle_tool_error and not tool.handle_validation_error:
+        return tool
+    return tool.model_copy(update={"handle_tool_error": False, "handle_validation_error": False})
 
 
 def _retries(task: Task, spec: ToolSpec, settings: Settings) -> int:

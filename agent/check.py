@@ -79,7 +79,8 @@ async def check_plan(
     if any(problem.task is None for problem in problems):
         return problems
     broken = {problem.task for problem in problems}
-    asked = [task for task in _ordered(plan) if task.id not in broken and toolbox.offers_preflight(task.tool)]
+    offering = {task.id for task in plan.tasks if task.id not in broken and toolbox.offers_preflight(task.tool)}
+    asked = [task for task in _ordered(plan) if task.id in offering] if offering else []
     findings: dict[str, Preflight] = {}
     schemas = output_schemas(plan, toolbox.specs, {})
     for task in asked:

@@ -63,15 +63,18 @@ class Nodes:
         if plan is None:
             emit = emitter(runtime)
             context = await world_told(self._wiring, runtime, thread=thread, revision=revision, emit=emit)
-        return fresh(goal, given=plan is not None, context=context, revision=revision)
+        return fresh(state, goal, given=plan is not None, context=context, revision=revision)
 
     async def planner(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Make a plan that compiles, or check the one that was given."""
-        limits, emit = self._limits(state, runtime), emitter(runtime)
+        limits, emit, thread = self._limits(state, runtime), emitter(runtime), thread_of(state, runtime)
+        recall = self._recalls.of(thread)
         if state.get("plan") is not None:
-            return await taken_plan(state, self._wiring, limits=limits, emit=emit)
-        meter, thread = self._meter(state, runtime, limits), thread_of(state, runtime)
-        return await made_plan(state, self._wiring, runtime, limits=limits, meter=meter, thread=thread, emit=emit)
+            return await taken_plan(state, self._wiring, limits=limits, recall=recall, emit=emit)
+        meter = self._meter(state, runtime, limits)
+        return await made_plan(
+            state, self._wiring, runtime, limits=limits, meter=meter, thread=thread, recall=recall, emit=emit
+        )
 
     async def look_up(self, state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         """Put the planner's questions to their tools."""
@@ -230,7 +233,7 @@ class Nodes:
         """End the run: an outcome for every task, a status, and an answer that rests on the results."""
         toolbox, thread = await self._wiring.ready_toolbox(), thread_of(state, runtime)
         state = await with_all_outputs(state, artifacts=self._wiring.artifacts, thread=thread)
-        snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now())
+        snapshot = snapshot_of(state, toolbox, thread=thread, now=utc_now(), recall=self._recalls.of(thread))
         self._recalls.drop(thread)
         await self._wiring.durations.keep()
         await forget_calls(self._wiring, snapshot, thread)

@@ -25,10 +25,14 @@ class Known(Generic[T]):
         self._source: object = None
         self._value: tuple[T, ...] = ()
 
+    def put(self, source: object, value: T) -> None:
+        """Take in what is made of `source` by somebody who knows."""
+        self._value, self._source = (value,), source
+
     def get(self, source: object, make: Callable[[], T]) -> T:
         """Return what `make` returned when it was last asked about this very `source`, else ask it now."""
         if not self._value or self._source is not source:
-            self._value, self._source = (make(),), source
+            self.put(source, make())
         return self._value[0]
 
 
@@ -47,6 +51,11 @@ class Recall:
         self._records: dict[str, Record] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._frontier: Frontier | None = None
+
+    def take_plan(self, document: Mapping[str, object], compiled: CompiledPlan, *, mark: str) -> None:
+        """Take in a plan that was just compiled, as the state is about to have it."""
+        self.plan.put(document, compiled)
+        self.mark.put(document, mark)
 
     def outcomes(self, results: Mapping[str, Record]) -> Mapping[str, Outcome]:
         """Return the outcomes in `results`, of which only those are read that were not before.

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from types import MappingProxyType
@@ -82,15 +82,22 @@ def structure_problems(plan: Plan) -> tuple[Problem, ...]:
 
 def linked(plan: Plan, catalogue: Catalogue, *, durations: Mapping[str, float] = UNKNOWN) -> CompiledPlan:
     """Return what follows from a plan that was compiled before; `durations` are seconds by tool, 1 where unknown."""
-    needs, tasks = plan_needs(plan), {task.id: task for task in plan.tasks}
-    return CompiledPlan(
+    needs = plan_needs(plan)
+    found = CompiledPlan(
         plan=plan,
         catalogue=catalogue,
-        tasks=tasks,
+        tasks={task.id: task for task in plan.tasks},
         needs=needs,
         order=tuple(order(needs)),
-        ranks=ranks(needs, duration=lambda task: durations.get(tasks[task].tool, 1.0)),
     )
+    return timed(found, durations=durations)
+
+
+def timed(compiled: CompiledPlan, *, durations: Mapping[str, float]) -> CompiledPlan:
+    """Return `compiled` with the ranks that these durations make, in seconds by tool, 1 where unknown."""
+    tasks = compiled.tasks
+    known = ranks(compiled.needs, duration=lambda task: durations.get(tasks[task].tool, 1.0), ordered=compiled.order)
+    return replace(compiled, ranks=known)
 
 
 def _id_problems(plan: Plan, used: Mapping[str, Task | None]) -> Iterator[Problem]:

@@ -4,7 +4,7 @@
 critical path: T. C. Hu, "Parallel Sequencing and Assembly Line Problems", Operations Research 9(6), 1961).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 
 from agent.core.condition import ConditionError, names
@@ -61,11 +61,16 @@ def order(needs: Needs) -> list[str]:
     return [task for level in waves(needs) for task in level]
 
 
-def ranks(needs: Needs, *, duration: Callable[[str], float] = lambda _: 1.0) -> dict[str, float]:
-    """Return for each task the length of the longest path from its start to the plan's end, in `duration`'s unit."""
+def ranks(
+    needs: Needs, *, duration: Callable[[str], float] = lambda _: 1.0, ordered: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Return for each task the length of the longest path from its start to the plan's end, in `duration`'s unit.
+
+    `ordered` is `order(needs)` where that is known.
+    """
     longest: dict[str, float] = {}
     after: dict[str, float] = dict.fromkeys(needs, 0.0)
-    for task in reversed(order(needs)):
+    for task in reversed(order(needs) if ordered is None else ordered):
         longest[task] = duration(task) + after[task]
         for need in needs[task]:
             if need in after:
