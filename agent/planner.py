@@ -17,6 +17,7 @@ from agent.planning.arithmetic import reckons
 from agent.planning.desk import Desk, Draft, NoDraft, as_document
 from agent.planning.inputs import writes_sql
 from agent.planning.oneshot import plan_at_once
+from agent.planning.queries import plan_as_queries, query_tool
 from agent.planning.reckoning import plan_by_reckoning, several_by_reckoning
 from agent.planning.script import plan_as_script
 from agent.planning.spent import Spent
@@ -124,8 +125,15 @@ def _way(desk: Desk) -> Callable[[Desk], Awaitable[Draft | NoDraft | Asked]]:
     if desk.model.scale == "large":
         return plan_at_once
     if any(map(writes_sql, desk.specs.values())):
-        return plan_in_stages
+        return _queries_first
     return _best_reckoning if reckons(desk.specs) else _best_script
+
+
+async def _queries_first(desk: Desk) -> Draft | NoDraft:
+    """Plan as a notebook of queries; in stages where there is no one tool for them, or no plan comes of it."""
+    tool = query_tool(desk.specs)
+    found = None if tool is None else await plan_as_queries(desk, tool)
+    return found if isinstance(found, Draft) else await plan_in_stages(desk)
 
 
 async def _best_reckoning(desk: Desk) -> Draft | NoDraft:

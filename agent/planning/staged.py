@@ -115,8 +115,12 @@ async def argue(
     tasks: Sequence[Mapping[str, Any]],
     checked: Checked | None,
     earlier: Earlier | None = None,
+    system: SystemMessage | None = None,
 ) -> Draft | NoDraft:
-    """Write one step's arguments; `tasks`, with what `checked` found of them, stand before it."""
+    """Write one step's arguments; `tasks`, with what `checked` found of them, stand before it.
+
+    `system` is what the question begins with, where it is another than that of the stages.
+    """
     spec = desk.toolbox.specs[step.tool]
     sources = sources_of(step, steps, desk, checked)
     linked = await _linked(step, desk)
@@ -124,7 +128,7 @@ async def argue(
     step = step.model_copy(update={"columns": tuple(linked.columns.get(name, name) for name in step.columns)})
     schema = small_schema(spec, sources, columns_of=columns_of, tables=linked.tables, columns=step.columns)
     question = _question(step, desk, sources, earlier=earlier, arguments=schema["properties"])
-    messages = [system_message(desk), HumanMessage(question)]
+    messages = [system or system_message(desk), HumanMessage(question)]
     problems: tuple[str, ...] = ()
     for repairs in range(desk.max_repairs + 1):
         written: Mapping[str, JsonValue] = {}

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.tool import JsonSchema, Preflight
 from agent.models import Model, resolve_model
+from agent.planning.desk import Desk
 from agent.settings import Settings
 from agent.tools.catalogue import Toolbox
 
@@ -85,3 +86,16 @@ def toolbox() -> Toolbox:
 
 def model_at(endpoint: Endpoint, *, small: bool = False) -> Model:
     return resolve_model("openai:scripted", env=endpoint.env, timeout_s=20.0, scale="small" if small else "large")
+
+
+def desk_at(endpoint: Endpoint, tools: Toolbox, *, goal: str) -> Desk:
+    """Return a desk for a small model, to plan at in one certain way."""
+    return Desk(
+        goal=goal,
+        context="",
+        toolbox=tools,
+        model=model_at(endpoint, small=True),
+        limits=LIMITS,
+        max_repairs=SETTINGS.max_repairs,
+        emit=lambda _event: None,
+    )

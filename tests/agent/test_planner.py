@@ -1,9 +1,11 @@
 """The planner against a scripted server: plans of both strategies, repairs, and every way to give up."""
 
 from openai_endpoint import Endpoint, Failure, Text
-from planning_kit import LIMITS, SETTINGS, model_at, toolbox
+from planning_kit import LIMITS, SETTINGS, desk_at, model_at, toolbox
 
 from agent.planner import NotPlanned, Planned, make_plan
+from agent.planning.desk import Draft, NoDraft, as_document
+from agent.planning.staged import plan_in_stages
 from agent.planning.toolbook import tool_text
 
 GOAL = "Plot the rain of the 3 wettest stations"
@@ -150,29 +152,29 @@ async def test_a_small_model_plans_in_stages_and_code_fills_the_references_in():
         {"x": "day"},
     ]
     with Endpoint(script) as endpoint:
-        found = await planned(endpoint, small=True)
-    assert isinstance(found, Planned)
-    first, days, picture = found.plan["tasks"]
+        found = await plan_in_stages(desk_at(endpoint, toolbox(), goal=GOAL))
+    assert isinstance(found, Draft)
+    first, days, picture = as_document(found.checked.compiled.plan)["tasks"]
     assert (first["id"], first.get("depends_on")) == ("wettest_stations", None)
     assert days["depends_on"] == ["wettest_stations"]
     assert days["args"]["params"] == {"station": {"output_of": "wettest_stations", "path": ["rows", "*", "station"]}}
     assert picture["args"] == {"rows": {"output_of": "days", "path": ["rows"]}, "x": "day"}
     columns = endpoint.requests[3].body["response_format"]["json_schema"]["schema"]["properties"]["x"]
     assert columns["enum"] == ["day", "station"]
-    assert found.usage.calls == 4
+    assert len(endpoint.requests) == 4
 
 
 async def test_a_small_model_is_told_the_problem_of_the_one_call():
     script = [{"steps": STEPS["steps"][:1]}, {"from": "x", "sql": "DROP"}, {"from": "x", "sql": "SELECT station"}]
     with Endpoint(script) as endpoint:
-        found = await planned(endpoint, small=True)
-    assert isinstance(found, Planned)
+        found = await plan_in_stages(desk_at(endpoint, toolbox(), goal=GOAL))
+    assert isinstance(found, Draft)
     assert found.repairs == 1
     assert "The SQL 'DROP' is no SELECT." in endpoint.requests[2].text
 
 
 async def test_a_small_model_that_cannot_mend_a_call_ends_with_its_problem():
     with Endpoint([{"steps": STEPS["steps"][:1]}, *({"from": "x", "sql": "DROP"} for _ in range(5))]) as endpoint:
-        found = await planned(endpoint, small=True)
-    assert isinstance(found, NotPlanned)
+        found = await plan_in_stages(desk_at(endpoint, toolbox(), goal=GOAL))
+    assert isinstance(found, NoDraft)
     assert "is no SELECT" in found.problems[0]

@@ -1,14 +1,16 @@
 """What a small model is left to choose when it plans over a true database: tables, columns, best rows."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from databases import library_duckdb
 from openai_endpoint import Endpoint
-from planning_kit import LIMITS, SETTINGS, model_at
+from planning_kit import desk_at
 from planning_kit import toolbox as weather
 
-from agent.planner import Planned, make_plan
+from agent.planning.desk import Draft, as_document
+from agent.planning.staged import plan_in_stages
 from agent.planning.steps import forgotten_files, read_steps
 from agent.tools.catalogue import Toolbox
 from agent.tools.database import database_tools
@@ -24,18 +26,14 @@ def toolbox(tmp_path_factory: pytest.TempPathFactory) -> Toolbox:
     return Toolbox(database_tools(open_source(library_duckdb(folder))))
 
 
-async def planned(endpoint: Endpoint, toolbox: Toolbox) -> Planned:
-    found = await make_plan(
-        "Who read most, and what longest?",
-        context="",
-        toolbox=toolbox,
-        model=model_at(endpoint, small=True),
-        settings=SETTINGS,
-        limits=LIMITS,
-        emit=lambda _event: None,
-    )
-    assert isinstance(found, Planned), found
+async def planned(endpoint: Endpoint, toolbox: Toolbox, *, goal: str = "Who read most, and what longest?") -> Draft:
+    found = await plan_in_stages(desk_at(endpoint, toolbox, goal=goal))
+    assert isinstance(found, Draft), found
     return found
+
+
+def tasks(found: Draft) -> list[dict[str, Any]]:
+    return as_document(found.checked.compiled.plan)["tasks"]
 
 
 async def test_it_chooses_among_the_tables_and_columns_that_fit_and_its_choice_of_best_rows_needs_no_limit(toolbox):
@@ -64,7 +62,7 @@ async def test_it_chooses_among_the_tables_and_columns_that_fit_and_its_choice_o
     ]
     assert list(fields[0])[:3] == ["from", "first_row_of_each", "sql"]
     assert "Columns: member_name, days." in endpoint.requests[1].text
-    readers, titles = found.plan["tasks"]
+    readers, titles = tasks(found)
     assert "first_row_of_each" not in readers["args"]
     assert readers["args"]["sql"].endswith("LIMIT 2")
     assert titles["args"]["first_row_of_each"] == "member_name"
@@ -104,15 +102,6 @@ async def test_steps_without_the_file_go_back_once():
             {"id": "note", "tool": "post", "uses": ["rain"], "question": "Post rain.csv", "columns": []}
         ] * (again - 1)
         with Endpoint([without, {"steps": steps}, call, {"text": "rain.csv"}][: 2 + len(steps)]) as endpoint:
-            found = await make_plan(
-                "Post the rain as rain.csv",
-                context="",
-                toolbox=weather(),
-                model=model_at(endpoint, small=True),
-                settings=SETTINGS,
-                limits=LIMITS,
-                emit=lambda _event: None,
-            )
-        assert isinstance(found, Planned), found
-        assert [task["tool"] for task in found.plan["tasks"]] == ["readings", "post"][:again]
+            found = await planned(endpoint, weather(), goal="Post the rain as rain.csv")
+        assert [task["tool"] for task in tasks(found)] == ["readings", "post"][:again]
         assert "'rain.csv', but no step does" in endpoint.requests[1].text

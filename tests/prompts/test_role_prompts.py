@@ -57,6 +57,8 @@ RENDERINGS = {
     ),
     "replanner.v2": ("replanner.v2", HALTED | {"guidance": ["Take the gauges of 2024."], "may_ask": True}),
     "replanner.v2-first": ("replanner.v2", HALTED | {"history": [], "guidance": [], "may_ask": False}),
+    "notebook.v1": ("notebook.v1", {"tools": "post(text): Post it.", "context": "view readings (12 rows)"}),
+    "notebook_goal.v1": ("notebook_goal.v1", {"goal": GOAL}),
     "small_planner.v1": (
         "small_planner.v1",
         {"tools": "- readings: queries", "context": "view readings (12 rows)", "writes_sql": True},

@@ -1,0 +1,141 @@
+"""What a small model writes as a notebook: named queries, each under a comment, then calls of tools as comments.
+
+A query is read as the text it is, and may speak of an earlier one by its name, as it would of a table.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+
+from agent.core.revision import renamed
+from agent.core.schema import properties
+from agent.core.tool import ToolSpec
+from agent.planning.inputs import kind_of, writes_sql
+
+#: `-- name: what it finds` or `-- tool(arguments)`, up to the next of either.
+_HEADING: Final = re.compile(
+    r"^--[ \t]*(?P<name>[A-Za-z_]\w*)[ \t]*(?::(?P<words>.*)|(?P<call>\(.*\)))[ \t]*$", re.MULTILINE
+)
+_FENCE: Final = re.compile(r"^```.*$", re.MULTILINE)
+#: "and their most ...", "and for each of them ...", "and the best of each".
+_GOES_ON: Final = re.compile(
+    r"(\band\b|\bthen\b|[.;]\s).*(\b(their|them|these|those)\b|\b(of|for|in|from|to) each\s*([.,;!?]|and\b|$))",
+    re.IGNORECASE,
+)
+_NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
+_LONGEST_ID: Final = 40
+
+
+@dataclass(frozen=True)
+class WrittenQuery:
+    """A query; `said` is its name in the notebook, `id` one that is free."""
+
+    id: str
+    said: str
+    question: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class WrittenCall:
+    """A call of a tool, with what it says of its plain arguments; `uses` are ids of queries."""
+
+    id: str
+    tool: str
+    uses: tuple[str, ...]
+    given: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """The queries, in order, and the calls that come after them."""
+
+    queries: tuple[WrittenQuery, ...]
+    calls: tuple[WrittenCall, ...]
+
+
+def read_notebook(text: str, specs: Mapping[str, ToolSpec], *, goal: str, taken: Iterable[str]) -> Notebook:
+    """Read what is written as far as it can be read; a query without a heading answers `goal`."""
+    used = set(taken)
+    queries: list[WrittenQuery] = []
+    calls: list[WrittenCall] = []
+    plain = _FENCE.sub("", text)
+    headings = list(_HEADING.finditer(plain))
+    queries += _query("answer", goal, plain[: headings[0].start()] if headings else plain, used)
+    for place, heading in enumerate(headings):
+        end = headings[place + 1].start() if place + 1 < len(headings) else len(plain)
+        body = plain[heading.end() : end]
+        if heading["call"] is None:
+            queries += _query(heading["name"], heading["words"].strip() or goal, body, used)
+        elif heading["name"] in specs:
+            calls.append(_call(specs[heading["name"]], heading["call"], queries, used))
+            queries += _query("answer", goal, body, used)
+    return Notebook(tuple(queries), tuple(calls))
+
+
+def _query(name: str, question: str, body: str, used: set[str]) -> list[WrittenQuery]:
+    sql = body.partition(";")[0].strip()
+    return [WrittenQuery(_free(name, used), name, question, sql)] if sql else []
+
+
+def _free(name: str, used: set[str]) -> str:
+    """Return a task id after `name` that is not `used`, and note it there."""
+    plain = _NOT_IN_ID.sub("_", name.lower()).strip("_")[:_LONGEST_ID].strip("_") or "step"
+    plain = plain if plain[0].isalpha() else f"step_{plain}"
+    free = renamed(plain, used) if plain in used else plain
+    used.add(free)
+    return free
+
+
+def _call(spec: ToolSpec, written: str, queries: Iterable[WrittenQuery], used: set[str]) -> WrittenCall:
+    ids = {query.said: query.id for query in queries}
+    root = spec.args_schema
+    plain = {name for name, schema in properties(root) if kind_of(schema, root) == "plain"}
+    given: dict[str, JsonValue] = {}
+    uses: list[str] = []
+    for name, node in _parts(f"call{written}"):
+        if isinstance(node, ast.Name) and node.id in ids:
+            uses.append(ids[node.id])
+        elif name in plain and isinstance(node, ast.Constant) and isinstance(node.value, str | int | float):
+            given[name] = node.value
+    return WrittenCall(_free(spec.name, used), spec.name, tuple(dict.fromkeys(uses)), given)
+
+
+def _parts(call: str) -> Iterable[tuple[str | None, ast.expr]]:
+    try:
+        tree = ast.parse(call, mode="eval").body
+    except (SyntaxError, ValueError):
+        return []
+    if not isinstance(tree, ast.Call):
+        return []
+    return [*((None, node) for node in tree.args), *((each.arg, each.value) for each in tree.keywords)]
+
+
+def notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
+    """Return the grammar of notebooks, in the notation of llama.cpp: queries, then calls of these tools.
+
+    A goal that goes on to speak of what it has found takes two queries, where a small model would write one for both.
+    """
+    fewest = 2 if _GOES_ON.search(goal) else 1
+    others = [json.dumps(name) for name, spec in specs.items() if not writes_sql(spec)]
+    calls = f' ("-- " ({" | ".join(others)}) "(" [^\\n]* ")\\n"){{0,4}}' if others else ""
+    return (
+        f"root ::= query{{{fewest},4}}{calls}\n"
+        r'query ::= "-- " [a-z] [a-z0-9_]{1,39} ": " [^\n]{3,200} "\n" ("SELECT " | "WITH ") [^;]+ ";\n"' + "\n"
+    )
+
+
+def call_lines(specs: Iterable[ToolSpec]) -> str:
+    """Return each tool as a model may call it in a notebook, with its purpose."""
+    return "\n".join(map(_line, specs))
+
+
+def _line(spec: ToolSpec) -> str:
+    required: Collection[str] = spec.args_schema.get("required", ())
+    names = ", ".join(name for name, _ in properties(spec.args_schema) if name in required)
+    return f"{spec.name}({names}): {' '.join(spec.description.split())}"
