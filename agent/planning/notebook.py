@@ -27,6 +27,11 @@ _GOES_ON: Final = re.compile(
     r"(\band\b|\bthen\b|[.;]\s).*(\b(their|them|these|those)\b|\b(of|for|in|from|to) each\s*([.,;!?]|and\b|$))",
     re.IGNORECASE,
 )
+#: One sentence that is a question.
+_ONLY_ASKS: Final = re.compile(
+    r"\s*(\w+\s+)?(how|what|which|who|whom|whose|when|where|why)\b[^?.!;]*\?\s*$", re.IGNORECASE
+)
+_WORD: Final = re.compile(r"[a-z]+")
 _NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
 _LONGEST_ID: Final = 40
 
@@ -120,12 +125,16 @@ def notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
     """Return the grammar of notebooks, in the notation of llama.cpp: queries, then calls of these tools.
 
     A goal that goes on to speak of what it has found takes two queries, where a small model would write one for both.
+    One that is only a question takes one query and no call, where it would save a file that nobody asked for.
     """
-    fewest = 2 if _GOES_ON.search(goal) else 1
-    others = [json.dumps(name) for name, spec in specs.items() if not writes_sql(spec)]
-    calls = f' ("-- " ({" | ".join(others)}) "(" [^\\n]* ")\\n"){{0,4}}' if others else ""
+    others = [name for name, spec in specs.items() if not writes_sql(spec)]
+    told = {word for name in others for word in name.lower().split("_")}
+    fewest, most = (2, 4) if _GOES_ON.search(goal) else (1, 4)
+    if _ONLY_ASKS.match(goal) and told.isdisjoint(_WORD.findall(goal.lower())):
+        others, most = [], fewest
+    calls = f' ("-- " ({" | ".join(map(json.dumps, others))}) "(" [^\\n]* ")\\n"){{0,4}}' if others else ""
     return (
-        f"root ::= query{{{fewest},4}}{calls}\n"
+        f"root ::= query{{{fewest},{most}}}{calls}\n"
         r'query ::= "-- " [a-z] [a-z0-9_]{1,39} ": " [^\n]{3,200} "\n" ("SELECT " | "WITH ") [^;]+ ";\n"' + "\n"
     )
 

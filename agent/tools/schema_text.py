@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterator
 
 from agent.tools.database_schema import Column, DatabaseSchema, Relation
 
-_SHOWN_VALUES = 8
-_SHOWN_LETTERS = 120
+_SHOWN_VALUES = 6
+_SHOWN_LETTERS = 90
 
 
 def render_schema(schema: DatabaseSchema, *, only: Collection[str] | None = None) -> str:
-    """Return `schema` as text, a line for each column; the same text for the same schema.
+    """Return `schema` as the SQL that would make it, with values as comments; the same text for the same schema.
 
     Views come first, the one with most rows leading: that is the wide one. Values are listed where a column is
     first met and not again. `only` names the relations to show. Where there are views, which say all that analysts
@@ -27,50 +27,54 @@ def render_schema(schema: DatabaseSchema, *, only: Collection[str] | None = None
 
 
 def _brief(relation: Relation) -> str:
-    targets = {name: f" -> {key.table}" for key in relation.foreign_keys for name in key.columns}
-    columns = ", ".join(f"{column.name}{targets.get(column.name, '')}" for column in relation.columns)
-    return f"{relation.kind} {relation.name}({columns}){_after(relation.comment)}"
+    columns = ", ".join(_defined(column, relation) for column in relation.columns)
+    return f"CREATE TABLE {relation.name} ({columns});{_comment(relation.comment)}"
 
 
 def _lines(relation: Relation, *, said: set[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
-    rows = "" if relation.row_count is None else f" ({relation.row_count:,} rows)"
-    yield f"{relation.kind} {relation.name}{rows}{_after(relation.comment)}"
-    for column in relation.columns:
-        keys = [
-            f" -> {key.table}.{key.references[key.columns.index(column.name)]}"
-            for key in relation.foreign_keys
-            if column.name in key.columns
-        ]
+    rows = "" if relation.row_count is None else f"{relation.row_count:,} rows"
+    yield f"CREATE {relation.kind.upper()} {relation.name} ({_comment(rows, relation.comment)}"
+    for place, column in enumerate(relation.columns, start=1):
         known = (column.name, column.values or ())
         values = "" if column.values and known in said else _values(column)
         said.add(known)
-        yield f"  {column.name} {_type(column)}{''.join(keys)}{values}{_after(column.comment)}"
+        comma = "," if place < len(relation.columns) else ""
+        yield f"  {_defined(column, relation)}{comma}{_comment(column.comment, values)}"
+    yield ");"
+
+
+def _defined(column: Column, relation: Relation) -> str:
+    name = column.name if column.name.isidentifier() else '"{}"'.format(column.name.replace('"', '""'))
+    keys = [
+        f" REFERENCES {key.table}({key.references[key.columns.index(column.name)]})"
+        for key in relation.foreign_keys
+        if column.name in key.columns
+    ]
+    return f"{name} {_type(column)}{''.join(keys)}"
 
 
 def _type(column: Column) -> str:
     """Return the type as a plain word: a planner needs no more, and each costs one token."""
     kind = column.type.partition("(")[0]
     if column.is_text:
-        return "text"
+        return "TEXT"
     if kind in {"DECIMAL", "DOUBLE", "FLOAT"}:
-        return "number"
-    if kind.endswith("INT") or kind == "INTEGER":
-        return "integer"
-    return column.type.lower()
+        return "NUMERIC"
+    return "INTEGER" if kind.endswith("INT") else kind
 
 
 def _values(column: Column) -> str:
     if column.first is not None:
-        return f" {column.first}..{column.last}"
+        return f"{column.first[:10]} to {(column.last or '')[:10]}"
     values = column.values or ()
     shown: list[str] = []
     for value in values[:_SHOWN_VALUES]:
         if sum(map(len, shown)) + len(value) > _SHOWN_LETTERS:
             break
-        shown.append(repr(value))
-    more = len(values) - len(shown)
-    return f" [{', '.join(shown)}{f', {more} more' if more else ''}]" if shown else ""
+        shown.append("'{}'".format(value.replace("'", "''")))
+    return f"{', '.join(shown)}{', and more' if len(shown) < len(values) else ''}" if shown else ""
 
 
-def _after(comment: str | None) -> str:
-    return f": {' '.join(comment.split())}" if comment else ""
+def _comment(*parts: str | None) -> str:
+    told = "; ".join(" ".join(part.removesuffix(".").split()) for part in parts if part)
+    return f" -- {told}" if told else ""

@@ -1,11 +1,12 @@
 import importlib
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
 import duckdb
 import pytest
-from databases import LIBRARY, library_duckdb, library_files, library_sqlite
+from databases import LIBRARY, TABLES, library_duckdb, library_files, library_sqlite
 
 from agent.errors import DataError
 from agent.tools.database import database_tools
@@ -188,13 +189,25 @@ def test_the_schema_as_text_is_short_and_always_the_same(shop):
     schema = read_schema(shop)
     text = render_schema(schema)
     assert text == render_schema(read_schema(shop))
-    assert text.startswith("view sales (")
-    assert "\ntable orders(order_id, customer_id -> customers, order_date, " in text
-    assert "  segment text ['Consumer', 'Corporate', 'Public Sector', 'Small Business']: Kind of customer.\n" in text
+    assert text.startswith("CREATE VIEW sales ( -- 105,468 rows; What was sold")
+    assert "\nCREATE TABLE orders (order_id INTEGER, customer_id INTEGER REFERENCES customers(customer_id), " in text
+    kinds = "'Consumer', 'Corporate', 'Public Sector', 'Small Business'"
+    assert f"\n  segment TEXT, -- Kind of customer; {kinds}\n" in text
     # Values are told once, where the column is first met.
     assert text.count("'Public Sector'") == 1
     assert len(text) < 8_000
-    assert "table " not in render_schema(schema, only={"sales", "returned_goods"})
+    assert "TABLE " not in render_schema(schema, only={"sales", "returned_goods"})
+
+
+def test_the_schema_as_text_is_sql_that_makes_such_tables(tmp_path):
+    source = open_source(library_sqlite(tmp_path))
+    text = render_schema(read_schema(source), only=TABLES)
+    source.close()
+    with duckdb.connect() as database:
+        # Tables stand in the order of their rows, not of their keys.
+        for statement in re.sub(r" REFERENCES \w+\(\w+\)", "", text).split(";\n"):
+            database.execute(statement)
+        assert database.execute("SELECT count(*) FROM duckdb_tables()").fetchone() == (4,)
 
 
 def test_a_column_with_values_of_other_types_says_what_is_wrong(tmp_path):
