@@ -133,9 +133,10 @@ def notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
     if _ONLY_ASKS.match(goal) and told.isdisjoint(_WORD.findall(goal.lower())):
         others, most = [], fewest
     calls = f' ("-- " ({" | ".join(map(json.dumps, others))}) "(" [^\\n]* ")\\n"){{0,4}}' if others else ""
+    # On one line, because a small model that forgets the semicolon would go on with empty lines.
     return (
         f"root ::= query{{{fewest},{most}}}{calls}\n"
-        r'query ::= "-- " [a-z] [a-z0-9_]{1,39} ": " [^\n]{3,200} "\n" ("SELECT " | "WITH ") [^;]+ ";\n"' + "\n"
+        r'query ::= "-- " [a-z] [a-z0-9_]* ": " [^\n]+ "\n" ("SELECT " | "WITH ") [^;\n`]+ ";"? "\n"' + "\n"
     )
 
 
