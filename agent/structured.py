@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 import openai
 from langchain_core.language_models import BaseChatModel
@@ -123,12 +123,14 @@ async def ask_texts(
     *,
     number: int,
     max_tokens: int,
+    grammar: str | None = None,
     usage: OnUsage | None = None,
 ) -> list[TextReply | Malformed]:
     """Ask once for several texts, each by chance; for a model whose server writes so many at once.
 
-    Raises `ModelReplyError` as `ask` does.
+    `grammar` as for `ask_text`. Raises `ModelReplyError` as `ask` does.
     """
+    held: dict[str, Any] = {"extra_body": {"grammar": grammar}} if grammar is not None and model.grammar else {}
     chat = by_chance(model.chat, seed=_SEVERAL_SEED)
     config = ensure_config()
     begin_call()
@@ -141,6 +143,7 @@ async def ask_texts(
                 metadata=config.get("metadata"),
                 n=number,
                 max_tokens=max_tokens,
+                **held,
             )
     except (*FAILURES, openai.APIStatusError) as error:
         raise _explained(error) from error

@@ -95,12 +95,13 @@ class Desk:
         return await ask_text(self._asked(), messages, max_tokens=max_tokens, grammar=grammar, usage=self.tally.count)
 
     async def ask_texts(
-        self, messages: list[BaseMessage], *, number: int, max_tokens: int
+        self, messages: list[BaseMessage], *, number: int, max_tokens: int, grammar: str | None = None
     ) -> list[TextReply | Malformed]:
         """Ask for several texts by chance at once and count the call. Raises `ModelReplyError`."""
         from agent.structured import ask_texts  # noqa: PLC0415 - `openai` takes a second to load
 
-        return await ask_texts(self.model, messages, number=number, max_tokens=max_tokens, usage=self.tally.count)
+        count = self.tally.count
+        return await ask_texts(self.model, messages, number=number, max_tokens=max_tokens, grammar=grammar, usage=count)
 
     def _asked(self) -> Model:
         """Return the model, or for a variant the same one answering by chance."""

@@ -13,8 +13,8 @@ from typing import Final
 from pydantic import JsonValue
 
 from agent.core.revision import renamed
-from agent.core.schema import properties
-from agent.core.tool import ToolSpec
+from agent.core.schema import branches, properties, types
+from agent.core.tool import JsonSchema, ToolSpec
 from agent.planning.inputs import kind_of, writes_sql
 
 #: `-- name: what it finds` or `-- tool(arguments)`, up to the next of either.
@@ -32,6 +32,9 @@ _ONLY_ASKS: Final = re.compile(
     r"\s*(\w+\s+)?(how|what|which|who|whom|whose|when|where|why)\b[^?.!;]*\?\s*$", re.IGNORECASE
 )
 _WORD: Final = re.compile(r"[a-z]+")
+#: Words up to this length say little of a purpose.
+_SHORT: Final = 3
+_OF_EVERY_TOOL: Final = frozenset({"data", "from", "given", "only", "rows", "value", "values", "with", "returns"})
 _NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
 _LONGEST_ID: Final = 40
 
@@ -78,7 +81,8 @@ def read_notebook(text: str, specs: Mapping[str, ToolSpec], *, goal: str, taken:
         if heading["call"] is None:
             queries += _query(heading["name"], heading["words"].strip() or goal, body, used)
         elif heading["name"] in specs:
-            calls.append(_call(specs[heading["name"]], heading["call"], queries, used))
+            if wanted(specs[heading["name"]], goal=goal):
+                calls.append(_call(specs[heading["name"]], heading["call"], queries, used))
             queries += _query("answer", goal, body, used)
     return Notebook(tuple(queries), tuple(calls))
 
@@ -125,19 +129,55 @@ def notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
     """Return the grammar of notebooks, in the notation of llama.cpp: queries, then calls of these tools.
 
     A goal that goes on to speak of what it has found takes two queries, where a small model would write one for both.
-    One that is only a question takes one query and no call, where it would save a file that nobody asked for.
+    One that is only a question takes one query and no call. A call holds nothing but what its tool requires, in which
+    there is no place to write without end. Tools that are not `wanted` can be called too, for where a small model may
+    not draw it writes a query instead that is to be drawn; their calls are left out of what is read.
     """
-    others = [name for name, spec in specs.items() if not writes_sql(spec)]
-    told = {word for name in others for word in name.lower().split("_")}
     fewest, most = (2, 4) if _GOES_ON.search(goal) else (1, 4)
-    if _ONLY_ASKS.match(goal) and told.isdisjoint(_WORD.findall(goal.lower())):
+    others = [spec for spec in specs.values() if not writes_sql(spec)]
+    if _ONLY_ASKS.match(goal) and not any(wanted(spec, goal=goal) for spec in others):
         others, most = [], fewest
-    calls = f' ("-- " ({" | ".join(map(json.dumps, others))}) "(" [^\\n]* ")\\n"){{0,4}}' if others else ""
+    calls = "".join(f" ({_call_rule(spec)})?" for spec in others)
     # On one line, because a small model that forgets the semicolon would go on with empty lines.
     return (
         f"root ::= query{{{fewest},{most}}}{calls}\n"
-        r'query ::= "-- " [a-z] [a-z0-9_]* ": " [^\n]+ "\n" ("SELECT " | "WITH ") [^;\n`]+ ";"? "\n"' + "\n"
+        r'query ::= "-- " name ": " [^\n]+ "\n" ("SELECT " | "WITH ") [^;\n`]+ ";"? "\n"' + "\n"
+        "name ::= [a-z] [a-z0-9_]{0,40}\n"
+        'text ::= "\'" [^\'\\n]{1,60} "\'"\n'
     )
+
+
+def wanted(spec: ToolSpec, *, goal: str) -> bool:
+    """Whether the goal has a word of what the tool is for: a small model draws what nobody asked to see."""
+    return bool(_purpose(spec) & set(_WORD.findall(goal.lower())))
+
+
+def _purpose(spec: ToolSpec) -> set[str]:
+    """Return the words of a tool's name, and those of what it says first of itself that are not of every tool."""
+    first = re.split(r"[.;:]", spec.description, maxsplit=1)[0].lower()
+    return {word for word in _WORD.findall(first) if len(word) > _SHORT} - _OF_EVERY_TOOL | set(spec.name.split("_"))
+
+
+def _call_rule(spec: ToolSpec) -> str:
+    root = spec.args_schema
+    required: Collection[str] = root.get("required", ())
+    parts = [
+        f'"{name}=" {_value_rule(schema, root)}'
+        for name, schema in properties(root)
+        if name in required and kind_of(schema, root) != "map"
+    ]
+    separated = ' ", " '.join(parts)
+    return f'"-- {spec.name}(" {separated} ")\\n"' if parts else f'"-- {spec.name}()\\n"'
+
+
+def _value_rule(schema: JsonSchema, root: JsonSchema) -> str:
+    if kind_of(schema, root) == "data":
+        return "name"
+    choices = [each for branch in branches(schema, root) for each in branch.get("enum", ())]
+    if choices and all(isinstance(each, str) for each in choices):
+        return f"({' | '.join(json.dumps(repr(each)) for each in choices)})"
+    kinds = types(schema, root) or frozenset()
+    return "[0-9]{1,9}" if kinds and kinds <= {"integer", "number"} else "text"
 
 
 def call_lines(specs: Iterable[ToolSpec]) -> str:

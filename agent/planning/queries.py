@@ -4,9 +4,12 @@ Code models have read far more SQL under comments than SQL inside JSON, and writ
 other in one text follow M. Pourreza and D. Rafiei, "DIN-SQL" (NeurIPS 2023), without a question for each part.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import anyio.to_thread
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from agent.check import Checked
@@ -19,10 +22,10 @@ from agent.planning.notebook import Notebook, WrittenCall, WrittenQuery, call_li
 from agent.planning.oneshot import correction
 from agent.planning.staged import argue, sources_of
 from agent.planning.steps import Step
-from agent.reply import Malformed
+from agent.reply import Malformed, TextReply
 from prompts import render
 
-_MAX_TOKENS: Final = 600
+_MAX_TOKENS: Final = 300
 
 
 def query_tool(specs: Mapping[str, ToolSpec]) -> ToolSpec | None:
@@ -32,39 +35,80 @@ def query_tool(specs: Mapping[str, ToolSpec]) -> ToolSpec | None:
 
 
 async def plan_as_queries(desk: Desk, tool: ToolSpec) -> Draft | NoDraft:
-    """Ask for the queries, as often as it takes for two answers to find the same, then for calls that lack something.
+    """Ask for notebooks until their queries agree on what they find, then for calls that lack something.
 
     Raises `ModelReplyError` where the model's server gives no reply.
     """
-    calls: list[WrittenCall] = []
+    notebooks: list[_Read] = []
 
     async def way(at: Desk) -> Draft | NoDraft:
-        draft, notebook = await _queries(at, tool)
-        if isinstance(draft, Draft) and notebook and not calls:
-            calls.extend(notebook.calls)
-        return draft
+        return await _one(at, tool, notebooks)
 
-    draft = await agreed(desk, way)
-    return draft if isinstance(draft, NoDraft) else await _with_calls(draft, calls, desk)
+    async def several(at: Desk, number: int) -> Sequence[Draft | NoDraft]:
+        grammar = notebook_grammar(at.specs, goal=at.goal)
+        replies = await at.ask_texts(_asked(at), number=number, max_tokens=_MAX_TOKENS, grammar=grammar)
+        found = [await _read(reply, at, tool) for reply in replies]
+        notebooks.extend(each for each in found if isinstance(each, _Read))
+        return [_draft(each, repairs=0) for each in found]
+
+    draft = await agreed(desk, way, several=several)
+    return draft if isinstance(draft, NoDraft) else await _with_calls(draft, _calls_of(draft, notebooks), desk)
 
 
-async def _queries(desk: Desk, tool: ToolSpec) -> tuple[Draft | NoDraft, Notebook | None]:
-    messages: list[BaseMessage] = [notebook_message(desk), HumanMessage(render("notebook_goal.v1", goal=desk.goal))]
-    grammar = notebook_grammar(desk.specs, goal=desk.goal)
+@dataclass(frozen=True)
+class _Read:
+    """A notebook whose queries compile."""
+
+    notebook: Notebook
+    checked: Checked
+
+
+async def _one(desk: Desk, tool: ToolSpec, notebooks: list[_Read]) -> Draft | NoDraft:
+    messages, grammar = _asked(desk), notebook_grammar(desk.specs, goal=desk.goal)
     problems: tuple[str, ...] = ()
     for repairs in range(desk.max_repairs + 1):
         reply = await desk.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
-        raw = reply.raw if isinstance(reply, Malformed) else reply.text
-        if isinstance(reply, Malformed):
-            problems = (reply.reason,)
-        else:
-            notebook = read_notebook(raw, desk.specs, goal=desk.goal, taken=desk.used)
-            found = await _checked(notebook.queries, desk, tool)
-            if isinstance(found, Checked):
-                return Draft(checked=found, repairs=repairs), notebook
-            problems = found
-        messages += correction(raw, problems)
-    return NoDraft(problems=problems, repairs=desk.max_repairs), None
+        found = await _read(reply, desk, tool)
+        if isinstance(found, _Read):
+            notebooks.append(found)
+            return _draft(found, repairs=repairs)
+        problems = found
+        messages += correction(reply.raw if isinstance(reply, Malformed) else reply.text, problems)
+    return _draft(problems, repairs=desk.max_repairs)
+
+
+def _asked(desk: Desk) -> list[BaseMessage]:
+    return [notebook_message(desk), HumanMessage(render("notebook_goal.v1", goal=desk.goal))]
+
+
+async def _read(reply: TextReply | Malformed, desk: Desk, tool: ToolSpec) -> _Read | tuple[str, ...]:
+    if isinstance(reply, Malformed):
+        return (reply.reason,)
+    notebook = read_notebook(reply.text, desk.specs, goal=desk.goal, taken=desk.used)
+    checked = await _checked(notebook.queries, desk, tool)
+    return _Read(notebook, checked) if isinstance(checked, Checked) else checked
+
+
+def _draft(found: _Read | tuple[str, ...], *, repairs: int) -> Draft | NoDraft:
+    if isinstance(found, _Read):
+        return Draft(checked=found.checked, repairs=repairs)
+    return NoDraft(problems=found, repairs=repairs)
+
+
+def _calls_of(draft: Draft, notebooks: Sequence[_Read]) -> Sequence[WrittenCall]:
+    """Return the calls behind the chosen queries: those of its own notebook, if most call the same tools."""
+    kinds = Counter(_tools(each.notebook) for each in notebooks)
+    chosen = next(each.notebook for each in notebooks if each.checked is draft.checked)
+    wanted = kinds.most_common(1)[0][0]
+    if _tools(chosen) == wanted:
+        return chosen.calls
+    other = next(each.notebook for each in notebooks if _tools(each.notebook) == wanted)
+    ids = dict(zip((query.id for query in other.queries), (query.id for query in chosen.queries), strict=False))
+    return [replace(call, uses=tuple(ids[use] for use in call.uses if use in ids)) for call in other.calls]
+
+
+def _tools(notebook: Notebook) -> tuple[str, ...]:
+    return tuple(sorted(call.tool for call in notebook.calls))
 
 
 def notebook_message(desk: Desk) -> SystemMessage:
@@ -90,7 +134,8 @@ async def _checked(queries: Sequence[WrittenQuery], desk: Desk, tool: ToolSpec) 
             wanted = rows.column(known[column.lower()]) if rows and column.lower() in known else None
             return next((each for each, refers in given.named.items() if refers == wanted), None)
 
-        sql = standing_alone(query.sql, earlier=earlier, parameter=parameter)
+        written = await _as_asked(query.sql, desk, tool)
+        sql = standing_alone(written, earlier=earlier, parameter=parameter)
         args = filled({"sql": sql}, tool, list(sources.values()))
         task = {"id": query.id, "description": query.question, "tool": tool.name, "args": args}
         found = await desk.check({"tasks": [*tasks, task]})
@@ -102,6 +147,12 @@ async def _checked(queries: Sequence[WrittenQuery], desk: Desk, tool: ToolSpec) 
         earlier[query.said] = str(compiled.args.get("sql", sql))
         sources[query.said] = Source(query.id, query.question, _output_schema(checked, query.id, tool))
     return checked or ("There is no query; write at least one SELECT.",)
+
+
+async def _as_asked(sql: str, desk: Desk, tool: ToolSpec) -> str:
+    """Let the tool, if it can, bring a query closer to the goal than the model did."""
+    as_asked = getattr(desk.toolbox[tool.name], "as_asked", None)
+    return str(await anyio.to_thread.run_sync(as_asked, sql, desk.goal)) if callable(as_asked) else sql
 
 
 def _output_schema(checked: Checked, task: str, tool: ToolSpec) -> JsonSchema:

@@ -54,7 +54,8 @@ class DrawChart(BaseTool):
 
     name: str = "draw_chart"
     description: str = (
-        "Draw rows as a chart; returns the paths of its PNG, SVG and HTML files. Give rows in the order to be shown."
+        "Draw rows as a chart, plot, graph or diagram; returns the paths of its PNG, SVG and HTML files. "
+        "Give rows in the order to be shown."
     )
     args_schema: type[BaseModel] = DrawChartArgs
     folder: OutputFolder

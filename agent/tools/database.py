@@ -1,6 +1,7 @@
 """The tools that read a database: what is in it, and one SELECT at a time."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from agent.tools.sql_tool import SqlTool, read_only
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+#: Who names these wants to see them.
+_IDS = re.compile(r"\b(ids?|keys?|codes?)\b", re.IGNORECASE)
 
 
 class Database:
@@ -110,6 +114,14 @@ class QueryDatabase(SqlTool):
     def tables_for(self, columns: Sequence[str]) -> Linked:
         """Tell a planner which tables and views have the columns that a question is about."""
         return linked(columns, schema=self.database.schema())
+
+    def as_asked(self, sql: str, goal: str) -> str:
+        """Return a planner's query as the goal has it: whole where no number of rows is asked for, names for ids."""
+        from agent.tools.mend.labels import with_labels  # noqa: PLC0415 - sqlglot is slow to import
+        from agent.tools.mend.limits import without_unasked_limit  # noqa: PLC0415 - as above
+
+        whole = without_unasked_limit(sql, asked=goal)
+        return whole if _IDS.search(goal) else with_labels(whole, schema=self.database.schema())
 
     def _args(self, given: Mapping[str, Any]) -> QueryArgs:
         return QueryArgs.model_validate(given)

@@ -1,6 +1,6 @@
 """The schema of a database as text for a planner's prompt."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from agent.tools.database_schema import Column, DatabaseSchema, Relation
 
@@ -13,17 +13,32 @@ def render_schema(schema: DatabaseSchema, *, only: Collection[str] | None = None
 
     Views come first, the one with most rows leading: that is the wide one. Values are listed where a column is
     first met and not again. `only` names the relations to show. Where there are views, which say all that analysts
-    ask for, each table takes one line: a short text keeps a small model to the views and off the joins.
+    ask for, each table takes one line, and none where the views have all of its columns but keys: a short text keeps a
+    small model to the views and off the joins.
     """
     said: set[tuple[str, tuple[str, ...]]] = set()
     relations = [relation for relation in schema.relations if only is None or relation.name in only]
     relations.sort(key=lambda relation: (relation.kind == "table", -(relation.row_count or 0), relation.name))
-    brief = only is None and any(relation.kind == "view" for relation in relations)
+    told = {column.name for relation in relations if relation.kind == "view" for column in relation.columns}
+    brief = only is None and bool(told)
+    if brief:
+        keys = _keys(relations)
+        relations = [each for each in relations if each.kind == "view" or not _names(each) <= told | keys]
     return "\n".join(
         line
         for relation in relations
         for line in ([_brief(relation)] if brief and relation.kind == "table" else _lines(relation, said=said))
     )
+
+
+def _keys(relations: Iterable[Relation]) -> set[str]:
+    """Return the columns by which tables refer to each other."""
+    found = [key for relation in relations for key in relation.foreign_keys]
+    return {name for key in found for name in (*key.columns, *key.references)}
+
+
+def _names(relation: Relation) -> set[str]:
+    return {column.name for column in relation.columns}
 
 
 def _brief(relation: Relation) -> str:

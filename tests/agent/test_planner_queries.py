@@ -1,11 +1,12 @@
 """A small model's notebook of queries made into a plan, over a true database and a scripted server."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from databases import library_duckdb
-from openai_endpoint import Endpoint, Text
+from openai_endpoint import Endpoint, Text, Texts
 from planning_kit import LIMITS, SETTINGS, desk_at, model_at
 from planning_kit import toolbox as weather
 
@@ -17,6 +18,7 @@ from agent.tools.analytics import analytics_tools
 from agent.tools.catalogue import Toolbox
 from agent.tools.database import database_tools
 from agent.tools.source import open_source
+from graphs.plan_execute import build_graph
 
 GOAL = "Find the 2 readers with the most days and the longest loan of each, as readers.csv"
 READERS = """-- top_readers: the 2 readers with the most days
@@ -92,6 +94,48 @@ async def test_queries_that_do_not_bind_go_back_with_the_engines_word(toolbox):
     assert "climate" in endpoint.requests[1].body["messages"][-1]["content"]
 
 
+ADA = "-- readers: who kept most\nSELECT member_name FROM lending WHERE member_name = 'Ada';\n"
+CHEN = "-- most: who kept most\nSELECT member_name FROM lending WHERE member_name = 'Chen' LIMIT 1;\n"
+CHEN_TOO = "-- reader: who kept most\nSELECT member_name AS who FROM members WHERE member_name = 'Chen';\n"
+SAVE = "-- save_file(path='who.csv', content={})\n"
+
+
+async def chosen(script, toolbox, monkeypatch, *, goal):
+    """Plan and run with a small model whose server writes three texts at once; return the plan and the requests."""
+    with Endpoint(script) as endpoint:
+        model = replace(model_at(endpoint, small=True), at_once=3)
+        monkeypatch.setattr("graphs.wiring.resolve_model", lambda *_args, **_named: model)
+        settings = SETTINGS.model_copy(update={"approve": "never", "max_replans": 0, "plan_variants": 5})
+        tools = [toolbox[name] for name in ("query_database", "save_file")]
+        out = await build_graph(tools=tools, model="local", settings=settings).ainvoke({"goal": goal})
+    return out["plan"]["tasks"], endpoint.requests
+
+
+async def test_of_several_notebooks_the_queries_are_taken_whose_rows_most_have(toolbox, monkeypatch):
+    script = [Texts((ADA, CHEN, CHEN_TOO)), Text("Chen.")]
+    tasks, requests = await chosen(script, toolbox, monkeypatch, goal="Who kept most?")
+    assert [task["id"] for task in tasks] == ["most"]
+    assert (requests[0].body["n"], "grammar" in requests[0].body) == (3, False)
+
+
+async def test_the_calls_behind_them_are_those_that_most_notebooks_have(toolbox, monkeypatch):
+    goal = "Save who kept most as who.csv"
+    script = [Texts((ADA + SAVE.format("readers"), CHEN, CHEN_TOO + SAVE.format("reader"))), Text("Chen.")]
+    tasks, _ = await chosen(script, toolbox, monkeypatch, goal=goal)
+    assert [task["id"] for task in tasks] == ["most", "save_file"]
+    assert tasks[1]["args"]["content"] == {"output_of": "most", "path": ["rows"]}
+    script = [Texts((ADA + SAVE.format("readers"), CHEN, CHEN_TOO)), Text("Chen.")]
+    tasks, _ = await chosen(script, toolbox, monkeypatch, goal=goal)
+    assert [task["id"] for task in tasks] == ["most"]
+
+
+async def test_a_limit_that_nobody_asked_for_is_no_part_of_the_plan(toolbox):
+    cut = "-- books: the books of each genre\nSELECT genre, COUNT(*) AS books FROM books GROUP BY genre LIMIT 2;"
+    with Endpoint([Text(cut)]) as endpoint:
+        (only,) = await plan(endpoint, toolbox, goal="How many books has each genre?")
+    assert "LIMIT" not in only["args"]["sql"]
+
+
 async def test_where_no_query_comes_of_it_the_plan_is_made_in_stages():
     step = {"id": "rain", "tool": "readings", "uses": [], "question": "The rain?", "columns": []}
     script = [*[Text("-- nothing: at all")] * 3, {"steps": [step]}, {"from": "readings", "sql": "SELECT rain"}]
@@ -142,12 +186,25 @@ def test_only_tools_that_take_no_sql_can_be_called_in_a_comment(tmp_path):
 @pytest.mark.parametrize(
     ("goal", "called"),
     [
-        ("How many members are there?", False),
-        ("In which month were most books lent?", False),
-        ("In which month were most books lent? Plot it.", True),
-        ("List the members", True),
-        ("Which chart shows the loans by month?", True),
+        ("How many members are there?", None),
+        ("In which month were most books lent?", None),
+        ("In which month were most books lent? Plot it.", {"draw_chart"}),
+        ("List the members", set()),
+        ("Which chart shows the loans by month?", {"draw_chart"}),
+        ("Save a chart of the loans as loans.csv", {"draw_chart", "save_file"}),
     ],
 )
-def test_a_goal_that_is_only_a_question_takes_no_call(toolbox, goal, called):
-    assert ("draw_chart" in notebook_grammar(toolbox.specs, goal=goal)) is called
+def test_only_what_the_goal_has_a_word_of_is_called(toolbox, goal, called):
+    others = ("draw_chart", "write_text", "save_file")
+    grammar = notebook_grammar(toolbox.specs, goal=goal)
+    # Where it may not draw, a small model writes a query that is to be drawn.
+    assert all((f'"-- {name}("' in grammar) is (called is not None) for name in others)
+    text = READERS + "".join(f"-- {name}(rows=top_readers)\n" for name in others)
+    read = read_notebook(text, toolbox.specs, goal=goal, taken=())
+    assert {call.tool for call in read.calls} == (called or set())
+
+
+def test_a_call_has_what_its_tool_requires_and_chooses_where_there_is_a_choice(toolbox):
+    grammar = notebook_grammar(toolbox.specs, goal="Plot the loans")
+    assert """ ("-- draw_chart(" "rows=" name ", " "kind=" ("'bar'" | """ in grammar
+    assert """) ", " "x=" text ", " "y=" text ")\\n")?""" in grammar

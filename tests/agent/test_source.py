@@ -199,6 +199,13 @@ def test_the_schema_as_text_is_short_and_always_the_same(shop):
     assert "TABLE " not in render_schema(schema, only={"sales", "returned_goods"})
 
 
+def test_a_table_of_which_the_views_have_all_but_keys_is_not_told_of(shop):
+    text = render_schema(read_schema(shop))
+    assert "CREATE TABLE products (" in text
+    assert "order_lines" not in text
+    assert "CREATE TABLE payments" not in text
+
+
 def test_the_schema_as_text_is_sql_that_makes_such_tables(tmp_path):
     source = open_source(library_sqlite(tmp_path))
     text = render_schema(read_schema(source), only=TABLES)
