@@ -16,6 +16,7 @@ from agent.planning.agreement import agreed
 from agent.planning.arithmetic import reckons
 from agent.planning.desk import Desk, Draft, NoDraft, as_document
 from agent.planning.inputs import writes_sql
+from agent.planning.notebook import goes_on
 from agent.planning.oneshot import plan_at_once
 from agent.planning.queries import plan_as_queries, query_tool
 from agent.planning.reckoning import plan_by_reckoning, several_by_reckoning
@@ -130,10 +131,18 @@ def _way(desk: Desk) -> Callable[[Desk], Awaitable[Draft | NoDraft | Asked]]:
 
 
 async def _queries_first(desk: Desk) -> Draft | NoDraft:
-    """Plan as a notebook of queries; in stages where there is no one tool for them, or no plan comes of it."""
+    """Plan as a notebook of queries, and in stages where that fits worse, comes to nothing or is not sure.
+
+    Where a goal goes on to speak of what it has found, a small model asks more of one text than it can write.
+    """
     tool = query_tool(desk.specs)
-    found = None if tool is None else await plan_as_queries(desk, tool)
-    return found if isinstance(found, Draft) else await plan_in_stages(desk)
+    if tool is None or goes_on(desk.goal):
+        return await plan_in_stages(desk)
+    found = await plan_as_queries(desk, tool)
+    if isinstance(found, Draft) and not found.unsure:
+        return found
+    staged = await plan_in_stages(desk)
+    return found if isinstance(found, Draft) and (isinstance(staged, NoDraft) or staged.unsure) else staged
 
 
 async def _best_reckoning(desk: Desk) -> Draft | NoDraft:

@@ -16,6 +16,7 @@ from agent.core.revision import renamed
 from agent.core.schema import branches, properties, types
 from agent.core.tool import JsonSchema, ToolSpec
 from agent.planning.inputs import kind_of, writes_sql
+from agent.planning.steps import names_files
 
 #: `-- name: what it finds` or `-- tool(arguments)`, up to the next of either.
 _HEADING: Final = re.compile(
@@ -24,7 +25,7 @@ _HEADING: Final = re.compile(
 _FENCE: Final = re.compile(r"^```.*$", re.MULTILINE)
 #: "and their most ...", "and for each of them ...", "and the best of each".
 _GOES_ON: Final = re.compile(
-    r"(\band\b|\bthen\b|[.;]\s).*(\b(their|them|these|those)\b|\b(of|for|in|from|to) each\s*([.,;!?]|and\b|$))",
+    r"(\band\b|\bthen\b|[.,;]\s).*(\b(their|them|these|those)\b|\b(of|for|in|from|to) each\s*([.,;!?]|and\b|$))",
     re.IGNORECASE,
 )
 #: One sentence that is a question.
@@ -133,7 +134,7 @@ def notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
     there is no place to write without end. Tools that are not `wanted` can be called too, for where a small model may
     not draw it writes a query instead that is to be drawn; their calls are left out of what is read.
     """
-    fewest, most = (2, 4) if _GOES_ON.search(goal) else (1, 4)
+    fewest, most = (2, 4) if goes_on(goal) else (1, 4)
     others = [spec for spec in specs.values() if not writes_sql(spec)]
     if _ONLY_ASKS.match(goal) and not any(wanted(spec, goal=goal) for spec in others):
         others, most = [], fewest
@@ -147,8 +148,18 @@ def notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
     )
 
 
+def goes_on(goal: str) -> bool:
+    """Whether a goal goes on to speak of what it has found: "the 3 best, and for each of them ..."."""
+    return _GOES_ON.search(goal) is not None
+
+
 def wanted(spec: ToolSpec, *, goal: str) -> bool:
-    """Whether the goal has a word of what the tool is for: a small model draws what nobody asked to see."""
+    """Whether the goal has a word of what the tool is for, or a file for one that takes a path.
+
+    A small model draws what nobody asked to see.
+    """
+    if "path" in spec.args_schema.get("required", ()) and names_files(goal):
+        return True
     return bool(_purpose(spec) & set(_WORD.findall(goal.lower())))
 
 

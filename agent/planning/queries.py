@@ -39,6 +39,7 @@ async def plan_as_queries(desk: Desk, tool: ToolSpec) -> Draft | NoDraft:
 
     Raises `ModelReplyError` where the model's server gives no reply.
     """
+    desk = replace(desk, context=await _as_sql(desk, tool))
     notebooks: list[_Read] = []
 
     async def way(at: Desk) -> Draft | NoDraft:
@@ -147,6 +148,12 @@ async def _checked(queries: Sequence[WrittenQuery], desk: Desk, tool: ToolSpec) 
         earlier[query.said] = str(compiled.args.get("sql", sql))
         sources[query.said] = Source(query.id, query.question, _output_schema(checked, query.id, tool))
     return checked or ("There is no query; write at least one SELECT.",)
+
+
+async def _as_sql(desk: Desk, tool: ToolSpec) -> str:
+    """Let the tool, if it can, tell of its tables as SQL: who has read only SQL goes on in its manner."""
+    as_sql = getattr(desk.toolbox[tool.name], "as_sql", None)
+    return str(await anyio.to_thread.run_sync(as_sql, desk.context)) if callable(as_sql) else desk.context
 
 
 async def _as_asked(sql: str, desk: Desk, tool: ToolSpec) -> str:

@@ -85,6 +85,11 @@ def _names(columns: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name[0] for name in found if name))
 
 
+def names_files(goal: str) -> bool:
+    """Whether a goal names a file."""
+    return _FILE.search(goal) is not None
+
+
 def forgotten_files(goal: str, steps: Iterable[Step]) -> list[str]:
     """Return a sentence for each file that the goal names and no step does."""
     questions = " ".join(step.question for step in steps).lower()

@@ -17,6 +17,7 @@ from agent.tools.database_schema import DatabaseSchema
 from agent.tools.mend.linking import Linked, linked
 from agent.tools.query_args import Name, QueryArgs
 from agent.tools.schema_reading import read_schema
+from agent.tools.schema_sql import schema_as_sql
 from agent.tools.schema_text import render_schema
 from agent.tools.source import DataSource
 from agent.tools.sql_preflight import check_query, preflight_findings
@@ -114,6 +115,11 @@ class QueryDatabase(SqlTool):
     def tables_for(self, columns: Sequence[str]) -> Linked:
         """Tell a planner which tables and views have the columns that a question is about."""
         return linked(columns, schema=self.database.schema())
+
+    def as_sql(self, context: str) -> str:
+        """Return what a planner is told with this database in it as SQL, where it is in it."""
+        schema = self.database.schema()
+        return context.replace(render_schema(schema), schema_as_sql(schema))
 
     def as_asked(self, sql: str, goal: str) -> str:
         """Return a planner's query as the goal has it: whole where no number of rows is asked for, names for ids."""

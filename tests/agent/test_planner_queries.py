@@ -80,7 +80,7 @@ async def test_what_a_call_leaves_open_is_asked_for_with_the_columns_there_are(t
     call = "-- draw_chart(rows=top_readers, kind='bar', x='nobody', y='nothing')\n"
     chosen = {"kind": "bar", "x": "member_name", "y": "days"}
     with Endpoint([Text(READERS + call), chosen]) as endpoint:
-        _, chart = await plan(endpoint, toolbox)
+        _, chart = await plan(endpoint, toolbox, goal="Plot the days of the 2 readers with the most days")
     asked = endpoint.requests[1]
     assert asked.body["response_format"]["json_schema"]["schema"]["properties"]["x"]["enum"] == ["member_name", "days"]
     assert asked.body["messages"][0] == endpoint.requests[0].body["messages"][0]
@@ -168,6 +168,7 @@ def test_a_query_without_a_heading_answers_the_goal_and_names_are_made_free(tool
     [
         (GOAL, 2),
         ("Get the 3 longest loans and their readers", 2),
+        ("Get the 3 longest loans, their readers, and plot it", 2),
         ("List the authors. Which books did each of them write?", 2),
         ("How many loans does each member have, and how many books each?", 1),
         ("Compare loans and days of each member", 1),
@@ -191,7 +192,8 @@ def test_only_tools_that_take_no_sql_can_be_called_in_a_comment(tmp_path):
         ("In which month were most books lent? Plot it.", {"draw_chart"}),
         ("List the members", set()),
         ("Which chart shows the loans by month?", {"draw_chart"}),
-        ("Save a chart of the loans as loans.csv", {"draw_chart", "save_file"}),
+        ("Save a chart of the loans", {"draw_chart", "save_file"}),
+        ("The loans, as loans.csv", {"save_file"}),
     ],
 )
 def test_only_what_the_goal_has_a_word_of_is_called(toolbox, goal, called):

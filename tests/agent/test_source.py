@@ -6,12 +6,14 @@ from contextlib import closing
 
 import duckdb
 import pytest
-from databases import LIBRARY, TABLES, library_duckdb, library_files, library_sqlite
+from databases import LIBRARY, library_duckdb, library_files, library_sqlite
 
 from agent.errors import DataError
 from agent.tools.database import database_tools
+from agent.tools.database_schema import DatabaseSchema
 from agent.tools.location import without_password
 from agent.tools.schema_reading import read_schema
+from agent.tools.schema_sql import schema_as_sql
 from agent.tools.schema_text import render_schema
 from agent.tools.source import DataSource, open_source
 
@@ -189,27 +191,36 @@ def test_the_schema_as_text_is_short_and_always_the_same(shop):
     schema = read_schema(shop)
     text = render_schema(schema)
     assert text == render_schema(read_schema(shop))
+    assert text.startswith("view sales (")
+    assert "\ntable orders(order_id, customer_id -> customers, order_date, " in text
+    assert "  segment text ['Consumer', 'Corporate', 'Public Sector', 'Small Business']: Kind of customer.\n" in text
+    # Values are told once, where the column is first met.
+    assert text.count("'Public Sector'") == 1
+    assert len(text) < 8_000
+    assert "table " not in render_schema(schema, only={"sales", "returned_goods"})
+
+
+def test_the_schema_as_sql_has_views_first_and_no_table_of_which_they_have_all_but_keys(shop):
+    schema = read_schema(shop)
+    text = schema_as_sql(schema)
+    assert text == schema_as_sql(read_schema(shop))
     assert text.startswith("CREATE VIEW sales ( -- 105,468 rows; What was sold")
-    assert "\nCREATE TABLE orders (order_id INTEGER, customer_id INTEGER REFERENCES customers(customer_id), " in text
     kinds = "'Consumer', 'Corporate', 'Public Sector', 'Small Business'"
     assert f"\n  segment TEXT, -- Kind of customer; {kinds}\n" in text
     # Values are told once, where the column is first met.
     assert text.count("'Public Sector'") == 1
-    assert len(text) < 8_000
-    assert "TABLE " not in render_schema(schema, only={"sales", "returned_goods"})
-
-
-def test_a_table_of_which_the_views_have_all_but_keys_is_not_told_of(shop):
-    text = render_schema(read_schema(shop))
-    assert "CREATE TABLE products (" in text
+    assert "\nCREATE TABLE orders (order_id INTEGER, customer_id INTEGER REFERENCES customers(customer_id), " in text
     assert "order_lines" not in text
     assert "CREATE TABLE payments" not in text
+    assert len(text) < 8_000
 
 
-def test_the_schema_as_text_is_sql_that_makes_such_tables(tmp_path):
+def test_the_schema_as_sql_makes_such_tables(tmp_path):
     source = open_source(library_sqlite(tmp_path))
-    text = render_schema(read_schema(source), only=TABLES)
+    schema = read_schema(source)
     source.close()
+    tables = tuple(relation for relation in schema.relations if relation.kind == "table")
+    text = schema_as_sql(DatabaseSchema(relations=tables))
     with duckdb.connect() as database:
         # Tables stand in the order of their rows, not of their keys.
         for statement in re.sub(r" REFERENCES \w+\(\w+\)", "", text).split(";\n"):

@@ -52,9 +52,11 @@ def _shown(item: exp.Expression, scope: Scope, *, schema: DatabaseSchema) -> boo
     label = _label(target) if target is not None else None
     if target is None or label is None or any(each.relation == target for each in scope.sources):
         return False
+    aliases = scope.aliases()
     for each in scope.columns():
         owner = scope.resolve(each)
-        if not each.table and owner is not None:
+        own_name = each.name.lower() in aliases and each.find_ancestor(exp.Order, exp.Having, exp.Qualify) is not None
+        if not each.table and owner is not None and not own_name:
             # The table that is joined may have a column of the same name.
             each.set("table", exp.to_identifier(owner.alias))
     place, _, plain = target.name.rpartition(".")
