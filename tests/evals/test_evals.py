@@ -328,7 +328,7 @@ def test_references_keep_types_and_name_what_is_not_there():
 async def test_baselines_are_told_of_references_in_their_own_form(tmp_path):
     case = goals.cases()[0]
     specs, told = await shown(case.tools(tmp_path, lambda: None))
-    assert '"$id.rows.*.column"' in told
+    assert '"$found.rows.*.column"' in told
     assert "output_of" not in told
     assert "describe_database" in told
     assert "describe_database" not in {spec.name for spec in specs}

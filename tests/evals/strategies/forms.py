@@ -41,9 +41,12 @@ async def shown(tools: Sequence[BaseTool]) -> tuple[list[ToolSpec], str]:
 
 
 def _in_their_form(reference: re.Match[str]) -> str:
-    """Word a reference in a tool's description as the baselines write it."""
+    """Word a reference in a tool's description as the baselines write it.
+
+    After a task of their prompt's example: a small model takes a word such as `id` for the name to write.
+    """
     path = ".".join(re.findall(r"[\w*]+", reference[1]))
-    return f'"$id.{path}"'
+    return f'"$found.{path}"'
 
 
 def call_schemas(specs: Sequence[ToolSpec], *, before: JsonSchema | None = None) -> list[JsonSchema]:
