@@ -1,4 +1,4 @@
-"""Goals over the clinic, written before any model had tried them; nothing is tuned to them."""
+"""Goals over the clinic, written before any model had tried them; code is tried on their work half only."""
 
 from tests.evals.sets.goal import Goal, Gold
 

@@ -1,4 +1,4 @@
-"""Goals over the sample shop on which no prompt and no code was tried."""
+"""Goals over the sample shop; prompts and code are tried on their work half only."""
 
 from tests.evals.sets.goal import Goal, Gold
 
