@@ -122,7 +122,7 @@ async def make_plan(
 
 
 def _way(desk: Desk) -> Callable[[Desk], Awaitable[Draft | NoDraft | Asked]]:
-    """Return how the model plans best: a small one as code, but queries one at a time."""
+    """Return how the model plans best: a small one as code, over a database as SQL."""
     if desk.model.scale == "large":
         return plan_at_once
     if any(map(writes_sql, desk.specs.values())):

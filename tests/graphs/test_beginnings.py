@@ -1,0 +1,29 @@
+"""What a run writes when it begins: all that an earlier goal left, and no more."""
+
+from langgraph.types import Overwrite
+
+from graphs.beginnings import fresh
+from graphs.state import Output, State
+
+
+def begun(state: State) -> dict[str, object]:
+    return fresh(state, "look", given=True, context="", revision=1)
+
+
+def test_a_new_thread_is_given_what_it_returns_and_nothing_else_that_is_empty():
+    # A field with a reducer is there by itself.
+    returned = Output.__annotations__.keys() - {"plan", "results", "usage"}
+    assert begun({}).keys() == returned | {"run", "goal", "given", "context", "started_at"}
+
+
+def test_whatever_an_earlier_goal_left_is_taken_away():
+    left: State = {
+        "approvals": {"a": "digest"},
+        "results": {"a": {}},
+        "replanned": ["x"],
+        "stuck": "why",
+        "questions": 2,
+    }
+    found = begun(left)
+    assert [found[name] for name in ("approvals", "replanned", "stuck", "questions")] == [{}, [], None, 0]
+    assert found["results"] == Overwrite({})
