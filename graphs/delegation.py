@@ -96,9 +96,14 @@ class Delegate(BaseTool):
             run_limit=request.max_steps, exit_behavior="error"
         )
         calls: AgentMiddleware[Any, Any, Any] = DelegatedCalls(work)
+        model, shown = self.model(), [_shown(spec) for spec in specs]
+        try:
+            model.bind_tools(shown)
+        except NotImplementedError:
+            raise ToolFailure("The worker's model cannot call tools; give `delegate_tool` one that can.") from None
         agent = create_agent(
-            self.model(),
-            [_shown(spec) for spec in specs],
+            model,
+            shown,
             system_prompt=render(PROMPT, inputs=request.inputs, max_steps=request.max_steps),
             middleware=[calls, turns],
             name=NAME,
@@ -107,8 +112,6 @@ class Delegate(BaseTool):
             ended = await agent.ainvoke({"messages": [HumanMessage(request.task)]})
         except ModelCallLimitExceededError:
             raise ToolFailure(f"The worker did not end within {request.max_steps} turns; narrow its task.") from None
-        except NotImplementedError:
-            raise ToolFailure("The worker's model cannot call tools; give `delegate_tool` one that can.") from None
         messages = ended["messages"]
         return {"answer": _answer(messages[-1]), "steps": list(_steps(messages))}
 

@@ -38,6 +38,7 @@ _SHORT: Final = 3
 _OF_EVERY_TOOL: Final = frozenset({"data", "from", "given", "only", "rows", "value", "values", "with", "returns"})
 _NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
 _LONGEST_ID: Final = 40
+_MOST_QUERIES: Final = 4
 
 
 @dataclass(frozen=True)
@@ -129,19 +130,18 @@ def _parts(call: str) -> Iterable[tuple[str | None, ast.expr]]:
 def notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
     """Return the grammar of notebooks, in the notation of llama.cpp: queries, then calls of these tools.
 
-    A goal that goes on to speak of what it has found takes two queries, where a small model would write one for both.
-    One that is only a question takes one query and no call. A call holds nothing but what its tool requires, in which
-    there is no place to write without end. Tools that are not `wanted` can be called too, for where a small model may
-    not draw it writes a query instead that is to be drawn; their calls are left out of what is read.
+    A goal that is only a question takes one query and no call. A call holds nothing but what its tool requires, in
+    which there is no place to write without end. Tools that are not `wanted` can be called too, for where a small model
+    may not draw it writes a query instead that is to be drawn; their calls are left out of what is read.
     """
-    fewest, most = (2, 4) if goes_on(goal) else (1, 4)
+    most = _MOST_QUERIES
     others = [spec for spec in specs.values() if not writes_sql(spec)]
     if _ONLY_ASKS.match(goal) and not any(wanted(spec, goal=goal) for spec in others):
-        others, most = [], fewest
+        others, most = [], 1
     calls = "".join(f" ({_call_rule(spec)})?" for spec in others)
     # On one line, because a small model that forgets the semicolon would go on with empty lines.
     return (
-        f"root ::= query{{{fewest},{most}}}{calls}\n"
+        f"root ::= query{{1,{most}}}{calls}\n"
         r'query ::= "-- " name ": " [^\n]+ "\n" ("SELECT " | "WITH ") [^;\n`]+ ";"? "\n"' + "\n"
         "name ::= [a-z] [a-z0-9_]{0,40}\n"
         'text ::= "\'" [^\'\\n]{1,60} "\'"\n'
@@ -149,7 +149,10 @@ def notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
 
 
 def goes_on(goal: str) -> bool:
-    """Whether a goal goes on to speak of what it has found: "the 3 best, and for each of them ..."."""
+    """Whether a goal goes on to speak of what it has found: "the 3 best, and for each of them ...".
+
+    A small model would write one query for both.
+    """
     return _GOES_ON.search(goal) is not None
 
 

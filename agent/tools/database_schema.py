@@ -1,5 +1,6 @@
 """What a database holds: tables, views, columns, keys, and the values that a query may name."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +19,15 @@ class Column(BaseModel):
     #: The range of a date or timestamp, in ISO 8601.
     first: str | None = None
     last: str | None = None
+
+    def some_values(self, *, most: int, letters: int) -> tuple[str, ...]:
+        """Return the first of `values`, as many as are short enough to be told in a prompt."""
+        shown: list[str] = []
+        for value in (self.values or ())[:most]:
+            if sum(map(len, shown)) + len(value) > letters:
+                break
+            shown.append(value)
+        return tuple(shown)
 
     @property
     def is_text(self) -> bool:
@@ -51,6 +61,11 @@ class Relation(BaseModel):
     def column(self, name: str) -> Column | None:
         """Return the column called `name` in any case; None if there is none."""
         return next((column for column in self.columns if column.name.lower() == name.lower()), None)
+
+
+def widest_first(relations: Iterable[Relation]) -> list[Relation]:
+    """Return views before tables, those with most rows first: in the order that a planner should look at them."""
+    return sorted(relations, key=lambda each: (each.kind == "table", -(each.row_count or 0), each.name))
 
 
 class DatabaseSchema(BaseModel):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from agent.tools.database_schema import Column, DatabaseSchema, Relation
+from agent.tools.database_schema import Column, DatabaseSchema, Relation, widest_first
 
 _SHOWN_VALUES = 6
 _SHOWN_LETTERS = 90
@@ -18,8 +18,7 @@ def schema_as_sql(schema: DatabaseSchema) -> str:
     said: set[tuple[str, tuple[str, ...]]] = set()
     in_views = {column.name for relation in schema.relations if relation.kind == "view" for column in relation.columns}
     told = in_views | _keys(schema.relations) if in_views else set()
-    relations = [each for each in schema.relations if each.kind == "view" or not _names(each) <= told]
-    relations.sort(key=lambda relation: (relation.kind == "table", -(relation.row_count or 0), relation.name))
+    relations = widest_first(each for each in schema.relations if each.kind == "view" or not _names(each) <= told)
     return "\n".join(
         line
         for relation in relations
@@ -77,13 +76,9 @@ def _type(column: Column) -> str:
 def _values(column: Column) -> str:
     if column.first is not None:
         return f"{column.first[:10]} to {(column.last or '')[:10]}"
-    values = column.values or ()
-    shown: list[str] = []
-    for value in values[:_SHOWN_VALUES]:
-        if sum(map(len, shown)) + len(value) > _SHOWN_LETTERS:
-            break
-        shown.append("'{}'".format(value.replace("'", "''")))
-    return f"{', '.join(shown)}{', and more' if len(shown) < len(values) else ''}" if shown else ""
+    some = column.some_values(most=_SHOWN_VALUES, letters=_SHOWN_LETTERS)
+    shown = ["'{}'".format(value.replace("'", "''")) for value in some]
+    return f"{', '.join(shown)}{', and more' if len(shown) < len(column.values or ()) else ''}" if shown else ""
 
 
 def _comment(*parts: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from agent.tools.database_schema import Column, DatabaseSchema, Relation
+from agent.tools.database_schema import Column, DatabaseSchema, Relation, widest_first
 
 _SHOWN_VALUES = 8
 _SHOWN_LETTERS = 120
@@ -16,8 +16,7 @@ def render_schema(schema: DatabaseSchema, *, only: Collection[str] | None = None
     ask for, each table takes one line: a short text keeps a small model to the views and off the joins.
     """
     said: set[tuple[str, tuple[str, ...]]] = set()
-    relations = [relation for relation in schema.relations if only is None or relation.name in only]
-    relations.sort(key=lambda relation: (relation.kind == "table", -(relation.row_count or 0), relation.name))
+    relations = widest_first(relation for relation in schema.relations if only is None or relation.name in only)
     brief = only is None and any(relation.kind == "view" for relation in relations)
     return "\n".join(
         line
@@ -62,13 +61,8 @@ def _type(column: Column) -> str:
 def _values(column: Column) -> str:
     if column.first is not None:
         return f" {column.first}..{column.last}"
-    values = column.values or ()
-    shown: list[str] = []
-    for value in values[:_SHOWN_VALUES]:
-        if sum(map(len, shown)) + len(value) > _SHOWN_LETTERS:
-            break
-        shown.append(repr(value))
-    more = len(values) - len(shown)
+    shown = list(map(repr, column.some_values(most=_SHOWN_VALUES, letters=_SHOWN_LETTERS)))
+    more = len(column.values or ()) - len(shown)
     return f" [{', '.join(shown)}{f', {more} more' if more else ''}]" if shown else ""
 
 

@@ -10,9 +10,9 @@ from openai_endpoint import Endpoint, Text, Texts
 from planning_kit import LIMITS, SETTINGS, desk_at, model_at
 from planning_kit import toolbox as weather
 
-from agent.planner import Planned, make_plan
+from agent.planner import NotPlanned, Planned, Wanting, make_plan
 from agent.planning.desk import Draft, as_document
-from agent.planning.notebook import notebook_grammar, read_notebook
+from agent.planning.notebook import goes_on, notebook_grammar, read_notebook
 from agent.planning.queries import plan_as_queries, query_tool
 from agent.tools.analytics import analytics_tools
 from agent.tools.catalogue import Toolbox
@@ -47,6 +47,19 @@ async def plan(endpoint: Endpoint, toolbox: Toolbox, *, goal: str = GOAL) -> lis
     found = await plan_as_queries(desk_at(endpoint, toolbox, goal=goal), tool)
     assert isinstance(found, Draft), found
     return as_document(found.checked.compiled.plan)["tasks"]
+
+
+async def small_plan(endpoint: Endpoint, *, goal: str) -> Planned | NotPlanned | Wanting:
+    """Plan over a weather service with whatever way a small model has for it."""
+    return await make_plan(
+        goal,
+        context="",
+        toolbox=weather(),
+        model=model_at(endpoint, small=True),
+        settings=SETTINGS,
+        limits=LIMITS,
+        emit=lambda _event: None,
+    )
 
 
 async def test_a_query_that_names_an_earlier_one_is_given_its_values(toolbox):
@@ -140,15 +153,7 @@ async def test_where_no_query_comes_of_it_the_plan_is_made_in_stages():
     step = {"id": "rain", "tool": "readings", "uses": [], "question": "The rain?", "columns": []}
     script = [*[Text("-- nothing: at all")] * 3, {"steps": [step]}, {"from": "readings", "sql": "SELECT rain"}]
     with Endpoint(script) as endpoint:
-        found = await make_plan(
-            "The rain?",
-            context="",
-            toolbox=weather(),
-            model=model_at(endpoint, small=True),
-            settings=SETTINGS,
-            limits=LIMITS,
-            emit=lambda _event: None,
-        )
+        found = await small_plan(endpoint, goal="The rain?")
     assert isinstance(found, Planned), found
     assert found.plan["tasks"][0]["args"] == {"sql": "SELECT rain"}
 
@@ -164,19 +169,27 @@ def test_a_query_without_a_heading_answers_the_goal_and_names_are_made_free(tool
 
 
 @pytest.mark.parametrize(
-    ("goal", "fewest"),
+    ("goal", "goes"),
     [
-        (GOAL, 2),
-        ("Get the 3 longest loans and their readers", 2),
-        ("Get the 3 longest loans, their readers, and plot it", 2),
-        ("List the authors. Which books did each of them write?", 2),
-        ("How many loans does each member have, and how many books each?", 1),
-        ("Compare loans and days of each member", 1),
-        ("Which members never read their books?", 1),
+        (GOAL, True),
+        ("Get the 3 longest loans and their readers", True),
+        ("Get the 3 longest loans, their readers, and plot it", True),
+        ("List the authors. Which books did each of them write?", True),
+        ("How many loans does each member have, and how many books each?", False),
+        ("Compare loans and days of each member", False),
+        ("Which members never read their books?", False),
     ],
 )
-def test_a_goal_that_goes_on_to_speak_of_what_it_found_takes_two_queries(toolbox, goal, fewest):
-    assert f"root ::= query{{{fewest}," in notebook_grammar(toolbox.specs, goal=goal)
+def test_a_goal_goes_on_where_it_speaks_of_what_it_found(goal, goes):
+    assert goes_on(goal) is goes
+
+
+async def test_a_goal_that_goes_on_is_planned_in_stages():
+    step = {"id": "rain", "tool": "readings", "uses": [], "question": "The rain?", "columns": []}
+    with Endpoint([{"steps": [step]}, {"from": "readings", "sql": "SELECT rain"}]) as endpoint:
+        found = await small_plan(endpoint, goal="Find the wettest days and their rain")
+    assert isinstance(found, Planned), found
+    assert "steps" in endpoint.requests[0].body["response_format"]["json_schema"]["schema"]["properties"]
 
 
 def test_only_tools_that_take_no_sql_can_be_called_in_a_comment(tmp_path):
