@@ -1,6 +1,6 @@
 """The planner: a goal in, a plan that compiles out, or the reasons why there is none."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -40,8 +40,8 @@ class Planned(BaseModel):
     #: How often the model was given problems to mend.
     repairs: int
     usage: Spent
-    #: Other plans for the same goal were tried, and no two of all found the same.
-    unsure: bool = False
+    #: Why it may not be what was meant, where other plans for the goal were tried and no two found the same.
+    doubt: str = ""
 
 
 class NotPlanned(BaseModel):
@@ -74,16 +74,18 @@ async def make_plan(
     used: Mapping[str, Task | None] | None = None,
     ahead: HeadStart | None = None,
     may_ask: bool = False,
+    guidance: Sequence[str] = (),
 ) -> Planned | NotPlanned | Wanting:
     """Plan `goal` with the tools of `toolbox`; `context` is what the tools say of themselves, as text.
 
     A large model writes the plan at once, a small one as a script or in stages. Problems go back to it, at most
     `settings.max_repairs` times. A server that gives no reply is a problem too. `ahead` is handed the tasks of a plan
     that is written at once while it is written; the caller ends it. Where it `may_ask`, a large model can want to know
-    more before it plans.
+    more before it plans. `guidance` is what a person has said of plans before.
     """
     desk = Desk(
-        goal=goal,
+        # Whatever reads a goal for what it asks reads these words too.
+        goal=" ".join([goal, *guidance]),
         context=context,
         toolbox=toolbox,
         model=model,
@@ -107,7 +109,7 @@ async def make_plan(
             return NotPlanned(problems=problems, usage=desk.tally.spent)
         case Asked(questions=questions):
             return Wanting(questions=questions, usage=desk.tally.spent)
-        case Draft(checked=checked, repairs=repairs, unsure=unsure):
+        case Draft(checked=checked, repairs=repairs, doubt=doubt):
             for task, finding in checked.findings.items():
                 for note in finding.notes:
                     emit(Thinking(role="planner", text=f"Mended {task!r}: {note}"))
@@ -117,7 +119,7 @@ async def make_plan(
                 findings=checked.findings,
                 repairs=repairs,
                 usage=desk.tally.spent,
-                unsure=unsure,
+                doubt=doubt,
             )
 
 
@@ -139,10 +141,10 @@ async def _queries_first(desk: Desk) -> Draft | NoDraft:
     if tool is None or goes_on(desk.goal):
         return await plan_in_stages(desk)
     found = await plan_as_queries(desk, tool)
-    if isinstance(found, Draft) and not found.unsure:
+    if isinstance(found, Draft) and not found.doubt:
         return found
     staged = await plan_in_stages(desk)
-    return found if isinstance(found, Draft) and (isinstance(staged, NoDraft) or staged.unsure) else staged
+    return found if isinstance(found, Draft) and (isinstance(staged, NoDraft) or staged.doubt) else staged
 
 
 async def _best_reckoning(desk: Desk) -> Draft | NoDraft:

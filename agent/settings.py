@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     """Ask a person where a run cannot go on by itself, unless `approve` is `never`; else it ends as failed."""
     escalate_budgets: bool = False
     """Ask too where a budget is used up, be it not that of replans; else it ends the run, to be resumed with more."""
+    ask_if_unsure: bool = False
+    """Ask a person before a plan is run of which a small model is not sure, where one can be asked; the command does
+    so at a terminal. Else the answer says it."""
     max_questions: int = Field(default=2, ge=0)
     """Questions that the replanner may put to a person in one run."""
     max_model_calls: int | None = Field(default=None, ge=0)
@@ -86,6 +89,7 @@ class Settings(BaseSettings):
             max_cost=self.max_cost,
             can_escalate=attended and self.escalate and self.approve == "ask",
             can_escalate_budgets=self.escalate_budgets,
+            asks_if_unsure=self.ask_if_unsure,
             deadline_s=self.deadline_s,
             can_replan=can_replan,
         )

@@ -28,6 +28,7 @@ from agent.core.snapshot import Snapshot
 from agent.errors import AnswerError
 from agent.executor import reused
 from agent.tools.catalogue import Toolbox
+from graphs.lineage import doubt_of
 from graphs.records import planned, record
 from graphs.state import State, compiled_in, outcomes_in
 
@@ -107,6 +108,7 @@ def payload(state: State, toolbox: Toolbox) -> dict[str, Any]:
         "revision": state.get("revision"),
         "goal": state.get("goal"),
         "plan_changes": state.get("difference"),
+        **({"unsure": doubt} if (doubt := doubt_of(state)) else {}),
     }
 
 

@@ -72,6 +72,7 @@ def _empty() -> dict[str, Any]:
         "question": None,
         "questions": 0,
         "guidance": [],
+        "anew": False,
         "impasse": None,
         "impasses": 0,
         "cut": Overwrite({}),
@@ -133,6 +134,7 @@ async def made_plan(
             made = await make_plan(
                 state["goal"],
                 context=state["context"],
+                guidance=state.get("guidance") or (),
                 toolbox=toolbox,
                 model=model,
                 settings=settings,
@@ -154,4 +156,4 @@ async def made_plan(
         return {"problems": list(made.problems), "usage": usage}
     emit(plan_event(made.compiled, revision=state["revision"]))
     stored = await _stored(made.compiled, toolbox, wiring, recall)
-    return {**stored, **written_by(model.name, stored, made.usage, unsure=made.unsure), "usage": usage}
+    return {**stored, **written_by(model.name, stored, made.usage, doubt=made.doubt), "usage": usage}

@@ -101,7 +101,7 @@ def command_for(
         case Escalate(impasse):
             return Command(goto="human_approval", update=escalated(impasse, state)), None
         case PlanAgain():
-            return Command(goto="planner", update={"problems": [], "cut": Overwrite({})}), None
+            return Command(goto="planner", update={"problems": [], "cut": Overwrite({}), "anew": False}), None
         case Replan(tasks, signature):
             replanned = [*(state.get("replanned") or ()), signature]
             return Command(goto="replanner", update={"replanned": replanned, "failed": list(tasks)}), None

@@ -9,6 +9,7 @@ from agent.core.snapshot import Snapshot
 from agent.events import AnswerGiven, Emit, ProgressMade
 from agent.executor import utc_now
 from agent.metering import Meter, metered
+from graphs.lineage import doubt_of
 from graphs.records import finished_event, record, spent
 from graphs.rollback import rollback_report, rollback_told
 from graphs.state import State
@@ -63,10 +64,8 @@ async def ending(
 
 def _caveat(state: State) -> str:
     """Say that the planner was not sure of the plan that was carried out; nothing where it was."""
-    by = state.get("written_by") or {}
-    if not by.get("unsure") or by.get("compiled") != state.get("compiled"):
-        return ""
-    return "Not certain: the model made other plans for this goal, and each found something else. Check the plan."
+    doubt = doubt_of(state)
+    return f"Not certain. {doubt} Check the plan." if doubt else ""
 
 
 async def forget_calls(wiring: Wiring, snapshot: Snapshot, thread: str) -> None:

@@ -11,6 +11,7 @@ from agent.core.budget import limit_of
 from agent.core.impasse import (
     Abort,
     Accept,
+    Confirm,
     Decline,
     Guide,
     Impasse,
@@ -57,8 +58,10 @@ def passed(impasse: Impasse, snapshot: Snapshot, limits: Limits) -> bool:
 
 def impasse_shown(impasse: Impasse, state: State, *, thread: str) -> Record:
     """Return what the interrupt shows."""
+    plan = {"plan": state.get("plan")} if impasse.kind == "unsure" else {}
     return {
         **impasse_payload(impasse, mark=_mark(impasse, state, thread=thread)),
+        **plan,
         "revision": state.get("revision"),
         "goal": state.get("goal"),
         "plan_changes": state.get("difference"),
@@ -79,6 +82,12 @@ def settled(
         case Decline(message=message):
             said = f"{impasse.reason} There is no answer to that; decide without. {message}".strip()
             return {**base, **_answered(state, said), **_again(impasse, state)}
+        case Guide(text=text) if impasse.kind == "unsure":
+            guidance = [*(state.get("guidance") or ()), text]
+            revision = (state.get("revision") or 1) + 1
+            return {**base, "anew": True, "plan": None, "compiled": None, "revision": revision, "guidance": guidance}
+        case Confirm():
+            return {**base, "written_by": {**(state.get("written_by") or {}), "confirmed": True}}
         case Guide(text=text):
             more = _raised(impasse, state, snapshot, limits, by=1) if snapshot.replans >= limits.max_replans else {}
             return {**base, **_again(impasse, state), **more, "guidance": [*(state.get("guidance") or ()), text]}

@@ -11,6 +11,7 @@ from agent.core.plan import Task
 from agent.core.schedule import plan_needs
 from agent.core.snapshot import Snapshot
 from agent.tools.catalogue import Toolbox
+from graphs.lineage import doubt_of
 from graphs.recall import Recall
 from graphs.state import State, budget_in, compiled_in, elapsed_in, plan_in, spending_in
 
@@ -50,6 +51,8 @@ def snapshot_of(
         outcomes=outcomes,
         problems=problems,
         wanting=bool(state.get("wanted")),
+        anew=bool(state.get("anew")),
+        unsure=doubt_of(state) or None,
         approved=_still_approved(state, active, outcomes, thread, granted) if active else frozenset(),
         doubts=frozenset(state.get("doubts") or ()),
         unplanned=budget_in(cut.get("")),

@@ -14,10 +14,17 @@ from agent.reply import Usage
 from graphs.state import Record, State, plan_in
 
 
-def written_by(model: str, plan: Mapping[str, Any], usage: Usage, *, unsure: bool = False) -> dict[str, Any]:
+def written_by(model: str, plan: Mapping[str, Any], usage: Usage, *, doubt: str = "") -> dict[str, Any]:
     """Return the part of the state that tells which model wrote the plan that `plan` stores."""
     spent = usage.model_dump(exclude_none=True)
-    return {"written_by": {"compiled": plan["compiled"], "model": model, "usage": spent, "unsure": unsure}}
+    return {"written_by": {"compiled": plan["compiled"], "model": model, "usage": spent, "doubt": doubt}}
+
+
+def doubt_of(state: State) -> str:
+    """Return why the planner is not sure of the plan in the state; nothing where it is, or a person has confirmed."""
+    by = state.get("written_by") or {}
+    stands = by.get("compiled") == state.get("compiled") and not by.get("confirmed")
+    return str(by.get("doubt") or "") if stands else ""
 
 
 def lineage_update(state: State) -> dict[str, Any]:

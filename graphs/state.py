@@ -104,7 +104,9 @@ class State(TypedDict, total=False):
     #: What the replanner asks a person, and how often it has asked.
     question: str | None
     questions: int
-    #: What a person has said to the replanner.
+    #: A person wants another plan in place of the one that was made.
+    anew: bool
+    #: What a person has said to the planner or the replanner.
     guidance: list[str]
     #: What a person is asked that is no approval, and how many such questions there were.
     impasse: Record | None
@@ -117,7 +119,8 @@ class State(TypedDict, total=False):
     ended: list[str]
     #: The plans so far, in the order in which they came: who wrote each, when, and under which revision.
     lineage: list[Record]
-    #: The model that wrote the plan last, with that plan's digest and the tokens it took.
+    #: The model that wrote the plan last, with that plan's digest, the tokens it took, why the model is not sure of it,
+    #: and whether a person has confirmed it.
     written_by: dict[str, Any] | None
 
 

@@ -28,9 +28,8 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
         return _undo(snapshot, snapshot.undo, limits)
     if snapshot.stop is not None:
         return GiveUp(*snapshot.stop) if snapshot.accepted else _end(snapshot, *snapshot.stop)
-    if (spent := late(snapshot, limits)) is not None:
-        reason = f"The deadline of {spent.limit:g} s has passed after {spent.used:.1f} s."
-        return _used_up(spent, reason, limits)
+    if (held := _held_up(snapshot, limits)) is not None:
+        return held
     failed = unresolved(snapshot)
     if (fatal := _fatal(compiled, snapshot, failed)) is not None:
         return _end(snapshot, "failed", fatal)
@@ -47,12 +46,22 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
     return Ask(waiting) if waiting else Answer()
 
 
+def _held_up(snapshot: Snapshot, limits: Limits) -> Move | None:
+    """Return what keeps a plan from being run at all: the time, or that nobody is sure of it."""
+    if (spent := late(snapshot, limits)) is not None:
+        reason = f"The deadline of {spent.limit:g} s has passed after {spent.used:.1f} s."
+        return _used_up(spent, reason, limits)
+    asks = limits.can_escalate and limits.asks_if_unsure and not snapshot.outcomes
+    return Escalate(Impasse(kind="unsure", reason=snapshot.unsure)) if asks and snapshot.unsure else None
+
+
 def _unplanned(snapshot: Snapshot, limits: Limits) -> Move:
     if snapshot.stop is not None:
         return GiveUp(*snapshot.stop)
-    if snapshot.wanting and snapshot.unplanned is None and not snapshot.problems:
+    if (snapshot.wanting or snapshot.anew) and snapshot.unplanned is None and not snapshot.problems:
         over = late(snapshot, limits)
-        return LookUp() if over is None else _used_up(over, str(over), limits, planned=False)
+        go_on = LookUp() if snapshot.wanting else PlanAgain()
+        return go_on if over is None else _used_up(over, str(over), limits, planned=False)
     if snapshot.unplanned is None:
         return GiveUp("failed", " ".join(snapshot.problems) or "There is no plan.")
     short = holds(snapshot.unplanned, snapshot, limits)

@@ -3,7 +3,7 @@
 The request and its answer have the shape of LangChain's human-in-the-loop middleware, as approvals have.
 """
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -12,9 +12,10 @@ from agent.core.budget import Exhausted
 from agent.core.digest import digest
 from agent.core.tool import JsonSchema
 
-#: A budget is used up; a replan met the failure that it was made for; the replanner found no way on, or has a question.
-ImpasseKind = Literal["budget", "same_failure", "no_way_on", "question"]
-Choice = Literal["guide", "raise", "accept", "abort"]
+#: A budget is used up; a replan met the failure that it was made for; the replanner found no way on, or has a question;
+#: the planner is not sure of its plan.
+ImpasseKind = Literal["budget", "same_failure", "no_way_on", "question", "unsure"]
+Choice = Literal["guide", "raise", "accept", "abort", "run"]
 
 #: The name under which front ends show the request.
 GO_ON: Final = "go_on"
@@ -42,6 +43,8 @@ class Impasse(BaseModel):
         """What a person may choose, besides answering a question."""
         if self.kind == "question":
             return ("guide",)
+        if self.kind == "unsure":
+            return ("run", "guide", "abort")
         guided: tuple[Choice, ...] = ("guide",) if self.budget is None or self.budget.name == "replans" else ()
         kept: tuple[Choice, ...] = ("accept",) if self.planned else ()
         return (*guided, "raise", *kept, "abort")
@@ -53,7 +56,7 @@ class Impasse(BaseModel):
 
 
 class Guide(BaseModel):
-    """Replan once more with these words, or the answer to a question."""
+    """Plan or replan once more with these words, or the answer to a question."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -82,6 +85,12 @@ class Abort(BaseModel):
     message: str = ""
 
 
+class Confirm(BaseModel):
+    """Run the plan as it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+
 class Decline(BaseModel):
     """Leave a question unanswered; the replanner chooses by itself."""
 
@@ -90,7 +99,7 @@ class Decline(BaseModel):
     message: str = ""
 
 
-Settlement = Guide | Raise | Accept | Abort | Decline
+Settlement = Guide | Raise | Accept | Abort | Decline | Confirm
 
 
 class _Chosen(BaseModel):
@@ -107,10 +116,15 @@ def impasse_payload(impasse: Impasse, *, mark: str) -> dict[str, Any]:
     """Return the payload of the interrupt; `mark` binds an answer to this impasse."""
     question = impasse.kind == "question"
     name = ANSWER if question else GO_ON
-    args: dict[str, JsonValue] = {"question": impasse.reason} if question else {"choice": "raise", "by": impasse.step}
     return {
         "action_requests": [
-            {"name": name, "args": args, "description": _description(impasse), "task_id": "", "digest": mark}
+            {
+                "name": name,
+                "args": _proposed(impasse),
+                "description": _description(impasse),
+                "task_id": "",
+                "digest": mark,
+            }
         ],
         "review_configs": [
             {
@@ -121,6 +135,19 @@ def impasse_payload(impasse: Impasse, *, mark: str) -> dict[str, Any]:
         ],
         "impasse": impasse.model_dump(mode="json"),
     }
+
+
+def _proposed(impasse: Impasse) -> dict[str, JsonValue]:
+    """Return the arguments of the request: what an approval stands for."""
+    match impasse.kind:
+        case "question":
+            return {"question": impasse.reason}
+        case "unsure":
+            return {"choice": "run"}
+        case "budget" | "same_failure" | "no_way_on":
+            return {"choice": "raise", "by": impasse.step}
+        case _:
+            assert_never(impasse.kind)
 
 
 def impasse_mark(impasse: Impasse, *, thread: str, revision: int, turn: int) -> str:
@@ -145,7 +172,7 @@ def read_settlement(answer: object, impasse: Impasse, *, mark: str) -> Settlemen
         case Reject(message=message):
             return Decline(message=message) if impasse.kind == "question" else Abort(message=message)
         case Approve():
-            return Raise(by=impasse.step)
+            return Confirm() if impasse.kind == "unsure" else Raise(by=impasse.step)
         case Edit(edited_action=action):
             return _chosen(action.args, impasse)
 
@@ -168,6 +195,8 @@ def _chosen(args: dict[str, JsonValue], impasse: Impasse) -> Settlement | str:
             return Accept()
         case "abort":
             return Abort(message=chosen.guidance.strip())
+        case "run":
+            return Confirm()
 
 
 def _raise(by: float, impasse: Impasse) -> Raise | str:
@@ -189,6 +218,11 @@ def _allowed(impasse: Impasse) -> tuple[DecisionType, ...]:
 def _description(impasse: Impasse) -> str:
     if impasse.kind == "question":
         return f"{impasse.reason} Respond: your answer goes to the replanner. Reject: it chooses by itself."
+    if impasse.kind == "unsure":
+        return (
+            f"{impasse.reason} Approve: run the plan as it is. Respond: plan once more with your words. "
+            "Edit: choose one of these. Reject: end."
+        )
     guide = " Respond: replan once more with your words." if "guide" in impasse.choices else ""
     kept = " with `accept`, end with what there is;" if impasse.planned else ""
     what = "replans" if impasse.budget is None else impasse.budget.name
@@ -207,7 +241,7 @@ def _schema(impasse: Impasse) -> JsonSchema:
         "properties": {
             "choice": {"type": "string", "enum": list(impasse.choices)},
             "by": {**more, "description": "With `raise`: how much more."},
-            "guidance": {"type": "string", "description": "With `guide`: words for the replanner."},
+            "guidance": {"type": "string", "description": "With `guide`: words for the one who plans."},
         },
         "required": ["choice"],
         "additionalProperties": False,

@@ -30,5 +30,7 @@ class Limits(BaseModel):
     can_escalate: bool = False
     #: Whether that goes for every budget that is used up, and not for replans alone.
     can_escalate_budgets: bool = False
+    #: Whether a person is asked before a plan is run of which the planner is not sure.
+    asks_if_unsure: bool = False
     #: Whether there is a model that can replan.
     can_replan: bool = True

@@ -24,6 +24,10 @@ class Snapshot:
     problems: tuple[str, ...] = ()
     #: The planner wants to know more before it plans.
     wanting: bool = False
+    #: A person wants another plan in place of the one that was made.
+    anew: bool = False
+    #: Why the planner is not sure of its plan; None where it is, or a person has confirmed it.
+    unsure: str | None = None
     #: The budget that kept a plan from being made or taken.
     unplanned: Exhausted | None = None
     #: Tasks with a call of which nobody knows whether it took effect.

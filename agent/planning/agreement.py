@@ -8,7 +8,7 @@ Sample Step by Step", EMNLP 2023).
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pydantic import JsonValue
@@ -20,6 +20,7 @@ from agent.events import Thinking
 from agent.head_start import HeadStart
 from agent.listing import rows_of
 from agent.planning.desk import Desk, Draft, NoDraft
+from agent.planning.report import preview
 
 Planning = Callable[[Desk], Awaitable[Draft | NoDraft]]
 #: Makes so many plans at once.
@@ -28,6 +29,8 @@ Several = Callable[[Desk, int], Awaitable[Sequence[Draft | NoDraft]]]
 _DIGITS: Final = 9
 #: By so many plans a result must lead for no more to be made.
 _LEAD: Final = 2
+#: A person is told so much of what a plan finds.
+_LETTERS: Final = 120
 
 
 async def agreed(desk: Desk, plan: Planning, *, several: Several | None = None) -> Draft | NoDraft:
@@ -43,7 +46,7 @@ async def agreed(desk: Desk, plan: Planning, *, several: Several | None = None) 
         return await plan(desk)
     none: NoDraft | None = None
     first: Draft | None = None
-    found: dict[str, Draft] = {}
+    found: dict[str, _Found] = {}
     votes: Counter[str] = Counter()
     together = min(desk.variants, desk.model.at_once)
     ways = _at_once(desk, plan, several, together) if several and together > 1 else _one_by_one(desk, plan, votes)
@@ -56,10 +59,11 @@ async def agreed(desk: Desk, plan: Planning, *, several: Several | None = None) 
             if first is None and not looks:
                 return draft
             first = first or draft
-            result = _result(draft.checked.compiled, await _tried(draft, ahead)) if looks else None
-            if result is not None:
+            outputs = _last_outputs(draft.checked.compiled, await _tried(draft, ahead)) if looks else None
+            if outputs is not None:
+                result = "\n".join(sorted(map(_comparable, outputs)))
                 votes[result] += 1
-                found.setdefault(result, draft)
+                found.setdefault(result, _Found(draft, " and ".join(preview(one, letters=_LETTERS) for one in outputs)))
     if first is None:
         return none or NoDraft(problems=("The model's server gave no text.",), repairs=0)
     return await _chosen(first, found, votes, desk, ahead)
@@ -88,14 +92,36 @@ def _repaired_once(desk: Desk) -> Desk:
     return replace(desk, max_repairs=min(desk.max_repairs, 1))
 
 
-async def _chosen(first: Draft, found: Mapping[str, Draft], votes: Counter[str], desk: Desk, ahead: HeadStart) -> Draft:
-    chosen = found[votes.most_common(1)[0][0]] if votes else first
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A plan, and what it finds in a few words."""
+
+    draft: Draft
+    words: str
+
+
+async def _chosen(
+    first: Draft, found: Mapping[str, _Found], votes: Counter[str], desk: Desk, ahead: HeadStart
+) -> Draft:
+    chosen = found[votes.most_common(1)[0][0]].draft if votes else first
     alone = not votes or max(votes.values()) == 1
     told = "no two of them agree" if alone else f"{max(votes.values())} agree"
     desk.emit(Thinking(role="planner", text=f"Of {votes.total()} plans that lead to a result {told}."))
     # Begun once more, so that the calls of this plan and of no other are kept for its run.
     _begin(chosen, ahead)
-    return replace(chosen, unsure=alone)
+    return replace(chosen, doubt=_doubt([each.words for each in found.values()]) if alone else "")
+
+
+def _doubt(words: Sequence[str]) -> str:
+    """Return the sentence about plans of which each finds something else, the chosen one first."""
+    match len(words):
+        case 0:
+            return "Plans for this goal were tried, and none comes to a result."
+        case 1:
+            return f"Of the plans that were tried for this goal only one comes to a result: {words[0]}."
+        case number:
+            each = "; ".join(f"({place}) {one}" for place, one in enumerate(words, start=1))
+            return f"{number} plans were tried for this goal, and each finds something else: {each}. Taken: the first."
 
 
 def _only_looks(draft: Draft) -> bool:
@@ -117,16 +143,19 @@ def _begin(draft: Draft, ahead: HeadStart) -> None:
         ahead.take(task.model_dump(mode="json", exclude_defaults=True))
 
 
-def _result(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> str | None:
-    """Return what the plan finds, as a text that is equal for equal results; None where it breaks off."""
+def _last_outputs(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[JsonValue] | None:
+    """Return what the plan finds: the outputs that no task of it uses; None where it breaks off."""
     used = {need for needs in compiled.needs.values() for need in needs}
     last = [outcomes.get(task) for task in compiled.order if task not in used]
     outputs = [outcome.output for outcome in last if isinstance(outcome, Done)]
-    return "\n".join(sorted(map(_comparable, outputs))) if len(outputs) == len(last) else None
+    return outputs if len(outputs) == len(last) else None
 
 
 def _comparable(output: JsonValue) -> str:
-    """Return an output as text; of rows neither their order nor the names of their columns, which each plan chooses."""
+    """Return an output as a text that is equal for equal results.
+
+    Of rows neither their order nor the names of their columns count, which each plan chooses.
+    """
     rows = rows_of(output)
     if rows is None:
         return canonical(_plain(output))

@@ -38,8 +38,8 @@ class Draft:
 
     checked: Checked
     repairs: int
-    #: Other plans for the same goal were tried, and no two of all found the same.
-    unsure: bool = False
+    #: Why it may not be what was meant, where other plans for the goal were tried and no two found the same.
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ async def _with_calls(draft: Draft, calls: Sequence[WrittenCall], desk: Desk) ->
                 return NoDraft(problems=asked.problems, repairs=repairs + asked.repairs)
             found, repairs = asked.checked, repairs + asked.repairs
         checked = found
-    return Draft(checked=checked, repairs=repairs, unsure=draft.unsure)
+    return Draft(checked=checked, repairs=repairs, doubt=draft.doubt)
 
 
 def _words(call: WrittenCall) -> str:

@@ -75,17 +75,18 @@ async def fill_in(
 ) -> Draft | NoDraft:
     """Write the arguments of each step in turn; `done` are tasks, as documents, that the plan begins with."""
     tasks: list[Mapping[str, Any]] = list(done)
-    unsure = False
+    doubts: list[str] = []
     for step in steps:
         desk.emit(Thinking(role="planner", text=f"Working out {step.id!r}: {step.question}"))
         found = await _surest(step, steps, desk, tasks=tasks, checked=checked)
         if isinstance(found, NoDraft):
             return NoDraft(problems=found.problems, repairs=repairs + found.repairs)
-        checked, repairs, unsure = found.checked, repairs + found.repairs, unsure or found.unsure
+        checked, repairs = found.checked, repairs + found.repairs
+        doubts += [f"{step.id}: {found.doubt}"] if found.doubt else []
         tasks.append(checked.compiled.tasks[step.id].model_dump(mode="json", exclude_defaults=True))
     if checked is None:
         return NoDraft(problems=("The plan has no steps; name at least one.",), repairs=repairs)
-    return Draft(checked=checked, repairs=repairs, unsure=unsure)
+    return Draft(checked=checked, repairs=repairs, doubt=" ".join(doubts))
 
 
 async def _surest(

@@ -44,6 +44,7 @@ def ask(payload: Payload, *, screen: Screen) -> Decisions | None:
     actions, configs = payload["action_requests"], payload["review_configs"]
     if payload.get("error"):
         screen.say(str(payload["error"]), style="bold red")
+    show_doubt(payload, screen=screen)
     decisions: Decisions = []
     for number, (action, config) in enumerate(zip(actions, configs, strict=True), start=1):
         show(action, screen=screen, number=number, of=len(actions))
@@ -52,6 +53,12 @@ def ask(payload: Payload, *, screen: Screen) -> Decisions | None:
             return None
         decisions.append(decision)
     return decisions
+
+
+def show_doubt(payload: Payload, *, screen: Screen) -> None:
+    """Say why the planner is not sure of the plan whose calls are asked about; nothing where it is."""
+    if payload.get("unsure"):
+        screen.say(f"The planner is not sure of this plan. {payload['unsure']}", style="yellow")
 
 
 def approve_all(payload: Payload, *, screen: Screen) -> Decisions | None:

@@ -1,13 +1,14 @@
 """A run that cannot go on by itself, shown at the terminal, and what the person there chooses."""
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 from rich.panel import Panel
 from rich.text import Text
 
 from agent.core.impasse import Impasse
-from graphs.console.approvals import Decisions, Payload, read_line, show
+from graphs.console.approvals import Decisions, Payload, read_line, show, show_doubt
 from graphs.console.screen import Screen, visible
 
 #: What is typed, what it chooses, and how it is offered.
@@ -16,6 +17,12 @@ _KEYS = {
     "m": ("raise", "[m]ore of it"),
     "p": ("accept", "[p]artial results will do"),
     "x": ("abort", "[x] abort and undo"),
+    "q": ("quit", "[q]uit"),
+}
+_IF_UNSURE = {
+    "r": ("run", "[r]un it"),
+    "g": ("guide", "[g]ive guidance"),
+    "x": ("abort", "[x] abort"),
     "q": ("quit", "[q]uit"),
 }
 _ANSWERS = {
@@ -29,8 +36,9 @@ def show_waiting(payload: Payload, *, screen: Screen) -> None:
     """Show all that one interrupt asks: the impasse, or each call."""
     impasse = impasse_of(payload)
     if impasse is not None:
-        show_impasse(impasse, screen=screen)
+        show_impasse(impasse, payload, screen=screen)
         return
+    show_doubt(payload, screen=screen)
     actions = payload["action_requests"]
     for number, action in enumerate(actions, start=1):
         show(action, screen=screen, number=number, of=len(actions))
@@ -42,24 +50,40 @@ def impasse_of(payload: Payload) -> Impasse | None:
     return None if found is None else Impasse.model_validate(found)
 
 
-def show_impasse(impasse: Impasse, *, screen: Screen) -> None:
-    """Show why the run cannot go on."""
-    title = "The replanner asks" if impasse.kind == "question" else "The run cannot go on by itself"
+def show_impasse(impasse: Impasse, payload: Payload, *, screen: Screen) -> None:
+    """Show why the run does not go on, and the plan that is asked about."""
+    title, _ = _terms(impasse)
     text = Text(visible(impasse.reason))
     if impasse.tasks:
         text.append("\ntasks    ", style="dim").append(visible(", ".join(impasse.tasks)))
+    for task in (payload.get("plan") or {}).get("tasks", ()):
+        args = json.dumps(task["args"], ensure_ascii=False, indent=2)
+        text.append(f"\n{visible(task['id'])}: {visible(task['tool'])}\n", style="dim").append(visible(args))
     if screen.live:
         screen.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
     else:
         screen.say(f"{title}\n{text.plain}")
 
 
+def _terms(impasse: Impasse) -> tuple[str, Mapping[str, tuple[str, str]]]:
+    """Return the title of a question, and what can be typed."""
+    match impasse.kind:
+        case "question":
+            return "The replanner asks", _ANSWERS
+        case "unsure":
+            return "The planner is not sure", _IF_UNSURE
+        case "budget" | "same_failure" | "no_way_on":
+            return "The run cannot go on by itself", _KEYS
+        case _:
+            assert_never(impasse.kind)
+
+
 def ask_way_on(payload: Payload, impasse: Impasse, *, screen: Screen) -> Decisions | None:
     """Ask how to go on and return the decision; None where the person leaves it waiting. Raises `KeyboardInterrupt`."""
     if payload.get("error"):
         screen.say(str(payload["error"]), style="bold red")
-    show_impasse(impasse, screen=screen)
-    keys = _ANSWERS if impasse.kind == "question" else _KEYS
+    show_impasse(impasse, payload, screen=screen)
+    _, keys = _terms(impasse)
     allowed = {key: word for key, (word, _) in keys.items() if word in (*impasse.choices, "decline", "quit")}
     offer = ", ".join(keys[key][1] for key in allowed)
     [action] = payload["action_requests"]
@@ -80,11 +104,14 @@ def ask_way_on(payload: Payload, impasse: Impasse, *, screen: Screen) -> Decisio
 def _decision(word: str, impasse: Impasse, action: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
     """Return the decision; None where the person thought better of it."""
     if word == "guide":
-        words = read_line("your words to the replanner (empty: back): ", screen=screen)
+        reader = "planner" if impasse.kind == "unsure" else "replanner"
+        words = read_line(f"your words to the {reader} (empty: back): ", screen=screen)
         return {"type": "respond", "message": words.strip()} if words and words.strip() else None
     if word == "raise":
         typed = read_line(f"how much more (empty: {impasse.step:.10g}): ", screen=screen)
         return None if typed is None else _more(typed.strip(), action, screen=screen)
+    if word == "run":
+        return {"type": "approve"}
     if word == "accept":
         return _edit(action, choice="accept")
     why = read_line("why (empty is allowed): ", screen=screen)

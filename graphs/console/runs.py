@@ -160,5 +160,7 @@ def _session(graph: Graph, config: RunnableConfig, *, track: Track, manner: Mann
 
 def _graph(wanted: Wanted, *, stored: Persistence, manner: Manner) -> PlanwaveGraph:
     settings = wanted.settings()
+    if manner.screen.interactive and not manner.yes and "ask_if_unsure" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"ask_if_unsure": True})
     tools = make_tools(wanted, settings, screen=manner.screen)
     return build_graph(tools=tools, model=wanted.model, settings=settings, persistence=stored)

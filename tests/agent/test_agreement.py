@@ -63,9 +63,22 @@ def found(out):
 
 async def test_where_no_two_agree_the_answer_says_so(monkeypatch):
     out, _ = await run([RIGHT, WRONG, OTHER], Sums(), monkeypatch)
-    assert "Not certain: the model made other plans for this goal" in out["answer"]
+    assert "Not certain. 3 plans were tried for this goal, and each finds something else: " in out["answer"]
+    assert "(1) 9.0; (2) 5.0; (3) 11.0. Taken: the first." in out["answer"]
     out, _ = await run([RIGHT, AS_RIGHT], Sums(), monkeypatch)
     assert "Not certain" not in out["answer"]
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ([BREAKS, WRONG, BREAKS], "only one comes to a result: 5.0."),
+        ([BREAKS, BREAKS, BREAKS], "none comes to a result."),
+    ],
+)
+async def test_plans_that_break_off_when_tried_are_told_of_too(script, says, monkeypatch):
+    out, _ = await run(script, Sums(), monkeypatch)
+    assert says in out["answer"]
 
 
 async def test_two_that_agree_are_enough_and_their_calls_are_not_made_again(monkeypatch):

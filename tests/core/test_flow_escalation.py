@@ -70,6 +70,26 @@ def test_what_a_person_accepted_is_not_undone():
     assert found(READ, WRITE, limits=Limits(), accepted=True, **facts) == GiveUp("failed", "Enough.")
 
 
+ASKS = Limits(can_escalate=True, asks_if_unsure=True)
+
+
+def test_a_plan_that_the_planner_is_not_sure_of_is_put_to_a_person_before_anything_runs():
+    doubt = "Each finds something else."
+    assert found(READ, limits=ASKS, unsure=doubt) == Escalate(Impasse(kind="unsure", reason=doubt))
+    assert found(READ, WRITE, limits=ASKS, unsure=doubt, outcomes={"read": DONE}) == Ask(("write",))
+    assert found(READ, limits=ASKS, unsure=doubt, stop=("cancelled", "Enough.")) == GiveUp("cancelled", "Enough.")
+    for limits in (Limits(can_escalate=True), Limits(asks_if_unsure=True)):
+        assert found(READ, limits=limits, unsure=doubt) == Run(("read",))
+
+
+def test_a_plan_that_a_person_did_not_want_is_made_anew_within_the_time():
+    nothing = Snapshot(compiled=None, anew=True)
+    assert next_move(nothing, ASKS) == PlanAgain()
+    late = next_move(replace(nothing, elapsed_s=11.0), Limits(deadline_s=10))
+    assert (late.status, late.budget) == ("failed", Exhausted(name="wall_time_s", limit=10, used=11.0))
+    assert next_move(replace(nothing, problems=("No plan.",)), ASKS) == GiveUp("failed", "No plan.")
+
+
 SPENT = Spending(calls=4, input_tokens=700, output_tokens=300, cost=0.5)
 
 

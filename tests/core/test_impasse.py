@@ -9,6 +9,7 @@ from agent.core.budget import Exhausted, limit_of, setting_of, with_raised
 from agent.core.impasse import (
     Abort,
     Accept,
+    Confirm,
     Decline,
     Guide,
     Impasse,
@@ -24,6 +25,7 @@ CALLS = Impasse(kind="budget", reason="Enough.", budget=Exhausted(name="model_ca
 COST = Impasse(kind="budget", reason="Enough.", budget=Exhausted(name="cost", limit=0.5, used=0.7), planned=False)
 QUESTION = Impasse(kind="question", reason="Which year?", tasks=("a",))
 STUCK = Impasse(kind="no_way_on", reason="No plan.", tasks=("a",))
+UNSURE = Impasse(kind="unsure", reason="Each finds something else.")
 MARK = "0" * 64
 
 
@@ -35,7 +37,7 @@ def read(decision, impasse):
     return read_settlement({"decisions": [decision]}, impasse, mark=MARK)
 
 
-@pytest.mark.parametrize("impasse", [REPLANS, CALLS, COST, QUESTION, STUCK], ids=lambda one: one.kind)
+@pytest.mark.parametrize("impasse", [REPLANS, CALLS, COST, QUESTION, STUCK, UNSURE], ids=lambda one: one.kind)
 def test_the_payload_is_a_request_of_langchains_that_says_what_each_word_does(impasse):
     payload = impasse_payload(impasse, mark=MARK)
     assert json.loads(json.dumps(payload)) == payload
@@ -66,6 +68,11 @@ def test_the_payload_is_a_request_of_langchains_that_says_what_each_word_does(im
         (QUESTION, {"type": "respond", "message": "2024"}, Guide(text="2024")),
         (QUESTION, {"type": "reject"}, Decline()),
         (STUCK, {"type": "approve", "digest": MARK}, Raise(by=1)),
+        (UNSURE, {"type": "approve"}, Confirm()),
+        (UNSURE, edit(choice="run"), Confirm()),
+        (UNSURE, {"type": "respond", "message": "By revenue."}, Guide(text="By revenue.")),
+        (UNSURE, edit(choice="guide", guidance="By revenue."), Guide(text="By revenue.")),
+        (UNSURE, {"type": "reject", "message": "No."}, Abort(message="No.")),
     ],
 )
 def test_every_choice_can_be_made(impasse, decision, chosen):
@@ -81,6 +88,8 @@ def test_every_choice_can_be_made(impasse, decision, chosen):
         (CALLS, {"type": "respond", "message": "More."}, "'respond' is not allowed here"),
         (CALLS, edit(choice="guide", guidance="More."), "'guide' cannot be chosen here"),
         (COST, edit(choice="accept"), "'accept' cannot be chosen here"),
+        (UNSURE, edit(choice="accept"), "'accept' cannot be chosen here; choose one of: run, guide, abort"),
+        (STUCK, edit(choice="run"), "'run' cannot be chosen here"),
         (REPLANS, edit(choice="guide"), "'guide' needs 'guidance'"),
         (REPLANS, edit(choice="raise", by=0), "by: Input should be greater than 0"),
         (REPLANS, edit(choice="raise", by=-1), "by: Input should be greater than 0"),
@@ -101,7 +110,7 @@ def test_a_wrong_answer_is_a_sentence(impasse, decision, says):
 def test_an_answer_is_bound_to_one_impasse():
     marks = {
         impasse_mark(impasse, thread=thread, revision=revision, turn=turn)
-        for impasse in (REPLANS, STUCK)
+        for impasse in (REPLANS, UNSURE)
         for thread in ("t", "u")
         for revision in (1, 2)
         for turn in (1, 2)
