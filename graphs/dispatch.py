@@ -159,6 +159,6 @@ def _asking(
     if not requests:
         return Command(goto="wave_dispatch", update={"results": results})
     pending = [request.model_dump(mode="json") for request in requests]
-    return Command(
-        goto="human_approval", update={"status": "awaiting_approval", "pending": pending, "results": results}
-    )
+    # An edited plan may have got past what a person was asked before.
+    update = {"status": "awaiting_approval", "impasse": None, "pending": pending, "results": results}
+    return Command(goto="human_approval", update=update)

@@ -1,6 +1,7 @@
 """The plan of a resting thread edited from Python: what is kept, what is void, what is refused."""
 
 import pytest
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langgraph.types import Command
 from worlds import APPROVE, World, ref, thread
 
@@ -8,6 +9,7 @@ from agent.core.editor import EditError
 from agent.core.limits import Limits
 from agent.errors import ThreadBusyError, UsageError
 from agent.ledger import Intent
+from agent.settings import Settings
 from agent.tools.catalogue import Toolbox
 from graphs.editing import plan_editor, put_plan
 from graphs.lineage import changes_of
@@ -104,3 +106,16 @@ async def test_a_thread_that_ended_has_no_plan_to_edit(graph):
     await graph.ainvoke(Command(resume={"decisions": APPROVE["decisions"] * 2}), thread())
     with pytest.raises(UsageError, match="has ended"):
         await plan_editor(graph, thread())
+
+
+async def test_a_plan_edited_where_a_person_is_asked_how_to_go_on_is_not_asked_about_so_again(world, stored):
+    world.failing = {1}
+    model = FakeListChatModel(responses=["no plan"] * 4)
+    graph = build_graph(tools=world.tools(), model=model, settings=Settings(max_repairs=0), persistence=stored)
+    plan = {"tasks": [{"id": "a", "tool": "look", "args": {"value": 1}}]}
+    out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
+    assert out["__interrupt__"][0].value["impasse"]["kind"] == "no_way_on"
+    editor = (await plan_editor(graph, thread())).remove("a").add({"id": "b", "tool": "write", "args": {"value": 5}})
+    await put(graph, world, stored, editor)
+    out = await graph.ainvoke(None, thread())
+    assert [asked["name"] for asked in out["__interrupt__"][0].value["action_requests"]] == ["write"]
