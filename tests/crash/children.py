@@ -6,8 +6,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -36,6 +38,9 @@ class Raised:
 #: What is heard of a child that was killed.
 KILLED = object()
 _CHILDREN: set[Any] = set()
+#: Whoever starts a process has `multiprocessing` read the status of all that have ended, and a status that two threads
+#: read at once is lost to one of them.
+_STATUS = threading.Lock()
 
 
 @atexit.register
@@ -56,7 +61,8 @@ class Child:
     def __init__(self, work: Callable[..., Any], *args: Any, **options: Any) -> None:
         self._hears, tells = _FORKS.Pipe(duplex=False)
         self._process = _FORKS.Process(target=_tell, args=(tells, work, args, options))
-        self._process.start()
+        with _STATUS:
+            self._process.start()
         _CHILDREN.add(self._process)
         tells.close()
 
@@ -69,7 +75,8 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        return self._process.is_alive()
+        with _STATUS:
+            return self._process.is_alive()
 
     def told(self, timeout_s: float = 120) -> Any:
         """Wait for the end and return what the function returned, `Raised`, or `KILLED`."""
@@ -79,9 +86,12 @@ class Child:
             raise AssertionError(f"process {self._process.pid} was silent for {timeout_s} s")
         with contextlib.suppress(EOFError):
             told = self._hears.recv()
-        self._process.join(timeout_s)
+        wait([self._process.sentinel], timeout_s)
+        with _STATUS:
+            self._process.join(0)
+            status = self._process.exitcode
         if told is KILLED:
-            assert self._process.exitcode == -signal.SIGKILL, f"exit status {self._process.exitcode}"
+            assert status == -signal.SIGKILL, f"exit status {status}"
         _CHILDREN.discard(self._process)
         self._process.close()
         return told
