@@ -22,6 +22,7 @@ SAME = "b = add(3, 9)\n"
 DOUBT = (
     "3 plans were tried for this goal, and each finds something else: (1) 5.0; (2) 11.0; (3) 12.0. Taken: the first."
 )
+SETTINGS: dict[str, Any] = {"ask_if_unsure": True, "max_repairs": 0, "model_scale": "small", "plan_variants": 3}
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
 MODES = pytest.mark.parametrize("dispatch", ["eager", "wave"])
 
@@ -51,9 +52,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *script: str, **settings: Any) -> Ite
     with Endpoint([*map(Text, script), Text("Done.")]) as endpoint:
         for name, value in endpoint.env.items():
             monkeypatch.setenv(name, value)
-        chosen = Settings(
-            **{"ask_if_unsure": True, "max_repairs": 0, "model_scale": "small", "plan_variants": 3, **settings}
-        )
+        chosen = Settings(**{**SETTINGS, **settings})
         tools, saver = Sum().tools(), InMemorySaver()
         yield build_graph(tools=tools, model="openai:scripted", settings=chosen, checkpointer=saver), endpoint
 
@@ -138,7 +137,7 @@ async def test_nobody_is_asked_where_nobody_is_to_be_or_the_plans_agree(
 
 async def test_without_a_checkpointer_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with asked(monkeypatch, FIRST, SECOND, THIRD) as (_, endpoint):
-        settings = Settings(ask_if_unsure=True, max_repairs=0, model_scale="small", plan_variants=3)
+        settings = Settings(**SETTINGS)
         graph = build_graph(tools=Sum().tools(), model="openai:scripted", settings=settings)
         out = await graph.ainvoke({"goal": "2 + 3?"})
         assert len(endpoint.requests) >= 3
@@ -148,7 +147,7 @@ async def test_without_a_checkpointer_nobody_can_be_asked(monkeypatch: pytest.Mo
 
 async def test_the_question_waits_over_a_restart(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with asked(monkeypatch, FIRST, SECOND, THIRD) as (_, endpoint):
-        settings = Settings(ask_if_unsure=True, max_repairs=0, model_scale="small", plan_variants=3)
+        settings = Settings(**SETTINGS)
 
         async def step(given: Any) -> dict[str, Any]:
             async with open_persistence(f"sqlite:///{tmp_path / 'p.db'}") as stored:
