@@ -46,6 +46,11 @@ class PrioritySemaphore:
                 self.release()
             raise
 
+    @property
+    def free(self) -> int:
+        """How many places nobody has."""
+        return self._free
+
     def halt(self) -> None:
         """Turn away all who wait, and all who come to begin something."""
         self._halted = True
@@ -96,6 +101,11 @@ class Slots:
         finally:
             if own is not None:
                 own.release()
+
+    @property
+    def free(self) -> int:
+        """How many more calls could run now, whatever their tools."""
+        return self._all.free
 
     def most(self, spec: ToolSpec) -> int:
         """Return how many calls of a tool can run at the same time."""

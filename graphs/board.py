@@ -26,10 +26,19 @@ _KEPT = 512
 #: task that waits for them is held up.
 _TOGETHER_S = 40e-6
 _MANY = 50
+#: Turns of the event loop until a call that waits for an outcome is inside its tool: the shield, who waits behind it,
+#: and the task that LangChain makes of a coroutine.
+_TURNS = 3
 
 
 class Suspended(Exception):  # noqa: N818 - a task below waits; nothing is wrong
     """A need of this task stopped without an outcome, so this task stops too and runs at the next resume."""
+
+
+async def let_begin() -> None:
+    """Let the calls that can begin do so before LangGraph has its turn, which takes it as long as they take."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 @dataclass(slots=True)
@@ -57,6 +66,10 @@ class Board:
     _members: int = 0
     _next: "asyncio.Future[None] | None" = None
     _read: frozenset[str] | None = None
+    #: Tasks whose outcome others of this dispatch have waited for.
+    _awaited: set[str] = field(default_factory=set)
+    #: Work that was begun before LangGraph had made a task of its order.
+    _begun: dict[str, "asyncio.Task[Outcome | Exhausted]"] = field(default_factory=dict)
     #: A task stopped without an outcome; whoever takes the superstep up again needs a new board.
     stopped: bool = False
 
@@ -86,8 +99,20 @@ class Board:
             self.outcomes[task] = settled
         if not future.done():
             future.set_result(settled)
+        if task in self._awaited:
+            await let_begin()
         await self._handover()
         return outcome
+
+    def begin(self, task: str, work: Callable[[], Coroutine[None, None, Outcome | Exhausted]]) -> None:
+        """Begin the work of `task`, whose needs are done; who settles it then waits for this."""
+        self._begun[task] = asyncio.create_task(work())
+
+    async def end_begun(self) -> None:
+        """Stop the work that was begun here and that no order has come for."""
+        for running in self._begun.values():
+            running.cancel()
+        await asyncio.gather(*self._begun.values(), return_exceptions=True)
 
     async def _handover(self) -> None:
         """Wait until what is done is handed over to LangGraph."""
@@ -112,10 +137,17 @@ class Board:
         for need in needs:
             if need in self.outcomes:
                 continue
+            self._awaited.add(need)
             if need in self.stuck or await asyncio.shield(self._future(need)) is None:
                 stuck.add(need)
         if blocked_by(self.compiled.tasks[task], needs, outcomes=self.outcomes, blocked=stuck) is not None:
             return None
+        begun = self._begun.get(task)
+        if begun is not None:
+            await asyncio.wait((begun,))
+            if not begun.cancelled() and begun.exception() is None:
+                return begun.result()
+        # What broke off there, to ask a person or by a bug, does so where LangGraph sees it.
         return await work()
 
     def looked_into(self, task: str) -> bool:

@@ -19,20 +19,26 @@ _END = object()
 class Control(RunControl):
     """LangGraph's control of a run, which tells those who watch it when the run is to stop. One event loop only."""
 
-    __slots__ = ("_endings", "_watchers", "ahead", "left_over")
+    __slots__ = ("_endings", "_held", "_watchers", "ahead", "left_over", "stopping", "stops_between")
 
-    def __init__(self) -> None:
+    def __init__(self, *, stops_between: bool = False) -> None:
         super().__init__()
+        #: Whether the run may stop between two nodes, where a person then expects that nothing is under way.
+        self.stops_between = stops_between
         #: Whether a task of the superstep was not begun; LangGraph then takes the run for interrupted, not drained.
         self.left_over = False
         #: What was begun of the run's plan while that was being written.
         self.ahead: HeadStart | None = None
+        #: Why the run is to stop, once it is.
+        self.stopping: str | None = None
+        #: Whether LangGraph is to be told only later that it is.
+        self._held = False
         self._watchers: list[Callable[[], None]] = []
         self._endings: list[Callable[[], Awaitable[None]]] = []
 
     def watch(self, stop: Callable[[], None]) -> None:
         """Call `stop` when the run is to stop, at once if it is already."""
-        if self.drain_requested:
+        if self.stopping is not None:
             stop()
         elif stop not in self._watchers:
             self._watchers.append(stop)
@@ -46,9 +52,21 @@ class Control(RunControl):
         while self._endings:
             await self._endings.pop()()
 
+    def hold(self) -> None:
+        """Have the run go on to its next superstep whatever happens: what is under way is recorded there."""
+        self._held = True
+
+    def let_go(self) -> None:
+        """Have the run stop before its next superstep again where it is to stop."""
+        self._held = False
+        if self.stopping is not None:
+            super().request_drain(self.stopping)
+
     def request_drain(self, reason: str = "shutdown") -> None:
         """Stop the run after what it has under way."""
-        super().request_drain(reason)
+        self.stopping = reason
+        if not self._held:
+            super().request_drain(reason)
         for stop in self._watchers:
             stop()
 

@@ -1,20 +1,27 @@
 """A task order carried out: the board found or made anew after a crash, and the job for the executor."""
 
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import GraphBubbleUp
 from langgraph.pregel._read import ChannelRead
+from langgraph.runtime import Runtime
 
-from agent.artifacts import Artifacts
+from agent.artifacts import Artifacts, put_away
 from agent.call_log import CallLog
 from agent.core.approval import needs_approval
-from agent.core.budget import with_raised
+from agent.core.budget import Exhausted, with_raised
 from agent.core.call import looks_into
 from agent.core.limits import Limits
-from agent.executor import Job, utc_now
-from agent.metering import Meter, Meters
+from agent.core.outcome import Done, Outcome
+from agent.errors import BudgetError
+from agent.events import Emit
+from agent.executor import Executor, Job, utc_now
+from agent.metering import Meter, Meters, metered
 from agent.settings import Settings
 from agent.slots import Slots
 from agent.tools.catalogue import Toolbox
@@ -22,9 +29,13 @@ from graphs.board import Board
 from graphs.dispatch import board_of
 from graphs.durations import Durations
 from graphs.facts import snapshot_of
+from graphs.head_starts import ahead_of
 from graphs.recall import Recall
+from graphs.records import emitter, finished_event
 from graphs.reducers import merge_results
 from graphs.state import State, spending_in
+from graphs.wiring import Context, Wiring
+from graphs.work import Work, at_work
 
 _READ = [
     "plan",
@@ -102,6 +113,43 @@ async def load(task: str, board: Board, artifacts: Artifacts) -> None:
         board.outcomes.update(
             await artifacts.at_hand(board.outcomes, looks_into(board.compiled.tasks[task]), thread=board.thread)
         )
+
+
+def work_on(
+    task: str, board: Board, wiring: Wiring, toolbox: Toolbox, runtime: Runtime[Context]
+) -> Callable[[], Coroutine[None, None, Outcome | Exhausted]]:
+    """Return what does the work of a task, whose needs are settled by then, each time it is called."""
+    settings = wiring.settings_for(runtime.context)
+    executor = Executor(
+        toolbox,
+        settings,
+        wiring.ledger,
+        wiring.calls,
+        let_through=(GraphBubbleUp, BudgetError),
+        under_way=ahead_of(runtime, revision=board.revision),
+        memory=wiring.memory,
+    )
+    here = Work(task, board, executor, toolbox, wiring.grants, settings.limits(can_replan=False), settings)
+    emit = board.telling.through(emitter(runtime))
+    return partial(_outcome, here, wiring.artifacts, wiring.durations, emit=emit)
+
+
+async def _outcome(here: Work, artifacts: Artifacts, durations: Durations, *, emit: Emit) -> Outcome | Exhausted:
+    """Make the calls of a task and tell of its end; a large output that no other task looks into is put away."""
+    board = here.board
+    await load(here.task, board, artifacts)
+    job = job_for(here.task, board, limits=here.limits)
+    try:
+        with metered(board.meter), at_work(here):
+            made = await here.executor.run(job, slots=board.slots, emit=emit)
+    except BudgetError as error:
+        return error.budget
+    kept = await artifacts.kept(made, thread=board.thread, limit=here.settings.artifact_bytes)
+    large = isinstance(kept, Done) and kept.artifact is not None
+    outcome = put_away(kept) if large and not board.looked_into(here.task) else kept
+    durations.note(job.task.tool, outcome)
+    emit(finished_event(here.task, outcome))
+    return outcome
 
 
 def job_for(task: str, board: Board, *, limits: Limits) -> Job:

@@ -105,7 +105,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         """
         kept = bool(self.checkpointer) or CONFIG_KEY_CHECKPOINTER in (config or {}).get("configurable", {})
         options["durability"] = _durability(options.get("durability"), config or {}) if kept else None
-        given, control = checked_input(input), Control()
+        given, control = checked_input(input), Control(stops_between=self._stops_between(options))
         drained = Draining(control, grace_s=self.grace_s, given=options.get("control"))
         options["control"] = control
         await self._refuse_clear_text(given)
@@ -156,6 +156,11 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         if thread is None or not isinstance(self.checkpointer, LeasedSaver):
             return nullcontext()
         return self.checkpointer.lease(thread)
+
+    def _stops_between(self, options: Mapping[str, Any]) -> bool:
+        """Whether a run with these options has breakpoints."""
+        own = (self.interrupt_before_nodes, self.interrupt_after_nodes)
+        return any((*own, options.get("interrupt_before"), options.get("interrupt_after")))
 
     def _thread(self, config: RunnableConfig | None) -> str | None:
         thread = merge_configs(self.config, config).get("configurable", {}).get("thread_id")

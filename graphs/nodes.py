@@ -4,18 +4,17 @@ from functools import partial
 from typing import Any
 
 from langgraph.config import get_config
-from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite, interrupt
 
-from agent.artifacts import put_away
 from agent.core.budget import Exhausted, Spending, with_raised
 from agent.core.flow import next_move
 from agent.core.limits import Limits
-from agent.core.outcome import Done, InDoubt, Outcome
-from agent.errors import AnswerError, BudgetError, UsageError
+from agent.core.outcome import InDoubt
+from agent.errors import AnswerError, UsageError
 from agent.events import ApprovalAsked, ProgressMade
-from agent.executor import Executor, utc_now
+from agent.executor import utc_now
 from agent.metering import Meter, Meters, metered
 from agent.slots import Halted
 from graphs.approvals import answered, payload
@@ -25,20 +24,20 @@ from graphs.dispatch import Next, command_for, recompiled
 from graphs.draining import Control
 from graphs.endings import ending, forget_calls
 from graphs.escalations import can_wait, impasse_in, impasse_shown, passed, settled
-from graphs.execution import job_for, load, meter_of, resumed_board
+from graphs.execution import meter_of, resumed_board, work_on
 from graphs.facts import snapshot_of
-from graphs.head_starts import ahead_of, slots_of
+from graphs.first_calls import begin_first_calls
+from graphs.head_starts import slots_of
 from graphs.lineage import lineage_update
 from graphs.looking_up import looked_up, world_told
 from graphs.outputs import with_all_outputs, with_outputs_to_ask, with_outputs_to_undo
 from graphs.recall import Recalls
-from graphs.records import emitter, finished_event, record, spent
+from graphs.records import emitter, record, spent
 from graphs.reducers import merge_results
 from graphs.replans import replanned_update
 from graphs.rollback import rollback_update
 from graphs.state import State, TaskOrder
 from graphs.wiring import Context, Wiring
-from graphs.work import Work, at_work
 
 
 class Nodes:
@@ -118,13 +117,12 @@ class Nodes:
             update["cut"] = Overwrite({})
         if board is not None:
             self._boards.put(update["dispatch"], board)
+            await begin_first_calls(move, board, self._wiring, toolbox, runtime)
         return Command(goto=command.goto, update=update)
 
     async def tool_executor(self, order: TaskOrder, runtime: Runtime[Context]) -> dict[str, Any]:
         """Run one task as soon as its own needs are done, and record its outcome."""
-        toolbox, emit = await self._wiring.ready_toolbox(), emitter(runtime)
-        settings = self._wiring.settings_for(runtime.context)
-        limits = settings.limits(can_replan=False)
+        toolbox, settings = await self._wiring.ready_toolbox(), self._wiring.settings_for(runtime.context)
         task = order["task"]
         board = self._boards.get(order["dispatch"])
         if board is None:
@@ -141,35 +139,12 @@ class Nodes:
             )
             board = await self._boards.taken_up(order["dispatch"], made)
         if isinstance(runtime.control, Control):
+            runtime.control.let_go()
             runtime.control.watch(board.slots.halt)
-        emit = board.telling.through(emit)
         approved = board.approvals.get(task)
         await self._wiring.grants.take_over(task, approved, thread=board.thread, revision=board.revision)
-        ahead = ahead_of(runtime, revision=board.revision)
-        executor = Executor(
-            toolbox,
-            settings,
-            self._wiring.ledger,
-            self._wiring.calls,
-            let_through=(GraphBubbleUp, BudgetError),
-            under_way=ahead,
-            memory=self._wiring.memory,
-        )
-
-        async def work() -> Outcome | Exhausted:
-            await load(task, board, self._wiring.artifacts)
-            here = Work(task, board, executor, toolbox, self._wiring.grants, limits, settings)
-            try:
-                with metered(board.meter), at_work(here):
-                    made = await executor.run(job_for(task, board, limits=limits), slots=board.slots, emit=emit)
-            except BudgetError as error:
-                return error.budget
-            kept = await self._wiring.artifacts.kept(made, thread=board.thread, limit=settings.artifact_bytes)
-            large = isinstance(kept, Done) and kept.artifact is not None
-            return put_away(kept) if large and not board.looked_into(task) else kept
-
         try:
-            outcome = await board.settle(task, work)
+            outcome = await board.settle(task, work_on(task, board, self._wiring, toolbox, runtime))
         except (Suspended, Halted) as stop:
             if isinstance(stop, Halted) and isinstance(runtime.control, Control):
                 runtime.control.left_over = True
@@ -179,8 +154,6 @@ class Nodes:
             return usage
         if isinstance(outcome, Exhausted):
             return {**usage, "cut": {task: outcome.model_dump()}}
-        self._wiring.durations.note(board.compiled.tasks[task].tool, outcome)
-        emit(finished_event(task, outcome))
         channel = "doubts" if isinstance(outcome, InDoubt) else "results"
         return {**usage, channel: {task: record(outcome)}}
 
