@@ -8,12 +8,12 @@ from typing import Any
 import anyio.to_thread
 from anyio import CapacityLimiter
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langchain_core.tools import BaseTool
 
 from agent.core.tool import ToolSpec
 from agent.errors import ToolFailure
 from agent.secrecy import filled, guarded
-from agent.values import told_by
+from agent.tools.exits import exited, has_coroutine
 
 
 async def call_tool(
@@ -31,20 +31,14 @@ async def call_tool(
     args = filled(args, spec)
     tool = guarded(tool, args)
     try:
-        if _has_coroutine(tool):
+        if has_coroutine(tool):
             return await tool.ainvoke(args, config)
         run = partial(tool.invoke, args, config)
         return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=threads)
     except (SystemExit, StopAsyncIteration) as error:
         # Where these get further, they end the process or a loop.
-        raise ToolFailure(f"The tool {spec.name!r} raised {type(error).__name__}: {told_by(error)}") from error
+        raise exited(error, spec.name) from error
     except asyncio.CancelledError as error:
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise
         raise ToolFailure(f"The tool {spec.name!r} cancelled itself.") from error
-
-
-def _has_coroutine(tool: BaseTool) -> bool:
-    if isinstance(tool, StructuredTool | Tool):
-        return tool.coroutine is not None
-    return type(tool)._arun is not BaseTool._arun  # noqa: SLF001 - the method that a tool overrides to be async

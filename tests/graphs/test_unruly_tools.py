@@ -22,6 +22,11 @@ def ends():
     sys.exit("that was all")
 
 
+async def leaves():
+    await asyncio.sleep(0)
+    sys.exit(3)
+
+
 async def cancels():
     raise asyncio.CancelledError
 
@@ -57,6 +62,7 @@ async def digs():
 
 TELLS = {
     ends: "The tool 'ends' raised SystemExit: that was all",
+    leaves: "The tool 'leaves' raised SystemExit: 3",
     cancels: "The tool 'cancels' cancelled itself.",
     stops: "The tool 'stops' raised StopAsyncIteration: ",
     is_mute: "MuteError: its words cannot be read",
