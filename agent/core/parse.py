@@ -86,26 +86,26 @@ def _unfit(document: dict[object, object]) -> Iterator[Problem]:
         elif isinstance(value, list | tuple):
             stack += [(inner, (*place, index)) for index, inner in enumerate(value)]
         else:
-            yield from _unfit_scalar(value, dotted(place))
+            yield from _unfit_scalar(value, place)
 
 
-def _unfit_scalar(value: object, place: str) -> Iterator[Problem]:
+def _unfit_scalar(value: object, place: tuple[str | int, ...]) -> Iterator[Problem]:
     match value:
         case None | bool():
             pass
         case str():
             if _broken(value):
                 what = f"the text {value[:40]!a} holds half of a surrogate pair."
-                yield _malformed(place, what, "Write valid Unicode.")
+                yield _malformed(dotted(place), what, "Write valid Unicode.")
         case int():
             if abs(value) > _LARGEST:
-                yield _malformed(place, f"{shown(value)} is too large for a number.", "Write it as a text.")
+                yield _malformed(dotted(place), f"{shown(value)} is too large for a number.", "Write it as a text.")
         case float():
             if not math.isfinite(value):
-                yield _malformed(place, f"{value!r} is no JSON number.", "Write a finite number or null.")
+                yield _malformed(dotted(place), f"{value!r} is no JSON number.", "Write a finite number or null.")
         case _:
             what = f"a {type(value).__name__} is no JSON value."
-            yield _malformed(place, what, "Use texts, numbers, true, false, null, lists and objects.")
+            yield _malformed(dotted(place), what, "Use texts, numbers, true, false, null, lists and objects.")
 
 
 def _broken(text: str) -> bool:

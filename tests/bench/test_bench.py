@@ -53,6 +53,14 @@ def test_real_time_stands_beside_bare_asyncio_and_has_targets():
     assert 1.0 <= found["d, real, bare asyncio", "makespan / critical path, mean"].value <= whole.value
 
 
+def test_a_set_is_run_alone_in_real_time_and_has_targets():
+    whole, tools = makespan.alone("d", [diamond()], seconds=0.1)
+    assert isinstance(whole, Figure)
+    assert (whole.target, whole.target_most, whole.case) == (1.05, 1.15, "d, real, memory, eager, all 1")
+    assert isinstance(tools, Figure)
+    assert 1.0 <= tools.value < whole.value
+
+
 def test_overhead_is_measured_beside_its_rivals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(overhead, "SHAPES", ("deep",))
     monkeypatch.setattr(overhead, "postgres", lambda folder: nullcontext(None))
