@@ -13,7 +13,7 @@ from langchain_core.tools import BaseTool
 from agent.core.tool import ToolSpec
 from agent.errors import ToolFailure
 from agent.secrecy import filled, guarded
-from agent.tools.exits import exited, has_coroutine
+from agent.tools.coroutines import exited, has_coroutine
 
 
 async def call_tool(

@@ -15,7 +15,7 @@ from agent.core.tool import JsonSchema, Policy, Preflight, ToolSpec
 from agent.core.undo_calls import not_found
 from agent.errors import ToolError
 from agent.secrecy import with_names_only
-from agent.tools.exits import without_exit
+from agent.tools.coroutines import prepared
 
 #: The parameter that a tool declares to be given a key under which its receiver drops a repeated call.
 IDEMPOTENCY_KEY = "idempotency_key"
@@ -48,7 +48,7 @@ class Toolbox(Mapping[str, BaseTool]):
         for tool in tools:
             if tool.name in self._tools:
                 raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
-            self._tools[tool.name] = without_exit(tool)
+            self._tools[tool.name] = prepared(tool)
             self.specs[tool.name] = _spec(tool)
         for spec in self.specs.values():
             for role, sibling in (("verify", spec.policy.verify), ("compensate", spec.policy.compensate)):

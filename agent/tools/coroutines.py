@@ -1,8 +1,10 @@
-"""Tools that end the program, made into tools that fail."""
+"""Coroutines of tools, made ready to be called often and to do no harm to the event loop."""
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import wraps
-from typing import Any
+from inspect import signature
+from typing import Any, get_type_hints
 
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
@@ -17,16 +19,17 @@ def has_coroutine(tool: BaseTool) -> bool:
     return type(tool)._arun is not BaseTool._arun  # noqa: SLF001 - the method that a tool overrides to be async
 
 
-def without_exit(tool: BaseTool) -> BaseTool:
-    """Return `tool` so that `sys.exit` in its coroutine is a failure of the tool.
+def prepared(tool: BaseTool) -> BaseTool:
+    """Return `tool` such that `sys.exit` in its coroutine is a failure of the tool, and each call costs less.
 
     LangChain makes a task of the coroutine, and a `SystemExit` in a task of asyncio ends the loop, and with it the
-    process, before anyone can catch it.
+    process, before anyone can catch it. It also works out at each call what the coroutine takes, from annotations that
+    are text in its own tools: a third of a call that returns at once.
     """
     if not has_coroutine(tool):
         return tool
     copy = tool.model_copy()
-    # Set beside pydantic's fields: LangChain looks it up by name and reads its signature.
+    # Set beside pydantic's fields: LangChain looks it up by name.
     object.__setattr__(copy, "_arun", _failing(tool._arun, tool.name))  # noqa: SLF001 - what a tool overrides
     return copy
 
@@ -39,6 +42,10 @@ def _failing(call: Callable[..., Coroutine[Any, Any, Any]], name: str) -> Callab
         except SystemExit as error:
             raise exited(error, name) from error
 
+    # Annotations of a tool may name what is not there to be found; LangChain then goes without them.
+    with suppress(Exception):
+        run.__annotations__ = get_type_hints(call)
+    run.__signature__ = signature(call)  # type: ignore[attr-defined]  # what `inspect.signature` returns if it is there
     return run
 
 
