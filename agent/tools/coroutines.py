@@ -1,8 +1,7 @@
 """Coroutines of tools, made ready to be called often and to do no harm to the event loop."""
 
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from functools import wraps
+from functools import lru_cache, wraps
 from inspect import signature
 from typing import Any, get_type_hints
 
@@ -42,11 +41,18 @@ def _failing(call: Callable[..., Coroutine[Any, Any, Any]], name: str) -> Callab
         except SystemExit as error:
             raise exited(error, name) from error
 
-    # Annotations of a tool may name what is not there to be found; LangChain then goes without them.
-    with suppress(Exception):
-        run.__annotations__ = get_type_hints(call)
+    run.__annotations__ = _annotations(getattr(call, "__func__", call))
     run.__signature__ = signature(call)  # type: ignore[attr-defined]  # what `inspect.signature` returns if it is there
     return run
+
+
+@lru_cache
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what a function's annotations mean, once for all tools that have it from their class."""
+    try:
+        return get_type_hints(function)
+    except Exception:  # noqa: BLE001 - text that names what is not to be found; LangChain goes without it then, too
+        return dict(getattr(function, "__annotations__", {}))
 
 
 def exited(error: BaseException, name: str) -> ToolFailure:
