@@ -137,7 +137,7 @@ def _masking(call: Callable[..., Any], masks: list[str], *, plain: bool) -> Call
     def run(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - whatever the tool takes
         try:
             return _masked_output(call(*args, **(_opened(kwargs) if plain else kwargs)), masks)
-        except Exception as error:  # noqa: BLE001 - a tool's own code; what it raises goes on, masked
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool's own code; what it raises goes on, masked
             raise _masked_error(error, masks) from None
 
     return run
@@ -190,7 +190,7 @@ def _masked_text(text: str, masks: list[str]) -> str:
     return text
 
 
-def _masked_error(error: Exception, masks: list[str]) -> Exception:
+def _masked_error(error: Exception | SystemExit, masks: list[str]) -> Exception | SystemExit:
     """Return the error without private values, and without those that led to it: a tracer writes all of them down."""
     error.__cause__ = error.__context__ = None
     error.args = tuple(_masked_text(each, masks) if isinstance(each, str) else each for each in error.args)

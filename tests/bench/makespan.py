@@ -18,7 +18,7 @@ BENCH = "makespan"
 #: Seconds that a plan's critical path is scaled to in real time. The workflows of WfInstances have up to a thousand
 #: tasks of minutes and hours each; in less than 10 s their tasks alone would fill a processor.
 _SECONDS = {"asynchow": 0.3, "wfinstances": 10.0}
-#: How many plans are run beside the rivals; of WfInstances the rest is run by Planwave only.
+#: How many plans are run beside the rivals; `alone` runs all of WfInstances.
 _BESIDE = {"asynchow": 100, "wfinstances": 10}
 _SETS: dict[str, Callable[[], list[Workload] | None]] = {"asynchow": asynchow, "wfinstances": wfinstances}
 _MEAN, _MAX = 1.05, 1.15

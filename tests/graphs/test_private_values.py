@@ -163,6 +163,24 @@ async def test_secrets_deep_inside_arguments_are_filled_in_and_masked(monkeypatc
     assert out["plan"]["tasks"][0]["args"] == args
 
 
+@pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "coroutine"])
+async def test_the_last_words_of_a_tool_that_exits_are_masked(monkeypatch, blocking):
+    monkeypatch.setenv("PLANWAVE_SECRET_A", "s3cret-word")
+
+    def leave(token: SecretStr) -> str:
+        sys.exit(f"no entry with {token.get_secret_value()}")
+
+    async def leave_later(token: SecretStr) -> str:
+        return leave(token)
+
+    made = {"func": leave} if blocking else {"coroutine": leave_later}
+    tool = StructuredTool.from_function(**made, name="leave", description="Leave.", metadata={"readOnlyHint": True})
+    graph = build_graph(tools=[tool], checkpointer=InMemorySaver())
+    plan = {"tasks": [{"id": "a", "tool": "leave", "args": {"token": "secret:A"}}]}
+    out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
+    assert out["results"]["a"]["error"] == "The tool 'leave' raised SystemExit: no entry with **********"
+
+
 def test_a_planner_is_told_to_give_the_name_deep_inside_too():
     schema = Toolbox([StructuredTool.from_function(login)]).specs["login"].args_schema
     assert schema["$defs"]["Account"]["properties"]["password"]["pattern"] == "^secret:([A-Za-z0-9_]+)$"
