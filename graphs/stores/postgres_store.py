@@ -31,12 +31,13 @@ from graphs.stores.call_log_sql import forget_calls
 from graphs.stores.database import Run
 from graphs.stores.leases import Leases
 from graphs.stores.ledger_sql import forget_thread
+from graphs.stores.postgres_connection import OneByOneConnection, OneByOneCursor
 from graphs.stores.postgres_database import PATIENCE_S, Connection, Pool, PostgresDatabase
 from graphs.stores.reading import checkpoint_of, reading, sound, thread_of
 from graphs.stores.sealed_texts import with_texts_unwrapped, with_texts_wrapped
 
 T = TypeVar("T")
-_OPTIONS = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+_OPTIONS = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row, "cursor_factory": OneByOneCursor}
 _OPEN_S = 10.0
 _NEWEST = {
     "checkpoints": len(PostgresSaver.MIGRATIONS) - 1,
@@ -128,9 +129,14 @@ class SteadyStore(PostgresStore):
         self._database = database
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry out operations in order."""
+        """Carry out operations in order, all of them or none."""
         listed = list(ops)
-        return self._database.steadily(lambda connection: PostgresStore(connection).batch(listed))
+
+        def once(connection: Connection) -> list[Result]:
+            with connection.transaction():
+                return PostgresStore(connection).batch(listed)
+
+        return self._database.steadily(once)
 
 
 @contextmanager
@@ -138,6 +144,7 @@ def open_postgres(url: str, *, shown: str, serde: SerializerProtocol, ttl_s: flo
     """Connect to a server; `shown` is its URL without a password. Raises `PersistenceError` where that cannot be."""
     pool: Pool = ConnectionPool(
         url,
+        connection_class=OneByOneConnection,
         min_size=1,
         max_size=4,
         kwargs=_OPTIONS,

@@ -66,6 +66,11 @@ class SqliteDatabase:
                     self.connection.rollback()
                     raise
             except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                    raise PersistenceError(
+                        f"Another process has been writing to the database {self.url!r} for more than {_BUSY_S:g} s; "
+                        "end it, or continue it if it is paused, and try again."
+                    ) from error
                 raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
             return made
 

@@ -5,7 +5,9 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from journal import Journal
@@ -92,6 +94,8 @@ class Points:
 
     def __init__(self, journal: Journal, *, fault_at: int | None, fault: int) -> None:
         self.passed: list[str] = []
+        #: What is held while the process is paused.
+        self.while_paused: list[AbstractContextManager[Any]] = []
         self._journal = journal
         self._fault_at = fault_at
         self._fault = fault
@@ -101,8 +105,13 @@ class Points:
         with self._lock:
             self.passed.append(point)
             if len(self.passed) == self._fault_at:
-                self._journal.note("fault", point)
-                os.kill(os.getpid(), self._fault)
+                with ExitStack() as held:
+                    for lock in self.while_paused if self._fault == signal.SIGSTOP else ():
+                        held.enter_context(lock)
+                    self._journal.note("fault", point)
+                    os.kill(os.getpid(), self._fault)
+                    # Another thread may be the one that takes the signal, and this one go on until it has.
+                    time.sleep(0.05)
 
     def around(self, owner: type, name: str) -> None:
         """Make the entry and the exit of a coroutine method points."""
@@ -216,6 +225,9 @@ async def run(
         points.around(SqlLedger, name)
     config: RunnableConfig = {"configurable": {"thread_id": thread}}
     async with open_persistence(url, ttl_s=ttl_s) as persistence:
+        if url.startswith("sqlite"):
+            # Nobody can end the transaction of a paused process in a file, so it must not be paused within one.
+            points.while_paused = [persistence._backend.database.lock, persistence._backend.store.lock]  # type: ignore[attr-defined]
         settings = Settings(dispatch=dispatch)
         graph = build_graph(
             tools=tools_over(journal, points), model=ByQuestion(), settings=settings, persistence=persistence

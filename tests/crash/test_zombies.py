@@ -9,9 +9,25 @@ import pytest
 from children import Child, Raised
 from journal import Journal
 from kill_run import effects, ending, record_of, run
-from paused_run import pause_in_a_transaction
+from paused_run import pause_in_a_transaction, pause_while_storing, store_with_the_lease
 
 TTL_S = 1.0
+
+
+def wait_for_the_pause(journal):
+    deadline = time.monotonic() + 60
+    while not journal.having("fault"):
+        assert time.monotonic() < deadline, f"{journal.path.name} was never reached"
+        time.sleep(0.01)
+
+
+def told_when_free(started):
+    """Return what a process tells that is started anew for as long as it finds its thread busy."""
+    deadline = time.monotonic() + 60
+    while isinstance(told := started().told(60), Raised) and told.name == "ThreadBusyError":
+        assert time.monotonic() < deadline, told.text
+        time.sleep(0.1)
+    return told
 
 
 class Zombie:
@@ -25,18 +41,8 @@ class Zombie:
     def _run(self, **options):
         return Child(run, self.url, str(self.journal.path), self.dispatch, self.thread, **options)
 
-    def wait_for_its_pause(self):
-        deadline = time.monotonic() + 60
-        while not self.journal.having("fault"):
-            assert time.monotonic() < deadline, f"{self.thread} was never reached"
-            time.sleep(0.01)
-
     def finished_by_another(self):
-        deadline = time.monotonic() + 60
-        while isinstance(told := self._run(leaves_doubts=True).told(), Raised) and told.name == "ThreadBusyError":
-            assert time.monotonic() < deadline, told.text
-            time.sleep(0.1)
-        return told
+        return told_when_free(lambda: self._run(leaves_doubts=True))
 
     def woken(self):
         self._process.send(signal.SIGCONT)
@@ -59,7 +65,7 @@ def test_a_woken_zombie_neither_rolls_back_nor_writes_again(database_url, dispat
     with ThreadPoolExecutor(2) as pool:
         zombies = list(pool.map(lambda point: Zombie(database_url, tmp_path, dispatch, point), points))
         for zombie in zombies:
-            zombie.wait_for_its_pause()
+            wait_for_the_pause(zombie.journal)
         time.sleep(TTL_S)
         finished = list(pool.map(Zombie.finished_by_another, zombies))
         before = list(pool.map(Zombie.record, zombies))
@@ -86,12 +92,25 @@ def test_a_woken_zombie_neither_rolls_back_nor_writes_again(database_url, dispat
 def test_who_is_paused_in_a_transaction_keeps_nobody_from_the_thread(postgres_url, tmp_path):
     journal = Journal(tmp_path / "journal")
     zombie = Child(pause_in_a_transaction, postgres_url, str(journal.path), "t", TTL_S)
-    deadline = time.monotonic() + 60
-    while not journal.having("fault"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_the_pause(journal)
     time.sleep(2 * TTL_S)
     told = Child(run, postgres_url, str(tmp_path / "run"), "eager", "t").told(30)
     zombie.send(signal.SIGCONT)
     assert zombie.told().name == "LeaseLostError"
     assert told["out"]["status"] == "completed"
+
+
+def test_who_is_paused_at_any_word_with_the_server_keeps_nobody_from_the_thread(postgres_url, tmp_path):
+    words = Child(pause_while_storing, postgres_url, str(tmp_path / "whole"), "whole", TTL_S).told()
+
+    def told_of_another(at):
+        journal, thread = Journal(tmp_path / str(at)), f"t{at}"
+        zombie = Child(pause_while_storing, postgres_url, str(journal.path), thread, TTL_S, pause_at=at)
+        wait_for_the_pause(journal)
+        told = told_when_free(lambda: Child(store_with_the_lease, postgres_url, thread))
+        zombie.send(signal.SIGKILL)
+        return told
+
+    with ThreadPoolExecutor(6) as pool:
+        assert [*pool.map(told_of_another, range(1, words + 1))] == [None] * words
+    print(f"\npaused at each of {words} waits for the server")

@@ -5,6 +5,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from command_line import CommandLine
@@ -16,7 +17,7 @@ from worlds import APPROVE, World, thread
 from agent.errors import PersistenceError, UsageError
 from graphs.persistence import migrate, open_persistence
 from graphs.plan_execute import build_graph
-from graphs.stores import schema
+from graphs.stores import schema, sqlite_store
 
 PLAN = {
     "tasks": [
@@ -153,6 +154,17 @@ async def test_what_cannot_be_a_database_is_an_error_of_ours(tmp_path, file):
     (tmp_path / "text").write_text("This is no database. " * 100)
     with pytest.raises(PersistenceError, match="cannot be used"):
         await migrate(f"sqlite:///{tmp_path}/{file}")
+
+
+async def test_who_finds_the_file_taken_for_too_long_is_told_what_to_do(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/p.db"
+    await migrate(url)
+    monkeypatch.setattr(sqlite_store, "_BUSY_S", 0.1)
+    with closing(sqlite3.connect(tmp_path / "p.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(PersistenceError, match=r"Another process has been writing .* continue it if it is paused"):
+            await migrate(url)
+    assert await migrate(url) == []
 
 
 def test_the_command_says_what_it_did(planwave: CommandLine) -> None:
