@@ -70,8 +70,6 @@ class Board:
     _awaited: set[str] = field(default_factory=set)
     #: Work that was begun before LangGraph had made a task of its order.
     _begun: dict[str, "asyncio.Task[Outcome | Exhausted]"] = field(default_factory=dict)
-    #: A task stopped without an outcome; whoever takes the superstep up again needs a new board.
-    stopped: bool = False
 
     def _future(self, task: str) -> "asyncio.Future[Outcome | None]":
         return self._futures.setdefault(task, asyncio.get_running_loop().create_future())
@@ -87,7 +85,6 @@ class Board:
         try:
             outcome = await self._outcome(task, work)
         except BaseException:
-            self.stopped = True
             if not future.done():
                 future.set_exception(Suspended(task))
                 future.exception()
@@ -166,29 +163,36 @@ class Boards:
     """The boards of the runs that this process has under way, by dispatch and event loop."""
 
     def __init__(self) -> None:
-        self._boards: OrderedDict[tuple[str, int], Board] = OrderedDict()
+        self._boards: OrderedDict[tuple[str, int], tuple[Board, object]] = OrderedDict()
         self._making: dict[tuple[str, int], asyncio.Task[Board]] = {}
 
-    def put(self, dispatch: str, board: Board) -> Board:
-        """Set up the board of a dispatch and return it; idle boards beyond 512 are dropped, the oldest first."""
-        self._boards[self._key(dispatch)] = board
-        for key in [key for key, old in self._boards.items() if old.idle][: max(0, len(self._boards) - _KEPT)]:
+    def put(self, dispatch: str, board: Board, *, run: object) -> Board:
+        """Set up the board of a dispatch for `run` and return it; idle ones beyond 512 are dropped, the oldest first.
+
+        `run` is whatever one invocation of the graph has to itself.
+        """
+        self._boards[self._key(dispatch)] = board, run
+        for key in [key for key, (old, _) in self._boards.items() if old.idle][: max(0, len(self._boards) - _KEPT)]:
             del self._boards[key]
         return board
 
-    def get(self, dispatch: str) -> Board | None:
-        """Return the board of a dispatch that this process has under way, if it has."""
-        board = self._boards.get(self._key(dispatch))
-        return None if board is None or (board.stopped and board.idle) else board
+    def get(self, dispatch: str, *, run: object) -> Board | None:
+        """Return the board of a dispatch that `run` began or took up, if it did.
 
-    async def taken_up(self, dispatch: str, make: Callable[[], Coroutine[None, None, Board]]) -> Board:
-        """Return the board of a dispatch that another process began; of all its tasks that come here, one makes it."""
+        What a run leaves when it is stopped is not taken up by the next: its places are closed, and some of its tasks
+        may never have come to it.
+        """
+        board, its_run = self._boards.get(self._key(dispatch)) or (None, None)
+        return board if board is not None and (its_run is run or not board.idle) else None
+
+    async def taken_up(self, dispatch: str, make: Callable[[], Coroutine[None, None, Board]], *, run: object) -> Board:
+        """Return the board of a dispatch that another run began; of all its tasks that come here, one makes it."""
         key = self._key(dispatch)
         if key not in self._making:
             making = self._making[key] = asyncio.create_task(make())
             making.add_done_callback(lambda _: self._making.pop(key, None))
         made = await asyncio.shield(self._making[key])
-        return self.get(dispatch) or self.put(dispatch, made)
+        return self.get(dispatch, run=run) or self.put(dispatch, made, run=run)
 
     def drop(self, dispatch: str) -> None:
         """Forget a board whose dispatch is over."""

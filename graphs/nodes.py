@@ -116,7 +116,7 @@ class Nodes:
             update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
             update["cut"] = Overwrite({})
         if board is not None:
-            self._boards.put(update["dispatch"], board)
+            self._boards.put(update["dispatch"], board, run=runtime.control)
             await begin_first_calls(move, board, self._wiring, toolbox, runtime)
         return Command(goto=command.goto, update=update)
 
@@ -124,7 +124,7 @@ class Nodes:
         """Run one task as soon as its own needs are done, and record its outcome."""
         toolbox, settings = await self._wiring.ready_toolbox(), self._wiring.settings_for(runtime.context)
         task = order["task"]
-        board = self._boards.get(order["dispatch"])
+        board = self._boards.get(order["dispatch"], run=runtime.control)
         if board is None:
             thread = runtime.execution_info.thread_id if runtime.execution_info else None
             made = partial(
@@ -137,7 +137,7 @@ class Nodes:
                 durations=self._wiring.durations,
                 calls=self._wiring.calls,
             )
-            board = await self._boards.taken_up(order["dispatch"], made)
+            board = await self._boards.taken_up(order["dispatch"], made, run=runtime.control)
         if isinstance(runtime.control, Control):
             runtime.control.let_go()
             runtime.control.watch(board.slots.halt)

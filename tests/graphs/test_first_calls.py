@@ -201,3 +201,34 @@ async def test_nothing_outlives_a_run_that_ends_before_its_orders_arrive():
         await asyncio.wait_for(graph.ainvoke({"goal": "g", "plan": {"tasks": [slow]}}, config), 30)
     assert world.now_running == 0
     assert world.log == []
+
+
+class StuckSaver(InMemorySaver):
+    """A saver that stores and then does not answer, where something is at work."""
+
+    def __init__(self, world):
+        super().__init__()
+        self._world = world
+
+    async def aput(self, *args):
+        stored = await super().aput(*args)
+        if self._world.now_running:
+            await asyncio.Event().wait()
+        return stored
+
+
+async def test_a_run_that_is_stopped_before_its_orders_arrive_is_taken_up_in_the_same_process():
+    world = World()
+    settings = Settings(grace_s=0.05, max_concurrency=1)
+    graph = build_graph(tools=world.tools(), settings=settings, checkpointer=StuckSaver(world))
+    slow = {"id": "slow", "tool": "wait", "args": {"seconds": 0.5, "name": "slow"}, "priority": -1}
+    run = asyncio.create_task(graph.ainvoke({"goal": "g", "plan": {"tasks": [slow, wait("queued")]}}, thread()))
+    while not world.now_running:  # noqa: ASYNC110 - the world counts, it does not tell
+        await asyncio.sleep(0.01)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert (world.now_running, world.log) == (0, [])
+    assert (await graph.aget_state(thread())).next == ("tool_executor", "tool_executor")
+    assert (await graph.ainvoke(None, thread()))["status"] == "completed"
+    assert sorted(world.log) == [("wait", "queued"), ("wait", "slow")]
