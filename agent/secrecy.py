@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from typing import Any
-from urllib.parse import quote
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, JsonValue, SecretBytes, SecretStr
@@ -21,13 +20,11 @@ from agent.core.problem import dotted
 from agent.core.reference import Place
 from agent.core.tool import JsonSchema, ToolSpec
 from agent.errors import ToolFailure, UsageError
+from agent.masks import masked_text, masks_of
 from agent.values import NotJson, as_json
 
 _PREFIX = "PLANWAVE_SECRET_"
 _NAME = re.compile("secret:([A-Za-z0-9_]+)")
-_MASK = "**********"
-#: Shorter values are in too many texts to be masked, and are no secrets.
-_SHORTEST = 4
 _DEEPEST = 8
 
 
@@ -70,10 +67,9 @@ def guarded(tool: BaseTool, args: Mapping[str, Any]) -> BaseTool:
     It is masked inside the call, before a tracer sees it. A tool without private values is returned as it is.
     """
     places = (vars(tool), tool.__pydantic_private__ or {}, dict(args))
-    private = {text for value in places for text in _texts(value) if len(text) >= _SHORTEST}
-    if not private:
+    masks = masks_of({text for value in places for text in _texts(value)})
+    if not masks:
         return tool
-    masks = sorted({form for text in private for form in (text, quote(text, safe=""))}, key=len, reverse=True)
     copy, plain = tool.model_copy(), isinstance(tool.args_schema, dict)
     # Set beside pydantic's fields: LangChain looks the two up by name and reads their signatures.
     object.__setattr__(copy, "_run", _masking(tool._run, masks, plain=plain))  # noqa: SLF001 - what a tool overrides
@@ -175,26 +171,20 @@ def _masked_output(value: object, masks: list[str]) -> object:
 def _masked(value: JsonValue, masks: list[str]) -> JsonValue:
     match value:
         case str():
-            return _masked_text(value, masks)
+            return masked_text(value, masks)
         case list():
             return [_masked(each, masks) for each in value]
         case dict():
-            return {_masked_text(key, masks): _masked(each, masks) for key, each in value.items()}
+            return {masked_text(key, masks): _masked(each, masks) for key, each in value.items()}
         case _:
             return value
-
-
-def _masked_text(text: str, masks: list[str]) -> str:
-    for mask in masks:
-        text = text.replace(mask, _MASK)
-    return text
 
 
 def _masked_error(error: Exception | SystemExit, masks: list[str]) -> Exception | SystemExit:
     """Return the error without private values, and without those that led to it: a tracer writes all of them down."""
     error.__cause__ = error.__context__ = None
-    error.args = tuple(_masked_text(each, masks) if isinstance(each, str) else each for each in error.args)
+    error.args = tuple(masked_text(each, masks) if isinstance(each, str) else each for each in error.args)
     words = f"{error} {error!r}"
     if not any(mask in words for mask in masks):
         return error
-    return ToolFailure(f"{type(error).__name__}: {_masked_text(str(error), masks)}")
+    return ToolFailure(f"{type(error).__name__}: {masked_text(str(error), masks)}")
