@@ -27,8 +27,10 @@ def masked_text(text: str, masks: Iterable[str]) -> str:
 
 def _forms(text: str) -> set[str]:
     escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
-    in_urls = {quote(text, safe=""), quote(text), quote_plus(text)}
-    return {text, *escaped, *in_urls, *_base64(text.encode(errors="replace"))}
+    # What is no UTF-8 has surrogates in it, which cannot be encoded.
+    data = text.encode(errors="replace")
+    in_urls = {quote(data, safe=""), quote(data), quote_plus(data)}
+    return {text, *escaped, *in_urls, *_base64(data)}
 
 
 def _base64(data: bytes) -> set[str]:

@@ -47,3 +47,8 @@ def test_short_words_are_left_alone():
 
 def test_the_longer_of_two_that_begin_alike_is_masked_whole():
     assert masked_text("hunter2-long", masks_of(["hunter2", "hunter2-long"])) == MASK
+
+
+@pytest.mark.parametrize("secret", [b"hunter2-\xff\xfe".decode(errors="surrogateescape"), "hunter2-\ud800"])
+def test_a_secret_that_is_no_utf_8_is_masked_as_it_is(secret):
+    assert masked_text(f"token={secret}", masks_of([secret])) == f"token={MASK}"
