@@ -185,8 +185,10 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
             try:
                 while (part := parts.get()) is not _END:
                     yield part
-            finally:
+            except BaseException:
+                # Not where all was had: a run that is about to end would count as cancelled.
                 running.cancel()
+                raise
             running.result()
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import queue
 import sqlite3
+import time
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
@@ -13,6 +15,7 @@ from worlds import APPROVE, World, ref, thread
 
 from agent.errors import AnswerError, UsageError
 from agent.settings import Settings
+from graphs import invocation
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 
@@ -82,6 +85,20 @@ async def test_sync_invoke_inside_a_running_loop_does_not_deadlock(world, tmp_pa
         assert graph.invoke({"goal": "g", "plan": CHAIN}, thread())["status"] == "awaiting_approval"
         assert graph.invoke(Command(resume=APPROVE), thread())["status"] == "completed"
         assert await persistence.threads() == ["t"]
+
+
+class LateQueue(queue.SimpleQueue):
+    """A queue whose taker goes on before its giver does."""
+
+    def put(self, item):
+        super().put(item)
+        time.sleep(0.02)
+
+
+def test_a_sync_run_whose_last_part_is_taken_before_it_has_ended_is_not_taken_for_cancelled(world, monkeypatch):
+    monkeypatch.setattr(invocation.queue, "SimpleQueue", LateQueue)
+    plan = {"tasks": [{"id": "a", "tool": "look", "args": {"value": 1}}]}
+    assert graph_of(world).invoke({"goal": "g", "plan": plan}, thread())["status"] == "completed"
 
 
 async def test_a_plan_that_does_not_compile_fails_with_every_problem_and_runs_nothing(world):
