@@ -19,12 +19,14 @@ from agent.core.approval import (
     Respond,
     approval_digest,
     hitl_request,
+    is_for_others,
     needs_approval,
     read_answer,
 )
 from agent.core.arguments import value_errors
 from agent.core.call import call_key
-from agent.core.outcome import Done, InDoubt, Outcome
+from agent.core.digest import digest
+from agent.core.outcome import Done, Doubt, InDoubt, Outcome
 from agent.core.plan import Task
 from agent.executor import Job
 from agent.metering import begin_call, count_call, usage_of
@@ -104,7 +106,11 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
             request = self._request(call, doubt)
             spec = self._work.toolbox.specs[call.tool]
             shown = {**hitl_request([request], [spec]), "revision": self._work.board.revision, "goal": None}
-            decisions = read_answer(interrupt({**shown, **({"error": problem} if problem else {})}), [request])
+            answer = interrupt({**shown, **({"error": problem} if problem else {})})
+            if is_for_others(answer, [request]):
+                # Given before a crash, to what was asked then; the next `interrupt` asks, or has this one's answer.
+                continue
+            decisions = read_answer(answer, [request])
             if isinstance(decisions, str):
                 problem = decisions
                 continue
@@ -141,7 +147,8 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
             tool=call.tool,
             args=call.args,
             description=f"Call {call.tool}, as the worker on {self._work.task!r} wants to.",
-            digest=self._digest(call),
+            # An answer about one attempt says nothing of the next.
+            digest=self._digest(call) if doubt is None else digest([self._digest(call), *map(_attempt, doubt.doubts)]),
             doubt=since(doubt) if doubt is not None else None,
         )
 
@@ -175,6 +182,10 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
             worker=work.task,
         )
         return await work.executor.run(job, slots=self._slots, emit=lambda _: None)
+
+
+def _attempt(doubt: Doubt) -> list[JsonValue]:
+    return [doubt.item, doubt.epoch]
 
 
 def _place(request: ToolCallRequest) -> str:

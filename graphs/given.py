@@ -1,11 +1,13 @@
 """What a run is given, an input or an answer: checked before anything is stored."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from langgraph.types import Command, Interrupt
 
-from agent.core.approval import Request, read_answer
+from agent.core.approval import Request, read_answer, with_digests
 from agent.core.impasse import Impasse, read_settlement
 from agent.errors import AnswerError, UsageError
 
@@ -41,7 +43,7 @@ def check_answer(answer: Any, waiting: tuple[Interrupt, ...]) -> None:  # noqa: 
     if not waiting:
         raise AnswerError("Nothing on this thread waits for an answer; it may have been answered already.")
     by_id = {interrupt.id: interrupt for interrupt in waiting}
-    answers = answer if isinstance(answer, dict) and all(map(_INTERRUPT_ID.fullmatch, map(str, answer))) else None
+    answers = answer if _by_id(answer) else None
     if answers is None:
         if len(waiting) > 1:
             raise AnswerError(f"{len(waiting)} interrupts wait; answer them by id: {', '.join(by_id)}.")
@@ -52,14 +54,50 @@ def check_answer(answer: Any, waiting: tuple[Interrupt, ...]) -> None:  # noqa: 
         _check_one(one, by_id[key].value)
 
 
+def addressed(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[Any]:
+    """Return a checked answer so that it holds for what was asked and for nothing else.
+
+    LangGraph keeps an answer until the superstep ends and, when a run is taken up after a crash, gives it to whatever
+    asks first: a worker's next call, once the one that was shown is made. So an answer to a call carries its digest,
+    and any other the id of its interrupt, which LangGraph does not keep.
+    """
+    asked, answer = {interrupt.id: interrupt.value for interrupt in waiting}, command.resume
+    if isinstance(answer, dict) and _by_id(answer):
+        return replace(command, resume={key: _marked(one, asked[key]) for key, one in answer.items()})
+    [(key, question)] = asked.items()
+    if _asks_for_calls(question) or _is_impasse(question):
+        return replace(command, resume=_marked(answer, question))
+    return replace(command, resume={key: answer})
+
+
+def _marked(answer: Any, asked: Any) -> Any:  # noqa: ANN401 - whatever a caller passes, and a tool asks
+    if not _asks_for_calls(asked):
+        return answer
+    return with_digests(answer, [action["digest"] for action in asked["action_requests"]])
+
+
+def _asks_for_calls(asked: Any) -> bool:  # noqa: ANN401 - as above
+    """Whether a question is one of ours about calls; a tool that asks may use the same schema for its own."""
+    actions = asked.get("action_requests") if isinstance(asked, dict) else None
+    ours = isinstance(actions, list) and all({"task_id", "digest"} <= action.keys() for action in actions)
+    return ours and not _is_impasse(asked)
+
+
+def _is_impasse(asked: Any) -> bool:  # noqa: ANN401 - as above
+    return isinstance(asked, dict) and bool(asked.get("impasse"))
+
+
+def _by_id(answer: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
+    return isinstance(answer, dict) and all(map(_INTERRUPT_ID.fullmatch, map(str, answer)))
+
+
 def _check_one(answer: Any, asked: Any) -> None:  # noqa: ANN401
-    if not isinstance(asked, dict) or "action_requests" not in asked:
-        return
-    if asked.get("impasse"):
+    if _is_impasse(asked):
         mark = asked["action_requests"][0]["digest"]
         chosen = read_settlement(answer, Impasse.model_validate(asked["impasse"]), mark=mark)
         if isinstance(chosen, str):
             raise AnswerError(chosen)
+    if not _asks_for_calls(asked):
         return
     requests = [
         Request(

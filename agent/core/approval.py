@@ -135,9 +135,7 @@ def read_answer(answer: object, requests: Sequence[Request]) -> list[Decision] |
     Besides `{"decisions": [...]}` a bare list, a single decision and the older `[{"type": "accept"}]` are understood.
     An answer that carries `digest` values must carry those of these requests.
     """
-    listed = answer.get("decisions", answer) if isinstance(answer, dict) else answer
-    if isinstance(listed, dict) and "type" in listed:
-        listed = [listed]
+    listed = _entries(answer)
     if not isinstance(listed, list) or not listed:
         return f"An answer is {{'decisions': [{{'type': 'approve'}}, ...]}}, one for each call, not {shown(answer)}."
     if len(listed) != len(requests):
@@ -155,6 +153,28 @@ def read_answer(answer: object, requests: Sequence[Request]) -> list[Decision] |
         if claimed is not None and claimed != request.digest:
             return f"Decision {position} answers another call than the one of {request.task!r}; nothing was approved."
     return decisions
+
+
+def with_digests(answer: object, digests: Sequence[str]) -> object:
+    """Return an answer that `read_answer` takes so that it holds for the calls with these digests and no others."""
+    listed = _entries(answer)
+    if not isinstance(listed, list) or len(listed) != len(digests):
+        return answer
+    marked = zip(listed, digests, strict=True)
+    return {"decisions": [{**entry, "digest": mark} if isinstance(entry, dict) else entry for entry, mark in marked]}
+
+
+def is_for_others(answer: object, requests: Sequence[Request]) -> bool:
+    """Whether an answer holds for other calls than those of `requests`, by the digests that it carries."""
+    listed = _entries(answer)
+    given = [entry.get("digest") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    wanted = [request.digest for request in requests]
+    return any(mark is not None for mark in given) and given != wanted
+
+
+def _entries(answer: object) -> object:
+    listed = answer.get("decisions", answer) if isinstance(answer, dict) else answer
+    return [listed] if isinstance(listed, dict) and "type" in listed else listed
 
 
 def _modern(entry: object) -> object:

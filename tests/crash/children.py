@@ -21,6 +21,7 @@ _FORKS.set_forkserver_preload(
         "graphs.plan_execute",
         "graphs.stores.postgres_store",
         "agent.structured",
+        "langchain.agents",
         "anyio._backends._asyncio",
         "langchain_core.language_models.fake_chat_models",
     ]

@@ -21,6 +21,7 @@ from langgraph.types import Command
 
 from agent.errors import ToolFailure
 from agent.settings import Settings
+from graphs.delegation import delegate_tool
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 from graphs.savers import OneThreadSaver
@@ -59,9 +60,21 @@ GIVEN_UP = {
         {**PLAN["tasks"][4], "depends_on": ["u"], "on_failure": "abort"},
     ]
 }
+#: A worker makes both writes, of which one can be undone; then as above.
+DELEGATED = {
+    "tasks": [
+        PLAN["tasks"][0],
+        {"id": "job", "tool": "delegate", "args": {"task": "Deliver, then post."}, "depends_on": ["a"]},
+        {**PLAN["tasks"][4], "args": {"name": "bad"}, "depends_on": ["job"], "on_failure": "abort"},
+    ]
+}
+#: What the worker calls, turn by turn, and what its calls are called in the journal.
+TURNS = [(READS, "w"), (KEYED, "k"), (UNKEYED, "u")]
+_BY_WORKER = {f"job/{turn}.0": name for turn, (_, name) in enumerate(TURNS, start=1)}
 STORIES: dict[str, dict[str, Any]] = {
     "replanned": {"goal": "Read the end."},
     "rolled back": {"goal": "Read the end.", "plan": GIVEN_UP},
+    "delegated": {"goal": "Read the end.", "plan": DELEGATED},
 }
 _REPLIES = {
     "Plan for this goal": json.dumps(PLAN),
@@ -87,6 +100,27 @@ class ByQuestion(BaseChatModel):
         asked = " ".join(str(message.content) for message in messages)
         [reply] = [reply for words, reply in _REPLIES.items() if words in asked]
         return ChatResult(generations=[ChatGeneration(message=AIMessage(reply))])
+
+
+class ByTurn(ByQuestion):
+    """The model of a worker, which makes one call in each of its turns."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        turn = sum(isinstance(message, AIMessage) for message in messages)
+        said = AIMessage("Done.")
+        if turn < len(TURNS):
+            tool, name = TURNS[turn]
+            said = AIMessage("", tool_calls=[{"name": tool, "args": {"name": name}, "id": f"call_{turn}"}])
+        return ChatResult(generations=[ChatGeneration(message=said)])
 
 
 class Points:
@@ -131,10 +165,12 @@ class Points:
         """Make the beginning and the end of storing a checkpoint points, and note what is stored of the tasks."""
         put, put_writes = owner.put, owner.put_writes  # type: ignore[attr-defined]
 
-        def closing(this: object, *args: Any) -> Any:
-            self._journal.note("closing")
+        def closing(this: object, config: RunnableConfig, *args: Any) -> Any:
+            if not config["configurable"].get("checkpoint_ns"):
+                # A worker stores steps of its own, beside the tasks that are at work.
+                self._journal.note("closing")
             self.reach("put-entry")
-            made = put(this, *args)
+            made = put(this, config, *args)
             self.reach("put-exit")
             return made
 
@@ -188,11 +224,17 @@ def tools_over(journal: Journal, points: Points) -> list[BaseTool]:
     ]
 
 
+def called(task: str) -> str:
+    """Return what a task, or a call of a worker, is called in the journal."""
+    call = task.removeprefix("undo:")
+    return f"{task[: -len(call)]}{_BY_WORKER.get(call, call)}"
+
+
 def answer_to(request: dict[str, Any], journal: Journal, *, leaves_doubts: bool) -> Command[Any]:
     """Answer as a person would who approves every call and looks whether one in doubt has happened, or leaves it."""
 
     def decision(action: dict[str, Any]) -> dict[str, Any]:
-        name = action["task_id"]
+        name = called(action["task_id"])
         journal.note("asked", "doubt" if "doubt" in action else "approval", name)
         if "doubt" in action and leaves_doubts:
             return {"type": "reject"}
@@ -228,11 +270,11 @@ async def run(
         if url.startswith("sqlite"):
             # Nobody can end the transaction of a paused process in a file, so it must not be paused within one.
             points.while_paused = [persistence._backend.database.lock, persistence._backend.store.lock]  # type: ignore[attr-defined]
-        settings = Settings(dispatch=dispatch)
-        graph = build_graph(
-            tools=tools_over(journal, points), model=ByQuestion(), settings=settings, persistence=persistence
-        )
-        begun = [row.intent.task for row in await persistence.ledger.rows(thread) if row.state == "started"]
+        settings, tools = Settings(dispatch=dispatch), tools_over(journal, points)
+        if story == "delegated":
+            tools.append(delegate_tool(tools[:3], ByTurn))
+        graph = build_graph(tools=tools, model=ByQuestion(), settings=settings, persistence=persistence)
+        begun = [called(row.intent.task) for row in await persistence.ledger.rows(thread) if row.state == "started"]
         left = await graph.aget_state(config)
         given: Any = None if left.values or left.next else STORIES[story]
         for _ in range(8):

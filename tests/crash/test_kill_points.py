@@ -13,6 +13,7 @@ from kill_run import closed_too_early, effects, ending, repeated, run, unasked
 STORIES = {
     "replanned": (2, "completed", 1, {"k": 1, "u": 1}),
     "rolled back": (4, "failed", 0, {"k": 1, "u": 1, "undo:k": 1, "undo:u": 1}),
+    "delegated": (3, "failed", 0, {"k": 1, "u": 1, "undo:k": 1}),
 }
 SHORT = pytest.param(9, id="short")
 FULL = pytest.param(1, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(1200)])

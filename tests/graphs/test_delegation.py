@@ -1,5 +1,6 @@
 """A worker given one task of a plan: its calls are asked about, recorded once, bounded, and survive a new process."""
 
+import asyncio
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from langchain_core.messages import AIMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from pydantic import Field
 from scripted_worker import Worker
 from worlds import APPROVE, World, ref, thread
 
@@ -46,6 +48,11 @@ def graph_of(world, worker, saver=None, **settings):
         settings=Settings(max_replans=0, **settings),
         checkpointer=saver or InMemorySaver(),
     )
+
+
+def asked_for(out):
+    """Return the values that a run wants to write, of all that it waits for."""
+    return [action["args"]["value"] for each in out["__interrupt__"] for action in each.value["action_requests"]]
 
 
 async def test_a_worker_reads_freely_and_its_steps_are_kept_under_the_task(world):
@@ -122,6 +129,41 @@ async def test_an_edit_that_does_not_fit_is_asked_about_again(world):
     out = await graph.ainvoke(Command(resume=APPROVE), thread())
     assert out["status"] == "completed"
     assert [entry for entry in world.log if entry[0] == "write"] == [("write", 5)]
+
+
+class Stuck(Worker):
+    """Does not answer in its last turn while `stuck`."""
+
+    stuck: bool = True
+
+    async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
+        if self.stuck and sum(isinstance(message, AIMessage) for message in messages) == len(self.turns) - 2:
+            self.reached.set()
+            await asyncio.Event().wait()
+        return self._generate(messages)
+
+    reached: asyncio.Event = Field(default_factory=asyncio.Event)
+
+
+async def test_an_approval_is_of_the_call_that_was_shown_and_not_of_the_next_after_a_stop(
+    world,
+):
+    worker = Stuck(turns=[[("write", {"value": 5})], [("write", {"value": 6})], "Kept both."])
+    graph = graph_of(world, worker, grace_s=0.01)
+    out = await graph.ainvoke({"goal": "g", "plan": PLAN}, thread())
+    assert asked_for(out) == [5]
+    run = asyncio.create_task(graph.ainvoke(Command(resume=APPROVE), thread()))
+    await worker.reached.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    worker.stuck = False
+    out = await graph.ainvoke(None, thread())
+    assert asked_for(out) == [6]
+    assert ("write", 6) not in world.log
+    out = await graph.ainvoke(Command(resume=APPROVE), thread())
+    assert out["status"] == "completed"
+    assert [call for call in world.log if call[0] == "write"] == [("write", 5), ("write", 6)]
 
 
 async def test_two_writes_at_once_are_two_questions_answered_by_id(world):

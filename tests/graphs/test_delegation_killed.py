@@ -37,3 +37,14 @@ def test_a_worker_killed_in_a_write_asks_what_became_of_it(tmp_path):
     assert run(tmp_path, "-", "respond") == (0, "completed")
     assert log(tmp_path).count("write 5") == 1
     assert [line for line in log(tmp_path) if line.startswith("asked")] == ["asked 0", "asked 1", "asked 2", "asked 3"]
+
+
+def test_that_one_attempt_did_not_happen_is_not_said_of_the_next(tmp_path):
+    assert run(tmp_path, "-", "start") == (0, "awaiting_approval")
+    assert run(tmp_path, "write", "approve") == (KILLED, "")
+    assert run(tmp_path, "-", "on") == (0, "awaiting_approval in doubt")
+    assert run(tmp_path, "write", "approve") == (KILLED, "")
+    assert run(tmp_path, "-", "on") == (0, "awaiting_approval in doubt")
+    assert log(tmp_path).count("write 5") == 2
+    assert run(tmp_path, "-", "respond") == (0, "completed")
+    assert log(tmp_path).count("write 5") == 2

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
+from langgraph.types import Command, interrupt
 from worlds import READ, World, thread
 
 from agent.settings import Settings
@@ -72,6 +73,36 @@ async def test_what_outlasts_the_grace_is_cancelled_and_runs_again(database_url,
         assert world.now_running == 0
         assert world.log == []
         await resumed_to_the_end(graph, world)
+
+
+async def test_an_answer_to_one_tool_is_not_given_to_the_next_that_asks_after_a_stop(database_url, dispatch):
+    world = World()
+
+    async def choose(value: str) -> str:
+        return f"{value}: {interrupt({'which': value})}"
+
+    def choice(name, *needs):
+        return {"id": name, "tool": "choose", "args": {"value": name}, "depends_on": list(needs)}
+
+    wait = {"id": "b", "tool": "wait", "args": {"seconds": 0.4, "name": "b"}, "depends_on": ["a"]}
+    plan = {"tasks": [choice("a"), wait, choice("c", "b")]}
+    async with open_persistence(database_url) as persistence:
+        tools = [*world.tools(), world.tool("choose", choose, READ)]
+        graph = build_graph(tools=tools, settings=Settings(dispatch=dispatch, grace_s=0.01), persistence=persistence)
+        out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
+        assert [each.value for each in out["__interrupt__"]] == [{"which": "a"}]
+        run = asyncio.create_task(graph.ainvoke(Command(resume="first"), thread()))
+        await at_work(world, running=1)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        out = await graph.ainvoke(None, thread())
+        assert [each.value for each in out["__interrupt__"]] == [{"which": "c"}]
+        out = await graph.ainvoke(Command(resume="second"), thread())
+    assert {task: found["output"] for task, found in out["results"].items() if task != "b"} == {
+        "a": "a: first",
+        "c": "c: second",
+    }
 
 
 async def test_a_consumer_that_stops_early_leaves_a_thread_that_goes_on(database_url):
