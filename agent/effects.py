@@ -73,6 +73,12 @@ class Effects:
         await self._complete(intent, args, epoch, made)
         return made
 
+    async def took_effect(self, args: Arguments, *, item: int | None, epoch: int, output: JsonValue) -> CallResult:
+        """Record of a call in doubt, begun at `epoch`, that it happened and returned `output`."""
+        return await self._took_effect(
+            self._intent(args, item), args, epoch, Happened(output), attempts=0, started=None
+        )
+
     async def _complete(self, intent: Intent, args: Arguments, epoch: int, made: CallResult | CallFailed) -> None:
         record = record_of(made)
         if self._worker is not None:

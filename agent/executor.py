@@ -13,7 +13,7 @@ from agent.call_log import CallLog, LoggedCall
 from agent.calls import CallFailed, CallInDoubt, CallMade, CallResult, Maker
 from agent.core.approval import approval_digest, call_digest
 from agent.core.call import Arguments, Ready, call_key, prepare
-from agent.core.outcome import Done, Failed, InDoubt, Outcome, Rejected
+from agent.core.outcome import Done, Doubt, Failed, InDoubt, Outcome, Rejected
 from agent.core.plan import Task
 from agent.core.tool import ToolSpec
 from agent.effects import Effects, Happened
@@ -119,6 +119,15 @@ class Executor:
             new = Remembered(fingerprint=ready.fingerprint, output=outcome.output, at=outcome.finished_at or "")
             await memory.put(new, ttl_s=ttl_s)
         return outcome
+
+    async def took_effect(self, job: Job, doubt: Doubt, output: JsonValue) -> None:
+        """Record of a write in doubt that it happened and returned `output`, as a person knows."""
+        ready = prepare(job.task, job.spec, needs=job.needs, outcomes=job.outcomes, revision=job.revision)
+        if isinstance(ready, Ready) and isinstance(maker := self._maker(job, ready, logged=()), Effects):
+            args = ready.calls[doubt.item or 0]
+            await maker.took_effect(args, item=doubt.item, epoch=doubt.epoch, output=output)
+            return
+        raise AssertionError(f"the call of {job.task.id!r} was never in doubt")
 
     async def _one(self, job: Job, ready: Ready, *, slots: Slots, emit: Emit) -> CallMade:
         maker = self._maker(job, ready, logged=[job.tried] if job.tried else [])

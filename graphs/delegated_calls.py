@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from agent.core.approval import (
     Approve,
+    Decision,
     Edit,
     Reject,
     Request,
@@ -38,6 +39,7 @@ from graphs.work import Work
 
 #: Characters of a result that a worker is shown.
 _SHOWN = 12_000
+_NOTHING: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +105,10 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
         """Ask a person: return the call that was approved with its digest, or the words of another decision."""
         problem: str | None = None
         while True:
-            request = self._request(call, doubt)
-            spec = self._work.toolbox.specs[call.tool]
-            shown = {**hitl_request([request], [spec]), "revision": self._work.board.revision, "goal": None}
-            answer = interrupt({**shown, **({"error": problem} if problem else {})})
-            if is_for_others(answer, [request]):
-                # Given before a crash, to what was asked then; the next `interrupt` asks, or has this one's answer.
-                continue
-            decisions = read_answer(answer, [request])
-            if isinstance(decisions, str):
-                problem = decisions
-                continue
-            decision = decisions[0]
+            decision = self._decision(call, doubt, problem)
             match decision:
+                case str():
+                    problem = decision
                 case Approve():
                     return call, await self._granted(call)
                 case Edit(edited_action=action):
@@ -129,10 +122,25 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
                     )
                 case Reject(message=message):
                     return f"REJECTED by a person, who said: {message or 'nothing'}"
+                case Respond(message=message) if doubt is not None:
+                    # It is in effect, so a rollback has to know of it.
+                    await self._work.executor.took_effect(self._job(call, gated=True), doubt.doubts[0], message)
+                    return message
                 case Respond(message=message):
                     return message
                 case _:
                     assert_never(decision)
+
+    def _decision(self, call: _Call, doubt: InDoubt | None, problem: str | None) -> Decision | str:
+        """Ask a person once: return what was decided, or why the answer is none."""
+        request, spec = self._request(call, doubt), self._work.toolbox.specs[call.tool]
+        shown = {**hitl_request([request], [spec]), "revision": self._work.board.revision, "goal": None}
+        while True:
+            answer = interrupt({**shown, **({"error": problem} if problem else {})})
+            # Else it was given before a crash, to what was asked then; the next `interrupt` asks, or has this answer.
+            if not is_for_others(answer, [request]):
+                decisions = read_answer(answer, [request])
+                return decisions if isinstance(decisions, str) else decisions[0]
 
     def _misfit(self, call: _Call) -> str | None:
         spec = self._work.toolbox.specs.get(call.tool)
@@ -167,8 +175,19 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
         return Task(id=call.id, tool=call.tool, args=call.args)
 
     async def _run(self, call: _Call, *, gated: bool, approved: str | None, cleared: Mapping[str, int]) -> Outcome:
+        job = self._job(call, gated=gated, approved=approved, cleared=cleared)
+        return await self._work.executor.run(job, slots=self._slots, emit=lambda _: None)
+
+    def _job(
+        self,
+        call: _Call,
+        *,
+        gated: bool,
+        approved: str | None = None,
+        cleared: Mapping[str, int] = _NOTHING,
+    ) -> Job:
         work, board = self._work, self._work.board
-        job = Job(
+        return Job(
             task=self._task(call),
             spec=work.toolbox.specs[call.tool],
             needs=(),
@@ -181,7 +200,6 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
             cleared=cleared,
             worker=work.task,
         )
-        return await work.executor.run(job, slots=self._slots, emit=lambda _: None)
 
 
 def _attempt(doubt: Doubt) -> list[JsonValue]:

@@ -4,7 +4,7 @@ Source: H. Garcia-Molina, K. Salem, "Sagas", SIGMOD 1987. The plan goes through 
 executor as any other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from agent.check import Checked, check_plan
@@ -50,18 +50,22 @@ async def rollback_update(
 def _changes(state: State, toolbox: Toolbox, ledger: Sequence[LedgerRow]) -> Changes:
     compiled = compiled_in(state.get("plan"), toolbox)
     former, former_needs = former_plans(state)
+    tasks = {**former, **compiled.tasks}
     return Changes(
         wanted=tuple(state.get("failed") or ()),
-        tasks={**former, **compiled.tasks},
+        tasks=tasks,
         needs={**former_needs, **compiled.needs},
         outcomes=outcomes_in(state.get("results")),
         catalogue=toolbox.specs,
-        written=tuple(_written(state, ledger)),
+        written=tuple(_written(state, ledger, tasks)),
     )
 
 
-def _written(state: State, ledger: Sequence[LedgerRow]) -> Iterator[Written]:
-    """Yield the calls of this run that returned; the thread may have had other goals before."""
+def _written(state: State, ledger: Sequence[LedgerRow], tasks: Collection[str]) -> Iterator[Written]:
+    """Yield the calls of this run that returned, and those of workers of which nobody knows whether they did.
+
+    Of the calls of tasks the outcomes say so. The thread may have had other goals before.
+    """
     first = next((entry["revision"] for entry in state.get("lineage") or ()), state.get("revision") or 1)
     for row in ledger:
         record, intent = row.record or {}, row.intent
@@ -75,6 +79,9 @@ def _written(state: State, ledger: Sequence[LedgerRow]) -> Iterator[Written]:
                 worker=record.get("worker"),  # type: ignore[arg-type]  # as `Effects` wrote it
                 args=record.get("args") or {},  # type: ignore[arg-type]  # as above
             )
+        worker = intent.task.rpartition("/")[0]
+        if intent.revision >= first and row.state == "started" and intent.task not in tasks and worker in tasks:
+            yield Written(intent.task, intent.item, intent.tool, intent.args_digest, None, worker=worker, sure=False)
 
 
 def rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Record | None:

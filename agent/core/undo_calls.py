@@ -33,6 +33,8 @@ class Written:
     #: The task whose worker made the call, and the arguments, which no plan has.
     worker: str | None = None
     args: Arguments = field(default_factory=dict)
+    #: False where the call was begun and nobody knows whether it took effect.
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ def _undoings_of_worker(name: str, outcome: Outcome | None, changes: Changes) ->
         spec = changes.catalogue.get(call.tool)
         if spec is not None and spec.policy.read_only:
             continue
-        if spec is None or spec.policy.compensate is None:
+        if not call.sure:
+            made.unknown[call.task] = NOT_KNOWN
+        elif spec is None or spec.policy.compensate is None:
             made.unknown[call.task] = f"Nothing undoes it: its tool {call.tool!r} names none to compensate it."
         elif UNDOING + call.task in changes.outcomes:
             made.hopeless[call.task] = _taken_name(call.task)
@@ -165,7 +169,7 @@ def _item_outputs(task: Task, ready: Ready, outcome: Outcome, changes: Changes) 
         for call in changes.written
         if call.task == task.id and call.item is not None and digests[call.item : call.item + 1] == [call.digest]
     }
-    elsewhere = {call.digest for call in changes.written if call.task != task.id}
+    elsewhere = {call.digest for call in changes.written if call.sure and call.task != task.id}
     for item, output in _returned(task, outcome, total=len(ready.calls)):
         if item not in own and digests[item] not in elsewhere:
             own[item] = output

@@ -7,7 +7,7 @@ from agent.core.outcome import Done, Failed, Outcome, PartlyFailed
 from agent.core.plan import Call, Task
 from agent.core.schedule import Needs
 from agent.core.tool import ToolSpec
-from agent.core.undo_calls import UNDOING, Changes, undoings_of
+from agent.core.undo_calls import NOT_KNOWN, UNDOING, Changes, undoings_of
 
 
 def changed(task: Task, *, spec: ToolSpec | None, outcome: Outcome | None, doubted: bool) -> bool:
@@ -82,7 +82,7 @@ def _unaccounted(changes: Changes) -> Iterator[tuple[str, str]]:
         owner = call.worker or call.task
         if owner not in changes.wanted and owner not in sources and not (spec and spec.policy.read_only):
             label = call.task if call.item is None else f"{call.task}[{call.item}]"
-            yield label, f"No task of the plan stands for this call of {call.tool!r}."
+            yield label, f"No task of the plan stands for this call of {call.tool!r}." if call.sure else NOT_KNOWN
 
 
 def without(tasks: Sequence[Task], hopeless: Iterable[str]) -> tuple[tuple[Task, ...], dict[str, str]]:

@@ -14,8 +14,10 @@ from agent.core.approval import (
     approval_digest,
     call_digest,
     hitl_request,
+    is_for_others,
     needs_approval,
     read_answer,
+    with_digests,
 )
 from agent.core.limits import Limits
 from agent.core.plan import Task
@@ -167,3 +169,27 @@ def test_the_request_has_the_shape_that_interfaces_know():
         ["approve", "reject", "respond"],
     ]
     assert all(config["args_schema"] == CATALOGUE["write"].args_schema for config in payload["review_configs"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"decisions": [{"type": "approve"}]},
+        [{"type": "approve"}],
+        {"type": "approve"},
+        [{"type": "accept", "args": None}],
+    ],
+)
+def test_an_answer_with_digests_holds_for_these_calls_only(answer):
+    bound = with_digests(answer, ["d1"])
+    assert read_answer(bound, [ONE]) == [APPROVE]
+    assert not is_for_others(bound, [ONE])
+    assert is_for_others(bound, [ONE.model_copy(update={"digest": "d3"})])
+    assert is_for_others(bound, [ONE, MANY])
+    assert not is_for_others(answer, [ONE])
+
+
+@pytest.mark.parametrize("answer", [None, "yes", {}, {"decisions": []}, [{"type": "approve"}, {"type": "approve"}], 3])
+def test_what_is_no_answer_to_these_calls_stays_as_it_is(answer):
+    assert with_digests(answer, ["d1"]) == answer
+    assert not is_for_others(answer, [ONE])

@@ -158,6 +158,7 @@ def test_the_calls_of_a_worker_are_undone_in_turn_and_only_those_of_its_own_plan
         Written(f"j/{place}", None, name, "digest", {"id": place}, worker="j", args={"name": place})
         for place, name in (("10.0", "make"), ("2.1", "make"), ("2.0", "make"), ("3.0", "mail"), ("4.0", "look"))
     )
+    written += (Written("j/1.0", None, "make", "digest", None, worker="j", sure=False),)
     compiled = linked(Plan(tasks=(Task(id="j", tool="job"),)), specs)
     outcomes = {"j": Failed(kind="tool", **{**FAILED, "attempts": 1})}
     made, hopeless = undo_tasks(Changes(("j",), compiled.tasks, compiled.needs, outcomes, specs, written))
@@ -166,7 +167,10 @@ def test_the_calls_of_a_worker_are_undone_in_turn_and_only_those_of_its_own_plan
         "undo:j/2.1": ("undo:j/10.0",),
         "undo:j/10.0": (),
     }
-    assert hopeless == {"j/3.0": "Nothing undoes it: its tool 'mail' names none to compensate it."}
+    assert hopeless == {
+        "j/3.0": "Nothing undoes it: its tool 'mail' names none to compensate it.",
+        "j/1.0": "Nobody knows whether it took effect.",
+    }
 
 
 def test_a_write_that_no_task_stands_for_is_listed():
@@ -175,10 +179,14 @@ def test_a_write_that_no_task_stands_for_is_listed():
         Written("worker/1.0", None, "mail", "digest", None),
         Written("old", 2, "mail", "digest", None),
         Written("read", None, "look", "digest", None),
+        Written("gone/1.0", None, "mail", "digest", None, worker="gone", sure=False),
     )
     compiled = linked(Plan(tasks=(Task.model_validate(make("a")),)), CATALOGUE)
     made, hopeless = undo_tasks(
         Changes(("a",), compiled.tasks, compiled.needs, {"a": done({"id": 1})}, CATALOGUE, written)
     )
     assert [task.id for task in made] == ["undo:a"]
-    assert hopeless == dict.fromkeys(("worker/1.0", "old[2]"), "No task of the plan stands for this call of 'mail'.")
+    assert hopeless == {
+        **dict.fromkeys(("worker/1.0", "old[2]"), "No task of the plan stands for this call of 'mail'."),
+        "gone/1.0": "Nobody knows whether it took effect.",
+    }

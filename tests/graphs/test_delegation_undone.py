@@ -123,3 +123,21 @@ async def test_a_rollback_goes_on_in_another_process(shelf, persistence):
     again = graph_of(shelf, Worker(turns=[]), persistence)
     out = await again.ainvoke(Command(resume={"decisions": [APPROVE] * 2}), thread())
     assert (out["rollback"]["undone"], shelf.there, taken(shelf)) == (["job/2.0", "job/1.0"], {}, ["w2", "w1"])
+
+
+@pytest.mark.parametrize(
+    ("decision", "why"),
+    [
+        ({"type": "reject"}, "Nobody knows whether it took effect."),
+        ({"type": "respond", "message": "it did"}, "Nothing undoes it: its tool 'tell' names none to compensate it."),
+    ],
+    ids=["left", "it did"],
+)
+async def test_a_call_in_doubt_is_not_passed_over_once_a_person_has_settled_it(shelf, persistence, decision, why):
+    shelf.broken = {"tell hello": [ConnectionError("The line is dead.")]}
+    graph = graph_of(shelf, Worker(turns=[[("tell", {"text": "hello"})], "Told."]), persistence, approve="never")
+    out = await graph.ainvoke(plan(JOB, {**END, "depends_on": ["job"]}), thread())
+    [action] = out["__interrupt__"][0].value["action_requests"]
+    assert "nobody knows whether it took effect" in action["doubt"]
+    out = await graph.ainvoke(Command(resume={"decisions": [decision]}), thread())
+    assert (out["status"], out["rollback"]) == ("failed", {"undone": [], "not_undone": {"job/1.0": why}})
