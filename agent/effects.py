@@ -73,11 +73,9 @@ class Effects:
         await self._complete(intent, args, epoch, made)
         return made
 
-    async def took_effect(self, args: Arguments, *, item: int | None, epoch: int, output: JsonValue) -> CallResult:
+    async def took_effect(self, args: Arguments, *, item: int | None, epoch: int, output: JsonValue) -> None:
         """Record of a call in doubt, begun at `epoch`, that it happened and returned `output`."""
-        return await self._took_effect(
-            self._intent(args, item), args, epoch, Happened(output), attempts=0, started=None
-        )
+        await self._complete(self._intent(args, item), args, epoch, CallResult(output, 0, None))
 
     async def _complete(self, intent: Intent, args: Arguments, epoch: int, made: CallResult | CallFailed) -> None:
         record = record_of(made)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from langchain.agents.middleware import AgentMiddleware, AgentState
@@ -27,7 +27,7 @@ from agent.core.approval import (
 from agent.core.arguments import value_errors
 from agent.core.call import call_key
 from agent.core.digest import digest
-from agent.core.outcome import Done, Doubt, InDoubt, Outcome
+from agent.core.outcome import Done, InDoubt, Outcome
 from agent.core.plan import Task
 from agent.executor import Job
 from agent.metering import begin_call, count_call, usage_of
@@ -39,7 +39,6 @@ from graphs.work import Work
 
 #: Characters of a result that a worker is shown.
 _SHOWN = 12_000
-_NOTHING: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
             args=call.args,
             description=f"Call {call.tool}, as the worker on {self._work.task!r} wants to.",
             # An answer about one attempt says nothing of the next.
-            digest=self._digest(call) if doubt is None else digest([self._digest(call), *map(_attempt, doubt.doubts)]),
+            digest=self._digest(call) if doubt is None else digest([self._digest(call), doubt.doubts[0].epoch]),
             doubt=since(doubt) if doubt is not None else None,
         )
 
@@ -175,17 +174,10 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
         return Task(id=call.id, tool=call.tool, args=call.args)
 
     async def _run(self, call: _Call, *, gated: bool, approved: str | None, cleared: Mapping[str, int]) -> Outcome:
-        job = self._job(call, gated=gated, approved=approved, cleared=cleared)
+        job = replace(self._job(call, gated=gated), approved=approved, cleared=cleared)
         return await self._work.executor.run(job, slots=self._slots, emit=lambda _: None)
 
-    def _job(
-        self,
-        call: _Call,
-        *,
-        gated: bool,
-        approved: str | None = None,
-        cleared: Mapping[str, int] = _NOTHING,
-    ) -> Job:
+    def _job(self, call: _Call, *, gated: bool) -> Job:
         work, board = self._work, self._work.board
         return Job(
             task=self._task(call),
@@ -195,15 +187,9 @@ class DelegatedCalls(AgentMiddleware[AgentState[Any], None, Any]):
             thread=board.thread,
             revision=board.revision,
             gated=gated,
-            approved=approved,
             rejected=board.rejected,
-            cleared=cleared,
             worker=work.task,
         )
-
-
-def _attempt(doubt: Doubt) -> list[JsonValue]:
-    return [doubt.item, doubt.epoch]
 
 
 def _place(request: ToolCallRequest) -> str:

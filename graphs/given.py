@@ -35,41 +35,32 @@ def checked_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
     return {**given, "goal": goal or "", "plan": plan}
 
 
-def check_answer(answer: Any, waiting: tuple[Interrupt, ...]) -> None:  # noqa: ANN401 - whatever a caller passes
-    """Hold an answer against what waits for one. Raises `AnswerError`, before anything is stored.
+def checked_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[Any]:
+    """Return an answer so that it holds for what was asked and for nothing else.
 
-    LangGraph keeps an answer in the checkpoint before a node can look at it.
+    LangGraph keeps an answer in the checkpoint, before a node can look at it, until the superstep ends. When a run is
+    taken up after a crash it gives it to whatever asks first: a worker's next call, once the one that was shown is
+    made. So an answer to a call carries its digest, and any other the id of its interrupt, which is not kept.
+    Raises `AnswerError` for one that does not fit, before anything is stored.
     """
     if not waiting:
         raise AnswerError("Nothing on this thread waits for an answer; it may have been answered already.")
-    by_id = {interrupt.id: interrupt for interrupt in waiting}
-    answers = answer if _by_id(answer) else None
-    if answers is None:
-        if len(waiting) > 1:
-            raise AnswerError(f"{len(waiting)} interrupts wait; answer them by id: {', '.join(by_id)}.")
+    asked, answer = {interrupt.id: interrupt.value for interrupt in waiting}, command.resume
+    if isinstance(answer, dict) and all(map(_INTERRUPT_ID.fullmatch, map(str, answer))):
+        answers = answer
+    elif len(waiting) > 1:
+        raise AnswerError(f"{len(waiting)} interrupts wait; answer them by id: {', '.join(asked)}.")
+    else:
         answers = {waiting[0].id: answer}
     for key, one in answers.items():
-        if key not in by_id:
+        if key not in asked:
             raise AnswerError(f"No interrupt {key!r} waits for an answer; it may have been answered already.")
-        _check_one(one, by_id[key].value)
-
-
-def addressed(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[Any]:
-    """Return a checked answer so that it holds for what was asked and for nothing else.
-
-    LangGraph keeps an answer until the superstep ends and, when a run is taken up after a crash, gives it to whatever
-    asks first: a worker's next call, once the one that was shown is made. So an answer to a call carries its digest,
-    and any other the id of its interrupt, which LangGraph does not keep.
-    """
-    asked, answer = {interrupt.id: interrupt.value for interrupt in waiting}, command.resume
-    if isinstance(answer, dict) and _by_id(answer):
-        if len(asked) > 1:
-            return replace(command, resume={key: _marked(one, asked[key]) for key, one in answer.items()})
-        [answer] = answer.values()
-    [(key, question)] = asked.items()
-    if _asks_for_calls(question) or _is_impasse(question):
-        return replace(command, resume=_marked(answer, question))
-    return replace(command, resume={key: answer})
+        _check_one(one, asked[key])
+    marked = {key: _marked(one, asked[key]) for key, one in answers.items()}
+    if len(asked) == 1 and all(_asks_for_calls(question) or _is_impasse(question) for question in asked.values()):
+        [answer] = marked.values()
+        return replace(command, resume=answer)
+    return replace(command, resume=marked)
 
 
 def _marked(answer: Any, asked: Any) -> Any:  # noqa: ANN401 - whatever a caller passes, and a tool asks
@@ -87,10 +78,6 @@ def _asks_for_calls(asked: Any) -> bool:  # noqa: ANN401 - as above
 
 def _is_impasse(asked: Any) -> bool:  # noqa: ANN401 - as above
     return isinstance(asked, dict) and bool(asked.get("impasse"))
-
-
-def _by_id(answer: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
-    return isinstance(answer, dict) and all(map(_INTERRUPT_ID.fullmatch, map(str, answer)))
 
 
 def _check_one(answer: Any, asked: Any) -> None:  # noqa: ANN401

@@ -18,7 +18,7 @@ from agent.core.limits import Limits
 from agent.secrecy import refuse_clear_call, refuse_clear_text
 from agent.tools.catalogue import Toolbox
 from graphs.draining import Control, Draining
-from graphs.given import addressed, check_answer, checked_input
+from graphs.given import checked_answer, checked_input
 from graphs.reopening import reopened
 from graphs.savers import LeasedSaver
 from graphs.state import Input, Output, State
@@ -111,9 +111,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         await self._refuse_clear_text(given)
         async with self._held(config):
             if isinstance(given, Command) and given.resume is not None:
-                waiting = (await self.aget_state(config or {})).interrupts
-                check_answer(given.resume, waiting)
-                given = addressed(given, waiting)
+                given = checked_answer(given, (await self.aget_state(config or {})).interrupts)
             if given is None and kept:
                 given = await self._reopened(config, options.get("context"))
             # Closed here, so that a run whose consumer stops early has stored its last before the thread is let go.

@@ -5,6 +5,7 @@ executor as any other.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, assert_never
 
 from agent.check import Checked, check_plan
@@ -69,19 +70,15 @@ def _written(state: State, ledger: Sequence[LedgerRow], tasks: Collection[str]) 
     first = next((entry["revision"] for entry in state.get("lineage") or ()), state.get("revision") or 1)
     for row in ledger:
         record, intent = row.record or {}, row.intent
-        if intent.revision >= first and record.get("status") == "done":
-            yield Written(
-                intent.task,
-                intent.item,
-                intent.tool,
-                intent.args_digest,
-                record.get("output"),
-                worker=record.get("worker"),  # type: ignore[arg-type]  # as `Effects` wrote it
-                args=record.get("args") or {},  # type: ignore[arg-type]  # as above
-            )
+        if intent.revision < first:
+            continue
+        call = Written(intent.task, intent.item, intent.tool, intent.args_digest, record.get("output"))
         worker = intent.task.rpartition("/")[0]
-        if intent.revision >= first and row.state == "started" and intent.task not in tasks and worker in tasks:
-            yield Written(intent.task, intent.item, intent.tool, intent.args_digest, None, worker=worker, sure=False)
+        if record.get("status") == "done":
+            own: Any = record
+            yield replace(call, worker=own.get("worker"), args=own.get("args") or {})
+        elif row.state == "started" and intent.task not in tasks and worker in tasks:
+            yield replace(call, worker=worker, sure=False)
 
 
 def rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Record | None:

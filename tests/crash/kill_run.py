@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.types import Command
+from scripted_worker import Worker
 
 from agent.errors import ToolFailure
 from agent.settings import Settings
@@ -99,27 +100,6 @@ class ByQuestion(BaseChatModel):
         asked = " ".join(str(message.content) for message in messages)
         [reply] = [reply for words, reply in _REPLIES.items() if words in asked]
         return ChatResult(generations=[ChatGeneration(message=AIMessage(reply))])
-
-
-class ByTurn(ByQuestion):
-    """The model of a worker, which makes one call in each of its turns."""
-
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        return self
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        turn = sum(isinstance(message, AIMessage) for message in messages)
-        said = AIMessage("Done.")
-        if turn < len(TURNS):
-            tool, name = TURNS[turn]
-            said = AIMessage("", tool_calls=[{"name": tool, "args": {"name": name}, "id": f"call_{turn}"}])
-        return ChatResult(generations=[ChatGeneration(message=said)])
 
 
 class Points:
@@ -269,7 +249,8 @@ async def run(
             points.while_paused = [persistence._backend.database.lock, persistence._backend.store.lock]  # type: ignore[attr-defined]
         settings, tools = Settings(dispatch=dispatch), tools_over(journal, points)
         if story == "delegated":
-            tools.append(delegate_tool(tools[:3], ByTurn))
+            turns = [[(tool, {"name": name})] for tool, name in TURNS]
+            tools.append(delegate_tool(tools[:3], lambda: Worker(turns=[*turns, "Done."])))
         graph = build_graph(tools=tools, model=ByQuestion(), settings=settings, persistence=persistence)
         begun = [called(row.intent.task) for row in await persistence.ledger.rows(thread) if row.state == "started"]
         left = await graph.aget_state(config)

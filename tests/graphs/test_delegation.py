@@ -132,9 +132,10 @@ async def test_an_edit_that_does_not_fit_is_asked_about_again(world):
 
 
 class Stuck(Worker):
-    """Does not answer in its last turn while `stuck`."""
+    """Does not answer in its last turn but one while `stuck`."""
 
     stuck: bool = True
+    reached: asyncio.Event = Field(default_factory=asyncio.Event)
 
     async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
         if self.stuck and sum(isinstance(message, AIMessage) for message in messages) == len(self.turns) - 2:
@@ -142,12 +143,8 @@ class Stuck(Worker):
             await asyncio.Event().wait()
         return self._generate(messages)
 
-    reached: asyncio.Event = Field(default_factory=asyncio.Event)
 
-
-async def test_an_approval_is_of_the_call_that_was_shown_and_not_of_the_next_after_a_stop(
-    world,
-):
+async def test_an_approval_is_of_the_call_that_was_shown_and_not_of_the_next_after_a_stop(world):
     worker = Stuck(turns=[[("write", {"value": 5})], [("write", {"value": 6})], "Kept both."])
     graph = graph_of(world, worker, grace_s=0.01)
     out = await graph.ainvoke({"goal": "g", "plan": PLAN}, thread())

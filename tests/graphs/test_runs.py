@@ -1,32 +1,17 @@
-"""Runs of given plans through the graph: statuses, gates, failures, order."""
+"""Runs of given plans through the graph: statuses, failures, order."""
 
 import asyncio
 import json
-import queue
-import sqlite3
-import time
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
-from worlds import APPROVE, World, ref, thread
+from worlds import APPROVE, CHAIN, World, ref, thread
 
-from agent.errors import AnswerError, UsageError
+from agent.errors import UsageError
 from agent.settings import Settings
-from graphs import invocation
-from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 
-CHAIN = {
-    "tasks": [
-        {"id": "a", "tool": "look", "args": {"value": 1}},
-        {"id": "b", "tool": "look", "args": {"value": ref("a", "value")}},
-        {"id": "w", "tool": "write", "args": {"value": ref("b", "value")}},
-        {"id": "c", "tool": "look", "args": {"value": ref("w", "written")}},
-    ]
-}
 MODES = pytest.mark.parametrize("dispatch", ["eager", "wave"])
 
 
@@ -37,68 +22,6 @@ def world():
 
 def graph_of(world, saver=None, **settings):
     return build_graph(tools=world.tools(), settings=Settings(**settings), checkpointer=saver or InMemorySaver())
-
-
-@MODES
-async def test_a_write_stops_for_approval_and_runs_once_approved(world, dispatch):
-    graph = graph_of(world, dispatch=dispatch)
-    out = await graph.ainvoke({"goal": "g", "plan": CHAIN}, thread())
-    assert out["status"] == "awaiting_approval"
-    assert [name for name, _ in world.log] == ["look", "look"]
-    action = out["__interrupt__"][0].value["action_requests"][0]
-    assert (action["name"], action["args"], action["task_id"]) == ("write", {"value": 1}, "w")
-    out = await graph.ainvoke(Command(resume=APPROVE), thread())
-    assert out["status"] == "completed"
-    assert {task: result["status"] for task, result in out["results"].items()} == dict.fromkeys("abwc", "done")
-    assert world.log == [("look", 1), ("look", 1), ("write", 1), ("look", 1)]
-    assert out["replans"] == 0
-    assert "1" in out["answer"]
-
-
-async def test_approve_never_runs_writes_unasked(world):
-    out = await graph_of(world, approve="never").ainvoke({"goal": "g", "plan": CHAIN}, thread())
-    assert out["status"] == "completed"
-
-
-def test_sync_invoke_with_each_kind_of_saver(world, tmp_path):
-    connection = sqlite3.connect(tmp_path / "sync.db", check_same_thread=False)
-    for saver in (InMemorySaver(), SqliteSaver(connection)):
-        graph = graph_of(world, saver)
-        assert graph.invoke({"goal": "g", "plan": CHAIN}, thread())["status"] == "awaiting_approval"
-        assert graph.invoke(Command(resume=APPROVE), thread())["status"] == "completed"
-    connection.close()
-
-
-async def test_async_invoke_with_the_blocking_and_the_async_sqlite_saver(world, tmp_path):
-    connection = sqlite3.connect(tmp_path / "sync.db", check_same_thread=False)
-    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "async.db")) as saver:
-        for each in (SqliteSaver(connection), saver):
-            graph = graph_of(world, each)
-            await graph.ainvoke({"goal": "g", "plan": CHAIN}, thread())
-            assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
-    connection.close()
-
-
-async def test_sync_invoke_inside_a_running_loop_does_not_deadlock(world, tmp_path):
-    async with open_persistence(f"sqlite:///{tmp_path}/p.db") as persistence:
-        graph = build_graph(tools=world.tools(), persistence=persistence)
-        assert graph.invoke({"goal": "g", "plan": CHAIN}, thread())["status"] == "awaiting_approval"
-        assert graph.invoke(Command(resume=APPROVE), thread())["status"] == "completed"
-        assert await persistence.threads() == ["t"]
-
-
-class LateQueue(queue.SimpleQueue):
-    """A queue whose taker goes on before its giver does."""
-
-    def put(self, item):
-        super().put(item)
-        time.sleep(0.02)
-
-
-def test_a_sync_run_whose_last_part_is_taken_before_it_has_ended_is_not_taken_for_cancelled(world, monkeypatch):
-    monkeypatch.setattr(invocation.queue, "SimpleQueue", LateQueue)
-    plan = {"tasks": [{"id": "a", "tool": "look", "args": {"value": 1}}]}
-    assert graph_of(world).invoke({"goal": "g", "plan": plan}, thread())["status"] == "completed"
 
 
 async def test_a_plan_that_does_not_compile_fails_with_every_problem_and_runs_nothing(world):
@@ -114,79 +37,6 @@ async def test_an_empty_goal_is_refused(world):
     for given in ({"goal": ""}, {"goal": "  "}, {}, {"goal": 3}, "goal"):
         with pytest.raises(UsageError, match="goal"):
             await graph_of(world).ainvoke(given, thread())
-
-
-async def test_a_rejected_write_without_a_model_ends_cancelled(world):
-    graph = graph_of(world, max_replans=0)
-    await graph.ainvoke({"goal": "g", "plan": CHAIN}, thread())
-    out = await graph.ainvoke(Command(resume={"decisions": [{"type": "reject", "message": "not today"}]}), thread())
-    assert out["status"] == "cancelled"
-    assert out["results"]["w"]["status"] == "rejected"
-    assert out["results"]["c"]["status"] == "skipped"
-    assert ("write", 1) not in world.log
-
-
-async def test_a_response_takes_the_place_of_the_call(world):
-    graph = graph_of(world)
-    plan = {
-        "tasks": [
-            {"id": "w", "tool": "write", "args": {"value": 1}},
-            {"id": "c", "tool": "look", "args": {"value": ref("w")}},
-        ]
-    }
-    await graph.ainvoke({"goal": "g", "plan": plan}, thread())
-    out = await graph.ainvoke(Command(resume={"decisions": [{"type": "respond", "message": "done by hand"}]}), thread())
-    assert world.log == [("look", "done by hand")]
-    assert out["results"]["w"]["output"] == "done by hand"
-
-
-async def test_an_edited_call_is_checked_again_and_runs_as_edited(world):
-    graph = graph_of(world)
-    await graph.ainvoke({"goal": "g", "plan": CHAIN}, thread())
-    bad = {"type": "edit", "edited_action": {"name": "write", "args": {"vlue": 7}}}
-    out = await graph.ainvoke(Command(resume={"decisions": [bad]}), thread())
-    assert out["status"] == "awaiting_approval"
-    assert "no argument 'vlue'" in out["__interrupt__"][0].value["error"]
-    good = {"type": "edit", "edited_action": {"name": "write", "args": {"value": 7}}}
-    out = await graph.ainvoke(Command(resume={"decisions": [good]}), thread())
-    assert out["status"] == "completed"
-    assert world.log[2:] == [("write", 7), ("look", 7)]
-
-
-@pytest.mark.parametrize(
-    ("answer", "says"),
-    [
-        (None, "None"),
-        ({}, "empty"),
-        ({"decisions": []}, "one for each call"),
-        ({"decisions": [{"type": "approve"}, {"type": "approve"}]}, "1 calls wait"),
-        ({"decisions": [{"type": "maybe"}]}, "cannot be read"),
-        ({"decisions": [{"type": "approve", "digest": "0" * 64}]}, "another call"),
-        ({"a" * 32: APPROVE}, "No interrupt"),
-    ],
-)
-async def test_a_wrong_answer_is_named_and_changes_nothing(world, answer, says):
-    graph = graph_of(world)
-    await graph.ainvoke({"goal": "g", "plan": CHAIN}, thread())
-    before = (await graph.aget_state(thread())).config
-    with pytest.raises(AnswerError, match=says):
-        await graph.ainvoke(Command(resume=answer), thread())
-    assert (await graph.aget_state(thread())).config == before
-    out = await graph.ainvoke(Command(resume=APPROVE), thread())
-    assert out["status"] == "completed"
-    with pytest.raises(AnswerError, match="Nothing on this thread waits"):
-        await graph.ainvoke(Command(resume=APPROVE), thread())
-    assert [entry for entry in world.log if entry[0] == "write"] == [("write", 1)]
-
-
-async def test_all_pending_approvals_are_one_interrupt(world):
-    plan = {"tasks": [{"id": f"w{n}", "tool": "write", "args": {"value": n}} for n in range(3)]}
-    graph = graph_of(world, max_replans=0)
-    out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
-    assert len(out["__interrupt__"]) == 1
-    answer = {"decisions": [{"type": "approve"}, {"type": "reject"}, {"type": "approve"}]}
-    out = await graph.ainvoke(Command(resume=answer), thread())
-    assert sorted(world.log) == [("write", 0), ("write", 2)]
 
 
 @MODES

@@ -69,3 +69,14 @@ def thread(name: str = "t") -> dict[str, Any]:
 
 
 APPROVE = {"decisions": [{"type": "approve"}]}
+
+
+#: Two reads, a write that rests on them, and a read of what it wrote.
+CHAIN = {
+    "tasks": [
+        {"id": "a", "tool": "look", "args": {"value": 1}},
+        {"id": "b", "tool": "look", "args": {"value": ref("a", "value")}},
+        {"id": "w", "tool": "write", "args": {"value": ref("b", "value")}},
+        {"id": "c", "tool": "look", "args": {"value": ref("w", "written")}},
+    ]
+}
