@@ -20,7 +20,7 @@
 What goes wrong inside a task is a value (`agent.core.outcome.Failed`), never one of these.
 """
 
-from agent.core.budget import Exhausted
+from agent.core.engine.budgets import Exhausted
 
 
 class PlanwaveError(Exception):

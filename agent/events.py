@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-from agent.core.progress import Progress
-from agent.core.revision import Difference
+from agent.core.engine.call_preparation import Difference
+from agent.core.engine.progress import Progress
 
 Role = Literal["context", "planner", "replanner", "answerer"]
 

@@ -7,7 +7,7 @@ import platformdirs
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from agent.core.limits import Limits
+from agent.core.plan.limits import Limits
 
 
 class Settings(BaseSettings):

@@ -10,21 +10,20 @@ from urllib.parse import unquote
 from langgraph.cache.base import BaseCache
 from langgraph.store.base import BaseStore
 
-from agent.artifacts import Artifacts
-from agent.call_log import CallLog
 from agent.errors import SettingsError, UsageError
-from agent.ledger import Ledger
-from graphs.savers import LeasedSaver
-from graphs.serializer import strict_serializer
-from graphs.stores.artifacts_sql import SqlArtifacts
+from agent.execution.call_log import CallLog
+from agent.execution.ledger import Ledger
+from agent.results.artifacts import Artifacts
 from graphs.stores.backend import Backend
-from graphs.stores.cache_sql import SqlCache
-from graphs.stores.call_log_sql import SqlCallLog
-from graphs.stores.leases import Lease
-from graphs.stores.ledger_sql import SqlLedger
-from graphs.stores.one_thread_store import OneThreadStore
-from graphs.stores.sqlite_store import open_sqlite
-from graphs.stores.urls import without_password
+from graphs.stores.database import without_password
+from graphs.stores.serializer import strict_serializer
+from graphs.stores.single_thread import LeasedSaver, OneThreadStore
+from graphs.stores.sqlite import open_sqlite
+from graphs.stores.tables.artifacts import SqlArtifacts
+from graphs.stores.tables.cache import SqlCache
+from graphs.stores.tables.call_log import SqlCallLog
+from graphs.stores.tables.leases import Lease
+from graphs.stores.tables.ledger import SqlLedger
 
 _NEWEST_FIRST = (
     "SELECT thread_id FROM checkpoints WHERE checkpoint_ns = '' GROUP BY thread_id ORDER BY MAX(checkpoint_id) DESC"
@@ -145,7 +144,7 @@ def _backend(url: str, *, key: bytes | None, ttl_s: float) -> AbstractContextMan
     if scheme not in {"postgresql", "postgres"}:
         raise UsageError(f"{shown!r} is no database; write 'sqlite:///planwave.db' or 'postgresql://user@host/name'.")
     try:
-        from graphs.stores.postgres_store import open_postgres  # noqa: PLC0415 - an extra
+        from graphs.stores.postgres import open_postgres  # noqa: PLC0415 - an extra
     except ImportError:
         raise UsageError("PostgreSQL needs the extra 'postgres': pip install 'planwave[postgres]'.") from None
     return open_postgres(url, shown=shown, serde=serde, ttl_s=ttl_s)

@@ -6,22 +6,20 @@ from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 
-from agent.artifacts import Artifacts
-from agent.call_log import MemoryCallLog
 from agent.errors import UsageError
-from agent.memory_ledger import MemoryLedger
+from agent.execution.call_log import MemoryCallLog
+from agent.execution.ledger import MemoryLedger
+from agent.results.artifacts import Artifacts
 from agent.settings import Settings
 from agent.tools.analytics import default_tools
-from graphs.caching import CacheMemory
-from graphs.durations import Durations
-from graphs.grants import Grants
-from graphs.invocation import PlanwaveGraph
-from graphs.nodes import Nodes
+from graphs.compiled_graph import PlanwaveGraph
+from graphs.nodes.node_services import Nodes
 from graphs.persistence import Persistence
-from graphs.savers import with_coroutines
-from graphs.serializer import with_exact_numbers
+from graphs.run.grants import Grants
+from graphs.run.services import CacheMemory, Context, Durations, ModelChoice, Tools, Wiring
 from graphs.state import Input, Output, State, TaskOrder
-from graphs.wiring import Context, ModelChoice, Tools, Wiring
+from graphs.stores.serializer import with_exact_numbers
+from graphs.stores.single_thread import with_coroutines
 
 
 def build_graph(

@@ -1,22 +1,66 @@
 """The state of a run: plain JSON values, their reducer, and the one door back to types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Required
+from typing import Annotated, Any, Required, get_type_hints
 
 from langgraph.channels.delta import DeltaChannel
-from pydantic import Field
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.types import Overwrite
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic makes no schema of the one in `typing` before Python 3.12
 
-from agent.core.budget import Exhausted, Spending
-from agent.core.compile import UNKNOWN, CompiledPlan, linked
-from agent.core.outcome import Outcome, outcome_from
-from agent.core.plan import Plan
+from agent.core.compiler.compiler import UNKNOWN, CompiledPlan, linked
+from agent.core.engine.approvals import Request
+from agent.core.engine.budgets import Exhausted, Spending
+from agent.core.engine.outcomes import InDoubt, Outcome, outcome_from
+from agent.core.plan.document import Plan
 from agent.errors import PersistenceError, UsageError
-from agent.tools.catalogue import Toolbox
-from graphs.reducers import merge_cut, merge_doubts, merge_results, merge_usage
+from agent.tools.toolbox import Toolbox
 
 Record = dict[str, Any]
+
+
+def merge_results(results: Mapping[str, Record], writes: Sequence[Mapping[str, Record]]) -> dict[str, Record]:
+    """Add outcomes by task id; the first one recorded stays, so a task's result is single.
+
+    Deterministic, and the same however the writes are batched, as `DeltaChannel` asks. What is stored comes by here
+    before it comes to a node. Raises `PersistenceError` where it is not what was written.
+    """
+    for records in (results, *writes):
+        # By their types at once: a plan that is dispatched level by level comes here as often as it has levels.
+        if not isinstance(records, Mapping) or not all(
+            issubclass(each, Mapping) for each in set(map(type, records.values()))
+        ):
+            raise PersistenceError(f"The stored results cannot be read: {records!r:.80} are none.")
+    merged = dict(results)
+    for write in writes:
+        for task, record in write.items():
+            merged.setdefault(task, record)
+    return merged
+
+
+def merge_doubts(doubts: Mapping[str, Record] | None, write: Mapping[str, Record | None]) -> dict[str, Record]:
+    """Add doubts by task id; None takes one away. Raises `PersistenceError` as `merge_results`."""
+    if not isinstance(write, Mapping):
+        raise PersistenceError(f"The stored doubts cannot be read: {write!r:.80} are none.")
+    merged = {**(doubts or {}), **write}
+    return {task: record for task, record in merged.items() if record is not None}
+
+
+def merge_usage(usage: Mapping[str, Any] | None, write: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what was spent. Raises `PersistenceError` where it is no record of numbers."""
+    if not isinstance(write, Mapping) or not all(isinstance(value, int | float) for value in write.values()):
+        raise PersistenceError(f"The stored usage cannot be read: {write!r:.80} is none.")
+    before = usage or {}
+    return {**before, **{name: before.get(name, 0) + value for name, value in write.items()}}
+
+
+def merge_cut(cut: Mapping[str, Record] | None, write: Mapping[str, Record]) -> dict[str, Record]:
+    """Add tasks that a budget stopped. Raises `PersistenceError` as `merge_results`."""
+    if not isinstance(write, Mapping):
+        raise PersistenceError(f"The stored tasks without budget cannot be read: {write!r:.80} are none.")
+    return {**(cut or {}), **write}
 
 
 class Input(TypedDict, total=False):
@@ -176,3 +220,31 @@ def compiled_in(
         named = ", ".join(map(repr, missing))
         raise UsageError(f"The stored {word} calls {named}, which this graph has not; build it with the same tools.")
     return linked(plan, toolbox.specs, durations=durations)
+
+
+#: Reducers look at what is written to these themselves, and what is stored of `results` is not the value.
+_REDUCED = frozenset({"results", "doubts", "usage", "cut"})
+_FIELDS: dict[str, TypeAdapter[Any]] = {
+    name: TypeAdapter(hint, config=ConfigDict(strict=True))
+    for name, hint in get_type_hints(State).items()
+    if name not in _REDUCED
+} | {
+    "pending": TypeAdapter(list[Request]),
+    "started_at": TypeAdapter(datetime),
+}
+_DOUBTS = TypeAdapter(dict[str, InDoubt])
+
+
+def check_values(found: CheckpointTuple) -> None:
+    """Raise `PersistenceError` where a checkpoint of a run, or a write that waits beside it, is not of its state."""
+    if found.config["configurable"].get("checkpoint_ns"):
+        return
+    written = [(channel, value) for _, channel, value in found.pending_writes or () if not isinstance(value, Overwrite)]
+    try:
+        for channel, value in [*found.checkpoint["channel_values"].items(), *written]:
+            if channel in _FIELDS:
+                _FIELDS[channel].validate_python(value)
+        _DOUBTS.validate_python(found.checkpoint["channel_values"].get("doubts", {}))
+    except ValidationError as error:
+        thread = found.config["configurable"].get("thread_id")
+        raise PersistenceError(f"What is stored of thread {thread!r} is not the state of a run: {error}") from error

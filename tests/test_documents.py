@@ -16,7 +16,7 @@ from pytest_examples import CodeExample, EvalExample, find_examples
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from graphs.cli import app
+from graphs.cli.app import app
 from graphs.plan_execute import graph
 
 ROOT = Path(__file__).parents[1]

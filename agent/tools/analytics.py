@@ -6,14 +6,14 @@ from pathlib import Path
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
-from agent.models import resolve_model
+from agent.llm.models import resolve_model
 from agent.settings import Settings
-from agent.shop import ensure_shop
-from agent.tools.chart import chart_tools
-from agent.tools.database import database_tools
-from agent.tools.files import file_tools
-from agent.tools.source import DataSource, open_source
-from agent.tools.writing import writing_tools
+from agent.tools.charts.draw_chart import chart_tools
+from agent.tools.files.save_file import file_tools
+from agent.tools.sample_data import ensure_shop
+from agent.tools.sql.data_source import DataSource, open_source
+from agent.tools.sql.query_database import database_tools
+from agent.tools.writing.write_text import writing_tools
 
 
 def analytics_tools(*, source: DataSource, output: Path, writer: Callable[[], BaseChatModel]) -> list[BaseTool]:

@@ -8,7 +8,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
 
 from graphs.stores.database import Database
-from graphs.stores.leases import Leases
+from graphs.stores.tables.leases import Leases
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """The port to a database: transactions in the SQL that SQLite and PostgreSQL share."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
@@ -41,3 +43,14 @@ class Later(Protocol):
     async def __call__(self, call: Callable[..., T], *args: Any) -> T:  # noqa: ANN401 - the call's own
         """Return what the call returns."""
         ...
+
+
+_IN_QUERY = re.compile(r"([?&](?:\w*password|passwd|pwd|\w*secret|\w*token)=)[^&#]+", re.IGNORECASE)
+
+
+def without_password(url: str) -> str:
+    """Return a URL with stars in the place of a password, before its host or in its query."""
+    parts = urlsplit(url)
+    if parts.password:
+        url = url.replace(f":{parts.password}@", ":***@", 1)
+    return _IN_QUERY.sub(r"\1***", url)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.shop import ensure_shop
-from agent.tools.source import DataSource, open_source
+from agent.tools.sample_data import ensure_shop
+from agent.tools.sql.data_source import DataSource, open_source
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ from langchain_core.tools import StructuredTool
 from openai_endpoint import Endpoint
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from agent.core.tool import JsonSchema, Preflight
-from agent.models import Model, resolve_model
-from agent.planning.desk import Desk
+from agent.core.plan.tool_spec import JsonSchema, Preflight
+from agent.llm.models import Model, resolve_model
+from agent.planning.session import Desk
 from agent.settings import Settings
-from agent.tools.catalogue import Toolbox
+from agent.tools.toolbox import Toolbox
 
 SETTINGS = Settings(max_repairs=2)
 LIMITS = SETTINGS.limits(can_replan=True)

@@ -6,8 +6,8 @@ from langchain_core.tools import StructuredTool
 from openai_endpoint import Endpoint, Text
 
 from agent.settings import Settings
-from agent.tools.database import database_tools
-from agent.tools.source import open_source
+from agent.tools.sql.data_source import open_source
+from agent.tools.sql.query_database import database_tools
 from graphs.plan_execute import build_graph
 
 RIGHT = "a = add(2, 3)\nb = add(a, 4)\n"

@@ -1,7 +1,7 @@
 import pytest
 
 from agent.errors import ToolFailure
-from agent.tools.analyze import AnalyzeRows
+from agent.tools.sql.analyze_rows import AnalyzeRows
 
 SALES = [
     {"region": "North", "revenue": 10.5, "day": "2024-01-01"},

@@ -3,9 +3,9 @@
 from openai_endpoint import Endpoint, Failure, Text
 from planning_kit import LIMITS, SETTINGS, model_at, toolbox
 
-from agent.answerer import Answered, make_answer
-from agent.check import Checked, check_plan
-from agent.core.outcome import Done, Failed, Outcome, Rejected
+from agent.core.engine.outcomes import Done, Failed, Outcome, Rejected
+from agent.plan_check import Checked, check_plan
+from agent.results.answerer import Answered, make_answer
 
 ROWS = [{"station": "Cape Low", "rain": 12.5}, {"station": "Tarn", "rain": 9.0}]
 DOCUMENT = {

@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.tools import StructuredTool
 
-from agent.planning.arithmetic import known_to_python, reckons, worked_out
-from agent.planning.arithmetic_reading import read_arithmetic
-from agent.planning.narrowing import named_in
-from agent.planning.script_reading import Unreadable
-from agent.tools.catalogue import Toolbox
+from agent.planning.small_model.arithmetic_parser import known_to_python, read_arithmetic, reckons, worked_out
+from agent.planning.small_model.script_parser import Unreadable
+from agent.planning.tool_selection import named_in
+from agent.tools.toolbox import Toolbox
 
 VALUE = {"type": "object", "properties": {"value": {"type": "number"}}, "required": ["value"]}
 TWO = {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}, "required": ["a", "b"]}

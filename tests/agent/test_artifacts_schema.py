@@ -4,7 +4,7 @@ import jsonschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.artifacts_schema import schema_of
+from agent.results.artifacts import schema_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),

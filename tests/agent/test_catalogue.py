@@ -5,9 +5,9 @@ from langchain_core.tools import BaseTool, StructuredTool, tool
 from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as BaseModelV1
 
-from agent.core.tool import Policy, Preflight
+from agent.core.plan.tool_spec import Policy, Preflight
 from agent.errors import ToolError
-from agent.tools.catalogue import Toolbox
+from agent.tools.toolbox import Toolbox
 
 
 class Query(BaseModel):

@@ -9,10 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from agent.errors import ToolFailure
-from agent.tools.chart import DrawChartArgs, chart_tools
-from agent.tools.chart_data import read_column, title_of
-from agent.tools.chart_frame import MAX_CATEGORIES, MAX_PANELS, ChartKind, arrange
-from agent.tools.chart_spec import Brief, vega_lite
+from agent.tools.charts.columns import read_column, title_of
+from agent.tools.charts.data_prep import MAX_CATEGORIES, MAX_PANELS, ChartKind, arrange
+from agent.tools.charts.draw_chart import DrawChartArgs, chart_tools
+from agent.tools.charts.vega_spec import Brief, vega_lite
 
 CUSTOMERS = [
     {"customer_name": "Nordwind Handels GmbH", "total_revenue": 182345.5},

@@ -6,11 +6,11 @@ import time
 import pytest
 from langchain_core.tools import StructuredTool
 
-from agent.check import Checked, check_plan
-from agent.core.limits import Limits
-from agent.core.plan import Task
-from agent.core.tool import Preflight
-from agent.tools.catalogue import Toolbox
+from agent.core.plan.document import Task
+from agent.core.plan.limits import Limits
+from agent.core.plan.tool_spec import Preflight
+from agent.plan_check import Checked, check_plan
+from agent.tools.toolbox import Toolbox
 
 LIMITS = Limits()
 ANY = {"type": "object", "additionalProperties": True}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from agent.configuration import HttpServer, StdioServer, read_configuration
+from agent.config_file import HttpServer, StdioServer, read_configuration
 from agent.errors import SettingsError
 
 

@@ -7,8 +7,8 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 
 from agent.errors import ToolFailure
-from agent.tools.catalogue import Toolbox
-from agent.tools.coroutines import prepared
+from agent.tools.async_tools import prepared
+from agent.tools.toolbox import Toolbox
 
 READ = {"readOnlyHint": True}
 

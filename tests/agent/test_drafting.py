@@ -6,7 +6,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.planning.drafting import Drafting
+from agent.planning.large_model.streaming_parser import Drafting
 
 TEXTS = st.text(alphabet=st.sampled_from('ab{}[]:,"\\/ \n\té\u2028😀'), max_size=8)
 VALUES = st.recursive(

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from agent.errors import ToolFailure
-from agent.tools.files import file_tools
-from agent.tools.output_folder import OutputFolder
+from agent.tools.files.output_folder import OutputFolder
+from agent.tools.files.save_file import file_tools
 
 ROWS = [{"name": "Acme", "n": 2, "note": None}, {"name": "a|b", "n": -1.5, "more": [1]}]
 

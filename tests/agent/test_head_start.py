@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from langchain_core.tools import StructuredTool
 
-from agent.call_log import MemoryCallLog
-from agent.check import Preflights, check_plan
-from agent.core.outcome import Done, Failed
-from agent.core.plan import Task
+from agent.core.engine.outcomes import Done, Failed
+from agent.core.plan.document import Task
 from agent.errors import ToolFailure
 from agent.events import TaskStarted, Thinking
-from agent.executor import Executor, Job, utc_now
-from agent.head_start import HeadStart
-from agent.memory_ledger import MemoryLedger
+from agent.execution.call_log import MemoryCallLog
+from agent.execution.concurrency import Slots
+from agent.execution.early_execution import HeadStart
+from agent.execution.executor import Executor, Job, utc_now
+from agent.execution.ledger import MemoryLedger
+from agent.plan_check import Preflights, check_plan
 from agent.settings import Settings
-from agent.slots import Slots
-from agent.tools.catalogue import Toolbox
+from agent.tools.toolbox import Toolbox
 
 READ = {"readOnlyHint": True}
 SETTINGS = Settings(default_retries=0)

@@ -8,9 +8,9 @@ from langchain_openai import ChatOpenAI
 from openai_endpoint import Body, Endpoint, Failure, Refusal, Text, ToolCall
 
 from agent.errors import ModelReplyError
-from agent.models import resolve_model
-from agent.reply import Malformed, Parsed, Usage
-from agent.structured import ask
+from agent.llm.models import resolve_model
+from agent.llm.replies import Malformed, Parsed, Usage
+from agent.llm.structured_output import ask
 
 SCHEMA = {
     "type": "object",

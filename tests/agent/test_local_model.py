@@ -12,10 +12,10 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from agent.errors import WeightsError
-from agent.local.server import serve
-from agent.models import Model, available, resolve_model
-from agent.reply import Malformed, Parsed, TextReply
-from agent.structured import ask, ask_text
+from agent.llm.embedded.server import serve
+from agent.llm.models import Model, available, resolve_model
+from agent.llm.replies import Malformed, Parsed, TextReply
+from agent.llm.structured_output import ask, ask_text
 
 pytestmark = pytest.mark.local
 
@@ -98,7 +98,7 @@ def test_nobody_else_on_this_machine_may_ask(model):
 
 
 def test_a_process_that_used_it_ends_silently():
-    code = "import agent.models as m; print(m.resolve_model('local').chat.invoke('Say yes.', max_tokens=3).text)"
+    code = "import agent.llm.models as m; print(m.resolve_model('local').chat.invoke('Say yes.', max_tokens=3).text)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[2],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.masks import MASK, masked_text, masks_of
+from agent.secret_values import MASK, masked_text, masks_of
 
 SECRETS = st.text(st.characters(codec="utf-8", min_codepoint=32), min_size=6, max_size=40)
 AROUND = st.text(st.characters(codec="ascii"), max_size=5)

@@ -6,8 +6,8 @@ import duckdb
 import pytest
 from databases import library_duckdb, library_files
 
-from agent.tools.database import QueryDatabase, database_tools
-from agent.tools.source import open_source
+from agent.tools.sql.data_source import open_source
+from agent.tools.sql.query_database import QueryDatabase, database_tools
 
 
 @pytest.fixture(scope="module")

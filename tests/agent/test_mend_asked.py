@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from databases import library_duckdb
 
-from agent.tools.database import QueryDatabase, database_tools
-from agent.tools.mend.limits import without_unasked_limit
-from agent.tools.source import open_source
+from agent.tools.sql.data_source import open_source
+from agent.tools.sql.query_database import QueryDatabase, database_tools
+from agent.tools.sql_repair.output_rows import without_unasked_limit
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import pytest
 from databases import library_duckdb
 
-from agent.tools.database import QueryDatabase, database_tools
-from agent.tools.source import open_source
+from agent.tools.sql.data_source import open_source
+from agent.tools.sql.query_database import QueryDatabase, database_tools
 
 BORROWERS = (
     "SELECT member_name, title, SUM(days) AS days FROM lending {where} GROUP BY member_name, title ORDER BY days DESC"

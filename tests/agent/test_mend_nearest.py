@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.tools.mend.literals import nearest_value
-from agent.tools.mend.names import meant, one_slip
+from agent.tools.sql_repair.literals import nearest_value
+from agent.tools.sql_repair.name_matching import meant, one_slip
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ import threading
 import pytest
 from langchain_core.messages import AIMessage
 
-from agent.core.budget import Exhausted, Spending
-from agent.core.limits import Limits
+from agent.core.engine.budgets import Exhausted, Spending
+from agent.core.plan.limits import Limits
 from agent.errors import BudgetError
-from agent.metering import Meter, Meters, begin_call, count_call, metered, reported_cost, usage_of
-from agent.reply import Usage
+from agent.llm.replies import Usage
+from agent.llm.usage import Meter, Meters, begin_call, count_call, metered, reported_cost, usage_of
 
 FREE = (0.0, 0.0)
 

@@ -10,7 +10,7 @@ from langchain_openai import ChatOpenAI
 from openai_endpoint import Endpoint
 
 from agent.errors import NoModelError, UsageError, WeightsError
-from agent.models import DEFAULT_OPENAI_MODEL, available, resolve_model
+from agent.llm.models import DEFAULT_OPENAI_MODEL, available, resolve_model
 
 KEY = {"OPENAI_API_KEY": "sk-test"}
 SERVER = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
@@ -100,5 +100,5 @@ async def test_a_server_that_wants_no_key_needs_none():
 
 
 def test_asking_for_what_is_available_does_not_load_the_runtime():
-    code = "import sys, agent.models as m; m.available('local'); sys.exit('xllamacpp' in sys.modules)"
+    code = "import sys, agent.llm.models as m; m.available('local'); sys.exit('xllamacpp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

@@ -3,10 +3,10 @@
 from openai_endpoint import Endpoint, Failure, Text
 from planning_kit import LIMITS, SETTINGS, desk_at, model_at, toolbox
 
-from agent.planner import NotPlanned, Planned, make_plan
-from agent.planning.desk import Draft, NoDraft, as_document
-from agent.planning.staged import plan_in_stages
-from agent.planning.toolbook import tool_text
+from agent.planning.planner import NotPlanned, Planned, make_plan
+from agent.planning.session import Draft, NoDraft, as_document
+from agent.planning.small_model.stepwise import plan_in_stages
+from agent.planning.tool_prompts import tool_text
 
 GOAL = "Plot the rain of the 3 wettest stations"
 QUERY = {

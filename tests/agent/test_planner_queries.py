@@ -10,14 +10,14 @@ from openai_endpoint import Endpoint, Text, Texts
 from planning_kit import LIMITS, SETTINGS, desk_at, model_at
 from planning_kit import toolbox as weather
 
-from agent.planner import NotPlanned, Planned, Wanting, make_plan
-from agent.planning.desk import Draft, as_document
-from agent.planning.notebook import goes_on, notebook_grammar, read_notebook
-from agent.planning.queries import plan_as_queries, query_tool
+from agent.planning.planner import NotPlanned, Planned, Wanting, make_plan
+from agent.planning.session import Draft, as_document
+from agent.planning.small_model.notebook_parser import goes_on, notebook_grammar, read_notebook
+from agent.planning.small_model.sql_notebook import plan_as_queries, query_tool
 from agent.tools.analytics import analytics_tools
-from agent.tools.catalogue import Toolbox
-from agent.tools.database import database_tools
-from agent.tools.source import open_source
+from agent.tools.sql.data_source import open_source
+from agent.tools.sql.query_database import database_tools
+from agent.tools.toolbox import Toolbox
 from graphs.plan_execute import build_graph
 
 GOAL = "Find the 2 readers with the most days and the longest loan of each, as readers.csv"
@@ -117,7 +117,7 @@ async def chosen(script, toolbox, monkeypatch, *, goal):
     """Plan and run with a small model whose server writes three texts at once; return the plan and the requests."""
     with Endpoint(script) as endpoint:
         model = replace(model_at(endpoint, small=True), at_once=3)
-        monkeypatch.setattr("graphs.wiring.resolve_model", lambda *_args, **_named: model)
+        monkeypatch.setattr("graphs.run.services.resolve_model", lambda *_args, **_named: model)
         settings = SETTINGS.model_copy(update={"approve": "never", "max_replans": 0, "plan_variants": 5})
         tools = [toolbox[name] for name in ("query_database", "save_file")]
         out = await build_graph(tools=tools, model="local", settings=settings).ainvoke({"goal": goal})

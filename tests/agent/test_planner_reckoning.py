@@ -9,10 +9,10 @@ from openai_endpoint import Endpoint, Text, Texts
 from planning_kit import LIMITS, SETTINGS, model_at
 from pydantic import SecretStr
 
-from agent.local.server import LocalEndpoint
-from agent.openai_models import embedded_model
-from agent.planner import NotPlanned, Planned, make_plan
-from agent.tools.catalogue import Toolbox
+from agent.llm.embedded.server import LocalEndpoint
+from agent.llm.openai_client import embedded_model
+from agent.planning.planner import NotPlanned, Planned, make_plan
+from agent.tools.toolbox import Toolbox
 from graphs.plan_execute import build_graph
 
 
@@ -78,7 +78,7 @@ async def run(script, monkeypatch, *, at_once=3):
     """Plan and run with a small model whose server writes so many texts at once; return the state and the requests."""
     with Endpoint(script) as endpoint:
         model = replace(model_at(endpoint, small=True), at_once=at_once)
-        monkeypatch.setattr("graphs.wiring.resolve_model", lambda *_args, **_named: model)
+        monkeypatch.setattr("graphs.run.services.resolve_model", lambda *_args, **_named: model)
         settings = SETTINGS.model_copy(update={"approve": "never", "max_replans": 0, "plan_variants": 5})
         out = await build_graph(tools=tools(), model="local", settings=settings).ainvoke({"goal": "4 (2 + 3)?"})
     return out, endpoint.requests

@@ -6,12 +6,12 @@ from langchain_core.tools import StructuredTool
 from openai_endpoint import Endpoint, Text
 from planning_kit import LIMITS, SETTINGS, model_at
 
-from agent.core.compile import compile_plan
-from agent.core.outcome import Done, Failed
-from agent.core.plan import Plan
-from agent.planner import NotPlanned, Planned, make_plan
-from agent.replanner import Revised, make_revision
-from agent.tools.catalogue import Toolbox
+from agent.core.compiler.compiler import compile_plan
+from agent.core.engine.outcomes import Done, Failed
+from agent.core.plan.document import Plan
+from agent.planning.planner import NotPlanned, Planned, make_plan
+from agent.planning.replanner import Revised, make_revision
+from agent.tools.toolbox import Toolbox
 
 
 def find(place: str) -> dict:

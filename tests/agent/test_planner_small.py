@@ -9,12 +9,12 @@ from openai_endpoint import Endpoint
 from planning_kit import desk_at
 from planning_kit import toolbox as weather
 
-from agent.planning.desk import Draft, as_document
-from agent.planning.staged import plan_in_stages
-from agent.planning.steps import forgotten_files, read_steps
-from agent.tools.catalogue import Toolbox
-from agent.tools.database import database_tools
-from agent.tools.source import open_source
+from agent.planning.session import Draft, as_document
+from agent.planning.small_model.steps import forgotten_files, read_steps
+from agent.planning.small_model.stepwise import plan_in_stages
+from agent.tools.sql.data_source import open_source
+from agent.tools.sql.query_database import database_tools
+from agent.tools.toolbox import Toolbox
 
 READERS = {"id": "readers", "tool": "query_database", "uses": [], "question": "Who read most?"}
 TITLES = {"id": "titles", "tool": "query_database", "uses": ["readers"], "question": "For each: the longest loan?"}

@@ -6,8 +6,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from agent.errors import ToolFailure
-from agent.tools.catalogue import Toolbox
-from agent.tools.database import QueryDatabase, database_tools
+from agent.tools.sql.query_database import QueryDatabase, database_tools
+from agent.tools.toolbox import Toolbox
 
 TOP = "SELECT customer_name, sum(revenue) AS revenue FROM sales GROUP BY ALL ORDER BY revenue DESC LIMIT 5"
 FAVOURITES = (

@@ -7,8 +7,8 @@ import duckdb
 import pytest
 
 from agent.errors import ToolFailure
-from agent.tools.database import database_tools
-from agent.tools.source import open_source
+from agent.tools.sql.data_source import open_source
+from agent.tools.sql.query_database import database_tools
 
 #: Statements that the locked engine refuses by itself, whatever the tools would let through.
 ATTACKS = [

@@ -6,12 +6,12 @@ import pytest
 from openai_endpoint import Endpoint
 from planning_kit import LIMITS, SETTINGS, model_at, toolbox
 
-from agent.check import Checked, check_plan
-from agent.core.budget import Spending
-from agent.core.outcome import Done, Failed
+from agent.core.engine.budgets import Spending
+from agent.core.engine.outcomes import Done, Failed
 from agent.errors import BudgetError
-from agent.metering import Meter, metered
-from agent.replanner import Abandoned, Asked, Revised, make_revision
+from agent.llm.usage import Meter, metered
+from agent.plan_check import Checked, check_plan
+from agent.planning.replanner import Abandoned, Asked, Revised, make_revision
 
 PLAN = {
     "tasks": [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict
 
-from agent.reply_schema import bounded, strict_schema, without_nulls
+from agent.llm.response_schema import bounded, strict_schema, without_nulls
 
 TEXT = {"type": "string"}
 

@@ -5,14 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.tools import StructuredTool
 
-from agent.core.limits import Limits
-from agent.core.parse import parse_plan
-from agent.core.plan import Plan
-from agent.planning.operators import operators
-from agent.planning.script import signatures
-from agent.planning.script_grammar import script_grammar
-from agent.planning.script_reading import Unreadable, read_script
-from agent.tools.catalogue import Toolbox
+from agent.core.plan.document import Plan
+from agent.core.plan.limits import Limits
+from agent.core.plan.parser import parse_plan
+from agent.planning.small_model.script import signatures
+from agent.planning.small_model.script_grammar import operators, script_grammar
+from agent.planning.small_model.script_parser import Unreadable, read_script
+from agent.tools.toolbox import Toolbox
 
 NUMBER = {"type": "object", "properties": {"value": {"type": "number"}}, "required": ["value"]}
 PLACE = {

@@ -6,8 +6,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from agent.shop import SHOP_FILE, ensure_shop
-from agent.shop.build import shop_tables
+from agent.tools.sample_data import SHOP_FILE, ensure_shop
+from agent.tools.sample_data.build import shop_tables
 
 #: If the rows are meant to change, change the number in `SHOP_FILE` too.
 CHECKSUM = "f87efd0f799de395c7a4caac5e83d72573b17ba5a21251410ef31df2b15b9438"
@@ -118,7 +118,7 @@ def test_the_shop_is_made_once(tmp_path):
 
 def test_two_processes_that_start_at_once_both_get_the_whole_shop(tmp_path):
     code = (
-        "import sys, pathlib, duckdb\nfrom agent.shop import ensure_shop\n"
+        "import sys, pathlib, duckdb\nfrom agent.tools.sample_data import ensure_shop\n"
         "file = ensure_shop(pathlib.Path(sys.argv[1]))\n"
         "print(duckdb.connect(str(file), read_only=True).execute('SELECT count(*) FROM order_lines').fetchone()[0])"
     )

@@ -9,13 +9,13 @@ import pytest
 from databases import LIBRARY, library_duckdb, library_files, library_sqlite
 
 from agent.errors import DataError
-from agent.tools.database import database_tools
-from agent.tools.database_schema import DatabaseSchema
-from agent.tools.location import without_password
-from agent.tools.schema_reading import read_schema
-from agent.tools.schema_sql import schema_as_sql
-from agent.tools.schema_text import render_schema
-from agent.tools.source import DataSource, open_source
+from agent.tools.db_schema.as_ddl import schema_as_sql
+from agent.tools.db_schema.as_text import render_schema
+from agent.tools.db_schema.introspection import read_schema
+from agent.tools.db_schema.model import DatabaseSchema
+from agent.tools.sql.data_source import DataSource, open_source
+from agent.tools.sql.query_database import database_tools
+from agent.tools.sql.source_location import without_password
 
 QUERY = (
     "SELECT m.member_name, sum(l.days) AS days FROM loans l JOIN members m USING (member_id) "

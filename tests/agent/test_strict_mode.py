@@ -13,10 +13,10 @@ from openai_endpoint import Endpoint, Failure, Request
 from planning_kit import LIMITS, SETTINGS, model_at
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.planner import Planned, make_plan
-from agent.planning.narrowing import narrowed
-from agent.strict_limits import too_large
-from agent.tools.catalogue import Toolbox
+from agent.llm.response_schema import too_large
+from agent.planning.planner import Planned, make_plan
+from agent.planning.tool_selection import narrowed
+from agent.tools.toolbox import Toolbox
 
 TOPICS = ("invoices", "customers", "shipments", "holidays", "recipes", "trains", "meetings", "songs", "plants", "taxes")
 KNOWN = {

@@ -11,9 +11,9 @@ from langchain_openai import ChatOpenAI
 from openai_endpoint import Body, Cut, Endpoint, Failure, Refusal, Request, Stall, Text, ToolCall
 
 from agent.errors import ModelReplyError
-from agent.models import Model, resolve_model
-from agent.reply import Malformed, Parsed, TextReply, Usage
-from agent.structured import ask, ask_text
+from agent.llm.models import Model, resolve_model
+from agent.llm.replies import Malformed, Parsed, TextReply, Usage
+from agent.llm.structured_output import ask, ask_text
 
 SCHEMA = {
     "type": "object",

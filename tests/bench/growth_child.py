@@ -16,19 +16,18 @@ from typing import Any, TypeVar
 from langchain_core.tools import BaseTool, StructuredTool
 from rich.console import Console
 
-from agent.check import Checked, check_plan
-from agent.core.compile import CompiledPlan
-from agent.core.flow import next_move
-from agent.core.frontier import Frontier
-from agent.core.limits import Limits
-from agent.core.move import Answer, Run
-from agent.core.outcome import Done, Outcome
-from agent.core.snapshot import Snapshot
+from agent.core.compiler.compiler import CompiledPlan
+from agent.core.engine.frontier import Frontier
+from agent.core.engine.next_move import Answer, Run, next_move
+from agent.core.engine.outcomes import Done, Outcome
+from agent.core.engine.snapshot import Snapshot
+from agent.core.plan.limits import Limits
+from agent.plan_check import Checked, check_plan
 from agent.settings import Settings
-from agent.tools.catalogue import Toolbox
-from graphs.console.manner import Manner
-from graphs.console.screen import Screen
-from graphs.console.shown import show_thread
+from agent.tools.toolbox import Toolbox
+from graphs.cli.commands.show import show_thread
+from graphs.cli.terminal.command_context import Manner
+from graphs.cli.terminal.screen import Screen
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 from tests.bench.driving import UNLIMITED

@@ -38,7 +38,7 @@ def of_command(repetitions: int) -> Iterator[Finding]:
     command = planwave()
     _output(command)
     times = [_seconds(command) for _ in range(repetitions)]
-    note = f"largest part: {largest_import((sys.executable, '-m', 'graphs.cli', '--help'))}"
+    note = f"largest part: {largest_import((sys.executable, '-m', 'graphs.cli.app', '--help'))}"
     yield figure(BENCH, "the command", "planwave --help", times, unit="s", target=_HELP_S, note=note)
     empty = [_seconds((sys.executable, "-c", "pass")) for _ in range(repetitions)]
     yield figure(BENCH, "the command", "python that does nothing", empty, unit="s")
@@ -47,7 +47,7 @@ def of_command(repetitions: int) -> Iterator[Finding]:
 def planwave() -> tuple[str, ...]:
     """Return the installed command, or its module where it is not installed as one."""
     script = Path(sys.executable).with_name("planwave")
-    return (str(script), "--help") if script.exists() else (sys.executable, "-m", "graphs.cli", "--help")
+    return (str(script), "--help") if script.exists() else (sys.executable, "-m", "graphs.cli.app", "--help")
 
 
 def largest_import(command: Sequence[str]) -> str:

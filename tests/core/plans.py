@@ -1,10 +1,10 @@
 """Small catalogues and plans to try the core with."""
 
-from agent.core.compile import CompiledPlan, compile_plan
-from agent.core.limits import Limits
-from agent.core.parse import parse_plan
-from agent.core.plan import Plan
-from agent.core.tool import Policy, Preflight, ToolSpec
+from agent.core.compiler.compiler import CompiledPlan, compile_plan
+from agent.core.plan.document import Plan
+from agent.core.plan.limits import Limits
+from agent.core.plan.parser import parse_plan
+from agent.core.plan.tool_spec import Policy, Preflight, ToolSpec
 
 ROW = {
     "type": "object",

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import CATALOGUE
 
-from agent.core.approval import (
+from agent.core.engine.approvals import (
     Approve,
     Edit,
     Reject,
@@ -19,8 +19,8 @@ from agent.core.approval import (
     read_answer,
     with_digests,
 )
-from agent.core.limits import Limits
-from agent.core.plan import Task
+from agent.core.plan.document import Task
+from agent.core.plan.limits import Limits
 
 ONE = Request(task="a", tool="write", args={"text": "x"}, description="Write it", digest="d1")
 MANY = Request(task="b", tool="write", args={"text": "x"}, items=({"text": "x"}, {"text": "y"}), digest="d2")

@@ -2,10 +2,10 @@
 
 from plans import CATALOGUE, ref, tool
 
-from agent.core.call import Ready, prepare, repeatable
-from agent.core.outcome import Done, Failed, Skipped
-from agent.core.plan import Task
-from agent.core.tool import Policy
+from agent.core.engine.call_preparation import Ready, prepare, repeatable
+from agent.core.engine.outcomes import Done, Failed, Skipped
+from agent.core.plan.document import Task
+from agent.core.plan.tool_spec import Policy
 
 ROWS = Done(revision=1, output={"rows": [{"name": "Ann"}, {"name": None}], "row_count": 2}, fingerprint="f")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.core.outcome import Done, Failed
-from agent.core.plan import Plan
-from agent.core.provenance import Provenance, Version
+from agent.core.engine.outcomes import Done, Failed
+from agent.core.plan.document import Plan
+from agent.core.provenance.lineage import Provenance, Version
 
 
 def ref(task, *path):

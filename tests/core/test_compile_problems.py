@@ -3,9 +3,9 @@
 import pytest
 from plans import CATALOGUE, arguments, compiled_of, finding, plan_of, problems_of, ref, tool
 
-from agent.core.compile import compile_plan
-from agent.core.limits import Limits
-from agent.core.plan import Task
+from agent.core.compiler.compiler import compile_plan
+from agent.core.plan.document import Task
+from agent.core.plan.limits import Limits
 
 FETCH = {"id": "a", "tool": "fetch", "args": {"sql": "select"}}
 FREE = {"id": "a", "tool": "free"}

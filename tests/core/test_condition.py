@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.condition import ConditionError, holds, names
-from agent.core.reference import Unresolved
+from agent.core.plan.conditions import ConditionError, holds, names
+from agent.core.plan.references import Unresolved
 
 OUTPUTS = {"orders": {"row_count": 3, "rows": [{"n": 1}, {"n": 5}]}, "a-1": {"ok": True}, "text": "x", "none": None}
 

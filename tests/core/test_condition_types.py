@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import ROWS, problems_of
 
-from agent.core.condition import FUNCTIONS, ConditionError, holds, names
-from agent.core.condition_types import condition_faults
-from agent.core.reference import Unresolved
+from agent.core.compiler.condition_check import condition_faults
+from agent.core.plan.conditions import FUNCTIONS, ConditionError, holds, names
+from agent.core.plan.references import Unresolved
 
 STRICT = {
     "type": "object",

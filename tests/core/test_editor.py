@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import CATALOGUE, plan_of, ref
 
-from agent.core.compile import CompiledPlan, compile_plan, structure_problems
-from agent.core.editor import EditError, PlanEditor
-from agent.core.limits import Limits
-from agent.core.plan import Call, Plan, Task
+from agent.core.compiler.compiler import CompiledPlan, compile_plan, structure_problems
+from agent.core.compiler.editor import EditError, PlanEditor
+from agent.core.plan.document import Call, Plan, Task
+from agent.core.plan.limits import Limits
 
 PLAN = plan_of(
     {"id": "a", "tool": "fetch", "args": {"sql": "SELECT 1"}},

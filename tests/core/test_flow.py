@@ -5,13 +5,12 @@ from dataclasses import replace
 import pytest
 from plans import compiled_of
 
-from agent.core.budget import Exhausted
-from agent.core.flow import changed_tasks, next_move
-from agent.core.limits import Limits
-from agent.core.move import Answer, Ask, GiveUp, Replan, Rollback, Run
-from agent.core.outcome import Cancelled, Done, Failed, Rejected, Skipped
-from agent.core.revision import failure_signature
-from agent.core.snapshot import Snapshot
+from agent.core.engine.budgets import Exhausted
+from agent.core.engine.call_preparation import failure_signature
+from agent.core.engine.next_move import Answer, Ask, GiveUp, Replan, Rollback, Run, changed_tasks, next_move
+from agent.core.engine.outcomes import Cancelled, Done, Failed, Rejected, Skipped
+from agent.core.engine.snapshot import Snapshot
+from agent.core.plan.limits import Limits
 
 DONE = Done(revision=1)
 FAILED = Failed(revision=1, kind="tool", error="It broke.", fingerprint="f")

@@ -5,14 +5,13 @@ from dataclasses import replace
 import pytest
 from plans import compiled_of
 
-from agent.core.budget import Exhausted, Spending
-from agent.core.flow import next_move
-from agent.core.impasse import Impasse
-from agent.core.limits import Limits
-from agent.core.move import Answer, Ask, Escalate, GiveUp, PlanAgain, Replan, Rollback, Run
-from agent.core.outcome import Done, Failed
-from agent.core.revision import failure_signature
-from agent.core.snapshot import Snapshot
+from agent.core.engine.budgets import Exhausted, Spending
+from agent.core.engine.call_preparation import failure_signature
+from agent.core.engine.escalations import Impasse
+from agent.core.engine.next_move import Answer, Ask, Escalate, GiveUp, PlanAgain, Replan, Rollback, Run, next_move
+from agent.core.engine.outcomes import Done, Failed
+from agent.core.engine.snapshot import Snapshot
+from agent.core.plan.limits import Limits
 
 DONE = Done(revision=1, attempts=1)
 FAILED = Failed(revision=1, kind="tool", error="It broke.", fingerprint="f", attempts=1)

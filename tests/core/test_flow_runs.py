@@ -7,15 +7,13 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from plans import READ, tool
 
-from agent.core.compile import compile_plan, linked
-from agent.core.flow import next_move, unresolved
-from agent.core.limits import Limits
-from agent.core.move import Answer, Ask, Escalate, GiveUp, Replan, Rollback, Run
-from agent.core.outcome import Done, Failed, Rejected, Skipped
-from agent.core.plan import Call, Plan, Task
-from agent.core.revision import renamed
-from agent.core.snapshot import Snapshot
-from agent.core.tool import Policy
+from agent.core.compiler.compiler import compile_plan, linked
+from agent.core.engine.next_move import Answer, Ask, Escalate, GiveUp, Replan, Rollback, Run, next_move, unresolved
+from agent.core.engine.outcomes import Done, Failed, Rejected, Skipped
+from agent.core.engine.snapshot import Snapshot
+from agent.core.plan.document import Call, Plan, Task, renamed
+from agent.core.plan.limits import Limits
+from agent.core.plan.tool_spec import Policy
 
 OPEN = {"type": "object", "properties": {}, "additionalProperties": True}
 CATALOGUE = {spec.name: spec for spec in (tool("read", OPEN, policy=READ), tool("write", OPEN, policy=Policy()))}

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import compiled_of
 
-from agent.core.frontier import Frontier, was_run
-from agent.core.outcome import Cancelled, Done, Failed, Outcome, Rejected, Skipped
-from agent.core.progress import blocked, progress
+from agent.core.engine.frontier import Frontier, was_run
+from agent.core.engine.outcomes import Cancelled, Done, Failed, Outcome, Rejected, Skipped
+from agent.core.engine.progress import blocked, progress
 
 
 @st.composite

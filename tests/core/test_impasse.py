@@ -5,8 +5,8 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from agent.core.budget import Exhausted, limit_of, setting_of, with_raised
-from agent.core.impasse import (
+from agent.core.engine.budgets import Exhausted, limit_of, setting_of, with_raised
+from agent.core.engine.escalations import (
     Abort,
     Accept,
     Confirm,
@@ -18,7 +18,7 @@ from agent.core.impasse import (
     impasse_payload,
     read_settlement,
 )
-from agent.core.limits import Limits
+from agent.core.plan.limits import Limits
 
 REPLANS = Impasse(kind="budget", reason="Enough.", tasks=("a",), budget=Exhausted(name="replans", limit=3, used=3))
 CALLS = Impasse(kind="budget", reason="Enough.", budget=Exhausted(name="model_calls", limit=20, used=20))

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import CATALOGUE
 
-from agent.core.compile import CompiledPlan, compile_plan
-from agent.core.limits import Limits
-from agent.core.parse import parse_plan
-from agent.core.plan import Plan, Task
-from agent.core.problem import Problem
+from agent.core.compiler.compiler import CompiledPlan, compile_plan
+from agent.core.plan.document import Plan, Task
+from agent.core.plan.limits import Limits
+from agent.core.plan.parser import parse_plan
+from agent.core.plan.problems import Problem
 
 
 def compiled(document):

@@ -2,8 +2,8 @@
 
 from plans import compiled_of
 
-from agent.core.outcome import Cancelled, Done, Failed, InDoubt, Rejected, Skipped
-from agent.core.phases import current_phase, phases_of
+from agent.core.engine.outcomes import Cancelled, Done, Failed, InDoubt, Rejected, Skipped
+from agent.core.engine.progress import current_phase, phases_of
 
 DONE, FAILED = Done(revision=1), Failed(revision=1, kind="tool", error="It broke.")
 SKIPPED, CANCELLED = Skipped(revision=1, because="No."), Cancelled(revision=1)

@@ -5,8 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.picture import mermaid
-from agent.core.plan import Plan
+from agent.core.mermaid import mermaid
+from agent.core.plan.document import Plan
 
 NODE = re.compile(r'    t\d+(\["[^"]*"\]|\[\["[^"]*"\]\]|\{\{"[^"]*"\}\})')
 EDGE = re.compile(r"    t\d+ (-->|-\.->) t\d+")

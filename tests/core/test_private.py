@@ -5,7 +5,7 @@ import time
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from agent.core.private import private_places, with_private
+from agent.core.plan.secret_fields import private_places, with_private
 
 PRIVATE = {"type": "string", "format": "password", "writeOnly": True}
 

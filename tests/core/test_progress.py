@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import compiled_of
 
-from agent.core.outcome import Cancelled, Done, Failed, Rejected, Skipped
-from agent.core.progress import blocked, blocked_by, final_outcomes, progress, statuses
+from agent.core.engine.outcomes import Cancelled, Done, Failed, Rejected, Skipped
+from agent.core.engine.progress import blocked, blocked_by, final_outcomes, progress, statuses
 
 DONE = Done(revision=1)
 FAILED = Failed(revision=1, kind="tool", error="It broke.")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.reference import (
+from agent.core.plan.references import (
     Item,
     Misfit,
     OutputOf,

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import plan_of
 
-from agent.core.digest import digest
-from agent.core.outcome import Done, Failed, Rejected, Skipped, outcome_from
-from agent.core.parse import parse_plan
-from agent.core.plan import Plan
-from agent.core.revision import difference, failure_signature, fingerprint, renamed, reusable
+from agent.core.engine.call_preparation import difference, failure_signature, fingerprint, reusable
+from agent.core.engine.outcomes import Done, Failed, Rejected, Skipped, outcome_from
+from agent.core.plan.document import Plan, renamed
+from agent.core.plan.hashing import digest
+from agent.core.plan.parser import parse_plan
 
 ids = st.sampled_from(["a", "b", "c", "d", "e"])
 tasks = st.builds(

@@ -2,8 +2,8 @@
 
 from plans import CATALOGUE, ref
 
-from agent.core.limits import Limits
-from agent.core.salvage import further_problems
+from agent.core.compiler.partial_plan import further_problems
+from agent.core.plan.limits import Limits
 
 
 def told(*tasks, **plan):

@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import CATALOGUE, compiled_of, plan_of
 
-from agent.core.compile import CompiledPlan, compile_plan
-from agent.core.flow import next_move
-from agent.core.limits import Limits
-from agent.core.move import Run
-from agent.core.schedule import ancestors, closure, order, plan_needs, ranks, waves
-from agent.core.snapshot import Snapshot
+from agent.core.compiler.compiler import CompiledPlan, compile_plan
+from agent.core.engine.next_move import Run, next_move
+from agent.core.engine.snapshot import Snapshot
+from agent.core.plan.dependencies import ancestors, closure, order, plan_needs, ranks, waves
+from agent.core.plan.limits import Limits
 
 
 @st.composite

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from plans import ROWS
 
-from agent.core.dialect import known_words
-from agent.core.reference import Unresolved, follow
-from agent.core.schema import NoSuchPath, branches, misfit, part, types
+from agent.core.plan.json_schema import NoSuchPath, branches, known_words, misfit, part, types
+from agent.core.plan.references import Unresolved, follow
 
 NAMES = ["a", "b", "c"]
 SCALARS = {

@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from plans import compiled_of
 
 from agent import core
-from agent.core.compile import CompiledPlan, linked
-from agent.core.outcome import Cancelled, Done, Doubt, Failed, InDoubt, Rejected, Skipped
-from agent.core.plan import Plan, Task
-from agent.core.progress import final_outcomes
-from agent.core.revision import renamed
-from agent.core.snapshot import Snapshot
-from agent.core.standing import ready_tasks, standings
-from agent.core.status import TERMINAL, TRANSITIONS, IllegalStep, followed, is_terminal
-from agent.core.undo_calls import UNDOING
+from agent.core.compiler.compiler import CompiledPlan, linked
+from agent.core.engine.outcomes import Cancelled, Done, Doubt, Failed, InDoubt, Rejected, Skipped
+from agent.core.engine.progress import final_outcomes
+from agent.core.engine.rollback import UNDOING
+from agent.core.engine.snapshot import Snapshot
+from agent.core.engine.task_states import ready_tasks, standings
+from agent.core.engine.task_status import TERMINAL, TRANSITIONS, IllegalStep, followed, is_terminal
+from agent.core.plan.document import Plan, Task, renamed
 
 DONE = Done(revision=1, output=1, attempts=1)
 FAILED = Failed(revision=1, kind="tool", error="It broke.")

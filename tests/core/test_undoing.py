@@ -1,11 +1,10 @@
 from plans import READ, arguments, tool
 
-from agent.core.compile import linked
-from agent.core.outcome import Done, Failed
-from agent.core.plan import Plan, Task
-from agent.core.tool import Policy
-from agent.core.undo_calls import Changes, Written
-from agent.core.undoing import changed, undo_tasks, without
+from agent.core.compiler.compiler import linked
+from agent.core.engine.outcomes import Done, Failed
+from agent.core.engine.rollback import Changes, Written, changed, undo_tasks, without
+from agent.core.plan.document import Plan, Task
+from agent.core.plan.tool_spec import Policy
 
 WHOLE = {"type": "object", "properties": {}, "additionalProperties": True}
 CATALOGUE = {

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.xml_form import NAMESPACE, as_xml
+from agent.core.provenance.xml_export import NAMESPACE, as_xml
 
 TEXT = st.text(st.characters(codec="utf-8"))
 VALUES = st.recursive(

@@ -12,8 +12,8 @@ from approval_run import APPROVE, plan_of
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Send
 
-from agent.core.approval import approval_digest
-from agent.core.digest import digest
+from agent.core.engine.approvals import approval_digest
+from agent.core.plan.hashing import digest
 from graphs.plan_execute import PlanwaveGraph
 
 NODES = ("gather_context", "planner", "wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback")

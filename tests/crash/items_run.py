@@ -11,11 +11,11 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.types import Command
 
-from agent.call_log import LoggedCall
+from agent.execution.call_log import LoggedCall
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
-from graphs.stores.call_log_sql import SqlCallLog
+from graphs.stores.tables.call_log import SqlCallLog
 
 
 def items(count: int) -> dict[str, Any]:

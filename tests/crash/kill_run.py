@@ -21,13 +21,13 @@ from scripted_worker import Worker
 
 from agent.errors import ToolFailure
 from agent.settings import Settings
-from graphs.delegation import delegate_tool
+from graphs.delegation.delegate_tool import delegate_tool
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
-from graphs.savers import OneThreadSaver
-from graphs.stores.ledger_sql import SqlLedger
-from graphs.stores.postgres_store import PostgresThreads
-from graphs.stores.sqlite_store import SqliteThreads
+from graphs.stores.postgres import PostgresThreads
+from graphs.stores.single_thread import OneThreadSaver
+from graphs.stores.sqlite import SqliteThreads
+from graphs.stores.tables.ledger import SqlLedger
 
 READS, KEYED, UNKEYED, UNDO_KEYED, UNDO_UNKEYED = "look", "deliver", "post", "recall", "unpost"
 #: First what can be read, then, approved, two writes; one reading of what was written fails and is planned anew.

@@ -12,7 +12,7 @@ import httpx
 from langsmith import Client
 
 from agent.errors import PlanwaveError, UsageError
-from agent.models import resolve_model
+from agent.llm.models import resolve_model
 from agent.settings import Settings
 from tests.evals.cases import AbsentError, Case, half
 from tests.evals.experiments import run_experiment

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from langchain_core.runnables import RunnableLambda
 
 from agent.errors import ModelError
-from agent.models import Model
+from agent.llm.models import Model
 from tests.evals.cases import Attempt, Case, Verdict, half
 from tests.evals.meter import Meter
 from tests.evals.records import Key, Line, Outcome, append, read_lines

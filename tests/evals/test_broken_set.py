@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from openai_endpoint import Endpoint
 
-from agent.models import resolve_model
+from agent.llm.models import resolve_model
 from tests.evals.records import Key
 from tests.evals.running import run_case
 from tests.evals.sets import broken

@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openai_endpoint import Stall
 
-from agent.tools.catalogue import Toolbox
+from agent.tools.toolbox import Toolbox
 from tests.evals.sets import goals
 from tests.evals.sets.arithmetic import tool
 from tests.evals.strategies import STRATEGIES

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai_endpoint import Endpoint
 
-from agent.models import resolve_model
-from agent.tools.catalogue import Toolbox
+from agent.llm.models import resolve_model
+from agent.tools.toolbox import Toolbox
 from tests.evals.cases import Attempt, Call
 from tests.evals.records import Key
 from tests.evals.running import run_case

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from openai_endpoint import Endpoint
 
-from agent.models import resolve_model
+from agent.llm.models import resolve_model
 from tests.evals.cases import Attempt, Case, Verdict, final_call
 from tests.evals.records import Key, Line
 from tests.evals.running import run_case

@@ -16,7 +16,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from graphs.cli import app
+from graphs.cli.app import app
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 #: What a test sets itself, or what would speak of another terminal than its own.
@@ -57,7 +57,7 @@ class CommandLine:
     def apart(self, *words: str, **options: Any) -> "subprocess.Popen[str]":
         """Start as a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "graphs.cli", *words],
+            [sys.executable, "-m", "graphs.cli.app", *words],
             env={**self.env, **options.pop("env", {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -69,7 +69,7 @@ class CommandLine:
 
     def at_terminal(self, *words: str, rows: int = 50, columns: int = 120, **env: str) -> "Terminal":
         """Start on a terminal of that size."""
-        return Terminal([sys.executable, "-m", "graphs.cli", *words], env={**self.env, **env}, size=(rows, columns))
+        return Terminal([sys.executable, "-m", "graphs.cli.app", *words], env={**self.env, **env}, size=(rows, columns))
 
     def thread(self, name: str) -> dict[str, Any]:
         """Return what `show --json` says of a thread."""

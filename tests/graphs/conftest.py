@@ -6,7 +6,7 @@ import pytest
 from command_line import CommandLine
 from openai_endpoint import make_endpoint  # noqa: F401 - a fixture
 
-from agent.shop import ensure_shop
+from agent.tools.sample_data import ensure_shop
 
 
 @pytest.fixture(scope="session")

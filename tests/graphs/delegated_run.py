@@ -19,7 +19,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import StructuredTool
 from langgraph.types import Command
 
-from graphs.delegation import delegate_tool
+from graphs.delegation.delegate_tool import delegate_tool
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 

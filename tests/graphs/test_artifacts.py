@@ -14,8 +14,8 @@ from processes import start, wait_for
 from stored_bytes import execute, rows_of, table_bytes, tables
 from worlds import APPROVE, ref, thread
 
-from agent.artifacts import Artifacts
 from agent.errors import PersistenceError
+from agent.results.artifacts import Artifacts
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph

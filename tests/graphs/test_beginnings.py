@@ -2,7 +2,7 @@
 
 from langgraph.types import Overwrite
 
-from graphs.beginnings import fresh
+from graphs.nodes.planner import fresh
 from graphs.state import Output, State
 
 

@@ -10,9 +10,9 @@ from openai_endpoint import Endpoint, Text, ToolCall
 from worlds import APPROVE, World, ref, thread
 
 from agent.settings import Settings
-from agent.tools.typed_writing import typed_writing_tools
-from agent.tools.writing import writing_tools
-from graphs.delegation import delegate_tool
+from agent.tools.writing.typed_writing import typed_writing_tools
+from agent.tools.writing.write_text import writing_tools
+from graphs.delegation.delegate_tool import delegate_tool
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.call_log import LoggedCall, MemoryCallLog
 from agent.errors import PersistenceError, ThreadBusyError
+from agent.execution.call_log import LoggedCall, MemoryCallLog
 from graphs.persistence import open_persistence
 
 DONE = {"status": "done", "output": {"big": 2**70, "text": "ü"}, "attempts": 2, "started_at": None}

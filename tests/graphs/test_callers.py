@@ -12,7 +12,7 @@ from langgraph.types import Command
 from worlds import APPROVE, CHAIN, World, thread
 
 from agent.settings import Settings
-from graphs import invocation
+from graphs import compiled_graph as invocation
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import CommandLine, query, save
 
-from agent.ledger import Intent
+from agent.execution.ledger import Intent
 from graphs.persistence import open_persistence
 
 ONE = query("one", "SELECT 1 AS n")

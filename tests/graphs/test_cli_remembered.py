@@ -9,8 +9,8 @@ from command_line import CommandLine, query, save
 from stored_bytes import stored_bytes
 
 from agent.errors import UsageError
-from graphs.console.wanted import Wanted, remembered_in
-from graphs.stores.urls import without_password
+from graphs.cli.terminal.run_options import Wanted, remembered_in
+from graphs.stores.database import without_password
 
 
 def plan(planwave: CommandLine) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from agent.core.approval import Request, allowed_decisions, hitl_request, read_answer
-from agent.core.tool import ToolSpec
-from graphs.console.approvals import approve_all, ask
-from graphs.console.screen import Screen
+from agent.core.engine.approvals import Request, allowed_decisions, hitl_request, read_answer
+from agent.core.plan.tool_spec import ToolSpec
+from graphs.cli.terminal.approval_prompts import approve_all, ask
+from graphs.cli.terminal.screen import Screen
 
 SPEC = ToolSpec(
     name="send",

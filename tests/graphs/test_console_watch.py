@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from agent.core.outcome import Done, Skipped
-from agent.core.plan import Plan
-from agent.core.revision import Difference
+from agent.core.engine.call_preparation import Difference
+from agent.core.engine.outcomes import Done, Skipped
+from agent.core.plan.document import Plan
 from agent.events import (
     ApprovalAsked,
     ItemsMade,
@@ -18,11 +18,11 @@ from agent.events import (
     TaskStarted,
     Thinking,
 )
-from graphs.console.screen import Screen, visible
-from graphs.console.table import plan_table, standing
-from graphs.console.timing import spell
-from graphs.console.track import Track
-from graphs.console.watch import LineWatch, LiveWatch
+from graphs.cli.terminal.live_view import LineWatch, LiveWatch
+from graphs.cli.terminal.plan_table import plan_table, standing
+from graphs.cli.terminal.run_view import Track
+from graphs.cli.terminal.screen import Screen, visible
+from graphs.cli.terminal.units import spell
 
 
 def screen(*, width: int = 120, height: int = 40, live: bool = False) -> Screen:

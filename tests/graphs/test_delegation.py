@@ -15,7 +15,7 @@ from worlds import APPROVE, World, ref, thread
 
 from agent.errors import AnswerError
 from agent.settings import Settings
-from graphs.delegation import delegate_tool
+from graphs.delegation.delegate_tool import delegate_tool
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 

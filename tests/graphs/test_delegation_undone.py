@@ -7,7 +7,7 @@ from shelf import Shelf
 from worlds import thread
 
 from agent.settings import Settings
-from graphs.delegation import delegate_tool
+from graphs.delegation.delegate_tool import delegate_tool
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 

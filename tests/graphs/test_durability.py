@@ -6,7 +6,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from worlds import World
 
-from graphs.invocation import PlanwaveGraph
+from graphs.compiled_graph import PlanwaveGraph
 from graphs.plan_execute import build_graph
 
 PLAN = {"tasks": [{"id": "a", "tool": "look", "args": {"value": 1}}]}

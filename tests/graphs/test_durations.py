@@ -4,11 +4,11 @@ import asyncio
 
 from worlds import READ, World, thread
 
-from agent.core.outcome import Done, Failed
+from agent.core.engine.outcomes import Done, Failed
 from agent.settings import Settings
-from graphs.durations import Durations
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
+from graphs.run.services import Durations
 
 #: Two chains of one length in tasks; only durations tell which is the critical path.
 PLAN = {

@@ -5,16 +5,16 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langgraph.types import Command
 from worlds import APPROVE, World, ref, thread
 
-from agent.core.editor import EditError
-from agent.core.limits import Limits
+from agent.core.compiler.editor import EditError
+from agent.core.plan.limits import Limits
 from agent.errors import ThreadBusyError, UsageError
-from agent.ledger import Intent
+from agent.execution.ledger import Intent
 from agent.settings import Settings
-from agent.tools.catalogue import Toolbox
-from graphs.editing import plan_editor, put_plan
-from graphs.lineage import changes_of
+from agent.tools.toolbox import Toolbox
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
+from graphs.run.plan_history import changes_of
+from graphs.thread_editing import plan_editor, put_plan
 
 PLAN = {
     "tasks": [

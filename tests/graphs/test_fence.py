@@ -8,7 +8,7 @@ from processes import start
 from worlds import APPROVE, World, thread
 
 from agent.errors import LeaseLostError, ThreadBusyError
-from agent.ledger import Grant, Intent
+from agent.execution.ledger import Grant, Intent
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph

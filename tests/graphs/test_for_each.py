@@ -10,14 +10,14 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from worlds import APPROVE, READ, World, ref, thread
 
-from agent.core.outcome import outcome_from
-from agent.core.prov import prov_json
-from agent.core.xml_form import as_xml
+from agent.core.engine.outcomes import outcome_from
+from agent.core.provenance.prov_json import prov_json
+from agent.core.provenance.xml_export import as_xml
 from agent.events import ItemsMade, TaskStarted, event_from
 from agent.settings import Settings
-from graphs.lineage import provenance_of
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
+from graphs.run.plan_history import provenance_of
 
 
 async def stopped_after(count, graph, plan):

@@ -16,8 +16,8 @@ from langgraph.types import Command, Send
 from typing_extensions import TypedDict
 from worlds import thread
 
-from graphs.execution import _finished_siblings
-from graphs.reducers import merge_results
+from graphs.run.task_runner import _finished_siblings
+from graphs.state import merge_results
 
 
 class State(TypedDict, total=False):

@@ -15,7 +15,7 @@ from agent.errors import ThreadBusyError
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
-from graphs.stores.owner import Owner, this_process
+from graphs.stores.tables.leases import Owner, this_process
 
 PLAN = {"tasks": [{"id": "a", "tool": "wait", "args": {"seconds": 0.3, "name": "a"}}]}
 BEGIN = {"goal": "g", "plan": PLAN}

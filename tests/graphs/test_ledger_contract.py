@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.errors import StaleClaimError
-from agent.ledger import Claimed, FoundDone, FoundStarted, Grant, Intent, NotApproved
-from agent.memory_ledger import MemoryLedger
+from agent.execution.ledger import Claimed, FoundDone, FoundStarted, Grant, Intent, MemoryLedger, NotApproved
 from graphs.persistence import open_persistence
 
 SEED = 20261121

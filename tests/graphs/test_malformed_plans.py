@@ -11,11 +11,11 @@ import pytest
 from malformed import Case, case
 from worlds import World
 
-from agent.check import Checked, check_plan
-from agent.core.limits import Limits
+from agent.core.plan.limits import Limits
 from agent.errors import UsageError
-from agent.tools.catalogue import Toolbox
-from graphs.console.plan_file import read_plan
+from agent.plan_check import Checked, check_plan
+from agent.tools.toolbox import Toolbox
+from graphs.cli.commands.plan_file import read_plan
 from graphs.plan_execute import build_graph
 
 SEED = int(os.environ.get("PLANWAVE_SEED", "20261121"))

@@ -18,11 +18,11 @@ from langgraph.types import Command
 from stored_bytes import stored_bytes
 from worlds import APPROVE, ref, thread
 
-from agent.configuration import HttpServer, StdioServer, ToolPolicy
+from agent.config_file import HttpServer, StdioServer, ToolPolicy
 from agent.errors import ToolError
 from agent.settings import Settings
-from agent.tools.catalogue import Toolbox
-from agent.tools.mcp import mcp_tools
+from agent.tools.mcp.tools import mcp_tools
+from agent.tools.toolbox import Toolbox
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 

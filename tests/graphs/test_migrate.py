@@ -17,7 +17,8 @@ from worlds import APPROVE, World, thread
 from agent.errors import PersistenceError, UsageError
 from graphs.persistence import migrate, open_persistence
 from graphs.plan_execute import build_graph
-from graphs.stores import schema, sqlite_store
+from graphs.stores import sqlite as sqlite_store
+from graphs.stores.tables import migrations as schema
 
 PLAN = {
     "tasks": [

@@ -16,7 +16,7 @@ from stored_bytes import stored_bytes
 from worlds import ref, thread
 
 from agent.errors import UsageError
-from agent.tools.catalogue import Toolbox
+from agent.tools.toolbox import Toolbox
 from graphs.plan_execute import build_graph
 
 SCRIPT = Path(__file__).with_name("private_run.py")

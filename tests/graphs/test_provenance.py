@@ -11,11 +11,11 @@ from langgraph.types import Command
 from prov.model import ProvActivity, ProvAssociation, ProvDerivation, ProvDocument, ProvEntity, ProvUsage
 from worlds import World, ref, thread
 
-from agent.core.outcome import outcome_from
-from agent.core.prov import prov_json
+from agent.core.engine.outcomes import outcome_from
+from agent.core.provenance.prov_json import prov_json
 from agent.settings import Settings
-from graphs.lineage import provenance_of
 from graphs.plan_execute import build_graph
+from graphs.run.plan_history import provenance_of
 
 PLAN = {
     "tasks": [

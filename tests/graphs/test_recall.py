@@ -2,12 +2,12 @@
 
 import pytest
 
-from agent.core.compile import CompiledPlan, linked
-from agent.core.outcome import Done, Failed
-from agent.core.plan import Plan, Task
+from agent.core.compiler.compiler import CompiledPlan, linked
+from agent.core.engine.outcomes import Done, Failed
+from agent.core.plan.document import Plan, Task
 from agent.errors import PersistenceError
-from graphs.recall import Recall
-from graphs.records import record
+from graphs.run.snapshots import Recall
+from graphs.run.state_updates import record
 
 
 def done(output: object = 1, **more: object) -> dict:

@@ -13,7 +13,7 @@ from worlds import APPROVE, World, thread
 
 from agent.errors import ThreadBusyError, UsageError
 from agent.settings import Settings
-from graphs.console.timing import read_span
+from graphs.cli.terminal.units import read_span
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 
@@ -138,7 +138,7 @@ async def test_only_threads_older_than_the_span_are_pruned(cli, database_url, mo
         def now(cls, tz=None):
             return later
 
-    monkeypatch.setattr("graphs.console.retention.datetime", Later)
+    monkeypatch.setattr("graphs.cli.commands.retention.datetime", Later)
     shown = await pruned(cli, "41d")
     assert shown["removed"] == []
     shown = await pruned(cli, "30d")

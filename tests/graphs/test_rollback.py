@@ -12,7 +12,7 @@ from worlds import ref, thread
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
-from graphs.standing import thread_standings
+from graphs.thread_status import thread_standings
 
 MODES = pytest.mark.parametrize("dispatch", ["eager", "wave"])
 NOTHING_UNDOES = "Nothing undoes it: the task has no rollback, and its tool 'tell' names none to compensate it."

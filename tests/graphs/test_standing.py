@@ -5,15 +5,15 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from worlds import APPROVE, READ, World, ref, thread
 
-from agent.core.progress import has_failures, is_complete
-from agent.core.schedule import execution_waves
-from agent.core.standing import ready_tasks, standings
-from agent.core.status import TERMINAL, followed
+from agent.core.engine.progress import has_failures, is_complete
+from agent.core.engine.task_states import ready_tasks, standings
+from agent.core.engine.task_status import TERMINAL, followed
+from agent.core.plan.dependencies import execution_waves
 from agent.events import ProgressMade, TaskFinished, TaskRetrying, TaskStarted, event_from
 from agent.settings import Settings
 from graphs.plan_execute import build_graph
-from graphs.standing import overview, thread_snapshot
 from graphs.state import plan_in
+from graphs.thread_status import overview, thread_snapshot
 
 KEYS = {"completed", "running", "failed", "waiting", "skipped", "total", "percentage"}
 

@@ -9,7 +9,7 @@ from command_line import CommandLine
 PAGE = Path(__file__).parents[2] / "README.md"
 PLAN = re.compile(r"<!-- plan -->\n```json\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 TRANSCRIPT = re.compile(r"<!-- transcript -->\n```console\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-#: As `graphs.console.timing.spell` writes them.
+#: As `graphs.cli.terminal.units.spell` writes them.
 TIME = re.compile(r"(\d+ min )?\d+(\.\d+)? s\b")
 
 

@@ -13,7 +13,7 @@ from langgraph.types import Command
 from openai_endpoint import Endpoint, Text
 
 from agent.settings import Settings
-from graphs.invocation import PlanwaveGraph
+from graphs.compiled_graph import PlanwaveGraph
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 

@@ -9,7 +9,7 @@ from openai_endpoint import Endpoint
 from worlds import World, ref, thread
 
 from agent.settings import Settings
-from agent.tools.typed_writing import typed_writing_tools
+from agent.tools.writing.typed_writing import typed_writing_tools
 from graphs.plan_execute import build_graph
 
 SALES = [{"customer": "Acme", "revenue": 1234.5}, {"customer": "Globex", "revenue": 99}]

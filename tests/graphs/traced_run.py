@@ -10,7 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import SecretStr
 
-from agent.tools.source import open_source
+from agent.tools.sql.data_source import open_source
 from graphs.plan_execute import build_graph
 
 READ = {"readOnlyHint": True}

@@ -10,7 +10,7 @@ import pytest
 from shop_goals import TUNED
 from workbench import line, run_goal
 
-from agent.models import available
+from agent.llm.models import available
 from agent.settings import Settings
 from tests.evals.sets.goal import Goal
 

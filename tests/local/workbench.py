@@ -20,7 +20,7 @@ from langgraph.types import Command
 from shop_goals import TUNED
 
 from agent.settings import Settings
-from agent.shop import ensure_shop
+from agent.tools.sample_data import ensure_shop
 from graphs.plan_execute import build_graph
 from tests.evals.sets.goal import Goal
 from tests.evals.sets.goals_shop import SHOP

@@ -8,8 +8,8 @@ from langgraph.types import Command
 from operations.moving_world import STEPS, Fault, databases, plan, region_of, stored
 from region_move import RegionMove, ref
 
-from agent.core.editor import PlanEditor
-from agent.core.plan import Plan
+from agent.core.compiler.editor import PlanEditor
+from agent.core.plan.document import Plan
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph

@@ -10,9 +10,9 @@ from typing import Any
 from langchain_core.tools import BaseTool
 
 from agent.settings import Settings
-from agent.shop import ensure_shop
 from agent.tools.analytics import analytics_tools
-from agent.tools.source import DataSource, open_source
+from agent.tools.sample_data import ensure_shop
+from agent.tools.sql.data_source import DataSource, open_source
 from tests.evals.cases import Attempt, Call, Case, Verdict, Writer
 from tests.evals.sets.bikes import build_bikes
 from tests.evals.sets.clinic import build_clinic

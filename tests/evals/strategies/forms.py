@@ -7,15 +7,15 @@ from typing import Any
 
 from langchain_core.tools import BaseTool
 
-from agent.call_log import MemoryCallLog
-from agent.context import gathered
-from agent.core.tool import JsonSchema, ToolSpec
-from agent.executor import Executor
-from agent.memory_ledger import MemoryLedger
-from agent.planning.toolbook import offered, tool_text
+from agent.core.plan.tool_spec import JsonSchema, ToolSpec
+from agent.execution.call_log import MemoryCallLog
+from agent.execution.concurrency import Slots
+from agent.execution.executor import Executor
+from agent.execution.ledger import MemoryLedger
+from agent.planning.context import gathered
+from agent.planning.tool_prompts import offered, tool_text
 from agent.settings import Settings
-from agent.slots import Slots
-from agent.tools.catalogue import Toolbox
+from agent.tools.toolbox import Toolbox
 
 #: What small models' servers can hold a reply to; longer texts and lists come in by reference.
 _MAX_LENGTH, _MAX_ITEMS = 1_000, 30

@@ -12,9 +12,9 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-from agent.core.tool import ToolSpec
-from agent.reply import Malformed
-from agent.structured import ask_text
+from agent.core.plan.tool_spec import ToolSpec
+from agent.llm.replies import Malformed
+from agent.llm.structured_output import ask_text
 from tests.evals.cases import Attempt, Call
 from tests.evals.strategies.calling import called_in_order
 from tests.evals.strategies.forms import prompt, shown

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from agent.planner import NotPlanned, make_plan
+from agent.planning.planner import NotPlanned, make_plan
 from agent.settings import Settings
-from agent.tools.catalogue import Toolbox
+from agent.tools.toolbox import Toolbox
 from graphs.plan_execute import build_graph
 from tests.evals.cases import Attempt, Call
 from tests.evals.strategies.strategy import Bench, Strategy

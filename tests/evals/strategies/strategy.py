@@ -7,7 +7,7 @@ from pathlib import Path
 
 from langchain_core.tools import BaseTool
 
-from agent.models import Model
+from agent.llm.models import Model
 from tests.evals.cases import Attempt, Case
 
 _ROOT = Path(__file__).parents[3]

@@ -1,0 +1,1 @@
+"""The checks that a plan passes before anything runs."""

@@ -1,0 +1,107 @@
+"""What a run may use up: six budgets, what has gone of each, and which of them is used up."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, assert_never
+
+from pydantic import BaseModel, ConfigDict
+
+from agent.core.plan.limits import Limits
+
+BudgetName = Literal["replans", "tasks", "model_calls", "tokens", "cost", "wall_time_s"]
+#: Those that calls of a model use up.
+ModelBudget = Literal["model_calls", "tokens", "cost"]
+
+_MODEL_BUDGETS: Final[tuple[ModelBudget, ...]] = ("model_calls", "tokens", "cost")
+_WORDS: Final[Mapping[BudgetName, str]] = {
+    "replans": "replans",
+    "tasks": "tasks",
+    "model_calls": "model calls",
+    "tokens": "tokens",
+    "cost": "cost",
+    "wall_time_s": "wall time in seconds",
+}
+
+
+class Spending(BaseModel):
+    """What the model calls of a run have used up."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    #: Calls begun, those that failed included.
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    #: In the currency of the prices, or of the model's server; of calls whose cost is known.
+    cost: float = 0.0
+
+
+class Exhausted(BaseModel):
+    """A budget that is used up; `used` is above `limit` where the last step took more than was left."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: BudgetName
+    limit: int | float
+    used: int | float
+
+    @property
+    def setting(self) -> str:
+        """The field of the settings that raises it."""
+        return setting_of(self.name)
+
+    def __str__(self) -> str:
+        """Return a sentence with the remedy."""
+        went = f"{self.used:.10g} of {self.limit:.10g}"
+        return f"The budget of {_WORDS[self.name]} is used up: {went}; raise {self.setting!r} to go on."
+
+
+def setting_of(name: BudgetName) -> str:
+    """Return the field of `Limits` and of the settings that bounds a budget."""
+    return "deadline_s" if name == "wall_time_s" else f"max_{name}"
+
+
+def limit_of(name: BudgetName, limits: Limits) -> int | float | None:
+    """Return the bound of a budget; None is without one."""
+    match name:
+        case "replans":
+            return limits.max_replans
+        case "tasks":
+            return limits.max_tasks
+        case "model_calls":
+            return limits.max_model_calls
+        case "tokens":
+            return limits.max_tokens
+        case "cost":
+            return limits.max_cost
+        case "wall_time_s":
+            return limits.deadline_s
+        case _:
+            assert_never(name)
+
+
+def model_budget(spending: Spending, limits: Limits) -> Exhausted | None:
+    """Return the first budget that allows no further call of a model, None where all do.
+
+    What a call takes is known when it has ended, so the last one may go beyond its budget.
+    """
+    used: Mapping[ModelBudget, int | float] = {
+        "model_calls": spending.calls,
+        "tokens": spending.input_tokens + spending.output_tokens,
+        "cost": spending.cost,
+    }
+    for name in _MODEL_BUDGETS:
+        limit = limit_of(name, limits)
+        if limit is not None and used[name] >= limit:
+            return Exhausted(name=name, limit=limit, used=used[name])
+    return None
+
+
+def with_raised(limits: Limits, raised: Mapping[str, int | float]) -> Limits:
+    """Return `limits` with the budgets that a person has raised, by name; what the settings allow beyond that stays."""
+    changes: dict[str, int | float] = {}
+    names: tuple[BudgetName, ...] = ("replans", "tasks", *_MODEL_BUDGETS, "wall_time_s")
+    for name in names:
+        limit = limit_of(name, limits)
+        if limit is not None and name in raised:
+            changes[setting_of(name)] = max(limit, raised[name])
+    return limits.model_copy(update=changes) if changes else limits

@@ -1,0 +1,105 @@
+"""What follows from the outcomes of a plan, kept up to date outcome by outcome.
+
+Derived anew at each move it would cost every move the whole plan, and a plan that is dispatched level by level its
+square.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from agent.core.compiler.compiler import CompiledPlan
+from agent.core.engine.outcomes import Done, Failed, Outcome, Rejected
+from agent.core.engine.progress import Progress, blocked_by, counted
+
+
+def was_run(outcome: Outcome) -> bool:
+    """Whether a call was made for this outcome."""
+    return outcome.attempts > 0 and not (isinstance(outcome, Done) and outcome.reused_from)
+
+
+class Frontier:
+    """Which tasks of a plan are ready, blocked or failed, and how many are settled, after the outcomes so far.
+
+    It only grows: an outcome, once recorded, stays, and what is blocked stays blocked. Another plan, or other outcomes
+    than more of them, need another frontier. Whoever reads it in between does not change it.
+    """
+
+    def __init__(self, compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> None:
+        """Begin after `outcomes`, which may be of tasks that are not in the plan."""
+        self.compiled = compiled
+        #: Tasks without an outcome that cannot run as things stand.
+        self.blocked: set[str] = set()
+        #: Failed and rejected tasks of the plan.
+        self.failed: set[str] = set()
+        #: How many tasks, of all revisions, have been run: each counts once, whatever its attempts.
+        self.run = 0
+        self._outcomes: dict[str, Outcome] = {}
+        self._position = {task: at for at, task in enumerate(compiled.order)}
+        self._dependants: dict[str, list[str]] = {task: [] for task in compiled.order}
+        #: Of each task that is not settled: how many of its needs are not.
+        self._missing: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
+        for task, needs in compiled.needs.items():
+            self._missing[task] = len(needs)
+            for need in needs:
+                self._dependants[need].append(task)
+        self._ready = {task for task, missing in self._missing.items() if not missing}
+        self.advance(outcomes)
+
+    def advance(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Take in outcomes that were not there before."""
+        for task, outcome in outcomes.items():
+            self.run += was_run(outcome)
+            self._outcomes[task] = outcome
+            if task not in self._position:
+                continue
+            self._counts[outcome.status] += 1
+            if isinstance(outcome, Failed | Rejected):
+                self.failed.add(task)
+            if task in self.blocked:
+                self.blocked.discard(task)
+            else:
+                self._settle(task)
+        self._block(task for task in outcomes if task in self._position)
+
+    def in_order(self, tasks: Iterable[str]) -> list[str]:
+        """Return those of `tasks` that are in the plan, each behind what it needs."""
+        return sorted((task for task in tasks if task in self._position), key=self._position.__getitem__)
+
+    def ready(self) -> list[str]:
+        """Return the tasks that are not settled and whose needs all are, in plan order."""
+        return self.in_order(self._ready)
+
+    def is_settled(self, task: str) -> bool:
+        """Whether `task` has an outcome or is blocked."""
+        return task in self._outcomes or task in self.blocked
+
+    def progress(self, *, running: int = 0) -> Progress:
+        """Count the plan's tasks."""
+        return counted(self._counts, running=running, total=len(self._position))
+
+    def counts(self) -> Counter[str]:
+        """Return how many tasks of the plan have an outcome of each status."""
+        return Counter(self._counts)
+
+    def _settle(self, task: str) -> None:
+        self._ready.discard(task)
+        for dependant in self._dependants[task]:
+            self._missing[dependant] -= 1
+            if not self._missing[dependant] and not self.is_settled(dependant):
+                self._ready.add(dependant)
+
+    def _block(self, changed: Iterable[str]) -> None:
+        """Block what rests on tasks that came to nothing, and what rests on that."""
+        left = [task for task in changed if not isinstance(self._outcomes[task], Done)]
+        while left:
+            for task in self._dependants[left.pop()]:
+                if not self.is_settled(task) and self._blocks(task):
+                    self.blocked.add(task)
+                    self._settle(task)
+                    left.append(task)
+
+    def _blocks(self, task: str) -> bool:
+        needs = self.compiled.needs[task]
+        need = blocked_by(self.compiled.tasks[task], needs, outcomes=self._outcomes, blocked=self.blocked)
+        return need is not None

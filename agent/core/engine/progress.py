@@ -1,0 +1,200 @@
+"""Status of each task and of the whole, derived from plan and outcomes; never stored."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from typing_extensions import TypedDict  # pydantic makes no schema of the one in `typing` before Python 3.12
+
+from agent.core.compiler.compiler import CompiledPlan
+from agent.core.engine.outcomes import Cancelled, Done, Failed, Outcome, Rejected, Skipped
+from agent.core.engine.task_status import Status
+from agent.core.plan.document import Task
+
+
+class Progress(TypedDict):
+    """Counts of tasks: rejected ones count as failed, cancelled ones as skipped, those in doubt as waiting.
+
+    `percentage` is of settled tasks, 0 to 100.
+    """
+
+    completed: int
+    running: int
+    failed: int
+    waiting: int
+    skipped: int
+    total: int
+    percentage: float
+
+
+def blocked_by(
+    task: Task, needs: Collection[str], *, outcomes: Mapping[str, Outcome], blocked: Collection[str]
+) -> str | None:
+    """Return the need that keeps `task` from running now, None where nothing does.
+
+    A need blocks when it failed, was skipped, rejected or cancelled, or is blocked itself. With `run_if: any` one need
+    that is done, or may yet be, is enough.
+    """
+    bad = [need for need in needs if need in blocked or (need in outcomes and not isinstance(outcomes[need], Done))]
+    if not bad or (task.run_if == "any" and len(bad) < len(needs)):
+        return None
+    return bad[0]
+
+
+def blocked(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> dict[str, str]:
+    """Return every task without an outcome that cannot run as things stand, with the need that blocks it."""
+    found: dict[str, str] = {}
+    for task_id in compiled.order:
+        if task_id not in outcomes:
+            need = blocked_by(compiled.tasks[task_id], compiled.needs[task_id], outcomes=outcomes, blocked=found)
+            if need is not None:
+                found[task_id] = need
+    return found
+
+
+def statuses(
+    compiled: CompiledPlan,
+    outcomes: Mapping[str, Outcome],
+    *,
+    running: Collection[str] = (),
+    retrying: Collection[str] = (),
+    asked: Collection[str] = (),
+    doubted: Collection[str] = (),
+    undone: Collection[str] = (),
+) -> dict[str, Status]:
+    """Return the status of every task of the plan, in listed order.
+
+    An outcome says most, a doubt next, then what is under way: `running` calls, those that wait for their next
+    attempt, and those about which a person has been `asked`. `undone` are done tasks whose rollback is done.
+    """
+    stuck = blocked(compiled, outcomes)
+
+    def status(task: str) -> Status:
+        outcome = outcomes.get(task)
+        if outcome is not None:
+            return "rolled_back" if task in undone and isinstance(outcome, Done) else outcome.status
+        underway: tuple[tuple[Collection[str], Status], ...] = (
+            (doubted, "in_doubt"),
+            (retrying, "retrying"),
+            (running, "running"),
+            (asked, "awaiting_approval"),
+            (stuck, "blocked"),
+        )
+        for tasks, found in underway:
+            if task in tasks:
+                return found
+        settled = all(need in outcomes or need in stuck for need in compiled.needs[task])
+        return "ready" if settled else "waiting"
+
+    return {task.id: status(task.id) for task in compiled.plan.tasks}
+
+
+def progress(compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, running: Collection[str] = ()) -> Progress:
+    """Count the plan's tasks."""
+    settled: Counter[str] = Counter(outcomes[task].status for task in compiled.tasks if task in outcomes)
+    active = sum(task in compiled.tasks and task not in outcomes for task in running)
+    return counted(settled, running=active, total=len(compiled.tasks))
+
+
+def counted(settled: Mapping[str, int], *, running: int, total: int) -> Progress:
+    """Return the counts of `total` tasks, of which so many are `settled` by status of their outcomes."""
+    completed, failed = settled.get("done", 0), settled.get("failed", 0) + settled.get("rejected", 0)
+    skipped = settled.get("skipped", 0) + settled.get("cancelled", 0)
+    return Progress(
+        completed=completed,
+        running=running,
+        failed=failed,
+        waiting=total - completed - failed - skipped - running,
+        skipped=skipped,
+        total=total,
+        percentage=round(100 * (completed + failed + skipped) / total, 1) if total else 100.0,
+    )
+
+
+def is_complete(counts: Progress) -> bool:
+    """Whether every task is settled, one way or another."""
+    return counts["waiting"] == counts["running"] == 0
+
+
+def has_failures(counts: Progress) -> bool:
+    """Whether a task failed or was rejected."""
+    return counts["failed"] > 0
+
+
+def final_outcomes(
+    compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, revision: int, because: str
+) -> dict[str, Outcome]:
+    """Return an outcome for every task that will never run, now that the run ends."""
+    ended: dict[str, Outcome] = {}
+    stuck = blocked(compiled, outcomes)
+    for task in compiled.order:
+        if task in outcomes:
+            continue
+        need = stuck.get(task)
+        if need is None:
+            ended[task] = Cancelled(revision=revision, because=because)
+        else:
+            fate = _fate(outcomes.get(need) or ended.get(need))
+            ended[task] = Skipped(revision=revision, because=f"It rests on {need!r}, which {fate}.")
+    return ended
+
+
+def _fate(outcome: Outcome | None) -> str:
+    match outcome:
+        case Failed():
+            return "failed"
+        case Skipped():
+            return "was skipped"
+        case Rejected():
+            return "was rejected"
+        case _:
+            return "did not run"
+
+
+class PhaseProgress(TypedDict):
+    """One phase; `percentage` is of tasks that are out of the way, 0 to 100."""
+
+    name: str
+    description: str
+    #: In listed order.
+    tasks: list[str]
+    percentage: float
+    is_complete: bool
+
+
+def phases_of(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[PhaseProgress]:
+    """Return the phases: those that the plan describes in its order, then those that only tasks name.
+
+    A cancelled or skipped task, and one that will not run because of it, does not keep a phase from being complete. A
+    failed or rejected one does, until it is replanned or an edit takes it away.
+    """
+    members: dict[str, list[str]] = {name: [] for name in compiled.plan.phases}
+    for task in compiled.plan.tasks:
+        if task.phase is not None:
+            members.setdefault(task.phase, []).append(task.id)
+    passed = _out_of_the_way(compiled, outcomes)
+    return [_phase(name, compiled.plan.phases.get(name, ""), tasks, passed) for name, tasks in members.items()]
+
+
+def current_phase(phases: Sequence[PhaseProgress]) -> str | None:
+    """Return the name of the first phase that is not complete; None where all are, or there are none."""
+    return next((phase["name"] for phase in phases if not phase["is_complete"]), None)
+
+
+def _out_of_the_way(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> set[str]:
+    passed = {task for task, outcome in outcomes.items() if isinstance(outcome, Done | Skipped | Cancelled)}
+    # Each stands behind what blocks it.
+    for task, need in blocked(compiled, outcomes).items():
+        if need in passed:
+            passed.add(task)
+    return passed
+
+
+def _phase(name: str, description: str, tasks: list[str], passed: Collection[str]) -> PhaseProgress:
+    count = sum(task in passed for task in tasks)
+    return PhaseProgress(
+        name=name,
+        description=description,
+        tasks=tasks,
+        percentage=round(100 * count / len(tasks), 1) if tasks else 100.0,
+        is_complete=count == len(tasks),
+    )

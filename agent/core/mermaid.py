@@ -1,0 +1,62 @@
+"""A plan drawn as a Mermaid flowchart."""
+
+from collections.abc import Mapping
+
+from agent.core.engine.task_status import Status
+from agent.core.plan.dependencies import plan_needs
+from agent.core.plan.document import Plan, Task
+
+#: Fill and border of each status; one that is not here keeps Mermaid's own look.
+_COLOURS: Mapping[str, tuple[str, str]] = {
+    "running": ("#dbeafe", "#2563eb"),
+    "retrying": ("#dbeafe", "#d97706"),
+    "awaiting_approval": ("#fef3c7", "#d97706"),
+    "done": ("#dcfce7", "#16a34a"),
+    "failed": ("#fee2e2", "#dc2626"),
+    "skipped": ("#f3f4f6", "#9ca3af"),
+    "rolled_back": ("#f3f4f6", "#16a34a"),
+    "in_doubt": ("#fef3c7", "#b45309"),
+    "rejected": ("#fee2e2", "#9f1239"),
+    "cancelled": ("#f3f4f6", "#6b7280"),
+    "blocked": ("#f3f4f6", "#9ca3af"),
+}
+#: Punctuation that means nothing to Mermaid inside a quoted label.
+_PLAIN = frozenset(" _-.,:/()=")
+_WIDEST = 80
+
+
+def mermaid(plan: Plan, statuses: Mapping[str, Status] | None = None) -> str:
+    """Return the plan as a Mermaid flowchart, each task coloured by its status where there is one.
+
+    Task ids and tool names are arbitrary text: nodes are numbered and labels escaped, so nothing in a plan can
+    become syntax. A `for_each` task is drawn doubled, one that asks by itself as a hexagon, and the way into a
+    task with a condition is dotted.
+    """
+    given = statuses or {}
+    node = {task.id: f"t{number}" for number, task in enumerate(plan.tasks)}
+    lines = ["flowchart TD"]
+    lines += [f"    {node[task.id]}{_shape(task, given.get(task.id))}" for task in plan.tasks]
+    for task, needs in zip(plan.tasks, plan_needs(plan).values(), strict=True):
+        arrow = "-.->" if task.condition is not None else "-->"
+        lines += [f"    {node[need]} {arrow} {node[task.id]}" for need in needs if need in node]
+    for status, (fill, border) in _COLOURS.items():
+        coloured = [node[task.id] for task in plan.tasks if given.get(task.id) == status]
+        if coloured:
+            lines.append(f"    classDef {status} fill:{fill},stroke:{border},color:#111827")
+            lines.append(f"    class {','.join(coloured)} {status}")
+    return "\n".join(lines) + "\n"
+
+
+def _shape(task: Task, status: Status | None) -> str:
+    rows = [task.id, task.tool, *([f"if {task.condition}"] if task.condition is not None else []), status or ""]
+    label = "<br/>".join(_escaped(row) for row in rows if row)
+    if task.for_each is not None:
+        return f'[["{label}"]]'
+    return f'{{{{"{label}"}}}}' if task.requires_approval else f'["{label}"]'
+
+
+def _escaped(text: str) -> str:
+    """Write everything but letters, digits and harmless punctuation as Mermaid's numeric entity."""
+    flat = " ".join(text.split())
+    flat = flat if len(flat) <= _WIDEST else f"{flat[: _WIDEST - 3]}..."
+    return "".join(letter if letter.isalnum() or letter in _PLAIN else f"#{ord(letter)};" for letter in flat)

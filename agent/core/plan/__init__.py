@@ -1,0 +1,1 @@
+"""The plan document: its form, its parts and what they mean."""

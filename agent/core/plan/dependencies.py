@@ -1,0 +1,114 @@
+"""The order of a plan: what waits for what, waves, the closure up to the next gate, critical-path ranks.
+
+`graphlib` orders; the rank of a task is the length of the longest path from it to the end (list scheduling by
+critical path: T. C. Hu, "Parallel Sequencing and Assembly Line Problems", Operations Research 9(6), 1961).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from graphlib import TopologicalSorter
+
+from agent.core.plan.conditions import ConditionError, names
+from agent.core.plan.document import Plan, Task
+from agent.core.plan.references import OutputOf, argument_specials, producers
+
+Needs = Mapping[str, tuple[str, ...]]
+
+
+def needs_of(task: Task) -> tuple[str, ...]:
+    """Return the ids that `task` itself names: dependencies, references, condition; each once, in that order."""
+    try:
+        conditions = sorted(names(task.condition)) if task.condition is not None else []
+    except ConditionError:
+        conditions = []
+    in_args = (found.task for _, found in argument_specials(task.args) if isinstance(found, OutputOf))
+    in_each = producers(task.for_each)
+    return tuple(dict.fromkeys((*task.depends_on, *in_args, *in_each, *conditions)))
+
+
+def plan_needs(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Return for each task, in listed order, what it waits for; `sequential` adds the task listed before."""
+    needs: dict[str, tuple[str, ...]] = {}
+    before: str | None = None
+    for task in plan.tasks:
+        own = needs_of(task)
+        if plan.execution_mode == "sequential" and before is not None and before not in own:
+            own = (*own, before)
+        needs[task.id] = own
+        before = task.id
+    return needs
+
+
+def waves(needs: Needs) -> list[list[str]]:
+    """Return the tasks level by level: each level waits for nothing but earlier ones. Raises `graphlib.CycleError`."""
+    sorter = TopologicalSorter(needs)
+    sorter.prepare()
+    position = {task: index for index, task in enumerate(needs)}
+    levels: list[list[str]] = []
+    while sorter.is_active():
+        ready = sorter.get_ready()
+        levels.append(sorted((task for task in ready if task in position), key=position.__getitem__))
+        sorter.done(*ready)
+    return [level for level in levels if level]
+
+
+def execution_waves(plan: Plan) -> list[list[str]]:
+    """Return the plan's tasks wave by wave, each wave in listed order. Raises `graphlib.CycleError`."""
+    return waves(plan_needs(plan))
+
+
+def order(needs: Needs) -> list[str]:
+    """Return the tasks so that each stands behind what it needs. Raises `graphlib.CycleError`."""
+    return [task for level in waves(needs) for task in level]
+
+
+def ranks(
+    needs: Needs, *, duration: Callable[[str], float] = lambda _: 1.0, ordered: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Return for each task the length of the longest path from its start to the plan's end, in `duration`'s unit.
+
+    `ordered` is `order(needs)` where that is known.
+    """
+    longest: dict[str, float] = {}
+    after: dict[str, float] = dict.fromkeys(needs, 0.0)
+    for task in reversed(order(needs) if ordered is None else ordered):
+        longest[task] = duration(task) + after[task]
+        for need in needs[task]:
+            if need in after:
+                after[need] = max(after[need], longest[task])
+    return longest
+
+
+def ancestors(needs: Needs, task: str) -> dict[str, None]:
+    """Return everything that `task` waits for, near or far; a name of no task counts, and so does a way back to it."""
+    found: dict[str, None] = {}
+    left = list(needs[task])
+    while left:
+        need = left.pop()
+        if need not in found:
+            found[need] = None
+            left.extend(needs.get(need, ()))
+    return found
+
+
+def closure(
+    needs: Needs,
+    *,
+    is_settled: Callable[[str], bool],
+    runnable: Callable[[str], bool],
+    ordered: Iterable[str],
+    most: int | None = None,
+) -> list[str]:
+    """Return every unsettled task that may start without anything from outside the returned set, at most `most`.
+
+    `ordered` lists the tasks behind their needs; `runnable` refuses those that stand at a gate. A task is taken if all
+    its needs are settled or taken.
+    """
+    taken: dict[str, None] = {}
+    for task in ordered:
+        if len(taken) == most:
+            break
+        if is_settled(task) or not runnable(task):
+            continue
+        if all(need in taken or is_settled(need) for need in needs[task]):
+            taken[task] = None
+    return list(taken)

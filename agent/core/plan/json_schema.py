@@ -1,0 +1,290 @@
+"""What JSON Schemas say of each other: the part at a path, and whether an output may fit an argument.
+
+Both answers are cautious: only what a schema rules out counts. Words of `type` that JSON Schema does not know say
+nothing. Listed `properties` count as all there are unless another word opens them; a list counts as having items.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from pydantic import JsonValue
+
+from agent.core.plan.references import Place
+from agent.core.plan.tool_spec import JsonSchema
+
+_TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
+_WORDS = {
+    "string": "a text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_DEPTH = 12
+#: Words that let an object have more properties than `properties` lists.
+_OPENING = frozenset({"patternProperties", "allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "if", "dependentSchemas"})
+
+
+class NoSuchPath(LookupError):  # noqa: N818 - says what it is
+    """A schema rules a path out; the message completes "the output of 'x' ..."."""
+
+
+def dereferenced(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
+    """Follow a local `$ref`; a foreign or endless one says nothing."""
+    for _ in range(_DEPTH):
+        ref = schema.get("$ref")
+        if not isinstance(ref, str):
+            return schema
+        target: object = root
+        steps = ref.removeprefix("#/").split("/") if ref.startswith("#/") else ["?"]
+        for step in [] if ref == "#" else steps:
+            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
+        if not isinstance(target, dict):
+            return {}
+        schema = target
+    return {}
+
+
+def branches(schema: JsonSchema, root: JsonSchema) -> list[JsonSchema]:
+    """Return the alternatives of `schema`: those of `anyOf` and `oneOf`, or itself."""
+    found: list[JsonSchema] = []
+    seen: set[int] = set()
+    stack = [schema]
+    while stack:
+        one = dereferenced(stack.pop(), root)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        options = one.get("anyOf") or one.get("oneOf")
+        if isinstance(options, list):
+            stack.extend(known(option) for option in reversed(options) if option is not False)
+        else:
+            found.append(one)
+    return found
+
+
+def types(schema: JsonSchema, root: JsonSchema) -> frozenset[str] | None:
+    """Return the JSON types that `schema` allows; None where it says nothing."""
+    found: set[str] = set()
+    for branch in branches(schema, root):
+        declared = branch.get("type")
+        words = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else None
+        if words is not None and sound_type(words):
+            found.update(words)
+        elif words is None and ("enum" in branch or "const" in branch):
+            found.update(type_of(value) for value in branch.get("enum", [branch.get("const")]))
+        else:
+            return None
+    return frozenset(found)
+
+
+def type_of(value: JsonValue) -> str:
+    """Return the narrowest JSON type of `value`."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case _:
+            return "object"
+
+
+def part(schema: JsonSchema, path: Place, *, root: JsonSchema) -> JsonSchema:
+    """Return the schema of what stands at `path`; `{}` where nothing is known. Raises `NoSuchPath`."""
+    if not path:
+        return schema
+    step, rest = path[0], path[1:]
+    found: list[JsonSchema] = []
+    refused: list[NoSuchPath] = []
+    for branch in branches(schema, root):
+        if branch.get("type") == "null":
+            continue
+        try:
+            found.append(_into(branch, step, rest, root))
+        except NoSuchPath as error:
+            refused.append(error)
+    if not found and refused:
+        raise refused[0]
+    return found[0] if len(found) == 1 else {"anyOf": found} if found and {} not in found else {}
+
+
+def _into(schema: JsonSchema, step: str | int, rest: Place, root: JsonSchema) -> JsonSchema:
+    kinds = types(schema, root)
+    if kinds is not None and not kinds & {"array", "object"}:
+        raise NoSuchPath(f"is {words(kinds)} where the path goes on with {step!r}")
+    if isinstance(step, int) or (step == "*" and (kinds is None or "array" in kinds)):
+        if kinds is not None and "array" not in kinds:
+            raise NoSuchPath(f"is {words(kinds)} where the path counts {step!r}")
+        inner = part(_items(schema), rest, root=root)
+        return {"type": "array", "items": inner} if step == "*" else inner
+    if kinds is not None and "object" not in kinds:
+        raise NoSuchPath(f"is {words(kinds)} where the path goes on with {step!r}")
+    properties = schema.get("properties")
+    if isinstance(properties, dict) and step in properties:
+        return part(known(properties[step]), rest, root=root)
+    if isinstance(properties, dict) and closed(schema):
+        raise NoSuchPath(f"has no {step!r}; it has {', '.join(map(repr, properties)) or 'nothing'}")
+    return part(known(schema.get("additionalProperties")), rest, root=root) if "allOf" not in schema else {}
+
+
+def known(schema: object) -> JsonSchema:
+    """Return `schema` where it is an object; `true`, and what is no schema, says nothing."""
+    return schema if isinstance(schema, dict) else {}
+
+
+def _items(schema: JsonSchema) -> JsonSchema:
+    return {} if "prefixItems" in schema else known(schema.get("items"))
+
+
+def closed(schema: JsonSchema) -> bool:
+    """Whether the listed properties are all there are."""
+    return (
+        "properties" in schema
+        and schema.get("additionalProperties", False) is False
+        and not any(schema.get(word) for word in _OPENING)
+    )
+
+
+def misfit(
+    producer: JsonSchema, consumer: JsonSchema, *, roots: tuple[JsonSchema, JsonSchema], depth: int = 0
+) -> str | None:
+    """Say why no value of `producer` can be a value of `consumer`; None where one may be.
+
+    `roots` are the documents in which each one's local references are looked up. The sentence part reads on from
+    "it ...": "gives a text where a number is wanted".
+    """
+    if depth > _DEPTH:
+        return None
+    reasons: list[str] = []
+    for given in branches(producer, roots[0]):
+        for wanted in branches(consumer, roots[1]):
+            reason = _pair_misfit(given, wanted, roots, depth)
+            if reason is None:
+                return None
+            reasons.append(reason)
+    if not reasons:
+        return None
+    given_types, wanted_types = types(producer, roots[0]), types(consumer, roots[1])
+    if given_types and wanted_types and not _overlap(given_types, wanted_types):
+        return f"gives {words(given_types)} where {words(wanted_types)} is wanted"
+    return reasons[0]
+
+
+def _pair_misfit(given: JsonSchema, wanted: JsonSchema, roots: tuple[JsonSchema, JsonSchema], depth: int) -> str | None:
+    given_types, wanted_types = types(given, roots[0]), types(wanted, roots[1])
+    if given_types is None or wanted_types is None:
+        return None
+    common = _overlap(given_types, wanted_types)
+    if not common:
+        return f"gives {words(given_types)} where {words(wanted_types)} is wanted"
+    if common == {"array"}:
+        inner = misfit(_items(given), _items(wanted), roots=roots, depth=depth + 1)
+        return inner and f"{inner} in its items"
+    if common == {"object"}:
+        return _object_misfit(given, wanted, roots, depth)
+    values, allowed = given.get("enum"), wanted.get("enum")
+    if isinstance(values, list) and isinstance(allowed, list) and not any(value in allowed for value in values):
+        return f"gives one of {values!r} where one of {allowed!r} is wanted"
+    return None
+
+
+def _object_misfit(
+    given: JsonSchema, wanted: JsonSchema, roots: tuple[JsonSchema, JsonSchema], depth: int
+) -> str | None:
+    have, want = known(given.get("properties")), known(wanted.get("properties"))
+    if closed(given):
+        for name in wanted.get("required", []):
+            if name not in have:
+                return f"has no {name!r}, which is wanted"
+    for name in wanted.get("required", []):
+        if name not in have or name not in want:
+            continue
+        inner = misfit(known(have[name]), known(want[name]), roots=roots, depth=depth + 1)
+        if inner:
+            return f"{inner} at {name!r}"
+    return None
+
+
+def _overlap(given: frozenset[str], wanted: frozenset[str]) -> set[str]:
+    both = set(given & wanted)
+    if "integer" in given and "number" in wanted:
+        both.add("integer")
+    if "number" in given and "integer" in wanted:
+        both.add("number")
+    return both
+
+
+def words(kinds: frozenset[str]) -> str:
+    """Return JSON types as words: "a text or null"."""
+    return " or ".join(_WORDS[kind] for kind in sorted(kinds, key=list(_WORDS).index)) or "nothing"
+
+
+def at_argument(schema: JsonSchema, place: Place) -> JsonSchema:
+    """Return the schema of the argument at `place`; `{}` where nothing is known of it."""
+    try:
+        return part(schema, place, root=schema)
+    except NoSuchPath:
+        return {}
+
+
+def sound_type(declared: object) -> bool:
+    """Whether what stands under `type` is a word of JSON Schema or a list of them."""
+    words: Iterable[object] = declared if isinstance(declared, list) else [declared]
+    return declared != [] and all(isinstance(word, str) and word in _TYPES for word in words)
+
+
+def properties(schema: JsonSchema) -> Iterator[tuple[str, JsonSchema]]:
+    """Yield the named properties of an object schema with their schemas."""
+    listed = schema.get("properties")
+    for name, inner in listed.items() if isinstance(listed, dict) else ():
+        if isinstance(inner, dict):
+            yield name, inner
+
+
+_SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+_SCHEMAS = frozenset(
+    {
+        *("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames"),
+        *("unevaluatedItems", "unevaluatedProperties"),
+    }
+)
+
+
+def known_words(schema: JsonSchema) -> JsonSchema:
+    """Return `schema` without what a validator would stumble over.
+
+    Those are words of `type` that JSON Schema does not know, and references that lead out of the document or nowhere:
+    nothing is fetched.
+    """
+    return _known_words(schema, root=schema)
+
+
+def each_inside(word: str, value: object, change: Callable[[JsonSchema], JsonSchema]) -> object:
+    """Return what stands under `word` with each schema in it changed; `enum`, `default` and their like hold values."""
+    if isinstance(value, dict) and word in _SCHEMA_MAPS:
+        return {name: change(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
+    if isinstance(value, list) and word in _SCHEMA_LISTS:
+        return [change(inner) if isinstance(inner, dict) else inner for inner in value]
+    return change(value) if isinstance(value, dict) and word in _SCHEMAS else value
+
+
+def _known_words(schema: JsonSchema, *, root: JsonSchema) -> JsonSchema:
+    inside = partial(_known_words, root=root)
+    return {
+        word: each_inside(word, value, inside)
+        for word, value in schema.items()
+        if not (word == "type" and not sound_type(value))
+        and not (word == "$ref" and (isinstance(value, str) and not dereferenced(schema, root)))
+        and not (word in {"$dynamicRef", "$id"} and isinstance(value, str))
+    }

@@ -1,0 +1,1 @@
+"""Which results an output rests on, and the formats that say it."""

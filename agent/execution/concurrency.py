@@ -1,0 +1,149 @@
+"""Places to run in: a bound on calls at the same time, the most urgent waiter first."""
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from itertools import count
+
+from aiolimiter import AsyncLimiter
+from anyio import CapacityLimiter
+
+from agent.core.plan.tool_spec import ToolSpec
+
+Urgency = tuple[float, ...]
+
+
+class Halted(Exception):  # noqa: N818 - the run is being stopped; nothing is wrong
+    """No call is begun any more; the task runs when the thread is resumed."""
+
+
+class PrioritySemaphore:
+    """A semaphore whose free place goes to the waiter with the lowest urgency tuple, then to the first come.
+
+    The standard library's semaphores are first come first served. One event loop only.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: list[tuple[Urgency, int, asyncio.Future[None]]] = []
+        self._arrivals = count()
+        self._halted = False
+
+    async def acquire(self, urgency: Urgency, *, begun: bool = False) -> None:
+        """Wait for a place. Raises `Halted` once `halt` was called, unless the work has `begun` and must go on."""
+        if self._halted and not begun:
+            raise Halted
+        if self._free > 0:
+            self._free -= 1
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (urgency, next(self._arrivals), place))
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.release()
+            raise
+
+    @property
+    def free(self) -> int:
+        """How many places nobody has."""
+        return self._free
+
+    def halt(self) -> None:
+        """Turn away all who wait, and all who come to begin something."""
+        self._halted = True
+        for _, _, place in self._waiting:
+            if not place.done():
+                place.set_exception(Halted())
+
+    def release(self) -> None:
+        """Give a place back: to the most urgent waiter, if one still waits."""
+        while self._waiting:
+            _, _, place = heapq.heappop(self._waiting)
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
+
+
+class Slots:
+    """The places of one run: in all, and per tool as its policy says."""
+
+    def __init__(self, max_concurrency: int) -> None:
+        self._max_concurrency = max_concurrency
+        self._all = PrioritySemaphore(max_concurrency)
+        self._per_tool: dict[str, PrioritySemaphore] = {}
+        self._rates: dict[str, AsyncLimiter] = {}
+        self._halted = asyncio.Event()
+        #: Threads for tools that have no coroutine; as many as there are places.
+        self.threads = CapacityLimiter(max_concurrency)
+
+    @asynccontextmanager
+    async def place(self, spec: ToolSpec, *, urgency: Urgency, begun: bool = False) -> AsyncIterator[None]:
+        """Hold a place for one call: first the tool's own bound, then the rate, then one of all places.
+
+        The order keeps a call that waits for its tool from holding a place that another tool could use.
+        Raises `Halted` once `halt` was called; a call that has `begun`, and may not be left half done, goes on.
+        """
+        own = self._own(spec)
+        if own is not None:
+            await own.acquire(urgency, begun=begun)
+        try:
+            if spec.policy.rate_per_s is not None:
+                await self.unless_halted(self._rate(spec.name, spec.policy.rate_per_s).acquire(), begun=begun)
+            await self._all.acquire(urgency, begun=begun)
+            try:
+                yield
+            finally:
+                self._all.release()
+        finally:
+            if own is not None:
+                own.release()
+
+    @property
+    def free(self) -> int:
+        """How many more calls could run now, whatever their tools."""
+        return self._all.free
+
+    def most(self, spec: ToolSpec) -> int:
+        """Return how many calls of a tool can run at the same time."""
+        return min(self._max_concurrency, spec.policy.max_concurrency or self._max_concurrency)
+
+    def halt(self) -> None:
+        """Begin nothing more: who waits for a place gets `Halted`, who has one goes on."""
+        self._halted.set()
+        self._all.halt()
+        for own in self._per_tool.values():
+            own.halt()
+
+    async def unless_halted(self, waiting: Coroutine[None, None, None], *, begun: bool = False) -> None:
+        """Wait for `waiting` to end. Raises `Halted` as soon as `halt` is called, unless the work has `begun`."""
+        if begun:
+            await waiting
+            return
+        waits, halt = asyncio.ensure_future(waiting), asyncio.ensure_future(self._halted.wait())
+        try:
+            await asyncio.wait((waits, halt), return_when=asyncio.FIRST_COMPLETED)
+            if not waits.done():
+                raise Halted
+            await waits
+        finally:
+            waits.cancel()
+            halt.cancel()
+
+    def _own(self, spec: ToolSpec) -> PrioritySemaphore | None:
+        bound = spec.policy.max_concurrency
+        if bound is None:
+            return None
+        own = self._per_tool.get(spec.name)
+        if own is None:
+            own = self._per_tool[spec.name] = PrioritySemaphore(bound)
+            if self._halted.is_set():
+                own.halt()
+        return own
+
+    def _rate(self, name: str, per_s: float) -> AsyncLimiter:
+        """One call every 1/rate seconds, without a burst at the start."""
+        return self._rates.setdefault(name, AsyncLimiter(1, 1 / per_s))

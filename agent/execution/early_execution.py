@@ -1,0 +1,277 @@
+"""Reading tasks that run while the rest of their plan is still being written."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+from pydantic import BaseModel, JsonValue
+
+from agent.core.engine.approvals import needs_approval
+from agent.core.engine.call_preparation import Ready, prepare
+from agent.core.engine.outcomes import Done, Outcome
+from agent.core.plan.dependencies import needs_of
+from agent.core.plan.document import Plan, Task
+from agent.core.plan.limits import Limits
+from agent.core.plan.parser import parse_plan
+from agent.core.plan.tool_spec import Preflight
+from agent.events import Emit, TaskRetrying, TaskStarted, Thinking
+from agent.execution.concurrency import Slots
+from agent.execution.executor import Executor, Job, utc_now
+from agent.plan_check import Preflights, check_task
+
+
+@dataclass(eq=False)
+class _Call:
+    """A call that was begun early; it outlives the text that it was begun for."""
+
+    running: "asyncio.Task[Outcome]"
+    #: What it has told while no task of the whole plan has taken it over.
+    told: list[TaskStarted | TaskRetrying] = field(default_factory=list)
+    pass_on: Callable[[TaskStarted | TaskRetrying], None] | None = None
+    begun: bool = False
+    #: Whether a task of the present text makes this call.
+    wanted: bool = True
+    #: Whether it was begun for the present text. Another one may give it other limits, so its failure is not final.
+    present: bool = True
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What became of it; None while it runs, and where it was stopped or broke off."""
+        done = self.running.done() and not self.running.cancelled() and self.running.exception() is None
+        outcome = self.running.result() if done else None
+        return outcome if self.present or isinstance(outcome, Done) else None
+
+
+@dataclass(eq=False)
+class _Text:
+    """What is known of one text of the plan; a repair is another text."""
+
+    coming: "asyncio.Queue[Mapping[str, JsonValue] | None]" = field(default_factory=asyncio.Queue)
+    reader: "asyncio.Task[None] | None" = None
+    tasks: dict[str, Task] = field(default_factory=dict)
+    findings: dict[str, Preflight] = field(default_factory=dict)
+    #: Tasks that run, have run, or run as soon as their needs are done.
+    started: set[str] = field(default_factory=set)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    waiting: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+def _runs(call: _Call) -> bool:
+    return call.wanted and not call.running.done()
+
+
+class HeadStart:
+    """Begins reading tasks of a plan as they are written, and keeps their calls for the tasks of the whole plan.
+
+    Calls are known by fingerprint, so that a plan that is mended keeps what it does not change, whatever its ids. One
+    event loop only.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        preflights: Preflights,
+        *,
+        limits: Limits,
+        slots: Slots,
+        thread: str,
+        revision: int,
+        emit: Emit,
+        until: datetime | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`slots` are those that the plan will run in. After `until` nothing is begun."""
+        self.preflights = preflights
+        self.slots = slots
+        self.revision = revision
+        self._executor = executor
+        self._limits = limits
+        self._thread = thread
+        self._emit = emit
+        self._until = until
+        self._clock = clock
+        self._open = True
+        self._text = _Text()
+        self._calls: defaultdict[str, deque[_Call]] = defaultdict(deque)
+        self._running: set[asyncio.Task[Outcome]] = set()
+
+    def begin_text(self) -> None:
+        """Begin anew: the model writes another text. Calls go on, and those that failed are forgotten."""
+        self._leave_text()
+        self._text = _Text()
+        for mark, calls in list(self._calls.items()):
+            for call in calls:
+                call.wanted = call.present = False
+            self._keep(mark, lambda call: not call.running.done() or call.outcome is not None)
+        self._text.reader = asyncio.create_task(self._read(self._text))
+
+    def take(self, task: Mapping[str, JsonValue]) -> None:
+        """Take in the next task of the text, as a plan document has it; what cannot be read is left out."""
+        if self._open:
+            self._text.coming.put_nowait(task)
+
+    async def settled(self) -> Mapping[str, Outcome]:
+        """Wait until the text is read and all that began for it has ended; return what became of its tasks."""
+        text = self._text
+        text.coming.put_nowait(None)
+        if text.reader is not None:
+            await asyncio.wait((text.reader,))
+        while running := [call.running for calls in self._calls.values() for call in calls if _runs(call)]:
+            await asyncio.wait(running)
+            # What waits for them begins in a callback of theirs.
+            await asyncio.sleep(0)
+        return dict(text.outcomes)
+
+    def close(self) -> None:
+        """Begin nothing more, because the run is to stop."""
+        self._open = False
+        self._leave_text()
+        self.slots.halt()
+
+    async def finish(self) -> None:
+        """Begin nothing more, because the plan is whole; calls that no task of it makes are stopped and forgotten."""
+        self._text.coming.put_nowait(None)
+        if (reader := self._text.reader) is not None:
+            await asyncio.wait((reader,))
+            if not reader.cancelled():
+                reader.result()
+        self._open = False
+        self._text = _Text()
+        for mark, calls in list(self._calls.items()):
+            for call in calls:
+                if not call.begun or not call.wanted:
+                    call.running.cancel()
+            # A result that no task of this plan wants could pass later for one that was got after a write.
+            self._keep(mark, lambda call: call.wanted and not call.running.cancelling())
+
+    async def cancel(self) -> None:
+        """Stop everything and wait until nothing runs."""
+        self._open = False
+        self._leave_text()
+        self._calls.clear()
+        running = [task for task in self._running if not task.done()]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    async def outcome_of(self, fingerprint: str, *, task: str, emit: Emit) -> Outcome | None:
+        """Hand a call with this fingerprint over to `task`, each call once, and wait for its outcome."""
+        calls = self._calls.get(fingerprint)
+        if not calls:
+            return None
+        call = calls.popleft()
+
+        def pass_on(event: TaskStarted | TaskRetrying) -> None:
+            emit(event.model_copy(update={"task": task}))
+
+        for event in call.told:
+            pass_on(event)
+        call.pass_on = pass_on
+        await asyncio.wait((call.running,))
+        return call.outcome
+
+    def _leave_text(self) -> None:
+        if self._text.reader is not None:
+            self._text.reader.cancel()
+
+    def _keep(self, mark: str, kept: Callable[[_Call], bool]) -> None:
+        self._calls[mark] = deque(filter(kept, self._calls[mark]))
+
+    async def _read(self, text: _Text) -> None:
+        while (document := await text.coming.get()) is not None:
+            plan = parse_plan({"tasks": [document]})
+            if not isinstance(plan, Plan) or len(text.tasks) >= self._limits.max_tasks:
+                continue
+            [task] = plan.tasks
+            if task.id in text.tasks:
+                continue
+            checked = await check_task(task, text.tasks, self.preflights, limits=self._limits, findings=text.findings)
+            if checked is not None:
+                text.tasks[task.id] = checked
+                self._start(text, checked)
+
+    def _start(self, text: _Text, task: Task) -> None:
+        spec = self.preflights.toolbox.specs[task.tool]
+        needs = needs_of(task)
+        unasked = spec.policy.read_only and not needs_approval(task, spec, self._limits)
+        if not unasked or spec.policy.dispatched_only or not text.started.issuperset(needs):
+            return
+        text.started.add(task.id)
+        for need in needs:
+            text.waiting[need].append(task.id)
+        self._advance(text, task.id)
+
+    def _advance(self, text: _Text, first: str) -> None:
+        """Run `first`, and what waits for it where its call is done already, as far as their needs are done."""
+        ready = deque((first,))
+        while ready and self._open and text is self._text:
+            name = ready.popleft()
+            if not all(isinstance(text.outcomes.get(need), Done) for need in needs_of(text.tasks[name])):
+                continue
+            call = self._call(text, text.tasks[name])
+            if call is None:
+                continue
+            if call.running.done():
+                ready.extend(self._settled(text, name, call))
+            else:
+                call.running.add_done_callback(partial(self._go_on, text, name, call))
+
+    def _go_on(self, text: _Text, name: str, call: _Call, _ended: "asyncio.Task[Outcome]") -> None:
+        for waiting in self._settled(text, name, call):
+            self._advance(text, waiting)
+
+    def _settled(self, text: _Text, name: str, call: _Call) -> list[str]:
+        """Note the outcome of a task, and return the tasks that wait for it."""
+        if call.outcome is None:
+            return []
+        text.outcomes[name] = call.outcome
+        return text.waiting.pop(name, [])
+
+    def _call(self, text: _Text, task: Task) -> _Call | None:
+        """Return the call that `task` makes: one that was begun for an earlier text, or a new one."""
+        spec, needs = self.preflights.toolbox.specs[task.tool], needs_of(task)
+        outcomes = {need: text.outcomes[need] for need in needs}
+        ready = prepare(task, spec, needs=needs, outcomes=outcomes, revision=self.revision)
+        if not isinstance(ready, Ready):
+            return None
+        for call in self._calls[ready.fingerprint]:
+            if not call.wanted:
+                call.wanted = True
+                return call
+        if self._until is not None and self._clock() >= self._until:
+            return None
+        job = Job(
+            task=task,
+            spec=spec,
+            needs=needs,
+            outcomes=outcomes,
+            thread=self._thread,
+            revision=self.revision,
+            gated=False,
+            urgency=(task.priority, 0.0),
+        )
+        call = self._begun(job)
+        self._calls[ready.fingerprint].append(call)
+        return call
+
+    def _begun(self, job: Job) -> _Call:
+        def tell(event: BaseModel) -> None:
+            if not isinstance(event, TaskStarted | TaskRetrying):
+                return
+            if call.pass_on is not None:
+                call.pass_on(event)
+                return
+            call.told.append(event)
+            if not call.begun and self._open:
+                self._emit(Thinking(role="planner", text=f"Began {job.task.id!r} while the plan is being written."))
+            call.begun = True
+
+        running = asyncio.create_task(self._executor.run(job, slots=self.slots, emit=tell))
+        call = _Call(running)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return call

@@ -1,0 +1,254 @@
+"""The ledger of effects: what is about to be written, what was, and which approvals cover it.
+
+A row is claimed before a write and completed after it, so that a crash in between is found and never guessed about.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
+
+from agent.errors import StaleClaimError
+
+Record = dict[str, JsonValue]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Intent(_Value):
+    """One call that is about to be made; its key is thread : revision : task (: item)."""
+
+    thread: str
+    revision: int
+    task: str
+    #: Position within a `for_each`; None where the task is one call.
+    item: int | None = None
+    tool: str
+    #: Of the tool and its resolved arguments.
+    args_digest: str
+    #: Digest of the approval that the call rests on; None where no approval is needed.
+    approval: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int, str, int]:
+        """What makes the call the same call after a restart; -1 stands for no item."""
+        return self.thread, self.revision, self.task, -1 if self.item is None else self.item
+
+    def __str__(self) -> str:
+        of_item = "" if self.item is None else f", item {self.item}"
+        return f"task {self.task!r}{of_item} of revision {self.revision} on thread {self.thread!r}"
+
+
+class Claimed(_Value):
+    """The row is the caller's: make the call, then complete it with this epoch."""
+
+    found: Literal["claimed"] = "claimed"
+    epoch: int
+
+
+class FoundDone(_Value):
+    """The call was made before, and this is its record; do not make it again."""
+
+    found: Literal["done"] = "done"
+    record: Record
+
+
+class FoundStarted(_Value):
+    """The call was begun before and nobody knows whether it took effect.
+
+    Claim with `again=epoch` once it is known to have had none, or where its receiver drops repetitions by key.
+    """
+
+    found: Literal["started"] = "started"
+    epoch: int
+    #: ISO 8601 with UTC offset.
+    since: str
+    #: Who began it: host and process.
+    owner: str
+
+
+class NotApproved(_Value):
+    """The call may not be made and nothing was written; `reason` is a sentence."""
+
+    found: Literal["not_approved"] = "not_approved"
+    reason: str
+
+
+Claim = Claimed | FoundDone | FoundStarted | NotApproved
+
+
+class Grant(_Value):
+    """An approval of exactly one task's call or calls, good for one use."""
+
+    digest: str
+    thread: str
+    revision: int
+    task: str
+    #: ISO 8601 with UTC offset; None is without end.
+    expires_at: str | None = None
+    #: Who approved.
+    by: str = ""
+
+    @field_validator("expires_at")
+    @classmethod
+    def _has_offset(cls, given: str | None) -> str | None:
+        if given is not None and datetime.fromisoformat(given).tzinfo is None:
+            raise ValueError(f"the time {given!r} has no UTC offset")
+        return given
+
+    def expired(self, *, now: datetime) -> bool:
+        """Whether the approval's time is over."""
+        return self.expires_at is not None and datetime.fromisoformat(self.expires_at) <= now
+
+
+class LedgerRow(_Value):
+    """A row as it is stored."""
+
+    intent: Intent
+    state: Literal["started", "done"]
+    epoch: int
+    owner: str
+    #: When it was claimed first; ISO 8601 with UTC offset, as `finished_at`.
+    since: str
+    finished_at: str | None = None
+    record: Record | None = None
+
+
+class Ledger(Protocol):
+    """Where effects are recorded. Every method is atomic and may be called from any event loop.
+
+    Where threads have leases, the methods that write raise `LeaseLostError` or `ThreadBusyError` as a checkpoint does.
+    """
+
+    async def claim(self, intent: Intent, *, again: int | None = None) -> Claim:
+        """Take the row of a call, or say what stands in it.
+
+        The approval that the intent names is used up in the same transaction. `again` takes over a row found started at
+        that epoch; where another was quicker, its newer epoch comes back as `FoundStarted`.
+        Raises `StaleClaimError` where there is no row to take over.
+        """
+        ...
+
+    async def complete(self, intent: Intent, *, epoch: int, record: Record) -> None:
+        """Record what became of a call. The first record stays, so that completing twice is harmless.
+
+        Raises `StaleClaimError` where the row is not, or no more, at that epoch.
+        """
+        ...
+
+    async def grant(self, approvals: Sequence[Grant]) -> None:
+        """Store approvals, all or none; one that was used stays used, whatever is granted after."""
+        ...
+
+    async def granted(self, digests: Collection[str]) -> set[str]:
+        """Return those that are granted, neither expired nor used."""
+        ...
+
+    async def rows(self, thread: str) -> list[LedgerRow]:
+        """Return all rows of a thread, by revision, task and item."""
+        ...
+
+    async def forget(self, thread: str) -> None:
+        """Delete the rows and approvals of a thread."""
+        ...
+
+
+def standing(row: LedgerRow, intent: Intent, *, again: int | None) -> Claim | None:
+    """Return what a claim finds in `row`, or None where the claim takes the row over."""
+    if (row.intent.tool, row.intent.args_digest) != (intent.tool, intent.args_digest):
+        return NotApproved(reason=f"Another call was made or begun as {intent}; plan it anew under another revision.")
+    if row.state == "done":
+        return FoundDone(record=row.record or {})
+    if again != row.epoch:
+        return FoundStarted(epoch=row.epoch, since=row.since, owner=row.owner)
+    return None
+
+
+def refusal(intent: Intent, grant: Grant | None, *, used: bool, now: datetime) -> NotApproved | None:
+    """Return why the approval that `intent` names does not cover it, or None.
+
+    An approval that the same task has used already covers the rest of its items and its second try, expired or not:
+    it was good when the task began, and nobody could grant it anew.
+    """
+    if intent.approval is None:
+        return None
+    if grant is None:
+        return NotApproved(reason=f"Nobody has approved {intent} as it now stands.")
+    if (grant.thread, grant.revision, grant.task) != intent.key[:3]:
+        return NotApproved(reason=f"The approval was given for another call than {intent}.")
+    if not used and grant.expired(now=now):
+        return NotApproved(reason=f"The approval of {intent} expired at {grant.expires_at}; approve it again.")
+    return None
+
+
+class MemoryLedger:
+    """Keeps the contract of `agent.ledger.Ledger` for as long as the process lives."""
+
+    def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._rows: dict[tuple[str, int, str, int], LedgerRow] = {}
+        self._grants: dict[str, Grant] = {}
+        self._used: set[str] = set()
+
+    async def claim(self, intent: Intent, *, again: int | None = None) -> Claim:
+        """See `Ledger.claim`."""
+        with self._lock:
+            row = self._rows.get(intent.key)
+            if row is None and again is not None:
+                raise StaleClaimError(f"There is no claim of {intent} to take over; claim it anew.")
+            found = standing(row, intent, again=again) if row else None
+            if found is not None:
+                return found
+            used = intent.approval in self._used
+            no = refusal(intent, self._grants.get(intent.approval or ""), used=used, now=self._clock())
+            if no is not None:
+                return no
+            if intent.approval is not None:
+                self._used.add(intent.approval)
+            epoch, since = (row.epoch + 1, row.since) if row else (1, self._clock().isoformat())
+            self._rows[intent.key] = LedgerRow(
+                intent=intent, state="started", epoch=epoch, owner="this process", since=since
+            )
+            return Claimed(epoch=epoch)
+
+    async def complete(self, intent: Intent, *, epoch: int, record: Record) -> None:
+        """See `Ledger.complete`."""
+        with self._lock:
+            row = self._rows.get(intent.key)
+            if row is None or row.epoch != epoch:
+                raise StaleClaimError(f"The claim of {intent} at epoch {epoch} is not held; nothing was recorded.")
+            if row.state == "started":
+                done = {"state": "done", "finished_at": self._clock().isoformat(), "record": record}
+                self._rows[intent.key] = row.model_copy(update=done)
+
+    async def grant(self, approvals: Sequence[Grant]) -> None:
+        """See `Ledger.grant`."""
+        with self._lock:
+            for approval in approvals:
+                if approval.digest not in self._used:
+                    self._grants[approval.digest] = approval
+
+    async def granted(self, digests: Collection[str]) -> set[str]:
+        """See `Ledger.granted`."""
+        now = self._clock()
+        with self._lock:
+            found = {digest: self._grants[digest] for digest in digests if digest in self._grants}
+            return {digest for digest, one in found.items() if digest not in self._used and not one.expired(now=now)}
+
+    async def rows(self, thread: str) -> list[LedgerRow]:
+        """See `Ledger.rows`."""
+        with self._lock:
+            return [row for key, row in sorted(self._rows.items()) if key[0] == thread]
+
+    async def forget(self, thread: str) -> None:
+        """See `Ledger.forget`."""
+        with self._lock:
+            self._rows = {key: row for key, row in self._rows.items() if key[0] != thread}
+            gone = {digest for digest, approval in self._grants.items() if approval.thread == thread}
+            self._grants = {digest: approval for digest, approval in self._grants.items() if digest not in gone}
+            self._used -= gone

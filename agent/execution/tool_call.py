@@ -1,0 +1,44 @@
+"""One call of a tool: its secrets filled in, in the event loop or in a thread; what it raises is an ordinary error."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+
+from agent.core.plan.tool_spec import ToolSpec
+from agent.errors import ToolFailure
+from agent.secret_values import filled, guarded
+from agent.tools.async_tools import exited, has_coroutine
+
+
+async def call_tool(
+    tool: BaseTool,
+    args: Mapping[str, Any],
+    config: RunnableConfig,
+    *,
+    spec: ToolSpec,
+    threads: CapacityLimiter | None = None,
+) -> object:
+    """Return what `tool` returns; one without a coroutine runs in a thread, which a cancelled call leaves behind.
+
+    Secrets that `args` name are filled in, and masked in what is returned or raised.
+    """
+    args = filled(args, spec)
+    tool = guarded(tool, args)
+    try:
+        if has_coroutine(tool):
+            return await tool.ainvoke(args, config)
+        run = partial(tool.invoke, args, config)
+        return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=threads)
+    except (SystemExit, StopAsyncIteration) as error:
+        # Where these get further, they end the process or a loop.
+        raise exited(error, spec.name) from error
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        raise ToolFailure(f"The tool {spec.name!r} cancelled itself.") from error

@@ -1,0 +1,97 @@
+"""Chat models over the OpenAI protocol: any server's, and the embedded one's."""
+
+from typing import Any, Final
+
+import openai
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatResult
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from agent.llm.embedded.server import LocalEndpoint
+
+_MAX_RETRIES: Final = 2
+_SEED: Final = 7
+#: The temperature of answers by chance: far enough apart to disagree where the model is not sure.
+_CHANCE: Final = 0.7
+#: A server that wants no key still gets one, because the client sends none without.
+_NO_KEY: Final = "none"
+#: A kept connection belongs to one event loop, and a model outlives many.
+_ONE_CALL: Final = {"Connection": "close"}
+
+
+def server_model(name: str, *, url: str | None, key: str | None, timeout_s: float) -> ChatOpenAI:
+    """Return the model `name` of the server at `url`, None: OpenAI's own. `timeout_s` is seconds for one try."""
+    return ChatOpenAI(
+        model=name,
+        base_url=url or None,
+        api_key=SecretStr(key or _NO_KEY),
+        timeout=timeout_s,
+        max_retries=_MAX_RETRIES,
+        use_responses_api=False,
+        # A reply is checked as a whole before anybody sees a word of it.
+        disable_streaming=True,
+        default_headers=_ONE_CALL,
+    )
+
+
+class EmbeddedChat(ChatOpenAI):
+    """The embedded model, of which several answers to one question are counted: its server counts the first alone."""
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,  # noqa: ANN401 - as the base class has it
+    ) -> ChatResult:
+        result = await super()._agenerate(messages, stop, run_manager, **kwargs)
+        first, *others = (each.message for each in result.generations)
+        if others and isinstance(first, AIMessage) and first.usage_metadata is not None:
+            written = [await self._tokens(str(each.text)) for each in others]
+            tokens = first.usage_metadata
+            output = tokens["output_tokens"] + sum(written)
+            first.usage_metadata = UsageMetadata(
+                input_tokens=tokens["input_tokens"],
+                output_tokens=output,
+                total_tokens=tokens["input_tokens"] + output,
+            )
+        return result
+
+    async def _tokens(self, text: str) -> int:
+        """Return how many tokens a text is, the one that ends it included."""
+        root = str(self.openai_api_base).removesuffix("/v1")
+        reply = await self.root_async_client.post(f"{root}/tokenize", cast_to=object, body={"content": text})
+        return len(reply["tokens"]) + 1 if isinstance(reply, dict) else 0
+
+
+def embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float) -> ChatOpenAI:
+    """Return the model that this process serves at `endpoint`, always with the same words for the same question."""
+    return EmbeddedChat(
+        model=name,
+        base_url=endpoint.url,
+        api_key=endpoint.key,
+        timeout=timeout_s,
+        max_retries=0,
+        temperature=0,
+        seed=_SEED,
+        use_responses_api=False,
+        disable_streaming=True,
+        default_headers=_ONE_CALL,
+        # A proxy of the environment has no way to this process.
+        http_client=openai.DefaultHttpxClient(trust_env=False),
+        http_async_client=openai.DefaultAsyncHttpxClient(trust_env=False),
+    )
+
+
+def speaks_openai(chat: BaseChatModel) -> bool:
+    """Return whether `chat` asks a server over the OpenAI protocol."""
+    return isinstance(chat, ChatOpenAI)
+
+
+def by_chance(chat: BaseChatModel, *, seed: int) -> BaseChatModel:
+    """Return `chat` so that it answers by chance, the same for the same `seed`; a model of another maker as it is."""
+    return chat.model_copy(update={"temperature": _CHANCE, "seed": seed}) if isinstance(chat, ChatOpenAI) else chat

@@ -1,0 +1,165 @@
+"""What came back from a model, and how a JSON object is read out of it."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel, ConfigDict
+
+from agent.core.plan.tool_spec import JsonSchema
+from agent.llm.response_schema import without_nulls
+
+_FENCED: Final = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+_WORDS: Final = 300
+#: Faults named in one sentence; a reply with more of them is written anew anyway.
+_FAULTS: Final = 3
+
+
+class Usage(BaseModel):
+    """Tokens of one call, or of several together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    #: As the server reports it with its reply, in a currency of its own; None where it says nothing.
+    cost: float | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cost=total_cost(self.cost, other.cost),
+        )
+
+
+def total_cost(*costs: float | None) -> float | None:
+    """Return the sum of the costs that are known; None where none is."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None
+
+
+class Parsed(BaseModel):
+    """A reply that fits the schema."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: dict[str, Any]
+    raw: str
+    usage: Usage
+
+
+class Malformed(BaseModel):
+    """A reply that cannot be used; `reason` is a sentence that the model itself can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: str
+    raw: str
+    usage: Usage
+
+
+class TextReply(BaseModel):
+    """A reply in prose, not empty."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    usage: Usage
+    #: The server ended it at the token limit.
+    truncated: bool = False
+
+
+Reply = Parsed | Malformed
+
+
+class _NotOurJsonError(ValueError):
+    """A sentence about text that is not the JSON we take."""
+
+
+def read_reply(raw: str, *, schema: JsonSchema, tolerant: bool, usage: Usage) -> Reply:
+    """Return the JSON object in `raw` if it fits `schema`.
+
+    `tolerant` is for a server that was only asked for JSON, not held to it: fences and text around the object, and a
+    repeated key (the last counts), are let pass. Numbers that JSON does not have and lone surrogates never are.
+    """
+    try:
+        value = _tolerant(raw) if tolerant else _exact(raw)
+        _refuse_unstorable(value)
+    except _NotOurJsonError as error:
+        return Malformed(reason=str(error), raw=raw, usage=usage)
+    if not isinstance(value, dict):
+        return Malformed(reason="The reply must be one JSON object.", raw=raw, usage=usage)
+    value = without_nulls(value, schema=schema)
+    if faults := list(_faults(value, schema)):
+        return Malformed(reason=" ".join(faults), raw=raw, usage=usage)
+    return Parsed(value=value, raw=raw, usage=usage)
+
+
+def _exact(raw: str) -> object:
+    try:
+        return json.loads(raw, object_pairs_hook=_no_repeated_key, parse_constant=_no_constant)
+    except _NotOurJsonError:
+        raise
+    except RecursionError as error:
+        raise _NotOurJsonError("The reply is nested too deeply.") from error
+    except ValueError as error:
+        raise _NotOurJsonError(f"The reply is not JSON: {error}.") from error
+
+
+def _tolerant(raw: str) -> object:
+    decoder = json.JSONDecoder(parse_constant=_no_constant)
+    for text in (*_FENCED.findall(raw), raw):
+        for start in _braces(text):
+            try:
+                value, _end = decoder.raw_decode(text, start)
+            except _NotOurJsonError:
+                raise
+            except (ValueError, RecursionError):
+                continue
+            return value
+    raise _NotOurJsonError("The reply holds no complete JSON object.")
+
+
+def _braces(text: str) -> Iterator[int]:
+    return (match.start() for match in re.finditer(r"\{", text))
+
+
+def _no_repeated_key(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _NotOurJsonError(f"The key {key!r} stands twice in one object; name it once.")
+        found[key] = value
+    return found
+
+
+def _no_constant(word: str) -> float:
+    raise _NotOurJsonError(f"{word} is not a number of JSON's; leave it out or say null.")
+
+
+def _refuse_unstorable(value: object) -> None:
+    """Refuse what a database or a later model could not take: infinite numbers and lone surrogates."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise _NotOurJsonError(
+            "The reply holds half a character (a lone surrogate); write the character whole."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _NotOurJsonError("The reply holds a number too large, or is nested too deeply.") from error
+
+
+def _faults(value: object, schema: JsonSchema) -> Iterator[str]:
+    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda error: list(map(str, error.path)))
+    for error in errors[:_FAULTS]:
+        place = ".".join(map(str, error.absolute_path)) or "the top"
+        yield f"At {place}: {_short(error.message)}."
+    if len(errors) > _FAULTS:
+        yield f"And {len(errors) - _FAULTS} more of the kind."
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WORDS else f"{text[:_WORDS]}..."

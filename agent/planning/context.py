@@ -1,0 +1,154 @@
+"""What a planner asks to know before it plans: checked as tasks are, called, and shown to it."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+
+from agent.core.engine.approvals import needs_approval
+from agent.core.engine.outcomes import Done
+from agent.core.plan.document import Call, Task
+from agent.core.plan.limits import Limits
+from agent.core.plan.tool_spec import ToolSpec
+from agent.events import Emit, Thinking
+from agent.execution.concurrency import Slots
+from agent.execution.executor import Executor, Job
+from agent.plan_check import check_plan
+from agent.results.summary import failure
+from agent.secret_values import names_secrets
+from agent.tools.toolbox import Toolbox
+
+_LONGEST_CONTEXT = 24_000
+
+
+async def gathered(
+    toolbox: Toolbox, executor: Executor, *, thread: str, revision: int, slots: Slots, emit: Emit
+) -> str:
+    """Call every context provider without arguments and return what they said, a section each.
+
+    One that fails says why: planning goes on without it. Raises `Halted` where the run is stopped before all are
+    asked.
+    """
+
+    async def one(name: str) -> str:
+        emit(Thinking(role="context", text=f"Asking {name}"))
+        question = Task(id=f"context_{name}", tool=name)
+        told = await said(
+            question, executor, toolbox, thread=thread, revision=revision, slots=slots, longest=_LONGEST_CONTEXT
+        )
+        return f"## {name}\n{told}"
+
+    providers = [name for name, spec in toolbox.specs.items() if spec.policy.context_provider]
+    return "\n\n".join(await asyncio.gather(*map(one, providers)))
+
+
+async def said(
+    question: Task, executor: Executor, toolbox: Toolbox, *, thread: str, revision: int, slots: Slots, longest: int
+) -> str:
+    """Return what a reading tool says, in its own words where it has a method `as_context(output)`; else why not."""
+    job = Job(
+        task=question,
+        spec=toolbox.specs[question.tool],
+        needs=(),
+        outcomes={},
+        thread=thread,
+        revision=revision,
+        gated=False,
+    )
+    outcome = await executor.run(job, slots=slots, emit=lambda _: None)
+    if not isinstance(outcome, Done):
+        return failure(outcome)
+    words = getattr(toolbox[question.tool], "as_context", None)
+    text = words(outcome.output) if callable(words) else json.dumps(outcome.output, ensure_ascii=False)
+    return text if len(text) <= longest else f"{text[:longest]}\n... ({len(text) - longest} more characters)"
+
+
+#: Questions of one round.
+_MOST: Final = 8
+#: Characters of one answer that the planner is shown.
+_LONGEST: Final = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A planner asks to know more before it plans; these calls would tell it."""
+
+    questions: tuple[Call, ...]
+
+
+def answering(specs: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:
+    """Return the tools that can be asked before there is a plan: those that read, and need no dispatch for it.
+
+    A context provider that takes no arguments has said all that it can.
+    """
+    return {name: spec for name, spec in specs.items() if _answers(spec)}
+
+
+def _answers(spec: ToolSpec) -> bool:
+    has_said_all = spec.policy.context_provider and not spec.args_schema.get("properties")
+    return spec.policy.read_only and not spec.policy.dispatched_only and not has_said_all
+
+
+async def checked_questions(asked: Sequence[object], toolbox: Toolbox, *, limits: Limits) -> Asked | tuple[str, ...]:
+    """Return questions ready to be put to their tools, or why they cannot be, as sentences.
+
+    They are compiled and looked at by preflight as tasks are. Only tools that read answer them, nobody is asked to
+    approve one, and none names a secret, since what comes back is shown to a model.
+    """
+    if len(asked) > _MOST:
+        return (f"These are {len(asked)} questions; ask at most {_MOST} at once.",)
+    checked = await check_plan(
+        {"tasks": [_as_task(*each) for each in enumerate(asked, start=1)]}, toolbox, limits=limits
+    )
+    if isinstance(checked, tuple):
+        return tuple(map(str, checked))
+    calls = checked.compiled.plan.tasks
+    refused = tuple(reason for task in calls if (reason := _refusal(task, toolbox.specs[task.tool], limits)))
+    return refused or Asked(tuple(Call(tool=task.tool, args=task.args) for task in calls))
+
+
+def _as_task(number: int, question: object) -> object:
+    if not isinstance(question, Mapping):
+        return question
+    return {"id": f"need_{number}", "tool": question.get("tool"), "args": question.get("args") or {}}
+
+
+def _refusal(task: Task, spec: ToolSpec, limits: Limits) -> str | None:
+    if not _answers(spec) or needs_approval(task, spec, limits):
+        return f"{task.tool!r} cannot be asked before there is a plan; ask a tool that only reads, or plan with it."
+    if names_secrets(task.args, spec):
+        return f"The question to {task.tool!r} names a secret, and its answer would be shown; leave it to a task."
+    return None
+
+
+async def answers(
+    questions: Sequence[Call],
+    executor: Executor,
+    toolbox: Toolbox,
+    *,
+    thread: str,
+    revision: int,
+    slots: Slots,
+    emit: Emit,
+) -> str:
+    """Return what the tools say, a section for each question; one that fails says why.
+
+    Raises `Halted` where the run is stopped before all are asked.
+    """
+
+    async def one(number: int, question: Call) -> str:
+        task = Task(id=f"need_{number}", tool=question.tool, args=question.args)
+        text = json.dumps(question.args, ensure_ascii=False)
+        emit(Thinking(role="context", text=f"Asking {question.tool} {text}"))
+        told = await said(task, executor, toolbox, thread=thread, revision=revision, slots=slots, longest=_LONGEST)
+        return f"## {question.tool} {text}\n{told}"
+
+    return "\n\n".join(await asyncio.gather(*(one(*each) for each in enumerate(questions, start=1))))
+
+
+def as_stored(questions: Sequence[Call]) -> list[dict[str, JsonValue]]:
+    """Return questions as plain values."""
+    return [question.model_dump(mode="json") for question in questions]

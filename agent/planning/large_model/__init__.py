@@ -1,0 +1,1 @@
+"""Planners for a large model: one structured reply that is parsed while it streams."""

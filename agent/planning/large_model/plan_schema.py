@@ -1,0 +1,255 @@
+"""A plan as a model writes it, and the way from there to the plan document.
+
+The strict mode of structured outputs knows no objects of free shape. So a map is written as a list of
+`{"name", "value"}`, any other shape as `{"json": text}`, and a reference may stand at every leaf.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, get_args
+
+from pydantic import JsonValue
+
+from agent.core.plan.document import OnItemFailure
+from agent.core.plan.json_schema import closed
+from agent.core.plan.tool_spec import JsonSchema, ToolSpec
+
+_PATH: Final[JsonSchema] = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}
+_REFERENCES: Final = ("output", "item", "template")
+#: Keywords of a scalar that a reply is held to.
+_SCALAR: Final = frozenset(
+    (
+        "type",
+        "enum",
+        "const",
+        "pattern",
+        "minLength",
+        "maxLength",
+        "multipleOf",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+    )
+)
+
+
+class LossyError(ValueError):
+    """A reply that would lose something on its way into a plan document; the message is a sentence."""
+
+
+def _object(**properties: JsonSchema) -> JsonSchema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _ref(name: str) -> JsonSchema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _shared() -> JsonSchema:
+    scalar: JsonSchema = {"type": ["string", "number", "boolean", "null"]}
+    return {
+        "output": _object(output_of={"type": "string", "description": "Id of an earlier task."}, path=_PATH),
+        "item": _object(item=_PATH),
+        "template": _object(
+            template={"type": "string", "description": "Text with {name} fields."},
+            values={"type": "array", "items": _ref("named")},
+        ),
+        "named": _object(name={"type": "string"}, value=_ref("open")),
+        "open": {
+            "anyOf": [
+                scalar,
+                {"type": "array", "items": scalar},
+                *map(_ref, _REFERENCES),
+                _object(json={"type": "string", "description": "Any other value, as JSON text."}),
+            ]
+        },
+    }
+
+
+def plan_schema(specs: Iterable[ToolSpec], *, asking: Iterable[ToolSpec] = ()) -> JsonSchema:
+    """Return the schema of a plan that may use these tools: each task is bound to the arguments of its own tool.
+
+    With `asking`, the reply may instead name calls of those tools, under `need`, whose results are wanted first.
+    """
+    specs, asking = list(specs), list(asking)
+    known = {spec.name: spec for spec in (*specs, *asking)}
+    calls = [_object(tool={"type": "string", "const": spec.name}, args=_ref(f"args_{spec.name}")) for spec in asking]
+    need = {"need": {"type": "array", "items": {"anyOf": calls}}} if calls else {}
+    return {
+        "type": "object",
+        "properties": {
+            **need,
+            "execution_mode": {"enum": ["parallel", "sequential", "conditional"], "type": "string"},
+            "tasks": {"type": "array", "items": {"anyOf": [_ref(f"task_{spec.name}") for spec in specs]}},
+        },
+        "required": ["execution_mode", "tasks"],
+        "additionalProperties": False,
+        "$defs": definitions(known.values()),
+    }
+
+
+def definitions(specs: Iterable[ToolSpec]) -> JsonSchema:
+    """Return the `$defs` that `task_NAME` and `args_NAME` of every tool rest on."""
+    found = _shared()
+    for spec in specs:
+        found |= {
+            f"{spec.name}__{name}": _literal(part, tool=spec.name)
+            for name, part in spec.args_schema.get("$defs", {}).items()
+        }
+        found[f"args_{spec.name}"] = _arguments(spec)
+        found[f"task_{spec.name}"] = _task(spec)
+    return found
+
+
+def _task(spec: ToolSpec) -> JsonSchema:
+    text: JsonSchema = {"type": "string"}
+    task = _object(
+        id={"type": "string", "description": "Short and telling, in snake_case."},
+        description={"type": "string", "description": "What the task finds out or does, for a person."},
+        reasoning={"type": "string", "description": "Why it is needed, in one sentence."},
+        tool={"type": "string", "const": spec.name},
+        args=_ref(f"args_{spec.name}"),
+        expected_outcome=text,
+        phase=text,
+        depends_on={"type": "array", "items": text},
+        condition={"type": "string", "description": "CEL over earlier outputs; the task is skipped where it is false."},
+        for_each=_ref("output"),
+        on_item_failure={"type": "string", "enum": list(get_args(OnItemFailure))},
+    )
+    return task | {"required": ["id", "description", "reasoning", "tool", "args"]}
+
+
+def _arguments(spec: ToolSpec) -> JsonSchema:
+    properties = {name: _value(part, tool=spec.name) for name, part in spec.args_schema.get("properties", {}).items()}
+    return _object(**properties) | {"required": list(spec.args_schema.get("required", ()))}
+
+
+def _value(part: JsonSchema, *, tool: str) -> JsonSchema:
+    """Return the schema of an argument, or a part of one, that may also be a reference."""
+    literal = _literal(part, tool=tool)
+    if literal == _ref("open"):
+        return literal
+    options = [*literal.get("anyOf", [literal]), *map(_ref, _REFERENCES)]
+    described = {"description": part["description"]} if "description" in part else {}
+    return described | {"anyOf": options}
+
+
+def _literal(part: JsonSchema, *, tool: str) -> JsonSchema:
+    if "$ref" in part:
+        name = str(part["$ref"])
+        return _ref(f"{tool}__{name.removeprefix('#/$defs/')}") if name.startswith("#/$defs/") else _ref("open")
+    for word in ("anyOf", "oneOf"):
+        if word in part:
+            return {"anyOf": [_literal(option, tool=tool) for option in part[word]]}
+    kinds = part.get("type")
+    if isinstance(kinds, list):
+        return {"anyOf": [_literal(part | {"type": kind}, tool=tool) for kind in kinds]}
+    if kinds == "object":
+        return _object_literal(part, tool=tool)
+    if kinds == "array":
+        if "prefixItems" in part or not isinstance(part.get("items"), dict):
+            return _ref("open")
+        sizes = {key: part[key] for key in ("minItems", "maxItems") if key in part}
+        return {"type": "array", "items": _value(part["items"], tool=tool)} | sizes
+    if kinds is None and not part.keys() & {"enum", "const"}:
+        return _ref("open")
+    return {key: value for key, value in part.items() if key in _SCALAR}
+
+
+def _object_literal(part: JsonSchema, *, tool: str) -> JsonSchema:
+    if closed(part):
+        fields = {name: _value(inner, tool=tool) for name, inner in part["properties"].items()}
+        return _object(**fields) | {"required": list(part.get("required", ()))}
+    if part.get("properties") or part.get("patternProperties"):
+        return _ref("open")
+    return {"type": "array", "items": _ref("named")}
+
+
+def plan_document(value: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> dict[str, JsonValue]:
+    """Return the plan document that a reply in the form of `plan_schema` says. Raises `LossyError`."""
+    return {
+        "execution_mode": value["execution_mode"],
+        "tasks": [task_document(task, specs) for task in value["tasks"]],
+    }
+
+
+def question_documents(value: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> list[dict[str, JsonValue]]:
+    """Return the calls that a reply names under `need`. Raises `LossyError`."""
+    return [
+        {"tool": each["tool"], "args": arguments(each["args"], specs[each["tool"]])} for each in value.get("need") or ()
+    ]
+
+
+def task_document(task: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> dict[str, JsonValue]:
+    """Return one task of the plan document; what was left empty is left out. Raises `LossyError`."""
+    written = {key: part for key, part in task.items() if part not in (None, "", [])}
+    return written | {"args": arguments(task["args"], specs[task["tool"]])}
+
+
+def arguments(args: Mapping[str, Any], spec: ToolSpec) -> dict[str, JsonValue]:
+    """Return a tool's arguments as the plan document has them. Raises `LossyError`."""
+    known = spec.args_schema.get("properties", {})
+    return {name: _plain(value, known.get(name, {}), root=spec.args_schema) for name, value in args.items()}
+
+
+def _plain(value: Any, part: JsonSchema, *, root: JsonSchema) -> JsonValue:  # noqa: ANN401 - a JSON value
+    if isinstance(value, dict):
+        if value.keys() == {"template", "values"} and isinstance(value["values"], list):
+            return {"template": value["template"], "values": _named(value["values"], {}, root=root)}
+        if value.keys() == {"output_of", "path"} or value.keys() == {"item"}:
+            return value
+        if value.keys() == {"json"}:
+            return _from_text(value["json"])
+    options = _options(part, root)
+    if isinstance(value, list):
+        lists = [option for option in options if option.get("type") == "array"]
+        maps = [option for option in options if option.get("type") == "object"]
+        if maps and not lists:
+            extra = maps[0].get("additionalProperties")
+            return _named(value, extra if isinstance(extra, dict) else {}, root=root)
+        items = lists[0].get("items") if lists else None
+        return [_plain(each, items if isinstance(items, dict) else {}, root=root) for each in value]
+    if isinstance(value, dict):
+        fields: JsonSchema = {}
+        for option in options:
+            fields |= option.get("properties", {})
+        return {name: _plain(inner, fields.get(name, {}), root=root) for name, inner in value.items()}
+    return value  # type: ignore[no-any-return]
+
+
+def _options(part: JsonSchema, root: JsonSchema, *, depth: int = 8) -> list[JsonSchema]:
+    """Return the branches of a schema, each with a single `type` where it has one."""
+    if depth == 0:
+        return []
+    if "$ref" in part:
+        target = root.get("$defs", {}).get(str(part["$ref"]).removeprefix("#/$defs/"), {})
+        return _options(target, root, depth=depth - 1)
+    for word in ("anyOf", "oneOf"):
+        if word in part:
+            return [each for option in part[word] for each in _options(option, root, depth=depth - 1)]
+    kinds = part.get("type")
+    return [part | {"type": kind} for kind in kinds] if isinstance(kinds, list) else [part]
+
+
+def _named(pairs: list[Any], part: JsonSchema, *, root: JsonSchema) -> dict[str, JsonValue]:
+    found: dict[str, JsonValue] = {}
+    for pair in pairs:
+        if not isinstance(pair, dict) or pair.keys() != {"name", "value"}:
+            raise LossyError(f"{pair!r} is no pair; write a map as a list of objects with 'name' and 'value'.")
+        if pair["name"] in found:
+            raise LossyError(f"The name {pair['name']!r} stands twice in one map; name it once.")
+        found[pair["name"]] = _plain(pair["value"], part, root=root)
+    return found
+
+
+def _from_text(text: str) -> JsonValue:
+    try:
+        return json.loads(text)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise LossyError(f"The text under 'json' is not JSON ({error}); write it anew: {text[:80]!r}.") from error

@@ -1,0 +1,100 @@
+"""The first stage of a small model's plan: the steps, each with its tool and the steps it builds on."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from agent.core.plan.document import renamed
+from agent.core.plan.tool_spec import JsonSchema
+
+_MAX_STEPS: Final = 7
+_NAME: Final = re.compile(r"[A-Za-z_]\w*(?=\W*$)")
+#: A name with an ending of letters, such as `report.md`; a number or the end of a sentence is none.
+_FILE: Final = re.compile(r"(?<![\w.])[\w-]*[A-Za-z_][\w-]*\.[A-Za-z]\w{1,4}(?![\w.]*\w)")
+_NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
+
+
+class Step(BaseModel):
+    """One step: what it finds out or does, with which tool, from which steps' outputs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    question: str
+    tool: str
+    #: Columns that its rows must have, as far as the model named any.
+    columns: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+
+
+def steps_schema(tools: Iterable[str]) -> JsonSchema:
+    """Return the schema of the first stage's answer; what a step is about comes before the words for it."""
+    short: JsonSchema = {"type": "string", "minLength": 1, "maxLength": 40}
+    step = {
+        "type": "object",
+        "properties": {
+            "id": short,
+            "tool": {"type": "string", "enum": list(tools)},
+            "uses": {"type": "array", "items": short, "maxItems": 4},
+            "question": {"type": "string", "minLength": 1, "maxLength": 300},
+            "columns": {"type": "array", "items": short, "maxItems": 8},
+        },
+        "required": ["id", "tool", "uses", "question", "columns"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {"steps": {"type": "array", "items": step, "minItems": 1, "maxItems": _MAX_STEPS}},
+        "required": ["steps"],
+        "additionalProperties": False,
+    }
+
+
+def read_steps(value: Mapping[str, Any], *, taken: Iterable[str] = (), known: Iterable[str] = ()) -> list[Step]:
+    """Return the steps with ids that are free and names of steps that stand before; others are dropped from `uses`.
+
+    `known` are tasks that have finished and may be used.
+    """
+    steps: list[Step] = []
+    names = {task: task for task in known}
+    used = {*taken, *names}
+    for written in value["steps"]:
+        plain = _NOT_IN_ID.sub("_", str(written["id"]).lower()).strip("_") or "step"
+        plain = plain if plain[0].isalpha() else f"step_{plain}"
+        step_id = renamed(plain, used) if plain in used else plain
+        uses = dict.fromkeys(names[use] for use in map(str, written["uses"]) if use in names)
+        steps.append(
+            Step(
+                id=step_id,
+                question=written["question"],
+                tool=written["tool"],
+                columns=_names(written["columns"]),
+                uses=tuple(uses),
+            )
+        )
+        names[str(written["id"])] = step_id
+        used.add(step_id)
+    return steps
+
+
+def _names(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return columns by their names alone: `COUNT(day) AS days` is `days`, since how to count is the next stage's."""
+    found = (_NAME.search(column) for column in columns)
+    return tuple(dict.fromkeys(name[0] for name in found if name))
+
+
+def names_files(goal: str) -> bool:
+    """Whether a goal names a file."""
+    return _FILE.search(goal) is not None
+
+
+def forgotten_files(goal: str, steps: Iterable[Step]) -> list[str]:
+    """Return a sentence for each file that the goal names and no step does."""
+    questions = " ".join(step.question for step in steps).lower()
+    return [
+        f"The goal names the file {name!r}, but no step does; add a step for it that `uses` the step with its rows."
+        for name in dict.fromkeys(_FILE.findall(goal))
+        if name.lower() not in questions
+    ]

@@ -1,0 +1,1 @@
+"""What a run leaves behind: the answer, its Markdown, its summary and large outputs."""

@@ -1,0 +1,77 @@
+"""What has happened so far, as a model that replans is told it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final, assert_never
+
+from pydantic import JsonValue
+
+from agent.core.compiler.compiler import CompiledPlan
+from agent.core.engine.outcomes import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
+from agent.core.plan.document import Task
+
+_WORDS: Final = 300
+
+
+def preview(value: JsonValue, *, letters: int = _WORDS) -> str:
+    """Return the beginning of a value as JSON; of rows their number and the first of them."""
+    if isinstance(value, dict) and isinstance(rows := value.get("rows"), list):
+        told = f"{len(rows)} rows"
+        return f"{told}, such as {_short(rows[0], letters=letters)}" if rows else told
+    return _short(value, letters=letters)
+
+
+def _short(value: JsonValue, *, letters: int) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= letters else f"{text[:letters]}..."
+
+
+def outcome_lines(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    """Yield a line for each task: its call, on what terms it is made, and what became of it."""
+    for task in compiled.plan.tasks:
+        call = f"{task.tool} {_short(dict(task.args), letters=600)}"
+        terms = "; ".join(_terms(task))
+        outcome = outcomes.get(task.id)
+        yield f"- {task.id}: {call}{f' ({terms})' if terms else ''}\n  {_fate(outcome) if outcome else 'has not run'}"
+
+
+def _terms(task: Task) -> Iterator[str]:
+    if task.for_each is not None:
+        yield f"once for each item of {_short(task.for_each, letters=_WORDS)}"
+    if task.condition is not None:
+        yield f"only if {_short(task.condition, letters=_WORDS)}"
+    if task.depends_on:
+        yield f"after {', '.join(task.depends_on)}"
+    if task.run_if == "any":
+        yield "although some of what it waits for was skipped"
+    if task.rollback is not None:
+        yield f"undone by {task.rollback.tool}"
+
+
+def _fate(outcome: Outcome) -> str:
+    match outcome:
+        case Done(items=None):
+            return f"done: {preview(outcome.output)}"
+        case Done():
+            return f"done, though {outcome.items}: {preview(outcome.output)}"
+        case Failed() | Rejected():
+            return failure(outcome)
+        case Skipped():
+            return f"skipped: {outcome.because}"
+        case Cancelled():
+            return f"cancelled: {outcome.because}"
+        case InDoubt():
+            return "in doubt: it was begun, and nobody knows whether it took effect"
+        case _:
+            assert_never(outcome)
+
+
+def failure(outcome: Outcome) -> str:
+    """Return why a task did not do its work, as a sentence."""
+    match outcome:
+        case Failed():
+            return f"FAILED ({outcome.kind}): {outcome.error}"
+        case Rejected():
+            return f"REJECTED by a person, who said: {outcome.message or 'nothing'}"
+        case _:
+            return outcome.status

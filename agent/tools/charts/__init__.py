@@ -1,0 +1,1 @@
+"""The chart tool: Vega-Lite specifications, their data and their look."""

@@ -1,0 +1,117 @@
+"""The tool that draws a chart."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from agent.core.plan.tool_spec import JsonSchema, Preflight
+from agent.tools.charts.data_prep import ChartKind
+from agent.tools.charts.preflight import preflight
+from agent.tools.files.output_folder import OutputFolder
+
+MAX_ROWS = 20_000
+
+
+class DrawChartArgs(BaseModel):
+    """Arguments of `draw_chart`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: list[dict[str, JsonValue]] = Field(
+        max_length=MAX_ROWS, description="The rows to draw, as query_database returns them under `rows`."
+    )
+    kind: ChartKind = Field(
+        description="bar for categories, line for values over time, scatter for two numbers, pie for parts of a whole"
+        " (up to 8), grouped_bar or stacked_bar with color for a second category, heatmap for two categories."
+    )
+    x: str = Field(min_length=1, max_length=200, description="Column of the categories, dates or abscissas.")
+    y: str = Field(
+        min_length=1, max_length=200, description="Column of the numbers (heatmap: the second category column)."
+    )
+    color: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Column that splits the values into series (heatmap: the column of the numbers).",
+    )
+    title: str | None = Field(default=None, max_length=300, description="Heading; default: made from the columns.")
+    x_title: str | None = Field(default=None, max_length=120)
+    y_title: str | None = Field(default=None, max_length=120)
+    unit: str | None = Field(
+        default=None, max_length=12, description="Unit of the numbers, only if known: 'USD', 'EUR', '%', 'kg'."
+    )
+    file_name: str | None = Field(default=None, max_length=120, description="Start of the file names.")
+
+
+class DrawChart(BaseTool):
+    """Draws rows as a chart and writes it as PNG, SVG and a self-contained HTML page.
+
+    The files are named by their content, so that drawing the same chart again changes nothing.
+    """
+
+    name: str = "draw_chart"
+    description: str = (
+        "Draw rows as a chart, plot, graph or diagram; returns the paths of its PNG, SVG and HTML files. "
+        "Give rows in the order to be shown."
+    )
+    args_schema: type[BaseModel] = DrawChartArgs
+    folder: OutputFolder
+    metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
+        "readOnlyHint": True,
+        "destructiveHint": False,
+        "idempotentHint": True,
+        "openWorldHint": False,
+        "timeout_s": 120,
+        "columns_of": {"x": "rows", "y": "rows", "color": "rows"},
+        "output_schema": {
+            "type": "object",
+            "properties": {
+                "title": {"type": "string"},
+                "png": {"type": "string"},
+                "svg": {"type": "string"},
+                "html": {"type": "string"},
+                "rows": {"type": "integer"},
+            },
+            "required": ["title", "png", "svg", "html", "rows"],
+            "additionalProperties": False,
+        },
+    }
+
+    def preflight(self, args: dict[str, JsonValue], open: dict[str, JsonSchema]) -> Preflight:  # noqa: A002
+        """Check the columns against the rows, or their schema while they are not known; mend what is obvious."""
+        return preflight(args, schemas=open)
+
+    def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
+        return draw(DrawChartArgs.model_validate(arguments), folder=self.folder)
+
+    async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
+        return await asyncio.to_thread(self._run, **arguments)
+
+
+def draw(request: DrawChartArgs, *, folder: OutputFolder) -> dict[str, JsonValue]:
+    """Draw the chart and write its files.
+
+    Raises `ToolFailure` if a column does not exist or does not suit the kind of chart.
+    """
+    # Altair and vl-convert take a second to import, which nobody should wait for who draws no chart.
+    from agent.tools.charts.html_page import write_chart  # noqa: PLC0415 - slow import
+    from agent.tools.charts.vega_spec import Brief, vega_lite  # noqa: PLC0415 - slow import
+
+    brief = Brief(**request.model_dump(exclude={"rows", "file_name"}))
+    spec, title = vega_lite(request.rows, brief=brief)
+    files = write_chart(spec, title=title, stem=request.file_name or title, folder=folder)
+    return {
+        "title": title,
+        "png": str(files.png),
+        "svg": str(files.svg),
+        "html": str(files.html),
+        "rows": len(request.rows),
+    }
+
+
+def chart_tools(output: Path) -> list[BaseTool]:
+    """Make the tools that draw, writing into one folder."""
+    return [DrawChart(folder=OutputFolder(output))]

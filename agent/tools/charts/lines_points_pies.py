@@ -1,0 +1,181 @@
+"""Charts without bars: lines, areas, points, slices and cells."""
+
+from typing import Literal
+
+import altair as alt
+
+from agent.tools.charts import theme as look
+from agent.tools.charts.columns import Cell, Column, looks_like_years
+from agent.tools.charts.data_prep import Frame
+from agent.tools.charts.encodings import (
+    Placed,
+    Words,
+    baseline,
+    series_color,
+    time_channel,
+    tooltip,
+    typed,
+    value_axis,
+    with_data,
+)
+
+DOTTED_POINTS = 36
+LABELLED_POINTS = 30
+LABELLED_CELLS = 150
+NARROWEST_SLICE = 0.04  # of the whole: a narrower slice has no room for a label beside it
+WIDTH, HEIGHT = 680, 340
+
+
+def lines(frame: Frame, *, words: Words) -> Placed:
+    """Lines or stacked areas, over time, numbers or ordered texts; more series than colours get a panel each."""
+    stack: Literal["zero"] | None = "zero" if frame.kind == "area" else None
+    base = with_data(frame, words=words).encode(
+        x=_abscissa(frame, words=words),
+        y=alt.Y("y", type="quantitative", stack=stack, axis=value_axis(frame, words=words), scale=_from_zero(frame)),
+        tooltip=tooltip(frame, words=words),
+    )
+    dotted = len(frame.categories()) <= DOTTED_POINTS
+    if frame.panels:
+        panel = base.mark_line(color=look.PALETTE[0]).properties(width=220, height=130)
+        facet = alt.Facet("series", type="nominal", sort=frame.names(), header=alt.Header(labelAnchor="start"))
+        return panel.facet(facet, columns=3, title=None), 3 * 240
+    if frame.kind == "area":
+        marks = base.mark_area(opacity=0.85, line=len(frame.names()) < 2).encode(order="rank:Q")
+    else:
+        marks = base.mark_line(point={"size": 40} if dotted else False, strokeWidth=2.5)
+    marks = marks.encode(**series_color(frame, width=WIDTH))
+    negative = any(isinstance(row["y"], int | float) and row["y"] < 0 for row in frame.rows)
+    chart = alt.layer(marks, baseline(along="y")) if negative else alt.layer(marks)
+    return chart.properties(width=WIDTH, height=HEIGHT), WIDTH
+
+
+def _abscissa(frame: Frame, *, words: Words) -> alt.X:
+    if frame.x.kind == "time":
+        return alt.X("x", **time_channel(frame.x))
+    if frame.x.kind == "text":
+        turned = max((len(str(value)) for value in frame.categories()), default=0) * len(frame.categories()) > 90
+        axis = alt.Axis(title=words.x_title, labelAngle=-40 if turned else 0, labelLimit=140, grid=False)
+        return alt.X("x", type="ordinal", sort=[str(category) for category in frame.categories()], axis=axis)
+    return alt.X("x", type="quantitative", scale=alt.Scale(zero=False, nice=False), axis=_number_axis(frame.x, words))
+
+
+def _number_axis(column: Column, words: Words) -> alt.Axis:
+    whole = all(value is None or float(value).is_integer() for value in column.values)
+    pattern = "d" if looks_like_years(column.values) else ",.6~r"
+    step: look.Settings = {"tickMinStep": 1} if whole else {}
+    return alt.Axis(title=words.x_title, labelExpr=f"format(datum.value, '{pattern}')", grid=False, **step)
+
+
+def _from_zero(frame: Frame) -> alt.Scale:
+    """Lines may leave zero out when their values stay far from it; areas may not."""
+    known = [float(row["y"]) for row in frame.rows if row["y"] is not None]
+    near = not known or min(known) < 0.6 * max(known)
+    return alt.Scale(zero=near or frame.kind == "area", nice=True)
+
+
+def points(frame: Frame, *, words: Words) -> Placed:
+    """Draw points; where every point has a name of its own, the name stands beside it."""
+    width, height = 600, 400
+    place = (
+        alt.X("x", **time_channel(frame.x))
+        if frame.x.kind == "time"
+        else alt.X("x", type="quantitative", scale=alt.Scale(zero=False), axis=_number_axis(frame.x, words))
+    )
+    axis = value_axis(frame, words=words)
+    axis["title"] = words.y_title
+    base = with_data(frame, words=words).encode(
+        x=place,
+        y=alt.Y("y", type="quantitative", scale=alt.Scale(zero=False), axis=axis),
+        tooltip=tooltip(frame, words=words),
+    )
+    names = frame.names()
+    marks = base.mark_circle(size=70 if len(frame.rows) <= 200 else 30, opacity=0.75)
+    if len(names) > 1 and len(names) == len(frame.rows):
+        named = marks.encode(color=alt.value(look.PALETTE[0]))
+        if len(names) > LABELLED_POINTS:
+            return named.properties(width=width, height=height), width
+        text = base.mark_text(align="left", dx=8, fontSize=11, color=look.INK).encode(text="series:N")
+        return alt.layer(named, text).properties(width=width, height=height), width
+    return marks.encode(**series_color(frame, width=width)).properties(width=width, height=height), width
+
+
+def slices(frame: Frame, *, words: Words) -> Placed:
+    """Draw a pie or a donut with each slice's name and share beside it, or in the legend when a slice is too narrow."""
+    rows = _slice_rows(frame)
+    beside = min(float(row["share"] or 0) for row in rows) >= NARROWEST_SLICE
+    names = [row["name"] for row in rows]
+    legend = None if beside else alt.Legend(orient="right", direction="vertical", columns=1)
+    colors = alt.Scale(domain=names, range=list(look.PALETTE[: len(names)]))
+    base = (
+        with_data(frame, words=words)
+        .properties(data=alt.InlineData(values=rows))
+        .encode(
+            theta=alt.Theta("y", type="quantitative", stack=True),
+            order=alt.Order("rank", type="quantitative"),
+            color=alt.Color("name", type="nominal", scale=colors, legend=legend),
+            tooltip=tooltip(frame, words=words),
+        )
+    )
+    inner = 80 if frame.kind == "donut" else 0
+    layers = [base.mark_arc(outerRadius=140, innerRadius=inner, stroke="white", strokeWidth=2)]
+    if beside:
+        side = alt.expr("datum.right ? 'left' : 'right'")
+        text = base.mark_text(radius=152, fontSize=12, align=side, baseline="middle")
+        layers.append(text.encode(text="name:N", color=alt.value(look.INK)))
+    return alt.layer(*layers).properties(width=560 if beside else 300, height=330), 560
+
+
+def _slice_rows(frame: Frame) -> list[dict[str, Cell | bool]]:
+    """Each slice with its share of the whole, its label, and the side of the circle it lies on."""
+    total = sum(float(row["y"] or 0) for row in frame.rows)
+    rows: list[dict[str, Cell | bool]] = []
+    before = 0.0
+    for rank, row in enumerate(frame.rows):
+        share = float(row["y"] or 0) / total
+        name = f"{row['x']} {share:.0%}" if share >= 0.01 else f"{row['x']} <1%"
+        rows.append({**row, "rank": rank, "share": share, "name": name, "right": before + share / 2 < 0.5})
+        before += share
+    return rows
+
+
+def cells(frame: Frame, *, words: Words) -> Placed:
+    """Draw a heatmap: pale to dark, or two colours apart when values fall on both sides of zero."""
+    known = [float(row["value"]) for row in frame.rows if row["value"] is not None]
+    if known and min(known) < 0 < max(known):
+        scale = alt.Scale(scheme="blueorange", domainMid=0)
+    else:
+        scale = alt.Scale(scheme="blues")
+    wide, high = len({row["x"] for row in frame.rows}), len({row["y"] for row in frame.rows})
+    step = min(64, max(14, 760 // max(wide, 1)))
+    angle = 0 if max((len(str(row["x"])) for row in frame.rows), default=0) * 7 < step else -40
+    base = with_data(frame, words=words).encode(
+        x=alt.X(
+            "x",
+            **_band(frame.x),
+            axis=alt.Axis(title=words.x_title, labelAngle=angle, labelLimit=120, ticks=False, domain=False),
+        ),
+        y=alt.Y("y", **_band(frame.y), axis=alt.Axis(title=None, ticks=False, domain=False)),
+    )
+    tips = [
+        alt.Tooltip("x", title=words.x_title, **typed(frame.x)),
+        alt.Tooltip("y", title=words.y_title, **typed(frame.y)),
+    ]
+    title = frame.series.title if frame.series else ""
+    labelled = len(frame.rows) <= LABELLED_CELLS and step >= 40
+    legend = None if labelled else alt.Legend(orient="right", direction="vertical")
+    marks = base.mark_rect(stroke="white").encode(
+        color=alt.Color("value", type="quantitative", scale=scale, legend=legend),
+        tooltip=[*tips, alt.Tooltip("exact", type="nominal", title=title)],
+    )
+    layers = [marks]
+    if labelled:
+        dark = f"abs(datum.value) > {0.6 * max((abs(value) for value in known), default=0.0)} ? 'white' : '{look.INK}'"
+        layers.append(base.mark_text(fontSize=11, color=alt.expr(dark)).encode(text="label:N"))
+    size = {"width": alt.Step(step), "height": alt.Step(min(step, 32))}
+    return alt.layer(*layers).properties(**size), max(wide * step, 420 if high else 0)
+
+
+def _band(column: Column) -> look.Settings:
+    if column.kind == "time":
+        return {"type": "ordinal", "timeUnit": look.time_unit(column) or "utcyearmonthdatehoursminutes"}
+    return {"type": "ordinal", "sort": None if column.kind == "text" else "ascending"}

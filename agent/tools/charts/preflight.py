@@ -1,0 +1,157 @@
+"""The check of a chart's arguments before anything runs."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from pydantic import JsonValue
+
+from agent.core.plan.tool_spec import JsonSchema, Preflight
+from agent.errors import ToolFailure
+from agent.tools.charts.columns import column_names, read_column
+from agent.tools.charts.data_prep import ChartKind, arrange
+
+# A text may still turn out to be a date or an exact decimal.
+Known = Literal["number", "text", "other"]
+
+CLOSE = 0.8  # of difflib's ratio: "revenu" is "revenue", "order" is not "orders_total"
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns that the rows will have, as far as it is known before the run."""
+
+    kinds: Mapping[str, Known]
+
+    def numbers(self) -> list[str]:
+        return [name for name, kind in self.kinds.items() if kind == "number"]
+
+    def meant(self, name: str) -> str | None:
+        """Find the one column that a misspelt name can only mean."""
+        plain = {column: _plain(column) for column in self.kinds}
+        same = [column for column, spelling in plain.items() if spelling == _plain(name)]
+        if same:
+            return same[0] if len(same) == 1 else None
+        close = difflib.get_close_matches(_plain(name), plain.values(), n=2, cutoff=CLOSE)
+        found = [column for column, spelling in plain.items() if spelling in close]
+        return found[0] if len(found) == 1 else None
+
+
+def preflight(args: Mapping[str, JsonValue], *, schemas: Mapping[str, JsonSchema]) -> Preflight:
+    """Check names and kinds of the columns; with the rows known, everything that drawing would find.
+
+    `schemas` holds the JSON Schemas of arguments that a reference will fill in, by dotted path.
+    """
+    rows = args.get("rows")
+    literal = isinstance(rows, list) and all(isinstance(row, dict) for row in rows) and "rows" not in schemas
+    columns = _from_rows(rows) if literal else _from_schema(schemas.get("rows", {}))
+    if not columns.kinds:
+        return Preflight()
+    mended = dict(args)
+    problems = [problem for role in ("x", "y", "color") if (problem := _mend_name(mended, role=role, columns=columns))]
+    if not problems:
+        problems = _unsuited(mended, columns=columns)
+    if not problems and literal and _complete(mended):
+        problems = _drawing_problems(mended)
+    if problems:
+        return Preflight(problems=tuple(problems))
+    return Preflight(args=mended if mended != dict(args) else None)
+
+
+def _from_rows(rows: JsonValue) -> _Columns:
+    found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    kinds: dict[str, Known] = {}
+    for name in column_names(found):
+        kinds[name] = "number" if read_column(found, name=name).kind == "number" else "text"
+    return _Columns(kinds)
+
+
+def _from_schema(schema: JsonSchema) -> _Columns:
+    items = schema.get("items")
+    properties = items.get("properties") if isinstance(items, dict) else None
+    if not isinstance(items, dict) or not isinstance(properties, dict) or items.get("additionalProperties") is True:
+        return _Columns({})
+    return _Columns({name: _kind(column) for name, column in properties.items()})
+
+
+def _kind(schema: object) -> Known:
+    if not isinstance(schema, dict):
+        return "other"
+    if isinstance(options := schema.get("anyOf") or schema.get("oneOf"), list):
+        kinds = {_kind(option) for option in options if option != {"type": "null"}}
+        return kinds.pop() if len(kinds) == 1 else "other"
+    stated = schema.get("type")
+    types = set(stated if isinstance(stated, list) else [stated]) - {"null"}
+    if types and types <= {"number", "integer"}:
+        return "number"
+    # Exact decimals and dates are strings, which only a plain string without a format rules neither in nor out.
+    return "text" if types == {"string"} else "other"
+
+
+def _mend_name(args: dict[str, JsonValue], *, role: str, columns: _Columns) -> str | None:
+    name = args.get(role)
+    if not isinstance(name, str) or name in columns.kinds:
+        return None
+    if meant := columns.meant(name):
+        args[role] = meant
+        return None
+    known = ", ".join(repr(column) for column in columns.kinds)
+    return f"{role} names the column {name!r}, which rows will not have; use one of {known}."
+
+
+def _unsuited(args: dict[str, JsonValue], *, columns: _Columns) -> list[str]:
+    x, y, color, kind = (args.get(role) for role in ("x", "y", "color", "kind"))
+    numbers = columns.numbers()
+    listed = ", ".join(repr(name) for name in numbers)
+    if isinstance(x, str) and x == y:
+        return [f"x and y both name the column {x!r}; y needs a column of numbers: {listed or 'query one'}."]
+    if kind == "heatmap":
+        return _unsuited_heatmap(color, columns=columns)
+    if not isinstance(y, str) or columns.kinds[y] != "text":
+        return []
+    if kind != "scatter" and isinstance(x, str) and columns.kinds[x] == "number":
+        return []
+    if len(numbers) == 1 and numbers[0] not in (x, color):
+        args["y"] = numbers[0]
+        return []
+    remedy = f"use one of {listed}" if numbers else "rows will have no column of numbers; query one"
+    return [f"y names the column {y!r}, which holds text, not numbers; {remedy}."]
+
+
+def _unsuited_heatmap(color: JsonValue, *, columns: _Columns) -> list[str]:
+    numbers = ", ".join(repr(name) for name in columns.numbers())
+    if isinstance(color, str) and columns.kinds[color] == "text":
+        return [
+            f"color of a heatmap names {color!r}, which holds text; use a column of numbers: {numbers or 'query one'}."
+        ]
+    if color is None and not numbers and "other" not in columns.kinds.values():
+        return ["A heatmap needs a column of numbers as color, and rows will have none; query one."]
+    return []
+
+
+def _complete(args: Mapping[str, JsonValue]) -> bool:
+    return all(isinstance(args.get(role), str) for role in ("kind", "x", "y"))
+
+
+def _drawing_problems(args: Mapping[str, JsonValue]) -> list[str]:
+    """Tell what arranging rows that are known already would fail with."""
+    rows, kind, color = args["rows"], args["kind"], args.get("color")
+    if not isinstance(rows, list) or kind not in get_args(ChartKind) or not (color is None or isinstance(color, str)):
+        return []
+    try:
+        arrange(
+            [row for row in rows if isinstance(row, dict)],
+            kind=cast("ChartKind", kind),
+            x=str(args["x"]),
+            y=str(args["y"]),
+            color=color,
+        )
+    except ToolFailure as failure:
+        return [str(failure)]
+    return []
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())

@@ -1,0 +1,142 @@
+"""The look of a chart: type, colours, number formats and time axes, as Vega-Lite configuration and expressions."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from agent.tools.charts.columns import Cell, Column
+
+# Keyword arguments of one of Altair's classes, whose types are too many to repeat.
+Settings: TypeAlias = dict[str, Any]
+
+FONT: Final = "Arimo, Liberation Sans, Helvetica, Arial, sans-serif"
+INK: Final = "#222222"
+QUIET: Final = "#666666"
+RULE: Final = "#dddddd"
+
+# Okabe and Ito, "Color Universal Design" (2008), ordered for contrast on white; its yellow, too pale there, is olive.
+PALETTE: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C00", "#7A7A7A")
+
+CONFIG: Final = {
+    "background": "white",
+    "padding": 16,
+    "font": FONT,
+    "view": {"stroke": None},
+    "title": {
+        "anchor": "start",
+        "frame": "bounds",
+        "fontSize": 18,
+        "fontWeight": "bold",
+        "color": INK,
+        "subtitleFontSize": 13,
+        "subtitleColor": QUIET,
+        "subtitlePadding": 6,
+        "offset": 16,
+    },
+    "axis": {
+        "labelFontSize": 12,
+        "labelColor": INK,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "titleColor": QUIET,
+        "titlePadding": 8,
+        "labelPadding": 6,
+        "domainColor": "#999999",
+        "gridColor": RULE,
+        "tickColor": "#999999",
+        "labelLimit": 260,
+    },
+    "legend": {
+        "orient": "top",
+        "direction": "horizontal",
+        "title": None,
+        "labelFontSize": 12,
+        "labelColor": INK,
+        "labelLimit": 260,
+        "symbolType": "square",
+        "offset": 18,
+    },
+    "header": {"labelFontSize": 13, "labelFontWeight": "bold", "labelColor": INK, "title": None},
+    "range": {"category": list(PALETTE)},
+}
+
+_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹"}
+
+
+def wrapped(text: str, *, pixels: float, size: int) -> list[str]:
+    """Lines of `text` that fit into `pixels` at a font size: a letter is about 0.55 of the size wide."""
+    return textwrap.wrap(text, width=max(24, int(pixels / (size * 0.55)))) or [""]
+
+
+def number_expr(field: str, *, values: Iterable[Cell], unit: str | None, exact: bool = False) -> str:
+    """Give the Vega expression that writes `field` as people do: thousands apart, millions short, with its unit."""
+    body = f"format(abs({field}), '{_pattern([value for value in values if value is not None], exact=exact)}')"
+    before, after = _unit(unit)
+    # d3-format calls a billion giga.
+    return f"({field} < 0 ? '\u2212' : '') + {_quoted(before)} + replace({body}, 'G', 'B') + {_quoted(after)}"
+
+
+def axis_expr(*, unit: str | None, largest: float) -> str:
+    """Give the Vega expression that writes the ticks of a value axis."""
+    before, after = _unit(unit)
+    pattern = "~s" if largest >= 1_000_000 else ",~r" if largest < 1 else ","
+    return (
+        f"(datum.value < 0 ? '\u2212' : '') + {_quoted(before)} + "
+        f"replace(format(abs(datum.value), '{pattern}'), 'G', 'B') + {_quoted(after)}"
+    )
+
+
+def _pattern(values: Sequence[Cell], *, exact: bool) -> str:
+    numbers = [abs(float(value)) for value in values if isinstance(value, int | float)]
+    largest = max(numbers, default=0.0)
+    whole = all(number.is_integer() for number in numbers)
+    if exact:
+        return ",d" if whole else ",.2f" if largest >= 10 else ",.4~f"
+    if largest >= 1_000_000:
+        return ".3~s"
+    if whole or largest >= 1000:
+        return ",.0f"
+    if largest >= 10:
+        return ",.1f"
+    return ".2f" if largest >= 1 else ".3~r"
+
+
+def _unit(unit: str | None) -> tuple[str, str]:
+    if not unit:
+        return "", ""
+    symbol = _SYMBOLS.get(unit.upper(), unit)
+    if symbol in _SYMBOLS.values():
+        return symbol, ""
+    return "", symbol if symbol == "%" else f" {symbol}"
+
+
+def _quoted(text: str) -> str:
+    """`text` as a string literal of Vega's expression language."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ") + "'"
+
+
+def time_unit(column: Column) -> str | None:
+    """Vega-Lite's time unit for the column, in UTC so that no viewer's clock shifts a date."""
+    return {"year": "utcyear", "month": "utcyearmonth", "day": "utcyearmonthdate"}.get(column.unit or "")
+
+
+def time_axis(column: Column) -> Settings:
+    """Axis settings for instants: ticks where a calendar has them, the year only where it changes."""
+    known = sorted(datetime.fromisoformat(str(value)) for value in column.values if value is not None)
+    days = (known[-1] - known[0]).days if known else 0
+    if column.unit == "year" or days > 6 * 366:
+        step = max(1, round(days / 366 / 12))
+        return {"format": "%Y", "tickCount": {"interval": "year", "step": step}}
+    year = "(datum.index == 0 || utcmonth(datum.value) == 0 ? utcFormat(datum.value, '%Y') : '')"
+    if column.unit == "month" or days > 150:
+        step = 1 if days <= 430 else 3 if days <= 1300 else 6
+        return {
+            "labelExpr": f"[utcFormat(datum.value, '%b'), {year}]",
+            "tickCount": {"interval": "month", "step": step},
+        }
+    if column.unit == "day":
+        count: Settings | int = {"interval": "day", "step": 1} if days <= 10 else 8
+        changes = "(datum.index == 0 ? utcFormat(datum.value, '%Y') : '')"
+        return {"labelExpr": f"[utcFormat(datum.value, '%-d %b'), {changes}]", "tickCount": count}
+    return {"tickCount": 8}

@@ -1,0 +1,136 @@
+"""What the catalogue of a database says beside names and types: comments, views, foreign keys."""
+
+import sqlite3
+from collections import defaultdict
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent.tools.db_schema.model import ForeignKey
+from agent.tools.sql.data_source import CATALOG, DataSource
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_DEFAULT_SCHEMAS = frozenset({"main", "public"})
+
+_POSTGRES_COMMENTS = """
+SELECT n.nspname, c.relname, coalesce(a.attname, ''), d.description, c.relkind::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND d.objsubid > 0
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+"""
+_POSTGRES_KEYS = """
+SELECT n.nspname AS from_schema, c.relname AS from_table, rn.nspname AS to_schema, r.relname AS to_table,
+    array_to_string(array(SELECT attname FROM unnest(k.conkey) WITH ORDINALITY u(num, place)
+        JOIN pg_attribute ON attrelid = k.conrelid AND attnum = u.num ORDER BY u.place), ',') AS from_columns,
+    array_to_string(array(SELECT attname FROM unnest(k.confkey) WITH ORDINALITY u(num, place)
+        JOIN pg_attribute ON attrelid = k.confrelid AND attnum = u.num ORDER BY u.place), ',') AS to_columns
+FROM pg_constraint k
+JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class r ON r.oid = k.confrelid JOIN pg_namespace rn ON rn.oid = r.relnamespace
+WHERE k.contype = 'f' ORDER BY k.oid
+"""
+
+
+@dataclass
+class Notes:
+    """What the catalogue says beside names and types, by the name of the relation."""
+
+    comments: dict[tuple[str, str], str] = field(default_factory=dict)
+    views: set[str] = field(default_factory=set)
+    foreign_keys: dict[str, list[ForeignKey]] = field(default_factory=lambda: defaultdict(list))
+
+
+def read_notes(source: DataSource, *, connection: "DuckDBPyConnection") -> Notes:
+    """Ask the catalogue of `source`, each kind in its own way."""
+    match source.kind:
+        case "postgres":
+            return _postgres_notes(connection)
+        case "sqlite":
+            return _sqlite_notes(source)
+        case _:
+            return _duckdb_notes(connection)
+
+
+def _duckdb_notes(connection: "DuckDBPyConnection") -> Notes:
+    notes = Notes()
+    mine = {"catalog": CATALOG}
+    for kind in ("table", "view"):
+        for schema, name, comment in connection.execute(
+            f"SELECT schema_name, {kind}_name, comment FROM duckdb_{kind}s() WHERE database_name = $catalog",  # noqa: S608 - two words above
+            mine,
+        ).fetchall():
+            if kind == "view":
+                notes.views.add(relation_name(schema, name))
+            if comment:
+                notes.comments[relation_name(schema, name), ""] = comment
+    for schema, name, column, comment in connection.execute(
+        "SELECT schema_name, table_name, column_name, comment FROM duckdb_columns() "
+        "WHERE database_name = $catalog AND comment IS NOT NULL",
+        mine,
+    ).fetchall():
+        notes.comments[relation_name(schema, name), column] = comment
+    for schema, name, columns, table, references in connection.execute(
+        "SELECT schema_name, table_name, constraint_column_names, referenced_table, referenced_column_names "
+        "FROM duckdb_constraints() WHERE database_name = $catalog AND constraint_type = 'FOREIGN KEY' "
+        "ORDER BY table_oid, constraint_index",
+        mine,
+    ).fetchall():
+        # DuckDB's foreign keys stay within a schema.
+        key = ForeignKey(columns=columns, table=relation_name(schema, table), references=references)
+        notes.foreign_keys[relation_name(schema, name)].append(key)
+    return notes
+
+
+def _sqlite_notes(source: DataSource) -> Notes:
+    notes = Notes()
+    with closing(sqlite3.connect(f"{source.file.as_uri()}?mode=ro", uri=True)) as database:
+        for name, kind in database.execute("SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')"):
+            if kind == "view":
+                notes.views.add(name)
+                continue
+            keys: dict[int, list[tuple[str, str, str | None]]] = defaultdict(list)
+            for number, _, table, column, reference in database.execute(
+                'SELECT id, seq, "table", "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id, seq', (name,)
+            ):
+                keys[number].append((table, column, reference))
+            for parts in keys.values():
+                table = parts[0][0]
+                primary = [
+                    row[0]
+                    for row in database.execute(
+                        "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,)
+                    )
+                ]
+                references = [reference for *_, reference in parts if reference] or primary
+                if len(references) == len(parts):
+                    columns = tuple(column for _, column, _ in parts)
+                    notes.foreign_keys[name].append(
+                        ForeignKey(columns=columns, table=table, references=tuple(references))
+                    )
+    return notes
+
+
+def _postgres_notes(connection: "DuckDBPyConnection") -> Notes:
+    notes = Notes()
+    ask = "SELECT * FROM postgres_query($catalog, $sql)"
+    comments = connection.execute(ask, {"catalog": CATALOG, "sql": _POSTGRES_COMMENTS}).fetchall()
+    for schema, name, column, comment, kind in comments:
+        if kind in {"v", "m"}:
+            notes.views.add(relation_name(schema, name))
+        if comment:
+            notes.comments[relation_name(schema, name), column] = comment
+    keys = connection.execute(ask, {"catalog": CATALOG, "sql": _POSTGRES_KEYS}).fetchall()
+    for schema, name, to_schema, table, columns, references in keys:
+        key = ForeignKey(
+            columns=columns.split(","), table=relation_name(to_schema, table), references=references.split(",")
+        )
+        notes.foreign_keys[relation_name(schema, name)].append(key)
+    return notes
+
+
+def relation_name(schema: str, name: str) -> str:
+    """Return the name under which SQL finds a relation, with its schema unless that is the default."""
+    return name if schema in _DEFAULT_SCHEMAS else f"{schema}.{name}"

@@ -1,0 +1,1 @@
+"""The tool that saves files, and the folder it cannot leave."""

@@ -1,0 +1,118 @@
+"""The tool that saves a file."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from agent.core.plan.tool_spec import JsonSchema, Preflight
+from agent.errors import ToolFailure
+from agent.tools.files.output_folder import MAX_PATH, OutputFolder
+from agent.tools.files.serialization import encoded
+
+MAX_BYTES = 50_000_000
+
+
+class SaveFileArgs(BaseModel):
+    """Arguments of `save_file`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(
+        min_length=1, max_length=MAX_PATH, description="Relative path in the output folder, such as 'report.md'."
+    )
+    content: JsonValue = Field(
+        description="Text, or rows (a table in '.csv' and '.md'), or any value for a path that ends in '.json'."
+    )
+    overwrite: bool = Field(default=False, description="Replace a file that is already there.")
+
+
+class SaveFile(BaseTool):
+    """Saves a value as a file inside the output folder, whole or not at all."""
+
+    name: str = "save_file"
+    description: str = "Save text, rows or a JSON value as a file; returns its path, size and SHA-256."
+    args_schema: type[BaseModel] = SaveFileArgs
+    folder: OutputFolder
+    metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
+        "readOnlyHint": False,
+        "destructiveHint": True,
+        "idempotentHint": True,
+        "openWorldHint": False,
+        "timeout_s": 60,
+        "output_schema": {
+            "type": "object",
+            "properties": {
+                "path": {"type": "string"},
+                "bytes": {"type": "integer"},
+                "sha256": {"type": "string"},
+            },
+            "required": ["path", "bytes", "sha256"],
+            "additionalProperties": False,
+        },
+    }
+
+    def preflight(self, args: dict[str, JsonValue], open: dict[str, JsonSchema]) -> Preflight:  # noqa: A002
+        """Check the path, and that the kind of file can hold the content."""
+        path = args.get("path")
+        if not isinstance(path, str):
+            return Preflight()
+        if problem := self.folder.problem(path):
+            return Preflight(problems=(problem,))
+        return Preflight(problems=tuple(self._problems(path, args=args, schemas=open)))
+
+    def _problems(self, path: str, *, args: Mapping[str, JsonValue], schemas: Mapping[str, JsonSchema]) -> list[str]:
+        problems = []
+        known = "content" in args and not any(name.partition(".")[0] == "content" for name in schemas)
+        if known:
+            try:
+                content = encoded(args["content"], path=path)
+            except ToolFailure as failure:
+                return [str(failure)]
+            if self.folder.holds(path, content=content):
+                return []
+        elif problem := _unsuited(schemas.get("content", {}), path=path):
+            problems.append(problem)
+        if args.get("overwrite", False) is False and self.folder.exists(path):
+            problems.append(f"{path!r} exists; choose another name or set overwrite to true.")
+        return problems
+
+    def _run(self, path: str, content: JsonValue, overwrite: bool = False) -> dict[str, JsonValue]:
+        return save(path, content=content, overwrite=overwrite, folder=self.folder)
+
+    async def _arun(self, path: str, content: JsonValue, overwrite: bool = False) -> dict[str, JsonValue]:
+        return await asyncio.to_thread(self._run, path, content, overwrite)
+
+
+def save(path: str, *, content: JsonValue, overwrite: bool, folder: OutputFolder) -> dict[str, JsonValue]:
+    """Save `content` under `path`; a file that already has exactly this content is left as it is.
+
+    Raises `ToolFailure` if the path leaves the folder, the file exists and may not be overwritten, or the content
+    does not suit the kind of file.
+    """
+    data = encoded(content, path=path)
+    if len(data) > MAX_BYTES:
+        raise ToolFailure(f"{path!r} would take {len(data):,} bytes; save at most {MAX_BYTES:,}.")
+    written = folder.write(path, content=data, overwrite=overwrite)
+    return {"path": str(written), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def file_tools(output: Path) -> list[BaseTool]:
+    """Make the tools that write files, all inside one folder."""
+    return [SaveFile(folder=OutputFolder(output))]
+
+
+def _unsuited(schema: JsonSchema, *, path: str) -> str | None:
+    ending = PurePosixPath(path).suffix.lower()
+    kind = schema.get("type")
+    items = schema.get("items")
+    item = items.get("type") if isinstance(items, dict) else None
+    fits = kind in (None, "string") or (kind == "array" and item in (None, "object"))
+    if ending == ".json" or fits or isinstance(kind, list):
+        return None
+    what = f"a list of {item} values" if kind == "array" else f"a value of type {kind}"
+    return f"{path!r} can hold text or rows, but content will be {what}; refer to its text or rows, or use '.json'."

@@ -1,0 +1,106 @@
+"""The bytes that a value becomes in a file, by the ending of the file's name."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from pydantic import JsonValue
+
+from agent.errors import ToolFailure
+from agent.tools.charts.columns import Row, column_names
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?%?")
+
+
+def encoded(content: JsonValue, *, path: str) -> bytes:
+    """Encode text as it is, rows as a CSV or Markdown table, anything else as JSON.
+
+    Raises `ToolFailure` for a value that the kind of file cannot hold.
+    """
+    ending = PurePosixPath(path).suffix.lower()
+    if isinstance(content, str):
+        return content.encode("utf-8", errors="replace")
+    if ending == ".json":
+        return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+    rows = _rows(content)
+    if rows is None:
+        raise ToolFailure(
+            f"{path!r} can hold text or rows (a list of objects), not {_kind(content)}; give one of these, or a path"
+            " that ends in '.json'."
+        )
+    return csv_table(rows) if ending == ".csv" else markdown_table(rows)
+
+
+def csv_table(rows: Sequence[Row]) -> bytes:
+    """Write rows as CSV (RFC 4180) in UTF-8.
+
+    Spreadsheets run text that begins with =, +, -, @, tab or return as a formula; such text gets an apostrophe in
+    front (OWASP, "CSV Injection"). Numbers, also as text, stay as they are.
+    """
+    names = column_names(rows)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    if names:
+        writer.writerow([_harmless(name) for name in names])
+    writer.writerows([[_harmless(_cell(row.get(name))) for name in names] for row in rows])
+    return buffer.getvalue().encode("utf-8", errors="replace")
+
+
+def markdown_table(rows: Sequence[Row]) -> bytes:
+    """Write rows as a Markdown table, numbers to the right."""
+    names = column_names(rows)
+    if not names:
+        return b"No rows.\n"
+    lines = [
+        [_inline(name) for name in names],
+        ["---:" if _is_numeric(rows, name=name) else "---" for name in names],
+        *([_inline(_cell(row.get(name))) for name in names] for row in rows),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines).encode("utf-8", errors="replace")
+
+
+def _rows(content: JsonValue) -> list[dict[str, JsonValue]] | None:
+    if not isinstance(content, list):
+        return None
+    rows = [row for row in content if isinstance(row, dict)]
+    return rows if len(rows) == len(content) else None
+
+
+def _kind(content: JsonValue) -> str:
+    match content:
+        case list():
+            return "a list of other values"
+        case dict():
+            return "an object"
+        case _:
+            return repr(content)
+
+
+def _cell(value: JsonValue) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return value
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+def _harmless(text: str) -> str:
+    if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
+
+
+def _inline(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def _is_numeric(rows: Sequence[Row], *, name: str) -> bool:
+    known = [value for row in rows if (value := row.get(name)) is not None]
+    return bool(known) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)

@@ -1,0 +1,142 @@
+"""Tools of MCP servers (Model Context Protocol) as LangChain tools with a policy."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+from anyio.from_thread import start_blocking_portal
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from pydantic import Field, JsonValue, SecretStr
+
+from agent.config_file import HttpServer, StdioServer, ToolPolicy
+from agent.errors import ToolError, ToolFailure
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+    from mcp.types import Tool
+
+    from agent.tools.mcp.session import Sessions
+
+Servers = Mapping[str, StdioServer | HttpServer]
+_Coroutine = Callable[..., Awaitable[Any]]
+
+
+class ServedTool(StructuredTool):
+    """A tool of an MCP server; what the server was started with is kept from all that the tool says."""
+
+    secrets: tuple[SecretStr, ...] = Field(default=(), exclude=True)
+
+
+def mcp_tools(servers: Servers) -> list[BaseTool]:
+    """Return the tools of all `servers`, in order. Blocking: each server is started or asked once, to list them.
+
+    A tool that says nothing of itself is a write. Its output is what the server gives as structured content, where it
+    gives a schema too; else its text, or where there is not one text alone, the list of LangChain content blocks. A
+    session is opened at the first call and kept for as long as the event loop runs; one that is lost is opened anew by
+    the next call. Raises `ToolError` where the extra `mcp` is not installed, a server cannot be reached, or a policy
+    is for a tool that is not there.
+    """
+    if not servers:
+        return []
+    if find_spec("langchain_mcp_adapters") is None:
+        raise ToolError("MCP servers need the extra `mcp`; install it with: pip install 'planwave[mcp]'")
+    with start_blocking_portal() as portal:
+        return portal.call(_of_all, servers)
+
+
+async def _of_all(servers: Servers) -> list[BaseTool]:
+    found: dict[str, list[BaseTool]] = {name: [] for name in servers}
+
+    async def ask(name: str) -> None:
+        found[name] = await _of_one(name, servers[name])
+
+    problem: ToolError | None = None
+    try:
+        async with anyio.create_task_group() as group:
+            for name in servers:
+                group.start_soon(ask, name)
+    except* ToolError as errors:
+        problem = next(error for error in errors.exceptions if isinstance(error, ToolError))
+    if problem is not None:
+        raise problem
+    return [tool for tools in found.values() for tool in tools]
+
+
+async def _of_one(name: str, server: StdioServer | HttpServer) -> list[BaseTool]:
+    from agent.tools.mcp.session import Sessions, reason  # noqa: PLC0415 - needs the extra `mcp`
+
+    sessions = Sessions(name, server)
+    try:
+        async with sessions.open() as session:
+            listed = await _listed(session)
+    except Exception as error:
+        raise ToolError(
+            f"The MCP server {name!r} cannot be reached: {reason(error)}; "
+            "start it, or take it out of the configuration."
+        ) from error
+    unknown = sorted(server.tools.keys() - {tool.name for tool in listed})
+    if unknown:
+        has = ", ".join(tool.name for tool in listed) or "none"
+        raise ToolError(f"The MCP server {name!r} has no tool {unknown[0]!r} to set a policy for; it has: {has}.")
+    return [_as_langchain(tool, sessions, name=name, server=server) for tool in listed]
+
+
+async def _listed(session: "ClientSession") -> list["Tool"]:
+    page = await session.list_tools()
+    tools = list(page.tools)
+    while page.nextCursor:
+        page = await session.list_tools(cursor=page.nextCursor)
+        tools += page.tools
+    return tools
+
+
+def _as_langchain(tool: "Tool", sessions: "Sessions", *, name: str, server: StdioServer | HttpServer) -> BaseTool:
+    from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool  # noqa: PLC0415 - as in `_of_one`
+
+    from agent.tools.mcp.session import connection_to  # noqa: PLC0415 - as in `_of_one`
+
+    converted = convert_mcp_tool_to_langchain_tool(
+        None,
+        tool,
+        connection=connection_to(server, lost=lambda: None),
+        tool_interceptors=[sessions.call],
+        server_name=name,
+        tool_name_prefix=server.prefix,
+        handle_tool_errors=False,
+    )
+    call = cast("_Coroutine", cast("StructuredTool", converted).coroutine)
+    return ServedTool(
+        name=converted.name,
+        description=converted.description,
+        args_schema=tool.inputSchema,
+        coroutine=_plain(call, structured=tool.outputSchema is not None),
+        metadata=_metadata(tool, server.tools.get(tool.name, ToolPolicy())),
+        secrets=tuple((server.env if isinstance(server, StdioServer) else server.headers).values()),
+    )
+
+
+def _metadata(tool: "Tool", policy: ToolPolicy) -> dict[str, Any]:
+    hints = tool.annotations.model_dump(exclude_none=True) if tool.annotations else {}
+    schema = {"output_schema": tool.outputSchema} if tool.outputSchema is not None else {}
+    return {**hints, **schema, **policy.model_dump(exclude_none=True)}
+
+
+def _plain(call: _Coroutine, *, structured: bool) -> _Coroutine:
+    """Return `call` as a tool of ours: one output, and what the server calls an error as a `ToolFailure`."""
+
+    async def plain(**arguments: JsonValue) -> object:
+        try:
+            content, artifact = await call(**arguments)
+        except ToolException as error:
+            raise ToolFailure(str(error)) from error
+        if structured and artifact is not None:
+            return artifact["structured_content"]
+        return _words(content)
+
+    return plain
+
+
+def _words(content: Sequence[Mapping[str, Any]]) -> object:
+    texts = [block["text"] for block in content if block["type"] == "text"]
+    return texts[0] if len(texts) == len(content) == 1 else list(content)

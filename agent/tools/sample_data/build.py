@@ -1,0 +1,108 @@
+"""The sample shop as a DuckDB file, made once and then left alone."""
+
+import csv
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from random import Random
+
+from agent.tools.sample_data.customers import make_customers
+from agent.tools.sample_data.orders import Row, trade
+from agent.tools.sample_data.products import make_categories, make_products
+from agent.tools.sql.data_source import hide_progress_bar
+
+SEED = 20_210_101
+#: The number is the version of the rows: it changes with them, so no old file passes for a new one.
+SHOP_FILE = "sample_shop_v1.duckdb"
+
+
+def shop_tables(seed: int = SEED) -> dict[str, list[Row]]:
+    """Return the rows of every table, the referred tables first; the same rows for the same seed."""
+    rng = Random(seed)  # noqa: S311 - sample data, no secret
+    categories = make_categories()
+    products = make_products(categories, rng=rng)
+    customers = make_customers(products, rng=rng)
+    books = trade(customers, products=products, rng=rng)
+    return {
+        "categories": [(category.category_id, category.name, category.department) for category in categories],
+        "products": [
+            (
+                product.product_id,
+                product.name,
+                product.category.category_id,
+                product.brand,
+                f"{product.prices[-1][1] / 100:.2f}",
+                f"{product.unit_cost / 100:.2f}",
+                product.launched_on,
+                product.discontinued_on,
+            )
+            for product in products
+        ],
+        "price_changes": [
+            (product.product_id, since, f"{price / 100:.2f}") for product in products for since, price in product.prices
+        ],
+        "customers": [
+            (
+                customer.customer_id,
+                customer.name,
+                customer.segment,
+                customer.email,
+                customer.city,
+                customer.country,
+                customer.region,
+                customer.joined_on,
+            )
+            for customer in customers
+        ],
+        "orders": books.orders,
+        "order_lines": books.order_lines,
+        "payments": books.payments,
+        "returns": books.returns,
+    }
+
+
+def ensure_shop(folder: Path, *, say: Callable[[str], None] | None = None) -> Path:
+    """Return the sample shop's DuckDB file in `folder`, building it first if it is not there.
+
+    The file is built aside and renamed into place, so two processes that start at once both end with a whole
+    file. `say` is told before the work starts.
+    """
+    shop = folder / SHOP_FILE
+    if shop.exists():
+        return shop
+    if say:
+        say(f"Making the sample shop in {shop} (once, a few seconds).")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".shop-") as aside:
+        made = Path(aside) / SHOP_FILE
+        _write_database(made, shop_tables())
+        try:
+            made.replace(shop)
+        except PermissionError:
+            # Windows replaces no file that is open: then another process was first, with the same rows.
+            if not shop.exists():
+                raise
+    return shop
+
+
+def _write_database(file: Path, tables: dict[str, list[Row]]) -> None:
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    with duckdb.connect(os.fspath(file)) as connection:
+        hide_progress_bar(connection)
+        connection.execute((Path(__file__).parent / "schema.sql").read_text(encoding="utf-8"))
+        for table, rows in tables.items():
+            text = file.with_name(f"{table}.csv")
+            _write_csv(text, rows)
+            # The name is one of the eight above, never input.
+            connection.execute(f"COPY {table} FROM '{_quoted(text)}' (HEADER false, NULLSTR '')")
+
+
+def _quoted(file: Path) -> str:
+    return os.fspath(file).replace("'", "''")
+
+
+def _write_csv(file: Path, rows: Iterable[Row]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as out:
+        csv.writer(out).writerows(rows)

@@ -1,0 +1,196 @@
+"""What happens at the sample shop, day by day: orders, payments and returns."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import accumulate
+from random import Random
+
+from agent.tools.sample_data.customers import Customer
+from agent.tools.sample_data.products import FIRST_DAY, LAST_DAY, Product
+
+#: How much of a customer's usual rhythm a month sees; the shop as a whole peaks before Christmas.
+MONTHS = (0.92, 0.88, 0.98, 0.97, 1.0, 0.93, 0.82, 0.78, 1.06, 1.05, 1.28, 1.33)
+#: Growth of the shop; 2023 was a weak year.
+YEARS = {2021: 0.94, 2022: 1.10, 2023: 1.04, 2024: 1.22}
+CHANNELS = {
+    "Consumer": ("Web", "Web", "Web", "App", "App", "Store"),
+    "": ("Web", "Web", "Sales Team", "Phone"),
+}
+METHODS = {
+    "Consumer": ("Card", "Card", "PayPal", "Bank Transfer"),
+    "": ("Bank Transfer", "Bank Transfer", "Card"),
+}
+REASONS = (
+    "Damaged in transit",
+    "Wrong item",
+    "Not as described",
+    "Changed mind",
+    "Defective",
+    "Arrived late",
+)
+
+Row = tuple[object, ...]
+
+
+@dataclass
+class Books:
+    """The rows written so far, ready for the database; money in cents."""
+
+    orders: list[Row] = field(default_factory=list)
+    order_lines: list[Row] = field(default_factory=list)
+    payments: list[Row] = field(default_factory=list)
+    returns: list[Row] = field(default_factory=list)
+
+
+def trade(customers: list[Customer], *, products: list[Product], rng: Random) -> Books:
+    """Play the years of the shop and return its books, orders in the order of their days."""
+    shelf = _Shelf(products)
+    placed = sorted(
+        ((day, customer) for customer in customers for day in _order_days(customer, rng=rng)),
+        key=lambda order: (order[0], order[1].customer_id),
+    )
+    books = Books()
+    for day, customer in placed:
+        _write_order(books, customer, day=day, shelf=shelf, rng=rng)
+    return books
+
+
+class _Shelf:
+    """What is on sale in a month, weighted by popularity and season."""
+
+    def __init__(self, products: list[Product]) -> None:
+        self._products = products
+        self._months: dict[tuple[int, int], list[int]] = {}
+
+    def pick(self, day: date, *, rng: Random) -> Product:
+        month = (day.year, day.month)
+        if month not in self._months:
+            first = day.replace(day=1)
+            self._months[month] = list(
+                accumulate(
+                    product.popularity * product.category.season[day.month - 1] * product.is_sold_on(first)
+                    for product in self._products
+                )
+            )
+        return rng.choices(self._products, cum_weights=self._months[month])[0]
+
+
+def _order_days(customer: Customer, *, rng: Random) -> Iterator[date]:
+    """Yield the days on which the customer orders; companies rarely do at the weekend."""
+    day = max(FIRST_DAY, customer.joined_on)
+    while True:
+        pace = customer.orders_a_year * YEARS[day.year] * MONTHS[day.month - 1]
+        # Between a third and five thirds of the usual gap: regular, yet no clockwork.
+        day += timedelta(days=max(1, round(365 / pace * (1 / 3 + rng.random() * 4 / 3))))
+        if customer.segment != "Consumer" and day.weekday() >= 5 and rng.random() < 0.9:
+            day += timedelta(days=7 - day.weekday())
+        if day > LAST_DAY:
+            return
+        yield day
+
+
+def _write_order(books: Books, customer: Customer, *, day: date, shelf: _Shelf, rng: Random) -> None:
+    order_id = len(books.orders) + 1
+    first_line = len(books.order_lines)
+    basket = _basket(customer, day=day, shelf=shelf, rng=rng)
+    goods = 0
+    for product, quantity in basket:
+        price = product.price_on(day)
+        percent = _discount(customer.segment, day=day, quantity=quantity, rng=rng)
+        goods += _after_discount(quantity * price, percent=percent)
+        line_id = len(books.order_lines) + 1
+        books.order_lines.append(
+            (line_id, order_id, product.product_id, quantity, _euro(price), f"{percent / 100:.2f}")
+        )
+    shipping = 0 if goods >= 15_000 else 590
+    cancelled = rng.random() < 0.03
+    shipped_on = day + timedelta(days=rng.choice((1, 1, 2, 2, 3, 5)))
+    sent = not cancelled and shipped_on <= LAST_DAY
+    status = "Cancelled" if cancelled else _status(shipped_on)
+    channel = rng.choice(CHANNELS.get(customer.segment, CHANNELS[""]))
+    books.orders.append(
+        (
+            order_id,
+            customer.customer_id,
+            day,
+            channel,
+            status,
+            shipped_on if sent else None,
+            _euro(shipping),
+        )
+    )
+    if not cancelled:
+        _write_payments(books, customer, order_id=order_id, day=day, amount=goods + shipping, rng=rng)
+    if status == "Delivered":
+        for line, (product, _) in zip(books.order_lines[first_line:], basket, strict=True):
+            _write_return(books, line, product=product, shipped_on=shipped_on, rng=rng)
+
+
+def _status(shipped_on: date) -> str:
+    if shipped_on > LAST_DAY:
+        return "Open"
+    return "Shipped" if shipped_on > LAST_DAY - timedelta(days=3) else "Delivered"
+
+
+def _basket(customer: Customer, *, day: date, shelf: _Shelf, rng: Random) -> list[tuple[Product, int]]:
+    """Return different products with their quantities: half favourites, half from the shelf."""
+    chosen: dict[int, tuple[Product, int]] = {}
+    for _ in range(rng.randint(1, customer.largest_basket)):
+        product = shelf.pick(day, rng=rng)
+        if rng.random() < 0.5:
+            favourite = rng.choices(customer.favourites, cum_weights=customer.favourite_weights)[0]
+            product = favourite if favourite.is_sold_on(day) else product
+        chosen.setdefault(product.product_id, (product, rng.choice(customer.units)))
+    return list(chosen.values())
+
+
+def _discount(segment: str, *, day: date, quantity: int, rng: Random) -> int:
+    """Return the discount in percent: volume, the November sale, and now and then a voucher."""
+    percent = 0
+    if segment != "Consumer" and quantity >= 5:
+        percent = 10 if quantity >= 10 else 5
+    if day.month == 11 and day.day >= 20:
+        percent = max(percent, 15)
+    elif rng.random() < 0.12:
+        percent = max(percent, rng.choice((5, 10, 20)))
+    return percent
+
+
+def _write_payments(books: Books, customer: Customer, *, order_id: int, day: date, amount: int, rng: Random) -> None:
+    method = rng.choice(METHODS.get(customer.segment, METHODS[""]))
+    at_once = customer.segment == "Consumer" and method != "Bank Transfer"
+    days = 0 if at_once else rng.choice((3, 7, 9, 14, 14, 21, 28, 30, 30, 44))
+    parts = [(days, amount)]
+    if amount > 150_000 and rng.random() < 0.3:
+        parts = [(days, amount // 2), (days + 30, amount - amount // 2)]
+    # One bill in a hundred is never paid; what falls due after the last day is still open.
+    if rng.random() < 0.01:
+        return
+    for later, part in parts:
+        paid_on = day + timedelta(days=later)
+        if paid_on <= LAST_DAY:
+            books.payments.append((len(books.payments) + 1, order_id, paid_on, method, _euro(part)))
+
+
+def _write_return(books: Books, line: Row, *, product: Product, shipped_on: date, rng: Random) -> None:
+    if rng.random() >= product.category.return_rate:
+        return
+    line_id, _, _, ordered, price, discount = line
+    quantity = rng.randint(1, int(str(ordered)))
+    returned_on = shipped_on + timedelta(days=rng.randrange(4, 31))
+    if returned_on > LAST_DAY:
+        return
+    percent = round(float(str(discount)) * 100)
+    refund = _after_discount(quantity * round(float(str(price)) * 100), percent=percent)
+    reason = rng.choices(REASONS, cum_weights=(20, 32, 48, 75, 92, 100))[0]
+    books.returns.append((len(books.returns) + 1, line_id, returned_on, quantity, reason, _euro(refund)))
+
+
+def _after_discount(cents: int, *, percent: int) -> int:
+    """Return `cents` less `percent`, halves rounded up as the view `sales` does."""
+    return (cents * (100 - percent) + 50) // 100
+
+
+def _euro(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02d}"

@@ -1,0 +1,1 @@
+"""Tools that run read-only SQL, and the checks before it runs."""

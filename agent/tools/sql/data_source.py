@@ -1,0 +1,214 @@
+"""Data sources: a DuckDB, SQLite, CSV or Parquet file or a PostgreSQL database, read only, behind DuckDB."""
+
+import importlib
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+from agent.errors import DataError
+from agent.tools.sql.source_location import Kind, Location, locate, table_name, tables_in
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+#: The name under which DuckDB knows the attached data.
+CATALOG = "source"
+
+
+class DataSource:
+    """An open data source; every call works on a connection of its own, from any thread."""
+
+    def __init__(self, location: Location, *, root: "DuckDBPyConnection", keep: object = None) -> None:
+        """Take over `root`, a locked connection with the data attached as `CATALOG`; `keep` lives as long."""
+        self.kind: Kind = location.kind
+        self.label = location.label
+        self._address = location.address
+        self._root = root
+        self._keep = keep
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def connection(self) -> Iterator["DuckDBPyConnection"]:
+        """Lend a connection whose unqualified table names are those of the source."""
+        with self._lock:
+            cursor = self._root.cursor()
+        with closing(cursor):
+            cursor.execute(f"USE {CATALOG}")
+            yield cursor
+
+    @property
+    def file(self) -> Path:
+        """The file behind a DuckDB or SQLite source."""
+        return Path(self._address)
+
+    def close(self) -> None:
+        """Let go of the data; calls under way end with an error."""
+        self._root.close()
+
+
+def open_source(location: str | Path) -> DataSource:
+    """Open `location` for reading only: DuckDB itself refuses to write, to attach and to open any other file.
+
+    CSV and Parquet files are read once into a temporary database that goes with the source.
+    Raises `DataError` for a place that does not exist, is of no known kind, or does not let us in.
+    """
+    found = locate(location)
+    root = locked_later()
+    keep: object = None
+    try:
+        match found.kind:
+            case "duckdb":
+                root.execute(f"ATTACH {quoted(found.address)} AS {CATALOG} (READ_ONLY)")
+            case "sqlite":
+                _load(root, "sqlite_scanner", remedy="reinstall planwave")
+                root.execute(f"ATTACH {quoted(found.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
+            case "files":
+                keep = _import_files(Path(found.address))
+                database = Path(keep.name) / "files.duckdb"
+                root.execute(f"ATTACH {quoted(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
+            case "postgres":
+                _load(root, "postgres_scanner", remedy="install the extra: pip install 'planwave[postgres]'")
+                _attach_postgres(root, found)
+            case _:
+                assert_never(found.kind)
+    except _engine_error() as error:
+        root.close()
+        raise DataError(_refusal(found, error)) from None
+    lock(root)
+    return DataSource(found, root=root, keep=keep)
+
+
+def locked_later() -> "DuckDBPyConnection":
+    """Return an in-memory DuckDB that loads nothing by itself; call `lock` once the data is in."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    return duckdb.connect(
+        config={
+            "python_enable_replacements": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_persistent_secrets": "false",
+            "temp_directory": os.fspath(Path(tempfile.gettempdir()) / f"planwave-{os.getpid()}"),
+        }
+    )
+
+
+def lock(connection: "DuckDBPyConnection") -> None:
+    """Take from SQL every way to files, networks, extensions and settings, for good."""
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    hide_progress_bar(connection)
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def hide_progress_bar(connection: "DuckDBPyConnection") -> None:
+    """Keep DuckDB's bar out of the output where it takes the session for an interactive one."""
+    # In a notebook without ipywidgets there is no bar, and DuckDB refuses even to switch it off.
+    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+        connection.execute("SET enable_progress_bar = false")
+
+
+def quoted(text: str) -> str:
+    """Return `text` as an SQL literal, for statements that take no parameters."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Read CSV or Parquet into a DuckDB file in a new temporary folder, a table for each."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    folder = tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
+    tables = tables_in(path) if path.is_dir() else {table_name(path): (path,)}
+    with duckdb.connect(os.fspath(Path(folder.name) / "files.duckdb")) as database:
+        hide_progress_bar(database)
+        for name, files in tables.items():
+            paths = [os.fspath(file) for file in files]
+            if paths[0].lower().endswith(".parquet"):
+                database.from_parquet(paths, union_by_name=True, hive_partitioning=len(paths) > 1).create(name)
+            else:
+                database.read_csv(paths[0]).create(name)
+    return folder
+
+
+def _load(connection: "DuckDBPyConnection", extension: str, *, remedy: str) -> None:
+    """Load a DuckDB extension from the Python package that carries it: nothing is downloaded."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    try:
+        package = importlib.import_module(f"duckdb_extension_{extension}")
+    except ImportError as error:
+        raise DataError(f"DuckDB's {extension} is not installed; {remedy}.") from error
+    file = (
+        Path(str(package.__file__)).parent / "extensions" / f"v{duckdb.__version__}" / f"{extension}.duckdb_extension"
+    )
+    if not file.exists():
+        raise DataError(
+            f"DuckDB is {duckdb.__version__} but its {extension} is of another release; install both in one release."
+        )
+    connection.execute(f"LOAD {quoted(os.fspath(file))}")
+
+
+def _attach_postgres(connection: "DuckDBPyConnection", location: Location) -> None:
+    """Attach the database; the password goes in as a secret, since SQL can read the address of what is attached."""
+    settings = _postgres_settings(location)
+    password = settings.pop("password", None)
+    # Also without a password: else DuckDB looks for a secret that the user keeps for something else.
+    given = f", PASSWORD {quoted(str(password))}" if password else ""
+    connection.execute(f"CREATE SECRET entry (TYPE postgres{given})")
+    address = " ".join(f"{key}={_libpq_quoted(str(value))}" for key, value in settings.items())
+    connection.execute(f"ATTACH {quoted(address)} AS {CATALOG} (TYPE postgres, READ_ONLY, SECRET entry)")
+
+
+def _postgres_settings(location: Location) -> dict[str, object]:
+    """Return what the URL says, by libpq's names. Raises `DataError`."""
+    try:
+        psycopg = importlib.import_module("psycopg")
+        conninfo = importlib.import_module("psycopg.conninfo")
+    except ImportError as error:
+        raise DataError("PostgreSQL needs the extra `postgres`: pip install 'planwave[postgres]'.") from error
+    try:
+        settings: dict[str, object] = conninfo.conninfo_to_dict(location.address)
+    except psycopg.ProgrammingError:
+        # libpq's own words may hold the URL.
+        raise DataError(
+            f"{location.label!r} is no URL of PostgreSQL; write postgresql://user@host:5432/database."
+        ) from None
+    return settings
+
+
+def _libpq_quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _engine_error() -> type[Exception]:
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    return duckdb.Error
+
+
+#: What the engine says -> what the user can do about it.
+_REMEDIES: Mapping[str, str] = {
+    "password authentication failed": "check the user and the password in the URL",
+    "no password supplied": "put the password into the URL or into PGPASSWORD",
+    "does not exist": "check the name of the database in the URL",
+    "Connection refused": "check that the server runs and the host and port are right",
+    "could not translate host name": "check the host in the URL",
+    "Could not set lock": "another program has the file open for writing: close it, or copy the file",
+    "not a valid DuckDB": "the file is damaged or of another DuckDB release",
+}
+
+
+def _refusal(location: Location, error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else type(error).__name__
+    if location.kind == "postgres" and (password := _postgres_settings(location).get("password")):
+        said = said.replace(str(password), "***")
+    remedy = next(
+        (remedy for sign, remedy in _REMEDIES.items() if sign in str(error)), "check that it is what you meant"
+    )
+    return f"The data source {location.label!r} cannot be opened: {said.rstrip('.')}. Remedy: {remedy}."

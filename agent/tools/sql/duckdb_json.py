@@ -1,0 +1,85 @@
+"""Values and types of DuckDB as JSON: what a row holds, and the schema that says so beforehand."""
+
+import base64
+import math
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from agent.core.plan.tool_spec import JsonSchema
+
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
+
+_INTEGERS = frozenset(
+    {"tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"}
+)
+_FORMATS = {"date": "date", "time": "time", "uuid": "uuid"}
+
+
+def json_cell(value: object) -> JsonValue:
+    """Return a fetched value as JSON: decimals as numbers, dates in ISO 8601, bytes in base64, no NaN or infinity."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case Decimal():
+            return float(value) if value.is_finite() else None
+        case datetime() | date() | time():
+            return value.isoformat()
+        case bytes():
+            return base64.b64encode(value).decode()
+        case Mapping():
+            return {str(key): json_cell(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [json_cell(inner) for inner in value]
+        case _:
+            return str(value)
+
+
+def cell_schema(kind: "DuckDBPyType") -> JsonSchema:
+    """Return the JSON Schema of what `json_cell` makes of a column of this type; null is always allowed."""
+    name = kind.id
+    if name in _INTEGERS:
+        return {"type": ["integer", "null"]}
+    if name in {"decimal", "double", "float"}:
+        return {"type": ["number", "null"]}
+    if name == "boolean":
+        return {"type": ["boolean", "null"]}
+    if name in {"list", "array"}:
+        return {"type": ["array", "null"], "items": next(iter(_parts(kind).values()))}
+    if name == "struct":
+        return {"type": ["object", "null"], "properties": _parts(kind)}
+    if name == "map":
+        return {"type": ["object", "null"]}
+    if name in {"sqlnull", "null", "union", "variant"}:
+        return {}
+    text: JsonSchema = {"type": ["string", "null"]}
+    if name.startswith("timestamp"):
+        return {**text, "format": "date-time"}
+    return {**text, "format": _FORMATS[name]} if name in _FORMATS else text
+
+
+def _parts(kind: "DuckDBPyType") -> dict[str, JsonSchema]:
+    """Return the schemas of a nested type's parts by name; the length of an array is a part without a type."""
+    from duckdb.sqltypes import DuckDBPyType  # noqa: PLC0415 - slow to import
+
+    return {name: cell_schema(part) for name, part in kind.children if isinstance(part, DuckDBPyType)}
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Return `names` with a number after each one that came before, so that a row can be an object."""
+    seen: set[str] = set()
+    unique = []
+    for name in names:
+        fresh, number = name, 1
+        while fresh in seen:
+            number += 1
+            fresh = f"{name}_{number}"
+        seen.add(fresh)
+        unique.append(fresh)
+    return unique

@@ -1,0 +1,237 @@
+"""One query run within a row limit and a time limit, its rows as JSON."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict, TypeVar
+
+from pydantic import JsonValue
+
+from agent.core.plan.tool_spec import JsonSchema
+from agent.errors import ToolFailure
+from agent.tools.sql.duckdb_json import cell_schema, json_cell, unique_names
+from agent.tools.sql.statement import engine_sentence, parse_select
+
+
+class FirstRows:
+    """Chooses rows as they come: those among the first `per_value` of their value in `column`; all without one."""
+
+    def __init__(self, column: str | None, *, per_value: int, columns: Sequence[str]) -> None:
+        """Raise `ToolFailure` if `column` is none of `columns`."""
+        problem = column_problem(column, columns=columns)
+        if problem:
+            raise ToolFailure(problem)
+        self._column = column or None
+        self._per_value = per_value
+        self._seen: Counter[str] = Counter()
+
+    def takes(self, row: Mapping[str, JsonValue]) -> bool:
+        """Whether `row`, which comes after all rows asked before, is among the first of its value."""
+        if self._column is None:
+            return True
+        # A list or an object is no key of a counter; its text is as good.
+        value = repr(row[self._column])
+        self._seen[value] += 1
+        return self._seen[value] <= self._per_value
+
+
+def column_problem(column: str | None, *, columns: Sequence[str]) -> str | None:
+    """Return a sentence if `column` is given and is none of `columns`."""
+    if not column or column in columns:
+        return None
+    return (
+        f"first_row_of_each names {column!r}, which is no column of the query; it has {', '.join(map(repr, columns))}."
+    )
+
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+T = TypeVar("T")
+_BATCH = 1_000
+
+
+class QueryColumn(TypedDict):
+    """An output column with its DuckDB type."""
+
+    name: str
+    type: str
+
+
+class QueryOutput(TypedDict):
+    """The rows of a query; `truncated` tells that there were more than the limit let through."""
+
+    columns: list[QueryColumn]
+    rows: list[dict[str, JsonValue]]
+    row_count: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to run, and how much of it."""
+
+    sql: str
+    params: Mapping[str, object] = field(default_factory=dict)
+    first_row_of_each: str | None = None
+    rows_per_value: int = 1
+    max_rows: int = 1_000
+
+
+class Watch:
+    """Stops the query of one call, when its time is over or its caller has gone."""
+
+    def __init__(self, seconds: float) -> None:
+        """Allow the call `seconds`, counted from when it begins to work."""
+        self.seconds = seconds
+        self.expired = False
+        self._stopped = False
+        self._lock = threading.Lock()
+        self._connection: DuckDBPyConnection | None = None
+
+    @contextmanager
+    def over(self, connection: "DuckDBPyConnection") -> Iterator[None]:
+        """Watch `connection` for the length of the block."""
+        timer = threading.Timer(self.seconds, self._expire)
+        timer.daemon = True
+        with self._lock:
+            if self._stopped:
+                raise ToolFailure("The query was cancelled before it began.")
+            self._connection = connection
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            with self._lock:
+                self._connection = None
+
+    def stop(self) -> None:
+        """Interrupt what runs, and let nothing begin."""
+        with self._lock:
+            self._stopped = True
+            if self._connection is not None:
+                self._connection.interrupt()
+
+    def _expire(self) -> None:
+        with self._lock:
+            self.expired = True
+            if self._connection is not None:
+                self._connection.interrupt()
+
+
+async def in_thread(work: Callable[[Watch], T], *, seconds: float) -> T:
+    """Run blocking `work` beside the event loop; when the caller is cancelled, its query is interrupted."""
+    watch = Watch(seconds)
+    try:
+        return await asyncio.to_thread(work, watch)
+    except asyncio.CancelledError:
+        watch.stop()
+        raise
+
+
+def run_query(query: Query, *, connection: "DuckDBPyConnection", watch: Watch) -> QueryOutput:
+    """Run one SELECT and return its rows. Raises `ToolFailure` with the engine's own words made into a sentence."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    statement = parse_select(query.sql, connection=connection)
+    if problems := parameter_problems(statement.parameters, given=query.params):
+        raise ToolFailure(" ".join(problems))
+    params = {name: bound_value(value, name=name) for name, value in query.params.items()}
+    try:
+        with watch.over(connection):
+            # An empty mapping is not None: DuckDB then looks for parameters and says which are missing.
+            connection.execute(statement.sql, params or None)
+            return _fetch(query, connection=connection)
+    except duckdb.Error as error:
+        if watch.expired:
+            raise ToolFailure(
+                f"The query took longer than {watch.seconds:g} seconds and was stopped; ask for less at once."
+            ) from None
+        raise ToolFailure(f"The query failed: {engine_sentence(error)}") from None
+
+
+def _fetch(query: Query, *, connection: "DuckDBPyConnection") -> QueryOutput:
+    description = connection.description or []
+    names = unique_names(column[0] for column in description)
+    kept = FirstRows(query.first_row_of_each, per_value=query.rows_per_value, columns=names)
+    rows: list[dict[str, JsonValue]] = []
+    while len(rows) <= query.max_rows and (batch := connection.fetchmany(_BATCH)):
+        for values in batch:
+            row = dict(zip(names, map(json_cell, values), strict=True))
+            if kept.takes(row):
+                rows.append(row)
+                if len(rows) > query.max_rows:
+                    break
+    truncated = len(rows) > query.max_rows
+    return {
+        "columns": [{"name": name, "type": str(column[1])} for name, column in zip(names, description, strict=True)],
+        "rows": rows[: query.max_rows],
+        "row_count": min(len(rows), query.max_rows),
+        "truncated": truncated,
+    }
+
+
+def parameter_problems(used: tuple[str, ...], *, given: Mapping[str, object]) -> list[str]:
+    """Return a sentence for each parameter that is used but not given, or given but not used."""
+    missing = [
+        f"The SQL uses ${name}, but params has no {name!r}; give it there." for name in used if name not in given
+    ]
+    idle = [
+        f"params has {name!r}, but the SQL does not use ${name}; use it or leave it out."
+        for name in given
+        if name not in used
+    ]
+    return missing + idle
+
+
+def bound_value(value: object, *, name: str) -> object:
+    """Return a parameter as DuckDB takes it: a list of rows stands for its column of the parameter's name.
+
+    Raises `ToolFailure` where the rows have neither that column nor exactly one.
+    """
+    if not (isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value)):
+        return value
+    column = rows_column(list(value[0]), name=name)
+    return [item.get(column) for item in value]
+
+
+def rows_column(columns: list[str], *, name: str) -> str:
+    """Return the column that rows given as the parameter `name` stand for. Raises `ToolFailure`."""
+    if name in columns:
+        return name
+    if len(columns) == 1:
+        return columns[0]
+    raise ToolFailure(
+        f"params[{name!r}] is rows with the columns {', '.join(map(repr, columns))}, none of which is {name!r}; "
+        f'name the parameter after the column, or take one column of the rows with the path ["rows", "*", column].'
+    )
+
+
+def output_schema(columns: dict[str, JsonSchema] | None = None) -> JsonSchema:
+    """Return the JSON Schema of a `QueryOutput`, its rows narrowed to `columns` where they are known."""
+    row: JsonSchema = {"type": "object"}
+    if columns is not None:
+        row = {"type": "object", "properties": columns, "required": list(columns), "additionalProperties": False}
+    column = {"name": {"type": "string"}, "type": {"type": "string"}}
+    return {
+        "type": "object",
+        "properties": {
+            "columns": {"type": "array", "items": {"type": "object", "properties": column}},
+            "rows": {"type": "array", "items": row},
+            "row_count": {"type": "integer"},
+            "truncated": {"type": "boolean"},
+        },
+        "required": ["columns", "rows", "row_count", "truncated"],
+        "additionalProperties": False,
+    }
+
+
+def described_columns(connection: "DuckDBPyConnection") -> dict[str, JsonSchema]:
+    """Return the schemas of the columns of what `connection` ran last."""
+    description = connection.description or []
+    names = unique_names(column[0] for column in description)
+    return {name: cell_schema(column[1]) for name, column in zip(names, description, strict=True)}

@@ -1,0 +1,168 @@
+"""The toolbox: LangChain tools, and what the planner and the compiler know of each."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ValidationError
+from pydantic.v1 import BaseModel as BaseModelV1
+
+from agent.core.engine.rollback import not_found
+from agent.core.plan.json_schema import known_words
+from agent.core.plan.tool_spec import JsonSchema, Policy, Preflight, ToolSpec
+from agent.errors import ToolError
+from agent.secret_values import with_names_only
+from agent.tools.async_tools import prepared
+
+#: The parameter that a tool declares to be given a key under which its receiver drops a repeated call.
+IDEMPOTENCY_KEY = "idempotency_key"
+_HINTS = {
+    "readOnlyHint": "read_only",
+    "destructiveHint": "destructive",
+    "idempotentHint": "idempotent",
+    "openWorldHint": "open_world",
+}
+_LIMITS = (
+    "timeout_s",
+    "max_retries",
+    "max_concurrency",
+    "rate_per_s",
+    "cache_ttl_s",
+    "verify",
+    "compensate",
+    "context_provider",
+    "dispatched_only",
+)
+
+
+class Toolbox(Mapping[str, BaseTool]):
+    """Tools by name, in the order given, with a `ToolSpec` for each in `specs`."""
+
+    def __init__(self, tools: Iterable[BaseTool] = ()) -> None:
+        """Take in `tools`; `ToolError` for a name that comes twice, a bad schema or policy, or an unknown sibling."""
+        self._tools: dict[str, BaseTool] = {}
+        self.specs: dict[str, ToolSpec] = {}
+        for tool in tools:
+            if tool.name in self._tools:
+                raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
+            self._tools[tool.name] = prepared(tool)
+            self.specs[tool.name] = _spec(tool)
+        for spec in self.specs.values():
+            for role, sibling in (("verify", spec.policy.verify), ("compensate", spec.policy.compensate)):
+                if sibling is not None and sibling not in self._tools:
+                    raise ToolError(f"Tool {spec.name!r} names {sibling!r} to {role} it, but there is no such tool.")
+            if (undo := spec.policy.compensate) is not None and (lacking := not_found(self.specs[undo], spec)):
+                raise ToolError(
+                    f"Tool {spec.name!r} names {undo!r} to compensate it, which needs {', '.join(map(repr, lacking))}; "
+                    f"neither an argument nor the output of {spec.name!r} has that name."
+                )
+
+    def __getitem__(self, name: str) -> BaseTool:
+        return self._tools[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tools)
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def offers_preflight(self, name: str) -> bool:
+        """Whether the tool can check arguments without effect."""
+        return _preflight_of(self._tools[name]) is not None
+
+    def preflight(self, name: str, args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema]) -> Preflight:
+        """Let the tool check `args`; see `Preflight` for what it is given. Blocking: call it in a thread.
+
+        A preflight that itself fails has found something: its error becomes a problem.
+        """
+        check = _preflight_of(self._tools[name])
+        if check is None:
+            return Preflight()
+        extra = {"open": dict(left_open)} if "open" in inspect.signature(check).parameters else {}
+        try:
+            found = check(dict(args), **extra)
+        except Exception as error:  # noqa: BLE001 - a tool's own code; whatever it raises must not end the compiler
+            return Preflight(problems=(f"The preflight of {name!r} failed: {type(error).__name__}: {error}.",))
+        if isinstance(found, Preflight):
+            return found
+        return Preflight(problems=(found,) if isinstance(found, str) else tuple(map(str, found or ())))
+
+
+def _preflight_of(tool: BaseTool) -> Callable[..., Any] | None:
+    found = getattr(tool, "preflight", None) or (tool.metadata or {}).get("preflight")
+    return found if callable(found) else None
+
+
+def _spec(tool: BaseTool) -> ToolSpec:
+    metadata = dict(tool.metadata or {})
+    args_schema, takes_key = _args_schema(tool)
+    output_schema = metadata.get("output_schema")
+    _check_schema(tool.name, "output_schema", output_schema)
+    hints = {ours: metadata[theirs] for theirs, ours in _HINTS.items() if metadata.get(theirs) is not None}
+    limits = {name: metadata[name] for name in _LIMITS if metadata.get(name) is not None}
+    try:
+        policy = Policy(**{**_defaults(hints), **hints, **limits}, takes_idempotency_key=takes_key)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ToolError(f"Tool {tool.name!r}: metadata {first['loc'][0]!r} is wrong: {first['msg']}.") from error
+    if policy.cache_ttl_s is not None and not policy.read_only:
+        raise ToolError(
+            f"Tool {tool.name!r} writes and has a 'cache_ttl_s'; only results of reading tools are kept. "
+            "Take it away, or say 'readOnlyHint': True."
+        )
+    if policy.context_provider and (why := _no_provider(args_schema, policy)) is not None:
+        raise ToolError(f"Tool {tool.name!r} is a 'context_provider', which is called unasked before planning, {why}")
+    return ToolSpec(
+        name=tool.name,
+        description=tool.description,
+        args_schema=args_schema,
+        output_schema=output_schema,
+        policy=policy,
+    )
+
+
+def _no_provider(args_schema: JsonSchema, policy: Policy) -> str | None:
+    if not policy.read_only:
+        return "and writes. Say 'readOnlyHint': True if it only reads, or take 'context_provider' away."
+    needed = args_schema.get("required")
+    if needed:
+        return f"and needs {', '.join(map(repr, needed))}. Give it a default, or take 'context_provider' away."
+    return None
+
+
+def _defaults(hints: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a hint implies where the others are silent: reading neither destroys nor minds a repetition."""
+    return {"destructive": False, "idempotent": True} if hints.get("read_only") is True else {}
+
+
+def _args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
+    """Return the JSON Schema of the arguments that a planner gives, and whether the tool takes an idempotency key."""
+    declared = tool.tool_call_schema
+    # A copy: LangChain keeps the schema it hands out.
+    schema: JsonSchema = dict(declared if isinstance(declared, dict) else _schema_of(declared))
+    _check_schema(tool.name, "args_schema", schema)
+    schema.setdefault("type", "object")
+    listed = schema.setdefault("properties", {})
+    takes_key = IDEMPOTENCY_KEY in listed
+    if takes_key:
+        schema["properties"] = {name: inner for name, inner in listed.items() if name != IDEMPOTENCY_KEY}
+        schema["required"] = [name for name in schema.get("required", []) if name != IDEMPOTENCY_KEY]
+    return with_names_only(schema), takes_key
+
+
+def _schema_of(model: type[BaseModel] | type[BaseModelV1]) -> JsonSchema:
+    return model.model_json_schema() if issubclass(model, BaseModel) else model.schema()
+
+
+def _check_schema(name: str, word: str, schema: object) -> None:
+    if schema is None:
+        return
+    if not isinstance(schema, dict):
+        raise ToolError(f"Tool {name!r}: {word} is {type(schema).__name__}; give a JSON Schema object.")
+    try:
+        Draft202012Validator.check_schema(known_words(schema))
+    except SchemaError as error:
+        raise ToolError(f"Tool {name!r}: {word} is no JSON Schema: {error.message}.") from error

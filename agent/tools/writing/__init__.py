@@ -1,0 +1,1 @@
+"""Tools that let a model write text, free or typed."""

@@ -1,0 +1,240 @@
+"""Writing with typed outputs: summarise, draft, classify; a reply is held to a schema and checked against its data."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from anyio.from_thread import start_blocking_portal
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import to_json
+
+from agent.core.grounding import ungrounded
+from agent.core.plan.tool_spec import JsonSchema, Preflight
+from agent.errors import ToolFailure
+from agent.llm.models import resolve_model
+from agent.llm.replies import Malformed
+from agent.tools.writing.write_text import MAX_INPUT
+from prompts import render
+
+REPAIR = "typed_repair.v1"
+_ATTEMPTS = 3
+#: Items of one question; a small model loses count of more.
+_BATCH = 20
+
+Inputs = Field(min_length=1, max_length=20, description="Named data, all that the text may speak of: earlier outputs.")
+
+
+class _Args(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SummariseArgs(_Args):
+    """Arguments of `summarise`."""
+
+    inputs: dict[str, JsonValue] = Inputs
+    about: str = Field(
+        default="What stands out.", min_length=1, max_length=1000, description="What matters and to whom."
+    )
+    max_points: int = Field(default=5, ge=1, le=20)
+
+
+class DraftArgs(_Args):
+    """Arguments of `draft`."""
+
+    kind: Literal["email", "letter", "report", "announcement", "message"]
+    instruction: str = Field(min_length=1, max_length=2000, description="What to say, and to whom.")
+    inputs: dict[str, JsonValue] = Inputs
+    max_words: int | None = Field(default=None, ge=10, le=2000)
+
+
+class ClassifyArgs(_Args):
+    """Arguments of `classify`."""
+
+    items: list[JsonValue] = Field(
+        min_length=1, max_length=500, description="What is to be classified, each by itself."
+    )
+    instruction: str = Field(min_length=1, max_length=2000, description="By what, and what each class means.")
+    item_schema: dict[str, JsonValue] = Field(description="The JSON Schema of the result for one item, with an `enum`.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    words: str
+    schema: JsonSchema
+    #: What is wrong with a reply that fits the schema, as sentences.
+    problems: Callable[[dict[str, Any]], list[str]]
+
+
+class _Typed(BaseTool):
+    #: Called at the first question, so that no model is needed before.
+    writer: Callable[[], BaseChatModel]
+    answer_schema: ClassVar[JsonSchema]
+
+    @abstractmethod
+    def questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:
+        """Return what the model is to be asked."""
+
+    def joined(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the output, of the answers in order."""
+        return answers[0]
+
+    async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
+        size = len(to_json(arguments))
+        if size > MAX_INPUT:
+            raise ToolFailure(f"The data of {self.name} take {size:,} characters of {MAX_INPUT:,}; give it fewer.")
+        return self.joined([await self._answered(question) for question in self.questions(arguments)])
+
+    def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
+        with start_blocking_portal() as portal:
+            return portal.call(partial(self._arun, **arguments))
+
+    async def _answered(self, question: _Question) -> dict[str, Any]:
+        from agent.llm.structured_output import ask  # noqa: PLC0415 - `openai` takes a second to load
+
+        messages: list[BaseMessage] = [HumanMessage(question.words)]
+        model = resolve_model(self.writer())
+        problems: list[str] = []
+        for _ in range(_ATTEMPTS):
+            reply = await ask(model, messages, schema=question.schema, name=self.name)
+            problems = [reply.reason] if isinstance(reply, Malformed) else question.problems(reply.value)
+            if not isinstance(reply, Malformed) and not problems:
+                return reply.value
+            messages += [AIMessage(reply.raw or "{}"), HumanMessage(render(REPAIR, problems=problems))]
+        raise ToolFailure(f"The model's answer to {self.name!r} cannot be used: {' '.join(problems)}")
+
+
+def _policy(output_schema: JsonSchema) -> dict[str, Any]:
+    hints = {"readOnlyHint": True, "destructiveHint": False, "idempotentHint": False, "openWorldHint": False}
+    return {**hints, "timeout_s": 300, "output_schema": output_schema}
+
+
+def _object(**properties: JsonSchema) -> JsonSchema:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+_TEXT: JsonSchema = {"type": "string", "minLength": 1}
+_SUMMARY = _object(
+    summary=_TEXT,
+    points={
+        "type": "array",
+        "minItems": 1,
+        "items": _object(text=_TEXT, inputs={"type": "array", "minItems": 1, "items": {"type": "string"}}),
+    },
+)
+_DRAFT = _object(subject=_TEXT, body=_TEXT)
+
+
+class Summarise(_Typed):
+    """Summarises in points, each of which names the data that it rests on."""
+
+    name: str = "summarise"
+    description: str = "Summarise data in points; returns `summary` and `points`, each with `text` and its `inputs`."
+    args_schema: type[BaseModel] = SummariseArgs
+    metadata: dict[str, Any] | None = _policy(_SUMMARY)
+
+    def questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
+        request = SummariseArgs.model_validate(arguments)
+
+        def problems(answer: dict[str, Any]) -> Iterator[str]:
+            if len(answer["points"]) > request.max_points:
+                yield f"There are {len(answer['points'])} points; give at most {request.max_points}."
+            for point in answer["points"]:
+                unknown = [name for name in point["inputs"] if name not in request.inputs]
+                if unknown:
+                    yield f"There are no data named {unknown[0]!r}; there are: {', '.join(request.inputs)}."
+                else:
+                    yield from _unfounded(point["text"], *(request.inputs[name] for name in point["inputs"]))
+            yield from _unfounded(answer["summary"], request.about, *request.inputs.values())
+
+        words = render("summarise.v1", **request.model_dump())
+        return [_Question(words, _SUMMARY, lambda answer: list(problems(answer)))]
+
+
+class Draft(_Typed):
+    """Drafts a text with a subject."""
+
+    name: str = "draft"
+    description: str = "Draft an email, letter, report, announcement or message; returns `subject` and `body`."
+    args_schema: type[BaseModel] = DraftArgs
+    metadata: dict[str, Any] | None = _policy(_DRAFT)
+
+    def questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
+        request = DraftArgs.model_validate(arguments)
+
+        def problems(answer: dict[str, Any]) -> list[str]:
+            count = len(answer["body"].split())
+            long = [f"The body has {count} words; {request.max_words} are allowed."]
+            found = list(_unfounded(f"{answer['subject']}\n\n{answer['body']}", request.instruction, request.inputs))
+            return (long if request.max_words is not None and count > request.max_words else []) + found
+
+        return [_Question(render("draft.v1", **request.model_dump()), _DRAFT, problems)]
+
+
+class Classify(_Typed):
+    """Classifies items by a schema that the plan gives."""
+
+    name: str = "classify"
+    description: str = (
+        "Classify each of many items; `item_schema` is the JSON Schema of the result for one item. "
+        "Returns `results`, one for each item, in their order."
+    )
+    args_schema: type[BaseModel] = ClassifyArgs
+    metadata: dict[str, Any] | None = _policy(_object(results={"type": "array"}))
+
+    def preflight(self, args: dict[str, Any]) -> Preflight:
+        """Check the schema, and tell by it what the results will look like."""
+        schema = args.get("item_schema")
+        if not isinstance(schema, dict):
+            return Preflight()
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            return Preflight(problems=(f"'item_schema' is no JSON Schema: {error.message}.",))
+        return Preflight(output_schema=_object(results={"type": "array", "items": schema}))
+
+    def questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
+        request = ClassifyArgs.model_validate(arguments)
+        found = self.preflight(arguments)
+        if found.problems:
+            raise ToolFailure(found.problems[0])
+        batches = [request.items[start : start + _BATCH] for start in range(0, len(request.items), _BATCH)]
+        return [self._question(batch, request) for batch in batches]
+
+    def joined(self, answers: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: D102 - as in the base
+        return {"results": [result for answer in answers for result in answer["results"]]}
+
+    @staticmethod
+    def _question(batch: list[JsonValue], request: ClassifyArgs) -> _Question:
+        def problems(answer: dict[str, Any]) -> list[str]:
+            count = len(answer["results"])
+            return (
+                [] if count == len(batch) else [f"There are {len(batch)} items and {count} results; give one for each."]
+            )
+
+        words = render(
+            "classify.v1",
+            instruction=request.instruction,
+            item_schema=request.item_schema,
+            items=batch,
+            count=len(batch),
+        )
+        schema = _object(results={"type": "array", "items": request.item_schema})
+        return _Question(words, schema, problems)
+
+
+def _unfounded(text: str, *data: JsonValue) -> Iterator[str]:
+    unknown = ungrounded(text, *data)
+    if unknown:
+        yield f"The data do not bear out {', '.join(map(repr, unknown))}, in: {text:.200}"
+
+
+def typed_writing_tools(writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
+    """Make the tools that summarise, draft and classify with a model, which is asked for only when one is called."""
+    return [Summarise(writer=writer), Draft(writer=writer), Classify(writer=writer)]

@@ -1,0 +1,116 @@
+"""The tool that lets the model write a text from given data."""
+
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import to_json
+
+from agent.core.grounding import ungrounded
+from agent.errors import ToolFailure
+from agent.llm.usage import begin_call, count_call, usage_of
+from prompts import render
+
+PROMPT = "write_text.v1"
+REPAIR = "write_text_repair.v1"
+
+MAX_INPUT = 60_000  # characters of JSON: about 20,000 tokens, which every model we know of can read
+
+
+class WriteTextArgs(BaseModel):
+    """Arguments of `write_text`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    instruction: str = Field(min_length=1, max_length=2000, description="What to write, and for whom.")
+    inputs: dict[str, JsonValue] = Field(
+        min_length=1, max_length=20, description="Named data, all that the text may speak of: earlier outputs."
+    )
+    max_words: int | None = Field(default=None, ge=10, le=2000)
+
+
+class WriteText(BaseTool):
+    """Drafts or summarises; every number and name in the text is checked against the inputs."""
+
+    name: str = "write_text"
+    description: str = "Write or summarise in words from given data only; returns the text under `text`."
+    args_schema: type[BaseModel] = WriteTextArgs
+    #: Called at the first text, so that no model is needed before.
+    writer: Callable[[], BaseChatModel]
+    metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
+        "readOnlyHint": True,
+        "destructiveHint": False,
+        "idempotentHint": False,
+        "openWorldHint": False,
+        "timeout_s": 300,
+        "output_schema": {
+            "type": "object",
+            "properties": {"text": {"type": "string"}},
+            "required": ["text"],
+            "additionalProperties": False,
+        },
+    }
+
+    def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
+        draft = Draft(WriteTextArgs.model_validate(arguments))
+        model = self.writer()
+        text: str | None = None
+        while text is None:
+            begin_call()
+            reply = model.invoke(draft.messages)
+            count_call(usage_of(reply))
+            text = draft.judge(reply)
+        return {"text": text}
+
+    async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
+        draft = Draft(WriteTextArgs.model_validate(arguments))
+        model = self.writer()
+        text: str | None = None
+        while text is None:
+            begin_call()
+            reply = await model.ainvoke(draft.messages)
+            count_call(usage_of(reply))
+            text = draft.judge(reply)
+        return {"text": text}
+
+
+class Draft:
+    """The conversation that leads to one text: a request, and one repair if the text says more than the data."""
+
+    def __init__(self, request: WriteTextArgs) -> None:
+        size = len(to_json(request.inputs))
+        if size > MAX_INPUT:
+            raise ToolFailure(
+                f"The inputs of write_text take {size:,} characters of {MAX_INPUT:,}; aggregate the rows first."
+            )
+        self._request = request
+        self._repaired = False
+        self.messages: list[BaseMessage] = [HumanMessage(render(PROMPT, **request.model_dump()))]
+
+    def judge(self, reply: AIMessage) -> str | None:
+        """Take the model's reply: its text if the data bear it out, None after asking for a repair.
+
+        Raises `ToolFailure` for an empty or cut-off reply, and for a repaired text that is still not borne out.
+        """
+        text = reply.text.strip()
+        if not text:
+            raise ToolFailure("The model wrote nothing; give a plainer instruction or fewer inputs.")
+        if reply.response_metadata.get("finish_reason") == "length":
+            raise ToolFailure("The model's text was cut off; ask for fewer words.")
+        unknown = ungrounded(text, self._request.instruction, self._request.inputs)
+        if not unknown:
+            return text
+        if self._repaired:
+            listed = ", ".join(repr(item) for item in unknown)
+            raise ToolFailure(f"The text says what the inputs do not bear out: {listed}; give the data for it.")
+        self._repaired = True
+        self.messages += [reply, HumanMessage(render(REPAIR, ungrounded=unknown))]
+        return None
+
+
+def writing_tools(writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
+    """Make the tools that write with a model, which is asked for only when there is something to write."""
+    return [WriteText(writer=writer)]

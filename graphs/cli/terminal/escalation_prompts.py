@@ -1,0 +1,136 @@
+"""A run that cannot go on by itself, shown at the terminal, and what the person there chooses."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from rich.panel import Panel
+from rich.text import Text
+
+from agent.core.engine.escalations import Impasse
+from graphs.cli.terminal.approval_prompts import Decisions, Payload, read_line, show, show_doubt
+from graphs.cli.terminal.screen import Screen, visible
+
+#: What is typed, what it chooses, and how it is offered.
+_KEYS = {
+    "g": ("guide", "[g]ive guidance"),
+    "m": ("raise", "[m]ore of it"),
+    "p": ("accept", "[p]artial results will do"),
+    "x": ("abort", "[x] abort and undo"),
+    "q": ("quit", "[q]uit"),
+}
+_IF_UNSURE = {
+    "r": ("run", "[r]un it"),
+    "g": ("guide", "[g]ive guidance"),
+    "x": ("abort", "[x] abort"),
+    "q": ("quit", "[q]uit"),
+}
+_ANSWERS = {
+    "a": ("guide", "[a]nswer"),
+    "n": ("decline", "[n]o answer"),
+    "q": ("quit", "[q]uit"),
+}
+
+
+def show_waiting(payload: Payload, *, screen: Screen) -> None:
+    """Show all that one interrupt asks: the impasse, or each call."""
+    impasse = impasse_of(payload)
+    if impasse is not None:
+        show_impasse(impasse, payload, screen=screen)
+        return
+    show_doubt(payload, screen=screen)
+    actions = payload["action_requests"]
+    for number, action in enumerate(actions, start=1):
+        show(action, screen=screen, number=number, of=len(actions))
+
+
+def impasse_of(payload: Payload) -> Impasse | None:
+    """Return what the interrupt is about; None where it asks to approve calls."""
+    found = payload.get("impasse")
+    return None if found is None else Impasse.model_validate(found)
+
+
+def show_impasse(impasse: Impasse, payload: Payload, *, screen: Screen) -> None:
+    """Show why the run does not go on, and the plan that is asked about."""
+    title, _ = _terms(impasse)
+    text = Text(visible(impasse.reason))
+    if impasse.tasks:
+        text.append("\ntasks    ", style="dim").append(visible(", ".join(impasse.tasks)))
+    for task in (payload.get("plan") or {}).get("tasks", ()):
+        args = json.dumps(task["args"], ensure_ascii=False, indent=2)
+        text.append(f"\n{visible(task['id'])}: {visible(task['tool'])}\n", style="dim").append(visible(args))
+    if screen.live:
+        screen.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
+    else:
+        screen.say(f"{title}\n{text.plain}")
+
+
+def _terms(impasse: Impasse) -> tuple[str, Mapping[str, tuple[str, str]]]:
+    """Return the title of a question, and what can be typed."""
+    match impasse.kind:
+        case "question":
+            return "The replanner asks", _ANSWERS
+        case "unsure":
+            return "The planner is not sure", _IF_UNSURE
+        case "budget" | "same_failure" | "no_way_on":
+            return "The run cannot go on by itself", _KEYS
+        case _:
+            assert_never(impasse.kind)
+
+
+def ask_way_on(payload: Payload, impasse: Impasse, *, screen: Screen) -> Decisions | None:
+    """Ask how to go on and return the decision; None where the person leaves it waiting. Raises `KeyboardInterrupt`."""
+    if payload.get("error"):
+        screen.say(str(payload["error"]), style="bold red")
+    show_impasse(impasse, payload, screen=screen)
+    _, keys = _terms(impasse)
+    allowed = {key: word for key, (word, _) in keys.items() if word in (*impasse.choices, "decline", "quit")}
+    offer = ", ".join(keys[key][1] for key in allowed)
+    [action] = payload["action_requests"]
+    while True:
+        typed = read_line(f"{offer}? ", screen=screen)
+        if typed is None:
+            return None
+        word = allowed.get(typed.strip().lower())
+        if word == "quit":
+            return None
+        decision = _decision(word, impasse, action, screen=screen) if word is not None else None
+        if word is None:
+            screen.say(f"{typed.strip()!r} is none of these; type one letter of {offer}.", style="yellow")
+        if decision is not None:
+            return [{**decision, "digest": action["digest"]}]
+
+
+def _decision(word: str, impasse: Impasse, action: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
+    """Return the decision; None where the person thought better of it."""
+    if word == "guide":
+        reader = "planner" if impasse.kind == "unsure" else "replanner"
+        words = read_line(f"your words to the {reader} (empty: back): ", screen=screen)
+        return {"type": "respond", "message": words.strip()} if words and words.strip() else None
+    if word == "raise":
+        typed = read_line(f"how much more (empty: {impasse.step:.10g}): ", screen=screen)
+        return None if typed is None else _more(typed.strip(), action, screen=screen)
+    if word == "run":
+        return {"type": "approve"}
+    if word == "accept":
+        return _edit(action, choice="accept")
+    why = read_line("why (empty is allowed): ", screen=screen)
+    return None if why is None else {"type": "reject", "message": why.strip()}
+
+
+def _more(typed: str, action: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
+    if not typed:
+        return {"type": "approve"}
+    try:
+        by = float(typed)
+    except ValueError:
+        screen.say(f"{typed!r} is no number.", style="yellow")
+        return None
+    if not by > 0:
+        screen.say(f"{typed!r} is not above 0.", style="yellow")
+        return None
+    return _edit(action, choice="raise", by=by)
+
+
+def _edit(action: Mapping[str, Any], **args: str | float) -> dict[str, Any]:
+    return {"type": "edit", "edited_action": {"name": action["name"], "args": args}}

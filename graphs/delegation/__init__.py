@@ -1,0 +1,1 @@
+"""A tool that gives one open-ended task to a LangChain agent."""

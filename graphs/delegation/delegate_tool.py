@@ -1,0 +1,166 @@
+"""The tool `delegate`: one open-ended task given to a LangChain agent, which chooses its calls as it goes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from agent.core.plan.tool_spec import Preflight, ToolSpec
+from agent.errors import ToolError, ToolFailure
+from graphs.run.task_runner import work_now
+from prompts import render
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware import AgentMiddleware
+
+PROMPT = "delegate.v1"
+NAME = "delegate"
+_PREVIEW = 500
+
+
+class DelegateArgs(BaseModel):
+    """Arguments of `delegate`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str = Field(min_length=1, max_length=4000, description="What is to be found out or done, as to a colleague.")
+    inputs: dict[str, JsonValue] = Field(default_factory=dict, description="Named data for it: earlier outputs.")
+    tools: list[str] | None = Field(default=None, min_length=1, description="The tools it may use; all that it can.")
+    max_steps: int = Field(default=12, ge=1, le=50, description="Turns after which it must have ended.")
+
+
+_STEP = {
+    "type": "object",
+    "properties": {"tool": {"type": "string"}, "args": {"type": "object"}, "result": {"type": "string"}},
+    "required": ["tool", "args", "result"],
+    "additionalProperties": False,
+}
+
+
+class Delegate(BaseTool):
+    """Lets an agent work on one task; each of its calls is checked, asked about and recorded as a task's own."""
+
+    name: str = NAME
+    description: str = (
+        "Give one open-ended task, whose steps cannot be planned, to a worker that chooses its calls as it goes. "
+        "Returns its `answer` and the `steps` that it took."
+    )
+    args_schema: type[BaseModel] = DelegateArgs
+    #: Called at the first task, so that no model is needed before.
+    model: Callable[[], BaseChatModel]
+    #: The tools that a worker can be given.
+    names: tuple[str, ...]
+    metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
+        # It changes nothing itself: what a worker wants to change is asked about call by call.
+        "readOnlyHint": True,
+        "idempotentHint": False,
+        "dispatched_only": True,
+        "timeout_s": 3600,
+        "max_retries": 0,
+        "output_schema": {
+            "type": "object",
+            "properties": {"answer": {"type": "string"}, "steps": {"type": "array", "items": _STEP}},
+            "required": ["answer", "steps"],
+            "additionalProperties": False,
+        },
+    }
+
+    def preflight(self, args: dict[str, Any]) -> Preflight:
+        """Find tools that a worker cannot be given."""
+        unknown = [name for name in args.get("tools") or () if name not in self.names]
+        has = ", ".join(self.names)
+        return Preflight(problems=tuple(f"A worker cannot be given {name!r}; there are: {has}." for name in unknown))
+
+    def _run(self, **_: JsonValue) -> dict[str, JsonValue]:
+        raise ToolFailure("A worker runs within a graph only.")
+
+    async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
+        from langchain.agents import create_agent  # noqa: PLC0415 - needs the extra `delegate`
+        from langchain.agents.middleware import ModelCallLimitMiddleware  # noqa: PLC0415 - as above
+        from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError  # noqa: PLC0415 - as above
+
+        from graphs.delegation.middleware import DelegatedCalls  # noqa: PLC0415 - as above
+
+        request, work = DelegateArgs.model_validate(arguments), work_now()
+        if work is None:
+            raise ToolFailure("A worker runs within a dispatched task only.")
+        if work.board.compiled.tasks[work.task].for_each is not None:
+            raise ToolFailure("A worker has one task; write one task for each instead of 'for_each'.")
+        specs = [work.toolbox.specs[name] for name in request.tools or self.names]
+        turns: AgentMiddleware[Any, Any, Any] = ModelCallLimitMiddleware(
+            run_limit=request.max_steps, exit_behavior="error"
+        )
+        calls: AgentMiddleware[Any, Any, Any] = DelegatedCalls(work)
+        model, shown = self.model(), [_shown(spec) for spec in specs]
+        try:
+            model.bind_tools(shown)
+        except NotImplementedError:
+            raise ToolFailure("The worker's model cannot call tools; give `delegate_tool` one that can.") from None
+        agent = create_agent(
+            model,
+            shown,
+            system_prompt=render(PROMPT, inputs=request.inputs, max_steps=request.max_steps),
+            middleware=[calls, turns],
+            name=NAME,
+        )
+        try:
+            ended = await agent.ainvoke({"messages": [HumanMessage(request.task)]})
+        except ModelCallLimitExceededError:
+            raise ToolFailure(f"The worker did not end within {request.max_steps} turns; narrow its task.") from None
+        messages = ended["messages"]
+        return {"answer": _answer(messages[-1]), "steps": list(_steps(messages))}
+
+
+def delegate_tool(tools: Sequence[BaseTool], model: Callable[[], BaseChatModel]) -> BaseTool:
+    """Return `delegate` for workers that can be given `tools`, which must be among the graph's own.
+
+    Raises `ToolError` where the extra `delegate` is not installed.
+    """
+    if find_spec("langchain") is None:
+        raise ToolError("Workers need the extra `delegate`; install it with: pip install 'planwave[delegate]'")
+    return Delegate(model=model, names=tuple(tool.name for tool in tools))
+
+
+def _shown(spec: ToolSpec) -> BaseTool:
+    """Return a tool as a worker's model sees it; its calls are made elsewhere."""
+
+    async def unreachable(**_: JsonValue) -> None:
+        raise AssertionError(f"the call of {spec.name!r} went past the middleware")
+
+    return StructuredTool(
+        name=spec.name, description=spec.description, args_schema=spec.args_schema, coroutine=unreachable
+    )
+
+
+def _answer(last: AnyMessage) -> str:
+    """Return what a worker said at its end. Raises `ToolFailure` where that is nothing."""
+    text = str(last.text).strip()
+    if text:
+        return text
+    broken = [str(call["name"]) for call in last.invalid_tool_calls] if isinstance(last, AIMessage) else []
+    if broken:
+        raise ToolFailure(f"The worker ended with a call of {broken[0]!r} whose arguments are no JSON; give it anew.")
+    raise ToolFailure("The worker ended without an answer; narrow its task, or give it to another model.")
+
+
+def _steps(messages: Sequence[AnyMessage]) -> Iterator[dict[str, JsonValue]]:
+    """Yield the calls of a conversation in order, each with the beginning of what came of it.
+
+    They are paired turn by turn, since some models begin their ids anew in each.
+    """
+    for at, turn in enumerate(messages):
+        if not isinstance(turn, AIMessage):
+            continue
+        said = takewhile(lambda message: not isinstance(message, AIMessage), messages[at + 1 :])
+        results = [message for message in said if isinstance(message, ToolMessage)]
+        for call in turn.tool_calls:
+            found = next((each for each in results if each.tool_call_id == (call["id"] or "")), None)
+            if found is not None:
+                results.remove(found)
+            result = str(found.text)[:_PREVIEW] if found is not None else ""
+            yield {"tool": call["name"], "args": dict(call["args"]), "result": result}

@@ -1,0 +1,127 @@
+"""The rollback: finished writes undone in reverse, as a plan of its own (a saga's compensations).
+
+Source: H. Garcia-Molina, K. Salem, "Sagas", SIGMOD 1987. The plan goes through the same compiler, approvals and
+executor as any other.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, assert_never
+
+from agent.core.engine.outcomes import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
+from agent.core.engine.rollback import UNDOING, Changes, Written, kept_by, undo_tasks, without
+from agent.core.plan.document import Plan, Task
+from agent.core.plan.limits import Limits
+from agent.execution.ledger import LedgerRow
+from agent.plan_check import Checked, check_plan
+from agent.tools.toolbox import Toolbox
+from graphs.run.snapshots import former_plans
+from graphs.run.state_updates import document
+from graphs.state import State, compiled_in, outcomes_in, plan_in
+
+Record = dict[str, Any]
+
+
+async def rollback_update(
+    state: State, toolbox: Toolbox, *, limits: Limits, ledger: Sequence[LedgerRow]
+) -> dict[str, Any]:
+    """Return the plan that undoes the tasks in `state["failed"]`, and what cannot be undone, with the reason.
+
+    `ledger` are the thread's rows: the items of a `for_each` that returned although the task failed stand only there.
+    """
+    tasks, hopeless = undo_tasks(_changes(state, toolbox, ledger))
+    while tasks:
+        checked = await check_plan(
+            document(Plan(tasks=tasks)), toolbox, limits=limits.model_copy(update={"max_tasks": len(tasks)})
+        )
+        if isinstance(checked, Checked):
+            begun = {"undone": [], "not_undone": hopeless}
+            return {"undo": document(checked.compiled.plan), "rollback": begun, "approvals": {}}
+        names = {task.id for task in tasks}
+        bad = {problem.task for problem in checked if problem.task in names} or names
+        for task in sorted(bad):
+            why = " ".join(str(problem) for problem in checked if problem.task in {task, None})
+            hopeless[task.removeprefix(UNDOING)] = why
+        tasks, held = without(tasks, hopeless)
+        hopeless |= held
+    return {"rollback": {"undone": [], "not_undone": hopeless}, "undo": None, "failed": []}
+
+
+def _changes(state: State, toolbox: Toolbox, ledger: Sequence[LedgerRow]) -> Changes:
+    compiled = compiled_in(state.get("plan"), toolbox)
+    former, former_needs = former_plans(state)
+    tasks = {**former, **compiled.tasks}
+    return Changes(
+        wanted=tuple(state.get("failed") or ()),
+        tasks=tasks,
+        needs={**former_needs, **compiled.needs},
+        outcomes=outcomes_in(state.get("results")),
+        catalogue=toolbox.specs,
+        written=tuple(_written(state, ledger, tasks)),
+    )
+
+
+def _written(state: State, ledger: Sequence[LedgerRow], tasks: Collection[str]) -> Iterator[Written]:
+    """Yield the calls of this run that returned, and those of workers of which nobody knows whether they did.
+
+    Of the calls of tasks the outcomes say so. The thread may have had other goals before.
+    """
+    first = next((entry["revision"] for entry in state.get("lineage") or ()), state.get("revision") or 1)
+    for row in ledger:
+        record, intent = row.record or {}, row.intent
+        if intent.revision < first:
+            continue
+        call = Written(intent.task, intent.item, intent.tool, intent.args_digest, record.get("output"))
+        worker = intent.task.rpartition("/")[0]
+        if record.get("status") == "done":
+            own: Any = record
+            yield replace(call, worker=own.get("worker"), args=own.get("args") or {})
+        elif row.state == "started" and intent.task not in tasks and worker in tasks:
+            yield replace(call, worker=worker, sure=False)
+
+
+def rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Record | None:
+    """Return what is undone and what is not, with the reason; None where there was nothing to roll back.
+
+    An undoing that is still to be made is in neither, until the run has ended.
+    """
+    begun = state.get("rollback")
+    if begun is None or not (state.get("undo") or begun["not_undone"]):
+        return None
+    undone: list[str] = []
+    not_undone: dict[str, str] = dict(begun["not_undone"])
+    undoings = plan_in(state["undo"], word="rollback").tasks if state.get("undo") else ()
+    for task in undoings:
+        name, outcome = task.id.removeprefix(UNDOING), outcomes.get(task.id)
+        if isinstance(outcome, Done):
+            undone.append(name)
+        elif outcome is not None:
+            not_undone[name] = _why(outcome)
+        elif (blocking := _blocking(task, not_undone)) is not None:
+            not_undone[name] = kept_by(blocking)
+    return {"undone": [*begun["undone"], *undone], "not_undone": not_undone}
+
+
+def _blocking(task: Task, not_undone: Mapping[str, str]) -> str | None:
+    return next((need for need in task.depends_on if need.removeprefix(UNDOING) in not_undone), None)
+
+
+def _why(outcome: Outcome) -> str:
+    match outcome:
+        case Failed() | InDoubt() | Done():
+            return outcome.error or "Nobody knows whether undoing it took effect."
+        case Rejected(message=message):
+            return f"A person refused to undo it{': ' + message if message else '.'}"
+        case Skipped(because=because) | Cancelled(because=because):
+            return because
+        case _:
+            assert_never(outcome)
+
+
+def rollback_told(report: Record | None) -> str:
+    """Return what a person is told of a rollback; nothing where there was none."""
+    if report is None:
+        return ""
+    parts = [f"Undone: {', '.join(report['undone'])}."] if report["undone"] else []
+    parts += [f"Not undone: {task}. {why}" for task, why in report["not_undone"].items()]
+    return "\n\n".join(parts)

@@ -1,0 +1,39 @@
+"""Approvals as the ledger keeps them: granted for one use, for a time, by somebody."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from agent.execution.executor import utc_now
+from agent.execution.ledger import Grant, Ledger
+
+
+class Grants:
+    """The approvals of one graph's runs.
+
+    With a durable ledger only what it holds counts, whatever the state says. The ledger of a graph without persistence
+    forgets with the process, so there the checkpoint's word is taken.
+    """
+
+    def __init__(self, ledger: Ledger, *, durable: bool, ttl_s: float | None) -> None:
+        self._ledger = ledger
+        self._durable = durable
+        self._ttl_s = ttl_s
+
+    async def valid(self, approvals: Mapping[str, str]) -> set[str] | None:
+        """Return the digests that may still be used; None: all of them."""
+        return await self._ledger.granted(set(approvals.values())) if self._durable else None
+
+    async def give(self, approvals: Mapping[str, str], *, thread: str, revision: int) -> None:
+        """Store what a person has just approved, by task id."""
+        expires = (utc_now() + timedelta(seconds=self._ttl_s)).isoformat() if self._ttl_s is not None else None
+        await self._ledger.grant(
+            [
+                Grant(digest=digest, thread=thread, revision=revision, task=task, expires_at=expires)
+                for task, digest in approvals.items()
+            ]
+        )
+
+    async def take_over(self, task: str, digest: str | None, *, thread: str, revision: int) -> None:
+        """Believe the checkpoint that this call was approved, where nothing else remembers."""
+        if digest is not None and not self._durable:
+            await self._ledger.grant([Grant(digest=digest, thread=thread, revision=revision, task=task)])

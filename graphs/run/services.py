@@ -1,0 +1,231 @@
+"""What the nodes work with: tools, model and settings, made when they are first needed."""
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import anyio.to_thread
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+from langgraph.cache.base import BaseCache
+from langgraph.store.base import BaseStore, GetOp, PutOp
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agent.core.engine.outcomes import Done, Outcome
+from agent.core.plan.limits import Limits
+from agent.errors import PlanwaveError, WeightsError
+from agent.execution.call_log import CallLog
+from agent.execution.ledger import Ledger
+from agent.execution.result_cache import Memory, Remembered
+from agent.llm.embedded.server import installed
+from agent.llm.embedded.weights import weights_path
+from agent.llm.models import Model, Scale, available, resolve_model
+from agent.results.artifacts import Artifacts
+from agent.settings import Settings
+from agent.tools.toolbox import Toolbox
+from graphs.run.grants import Grants
+
+_PLACE: Final = ("planwave", "durations")
+#: A new call counts for at least this part of the estimate, so that it follows a tool that has become slower.
+_AT_LEAST: Final = 0.2
+
+
+class Durations:
+    """Estimates in seconds by tool: the mean of the first five calls, then an exponentially weighted mean."""
+
+    def __init__(self, store: BaseStore | None) -> None:
+        """Keep them in `store` between processes; None: for as long as this process lives."""
+        self._store = store
+        self._known: dict[str, tuple[float, int]] = {}
+        self._asked: set[str] = set()
+        self._changed: set[str] = set()
+
+    async def known(self, tools: frozenset[str]) -> Mapping[str, float]:
+        """Return the estimates of `tools`; a tool that was never called has none."""
+        new = sorted(tools - self._asked)
+        if new and self._store is not None:
+            found = await self._store.abatch([GetOp(_PLACE, tool) for tool in new])
+            for tool, item in zip(new, found, strict=True):
+                # A call may have ended while the store was asked; what this process saw itself is newer.
+                if item is not None and tool not in self._known:
+                    self._known[tool] = _read(item.value)  # type: ignore[union-attr]  # a GetOp gives an item or None
+        self._asked.update(new)
+        return MappingProxyType({tool: self._known[tool][0] for tool in tools if tool in self._known})
+
+    def note(self, tool: str, outcome: Outcome) -> None:
+        """Learn from a call that was made and returned."""
+        seconds = outcome.duration_s
+        if not isinstance(outcome, Done) or outcome.reused_from is not None or seconds is None:
+            return
+        before, calls = self._known.get(tool, (0.0, 0))
+        weight = max(1 / (calls + 1), _AT_LEAST)
+        self._known[tool] = before + weight * (seconds - before), calls + 1
+        self._changed.add(tool)
+
+    async def keep(self) -> None:
+        """Store what was learned since the last time."""
+        changed, self._changed = sorted(self._changed), set()
+        if changed and self._store is not None:
+            await self._store.abatch([PutOp(_PLACE, tool, _written(self._known[tool])) for tool in changed])
+
+
+def _read(value: dict[str, Any]) -> tuple[float, int]:
+    return float(value["seconds"]), int(value["calls"])
+
+
+def _written(known: tuple[float, int]) -> dict[str, Any]:
+    return {"seconds": round(known[0], 6), "calls": known[1]}
+
+
+_CONFIGURES = ("PLANWAVE_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+
+Tools = Sequence[BaseTool] | Callable[[], Sequence[BaseTool]]
+ModelChoice = str | BaseChatModel | None
+
+
+class Context(BaseModel):
+    """What one run may set for itself; what is left empty stays as it is configured."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(
+        default=None,
+        title="Model",
+        description="'openai:NAME' or 'local'; empty for the configured one.",
+        json_schema_extra={"langgraph_nodes": ["planner", "replanner", "answer"]},
+    )
+    dispatch: Literal["eager", "wave"] | None = Field(
+        default=None,
+        title="Dispatch",
+        description="'eager' starts a task when its needs are done; 'wave' goes level by level, for stepping through.",
+        json_schema_extra={"langgraph_nodes": ["wave_dispatch"]},
+    )
+    max_concurrency: int | None = Field(
+        default=None, ge=1, title="Calls at once", description="Tool calls at the same time."
+    )
+    max_replans: int | None = Field(
+        default=None, ge=0, title="Replans", description="Replans before a person is asked, or the run ends as failed."
+    )
+    max_model_calls: int | None = Field(default=None, ge=0, title="Model calls", description="Calls of the model.")
+    max_tokens: int | None = Field(default=None, ge=0, title="Tokens", description="Tokens, read and written.")
+    max_cost: float | None = Field(default=None, ge=0, title="Cost", description="Cost of the model's calls.")
+    deadline_s: float | None = Field(
+        default=None, gt=0, title="Deadline (seconds)", description="After this time nothing new is begun."
+    )
+
+
+@dataclass
+class Wiring:
+    """The parts of one graph."""
+
+    tools: Tools
+    model: ModelChoice
+    settings: Settings
+    ledger: Ledger
+    calls: CallLog
+    grants: Grants
+    artifacts: Artifacts
+    durations: Durations
+    #: Where results are kept that another thread may use.
+    memory: Memory | None = None
+    _toolbox: Toolbox | None = None
+    _models: dict[str, Model] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """The tools; a factory is called once, at first use."""
+        with self._lock:
+            if self._toolbox is None:
+                self._toolbox = Toolbox(self.tools() if callable(self.tools) else self.tools)
+            return self._toolbox
+
+    async def ready_toolbox(self) -> Toolbox:
+        """Return the tools without blocking the loop while a factory works."""
+        if self._toolbox is not None:
+            return self._toolbox
+        return await anyio.to_thread.run_sync(lambda: self.toolbox)
+
+    def settings_for(self, context: Context | None) -> Settings:
+        """Return the settings with what this run sets for itself."""
+        if context is None:
+            return self.settings
+        chosen = {name: value for name, value in context.model_dump(exclude={"model"}).items() if value is not None}
+        return self.settings.model_copy(update=chosen) if chosen else self.settings
+
+    def limits_for(self, context: Context | None, *, given: bool, attended: bool = False) -> Limits:
+        """Return the limits of a run; `given`: its plan came with the input; `attended`: it can stop for a person."""
+        can_replan = self.has_model(context, given=given)
+        return self.settings_for(context).limits(can_replan=can_replan, attended=attended)
+
+    def has_model(self, context: Context | None, *, given: bool) -> bool:
+        """Whether there is a model to ask: nothing is downloaded or started to find out.
+
+        A plan that was given is run without any model unless one is chosen or configured; the embedded model, which
+        takes half a minute of both cores, is not started for it unasked.
+        """
+        choice = self._choice(context)
+        if given and choice is None and not any(os.environ.get(name) for name in _CONFIGURES):
+            return False
+        try:
+            return available(choice)
+        except PlanwaveError:
+            return False
+
+    async def model_for(self, context: Context | None) -> Model:
+        """Return the model of a run, made at first use. Raises `ModelError` or `UsageError` where there is none.
+
+        Weights are fetched by the command line only, which says so first and shows how far it is.
+        """
+        choice = self._choice(context)
+        key = choice if isinstance(choice, str) else ""
+        if key not in self._models:
+            self._models[key] = await anyio.to_thread.run_sync(_made, choice, self.settings.model_scale)
+        return self._models[key]
+
+    async def answering_model(self, context: Context | None, *, given: bool) -> Model | None:
+        """Return the model that writes the answer; None where the results are to be listed."""
+        return await self.model_for(context) if self.has_model(context, given=given) else None
+
+    def _choice(self, context: Context | None) -> ModelChoice:
+        return (context.model if context else None) or self.model
+
+
+def _made(choice: ModelChoice, scale: Scale | None) -> Model:
+    if not available(choice) and installed() and weights_path(os.environ) is None and not _names_server(choice):
+        raise WeightsError(
+            "The embedded model's weights (1.1 GB) are not on this machine; fetch them once with "
+            "`planwave models pull`, name your own in PLANWAVE_LOCAL_GGUF, or set OPENAI_API_KEY or OPENAI_BASE_URL."
+        )
+    return resolve_model(choice, scale=scale)
+
+
+def _names_server(choice: ModelChoice) -> bool:
+    named = choice or os.environ.get("PLANWAVE_MODEL")
+    return isinstance(named, str) and named.startswith("openai:")
+
+
+_CACHE_PLACE: Final = ("planwave", "results")
+
+
+class CacheMemory:
+    """Keeps the contract of `agent.caching.Memory`."""
+
+    def __init__(self, cache: BaseCache[dict[str, Any]]) -> None:
+        self._cache = cache
+
+    async def get(self, fingerprint: str) -> Remembered | None:
+        """See `Memory.get`. What is there but is not what was put there counts as lost."""
+        found = (await self._cache.aget([(_CACHE_PLACE, fingerprint)])).get((_CACHE_PLACE, fingerprint))
+        try:
+            remembered = Remembered.model_validate(found)
+        except ValidationError:
+            return None
+        return remembered if remembered.fingerprint == fingerprint else None
+
+    async def put(self, remembered: Remembered, *, ttl_s: int) -> None:
+        """See `Memory.put`."""
+        await self._cache.aset({(_CACHE_PLACE, remembered.fingerprint): (remembered.model_dump(mode="json"), ttl_s)})

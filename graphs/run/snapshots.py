@@ -1,0 +1,231 @@
+"""What has happened in a run, read from its state: the snapshot that the next move is chosen by."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from agent.core.compiler.compiler import UNKNOWN, CompiledPlan
+from agent.core.engine.approvals import approval_digest
+from agent.core.engine.call_preparation import Ready, prepare
+from agent.core.engine.frontier import Frontier
+from agent.core.engine.outcomes import Done, Outcome
+from agent.core.engine.snapshot import Snapshot
+from agent.core.plan.dependencies import plan_needs
+from agent.core.plan.document import Task
+from agent.tools.toolbox import Toolbox
+from graphs.run.plan_history import doubt_of
+from graphs.state import Record, State, budget_in, compiled_in, elapsed_in, outcomes_in, plan_in, spending_in
+
+T = TypeVar("T")
+_RUNS = 32
+
+
+class Known(Generic[T]):
+    """The last value made from one place in the state."""
+
+    def __init__(self) -> None:
+        self._source: object = None
+        self._value: tuple[T, ...] = ()
+
+    def put(self, source: object, value: T) -> None:
+        """Take in what is made of `source` by somebody who knows."""
+        self._value, self._source = (value,), source
+
+    def get(self, source: object, make: Callable[[], T]) -> T:
+        """Return what `make` returned when it was last asked about this very `source`, else ask it now."""
+        if not self._value or self._source is not source:
+            self.put(source, make())
+        return self._value[0]
+
+
+class Recall:
+    """What is known of one run."""
+
+    def __init__(self) -> None:
+        self.plan: Known[CompiledPlan] = Known()
+        self.undo: Known[CompiledPlan] = Known()
+        self.former: Known[dict[str, Task]] = Known()
+        self.mark: Known[str | None] = Known()
+        self.reusable: Known[dict[str, tuple[str, Done]]] = Known()
+        #: Whether an output among the results that were read is kept outside the state.
+        self.some_away = False
+        self._read: Mapping[str, Record] | None = None
+        self._records: dict[str, Record] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._frontier: Frontier | None = None
+
+    def take_plan(self, document: Mapping[str, object], compiled: CompiledPlan, *, mark: str) -> None:
+        """Take in a plan that was just compiled, as the state is about to have it."""
+        self.plan.put(document, compiled)
+        self.mark.put(document, mark)
+
+    def outcomes(self, results: Mapping[str, Record]) -> Mapping[str, Outcome]:
+        """Return the outcomes in `results`, of which only those are read that were not before.
+
+        It is the same mapping each time, with what is new in it. Raises `PersistenceError`.
+        """
+        if results is self._read:
+            return self._outcomes
+        records = self._records
+        differing = {task: record for task, record in results.items() if records.get(task) is not record}
+        new = outcomes_in(differing)
+        added = {task: outcome for task, outcome in new.items() if task not in records}
+        if len(records) + len(added) > len(results) or not self._holds(new):
+            self._records, self._outcomes, self._frontier = {}, {}, None
+            return self.outcomes(results)
+        self.some_away = self.some_away or any(isinstance(each, Done) and each.artifact for each in new.values())
+        self._records.update(differing)
+        self._read = results
+        self._outcomes.update(new)
+        if self._frontier is not None:
+            self._frontier.advance(added)
+        return self._outcomes
+
+    def _holds(self, new: Mapping[str, Outcome]) -> bool:
+        """Whether what follows from the known outcomes follows still: a loaded output, say, changes nothing."""
+        blocked = self._frontier.blocked if self._frontier is not None else set[str]()
+        known = ((task, outcome, self._outcomes.get(task)) for task, outcome in new.items())
+        return all(
+            task not in blocked if before is None else _counts_as(outcome) == _counts_as(before)
+            for task, outcome, before in known
+        )
+
+    def frontier(self, compiled: CompiledPlan) -> Frontier:
+        """Return what follows for `compiled` from the outcomes that were read last."""
+        if self._frontier is None or self._frontier.compiled is not compiled:
+            self._frontier = Frontier(compiled, self._outcomes)
+        return self._frontier
+
+
+def _counts_as(outcome: Outcome) -> tuple[object, ...]:
+    return outcome.status, outcome.attempts, isinstance(outcome, Done) and outcome.reused_from
+
+
+class Recalls:
+    """What is known of the runs that this process has under way; of more than 32 the latest."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, Recall] = OrderedDict()
+
+    def of(self, run: str) -> Recall:
+        """Return what is known of a run, nothing at first."""
+        found = self._runs.setdefault(run, Recall())
+        self._runs.move_to_end(run)
+        while len(self._runs) > _RUNS:
+            self._runs.popitem(last=False)
+        return found
+
+    def drop(self, run: str) -> None:
+        """Forget a run that is over."""
+        self._runs.pop(run, None)
+
+
+def snapshot_of(
+    state: State,
+    toolbox: Toolbox,
+    *,
+    thread: str,
+    now: datetime,
+    granted: Collection[str] | None = None,
+    recall: Recall | None = None,
+    durations: Mapping[str, float] = UNKNOWN,
+) -> Snapshot:
+    """Make the snapshot that `next_move` chooses by; `granted` are the approvals that the ledger holds, None: all.
+
+    `recall` keeps what is read for the next snapshot of the same run. `durations` are seconds by tool.
+    """
+    recall = recall or Recall()
+    problems = tuple(state.get("problems") or ())
+    outcomes = recall.outcomes(state.get("results") or {})
+    document, undoing = state.get("plan"), state.get("undo")
+    compiled = (
+        recall.plan.get(document, lambda: compiled_in(document, toolbox, durations=durations))
+        if document and not problems
+        else None
+    )
+    undo = (
+        recall.undo.get(undoing, lambda: compiled_in(undoing, toolbox, word="rollback", durations=durations))
+        if undoing
+        else None
+    )
+    stop, cut = state.get("stop"), state.get("cut") or {}
+    active = undo or compiled
+    return Snapshot(
+        compiled=compiled,
+        outcomes=outcomes,
+        problems=problems,
+        wanting=bool(state.get("wanted")),
+        anew=bool(state.get("anew")),
+        unsure=doubt_of(state) or None,
+        approved=_still_approved(state, active, outcomes, thread, granted) if active else frozenset(),
+        doubts=frozenset(state.get("doubts") or ()),
+        unplanned=budget_in(cut.get("")),
+        cut=frozenset(cut),
+        stuck=state.get("stuck"),
+        question=state.get("question"),
+        spending=spending_in(state),
+        accepted=bool(state.get("accepted")),
+        waived=frozenset(state.get("waived") or ()),
+        replanned=frozenset(state.get("replanned") or ()),
+        replans=state.get("replans") or 0,
+        elapsed_s=elapsed_in(state, now=now),
+        stop=(stop["status"], stop["reason"]) if stop else None,  # type: ignore[arg-type]  # the closed words of EndStatus
+        undo=undo,
+        rollback_begun=state.get("rollback") is not None,
+        # A plan that does not compile may be of any form.
+        frontier=recall.frontier(active) if active else None,
+        former=recall.former.get(state.get("lineage"), lambda: former_plans(state)[0]) if compiled else {},
+    )
+
+
+def former_plans(state: State) -> tuple[dict[str, Task], dict[str, tuple[str, ...]]]:
+    """Return the tasks of this run's earlier plans that the present one has not, as they last stood, with their needs.
+
+    A task that a replan or an edit dropped may have been done before, and what it changed is still in effect.
+    """
+    entries = [entry for entry in state.get("lineage") or () if entry["author"] != "rollback"]
+    present = {task["id"] for task in (state.get("plan") or {}).get("tasks", ())}
+    tasks: dict[str, Task] = {}
+    needs: dict[str, tuple[str, ...]] = {}
+    for entry in entries[:-1]:
+        plan = plan_in(entry["plan"])
+        tasks |= {task.id: task for task in plan.tasks if task.id not in present}
+        needs |= {task: needed for task, needed in plan_needs(plan).items() if task not in present}
+    return tasks, needs
+
+
+def _still_approved(
+    state: State,
+    compiled: CompiledPlan,
+    outcomes: Mapping[str, Outcome],
+    thread: str,
+    granted: Collection[str] | None,
+) -> frozenset[str]:
+    """Return the tasks whose approval holds for the call as it now stands; a changed call is asked about again.
+
+    A call that was in doubt used up its approval when it was begun, and a person has said since that it may be made.
+    """
+    approvals, cleared = state.get("approvals") or {}, state.get("cleared") or {}
+    open_tasks = [task for task in approvals if task in compiled.tasks and task not in outcomes]
+    return frozenset(
+        task
+        for task in open_tasks
+        if (granted is None or approvals[task] in granted or task in cleared)
+        and digest_of(task, compiled, outcomes, state, thread) == approvals[task]
+    )
+
+
+def digest_of(
+    task: str, compiled: CompiledPlan, outcomes: Mapping[str, Outcome], state: State, thread: str
+) -> str | None:
+    """Return the digest that an approval of `task` must carry now; None where its call cannot be made."""
+    revision = state.get("revision") or 1
+    ready = prepare(
+        compiled.tasks[task], compiled.spec(task), needs=compiled.needs[task], outcomes=outcomes, revision=revision
+    )
+    if not isinstance(ready, Ready):
+        return None
+    return approval_digest(
+        thread=thread, revision=revision, task=task, tool=compiled.tasks[task].tool, calls=ready.calls
+    )

@@ -1,0 +1,107 @@
+"""A pool of connections to PostgreSQL that outlives a restart of the server."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import Pipeline
+from psycopg.abc import Params
+from psycopg.rows import DictRow, tuple_row
+from psycopg_pool import ConnectionPool
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from agent.errors import PersistenceError
+from graphs.stores.database import Run
+
+T = TypeVar("T")
+Connection = psycopg.Connection[DictRow]
+Pool = ConnectionPool[Connection]
+#: How long a server that went away is waited for.
+PATIENCE_S = 20.0
+
+
+class PostgresDatabase:
+    """A pool of connections to one server, which may be restarted meanwhile."""
+
+    for_update = " FOR UPDATE"
+    for_share = " FOR SHARE"
+    #: Of the server, so that the clocks of the machines need not agree; not the transaction's, which stands still.
+    now = "EXTRACT(EPOCH FROM clock_timestamp())::float8"
+
+    def __init__(self, pool: Pool, *, url: str) -> None:
+        self.pool = pool
+        self.url = url
+
+    def transact(self, work: Callable[[Run], T]) -> T:
+        """See `Database.transact`."""
+        return self.transact_on(lambda _, run: work(run))
+
+    def transact_on(self, work: Callable[[Connection, Run], T]) -> T:
+        """Do as `transact` for work that needs the connection too."""
+
+        def once(connection: Connection) -> T:
+            with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+
+                def run(statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
+                    cursor.execute(statement.replace("?", "%s").encode(), values)
+                    return cursor.fetchall() if cursor.description else []
+
+                return work(connection, run)
+
+        return self.steadily(once)
+
+    def steadily(self, call: Callable[[Connection], T]) -> T:
+        """Return what `call` returns, which is made again on another connection where one was lost."""
+
+        def once() -> T:
+            with self.pool.connection() as connection:
+                return call(connection)
+
+        retrying = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_delay(PATIENCE_S),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            reraise=True,
+        )
+        try:
+            return retrying(once)
+        except psycopg.Error as error:
+            raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the server went away, is starting, or had two transactions in each other's way.
+
+    Errors without a code come from this side, of a connection that broke or was not to be had; classes 08, 57P and 40
+    are the server's words for the rest, and 25P03 for a transaction that was paused too long (PostgreSQL, appendix A).
+    """
+    if not isinstance(error, psycopg.OperationalError | psycopg.errors.IdleInTransactionSessionTimeout):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "40", "25P03"))
+
+
+class OneByOneCursor(psycopg.Cursor[Any]):
+    """A cursor that makes a pipeline of nothing."""
+
+    def executemany(
+        self,
+        query: Any,  # noqa: ANN401 - whatever psycopg takes for a query, which grows with its versions
+        params_seq: Iterable[Params],
+        *,
+        returning: bool = False,
+    ) -> None:
+        """Execute `query` with each of `params_seq`. Raises `NotSupportedError` where their rows are wanted."""
+        if returning:
+            raise psycopg.NotSupportedError("executemany returns no rows here; execute the statement once for each.")
+        for params in params_seq:
+            self.execute(query, params)
+
+
+class OneByOneConnection(psycopg.Connection[DictRow]):
+    """A connection that makes a pipeline of nothing."""
+
+    @contextmanager
+    def pipeline(self) -> Iterator[Pipeline]:
+        """Yield a pipeline that is never entered; what is executed meanwhile is sent by itself."""
+        yield Pipeline(self)

@@ -1,0 +1,214 @@
+"""Savers without a coroutine of their own, put to work on one thread.
+
+One thread takes the calls in the order in which they were made. That makes a saver independent of event loops, so that
+a graph can be invoked from any of them, and it stores a task's writes before the checkpoint that follows them, which
+LangGraph by itself does not promise (langgraph#8039). It holds because LangGraph hands in the writes of a task when the
+task ends and the checkpoint when all have ended, each as a task of the event loop, which starts tasks in the order in
+which they were made; from its start to the queue of the thread a call waits for nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.store.base import BaseStore, Op, Result
+
+from graphs.stores.tables.leases import Lease, Leases
+
+T = TypeVar("T")
+
+
+class OneThreadSaver(BaseCheckpointSaver[Any]):
+    """A blocking saver with coroutines; every call, blocking or not, goes through the one thread."""
+
+    def __init__(self, inner: BaseCheckpointSaver[Any], *, worker: ThreadPoolExecutor | None = None) -> None:
+        """Serve `inner`, which stays the caller's to close."""
+        super().__init__(serde=inner.serde)
+        self.inner = inner
+        self._worker = worker or ThreadPoolExecutor(max_workers=1, thread_name_prefix="planwave-saver")
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "OneThreadSaver":
+        """Return a saver over the same storage and thread that may make these types too."""
+        return OneThreadSaver(self.inner.with_allowlist(extra_allowlist), worker=self._worker)
+
+    def close(self) -> None:
+        """Finish what was begun and end the thread."""
+        self._worker.shutdown(wait=True)
+
+    async def later(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the call's own arguments
+        """Return what a blocking call returns, made on the one thread after all that was handed in before.
+
+        Once handed in it is made, even if the caller is cancelled meanwhile: what a task finished is kept.
+        """
+        made = asyncio.get_running_loop().run_in_executor(self._worker, partial(call, *args, **kwargs))
+        return await asyncio.shield(made)
+
+    def _now(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the saver's own arguments
+        return self._worker.submit(call, *args, **kwargs).result()
+
+    @property
+    def config_specs(self) -> list[Any]:
+        """Return what the inner saver reads from a config."""
+        return self.inner.config_specs
+
+    def get_next_version(self, current: Any, channel: None) -> Any:  # noqa: ANN401 - the saver's own version type
+        """Return the version that follows `current`."""
+        return self.inner.get_next_version(current, channel)
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint with its metadata and pending writes."""
+        return self._now(self.inner.get_tuple, config)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint with its metadata and pending writes."""
+        return await self.later(self.inner.get_tuple, config)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Yield checkpoints, the newest first."""
+        return iter(self._now(_listed, self.inner, config, filter=filter, before=before, limit=limit))
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Yield checkpoints, the newest first."""
+        for found in await self.later(_listed, self.inner, config, filter=filter, before=before, limit=limit):
+            yield found
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint."""
+        return self._now(self.inner.put, config, checkpoint, metadata, new_versions)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint, after all writes that were handed in before it."""
+        return await self.later(self.inner.put, config, checkpoint, metadata, new_versions)
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote."""
+        self._now(self.inner.put_writes, config, writes, task_id, task_path)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote."""
+        await self.later(self.inner.put_writes, config, writes, task_id, task_path)
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete everything of a thread."""
+        self._now(self.inner.delete_thread, thread_id)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete everything of a thread."""
+        await self.later(self.inner.delete_thread, thread_id)
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Return the writes from which delta channels are rebuilt."""
+        return self._now(self.inner.get_delta_channel_history, config=config, channels=channels)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Return the writes from which delta channels are rebuilt."""
+        return await self.later(self.inner.get_delta_channel_history, config=config, channels=channels)
+
+
+class LeasedSaver(OneThreadSaver):
+    """A saver over storage with leases, which its own writes are fenced by."""
+
+    def __init__(self, inner: BaseCheckpointSaver[Any], *, leases: Leases) -> None:
+        """Serve `inner`, whose writes pass the fence of `leases`; both stay the caller's to close."""
+        super().__init__(inner)
+        self._leases = leases
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "LeasedSaver":  # noqa: ARG002
+        """Return this saver: what it stores is plain, so no environment makes its list of types longer.
+
+        LangGraph's own clone would also take what is not encrypted for true, key or not.
+        """
+        return self
+
+    @asynccontextmanager
+    async def lease(self, thread: str) -> AsyncIterator[Lease]:
+        """Hold a thread for one run. Raises `ThreadBusyError` where another run, also of this process, has it."""
+        token = uuid4().hex
+        try:
+            yield await self.later(self._leases.acquire, thread, token)
+        finally:
+            # Also where acquiring was cancelled, since that goes on; the one thread releases after it, and after the
+            # last write of the run.
+            if not self._leases.closed:
+                await self.later(self._leases.release, thread, token)
+
+
+def _listed(inner: BaseCheckpointSaver[Any], config: RunnableConfig | None, **options: Any) -> list[CheckpointTuple]:  # noqa: ANN401
+    return list(inner.list(config, **options))
+
+
+def with_coroutines(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
+    """Return `saver`, behind one thread where it has no coroutines of its own."""
+    blocking = isinstance(saver, SqliteSaver) or type(saver).aput is BaseCheckpointSaver.aput
+    return OneThreadSaver(saver) if blocking else saver
+
+
+class OneThreadStore(BaseStore):
+    """A blocking store with coroutines."""
+
+    def __init__(self, inner: BaseStore) -> None:
+        """Serve `inner`, which stays the caller's to close."""
+        super().__init__()
+        self.inner = inner
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="planwave-store")
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Carry out operations in order."""
+        return self._worker.submit(self.inner.batch, list(ops)).result()
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """Carry out operations in order."""
+        made = asyncio.get_running_loop().run_in_executor(self._worker, self.inner.batch, list(ops))
+        return await asyncio.shield(made)
+
+    def close(self) -> None:
+        """Finish what was begun and end the thread."""
+        self._worker.shutdown(wait=True)

@@ -1,0 +1,304 @@
+"""SQLite as the place of checkpoints, leases, ledger and store."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from filelock import FileLock
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.store.sqlite import SqliteStore
+
+from agent.errors import PersistenceError
+from graphs.stores.backend import Backend
+from graphs.stores.checkpoint_validation import checkpoint_of, reading, sound, thread_of
+from graphs.stores.database import Run
+from graphs.stores.tables import migrations as schema
+from graphs.stores.tables.artifacts import forget_artifacts
+from graphs.stores.tables.call_log import forget_calls
+from graphs.stores.tables.leases import Leases
+from graphs.stores.tables.ledger import forget_thread
+
+TABLE: Final = """CREATE TABLE IF NOT EXISTS planwave_values (
+    thread TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    version TEXT NOT NULL,
+    type TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (thread, namespace, channel, version)
+)"""
+#: Names, in a stored checkpoint, the channels whose values are beside it.
+_BESIDE: Final = "planwave_beside"
+#: A shorter text costs more beside than within.
+_SHORT: Final = 256
+
+
+def put_beside(
+    run: Run, thread: str, namespace: str, checkpoint: Checkpoint, *, serde: SerializerProtocol
+) -> Checkpoint:
+    """Store the larger values of `checkpoint` that are not stored yet, and return it without them."""
+    values, versions = checkpoint["channel_values"], checkpoint["channel_versions"]
+    beside = sorted(channel for channel, value in values.items() if channel in versions and _is_large(value))
+    if not beside:
+        return checkpoint
+    for channel in beside:
+        key = (thread, namespace, channel, str(versions[channel]))
+        known = run(
+            "SELECT 1 FROM planwave_values WHERE thread = ? AND namespace = ? AND channel = ? AND version = ?", *key
+        )
+        if not known:
+            run("INSERT INTO planwave_values VALUES (?, ?, ?, ?, ?, ?)", *key, *serde.dumps_typed(values[channel]))
+    within = {channel: value for channel, value in values.items() if channel not in beside}
+    return {**checkpoint, "channel_values": within, _BESIDE: beside}  # type: ignore[typeddict-unknown-key]  # our own
+
+
+def bring_back(run: Run, thread: str, namespace: str, checkpoint: Any, *, serde: SerializerProtocol) -> Checkpoint:  # noqa: ANN401 - what was stored
+    """Return a stored checkpoint with its values. Raises `PersistenceError` where one is gone."""
+    whole: dict[str, Any] = dict(checkpoint)
+    beside = whole.pop(_BESIDE, None)
+    if not beside:
+        return checkpoint  # type: ignore[no-any-return]  # as it was stored
+    values = dict(whole["channel_values"])
+    for channel in beside:
+        version = str(whole["channel_versions"][channel])
+        rows = run(
+            "SELECT type, value FROM planwave_values"
+            " WHERE thread = ? AND namespace = ? AND channel = ? AND version = ?",
+            thread,
+            namespace,
+            channel,
+            version,
+        )
+        if not rows:
+            raise PersistenceError(f"The value of {channel!r} in a checkpoint of thread {thread!r} is gone.")
+        values[channel] = serde.loads_typed(rows[0])
+    return {**whole, "channel_values": values}  # type: ignore[typeddict-item]  # its shape is checked by `sound`
+
+
+def forget_values(run: Run, thread: str) -> None:
+    """Delete the values of a thread within a transaction."""
+    run("DELETE FROM planwave_values WHERE thread = ?", thread)
+
+
+def _is_large(value: object) -> bool:
+    return bool(value) if isinstance(value, dict | list) else isinstance(value, str) and len(value) > _SHORT
+
+
+T = TypeVar("T")
+_MEMORY = ":memory:"
+_BUSY_S = 30.0
+_NEWEST = {"checkpoints": 2, "store": len(SqliteStore.MIGRATIONS) - 1, "planwave": schema.VERSION}
+
+
+class SqliteDatabase:
+    """One connection to a file, used by one thread at a time."""
+
+    #: A transaction that writes is alone in the database from its first statement on.
+    for_update = ""
+    for_share = ""
+    now = "planwave_now()"
+
+    def __init__(self, path: str) -> None:
+        """Open `path` or `:memory:`. Raises `sqlite3.Error` and `OSError`."""
+        self.url = f"sqlite:///{path}"
+        self.connection = _connected(path)
+        self.connection.create_function("planwave_now", 0, time.time)
+        self.lock = threading.RLock()
+
+    def transact(self, work: Callable[[Run], T]) -> T:
+        """See `Database.transact`."""
+        with self.lock:
+            try:
+                # IMMEDIATE: a transaction that reads first and finds the file changed when it writes cannot wait.
+                self.connection.execute("BEGIN IMMEDIATE")
+                try:
+                    made = work(self._run)
+                    self.connection.execute("COMMIT")
+                except BaseException:
+                    self.connection.rollback()
+                    raise
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                    raise PersistenceError(
+                        f"Another process has been writing to the database {self.url!r} for more than {_BUSY_S:g} s; "
+                        "end it, or continue it if it is paused, and try again."
+                    ) from error
+                raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
+            return made
+
+    def read(self, work: Callable[[Run], T]) -> T:
+        """Do `work`, which only reads, with each of its statements by itself."""
+        with self.lock:
+            return work(self._run)
+
+    def _run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
+        return self.connection.execute(statement, values).fetchall()
+
+
+class SqliteThreads(SqliteSaver):
+    """LangGraph's saver, each of whose writes is one transaction that begins at the fence."""
+
+    def __init__(self, database: SqliteDatabase, *, leases: Leases, serde: SerializerProtocol) -> None:
+        super().__init__(database.connection, serde=serde)
+        self._database = database
+        self._leases = leases
+
+    @contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:  # noqa: ARG002 - LangGraph's signature
+        """Yield a cursor; the transaction is its caller's, who has passed the fence in it."""
+        with self._database.lock, closing(self.conn.cursor()) as cursor:
+            yield cursor
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint with its pending writes. Raises `PersistenceError` for one that cannot be read."""
+        with reading(checkpoint_of(config)):
+            found = super().get_tuple(config)
+            return sound(self._whole(found)) if found else None
+
+    def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401
+        """Yield checkpoints, the newest first. Raises `PersistenceError` for one that cannot be read."""
+        with reading(checkpoint_of(config)):
+            # Read to its end first: given up in the middle, the generator would keep the database's lock.
+            listed = [*super().list(config, **options)]
+            found = [self._whole(one) for one in listed]
+        return map(sound, found)
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Return the writes from which delta channels are rebuilt. Raises `PersistenceError` as `get_tuple`."""
+        with reading(checkpoint_of(config)):
+            return super().get_delta_channel_history(config=config, channels=channels)
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
+        write, thread = super().put, thread_of(config)
+        namespace = config["configurable"].get("checkpoint_ns") or ""
+
+        def work(run: Run) -> RunnableConfig:
+            within = put_beside(run, thread, namespace, checkpoint, serde=self.serde)
+            return write(config, within, metadata, new_versions)
+
+        return self._fenced(thread, work)
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote. Raises as `put`."""
+        write = super().put_writes
+        self._fenced(thread_of(config), lambda _run: write(config, writes, task_id, task_path))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete everything of a thread, its ledger, calls and artifacts too; its epoch stays. Raises as `put`."""
+        delete = super().delete_thread
+
+        def work(run: Run) -> None:
+            self._leases.fence(run, str(thread_id))
+            delete(thread_id)
+            # What a thread of the same name did before must not pass for done.
+            forget_thread(run, str(thread_id))
+            forget_calls(run, str(thread_id))
+            forget_artifacts(run, str(thread_id))
+            forget_values(run, str(thread_id))
+
+        self._database.transact(work)
+
+    def _whole(self, found: CheckpointTuple) -> CheckpointTuple:
+        """Return `found` with the values that are stored beside it."""
+        thread, namespace = thread_of(found.config), found.config["configurable"].get("checkpoint_ns") or ""
+        checkpoint = self._database.read(
+            lambda run: bring_back(run, thread, namespace, found.checkpoint, serde=self.serde)
+        )
+        return found._replace(checkpoint=checkpoint)
+
+    def _fenced(self, thread: str, write: Callable[[Run], T]) -> T:
+        def work(run: Run) -> T:
+            self._leases.fence(run, thread)
+            return write(run)
+
+        return self._database.transact(work)
+
+
+@contextmanager
+def open_sqlite(path: str, *, serde: SerializerProtocol, ttl_s: float) -> Iterator[Backend]:
+    """Open a file, or `:memory:`. Raises `PersistenceError` where that cannot be."""
+    try:
+        if path != _MEMORY:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        database = SqliteDatabase(path)
+        store_connection = _connected(path)
+    except (sqlite3.Error, OSError) as error:
+        raise PersistenceError(f"The database {path!r} cannot be used: {error}.") from error
+    with closing(database.connection), closing(store_connection):
+        leases = Leases(database, ttl_s)
+        saver = SqliteThreads(database, leases=leases, serde=serde)
+        store = SqliteStore(store_connection)
+        try:
+            yield Backend(database, saver, store, leases, set_up=lambda: _set_up(path, database, saver, store))
+        finally:
+            leases.close()
+
+
+def _connected(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=_BUSY_S, isolation_level=None)
+    # With WAL, NORMAL keeps every commit through a killed process; only a power cut can take the last ones.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+def _set_up(path: str, database: SqliteDatabase, saver: SqliteThreads, store: SqliteStore) -> list[str]:
+    try:
+        before = _versions(database)
+        schema.check(before["planwave"], url=database.url)
+        if before != _NEWEST:
+            if path == _MEMORY:
+                _upgrade(database, saver, store)
+            else:
+                # LangGraph makes its tables in several transactions, between which no other process may look.
+                with FileLock(f"{path}.lock", timeout=_BUSY_S):
+                    before = _versions(database)
+                    _upgrade(database, saver, store)
+        saver.is_setup = store.is_setup = path != _MEMORY or store.is_setup
+        return schema.changes(before, _versions(database))
+    except (sqlite3.Error, OSError, TimeoutError) as error:
+        raise PersistenceError(f"The database {path!r} cannot be used: {error}.") from error
+
+
+def _upgrade(database: SqliteDatabase, saver: SqliteThreads, store: SqliteStore) -> None:
+    database.connection.execute("PRAGMA journal_mode=WAL")
+    saver.setup()
+    store.setup()
+    database.connection.execute(TABLE)
+    schema.upgrade(database, bytes_type="BLOB")
+
+
+def _versions(database: SqliteDatabase) -> dict[str, int | None]:
+    def work(run: Run) -> dict[str, int | None]:
+        tables = {row[0] for row in run("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        has_path = bool(run("SELECT 1 FROM pragma_table_info('writes') WHERE name = 'task_path'"))
+        return {
+            "checkpoints": has_path + ("planwave_values" in tables) if "writes" in tables else None,
+            "store": run("SELECT MAX(v) FROM store_migrations")[0][0] if "store_migrations" in tables else None,
+            "planwave": run("SELECT MAX(version) FROM planwave_schema")[0][0] if "planwave_schema" in tables else None,
+        }
+
+    return database.transact(work)

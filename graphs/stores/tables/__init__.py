@@ -1,0 +1,1 @@
+"""The SQL tables of Planwave, one module each, for SQLite and PostgreSQL alike."""

@@ -1,0 +1,97 @@
+"""The log of calls in SQL, behind the fence of the leases."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from agent.execution.call_log import LoggedCall
+from graphs.stores.checkpoint_validation import reading
+from graphs.stores.database import Database, Later, Run
+from graphs.stores.tables.leases import Leases
+
+_COLUMNS = "thread, revision, task, item, tool, mark, attempts, started_at, record_type, record"
+_PUT = (
+    f"INSERT INTO planwave_calls ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (thread, revision, task, item) DO UPDATE SET tool = excluded.tool, mark = excluded.mark,"
+    " attempts = excluded.attempts, started_at = excluded.started_at, record_type = excluded.record_type,"
+    " record = excluded.record"
+)
+
+
+class SqlCallLog:
+    """Keeps the contract of `agent.call_log.CallLog` in a database; records go through the serializer of checkpoints.
+
+    Each batch is one transaction, so that the items of a large `for_each` cost little more than their bytes.
+    """
+
+    def __init__(self, database: Database, *, leases: Leases, serde: SerializerProtocol, later: Later) -> None:
+        self._database = database
+        self._leases = leases
+        self._serde = serde
+        self._later = later
+
+    async def note(self, calls: Sequence[LoggedCall]) -> None:
+        """See `CallLog.note`."""
+        rows = [self._columns(call) for call in calls]
+
+        def work(run: Run) -> None:
+            for thread in sorted({call.thread for call in calls}):
+                self._leases.fence(run, thread)
+            for row in rows:
+                run(_PUT, *row)
+
+        await self._later(self._database.transact, work)
+
+    async def items(self, thread: str, *, revision: int, task: str, tool: str) -> list[LoggedCall]:
+        """See `CallLog.items`."""
+        which = "((revision = ? AND task = ?) OR (revision < ? AND tool = ? AND record IS NOT NULL))"
+        return await self._read(thread, which, revision, task, revision, tool)
+
+    async def tried(self, thread: str, *, revision: int) -> list[LoggedCall]:
+        """See `CallLog.tried`."""
+        return await self._read(thread, "revision = ? AND record IS NULL", revision)
+
+    async def forget(self, thread: str, tasks: Collection[str] | None = None) -> None:
+        """See `CallLog.forget`."""
+
+        def work(run: Run) -> None:
+            self._leases.fence(run, thread)
+            if tasks is None:
+                forget_calls(run, thread)
+            for task in sorted(tasks or ()):
+                run("DELETE FROM planwave_calls WHERE thread = ? AND task = ?", thread, task)
+
+        await self._later(self._database.transact, work)
+
+    async def _read(self, thread: str, which: str, *values: object) -> list[LoggedCall]:
+        def work(run: Run) -> list[LoggedCall]:
+            found = run(f"SELECT {_COLUMNS} FROM planwave_calls WHERE thread = ? AND {which}", thread, *values)
+            # Sorted here, since databases differ in how they order texts.
+            return sorted(map(self._call, found), key=lambda call: call.key)
+
+        return await self._later(self._database.transact, work)
+
+    def _columns(self, call: LoggedCall) -> tuple[Any, ...]:
+        tag, data = self._serde.dumps_typed(call.record) if call.record is not None else (None, None)
+        return *call.key, call.tool, call.mark, call.attempts, call.started_at, tag, data
+
+    def _call(self, columns: tuple[Any, ...]) -> LoggedCall:
+        thread, revision, task, item, tool, mark, attempts, started_at, tag, data = columns
+        with reading(f"The log of the calls of task {task!r} on thread {thread!r}"):
+            return LoggedCall(
+                thread=thread,
+                revision=revision,
+                task=task,
+                item=None if item < 0 else item,
+                tool=tool,
+                mark=mark,
+                attempts=attempts,
+                started_at=started_at,
+                record=self._serde.loads_typed((tag, bytes(data))) if tag is not None else None,
+            )
+
+
+def forget_calls(run: Run, thread: str) -> None:
+    """Delete what is known of the calls of a thread within a transaction."""
+    run("DELETE FROM planwave_calls WHERE thread = ?", thread)
