@@ -13,14 +13,14 @@ from agent.errors import SettingsError
 
 #: The file that is read where no other is named.
 DEFAULT_FILE = "planwave.toml"
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_VARIABLE_PATTERN = re.compile(r"\$\{([^}]*)\}")
 
 
-class _Table(BaseModel):
+class _FrozenTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ToolPolicy(_Table):
+class ToolPolicy(_FrozenTable):
     """What a person says of one tool, in MCP's words and ours; it goes before what the server says."""
 
     readOnlyHint: bool | None = None  # noqa: N815 - MCP's own word
@@ -37,7 +37,7 @@ class ToolPolicy(_Table):
     context_provider: bool | None = None
 
 
-class _Server(_Table):
+class _Server(_FrozenTable):
     #: Put the server's name before the names of its tools: `notes_find`.
     prefix: bool = False
     #: Seconds for the server to start and to answer the first question.
@@ -63,27 +63,29 @@ class HttpServer(_Server):
     headers: dict[str, SecretStr] = Field(default_factory=dict)
 
 
-def _kind(server: object) -> str:
+def _get_server_kind(server: object) -> str:
     known = server if isinstance(server, Mapping) else getattr(server, "__dict__", {})
     return "url" if "url" in known else "command"
 
 
 #: Where pydantic puts the kind of a server into the place of a mistake: mcp, servers, NAME, kind, field.
-_KIND_AT = 3
+_KIND_POSITION = 3
 #: The mistakes of a server that names no kind, or two.
-_KINDS = frozenset({"missing", "extra_forbidden"})
+_KIND_ERRORS = frozenset({"missing", "extra_forbidden"})
 
 
-Server = Annotated[Annotated[StdioServer, Tag("command")] | Annotated[HttpServer, Tag("url")], Discriminator(_kind)]
+Server = Annotated[
+    Annotated[StdioServer, Tag("command")] | Annotated[HttpServer, Tag("url")], Discriminator(_get_server_kind)
+]
 
 
-class McpTable(_Table):
+class McpTable(_FrozenTable):
     """The table `[mcp]`."""
 
     servers: dict[str, Server] = Field(default_factory=dict)
 
 
-class ToolsTable(_Table):
+class ToolsTable(_FrozenTable):
     """The table `[tools]`: families of tools that are not there unless they are asked for."""
 
     #: `summarise`, `draft` and `classify`.
@@ -92,7 +94,7 @@ class ToolsTable(_Table):
     delegate: bool = False
 
 
-class Configuration(_Table):
+class Configuration(_FrozenTable):
     """All of `planwave.toml`."""
 
     mcp: McpTable = McpTable()
@@ -110,21 +112,21 @@ def read_configuration(file: Path, *, environ: Mapping[str, str] = os.environ) -
         raise SettingsError(f"The configuration {str(file)!r} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise SettingsError(f"The configuration {str(file)!r} is no TOML: {error}.") from error
-    filled = _filled(table, file=file, environ=environ)
+    filled = _expand_variables(table, file=file, environ=environ)
     try:
         found = Configuration.model_validate(filled)
     except ValidationError as error:
         # Neither the input nor pydantic's own words are shown: they could hold a secret.
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for position, part in enumerate(first["loc"]) if position != _KIND_AT)
+        place = ".".join(str(part) for position, part in enumerate(first["loc"]) if position != _KIND_POSITION)
         one_kind = place.startswith("mcp.servers.") and first["loc"][-1] in {"command", "url"}
-        told = "a server has either a command or a url" if one_kind and first["type"] in _KINDS else first["msg"]
+        told = "a server has either a command or a url" if one_kind and first["type"] in _KIND_ERRORS else first["msg"]
         raise SettingsError(f"The configuration {str(file)!r} is wrong at {place!r}: {told}.") from None
-    return _beside(found, folder=file.absolute().parent)
+    return _resolve_folders(found, folder=file.absolute().parent)
 
 
-def _filled(value: Any, *, file: Path, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - any TOML value
-    def variable(match: re.Match[str]) -> str:
+def _expand_variables(value: Any, *, file: Path, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - any TOML value
+    def look_up_variable(match: re.Match[str]) -> str:
         name = match[1]
         if name not in environ:
             raise SettingsError(
@@ -134,16 +136,16 @@ def _filled(value: Any, *, file: Path, environ: Mapping[str, str]) -> Any:  # no
 
     match value:
         case str():
-            return _VARIABLE.sub(variable, value)
+            return _VARIABLE_PATTERN.sub(look_up_variable, value)
         case dict():
-            return {key: _filled(inner, file=file, environ=environ) for key, inner in value.items()}
+            return {key: _expand_variables(inner, file=file, environ=environ) for key, inner in value.items()}
         case list():
-            return [_filled(inner, file=file, environ=environ) for inner in value]
+            return [_expand_variables(inner, file=file, environ=environ) for inner in value]
         case _:
             return value
 
 
-def _beside(found: Configuration, *, folder: Path) -> Configuration:
+def _resolve_folders(found: Configuration, *, folder: Path) -> Configuration:
     """Return the configuration with each server's folder taken from where the file lies."""
     servers = {
         name: server.model_copy(update={"cwd": folder / (server.cwd or "")})

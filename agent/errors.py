@@ -20,7 +20,7 @@
 What goes wrong inside a task is a value (`agent.core.outcome.Failed`), never one of these.
 """
 
-from agent.core.engine.budgets import Exhausted
+from agent.core.engine.budgets import ExhaustedBudget
 
 
 class PlanwaveError(Exception):
@@ -65,7 +65,7 @@ class ModelReplyError(ModelError):
 class BudgetError(ModelError):
     """A run's budget allows no further call of the model; it was not asked."""
 
-    def __init__(self, budget: Exhausted) -> None:
+    def __init__(self, budget: ExhaustedBudget) -> None:
         super().__init__(str(budget))
         self.budget = budget
 

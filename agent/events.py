@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-from agent.core.engine.call_preparation import Difference
-from agent.core.engine.progress import Progress
+from agent.core.engine.call_preparation import PlanDiff
+from agent.core.engine.progress import TaskProgress
 
 Role = Literal["context", "planner", "replanner", "answerer"]
 
@@ -25,7 +25,7 @@ class Thinking(RunEvent):
     text: str
 
 
-class PlanMade(RunEvent):
+class PlanCompiled(RunEvent):
     """A plan compiled and is about to run."""
 
     event: Literal["plan"] = "plan"
@@ -34,7 +34,7 @@ class PlanMade(RunEvent):
     #: Task ids level by level.
     waves: list[list[str]]
     #: Against the revision before; None for the first.
-    difference: Difference | None = None
+    difference: PlanDiff | None = None
 
 
 class TaskStarted(RunEvent):
@@ -57,7 +57,7 @@ class TaskRetrying(RunEvent):
     wait_s: float
 
 
-class ItemsMade(RunEvent):
+class ItemProgress(RunEvent):
     """How far a `for_each` is: told about 200 times at most, and at its end."""
 
     event: Literal["items"] = "items"
@@ -83,21 +83,21 @@ class TaskFinished(RunEvent):
     duration_s: float | None = None
 
 
-class ProgressMade(RunEvent):
+class PlanProgress(RunEvent):
     """How far the plan is: at each dispatch, where tasks begin and end, and at the end."""
 
     event: Literal["progress"] = "progress"
-    progress: Progress
+    progress: TaskProgress
 
 
-class ApprovalAsked(RunEvent):
+class ApprovalRequested(RunEvent):
     """The run is about to stop for a person; `request` is the interrupt's payload."""
 
     event: Literal["approval"] = "approval"
     request: dict[str, JsonValue]
 
 
-class Replanning(RunEvent):
+class ReplanStarted(RunEvent):
     """These tasks failed or were rejected; the replanner is asked. `replan` counts from 1."""
 
     event: Literal["replan"] = "replan"
@@ -106,7 +106,7 @@ class Replanning(RunEvent):
     reason: str
 
 
-class AnswerGiven(RunEvent):
+class RunFinished(RunEvent):
     """The run ends."""
 
     event: Literal["answer"] = "answer"
@@ -116,21 +116,21 @@ class AnswerGiven(RunEvent):
 
 Event = Annotated[
     Thinking
-    | PlanMade
+    | PlanCompiled
     | TaskStarted
     | TaskRetrying
-    | ItemsMade
+    | ItemProgress
     | TaskFinished
-    | ProgressMade
-    | ApprovalAsked
-    | Replanning
-    | AnswerGiven,
+    | PlanProgress
+    | ApprovalRequested
+    | ReplanStarted
+    | RunFinished,
     Field(discriminator="event"),
 ]
 Emit = Callable[[RunEvent], None]
-_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+_EVENT_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 
 
-def event_from(record: object) -> Event:
+def parse_event(record: object) -> Event:
     """Read an event from a stream. Raises `pydantic.ValidationError`."""
-    return _adapter.validate_python(record)
+    return _EVENT_ADAPTER.validate_python(record)

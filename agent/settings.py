@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     output_folder: Path = Field(default_factory=lambda: Path("planwave-output"))
     """Where charts and saved files go; `save_file` cannot leave it."""
 
-    def limits(self, *, can_replan: bool, attended: bool = False) -> Limits:
+    def build_limits(self, *, can_replan: bool, attended: bool = False) -> Limits:
         """Return the part that pure decisions need; `attended`: the run can stop for a person and go on later."""
         return Limits(
             dispatch=self.dispatch,

@@ -14,23 +14,23 @@ from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Durability, GraphOutput, Interrupt
 
-from agent.core.engine.approvals import Request, read_answer, with_digests
-from agent.core.engine.escalations import Impasse, read_settlement
+from agent.core.engine.approvals import ApprovalRequest, bind_to_digests, parse_decisions
+from agent.core.engine.escalations import Escalation, parse_escalation_answer
 from agent.core.plan.limits import Limits
 from agent.errors import AnswerError, UsageError
 from agent.results.artifacts import Artifacts
-from agent.secret_values import refuse_clear_call, refuse_clear_text
+from agent.secret_values import reject_cleartext_call, reject_cleartext_secrets
 from agent.tools.toolbox import Toolbox
-from graphs.run.graceful_stop import Control, Draining
+from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner
 from graphs.run.services import Context
 from graphs.state import Input, Output, State
 from graphs.stores.single_thread import LeasedSaver
-from graphs.thread_status import reopened
+from graphs.thread_status import resume_after_budget
 
-_INTERRUPT_ID = re.compile("[0-9a-f]{32}")
+_INTERRUPT_ID_PATTERN = re.compile("[0-9a-f]{32}")
 
 
-def checked_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
+def validate_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
     """Return the input as the graph takes it. Raises `UsageError` or `AnswerError` with nothing changed."""
     if isinstance(given, Command):
         if given.resume is None and given.goto == () and given.update is None:
@@ -51,7 +51,7 @@ def checked_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
     return {**given, "goal": goal or "", "plan": plan}
 
 
-def checked_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[Any]:
+def bind_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[Any]:
     """Return an answer so that it holds for what was asked and for nothing else.
 
     LangGraph keeps an answer in the checkpoint, before a node can look at it, until the superstep ends. When a run is
@@ -62,7 +62,7 @@ def checked_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Comma
     if not waiting:
         raise AnswerError("Nothing on this thread waits for an answer; it may have been answered already.")
     asked, answer = {interrupt.id: interrupt.value for interrupt in waiting}, command.resume
-    if isinstance(answer, dict) and all(map(_INTERRUPT_ID.fullmatch, map(str, answer))):
+    if isinstance(answer, dict) and all(map(_INTERRUPT_ID_PATTERN.fullmatch, map(str, answer))):
         answers = answer
     elif len(waiting) > 1:
         raise AnswerError(f"{len(waiting)} interrupts wait; answer them by id: {', '.join(asked)}.")
@@ -71,53 +71,53 @@ def checked_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Comma
     for key, one in answers.items():
         if key not in asked:
             raise AnswerError(f"No interrupt {key!r} waits for an answer; it may have been answered already.")
-        _check_one(one, asked[key])
-    marked = {key: _marked(one, asked[key]) for key, one in answers.items()}
-    if len(asked) == 1 and all(_asks_for_calls(question) or _is_impasse(question) for question in asked.values()):
+        _check_answer(one, asked[key])
+    marked = {key: _add_digests(one, asked[key]) for key, one in answers.items()}
+    if len(asked) == 1 and all(_is_call_approval(question) or _is_escalation(question) for question in asked.values()):
         [answer] = marked.values()
         return replace(command, resume=answer)
     return replace(command, resume=marked)
 
 
-def _marked(answer: Any, asked: Any) -> Any:  # noqa: ANN401 - whatever a caller passes, and a tool asks
-    if not _asks_for_calls(asked):
+def _add_digests(answer: Any, asked: Any) -> Any:  # noqa: ANN401 - whatever a caller passes, and a tool asks
+    if not _is_call_approval(asked):
         return answer
-    return with_digests(answer, [action["digest"] for action in asked["action_requests"]])
+    return bind_to_digests(answer, [action["digest"] for action in asked["action_requests"]])
 
 
-def _asks_for_calls(asked: Any) -> bool:  # noqa: ANN401 - as above
+def _is_call_approval(asked: Any) -> bool:  # noqa: ANN401 - as above
     """Whether a question is one of ours about calls; a tool that asks may use the same schema for its own."""
     actions = asked.get("action_requests") if isinstance(asked, dict) else None
     ours = isinstance(actions, list) and all({"task_id", "digest"} <= action.keys() for action in actions)
-    return ours and not _is_impasse(asked)
+    return ours and not _is_escalation(asked)
 
 
-def _is_impasse(asked: Any) -> bool:  # noqa: ANN401 - as above
+def _is_escalation(asked: Any) -> bool:  # noqa: ANN401 - as above
     return isinstance(asked, dict) and bool(asked.get("impasse"))
 
 
-def _check_one(answer: Any, asked: Any) -> None:  # noqa: ANN401
-    if _is_impasse(asked):
+def _check_answer(answer: Any, asked: Any) -> None:  # noqa: ANN401
+    if _is_escalation(asked):
         mark = asked["action_requests"][0]["digest"]
-        chosen = read_settlement(answer, Impasse.model_validate(asked["impasse"]), mark=mark)
+        chosen = parse_escalation_answer(answer, Escalation.model_validate(asked["impasse"]), mark=mark)
         if isinstance(chosen, str):
             raise AnswerError(chosen)
-    if not _asks_for_calls(asked):
+    if not _is_call_approval(asked):
         return
     requests = [
-        Request(
+        ApprovalRequest(
             task=action["task_id"],
             tool=action["name"],
             **{key: action[key] for key in ("args", "items", "digest", "doubt") if key in action},
         )
         for action in asked["action_requests"]
     ]
-    decisions = read_answer(answer, requests)
+    decisions = parse_decisions(answer, requests)
     if isinstance(decisions, str):
         raise AnswerError(decisions)
 
 
-_END = object()
+_END_OF_STREAM = object()
 
 
 class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
@@ -143,7 +143,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         self.limits = limits
 
     @classmethod
-    def of(
+    def from_compiled(
         cls,
         compiled: CompiledStateGraph[Any, Any, Any, Any],
         *,
@@ -153,7 +153,11 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         limits: Callable[[Context | None, bool], Limits],
     ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
-        parts = {name: value for name, value in vars(compiled).items() if name in _FIELDS or not name.startswith("_")}
+        parts = {
+            name: value
+            for name, value in vars(compiled).items()
+            if name in _KEPT_PRIVATE_FIELDS or not name.startswith("_")
+        }
         return cls(grace_s=grace_s, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002, ANN401
@@ -161,30 +165,30 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
 
         A stream and a state hold a large output as `artifact`: its digest, size, preview and schema; `ain_full` loads.
         """
-        return await self._out(await super().ainvoke(input, config, **options), config)
+        return await self._complete_result(await super().ainvoke(input, config, **options), config)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002, ANN401
         """Run as `stream` does and return what `ainvoke` does."""
         out = super().invoke(input, config, **options)
         with start_blocking_portal() as portal:
-            return portal.call(self._out, out, config)
+            return portal.call(self._complete_result, out, config)
 
-    async def ain_full(
+    async def aload_outputs(
         self, results: Mapping[str, dict[str, Any]], config: RunnableConfig | None = None
     ) -> dict[str, dict[str, Any]]:
         """Return the results of a state of this thread with every output in full.
 
         Raises `PersistenceError` for an output that is not where it was put.
         """
-        return await self.artifacts.in_full(results, thread=self._thread(config) or "")
+        return await self.artifacts.load_results(results, thread=self._get_thread_id(config) or "")
 
-    async def _out(self, out: Any, config: RunnableConfig | None) -> Any:  # noqa: ANN401 - what LangGraph returns
+    async def _complete_result(self, out: Any, config: RunnableConfig | None) -> Any:  # noqa: ANN401 - what LangGraph returns
         if isinstance(out, GraphOutput):
-            return replace(out, value=await self._out(out.value, config))
+            return replace(out, value=await self._complete_result(out.value, config))
         if isinstance(out, dict) and isinstance(out.get("results"), dict):
             # A task that asks by itself stops in the middle of a dispatch, whose status it cannot set.
             asking = {"status": "awaiting_approval"} if out.get("__interrupt__") else {}
-            return {**out, **asking, "results": await self.ain_full(out["results"], config)}
+            return {**out, **asking, "results": await self.aload_outputs(out["results"], config)}
         return out
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401
@@ -197,65 +201,65 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         a budget ended the run that the settings have raised since.
         """
         kept = bool(self.checkpointer) or CONFIG_KEY_CHECKPOINTER in (config or {}).get("configurable", {})
-        options["durability"] = _durability(options.get("durability"), config or {}) if kept else None
-        given, control = checked_input(input), Control(stops_between=self._stops_between(options))
-        drained = Draining(control, grace_s=self.grace_s, given=options.get("control"))
+        options["durability"] = _resolve_durability(options.get("durability"), config or {}) if kept else None
+        given, control = validate_input(input), GracefulRunControl(has_breakpoints=self._has_breakpoints(options))
+        drained = GracefulRunner(control, grace_s=self.grace_s, caller_control=options.get("control"))
         options["control"] = control
-        await self._refuse_clear_text(given)
-        async with self._held(config):
+        await self._reject_plaintext_secrets(given)
+        async with self._hold_thread(config):
             if isinstance(given, Command) and given.resume is not None:
-                given = checked_answer(given, (await self.aget_state(config or {})).interrupts)
+                given = bind_answer(given, (await self.aget_state(config or {})).interrupts)
             if given is None and kept:
-                given = await self._reopened(config, options.get("context"))
+                given = await self._resume_after_budget(config, options.get("context"))
             # Closed here, so that a run whose consumer stops early has stored its last before the thread is let go.
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
-            async with aclosing(drained.parts(run)) as parts:
+            async with aclosing(drained.stream_parts(run)) as parts:
                 async for part in parts:
                     yield part
 
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - LangGraph's own
         """Change a state as LangGraph does, for `aupdate_state` too. Raises `UsageError` for a secret in clear."""
         for update in (each for step in supersteps for each in step):
-            await self._refuse_clear_text(Command(update=update.values))
+            await self._reject_plaintext_secrets(Command(update=update.values))
         return await super().abulk_update_state(config, supersteps)
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - as above
         """Change a state as LangGraph does, for `update_state` too. Raises `UsageError` for a secret in clear."""
         with start_blocking_portal() as portal:
             for update in (each for step in supersteps for each in step):
-                portal.call(self._refuse_clear_text, Command(update=update.values))
+                portal.call(self._reject_plaintext_secrets, Command(update=update.values))
         return super().bulk_update_state(config, supersteps)
 
-    async def _reopened(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
+    async def _resume_after_budget(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
         """Return what takes up a run that a budget ended, where these settings allow it to go on."""
         state = await self.aget_state(config or {})
         if state.next or not state.values.get("budget"):
             return None
         chosen = Context.model_validate(context) if isinstance(context, dict) else context
-        return reopened(state.values, self.limits(chosen, bool(state.values.get("given"))))
+        return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("given"))))
 
-    async def _refuse_clear_text(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
+    async def _reject_plaintext_secrets(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
         """Raise `UsageError` for a private argument in clear in a plan or an answer: LangGraph stores both as given."""
         if isinstance(given, Command):
-            for name, args in _edited_calls(given.resume):
-                refuse_clear_call(name, args, (await self.toolbox()).specs, where="The edited call")
+            for name, args in _find_edited_calls(given.resume):
+                reject_cleartext_call(name, args, (await self.toolbox()).specs, where="The edited call")
             given = given.update
         if isinstance(given, Mapping) and given.get("plan"):
-            refuse_clear_text(given["plan"], (await self.toolbox()).specs)
+            reject_cleartext_secrets(given["plan"], (await self.toolbox()).specs)
 
-    def _held(self, config: RunnableConfig | None) -> AbstractAsyncContextManager[object]:
+    def _hold_thread(self, config: RunnableConfig | None) -> AbstractAsyncContextManager[object]:
         """Return what holds the thread for the run: its lease, or nothing where there are none."""
-        thread = self._thread(config)
+        thread = self._get_thread_id(config)
         if thread is None or not isinstance(self.checkpointer, LeasedSaver):
             return nullcontext()
         return self.checkpointer.lease(thread)
 
-    def _stops_between(self, options: Mapping[str, Any]) -> bool:
+    def _has_breakpoints(self, options: Mapping[str, Any]) -> bool:
         """Whether a run with these options has breakpoints."""
         own = (self.interrupt_before_nodes, self.interrupt_after_nodes)
         return any((*own, options.get("interrupt_before"), options.get("interrupt_after")))
 
-    def _thread(self, config: RunnableConfig | None) -> str | None:
+    def _get_thread_id(self, config: RunnableConfig | None) -> str | None:
         thread = merge_configs(self.config, config).get("configurable", {}).get("thread_id")
         return None if thread is None else str(thread)
 
@@ -271,12 +275,12 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
                 async for part in self.astream(input, config, **options):
                     parts.put(part)
             finally:
-                parts.put(_END)
+                parts.put(_END_OF_STREAM)
 
         with start_blocking_portal() as portal:
             running = portal.start_task_soon(produce)
             try:
-                while (part := parts.get()) is not _END:
+                while (part := parts.get()) is not _END_OF_STREAM:
                     yield part
             except BaseException:
                 # Not where all was had: a run that is about to end would count as cancelled.
@@ -285,16 +289,16 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
             running.result()
 
 
-def _durability(wanted: Durability | None, config: RunnableConfig) -> Durability:
+def _resolve_durability(requested: Durability | None, config: RunnableConfig) -> Durability:
     """Return `wanted`, or "sync" where nothing is.
 
     A LangGraph server says "async" for each client that says nothing, so on a server "async" is nobody's wish.
     """
     on_server = "graph_id" in config.get("configurable", {})
-    return "sync" if wanted is None or (on_server and wanted == "async") else wanted
+    return "sync" if requested is None or (on_server and requested == "async") else requested
 
 
-def _edited_calls(answer: Any) -> Iterator[tuple[object, object]]:  # noqa: ANN401 - whatever a caller passes
+def _find_edited_calls(answer: Any) -> Iterator[tuple[object, object]]:  # noqa: ANN401 - whatever a caller passes
     """Yield tool and arguments of every call that stands anywhere in an answer, in today's form or the older one."""
     waiting = [answer]
     while waiting:
@@ -306,4 +310,4 @@ def _edited_calls(answer: Any) -> Iterator[tuple[object, object]]:  # noqa: ANN4
             waiting += each
 
 
-_FIELDS = frozenset({"_serde_allowlist"})
+_KEPT_PRIVATE_FIELDS = frozenset({"_serde_allowlist"})

@@ -15,9 +15,9 @@ from agent.execution.call_log import CallLog
 from agent.execution.ledger import Ledger
 from agent.results.artifacts import Artifacts
 from graphs.stores.backend import Backend
-from graphs.stores.database import without_password
-from graphs.stores.serializer import strict_serializer
-from graphs.stores.single_thread import LeasedSaver, OneThreadStore
+from graphs.stores.database import mask_password
+from graphs.stores.serializer import create_strict_serializer
+from graphs.stores.single_thread import LeasedSaver, SingleThreadStore
 from graphs.stores.sqlite import open_sqlite
 from graphs.stores.tables.artifacts import SqlArtifacts
 from graphs.stores.tables.cache import SqlCache
@@ -25,11 +25,11 @@ from graphs.stores.tables.call_log import SqlCallLog
 from graphs.stores.tables.leases import Lease
 from graphs.stores.tables.ledger import SqlLedger
 
-_NEWEST_FIRST = (
+_THREADS_NEWEST_FIRST = (
     "SELECT thread_id FROM checkpoints WHERE checkpoint_ns = '' GROUP BY thread_id ORDER BY MAX(checkpoint_id) DESC"
 )
-_ANYTHING = "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1"
-_KEY = "PLANWAVE_AES_KEY"
+_THREAD_EXISTS = "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1"
+_KEY_VARIABLE = "PLANWAVE_AES_KEY"
 
 
 class Persistence:
@@ -61,20 +61,22 @@ class Persistence:
         """Hold a thread. Raises `ThreadBusyError` where another run, also of this process, has it."""
         return self.saver.lease(thread)
 
-    async def busy(self, thread: str) -> bool:
+    async def is_busy(self, thread: str) -> bool:
         """Return whether a run has the thread, in this process or another."""
-        return await self.saver.later(self._backend.leases.busy, thread)
+        return await self.saver.run_on_worker(self._backend.leases.is_busy, thread)
 
-    async def has(self, thread: str) -> bool:
+    async def has_thread(self, thread: str) -> bool:
         """Return whether there is a thread."""
-        return await self.saver.later(self._backend.database.transact, lambda run: bool(run(_ANYTHING, thread)))
+        return await self.saver.run_on_worker(
+            self._backend.database.run_in_transaction, lambda run: bool(run(_THREAD_EXISTS, thread))
+        )
 
     async def delete(self, thread: str) -> bool:
         """Delete all of a thread: checkpoints, ledger, approvals, calls, artifacts; return whether there was any.
 
         Raises `ThreadBusyError` where a run has it.
         """
-        if not await self.has(thread):
+        if not await self.has_thread(thread):
             return False
         async with self.lease(thread):
             await self.saver.adelete_thread(thread)
@@ -82,8 +84,8 @@ class Persistence:
 
     async def threads(self) -> list[str]:
         """Return the ids of all threads, the one that changed last first."""
-        return await self.saver.later(
-            self._backend.database.transact, lambda run: [row[0] for row in run(_NEWEST_FIRST)]
+        return await self.saver.run_on_worker(
+            self._backend.database.run_in_transaction, lambda run: [row[0] for row in run(_THREADS_NEWEST_FIRST)]
         )
 
 
@@ -97,7 +99,7 @@ async def open_persistence(url: str, *, key: bytes | None = None, ttl_s: float =
     Raises `UsageError` for another kind of URL, `SettingsError` for a key that is none, `PersistenceError` where the
     database cannot be opened.
     """
-    opened = await asyncio.to_thread(_opened, url, key, ttl_s)
+    opened = await asyncio.to_thread(_open_stores, url, key, ttl_s)
     persistence = await asyncio.to_thread(opened.__enter__)
     try:
         yield persistence
@@ -105,42 +107,44 @@ async def open_persistence(url: str, *, key: bytes | None = None, ttl_s: float =
         await asyncio.to_thread(opened.__exit__, None, None, None)
 
 
-async def migrate(url: str) -> list[str]:
+async def migrate_database(url: str) -> list[str]:
     """Make or upgrade the tables and return what was done, in sentences; nothing where they were up to date.
 
     Raises as `open_persistence`.
     """
 
-    def work() -> list[str]:
-        with _backend(url, key=None, ttl_s=30.0) as backend:
+    def set_up_tables() -> list[str]:
+        with _open_backend(url, key=None, ttl_s=30.0) as backend:
             return backend.set_up()
 
-    return await asyncio.to_thread(work)
+    return await asyncio.to_thread(set_up_tables)
 
 
 @contextmanager
-def _opened(url: str, key: bytes | None, ttl_s: float) -> Iterator[Persistence]:
-    with _backend(url, key=key if key is not None else _key_of_environment(), ttl_s=ttl_s) as backend:
+def _open_stores(url: str, key: bytes | None, ttl_s: float) -> Iterator[Persistence]:
+    with _open_backend(url, key=key if key is not None else _read_environment_key(), ttl_s=ttl_s) as backend:
         backend.set_up()
         saver = LeasedSaver(backend.saver, leases=backend.leases)
-        with closing(saver), closing(OneThreadStore(backend.store)) as store:
+        with closing(saver), closing(SingleThreadStore(backend.store)) as store:
             database, leases, serde = backend.database, backend.leases, backend.saver.serde
             yield Persistence(
                 backend,
                 saver=saver,
                 store=store,
-                ledger=SqlLedger(database, leases=leases, serde=serde, later=saver.later),
-                calls=SqlCallLog(database, leases=leases, serde=serde, later=saver.later),
-                artifacts=Artifacts(SqlArtifacts(database, leases=leases, serde=serde, later=saver.later)),
-                cache=SqlCache(database, serde=serde, later=saver.later),
+                ledger=SqlLedger(database, leases=leases, serde=serde, run_on_worker=saver.run_on_worker),
+                calls=SqlCallLog(database, leases=leases, serde=serde, run_on_worker=saver.run_on_worker),
+                artifacts=Artifacts(
+                    SqlArtifacts(database, leases=leases, serde=serde, run_on_worker=saver.run_on_worker)
+                ),
+                cache=SqlCache(database, serde=serde, run_on_worker=saver.run_on_worker),
             )
 
 
-def _backend(url: str, *, key: bytes | None, ttl_s: float) -> AbstractContextManager[Backend]:
-    scheme, serde = url.partition("://")[0], strict_serializer(key)
+def _open_backend(url: str, *, key: bytes | None, ttl_s: float) -> AbstractContextManager[Backend]:
+    scheme, serde = url.partition("://")[0], create_strict_serializer(key)
     if scheme == "sqlite":
-        return open_sqlite(_sqlite_path(url), serde=serde, ttl_s=ttl_s)
-    shown = without_password(url)
+        return open_sqlite(_parse_sqlite_path(url), serde=serde, ttl_s=ttl_s)
+    shown = mask_password(url)
     if scheme not in {"postgresql", "postgres"}:
         raise UsageError(f"{shown!r} is no database; write 'sqlite:///planwave.db' or 'postgresql://user@host/name'.")
     try:
@@ -150,17 +154,17 @@ def _backend(url: str, *, key: bytes | None, ttl_s: float) -> AbstractContextMan
     return open_postgres(url, shown=shown, serde=serde, ttl_s=ttl_s)
 
 
-def _key_of_environment() -> bytes | None:
-    digits = os.environ.get(_KEY)
+def _read_environment_key() -> bytes | None:
+    digits = os.environ.get(_KEY_VARIABLE)
     if not digits:
         return None
     try:
         return bytes.fromhex(digits)
     except ValueError:
-        raise SettingsError(f"{_KEY} is no hexadecimal number; 64 digits make a key of 32 bytes.") from None
+        raise SettingsError(f"{_KEY_VARIABLE} is no hexadecimal number; 64 digits make a key of 32 bytes.") from None
 
 
-def _sqlite_path(url: str) -> str:
+def _parse_sqlite_path(url: str) -> str:
     rest = unquote(url.removeprefix("sqlite://"))
     if rest in {"", "/", "/:memory:"}:
         return ":memory:"

@@ -16,15 +16,15 @@ from graphs.compiled_graph import PlanwaveGraph
 from graphs.nodes.node_services import Nodes
 from graphs.persistence import Persistence
 from graphs.run.grants import Grants
-from graphs.run.services import CacheMemory, Context, Durations, ModelChoice, Tools, Wiring
+from graphs.run.services import Context, DurationEstimates, ModelChoice, Services, SharedResultCache, ToolsOrFactory
 from graphs.state import Input, Output, State, TaskOrder
-from graphs.stores.serializer import with_exact_numbers
-from graphs.stores.single_thread import with_coroutines
+from graphs.stores.serializer import use_exact_serializer
+from graphs.stores.single_thread import ensure_async_saver
 
 
 def build_graph(
     *,
-    tools: Tools | None = None,
+    tools: ToolsOrFactory | None = None,
     model: ModelChoice = None,
     settings: Settings | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
@@ -45,7 +45,7 @@ def build_graph(
     ledger = persistence.ledger if persistence else MemoryLedger()
     artifacts = persistence.artifacts if persistence else Artifacts()
     shared = cache if cache is not None else persistence.cache if persistence else None
-    wiring = Wiring(
+    wiring = Services(
         tools=tools if tools is not None else default_tools(chosen, model),
         model=model,
         settings=chosen,
@@ -53,29 +53,29 @@ def build_graph(
         calls=persistence.calls if persistence else MemoryCallLog(),
         grants=Grants(ledger, durable=persistence is not None, ttl_s=chosen.approval_ttl_s),
         artifacts=artifacts,
-        durations=Durations(persistence.store if persistence else None),
-        memory=CacheMemory(shared) if shared is not None else None,
+        durations=DurationEstimates(persistence.store if persistence else None),
+        memory=SharedResultCache(shared) if shared is not None else None,
     )
     if not callable(wiring.tools):
         _ = wiring.toolbox
     saver = (
         persistence.saver
         if persistence
-        else with_exact_numbers(with_coroutines(checkpointer))
+        else use_exact_serializer(ensure_async_saver(checkpointer))
         if checkpointer
         else None
     )
-    compiled = _builder(Nodes(wiring)).compile(checkpointer=saver, name="planwave")
-    return PlanwaveGraph.of(
+    compiled = _build_state_graph(Nodes(wiring)).compile(checkpointer=saver, name="planwave")
+    return PlanwaveGraph.from_compiled(
         compiled,
         grace_s=chosen.grace_s,
         artifacts=artifacts,
-        toolbox=wiring.ready_toolbox,
-        limits=lambda context, given: wiring.limits_for(context, given=given, attended=True),
+        toolbox=wiring.load_toolbox,
+        limits=lambda context, given: wiring.resolve_limits(context, given=given, attended=True),
     )
 
 
-def _builder(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:
+def _build_state_graph(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:
     builder = StateGraph(State, context_schema=Context, input_schema=Input, output_schema=Output)
     builder.add_node("gather_context", nodes.gather_context, metadata={"does": "asks the tools that give context"})
     builder.add_node("planner", nodes.planner, metadata={"does": "makes a plan that compiles"})

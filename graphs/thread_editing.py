@@ -11,24 +11,24 @@ from agent.core.plan.document import Plan
 from agent.core.plan.limits import Limits
 from agent.errors import UsageError
 from agent.execution.ledger import Ledger
-from agent.plan_check import Checked, check_plan
+from agent.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 from graphs.compiled_graph import PlanwaveGraph
-from graphs.run.state_updates import document
-from graphs.state import Record, outcomes_in, plan_in
+from graphs.run.state_updates import plan_to_json
+from graphs.state import StateRecord, parse_outcomes, parse_stored_plan
 from graphs.stores.single_thread import LeasedSaver
-from graphs.thread_status import asked_in, results_of
+from graphs.thread_status import collect_results, find_asked_tasks
 
 
-async def plan_editor(graph: PlanwaveGraph, config: RunnableConfig) -> PlanEditor:
+async def load_plan_editor(graph: PlanwaveGraph, config: RunnableConfig) -> PlanEditor:
     """Return an editor of the plan of a thread that waits or was stopped; what is done cannot be changed in it.
 
     Raises `UsageError` where the thread has ended, has no plan yet, or is undoing what it did.
     """
-    return _editor(await graph.aget_state(config))
+    return _create_editor(await graph.aget_state(config))
 
 
-async def put_plan(
+async def replace_plan(
     graph: PlanwaveGraph, config: RunnableConfig, plan: Plan, *, toolbox: Toolbox, limits: Limits, ledger: Ledger
 ) -> None:
     """Put an edited plan in the place of the thread's own; `await graph.ainvoke(None, config)` goes on with it.
@@ -38,43 +38,43 @@ async def put_plan(
     write is not settled, `ThreadBusyError` where a run has the thread; then nothing is stored.
     """
     thread = str(config["configurable"]["thread_id"])
-    async with _held(graph, thread):
+    async with _hold_thread(graph, thread):
         state = await graph.aget_state(config)
-        edited = _editor(state).replaced(plan).plan
+        edited = _create_editor(state).replace_plan(plan).plan
         await _require_settled_writes(state, ledger, thread=thread)
-        left = results_of(state).keys() - {task.id for task in plan_in(state.values["plan"]).tasks}
-        checked = await check_plan(document(edited), toolbox, limits=limits, used=dict.fromkeys(left))
-        if not isinstance(checked, Checked):
+        left = collect_results(state).keys() - {task.id for task in parse_stored_plan(state.values["plan"]).tasks}
+        checked = await check_plan(plan_to_json(edited), toolbox, limits=limits, used=dict.fromkeys(left))
+        if not isinstance(checked, CheckedPlan):
             raise EditError(checked)
         # A changed state ends the superstep that was under way; what was finished of it is carried over by hand.
-        update: Record = {"plan": document(edited), "results": results_of(state), "pending": []}
+        update: StateRecord = {"plan": plan_to_json(edited), "results": collect_results(state), "pending": []}
         await graph.aupdate_state(config, {**update, "status": "running"}, as_node="planner")
 
 
-def _editor(state: StateSnapshot) -> PlanEditor:
+def _create_editor(state: StateSnapshot) -> PlanEditor:
     if not state.next:
         raise UsageError("The thread has ended; export its plan, and run that.")
     if state.values.get("undo"):
         raise UsageError("The thread is undoing what it did; its plan cannot be changed any more.")
     if not state.values.get("plan"):
         raise UsageError("The thread has no plan yet; resume it first.")
-    outcomes = outcomes_in(results_of(state))
+    outcomes = parse_outcomes(collect_results(state))
     done = [task for task, outcome in outcomes.items() if isinstance(outcome, Done | InDoubt)]
-    return PlanEditor(plan_in(state.values["plan"]), settled=done)
+    return PlanEditor(parse_stored_plan(state.values["plan"]), settled=done)
 
 
 async def _require_settled_writes(state: StateSnapshot, ledger: Ledger, *, thread: str) -> None:
     """Raise `UsageError` while a write is in doubt: under a new revision it would count as one never begun."""
-    known, revision = results_of(state), state.values.get("revision")
-    begun = {row.intent.task for row in await ledger.rows(thread) if row.intent.revision == revision}
+    known, revision = collect_results(state), state.values.get("revision")
+    begun = {row.intent.task for row in await ledger.list_rows(thread) if row.intent.revision == revision}
     open_writes = sorted((begun | (state.values.get("doubts") or {}).keys()) - known.keys())
     if open_writes:
         named = ", ".join(map(repr, open_writes))
-        asked = "answer what is asked about it" if asked_in(state) & set(open_writes) else "resume the thread"
+        asked = "answer what is asked about it" if find_asked_tasks(state) & set(open_writes) else "resume the thread"
         raise UsageError(
             f"A write of {named} was begun and its end is not recorded; {asked} first, then edit the plan."
         )
 
 
-def _held(graph: PlanwaveGraph, thread: str) -> AbstractAsyncContextManager[object]:
+def _hold_thread(graph: PlanwaveGraph, thread: str) -> AbstractAsyncContextManager[object]:
     return graph.checkpointer.lease(thread) if isinstance(graph.checkpointer, LeasedSaver) else nullcontext()

@@ -7,26 +7,33 @@ from typing import Any
 
 from langgraph.types import Command, Overwrite, StateSnapshot
 
-from agent.core.compiler.compiler import CompiledPlan, linked
-from agent.core.engine.budgets import Exhausted, with_raised
+from agent.core.compiler.compiler import CompiledPlan, link_plan
+from agent.core.engine.budgets import ExhaustedBudget, raise_limits
 from agent.core.engine.progress import (
     PhaseProgress,
-    Progress,
+    TaskProgress,
+    compute_phase_progress,
+    count_progress,
     current_phase,
     has_failures,
     is_complete,
-    phases_of,
-    progress,
 )
-from agent.core.engine.snapshot import Snapshot, holds
-from agent.core.engine.task_states import Standing, standings
+from agent.core.engine.snapshot import Snapshot, exhausted
+from agent.core.engine.task_states import TaskState, derive_task_states
 from agent.core.plan.limits import Limits
 from agent.execution.executor import utc_now
 from agent.execution.ledger import LedgerRow
-from graphs.state import Record, budget_in, elapsed_in, outcomes_in, plan_in, spending_in
+from graphs.state import (
+    StateRecord,
+    compute_elapsed_seconds,
+    parse_budget,
+    parse_outcomes,
+    parse_spending,
+    parse_stored_plan,
+)
 
 
-def thread_snapshot(values: Mapping[str, Any]) -> Snapshot:
+def build_thread_snapshot(values: Mapping[str, Any]) -> Snapshot:
     """Return what has happened on a thread, as far as it decides how the tasks stand.
 
     A plan that did not compile is none: nothing of it has an outcome, while at the end of a run each task has one.
@@ -34,29 +41,29 @@ def thread_snapshot(values: Mapping[str, Any]) -> Snapshot:
     results = values.get("results") or {}
     plan = values.get("plan") if results or not values.get("problems") else None
     return Snapshot(
-        compiled=_linked(plan, word="plan"),
-        outcomes=outcomes_in(results),
+        compiled=_link_without_tools(plan, kind="plan"),
+        outcomes=parse_outcomes(results),
         doubts=frozenset(values.get("doubts") or ()),
-        undo=_linked(values.get("undo"), word="rollback"),
+        undo=_link_without_tools(values.get("undo"), kind="rollback"),
     )
 
 
-def thread_standings(
+def get_task_states(
     state: StateSnapshot, *, ledger: Iterable[LedgerRow] = (), running: Collection[str] = ()
-) -> dict[str, Standing]:
+) -> dict[str, TaskState]:
     """Return how each task of a thread stands.
 
     `ledger` are the thread's rows: a write that was begun and not seen to end is in doubt, unless it is `running`.
     """
     revision = state.values.get("revision")
     begun = {row.intent.task for row in ledger if row.state == "started" and row.intent.revision == revision}
-    snapshot = thread_snapshot({**state.values, "results": results_of(state)})
-    return standings(snapshot, running=running, asked=asked_in(state), begun=begun)
+    snapshot = build_thread_snapshot({**state.values, "results": collect_results(state)})
+    return derive_task_states(snapshot, running=running, asked=find_asked_tasks(state), begun=begun)
 
 
-def results_of(state: StateSnapshot) -> dict[str, Record]:
+def collect_results(state: StateSnapshot) -> dict[str, StateRecord]:
     """Return the results by task id, with those that a stopped dispatch had finished."""
-    results: dict[str, Record] = dict(state.values.get("results") or {})
+    results: dict[str, StateRecord] = dict(state.values.get("results") or {})
     for task in state.tasks:
         finished = task.result.get("results") if isinstance(task.result, dict) else None
         for name, record in (finished or {}).items():
@@ -64,22 +71,22 @@ def results_of(state: StateSnapshot) -> dict[str, Record]:
     return results
 
 
-def asked_in(state: StateSnapshot) -> set[str]:
+def find_asked_tasks(state: StateSnapshot) -> set[str]:
     """Return the tasks about which a person has been asked."""
     return {
         str(action["task_id"]) for waiting in state.interrupts for action in waiting.value.get("action_requests", ())
     }
 
 
-def overview(state: StateSnapshot, *, ledger: Iterable[LedgerRow] = ()) -> Record:
+def summarize_thread(state: StateSnapshot, *, ledger: Iterable[LedgerRow] = ()) -> StateRecord:
     """Return tasks, progress and phases of a thread as one record."""
-    snapshot = thread_snapshot({**state.values, "results": results_of(state)})
-    counts: Progress | None = None
+    snapshot = build_thread_snapshot({**state.values, "results": collect_results(state)})
+    counts: TaskProgress | None = None
     phases: list[PhaseProgress] = []
     if snapshot.compiled is not None:
-        counts = progress(snapshot.compiled, snapshot.outcomes)
-        phases = phases_of(snapshot.compiled, snapshot.outcomes)
-    found = thread_standings(state, ledger=ledger)
+        counts = count_progress(snapshot.compiled, snapshot.outcomes)
+        phases = compute_phase_progress(snapshot.compiled, snapshot.outcomes)
+    found = get_task_states(state, ledger=ledger)
     return {
         "tasks": {task: standing.model_dump(mode="json", exclude={"task"}) for task, standing in found.items()},
         "progress": counts,
@@ -90,41 +97,43 @@ def overview(state: StateSnapshot, *, ledger: Iterable[LedgerRow] = ()) -> Recor
     }
 
 
-def _linked(document: object, *, word: str) -> CompiledPlan | None:
-    return linked(plan_in(document, word=word), {}) if document else None
+def _link_without_tools(document: object, *, kind: str) -> CompiledPlan | None:
+    return link_plan(parse_stored_plan(document, kind=kind), {}) if document else None
 
 
-def allowed_since(values: Mapping[str, Any], limits: Limits) -> bool:
+def can_resume_without_answer(values: Mapping[str, Any], limits: Limits) -> bool:
     """Whether a thread asks a person about a budget that these limits have raised, so that it can go on unasked."""
     asked = values.get("impasse")
-    budget = budget_in(asked.get("budget")) if asked else None
-    return budget is not None and not _holds(budget, values, limits)
+    budget = parse_budget(asked.get("budget")) if asked else None
+    return budget is not None and not _is_exhausted(budget, values, limits)
 
 
-def _holds(budget: Exhausted, values: Mapping[str, Any], limits: Limits) -> bool:
+def _is_exhausted(budget: ExhaustedBudget, values: Mapping[str, Any], limits: Limits) -> bool:
     snapshot = replace(
-        thread_snapshot(values),
+        build_thread_snapshot(values),
         replans=values.get("replans") or 0,
-        spending=spending_in(values),
-        elapsed_s=elapsed_in(values, now=utc_now()),
+        spending=parse_spending(values),
+        elapsed_s=compute_elapsed_seconds(values, now=utc_now()),
     )
-    return holds(budget, snapshot, with_raised(limits, values.get("raised") or {})) is not None
+    return exhausted(budget, snapshot, raise_limits(limits, values.get("raised") or {})) is not None
 
 
-def reopened(values: Mapping[str, Any], limits: Limits) -> Command[Any] | None:
+def resume_after_budget(values: Mapping[str, Any], limits: Limits) -> Command[Any] | None:
     """Return what takes an ended run up again; None where no budget ended it, or the budget is still used up.
 
     What is done stays done. Tasks that have an outcome only because the run ended lose it, and the time since then
     does not count.
     """
-    budget = budget_in(values.get("budget"))
+    budget = parse_budget(values.get("budget"))
     if budget is None:
         return None
     began = values.get("started_at")
     ended = values.get("ended_at")
     rested = utc_now() - datetime.fromisoformat(ended) if ended else None
-    update: Record = {"started_at": (datetime.fromisoformat(began) + rested).isoformat()} if began and rested else {}
-    if _holds(budget, {**values, **update}, limits):
+    update: StateRecord = (
+        {"started_at": (datetime.fromisoformat(began) + rested).isoformat()} if began and rested else {}
+    )
+    if _is_exhausted(budget, {**values, **update}, limits):
         return None
     gone = set(values.get("ended") or ())
     results = {task: record for task, record in (values.get("results") or {}).items() if task not in gone}

@@ -7,7 +7,7 @@ from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic_core import to_json
 
-ENDING = ".md"
+FILE_SUFFIX = ".md"
 
 
 class PromptError(ValueError):
@@ -21,7 +21,7 @@ def render(name: str, **variables: object) -> str:
     the filter `json` writes a value as JSON with the characters that could close a fence escaped.
     Raises `PromptError` for a name without a file and for variables that do not fit.
     """
-    template, expected = _load(name)
+    template, expected = _load_template(name)
     if missing := sorted(expected - variables.keys()):
         raise PromptError(f"Prompt {name!r} lacks the variables {missing}; give each of {sorted(expected)}.")
     if unused := sorted(variables.keys() - expected):
@@ -32,21 +32,23 @@ def render(name: str, **variables: object) -> str:
         raise PromptError(f"Prompt {name!r} cannot be rendered: {error}.") from error
 
 
-def names() -> list[str]:
+def list_prompts() -> list[str]:
     """List the prompts by name and version."""
-    return sorted(file.name.removesuffix(ENDING) for file in files(__name__).iterdir() if _is_prompt(file.name))
+    return sorted(
+        file.name.removesuffix(FILE_SUFFIX) for file in files(__name__).iterdir() if _is_prompt_file(file.name)
+    )
 
 
-def _is_prompt(file_name: str) -> bool:
-    stem = file_name.removesuffix(ENDING)
-    return file_name.endswith(ENDING) and stem.rpartition(".v")[2].isdigit()
+def _is_prompt_file(file_name: str) -> bool:
+    stem = file_name.removesuffix(FILE_SUFFIX)
+    return file_name.endswith(FILE_SUFFIX) and stem.rpartition(".v")[2].isdigit()
 
 
 @lru_cache(maxsize=64)
-def _load(name: str) -> tuple[Template, frozenset[str]]:
-    if name not in names():
-        raise PromptError(f"There is no prompt {name!r}; there are {names()}.")
-    source = files(__name__).joinpath(name + ENDING).read_text(encoding="utf-8")
+def _load_template(name: str) -> tuple[Template, frozenset[str]]:
+    if name not in list_prompts():
+        raise PromptError(f"There is no prompt {name!r}; there are {list_prompts()}.")
+    source = files(__name__).joinpath(name + FILE_SUFFIX).read_text(encoding="utf-8")
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -54,7 +56,7 @@ def _load(name: str) -> tuple[Template, frozenset[str]]:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters["json"] = _json
+    environment.filters["json"] = _to_safe_json
     try:
         expected = meta.find_undeclared_variables(environment.parse(source))
         return environment.from_string(source), frozenset(expected)
@@ -62,7 +64,7 @@ def _load(name: str) -> tuple[Template, frozenset[str]]:
         raise PromptError(f"Prompt {name!r} is not a valid template: {error}.") from error
 
 
-def _json(value: object) -> str:
+def _to_safe_json(value: object) -> str:
     """Write JSON in which no text of the value can look like the end of a fence or like a tag."""
     text = to_json(value, indent=2).decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("`", "\\u0060")

@@ -34,13 +34,13 @@ _NUMBER = re.compile(
     r"(?:\s?(?P<percent>%|percent\b|per cent\b)|\s?(?P<scale>thousand|million|billion|trillion|mn|bn|[kKmMbB])\b)?"
     r"(?P<ordinal>(?:st|nd|rd|th)\b)?"
 )
-_ORDERED = re.compile(r"^[ \t]*(?:[-*>#]+[ \t]*)*\d{1,3}[.)](?=\s)", re.MULTILINE)
+_LIST_MARKER = re.compile(r"^[ \t]*(?:[-*>#]+[ \t]*)*\d{1,3}[.)](?=\s)", re.MULTILINE)
 # Headings, lines wholly in bold, and the head of a table.
 _HEADING = re.compile(
     r"^[ \t]*#{1,6}[ \t].*$|^[ \t]*\*\*[^*\n]+\*\*:?[ \t]*$|^[ \t]*\|.*(?=\n[ \t]*\|[ \t]*:?-{3})", re.MULTILINE
 )
 _WORD = re.compile(r"(?<!\w)[^\W\d_](?:[\w\u2019'&-]*\w)?")
-_START = re.compile(
+_SENTENCE_START = re.compile(
     r"(?:^|[.!?:;\u2014|])[\s\"'\u201c\u2018(\[*_>#|\-\u2013]*(?:\d{1,3}[.)]\s+)?[*_\"\u201c]*$", re.MULTILINE
 )
 _FOLLOWED_BY_SMALL = re.compile(r"[*_\"\u201d]*,?\s+(?:[^\W\d_A-Z\u00c0-\u00de]|[\d$\u20ac\u00a3(]+[^|\n]*[a-z])")
@@ -54,7 +54,7 @@ _LABEL = re.compile(
 
 # Words that English writes with a capital although they name nothing in the data: the calendar, abbreviations, and
 # those that often stand first in a sentence with a name behind them.
-_UNNAMED = """
+_COMMON_WORDS = """
     mr mrs ms dr prof source january february march april may june july august september october
     november december jan feb mar apr jun jul aug sep sept oct nov dec monday tuesday wednesday
     thursday friday saturday sunday q1 q2 q3 q4 h1 h2 english usd eur gbp jpy chf id ids sku csv sql
@@ -66,10 +66,10 @@ _UNNAMED = """
     best most least other others yes true false what which who whose how why please note see is are
     was were has have had do does did can will
 """
-_CAPITALISED = frozenset(_UNNAMED.split())
+_COMMON_CAPITALIZED = frozenset(_COMMON_WORDS.split())
 
 
-def ungrounded(text: str, *values: JsonValue) -> list[str]:
+def find_ungrounded(text: str, *values: JsonValue) -> list[str]:
     """Numbers and names in `text` that do not appear in `values`, as they are written, in order, each once.
 
     A number counts as borne out if some number in the values rounds to it at the precision it is written in, also as
@@ -80,15 +80,15 @@ def ungrounded(text: str, *values: JsonValue) -> list[str]:
     facts = _Facts()
     for value in values:
         facts.add(value)
-    body = _ORDERED.sub(lambda match: " " * len(match.group()), text)
+    body = _LIST_MARKER.sub(lambda match: " " * len(match.group()), text)
     wanting: list[tuple[int, str]] = []
-    body = _without_dates(body, facts=facts, wanting=wanting)
-    body = _without_known_texts(body, facts=facts)
-    names = list(_unknown_names(body, facts=facts))
+    body = _blank_dates(body, facts=facts, wanting=wanting)
+    body = _blank_known_texts(body, facts=facts)
+    names = list(_find_unknown_names(body, facts=facts))
     wanting += [(match.start(), match.group()) for match in names]
     inside = {place for match in names for place in range(*match.span())}
     for match in _NUMBER.finditer(body):
-        if match.start() not in inside and not _borne_out(match, body, facts):
+        if match.start() not in inside and not _is_number_grounded(match, body, facts):
             wanting.append((match.start(), match.group().strip()))
     return list(dict.fromkeys(found for _, found in sorted(wanting)))
 
@@ -118,29 +118,29 @@ class _Facts:
                     self.add(item)
             case dict():
                 for key, item in value.items():
-                    self.words.update(_words(key.replace("_", " ")))
+                    self.words.update(_extract_stems(key.replace("_", " ")))
                     self.add(item)
 
     def _add_text(self, text: str) -> None:
         self.texts.add(text.casefold())
-        self.words.update(_words(text))
+        self.words.update(_extract_stems(text))
         for pattern in _DATES:
-            self.dates.update(date for match in pattern.finditer(text) if (date := _date(match))[0] and date[1])
+            self.dates.update(date for match in pattern.finditer(text) if (date := _parse_date(match))[0] and date[1])
         for match in _NUMBER.finditer(text):
-            self.numbers.add(_value(match))
+            self.numbers.add(_parse_number(match))
 
 
-def _words(text: str) -> Iterator[str]:
+def _extract_stems(text: str) -> Iterator[str]:
     for match in _WORD.finditer(text):
-        yield _stem(match.group())
+        yield _stem_word(match.group())
 
 
-def _stem(word: str) -> str:
+def _stem_word(word: str) -> str:
     """Reduce a word to its form without case and possessive: "Acme's" is "acme"."""
     return re.sub(r"['\u2019]s?$", "", word.casefold())
 
 
-def _date(match: re.Match[str]) -> tuple[int, int, int | None]:
+def _parse_date(match: re.Match[str]) -> tuple[int, int, int | None]:
     parts = match.groupdict()
     if parts.get("word"):
         month = next(place for place, name in enumerate(_MONTHS, 1) if name.startswith(parts["word"].lower()[:3]))
@@ -149,29 +149,29 @@ def _date(match: re.Match[str]) -> tuple[int, int, int | None]:
     return int(parts["year"] or 0), month, int(parts["day"]) if parts.get("day") else None
 
 
-def _without_dates(body: str, *, facts: _Facts, wanting: list[tuple[int, str]]) -> str:
+def _blank_dates(body: str, *, facts: _Facts, wanting: list[tuple[int, str]]) -> str:
     for pattern in _DATES:
 
-        def judged(match: re.Match[str]) -> str:
-            year, month, day = _date(match)
+        def check_date(match: re.Match[str]) -> str:
+            year, month, day = _parse_date(match)
             known = any(
                 (not year or year == known_year) and month == known_month and (day is None or day == known_day)
                 for known_year, known_month, known_day in facts.dates
             )
-            if not known and not _by_its_numbers(year, facts=facts, day=day):
+            if not known and not _is_year_grounded(year, facts=facts, day=day):
                 wanting.append((match.start(), match.group().strip()))
             return " " * len(match.group())
 
-        body = pattern.sub(judged, body)
+        body = pattern.sub(check_date, body)
     return body
 
 
-def _by_its_numbers(year: int, *, facts: _Facts, day: int | None) -> bool:
+def _is_year_grounded(year: int, *, facts: _Facts, day: int | None) -> bool:
     """Let a month pass whose year stands in a column of its own: its months may too, as mere numbers."""
     return day is None and Decimal(year) in facts.numbers
 
 
-def _without_known_texts(body: str, *, facts: _Facts) -> str:
+def _blank_known_texts(body: str, *, facts: _Facts) -> str:
     """Blank out whole texts of the values, so that "SKU-0042" or "Acme 3000 Ltd" is not read as a number."""
     for known in sorted((text for text in facts.texts if re.search(r"\d", text)), key=len, reverse=True):
         pattern = re.compile(rf"(?<!\w){re.escape(known)}(?!\w)", re.IGNORECASE)
@@ -179,45 +179,47 @@ def _without_known_texts(body: str, *, facts: _Facts) -> str:
     return body
 
 
-def _digits(match: re.Match[str]) -> str:
+def _strip_separators(match: re.Match[str]) -> str:
     return re.sub(r"[,\u00a0\u202f' ]", "", match["digits"])
 
 
-def _exponent(match: re.Match[str]) -> int:
+def _get_exponent(match: re.Match[str]) -> int:
     return _SCALES[match["scale"].lower()] if match["scale"] else 0
 
 
-def _value(match: re.Match[str]) -> Decimal:
-    return Decimal(_digits(match)).scaleb(_exponent(match)) * (-1 if match["sign"] else 1)
+def _parse_number(match: re.Match[str]) -> Decimal:
+    return Decimal(_strip_separators(match)).scaleb(_get_exponent(match)) * (-1 if match["sign"] else 1)
 
 
-def _borne_out(match: re.Match[str], body: str, facts: _Facts) -> bool:
+def _is_number_grounded(match: re.Match[str], body: str, facts: _Facts) -> bool:
     before = body[match.start() - 1] if match.start() else ""
     if before.isalpha() or before == "_":
         return body[: match.end()].rsplit(maxsplit=1)[-1].casefold() in facts.words
-    value = abs(_value(match))
+    value = abs(_parse_number(match))
     whole = value == value.to_integral_value() and not match["percent"]
     if whole and int(value) in facts.lengths:
         return True
     if whole and match["ordinal"] and 0 < value <= max(facts.lengths, default=0):
         return True
-    digits = _digits(match)
+    digits = _strip_separators(match)
     decimals = len(digits.partition(".")[2])
-    step = Decimal(1).scaleb(_exponent(match) - decimals)
+    step = Decimal(1).scaleb(_get_exponent(match) - decimals)
     shifts = (0, -2) if match["percent"] else (0,)
     # "1,200" may be 1,234 rounded; so few digits as a text gives are what it claims.
     zeros = len(digits) - len(digits.rstrip("0")) if decimals == 0 and len(digits) > 3 and not match["scale"] else 0
     steps = {step, step.scaleb(zeros)} if zeros >= 2 else {step}
     return any(
-        _rounds(value.scaleb(shift), facts.numbers, half=size.scaleb(shift) / 2) for shift in shifts for size in steps
+        _has_rounding_match(value.scaleb(shift), facts.numbers, half=size.scaleb(shift) / 2)
+        for shift in shifts
+        for size in steps
     )
 
 
-def _rounds(written: Decimal, known: Iterable[Decimal], *, half: Decimal) -> bool:
+def _has_rounding_match(written: Decimal, known: Iterable[Decimal], *, half: Decimal) -> bool:
     return any(abs(abs(number) - written) <= half for number in known if number.is_finite())
 
 
-def _unknown_names(body: str, *, facts: _Facts) -> Iterator[re.Match[str]]:
+def _find_unknown_names(body: str, *, facts: _Facts) -> Iterator[re.Match[str]]:
     body = _HEADING.sub(lambda match: " " * len(match.group()), body)
     labels = [match.span("label") for match in _LABEL.finditer(body)]
     for match in _WORD.finditer(body):
@@ -235,7 +237,7 @@ def _is_name(match: re.Match[str], *, body: str, labels: list[tuple[int, int]]) 
     There it counts as a name only if it stands alone, before another capital, or as the label of a figure in a list.
     """
     line = body.rfind("\n", 0, match.start()) + 1
-    if not _START.search(body[line : match.start()]):
+    if not _SENTENCE_START.search(body[line : match.start()]):
         return True
     if any(start <= match.start() < end for start, end in labels):
         return True
@@ -243,11 +245,11 @@ def _is_name(match: re.Match[str], *, body: str, labels: list[tuple[int, int]]) 
 
 
 def _is_known(word: str, *, facts: _Facts) -> bool:
-    stem = _stem(word)
-    if stem in facts.words or stem in _CAPITALISED:
+    stem = _stem_word(word)
+    if stem in facts.words or stem in _COMMON_CAPITALIZED:
         return True
     parts = [part for part in re.split(r"[-\u2019'&]", stem) if part]
-    if len(parts) > 1 and all(part in facts.words or part in _CAPITALISED for part in parts):
+    if len(parts) > 1 and all(part in facts.words or part in _COMMON_CAPITALIZED for part in parts):
         return True
     # A plural or the singular of a word in the data.
     return f"{stem}s" in facts.words or stem.removesuffix("s") in facts.words

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from agent.core.engine.task_status import Status
-from agent.core.plan.dependencies import plan_needs
+from agent.core.engine.task_status import TaskStatus
+from agent.core.plan.dependencies import build_dependency_graph
 from agent.core.plan.document import Plan, Task
 
 #: Fill and border of each status; one that is not here keeps Mermaid's own look.
-_COLOURS: Mapping[str, tuple[str, str]] = {
+_STATUS_COLORS: Mapping[str, tuple[str, str]] = {
     "running": ("#dbeafe", "#2563eb"),
     "retrying": ("#dbeafe", "#d97706"),
     "awaiting_approval": ("#fef3c7", "#d97706"),
@@ -21,11 +21,11 @@ _COLOURS: Mapping[str, tuple[str, str]] = {
     "blocked": ("#f3f4f6", "#9ca3af"),
 }
 #: Punctuation that means nothing to Mermaid inside a quoted label.
-_PLAIN = frozenset(" _-.,:/()=")
-_WIDEST = 80
+_SAFE_CHARACTERS = frozenset(" _-.,:/()=")
+_MAX_LABEL_LENGTH = 80
 
 
-def mermaid(plan: Plan, statuses: Mapping[str, Status] | None = None) -> str:
+def to_mermaid(plan: Plan, statuses: Mapping[str, TaskStatus] | None = None) -> str:
     """Return the plan as a Mermaid flowchart, each task coloured by its status where there is one.
 
     Task ids and tool names are arbitrary text: nodes are numbered and labels escaped, so nothing in a plan can
@@ -35,11 +35,11 @@ def mermaid(plan: Plan, statuses: Mapping[str, Status] | None = None) -> str:
     given = statuses or {}
     node = {task.id: f"t{number}" for number, task in enumerate(plan.tasks)}
     lines = ["flowchart TD"]
-    lines += [f"    {node[task.id]}{_shape(task, given.get(task.id))}" for task in plan.tasks]
-    for task, needs in zip(plan.tasks, plan_needs(plan).values(), strict=True):
+    lines += [f"    {node[task.id]}{_draw_node(task, given.get(task.id))}" for task in plan.tasks]
+    for task, needs in zip(plan.tasks, build_dependency_graph(plan).values(), strict=True):
         arrow = "-.->" if task.condition is not None else "-->"
         lines += [f"    {node[need]} {arrow} {node[task.id]}" for need in needs if need in node]
-    for status, (fill, border) in _COLOURS.items():
+    for status, (fill, border) in _STATUS_COLORS.items():
         coloured = [node[task.id] for task in plan.tasks if given.get(task.id) == status]
         if coloured:
             lines.append(f"    classDef {status} fill:{fill},stroke:{border},color:#111827")
@@ -47,16 +47,16 @@ def mermaid(plan: Plan, statuses: Mapping[str, Status] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shape(task: Task, status: Status | None) -> str:
+def _draw_node(task: Task, status: TaskStatus | None) -> str:
     rows = [task.id, task.tool, *([f"if {task.condition}"] if task.condition is not None else []), status or ""]
-    label = "<br/>".join(_escaped(row) for row in rows if row)
+    label = "<br/>".join(_escape_label(row) for row in rows if row)
     if task.for_each is not None:
         return f'[["{label}"]]'
     return f'{{{{"{label}"}}}}' if task.requires_approval else f'["{label}"]'
 
 
-def _escaped(text: str) -> str:
+def _escape_label(text: str) -> str:
     """Write everything but letters, digits and harmless punctuation as Mermaid's numeric entity."""
     flat = " ".join(text.split())
-    flat = flat if len(flat) <= _WIDEST else f"{flat[: _WIDEST - 3]}..."
-    return "".join(letter if letter.isalnum() or letter in _PLAIN else f"#{ord(letter)};" for letter in flat)
+    flat = flat if len(flat) <= _MAX_LABEL_LENGTH else f"{flat[: _MAX_LABEL_LENGTH - 3]}..."
+    return "".join(letter if letter.isalnum() or letter in _SAFE_CHARACTERS else f"#{ord(letter)};" for letter in flat)

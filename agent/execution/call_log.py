@@ -17,7 +17,7 @@ from agent.core.engine.outcomes import Doubt, FailureKind
 from agent.events import Emit
 from agent.execution.concurrency import Slots, Urgency
 
-Record = dict[str, JsonValue]
+CallRecord = dict[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class CallFailed:
     attempts: int
     started_at: datetime | None
     #: The last attempt may have taken effect all the same.
-    unsure: bool = False
+    may_have_effect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +50,20 @@ class CallInDoubt:
     started_at: datetime | None
 
 
-CallMade = CallResult | CallFailed | CallInDoubt
+CallOutcome = CallResult | CallFailed | CallInDoubt
 
 
-class Maker(Protocol):
+class CallRunner(Protocol):
     """Makes one call of a task."""
 
-    async def make(self, args: Arguments, *, item: int | None, slots: Slots, urgency: Urgency, emit: Emit) -> CallMade:
+    async def run_call(
+        self, args: Arguments, *, item: int | None, slots: Slots, urgency: Urgency, emit: Emit
+    ) -> CallOutcome:
         """Return what became of the call."""
         ...
 
 
-def record_of(made: CallResult | CallFailed) -> Record:
+def serialize_call(made: CallResult | CallFailed) -> CallRecord:
     """Return what is stored of a call that ended."""
     started = made.started_at.isoformat() if made.started_at else None
     if isinstance(made, CallResult):
@@ -75,7 +77,7 @@ def record_of(made: CallResult | CallFailed) -> Record:
     }
 
 
-def made_from(record: Record) -> CallResult | CallFailed:
+def deserialize_call(record: CallRecord) -> CallResult | CallFailed:
     """Return the call that `record_of` made a record of."""
     found: dict[str, Any] = record
     at = datetime.fromisoformat(found["started_at"]) if found["started_at"] else None
@@ -102,7 +104,7 @@ class LoggedCall(BaseModel):
     #: When the first attempt began: ISO 8601 with UTC offset.
     started_at: str | None = None
     #: What became of it, as `agent.calls.record_of` says; None while it is to be tried again.
-    record: Record | None = None
+    record: CallRecord | None = None
 
     @property
     def key(self) -> tuple[str, int, str, int]:
@@ -116,19 +118,19 @@ class CallLog(Protocol):
     Where threads have leases, the methods that write raise `LeaseLostError` or `ThreadBusyError` as a checkpoint does.
     """
 
-    async def note(self, calls: Sequence[LoggedCall]) -> None:
+    async def save_calls(self, calls: Sequence[LoggedCall]) -> None:
         """Store calls, all or none; what was known of the same calls before is replaced."""
         ...
 
-    async def items(self, thread: str, *, revision: int, task: str, tool: str) -> list[LoggedCall]:
+    async def load_task_calls(self, thread: str, *, revision: int, task: str, tool: str) -> list[LoggedCall]:
         """Return what is known of the calls of a task, and the calls of its tool that earlier revisions ended."""
         ...
 
-    async def tried(self, thread: str, *, revision: int) -> list[LoggedCall]:
+    async def load_retryable_calls(self, thread: str, *, revision: int) -> list[LoggedCall]:
         """Return the calls of a revision that are to be tried again."""
         ...
 
-    async def forget(self, thread: str, tasks: Collection[str] | None = None) -> None:
+    async def delete_calls(self, thread: str, tasks: Collection[str] | None = None) -> None:
         """Delete what is known of the calls of these tasks, None: of all."""
         ...
 
@@ -140,26 +142,26 @@ class MemoryCallLog:
         self._lock = threading.Lock()
         self._threads: dict[str, dict[tuple[str, int, str, int], LoggedCall]] = {}
 
-    async def note(self, calls: Sequence[LoggedCall]) -> None:
+    async def save_calls(self, calls: Sequence[LoggedCall]) -> None:
         """See `CallLog.note`."""
         with self._lock:
             for call in calls:
                 self._threads.setdefault(call.thread, {})[call.key] = call
 
-    async def items(self, thread: str, *, revision: int, task: str, tool: str) -> list[LoggedCall]:
+    async def load_task_calls(self, thread: str, *, revision: int, task: str, tool: str) -> list[LoggedCall]:
         """See `CallLog.items`."""
         return [
             call
-            for call in self._of(thread)
+            for call in self._list_calls(thread)
             if (call.revision, call.task) == (revision, task)
             or (call.revision < revision and call.tool == tool and call.record is not None)
         ]
 
-    async def tried(self, thread: str, *, revision: int) -> list[LoggedCall]:
+    async def load_retryable_calls(self, thread: str, *, revision: int) -> list[LoggedCall]:
         """See `CallLog.tried`."""
-        return [call for call in self._of(thread) if call.revision == revision and call.record is None]
+        return [call for call in self._list_calls(thread) if call.revision == revision and call.record is None]
 
-    async def forget(self, thread: str, tasks: Collection[str] | None = None) -> None:
+    async def delete_calls(self, thread: str, tasks: Collection[str] | None = None) -> None:
         """See `CallLog.forget`."""
         with self._lock:
             kept = {} if tasks is None else self._threads.get(thread, {})
@@ -169,6 +171,6 @@ class MemoryCallLog:
             else:
                 self._threads.pop(thread, None)
 
-    def _of(self, thread: str) -> list[LoggedCall]:
+    def _list_calls(self, thread: str) -> list[LoggedCall]:
         with self._lock:
             return [call for _, call in sorted(self._threads.get(thread, {}).items())]

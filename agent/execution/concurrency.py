@@ -14,7 +14,7 @@ from agent.core.plan.tool_spec import ToolSpec
 Urgency = tuple[float, ...]
 
 
-class Halted(Exception):  # noqa: N818 - the run is being stopped; nothing is wrong
+class RunHalted(Exception):  # noqa: N818 - the run is being stopped; nothing is wrong
     """No call is begun any more; the task runs when the thread is resumed."""
 
 
@@ -33,7 +33,7 @@ class PrioritySemaphore:
     async def acquire(self, urgency: Urgency, *, begun: bool = False) -> None:
         """Wait for a place. Raises `Halted` once `halt` was called, unless the work has `begun` and must go on."""
         if self._halted and not begun:
-            raise Halted
+            raise RunHalted
         if self._free > 0:
             self._free -= 1
             return
@@ -47,7 +47,7 @@ class PrioritySemaphore:
             raise
 
     @property
-    def free(self) -> int:
+    def free_count(self) -> int:
         """How many places nobody has."""
         return self._free
 
@@ -56,7 +56,7 @@ class PrioritySemaphore:
         self._halted = True
         for _, _, place in self._waiting:
             if not place.done():
-                place.set_exception(Halted())
+                place.set_exception(RunHalted())
 
     def release(self) -> None:
         """Give a place back: to the most urgent waiter, if one still waits."""
@@ -81,18 +81,20 @@ class Slots:
         self.threads = CapacityLimiter(max_concurrency)
 
     @asynccontextmanager
-    async def place(self, spec: ToolSpec, *, urgency: Urgency, begun: bool = False) -> AsyncIterator[None]:
+    async def acquire_slot(self, spec: ToolSpec, *, urgency: Urgency, begun: bool = False) -> AsyncIterator[None]:
         """Hold a place for one call: first the tool's own bound, then the rate, then one of all places.
 
         The order keeps a call that waits for its tool from holding a place that another tool could use.
         Raises `Halted` once `halt` was called; a call that has `begun`, and may not be left half done, goes on.
         """
-        own = self._own(spec)
+        own = self._get_tool_semaphore(spec)
         if own is not None:
             await own.acquire(urgency, begun=begun)
         try:
             if spec.policy.rate_per_s is not None:
-                await self.unless_halted(self._rate(spec.name, spec.policy.rate_per_s).acquire(), begun=begun)
+                await self.wait_unless_halted(
+                    self._get_rate_limiter(spec.name, spec.policy.rate_per_s).acquire(), begun=begun
+                )
             await self._all.acquire(urgency, begun=begun)
             try:
                 yield
@@ -103,11 +105,11 @@ class Slots:
                 own.release()
 
     @property
-    def free(self) -> int:
+    def free_count(self) -> int:
         """How many more calls could run now, whatever their tools."""
-        return self._all.free
+        return self._all.free_count
 
-    def most(self, spec: ToolSpec) -> int:
+    def get_tool_limit(self, spec: ToolSpec) -> int:
         """Return how many calls of a tool can run at the same time."""
         return min(self._max_concurrency, spec.policy.max_concurrency or self._max_concurrency)
 
@@ -118,7 +120,7 @@ class Slots:
         for own in self._per_tool.values():
             own.halt()
 
-    async def unless_halted(self, waiting: Coroutine[None, None, None], *, begun: bool = False) -> None:
+    async def wait_unless_halted(self, waiting: Coroutine[None, None, None], *, begun: bool = False) -> None:
         """Wait for `waiting` to end. Raises `Halted` as soon as `halt` is called, unless the work has `begun`."""
         if begun:
             await waiting
@@ -127,13 +129,13 @@ class Slots:
         try:
             await asyncio.wait((waits, halt), return_when=asyncio.FIRST_COMPLETED)
             if not waits.done():
-                raise Halted
+                raise RunHalted
             await waits
         finally:
             waits.cancel()
             halt.cancel()
 
-    def _own(self, spec: ToolSpec) -> PrioritySemaphore | None:
+    def _get_tool_semaphore(self, spec: ToolSpec) -> PrioritySemaphore | None:
         bound = spec.policy.max_concurrency
         if bound is None:
             return None
@@ -144,6 +146,6 @@ class Slots:
                 own.halt()
         return own
 
-    def _rate(self, name: str, per_s: float) -> AsyncLimiter:
+    def _get_rate_limiter(self, name: str, per_s: float) -> AsyncLimiter:
         """One call every 1/rate seconds, without a burst at the start."""
         return self._rates.setdefault(name, AsyncLimiter(1, 1 / per_s))

@@ -10,9 +10,9 @@ from functools import partial
 from pydantic import BaseModel, JsonValue
 
 from agent.core.engine.approvals import needs_approval
-from agent.core.engine.call_preparation import Ready, prepare
+from agent.core.engine.call_preparation import PreparedTask, prepare
 from agent.core.engine.outcomes import Done, Outcome
-from agent.core.plan.dependencies import needs_of
+from agent.core.plan.dependencies import list_dependencies
 from agent.core.plan.document import Plan, Task
 from agent.core.plan.limits import Limits
 from agent.core.plan.parser import parse_plan
@@ -20,50 +20,50 @@ from agent.core.plan.tool_spec import Preflight
 from agent.events import Emit, TaskRetrying, TaskStarted, Thinking
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Executor, Job, utc_now
-from agent.plan_check import Preflights, check_task
+from agent.plan_check import PreflightChecker, check_task
 
 
 @dataclass(eq=False)
-class _Call:
+class _EarlyCall:
     """A call that was begun early; it outlives the text that it was begun for."""
 
     running: "asyncio.Task[Outcome]"
     #: What it has told while no task of the whole plan has taken it over.
-    told: list[TaskStarted | TaskRetrying] = field(default_factory=list)
-    pass_on: Callable[[TaskStarted | TaskRetrying], None] | None = None
-    begun: bool = False
+    pending_events: list[TaskStarted | TaskRetrying] = field(default_factory=list)
+    forward_event: Callable[[TaskStarted | TaskRetrying], None] | None = None
+    is_begun: bool = False
     #: Whether a task of the present text makes this call.
-    wanted: bool = True
+    is_wanted: bool = True
     #: Whether it was begun for the present text. Another one may give it other limits, so its failure is not final.
-    present: bool = True
+    is_current: bool = True
 
     @property
     def outcome(self) -> Outcome | None:
         """What became of it; None while it runs, and where it was stopped or broke off."""
         done = self.running.done() and not self.running.cancelled() and self.running.exception() is None
         outcome = self.running.result() if done else None
-        return outcome if self.present or isinstance(outcome, Done) else None
+        return outcome if self.is_current or isinstance(outcome, Done) else None
 
 
 @dataclass(eq=False)
-class _Text:
+class _PlanText:
     """What is known of one text of the plan; a repair is another text."""
 
-    coming: "asyncio.Queue[Mapping[str, JsonValue] | None]" = field(default_factory=asyncio.Queue)
+    incoming_tasks: "asyncio.Queue[Mapping[str, JsonValue] | None]" = field(default_factory=asyncio.Queue)
     reader: "asyncio.Task[None] | None" = None
     tasks: dict[str, Task] = field(default_factory=dict)
     findings: dict[str, Preflight] = field(default_factory=dict)
     #: Tasks that run, have run, or run as soon as their needs are done.
     started: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    waiting: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    dependents: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
-def _runs(call: _Call) -> bool:
-    return call.wanted and not call.running.done()
+def _is_running(call: _EarlyCall) -> bool:
+    return call.is_wanted and not call.running.done()
 
 
-class HeadStart:
+class EarlyExecution:
     """Begins reading tasks of a plan as they are written, and keeps their calls for the tasks of the whole plan.
 
     Calls are known by fingerprint, so that a plan that is mended keeps what it does not change, whatever its ids. One
@@ -73,7 +73,7 @@ class HeadStart:
     def __init__(
         self,
         executor: Executor,
-        preflights: Preflights,
+        preflights: PreflightChecker,
         *,
         limits: Limits,
         slots: Slots,
@@ -94,32 +94,32 @@ class HeadStart:
         self._until = until
         self._clock = clock
         self._open = True
-        self._text = _Text()
-        self._calls: defaultdict[str, deque[_Call]] = defaultdict(deque)
+        self._text = _PlanText()
+        self._calls: defaultdict[str, deque[_EarlyCall]] = defaultdict(deque)
         self._running: set[asyncio.Task[Outcome]] = set()
 
     def begin_text(self) -> None:
         """Begin anew: the model writes another text. Calls go on, and those that failed are forgotten."""
-        self._leave_text()
-        self._text = _Text()
+        self._stop_reader()
+        self._text = _PlanText()
         for mark, calls in list(self._calls.items()):
             for call in calls:
-                call.wanted = call.present = False
-            self._keep(mark, lambda call: not call.running.done() or call.outcome is not None)
-        self._text.reader = asyncio.create_task(self._read(self._text))
+                call.is_wanted = call.is_current = False
+            self._filter_calls(mark, lambda call: not call.running.done() or call.outcome is not None)
+        self._text.reader = asyncio.create_task(self._read_tasks(self._text))
 
-    def take(self, task: Mapping[str, JsonValue]) -> None:
+    def add_task(self, task: Mapping[str, JsonValue]) -> None:
         """Take in the next task of the text, as a plan document has it; what cannot be read is left out."""
         if self._open:
-            self._text.coming.put_nowait(task)
+            self._text.incoming_tasks.put_nowait(task)
 
-    async def settled(self) -> Mapping[str, Outcome]:
+    async def wait_for_outcomes(self) -> Mapping[str, Outcome]:
         """Wait until the text is read and all that began for it has ended; return what became of its tasks."""
         text = self._text
-        text.coming.put_nowait(None)
+        text.incoming_tasks.put_nowait(None)
         if text.reader is not None:
             await asyncio.wait((text.reader,))
-        while running := [call.running for calls in self._calls.values() for call in calls if _runs(call)]:
+        while running := [call.running for calls in self._calls.values() for call in calls if _is_running(call)]:
             await asyncio.wait(running)
             # What waits for them begins in a callback of theirs.
             await asyncio.sleep(0)
@@ -128,29 +128,29 @@ class HeadStart:
     def close(self) -> None:
         """Begin nothing more, because the run is to stop."""
         self._open = False
-        self._leave_text()
+        self._stop_reader()
         self.slots.halt()
 
     async def finish(self) -> None:
         """Begin nothing more, because the plan is whole; calls that no task of it makes are stopped and forgotten."""
-        self._text.coming.put_nowait(None)
+        self._text.incoming_tasks.put_nowait(None)
         if (reader := self._text.reader) is not None:
             await asyncio.wait((reader,))
             if not reader.cancelled():
                 reader.result()
         self._open = False
-        self._text = _Text()
+        self._text = _PlanText()
         for mark, calls in list(self._calls.items()):
             for call in calls:
-                if not call.begun or not call.wanted:
+                if not call.is_begun or not call.is_wanted:
                     call.running.cancel()
             # A result that no task of this plan wants could pass later for one that was got after a write.
-            self._keep(mark, lambda call: call.wanted and not call.running.cancelling())
+            self._filter_calls(mark, lambda call: call.is_wanted and not call.running.cancelling())
 
     async def cancel(self) -> None:
         """Stop everything and wait until nothing runs."""
         self._open = False
-        self._leave_text()
+        self._stop_reader()
         self._calls.clear()
         running = [task for task in self._running if not task.done()]
         for task in running:
@@ -158,31 +158,31 @@ class HeadStart:
         if running:
             await asyncio.wait(running)
 
-    async def outcome_of(self, fingerprint: str, *, task: str, emit: Emit) -> Outcome | None:
+    async def await_outcome(self, fingerprint: str, *, task: str, emit: Emit) -> Outcome | None:
         """Hand a call with this fingerprint over to `task`, each call once, and wait for its outcome."""
         calls = self._calls.get(fingerprint)
         if not calls:
             return None
         call = calls.popleft()
 
-        def pass_on(event: TaskStarted | TaskRetrying) -> None:
+        def forward_event(event: TaskStarted | TaskRetrying) -> None:
             emit(event.model_copy(update={"task": task}))
 
-        for event in call.told:
-            pass_on(event)
-        call.pass_on = pass_on
+        for event in call.pending_events:
+            forward_event(event)
+        call.forward_event = forward_event
         await asyncio.wait((call.running,))
         return call.outcome
 
-    def _leave_text(self) -> None:
+    def _stop_reader(self) -> None:
         if self._text.reader is not None:
             self._text.reader.cancel()
 
-    def _keep(self, mark: str, kept: Callable[[_Call], bool]) -> None:
-        self._calls[mark] = deque(filter(kept, self._calls[mark]))
+    def _filter_calls(self, mark: str, predicate: Callable[[_EarlyCall], bool]) -> None:
+        self._calls[mark] = deque(filter(predicate, self._calls[mark]))
 
-    async def _read(self, text: _Text) -> None:
-        while (document := await text.coming.get()) is not None:
+    async def _read_tasks(self, text: _PlanText) -> None:
+        while (document := await text.incoming_tasks.get()) is not None:
             plan = parse_plan({"tasks": [document]})
             if not isinstance(plan, Plan) or len(text.tasks) >= self._limits.max_tasks:
                 continue
@@ -192,55 +192,55 @@ class HeadStart:
             checked = await check_task(task, text.tasks, self.preflights, limits=self._limits, findings=text.findings)
             if checked is not None:
                 text.tasks[task.id] = checked
-                self._start(text, checked)
+                self._start_task(text, checked)
 
-    def _start(self, text: _Text, task: Task) -> None:
+    def _start_task(self, text: _PlanText, task: Task) -> None:
         spec = self.preflights.toolbox.specs[task.tool]
-        needs = needs_of(task)
+        needs = list_dependencies(task)
         unasked = spec.policy.read_only and not needs_approval(task, spec, self._limits)
         if not unasked or spec.policy.dispatched_only or not text.started.issuperset(needs):
             return
         text.started.add(task.id)
         for need in needs:
-            text.waiting[need].append(task.id)
-        self._advance(text, task.id)
+            text.dependents[need].append(task.id)
+        self._run_ready_tasks(text, task.id)
 
-    def _advance(self, text: _Text, first: str) -> None:
+    def _run_ready_tasks(self, text: _PlanText, first: str) -> None:
         """Run `first`, and what waits for it where its call is done already, as far as their needs are done."""
         ready = deque((first,))
         while ready and self._open and text is self._text:
             name = ready.popleft()
-            if not all(isinstance(text.outcomes.get(need), Done) for need in needs_of(text.tasks[name])):
+            if not all(isinstance(text.outcomes.get(need), Done) for need in list_dependencies(text.tasks[name])):
                 continue
-            call = self._call(text, text.tasks[name])
+            call = self._find_or_start_call(text, text.tasks[name])
             if call is None:
                 continue
             if call.running.done():
-                ready.extend(self._settled(text, name, call))
+                ready.extend(self._record_outcome(text, name, call))
             else:
-                call.running.add_done_callback(partial(self._go_on, text, name, call))
+                call.running.add_done_callback(partial(self._handle_call_done, text, name, call))
 
-    def _go_on(self, text: _Text, name: str, call: _Call, _ended: "asyncio.Task[Outcome]") -> None:
-        for waiting in self._settled(text, name, call):
-            self._advance(text, waiting)
+    def _handle_call_done(self, text: _PlanText, name: str, call: _EarlyCall, _ended: "asyncio.Task[Outcome]") -> None:
+        for waiting in self._record_outcome(text, name, call):
+            self._run_ready_tasks(text, waiting)
 
-    def _settled(self, text: _Text, name: str, call: _Call) -> list[str]:
+    def _record_outcome(self, text: _PlanText, name: str, call: _EarlyCall) -> list[str]:
         """Note the outcome of a task, and return the tasks that wait for it."""
         if call.outcome is None:
             return []
         text.outcomes[name] = call.outcome
-        return text.waiting.pop(name, [])
+        return text.dependents.pop(name, [])
 
-    def _call(self, text: _Text, task: Task) -> _Call | None:
+    def _find_or_start_call(self, text: _PlanText, task: Task) -> _EarlyCall | None:
         """Return the call that `task` makes: one that was begun for an earlier text, or a new one."""
-        spec, needs = self.preflights.toolbox.specs[task.tool], needs_of(task)
+        spec, needs = self.preflights.toolbox.specs[task.tool], list_dependencies(task)
         outcomes = {need: text.outcomes[need] for need in needs}
         ready = prepare(task, spec, needs=needs, outcomes=outcomes, revision=self.revision)
-        if not isinstance(ready, Ready):
+        if not isinstance(ready, PreparedTask):
             return None
         for call in self._calls[ready.fingerprint]:
-            if not call.wanted:
-                call.wanted = True
+            if not call.is_wanted:
+                call.is_wanted = True
                 return call
         if self._until is not None and self._clock() >= self._until:
             return None
@@ -254,24 +254,24 @@ class HeadStart:
             gated=False,
             urgency=(task.priority, 0.0),
         )
-        call = self._begun(job)
+        call = self._start_call(job)
         self._calls[ready.fingerprint].append(call)
         return call
 
-    def _begun(self, job: Job) -> _Call:
-        def tell(event: BaseModel) -> None:
+    def _start_call(self, job: Job) -> _EarlyCall:
+        def handle_event(event: BaseModel) -> None:
             if not isinstance(event, TaskStarted | TaskRetrying):
                 return
-            if call.pass_on is not None:
-                call.pass_on(event)
+            if call.forward_event is not None:
+                call.forward_event(event)
                 return
-            call.told.append(event)
-            if not call.begun and self._open:
+            call.pending_events.append(event)
+            if not call.is_begun and self._open:
                 self._emit(Thinking(role="planner", text=f"Began {job.task.id!r} while the plan is being written."))
-            call.begun = True
+            call.is_begun = True
 
-        running = asyncio.create_task(self._executor.run(job, slots=self.slots, emit=tell))
-        call = _Call(running)
+        running = asyncio.create_task(self._executor.run(job, slots=self.slots, emit=handle_event))
+        call = _EarlyCall(running)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
         return call

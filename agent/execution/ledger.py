@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
 from agent.errors import StaleClaimError
 
-Record = dict[str, JsonValue]
+LedgerRecord = dict[str, JsonValue]
 
 
-class _Value(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Intent(_Value):
+class Intent(_FrozenModel):
     """One call that is about to be made; its key is thread : revision : task (: item)."""
 
     thread: str
@@ -43,21 +43,21 @@ class Intent(_Value):
         return f"task {self.task!r}{of_item} of revision {self.revision} on thread {self.thread!r}"
 
 
-class Claimed(_Value):
+class Claimed(_FrozenModel):
     """The row is the caller's: make the call, then complete it with this epoch."""
 
     found: Literal["claimed"] = "claimed"
     epoch: int
 
 
-class FoundDone(_Value):
+class FoundDone(_FrozenModel):
     """The call was made before, and this is its record; do not make it again."""
 
     found: Literal["done"] = "done"
-    record: Record
+    record: LedgerRecord
 
 
-class FoundStarted(_Value):
+class FoundStarted(_FrozenModel):
     """The call was begun before and nobody knows whether it took effect.
 
     Claim with `again=epoch` once it is known to have had none, or where its receiver drops repetitions by key.
@@ -71,17 +71,17 @@ class FoundStarted(_Value):
     owner: str
 
 
-class NotApproved(_Value):
+class NotApproved(_FrozenModel):
     """The call may not be made and nothing was written; `reason` is a sentence."""
 
     found: Literal["not_approved"] = "not_approved"
     reason: str
 
 
-Claim = Claimed | FoundDone | FoundStarted | NotApproved
+ClaimResult = Claimed | FoundDone | FoundStarted | NotApproved
 
 
-class Grant(_Value):
+class Grant(_FrozenModel):
     """An approval of exactly one task's call or calls, good for one use."""
 
     digest: str
@@ -95,17 +95,17 @@ class Grant(_Value):
 
     @field_validator("expires_at")
     @classmethod
-    def _has_offset(cls, given: str | None) -> str | None:
+    def _require_utc_offset(cls, given: str | None) -> str | None:
         if given is not None and datetime.fromisoformat(given).tzinfo is None:
             raise ValueError(f"the time {given!r} has no UTC offset")
         return given
 
-    def expired(self, *, now: datetime) -> bool:
+    def is_expired(self, *, now: datetime) -> bool:
         """Whether the approval's time is over."""
         return self.expires_at is not None and datetime.fromisoformat(self.expires_at) <= now
 
 
-class LedgerRow(_Value):
+class LedgerRow(_FrozenModel):
     """A row as it is stored."""
 
     intent: Intent
@@ -115,7 +115,7 @@ class LedgerRow(_Value):
     #: When it was claimed first; ISO 8601 with UTC offset, as `finished_at`.
     since: str
     finished_at: str | None = None
-    record: Record | None = None
+    record: LedgerRecord | None = None
 
 
 class Ledger(Protocol):
@@ -124,7 +124,7 @@ class Ledger(Protocol):
     Where threads have leases, the methods that write raise `LeaseLostError` or `ThreadBusyError` as a checkpoint does.
     """
 
-    async def claim(self, intent: Intent, *, again: int | None = None) -> Claim:
+    async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
         """Take the row of a call, or say what stands in it.
 
         The approval that the intent names is used up in the same transaction. `again` takes over a row found started at
@@ -133,7 +133,7 @@ class Ledger(Protocol):
         """
         ...
 
-    async def complete(self, intent: Intent, *, epoch: int, record: Record) -> None:
+    async def complete(self, intent: Intent, *, epoch: int, record: LedgerRecord) -> None:
         """Record what became of a call. The first record stays, so that completing twice is harmless.
 
         Raises `StaleClaimError` where the row is not, or no more, at that epoch.
@@ -144,31 +144,31 @@ class Ledger(Protocol):
         """Store approvals, all or none; one that was used stays used, whatever is granted after."""
         ...
 
-    async def granted(self, digests: Collection[str]) -> set[str]:
+    async def find_usable_grants(self, digests: Collection[str]) -> set[str]:
         """Return those that are granted, neither expired nor used."""
         ...
 
-    async def rows(self, thread: str) -> list[LedgerRow]:
+    async def list_rows(self, thread: str) -> list[LedgerRow]:
         """Return all rows of a thread, by revision, task and item."""
         ...
 
-    async def forget(self, thread: str) -> None:
+    async def delete_thread(self, thread: str) -> None:
         """Delete the rows and approvals of a thread."""
         ...
 
 
-def standing(row: LedgerRow, intent: Intent, *, again: int | None) -> Claim | None:
+def check_existing_row(row: LedgerRow, intent: Intent, *, takeover_epoch: int | None) -> ClaimResult | None:
     """Return what a claim finds in `row`, or None where the claim takes the row over."""
     if (row.intent.tool, row.intent.args_digest) != (intent.tool, intent.args_digest):
         return NotApproved(reason=f"Another call was made or begun as {intent}; plan it anew under another revision.")
     if row.state == "done":
         return FoundDone(record=row.record or {})
-    if again != row.epoch:
+    if takeover_epoch != row.epoch:
         return FoundStarted(epoch=row.epoch, since=row.since, owner=row.owner)
     return None
 
 
-def refusal(intent: Intent, grant: Grant | None, *, used: bool, now: datetime) -> NotApproved | None:
+def check_grant(intent: Intent, grant: Grant | None, *, used: bool, now: datetime) -> NotApproved | None:
     """Return why the approval that `intent` names does not cover it, or None.
 
     An approval that the same task has used already covers the rest of its items and its second try, expired or not:
@@ -180,7 +180,7 @@ def refusal(intent: Intent, grant: Grant | None, *, used: bool, now: datetime) -
         return NotApproved(reason=f"Nobody has approved {intent} as it now stands.")
     if (grant.thread, grant.revision, grant.task) != intent.key[:3]:
         return NotApproved(reason=f"The approval was given for another call than {intent}.")
-    if not used and grant.expired(now=now):
+    if not used and grant.is_expired(now=now):
         return NotApproved(reason=f"The approval of {intent} expired at {grant.expires_at}; approve it again.")
     return None
 
@@ -195,17 +195,17 @@ class MemoryLedger:
         self._grants: dict[str, Grant] = {}
         self._used: set[str] = set()
 
-    async def claim(self, intent: Intent, *, again: int | None = None) -> Claim:
+    async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
         """See `Ledger.claim`."""
         with self._lock:
             row = self._rows.get(intent.key)
-            if row is None and again is not None:
+            if row is None and takeover_epoch is not None:
                 raise StaleClaimError(f"There is no claim of {intent} to take over; claim it anew.")
-            found = standing(row, intent, again=again) if row else None
+            found = check_existing_row(row, intent, takeover_epoch=takeover_epoch) if row else None
             if found is not None:
                 return found
             used = intent.approval in self._used
-            no = refusal(intent, self._grants.get(intent.approval or ""), used=used, now=self._clock())
+            no = check_grant(intent, self._grants.get(intent.approval or ""), used=used, now=self._clock())
             if no is not None:
                 return no
             if intent.approval is not None:
@@ -216,7 +216,7 @@ class MemoryLedger:
             )
             return Claimed(epoch=epoch)
 
-    async def complete(self, intent: Intent, *, epoch: int, record: Record) -> None:
+    async def complete(self, intent: Intent, *, epoch: int, record: LedgerRecord) -> None:
         """See `Ledger.complete`."""
         with self._lock:
             row = self._rows.get(intent.key)
@@ -233,19 +233,19 @@ class MemoryLedger:
                 if approval.digest not in self._used:
                     self._grants[approval.digest] = approval
 
-    async def granted(self, digests: Collection[str]) -> set[str]:
+    async def find_usable_grants(self, digests: Collection[str]) -> set[str]:
         """See `Ledger.granted`."""
         now = self._clock()
         with self._lock:
             found = {digest: self._grants[digest] for digest in digests if digest in self._grants}
-            return {digest for digest, one in found.items() if digest not in self._used and not one.expired(now=now)}
+            return {digest for digest, one in found.items() if digest not in self._used and not one.is_expired(now=now)}
 
-    async def rows(self, thread: str) -> list[LedgerRow]:
+    async def list_rows(self, thread: str) -> list[LedgerRow]:
         """See `Ledger.rows`."""
         with self._lock:
             return [row for key, row in sorted(self._rows.items()) if key[0] == thread]
 
-    async def forget(self, thread: str) -> None:
+    async def delete_thread(self, thread: str) -> None:
         """See `Ledger.forget`."""
         with self._lock:
             self._rows = {key: row for key, row in self._rows.items() if key[0] != thread}

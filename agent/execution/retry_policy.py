@@ -15,14 +15,14 @@ import httpx
 from tenacity import RetryCallState, wait_random_exponential
 from tenacity.wait import wait_base
 
-_MAY_PASS: Final = frozenset({408, 409, 425, 429})
-_TURNED_AWAY: Final = frozenset({425, 429})
-_LONGEST_WAIT_S: Final = 60.0
+_TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429})
+_UNPROCESSED_STATUSES: Final = frozenset({425, 429})
+_MAX_WAIT_S: Final = 60.0
 
 #: The call was at fault, though the client lists it among the failures of transport.
-_LASTING: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_PERMANENT_ERRORS: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 #: No connection came about, so nothing was sent.
-_UNCONNECTED: Final = frozenset(
+_CONNECT_ERRORS: Final = frozenset(
     {
         "aiohttp.client_exceptions.ClientConnectorError",
         "botocore.exceptions.ConnectTimeoutError",
@@ -36,7 +36,7 @@ _UNCONNECTED: Final = frozenset(
         "urllib3.exceptions.NewConnectionError",
     }
 )
-_BROKEN: Final = _UNCONNECTED | {
+_CONNECTION_ERRORS: Final = _CONNECT_ERRORS | {
     "aiohttp.client_exceptions.ClientConnectionError",
     "aiohttp.client_exceptions.ClientPayloadError",
     "botocore.exceptions.ConnectionError",
@@ -54,61 +54,63 @@ _BROKEN: Final = _UNCONNECTED | {
 }
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether another attempt may succeed where this one met `error`."""
-    if (status := _status(error)) is not None:
-        return status in _MAY_PASS or 500 <= status < 600
-    return any(_is_broken(each) for each in _with_reasons(error))
+    if (status := _get_http_status(error)) is not None:
+        return status in _TRANSIENT_STATUSES or 500 <= status < 600
+    return any(_is_connection_error(each) for each in _iterate_causes(error))
 
 
-def without_effect(error: BaseException) -> bool:
+def never_sent(error: BaseException) -> bool:
     """Whether a call that met `error` surely changed nothing: it never arrived, or was turned away unread."""
-    if (status := _status(error)) is not None:
-        return status in _TURNED_AWAY
-    return any(_never_arrived(each) for each in _with_reasons(error))
+    if (status := _get_http_status(error)) is not None:
+        return status in _UNPROCESSED_STATUSES
+    return any(_is_connect_error(each) for each in _iterate_causes(error))
 
 
-def _is_broken(error: BaseException) -> bool:
-    if isinstance(error, _LASTING):
+def _is_connection_error(error: BaseException) -> bool:
+    if isinstance(error, _PERMANENT_ERRORS):
         return False
-    return isinstance(error, TimeoutError | ConnectionError | httpx.TransportError) or _named(error, _BROKEN)
+    return isinstance(error, TimeoutError | ConnectionError | httpx.TransportError) or _has_class_name(
+        error, _CONNECTION_ERRORS
+    )
 
 
-def _never_arrived(error: BaseException) -> bool:
+def _is_connect_error(error: BaseException) -> bool:
     known = ConnectionRefusedError | httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
-    return isinstance(error, known) or _named(error, _UNCONNECTED)
+    return isinstance(error, known) or _has_class_name(error, _CONNECT_ERRORS)
 
 
-def _named(error: BaseException, names: frozenset[str]) -> bool:
+def _has_class_name(error: BaseException, names: frozenset[str]) -> bool:
     return any(f"{kind.__module__}.{kind.__qualname__}" in names for kind in type(error).__mro__)
 
 
-def _with_reasons(error: BaseException) -> Iterator[BaseException]:
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
     """Yield the error, and what the errors of urllib, urllib3 and requests wrap without saying `from`."""
     for _ in range(5):
         yield error
         reason = error.reason if isinstance(error, URLError) else getattr(error, "reason", None)
-        if not isinstance(reason, BaseException) and _named(error, _BROKEN):
+        if not isinstance(reason, BaseException) and _has_class_name(error, _CONNECTION_ERRORS):
             reason = next(iter(error.args), None)
         if not isinstance(reason, BaseException):
             return
         error = reason
 
 
-def _status(error: BaseException) -> int | None:
+def _get_http_status(error: BaseException) -> int | None:
     """Return the status of an HTTP answer: of httpx, requests, aiohttp, urllib, botocore and the OpenAI client."""
     response = getattr(error, "response", None)
     candidates = [
         error.code if isinstance(error, HTTPError) else None,
         *(getattr(holder, name, None) for holder in (error, response) for name in ("status_code", "status")),
-        _aws(response).get("HTTPStatusCode"),
+        _get_aws_metadata(response).get("HTTPStatusCode"),
     ]
     return next((int(status) for status in candidates if isinstance(status, int) and 100 <= status < 600), None)
 
 
-def retry_after_s(error: BaseException | None) -> float | None:
+def parse_retry_after_s(error: BaseException | None) -> float | None:
     """Return the seconds that the answer's Retry-After header asks for (RFC 9110, 10.2.3)."""
-    value = _retry_after(error)
+    value = _get_retry_after_header(error)
     if value is None:
         return None
     if value.strip().isdigit():
@@ -119,26 +121,30 @@ def retry_after_s(error: BaseException | None) -> float | None:
         return None
 
 
-def asks_too_long(error: BaseException | None) -> bool:
+def is_retry_after_too_long(error: BaseException | None) -> bool:
     """Whether the answer asks for a longer wait than is waited, so that an earlier attempt would be in vain."""
-    return (retry_after_s(error) or 0.0) > _LONGEST_WAIT_S
+    return (parse_retry_after_s(error) or 0.0) > _MAX_WAIT_S
 
 
-def _retry_after(error: BaseException | None) -> str | None:
+def _get_retry_after_header(error: BaseException | None) -> str | None:
     response = getattr(error, "response", None)
-    holders = (getattr(response, "headers", None), getattr(error, "headers", None), _aws(response).get("HTTPHeaders"))
+    holders = (
+        getattr(response, "headers", None),
+        getattr(error, "headers", None),
+        _get_aws_metadata(response).get("HTTPHeaders"),
+    )
     # `HTTPError` of urllib keeps a message, the others a mapping.
     headers = (each for each in holders if isinstance(each, Mapping | Message))
     return next((value for each in headers if isinstance(value := each.get("retry-after"), str)), None)
 
 
-def _aws(response: object) -> Mapping[str, object]:
+def _get_aws_metadata(response: object) -> Mapping[str, object]:
     """Return what botocore's errors keep of an answer."""
     metadata = response.get("ResponseMetadata") if isinstance(response, Mapping) else None
     return metadata if isinstance(metadata, Mapping) else {}
 
 
-class WaitAsAsked(wait_base):
+class WaitRetryAfter(wait_base):
     """Wait as long as the answer asks for, else exponentially with full jitter: 0 to 0.5, 1, 2, ... 30 seconds."""
 
     def __init__(self) -> None:
@@ -146,5 +152,5 @@ class WaitAsAsked(wait_base):
 
     def __call__(self, retry_state: RetryCallState) -> float:  # noqa: D102 - tenacity's protocol
         error = retry_state.outcome.exception() if retry_state.outcome else None
-        asked = retry_after_s(error)
-        return min(asked, _LONGEST_WAIT_S) if asked is not None else self._otherwise(retry_state)
+        asked = parse_retry_after_s(error)
+        return min(asked, _MAX_WAIT_S) if asked is not None else self._otherwise(retry_state)

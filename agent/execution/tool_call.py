@@ -12,8 +12,8 @@ from langchain_core.tools import BaseTool
 
 from agent.core.plan.tool_spec import ToolSpec
 from agent.errors import ToolFailure
-from agent.secret_values import filled, guarded
-from agent.tools.async_tools import exited, has_coroutine
+from agent.secret_values import inject_secrets, redacting_tool
+from agent.tools.async_tools import has_coroutine, make_exit_failure
 
 
 async def call_tool(
@@ -28,8 +28,8 @@ async def call_tool(
 
     Secrets that `args` name are filled in, and masked in what is returned or raised.
     """
-    args = filled(args, spec)
-    tool = guarded(tool, args)
+    args = inject_secrets(args, spec)
+    tool = redacting_tool(tool, args)
     try:
         if has_coroutine(tool):
             return await tool.ainvoke(args, config)
@@ -37,7 +37,7 @@ async def call_tool(
         return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=threads)
     except (SystemExit, StopAsyncIteration) as error:
         # Where these get further, they end the process or a loop.
-        raise exited(error, spec.name) from error
+        raise make_exit_failure(error, spec.name) from error
     except asyncio.CancelledError as error:
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise

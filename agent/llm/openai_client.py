@@ -16,25 +16,25 @@ from agent.llm.embedded.server import LocalEndpoint
 _MAX_RETRIES: Final = 2
 _SEED: Final = 7
 #: The temperature of answers by chance: far enough apart to disagree where the model is not sure.
-_CHANCE: Final = 0.7
+_SAMPLING_TEMPERATURE: Final = 0.7
 #: A server that wants no key still gets one, because the client sends none without.
-_NO_KEY: Final = "none"
+_PLACEHOLDER_KEY: Final = "none"
 #: A kept connection belongs to one event loop, and a model outlives many.
-_ONE_CALL: Final = {"Connection": "close"}
+_CLOSE_CONNECTION: Final = {"Connection": "close"}
 
 
-def server_model(name: str, *, url: str | None, key: str | None, timeout_s: float) -> ChatOpenAI:
+def build_server_model(name: str, *, url: str | None, key: str | None, timeout_s: float) -> ChatOpenAI:
     """Return the model `name` of the server at `url`, None: OpenAI's own. `timeout_s` is seconds for one try."""
     return ChatOpenAI(
         model=name,
         base_url=url or None,
-        api_key=SecretStr(key or _NO_KEY),
+        api_key=SecretStr(key or _PLACEHOLDER_KEY),
         timeout=timeout_s,
         max_retries=_MAX_RETRIES,
         use_responses_api=False,
         # A reply is checked as a whole before anybody sees a word of it.
         disable_streaming=True,
-        default_headers=_ONE_CALL,
+        default_headers=_CLOSE_CONNECTION,
     )
 
 
@@ -51,7 +51,7 @@ class EmbeddedChat(ChatOpenAI):
         result = await super()._agenerate(messages, stop, run_manager, **kwargs)
         first, *others = (each.message for each in result.generations)
         if others and isinstance(first, AIMessage) and first.usage_metadata is not None:
-            written = [await self._tokens(str(each.text)) for each in others]
+            written = [await self._count_text_tokens(str(each.text)) for each in others]
             tokens = first.usage_metadata
             output = tokens["output_tokens"] + sum(written)
             first.usage_metadata = UsageMetadata(
@@ -61,14 +61,14 @@ class EmbeddedChat(ChatOpenAI):
             )
         return result
 
-    async def _tokens(self, text: str) -> int:
+    async def _count_text_tokens(self, text: str) -> int:
         """Return how many tokens a text is, the one that ends it included."""
         root = str(self.openai_api_base).removesuffix("/v1")
         reply = await self.root_async_client.post(f"{root}/tokenize", cast_to=object, body={"content": text})
         return len(reply["tokens"]) + 1 if isinstance(reply, dict) else 0
 
 
-def embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float) -> ChatOpenAI:
+def build_embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float) -> ChatOpenAI:
     """Return the model that this process serves at `endpoint`, always with the same words for the same question."""
     return EmbeddedChat(
         model=name,
@@ -80,18 +80,22 @@ def embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float) -> C
         seed=_SEED,
         use_responses_api=False,
         disable_streaming=True,
-        default_headers=_ONE_CALL,
+        default_headers=_CLOSE_CONNECTION,
         # A proxy of the environment has no way to this process.
         http_client=openai.DefaultHttpxClient(trust_env=False),
         http_async_client=openai.DefaultAsyncHttpxClient(trust_env=False),
     )
 
 
-def speaks_openai(chat: BaseChatModel) -> bool:
+def is_openai_compatible(chat: BaseChatModel) -> bool:
     """Return whether `chat` asks a server over the OpenAI protocol."""
     return isinstance(chat, ChatOpenAI)
 
 
-def by_chance(chat: BaseChatModel, *, seed: int) -> BaseChatModel:
+def enable_sampling(chat: BaseChatModel, *, seed: int) -> BaseChatModel:
     """Return `chat` so that it answers by chance, the same for the same `seed`; a model of another maker as it is."""
-    return chat.model_copy(update={"temperature": _CHANCE, "seed": seed}) if isinstance(chat, ChatOpenAI) else chat
+    return (
+        chat.model_copy(update={"temperature": _SAMPLING_TEMPERATURE, "seed": seed})
+        if isinstance(chat, ChatOpenAI)
+        else chat
+    )

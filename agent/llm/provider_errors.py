@@ -10,17 +10,26 @@ from langchain_core.exceptions import ContextOverflowError, ModelError
 from agent.errors import ModelReplyError
 
 #: What a failed call raises, whoever made the model: none of it is a bug of ours.
-FAILURES: Final = (openai.OpenAIError, httpx.HTTPError, httpx2.HTTPError, ModelError, ConnectionError, TimeoutError)
-_WORDS: Final = 300
+PROVIDER_ERRORS: Final = (
+    openai.OpenAIError,
+    httpx.HTTPError,
+    httpx2.HTTPError,
+    ModelError,
+    ConnectionError,
+    TimeoutError,
+)
+_MAX_CHARACTERS: Final = 300
 
 
-def explain(error: Exception) -> ModelReplyError | None:
+def explain_error(error: Exception) -> ModelReplyError | None:
     """Return what a failed call to a model means and what helps; None if `error` is not of that kind."""
-    sentence = _of_status(error) if isinstance(error, openai.APIStatusError) else _of_transport(error)
+    sentence = (
+        _describe_status_error(error) if isinstance(error, openai.APIStatusError) else _describe_transport_error(error)
+    )
     return None if sentence is None else ModelReplyError(sentence)
 
 
-def too_long(error: openai.APIStatusError) -> bool:
+def is_prompt_too_long(error: openai.APIStatusError) -> bool:
     """Return whether the prompt did not fit into the model's context, in OpenAI's words or llama.cpp's."""
     return (
         isinstance(error, ContextOverflowError)
@@ -29,9 +38,9 @@ def too_long(error: openai.APIStatusError) -> bool:
     )
 
 
-def _of_status(error: openai.APIStatusError) -> str:
-    said = f"It said: {_short(error.message)!r}."
-    if too_long(error):
+def _describe_status_error(error: openai.APIStatusError) -> str:
+    said = f"It said: {_truncate(error.message)!r}."
+    if is_prompt_too_long(error):
         return f"The prompt is too long for the model: give it less, or use a model with a larger context. {said}"
     match error.status_code:
         case 401 | 403:
@@ -49,20 +58,20 @@ def _of_status(error: openai.APIStatusError) -> str:
             return f"The model server rejected the request with status {status}. {said}"
 
 
-def _of_transport(error: Exception) -> str | None:
+def _describe_transport_error(error: Exception) -> str | None:
     match error:
         case openai.APITimeoutError() | httpx.TimeoutException() | httpx2.TimeoutException() | TimeoutError():
             return "The model server was silent for too long: try again, or allow it more time."
         case openai.APIConnectionError():
-            cause = _short(str(error.__cause__ or error))
+            cause = _truncate(str(error.__cause__ or error))
             return f"The model server cannot be reached ({cause}): check OPENAI_BASE_URL and the network."
         case httpx.HTTPError() | httpx2.HTTPError() | ConnectionError():
-            return f"The connection to the model server broke ({_short(str(error))}): try again."
+            return f"The connection to the model server broke ({_truncate(str(error))}): try again."
         case openai.OpenAIError() | ModelError():
-            return f"The model server's reply cannot be used: {_short(str(error))}"
+            return f"The model server's reply cannot be used: {_truncate(str(error))}"
         case _:
             return None
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _WORDS else f"{text[:_WORDS]}..."
+def _truncate(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."

@@ -9,12 +9,12 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict
 
 from agent.core.plan.tool_spec import JsonSchema
-from agent.llm.response_schema import without_nulls
+from agent.llm.response_schema import remove_optional_nulls
 
-_FENCED: Final = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
-_WORDS: Final = 300
+_FENCE_PATTERN: Final = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+_MAX_CHARACTERS: Final = 300
 #: Faults named in one sentence; a reply with more of them is written anew anyway.
-_FAULTS: Final = 3
+_MAX_FAULTS: Final = 3
 
 
 class Usage(BaseModel):
@@ -31,17 +31,17 @@ class Usage(BaseModel):
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
-            cost=total_cost(self.cost, other.cost),
+            cost=sum_costs(self.cost, other.cost),
         )
 
 
-def total_cost(*costs: float | None) -> float | None:
+def sum_costs(*costs: float | None) -> float | None:
     """Return the sum of the costs that are known; None where none is."""
     known = [cost for cost in costs if cost is not None]
     return sum(known) if known else None
 
 
-class Parsed(BaseModel):
+class ParsedReply(BaseModel):
     """A reply that fits the schema."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +51,7 @@ class Parsed(BaseModel):
     usage: Usage
 
 
-class Malformed(BaseModel):
+class MalformedReply(BaseModel):
     """A reply that cannot be used; `reason` is a sentence that the model itself can be told."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,72 +72,72 @@ class TextReply(BaseModel):
     truncated: bool = False
 
 
-Reply = Parsed | Malformed
+Reply = ParsedReply | MalformedReply
 
 
-class _NotOurJsonError(ValueError):
+class _InvalidJsonError(ValueError):
     """A sentence about text that is not the JSON we take."""
 
 
-def read_reply(raw: str, *, schema: JsonSchema, tolerant: bool, usage: Usage) -> Reply:
+def parse_reply(raw: str, *, schema: JsonSchema, tolerant: bool, usage: Usage) -> Reply:
     """Return the JSON object in `raw` if it fits `schema`.
 
     `tolerant` is for a server that was only asked for JSON, not held to it: fences and text around the object, and a
     repeated key (the last counts), are let pass. Numbers that JSON does not have and lone surrogates never are.
     """
     try:
-        value = _tolerant(raw) if tolerant else _exact(raw)
+        value = _parse_tolerant(raw) if tolerant else _parse_exact(raw)
         _refuse_unstorable(value)
-    except _NotOurJsonError as error:
-        return Malformed(reason=str(error), raw=raw, usage=usage)
+    except _InvalidJsonError as error:
+        return MalformedReply(reason=str(error), raw=raw, usage=usage)
     if not isinstance(value, dict):
-        return Malformed(reason="The reply must be one JSON object.", raw=raw, usage=usage)
-    value = without_nulls(value, schema=schema)
-    if faults := list(_faults(value, schema)):
-        return Malformed(reason=" ".join(faults), raw=raw, usage=usage)
-    return Parsed(value=value, raw=raw, usage=usage)
+        return MalformedReply(reason="The reply must be one JSON object.", raw=raw, usage=usage)
+    value = remove_optional_nulls(value, schema=schema)
+    if faults := list(_describe_faults(value, schema)):
+        return MalformedReply(reason=" ".join(faults), raw=raw, usage=usage)
+    return ParsedReply(value=value, raw=raw, usage=usage)
 
 
-def _exact(raw: str) -> object:
+def _parse_exact(raw: str) -> object:
     try:
-        return json.loads(raw, object_pairs_hook=_no_repeated_key, parse_constant=_no_constant)
-    except _NotOurJsonError:
+        return json.loads(raw, object_pairs_hook=_reject_repeated_keys, parse_constant=_reject_constant)
+    except _InvalidJsonError:
         raise
     except RecursionError as error:
-        raise _NotOurJsonError("The reply is nested too deeply.") from error
+        raise _InvalidJsonError("The reply is nested too deeply.") from error
     except ValueError as error:
-        raise _NotOurJsonError(f"The reply is not JSON: {error}.") from error
+        raise _InvalidJsonError(f"The reply is not JSON: {error}.") from error
 
 
-def _tolerant(raw: str) -> object:
-    decoder = json.JSONDecoder(parse_constant=_no_constant)
-    for text in (*_FENCED.findall(raw), raw):
-        for start in _braces(text):
+def _parse_tolerant(raw: str) -> object:
+    decoder = json.JSONDecoder(parse_constant=_reject_constant)
+    for text in (*_FENCE_PATTERN.findall(raw), raw):
+        for start in _find_braces(text):
             try:
                 value, _end = decoder.raw_decode(text, start)
-            except _NotOurJsonError:
+            except _InvalidJsonError:
                 raise
             except (ValueError, RecursionError):
                 continue
             return value
-    raise _NotOurJsonError("The reply holds no complete JSON object.")
+    raise _InvalidJsonError("The reply holds no complete JSON object.")
 
 
-def _braces(text: str) -> Iterator[int]:
+def _find_braces(text: str) -> Iterator[int]:
     return (match.start() for match in re.finditer(r"\{", text))
 
 
-def _no_repeated_key(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _reject_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found: dict[str, object] = {}
     for key, value in pairs:
         if key in found:
-            raise _NotOurJsonError(f"The key {key!r} stands twice in one object; name it once.")
+            raise _InvalidJsonError(f"The key {key!r} stands twice in one object; name it once.")
         found[key] = value
     return found
 
 
-def _no_constant(word: str) -> float:
-    raise _NotOurJsonError(f"{word} is not a number of JSON's; leave it out or say null.")
+def _reject_constant(word: str) -> float:
+    raise _InvalidJsonError(f"{word} is not a number of JSON's; leave it out or say null.")
 
 
 def _refuse_unstorable(value: object) -> None:
@@ -145,21 +145,21 @@ def _refuse_unstorable(value: object) -> None:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
-        raise _NotOurJsonError(
+        raise _InvalidJsonError(
             "The reply holds half a character (a lone surrogate); write the character whole."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise _NotOurJsonError("The reply holds a number too large, or is nested too deeply.") from error
+        raise _InvalidJsonError("The reply holds a number too large, or is nested too deeply.") from error
 
 
-def _faults(value: object, schema: JsonSchema) -> Iterator[str]:
+def _describe_faults(value: object, schema: JsonSchema) -> Iterator[str]:
     errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda error: list(map(str, error.path)))
-    for error in errors[:_FAULTS]:
+    for error in errors[:_MAX_FAULTS]:
         place = ".".join(map(str, error.absolute_path)) or "the top"
-        yield f"At {place}: {_short(error.message)}."
-    if len(errors) > _FAULTS:
-        yield f"And {len(errors) - _FAULTS} more of the kind."
+        yield f"At {place}: {_truncate(error.message)}."
+    if len(errors) > _MAX_FAULTS:
+        yield f"And {len(errors) - _MAX_FAULTS} more of the kind."
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _WORDS else f"{text[:_WORDS]}..."
+def _truncate(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."

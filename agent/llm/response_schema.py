@@ -7,50 +7,54 @@ from jsonschema import Draft202012Validator
 
 from agent.core.plan.tool_spec import JsonSchema
 
-_PROPERTIES: Final = 5_000
-_LEVELS: Final = 10
-_LETTERS: Final = 120_000
-_CHOICES: Final = 1_000
-_LONG_LIST: Final = 250
-_LETTERS_OF_LONG_LIST: Final = 15_000
+_MAX_PROPERTIES: Final = 5_000
+_MAX_DEPTH: Final = 10
+_MAX_CHARACTERS: Final = 120_000
+_MAX_ENUM_VALUES: Final = 1_000
+_LONG_ENUM: Final = 250
+_MAX_LONG_ENUM_CHARACTERS: Final = 15_000
 
 
-def too_large(schema: JsonSchema) -> str | None:
+def find_exceeded_limits(schema: JsonSchema) -> str | None:
     """Return what of a schema is beyond the limits, as a sentence; None where it is within."""
-    parts = list(_parts(schema, level=0))
+    parts = list(_walk_schema(schema, level=0))
     names = [name for part, _ in parts for word in ("properties", "$defs") for name in part.get(word, {})]
     lists = [part["enum"] for part, _ in parts if isinstance(part.get("enum"), list)]
     values = [value for each in lists for value in each] + [part["const"] for part, _ in parts if "const" in part]
     counted = (
-        ("properties", sum(len(part.get("properties", {})) for part, _ in parts), _PROPERTIES),
-        ("levels of objects", max((level for _, level in parts), default=0), _LEVELS),
-        ("letters of names and values", sum(map(len, names)) + sum(len(str(value)) for value in values), _LETTERS),
-        ("values in lists of choices", sum(map(len, lists)), _CHOICES),
+        ("properties", sum(len(part.get("properties", {})) for part, _ in parts), _MAX_PROPERTIES),
+        ("levels of objects", max((level for _, level in parts), default=0), _MAX_DEPTH),
+        (
+            "letters of names and values",
+            sum(map(len, names)) + sum(len(str(value)) for value in values),
+            _MAX_CHARACTERS,
+        ),
+        ("values in lists of choices", sum(map(len, lists)), _MAX_ENUM_VALUES),
         (
             "letters in one list of choices",
-            max((sum(map(len, each)) for each in lists if len(each) > _LONG_LIST and _texts(each)), default=0),
-            _LETTERS_OF_LONG_LIST,
+            max((sum(map(len, each)) for each in lists if len(each) > _LONG_ENUM and _is_string_list(each)), default=0),
+            _MAX_LONG_ENUM_CHARACTERS,
         ),
     )
     found = [f"{number} {what}, at most {most}" for what, number, most in counted if number > most]
     return f"The schema has {'; '.join(found)}." if found else None
 
 
-def _parts(part: JsonSchema, *, level: int) -> Iterator[tuple[JsonSchema, int]]:
+def _walk_schema(part: JsonSchema, *, level: int) -> Iterator[tuple[JsonSchema, int]]:
     """Yield each schema within `part` with the number of objects that it is inside of."""
     level += "properties" in part
     yield part, level
     for word in ("properties", "$defs"):
         start = 0 if word == "$defs" else level
         for inner in part.get(word, {}).values():
-            yield from _parts(inner, level=start)
+            yield from _walk_schema(inner, level=start)
     for inner in part.get("anyOf", ()):
-        yield from _parts(inner, level=level)
+        yield from _walk_schema(inner, level=level)
     if isinstance(part.get("items"), Mapping):
-        yield from _parts(part["items"], level=level)
+        yield from _walk_schema(part["items"], level=level)
 
 
-def _texts(values: list[Any]) -> bool:
+def _is_string_list(values: list[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
@@ -62,115 +66,116 @@ _STRICT_KEYWORDS: Final = frozenset(
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
     }
 )
-_NULL: Final[JsonSchema] = {"type": "null"}
+_NULL_SCHEMA: Final[JsonSchema] = {"type": "null"}
 #: A small model fills what has no end: these end it.
 _MAX_LENGTH: Final = 1000
 _MAX_ITEMS: Final = 20
 
 
-class _LooseError(Exception):
+class _UnsupportedSchemaError(Exception):
     """Raised inside this module where a schema admits something that the strict mode cannot say."""
 
 
-def strict_schema(schema: JsonSchema) -> JsonSchema | None:
+def to_strict_schema(schema: JsonSchema) -> JsonSchema | None:
     """Return `schema` in the subset of OpenAI's strict mode, or None if it cannot be said there or is too large.
 
     Every object is closed and has all of its properties required; one that was optional admits null instead,
     which `without_nulls` takes out again. Objects of any shape, tuples and mixed `allOf` cannot be said.
     """
     try:
-        strict = _strict(schema)
-        definitions = {name: _strict(part) for name, part in schema.get("$defs", {}).items()}
-    except _LooseError:
+        strict = _to_strict(schema)
+        definitions = {name: _to_strict(part) for name, part in schema.get("$defs", {}).items()}
+    except _UnsupportedSchemaError:
         return None
     if strict.get("type") != "object":
         return None
     whole = strict | ({"$defs": definitions} if definitions else {})
-    return None if too_large(whole) else whole
+    return None if find_exceeded_limits(whole) else whole
 
 
-def bounded(schema: JsonSchema, *, max_length: int = _MAX_LENGTH, max_items: int = _MAX_ITEMS) -> JsonSchema:
+def add_size_limits(schema: JsonSchema, *, max_length: int = _MAX_LENGTH, max_items: int = _MAX_ITEMS) -> JsonSchema:
     """Return `schema` with an end to every string and every list that has none."""
 
-    def bound(part: JsonSchema) -> JsonSchema:
-        kinds = _kinds(part)
+    def limit_part(part: JsonSchema) -> JsonSchema:
+        kinds = _get_types(part)
         limits: JsonSchema = {}
         if "string" in kinds and not part.keys() & {"enum", "const", "maxLength"}:
             limits["maxLength"] = max(max_length, part.get("minLength", 0))
         if "array" in kinds and "maxItems" not in part:
             limits["maxItems"] = max(max_items, part.get("minItems", 0))
-        return _each_part(part, change=bound) | limits
+        return _map_parts(part, change=limit_part) | limits
 
-    return bound(schema)
+    return limit_part(schema)
 
 
-def without_nulls(value: Any, *, schema: JsonSchema) -> Any:  # noqa: ANN401 - a JSON value
+def remove_optional_nulls(value: Any, *, schema: JsonSchema) -> Any:  # noqa: ANN401 - a JSON value
     """Return `value` without the nulls that stand for an optional property left out.
 
     A null goes only where its property is optional and `schema` does not admit null there.
     """
-    return _pruned(value, schema, schema.get("$defs", {}))
+    return _prune_nulls(value, schema, schema.get("$defs", {}))
 
 
-def _strict(part: JsonSchema) -> JsonSchema:
+def _to_strict(part: JsonSchema) -> JsonSchema:
     if "$ref" in part:
         if not part["$ref"].startswith("#/$defs/"):
-            raise _LooseError
+            raise _UnsupportedSchemaError
         return {"$ref": part["$ref"]}
     match part.get("allOf"):
         case [only]:
-            return _strict(only | {key: value for key, value in part.items() if key != "allOf"})
+            return _to_strict(only | {key: value for key, value in part.items() if key != "allOf"})
         case list():
-            raise _LooseError
+            raise _UnsupportedSchemaError
     strict = {key: value for key, value in part.items() if key in _STRICT_KEYWORDS}
     choices = [*part.get("anyOf", ()), *part.get("oneOf", ())]
     if choices:
         return {key: strict[key] for key in ("title", "description") if key in strict} | {
-            "anyOf": [_strict(choice) for choice in choices]
+            "anyOf": [_to_strict(choice) for choice in choices]
         }
-    kinds = _kinds(part)
+    kinds = _get_types(part)
     if not kinds and not part.keys() & {"enum", "const"}:
-        raise _LooseError
+        raise _UnsupportedSchemaError
     if "object" in kinds:
-        strict |= _closed_object(part)
+        strict |= _close_object(part)
     if "array" in kinds:
         if not isinstance(part.get("items"), dict) or "prefixItems" in part:
-            raise _LooseError
-        strict["items"] = _strict(part["items"])
+            raise _UnsupportedSchemaError
+        strict["items"] = _to_strict(part["items"])
     return strict
 
 
-def _closed_object(part: JsonSchema) -> JsonSchema:
+def _close_object(part: JsonSchema) -> JsonSchema:
     properties: JsonSchema = part.get("properties", {})
     if part.get("additionalProperties", not properties) is not False or "patternProperties" in part:
-        raise _LooseError
+        raise _UnsupportedSchemaError
     required = part.get("required", ())
     return {
         "properties": {
-            name: _strict(each) if name in required else _nullable(_strict(each)) for name, each in properties.items()
+            name: _to_strict(each) if name in required else _make_nullable(_to_strict(each))
+            for name, each in properties.items()
         },
         "required": list(properties),
         "additionalProperties": False,
     }
 
 
-def _nullable(strict: JsonSchema) -> JsonSchema:
-    kinds = _kinds(strict)
-    if "null" in kinds or _NULL in strict.get("anyOf", ()):
+def _make_nullable(strict: JsonSchema) -> JsonSchema:
+    kinds = _get_types(strict)
+    if "null" in kinds or _NULL_SCHEMA in strict.get("anyOf", ()):
         return strict
     if "anyOf" in strict:
-        return strict | {"anyOf": [*strict["anyOf"], _NULL]}
+        return strict | {"anyOf": [*strict["anyOf"], _NULL_SCHEMA]}
     if kinds and not strict.keys() & {"enum", "const"}:
         return strict | {"type": [*kinds, "null"]}
-    return {"anyOf": [strict, _NULL]}
+    return {"anyOf": [strict, _NULL_SCHEMA]}
 
 
-def _kinds(part: JsonSchema) -> list[str]:
+def _get_types(part: JsonSchema) -> list[str]:
     kinds = part.get("type", [])
     return [kinds] if isinstance(kinds, str) else list(kinds)
 
 
-def _each_part(part: JsonSchema, *, change: Callable[[JsonSchema], JsonSchema]) -> JsonSchema:
+def _map_parts(part: JsonSchema, *, change: Callable[[JsonSchema], JsonSchema]) -> JsonSchema:
     """Return `part` with `change` made to each schema directly inside it."""
     changed = dict(part)
     for key in ("properties", "$defs", "patternProperties"):
@@ -185,29 +190,29 @@ def _each_part(part: JsonSchema, *, change: Callable[[JsonSchema], JsonSchema]) 
     return changed
 
 
-def _pruned(value: Any, part: JsonSchema, definitions: Mapping[str, JsonSchema]) -> Any:  # noqa: ANN401
+def _prune_nulls(value: Any, part: JsonSchema, definitions: Mapping[str, JsonSchema]) -> Any:  # noqa: ANN401
     if "$ref" in part:
-        return _pruned(value, definitions.get(part["$ref"].removeprefix("#/$defs/"), {}), definitions)
+        return _prune_nulls(value, definitions.get(part["$ref"].removeprefix("#/$defs/"), {}), definitions)
     choices = [*part.get("anyOf", ()), *part.get("oneOf", ()), *part.get("allOf", ())]
     for choice in choices:
-        candidate = _pruned(value, choice, definitions)
-        if _admits(choice, candidate, definitions):
+        candidate = _prune_nulls(value, choice, definitions)
+        if _is_valid(choice, candidate, definitions):
             return candidate
     if isinstance(value, list) and isinstance(part.get("items"), dict):
-        return [_pruned(each, part["items"], definitions) for each in value]
+        return [_prune_nulls(each, part["items"], definitions) for each in value]
     if isinstance(value, dict):
         properties: JsonSchema = part.get("properties", {})
         required = part.get("required", ())
         return {
-            name: _pruned(each, properties.get(name, {}), definitions)
+            name: _prune_nulls(each, properties.get(name, {}), definitions)
             for name, each in value.items()
             if each is not None
             or name not in properties
             or name in required
-            or _admits(properties[name], None, definitions)
+            or _is_valid(properties[name], None, definitions)
         }
     return value
 
 
-def _admits(part: JsonSchema, value: Any, definitions: Mapping[str, JsonSchema]) -> bool:  # noqa: ANN401
+def _is_valid(part: JsonSchema, value: Any, definitions: Mapping[str, JsonSchema]) -> bool:  # noqa: ANN401
     return Draft202012Validator(part | {"$defs": dict(definitions)}).is_valid(value)

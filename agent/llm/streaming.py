@@ -16,12 +16,12 @@ from langchain_openai import ChatOpenAI
 from agent.llm.models import Model
 
 #: Is told each piece of a reply's text as it comes.
-Heard = Callable[[str], None]
+OnText = Callable[[str], None]
 
 #: By these statuses servers turn down a stream, or the count of tokens at its end.
-TURNED_DOWN: Final = frozenset((400, 403, 422))
+STREAM_REFUSED_STATUSES: Final = frozenset((400, 403, 422))
 #: Would not be better without a stream, or is read as without one.
-_AS_WITHOUT: Final = (
+_FINAL_ERRORS: Final = (
     openai.APIStatusError,
     openai.APITimeoutError,
     openai.LengthFinishReasonError,
@@ -29,60 +29,60 @@ _AS_WITHOUT: Final = (
     httpx.TimeoutException,
     httpx2.TimeoutException,
 )
-_BROKEN: Final = (openai.APIError, httpx.HTTPError, httpx2.HTTPError, ConnectionError)
+_STREAM_ERRORS: Final = (openai.APIError, httpx.HTTPError, httpx2.HTTPError, ConnectionError)
 
 
 class NotStreamedError(Exception):
     """No whole reply came as a stream; asked without one, the server may give it."""
 
-    def __init__(self, *, for_good: bool) -> None:
+    def __init__(self, *, permanent: bool) -> None:
         """`for_good`: the server does not stream at all; otherwise this stream broke."""
-        super().__init__("The server does not stream." if for_good else "The stream broke.")
-        self.for_good = for_good
+        super().__init__("The server does not stream." if permanent else "The stream broke.")
+        self.permanent = permanent
 
 
-def streaming(model: Model, *, counted: bool) -> ChatOpenAI | None:
+def build_streaming_chat(model: Model, *, report_usage: bool) -> ChatOpenAI | None:
     """Return the chat model of `model` set to stream, with its tokens told at the end if `counted`; None if it cannot.
 
     https://platform.openai.com/docs/api-reference/chat/create, `stream` and `stream_options.include_usage`.
     """
-    if not isinstance(model.chat, ChatOpenAI) or not model.streams:
+    if not isinstance(model.chat, ChatOpenAI) or not model.can_stream:
         return None
     # A model that thinks first sends nothing for minutes; `Model.timeout_s` bounds the whole as without a stream.
-    changes = {"disable_streaming": False, "stream_usage": counted, "stream_chunk_timeout": None}
+    changes = {"disable_streaming": False, "stream_usage": report_usage, "stream_chunk_timeout": None}
     return model.chat.model_copy(update=changes)
 
 
-async def hear(
-    chat: Runnable[LanguageModelInput, AIMessage], messages: Sequence[BaseMessage], *, heard: Heard
+async def stream_reply(
+    chat: Runnable[LanguageModelInput, AIMessage], messages: Sequence[BaseMessage], *, on_text: OnText
 ) -> AIMessage:
     """Return the whole reply of `chat`, and tell `heard` each piece of its text or of its call's arguments as it comes.
 
     Raises `NotStreamedError`, and the client's own errors where the server refuses the question.
     """
     chunks: list[AIMessageChunk] = []
-    async with aclosing(_chunks(chat, messages)) as coming:
+    async with aclosing(_stream_chunks(chat, messages)) as coming:
         async for chunk in coming:
             chunks.append(chunk)
             arguments = (call["args"] or "" for call in chunk.tool_call_chunks[:1])
             if piece := "".join(arguments) or str(chunk.text):
-                heard(piece)
+                on_text(piece)
     if not chunks:
-        raise NotStreamedError(for_good=True)
+        raise NotStreamedError(permanent=True)
     whole = add_ai_message_chunks(*chunks)
     match whole.response_metadata.get("finish_reason"):
         case None:
             # It may have been cut off without a word.
-            raise NotStreamedError(for_good=True)
+            raise NotStreamedError(permanent=True)
         case "stop" if not (
             str(whole.text).strip() or whole.tool_call_chunks or whole.additional_kwargs.get("refusal")
         ):
             # Of a refusal the client keeps nothing in some ways of asking.
-            raise NotStreamedError(for_good=False)
+            raise NotStreamedError(permanent=False)
     return whole
 
 
-async def _chunks(
+async def _stream_chunks(
     chat: Runnable[LanguageModelInput, AIMessage], messages: Sequence[BaseMessage]
 ) -> AsyncGenerator[AIMessageChunk]:
     """Yield the chunks of a stream, which the client makes of anything that a server sends."""
@@ -91,10 +91,10 @@ async def _chunks(
         async for chunk in chat.astream(list(messages)):
             begun = True
             yield chunk  # type: ignore[misc]  # what a chat model streams
-    except _AS_WITHOUT:
+    except _FINAL_ERRORS:
         raise
-    except _BROKEN as error:
-        raise NotStreamedError(for_good=False) from error
+    except _STREAM_ERRORS as error:
+        raise NotStreamedError(permanent=False) from error
     except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         # The client takes a whole completion, or a page, for a stream without chunks and trips over that.
-        raise NotStreamedError(for_good=not begun) from error
+        raise NotStreamedError(permanent=not begun) from error

@@ -16,25 +16,25 @@ from langchain_openai import ChatOpenAI
 
 from agent.core.plan.tool_spec import JsonSchema
 from agent.errors import ModelReplyError
-from agent.llm.models import Extra, Model, Way
-from agent.llm.openai_client import by_chance
-from agent.llm.provider_errors import FAILURES, explain, too_long
-from agent.llm.replies import Malformed, Reply, TextReply, Usage, read_reply
-from agent.llm.response_schema import bounded, strict_schema
-from agent.llm.streaming import TURNED_DOWN, Heard, NotStreamedError, hear, streaming
-from agent.llm.usage import begin_call, count_call, reported_cost, usage_of
+from agent.llm.models import Model, OutputMethod, StreamFeature
+from agent.llm.openai_client import enable_sampling
+from agent.llm.provider_errors import PROVIDER_ERRORS, explain_error, is_prompt_too_long
+from agent.llm.replies import MalformedReply, Reply, TextReply, Usage, parse_reply
+from agent.llm.response_schema import add_size_limits, to_strict_schema
+from agent.llm.streaming import STREAM_REFUSED_STATUSES, NotStreamedError, OnText, build_streaming_chat, stream_reply
+from agent.llm.usage import begin_call, count_call, extract_usage, parse_cost
 from prompts import render
 
 OnUsage = Callable[[Usage], None]
 
 #: From the surest to the last.
-_WAYS: Final[tuple[Way, ...]] = ("json_schema", "function", "json_object", "text")
+_OUTPUT_METHODS: Final[tuple[OutputMethod, ...]] = ("json_schema", "function", "json_object", "text")
 #: By these statuses servers turn down a parameter that they do not know.
-_TURNED_DOWN: Final = frozenset((400, 422))
-_SEVERAL_SEED: Final = 1
-_CUT_OFF: Final = "The reply was cut off at the token limit: make it shorter."
-_FILTERED: Final = "The reply was withheld by the server's content filter."
-_EMPTY: Final = "The reply was empty."
+_PARAMETER_REFUSED_STATUSES: Final = frozenset((400, 422))
+_SAMPLING_SEED: Final = 1
+_TRUNCATED_FAULT: Final = "The reply was cut off at the token limit: make it shorter."
+_FILTERED_FAULT: Final = "The reply was withheld by the server's content filter."
+_EMPTY_FAULT: Final = "The reply was empty."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class _Question:
     name: str
     strict: bool
     max_tokens: int | None
-    heard: Heard | None
+    on_text: OnText | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Received:
+class _RawReply:
     """What the server sent, whatever way it was asked."""
 
     text: str
@@ -59,7 +59,7 @@ class _Received:
     truncated: bool = False
 
 
-async def ask(
+async def ask_json(
     model: Model,
     messages: Sequence[BaseMessage],
     *,
@@ -67,8 +67,8 @@ async def ask(
     name: str,
     strict: bool = True,
     max_tokens: int | None = None,
-    usage: OnUsage | None = None,
-    heard: Heard | None = None,
+    on_usage: OnUsage | None = None,
+    on_text: OnText | None = None,
 ) -> Reply:
     """Ask for one JSON object that fits `schema`, and say what came of it.
 
@@ -78,17 +78,17 @@ async def ask(
     that cannot be used is a value, `Malformed`; raises `ModelReplyError` where there is none: refused, unreachable,
     failed or silent.
     """
-    sent = bounded(schema) if model.scale == "small" else schema
-    question = _Question(messages, sent, name, strict=strict, max_tokens=max_tokens, heard=heard)
+    sent = add_size_limits(schema) if model.scale == "small" else schema
+    question = _Question(messages, sent, name, strict=strict, max_tokens=max_tokens, on_text=on_text)
     try:
-        way, received = await _first_way_that_works(model, question, ways=_open_ways(model))
+        way, received = await _try_methods(model, question, methods=_list_open_methods(model))
     except openai.APIStatusError as error:
-        raise _explained(error) from error
-    if usage is not None:
-        usage(received.usage)
+        raise _to_reply_error(error) from error
+    if on_usage is not None:
+        on_usage(received.usage)
     if received.fault is not None:
-        return Malformed(reason=received.fault, raw=received.text, usage=received.usage)
-    return read_reply(received.text, schema=schema, tolerant=way != "json_schema", usage=received.usage)
+        return MalformedReply(reason=received.fault, raw=received.text, usage=received.usage)
+    return parse_reply(received.text, schema=schema, tolerant=way != "json_schema", usage=received.usage)
 
 
 async def ask_text(
@@ -97,24 +97,24 @@ async def ask_text(
     *,
     max_tokens: int | None = None,
     grammar: str | None = None,
-    usage: OnUsage | None = None,
-) -> TextReply | Malformed:
+    on_usage: OnUsage | None = None,
+) -> TextReply | MalformedReply:
     """Ask for a text. One cut off at the token limit is kept and marked; raises `ModelReplyError` as `ask` does.
 
     `grammar`, in GBNF, is what the text is held to by a server that knows grammars; others are not told of it.
     """
-    chat = _limited(model.chat, max_tokens=max_tokens)
-    if grammar is not None and model.grammar:
+    chat = _limit_tokens(model.chat, max_tokens=max_tokens)
+    if grammar is not None and model.supports_grammar:
         chat = chat.bind(extra_body={"grammar": grammar})
     try:
-        received = await _call(model, chat, messages)
+        received = await _call_model(model, chat, messages)
     except openai.APIStatusError as error:
-        raise _explained(error) from error
-    if usage is not None:
-        usage(received.usage)
+        raise _to_reply_error(error) from error
+    if on_usage is not None:
+        on_usage(received.usage)
     if received.text.strip() and (received.fault is None or received.truncated):
         return TextReply(text=received.text, usage=received.usage, truncated=received.truncated)
-    return Malformed(reason=received.fault or _EMPTY, raw=received.text, usage=received.usage)
+    return MalformedReply(reason=received.fault or _EMPTY_FAULT, raw=received.text, usage=received.usage)
 
 
 async def ask_texts(
@@ -124,14 +124,16 @@ async def ask_texts(
     number: int,
     max_tokens: int,
     grammar: str | None = None,
-    usage: OnUsage | None = None,
-) -> list[TextReply | Malformed]:
+    on_usage: OnUsage | None = None,
+) -> list[TextReply | MalformedReply]:
     """Ask once for several texts, each by chance; for a model whose server writes so many at once.
 
     `grammar` as for `ask_text`. Raises `ModelReplyError` as `ask` does.
     """
-    held: dict[str, Any] = {"extra_body": {"grammar": grammar}} if grammar is not None and model.grammar else {}
-    chat = by_chance(model.chat, seed=_SEVERAL_SEED)
+    held: dict[str, Any] = (
+        {"extra_body": {"grammar": grammar}} if grammar is not None and model.supports_grammar else {}
+    )
+    chat = enable_sampling(model.chat, seed=_SAMPLING_SEED)
     config = ensure_config()
     begin_call()
     try:
@@ -145,81 +147,87 @@ async def ask_texts(
                 max_tokens=max_tokens,
                 **held,
             )
-    except (*FAILURES, openai.APIStatusError) as error:
-        raise _explained(error) from error
+    except (*PROVIDER_ERRORS, openai.APIStatusError) as error:
+        raise _to_reply_error(error) from error
     received = [
-        _received(each.message)
+        _parse_message(each.message)
         for each in result.generations[0]
         if isinstance(each, ChatGeneration) and isinstance(each.message, AIMessage)
     ]
     for spent in (each.usage for each in received[:1]):
         count_call(spent)
-        if usage is not None:
-            usage(spent)
+        if on_usage is not None:
+            on_usage(spent)
     return [
-        Malformed(reason=each.fault, raw=each.text, usage=Usage())
+        MalformedReply(reason=each.fault, raw=each.text, usage=Usage())
         if each.fault is not None
         else TextReply(text=each.text, usage=Usage())
         for each in received
     ]
 
 
-def _open_ways(model: Model) -> tuple[Way, ...]:
-    return tuple(way for way in _WAYS[_WAYS.index(model.structured) :] if way not in model.refused)
+def _list_open_methods(model: Model) -> tuple[OutputMethod, ...]:
+    return tuple(
+        way for way in _OUTPUT_METHODS[_OUTPUT_METHODS.index(model.output_method) :] if way not in model.unsupported
+    )
 
 
-async def _first_way_that_works(model: Model, question: _Question, *, ways: tuple[Way, ...]) -> tuple[Way, _Received]:
+async def _try_methods(
+    model: Model, question: _Question, *, methods: tuple[OutputMethod, ...]
+) -> tuple[OutputMethod, _RawReply]:
     """Ask by the first of `ways`; if the server turns it down and takes a later one, remember that."""
-    way, *later = ways
+    way, *later = methods
     try:
-        return way, await _ask_by(way, model, question)
+        return way, await _ask_with_method(way, model, question)
     except openai.APIStatusError as error:
-        if not later or error.status_code not in _TURNED_DOWN or too_long(error):
+        if not later or error.status_code not in _PARAMETER_REFUSED_STATUSES or is_prompt_too_long(error):
             raise
         try:
-            reached = await _first_way_that_works(model, question, ways=tuple(later))
+            reached = await _try_methods(model, question, methods=tuple(later))
         except openai.APIStatusError:
             # Turned down every way, so not for the way: the first answer says best what for.
             raise error from None
         if "Invalid schema" not in error.message:
-            model.refused.add(way)
+            model.unsupported.add(way)
         return reached
 
 
-async def _ask_by(way: Way, model: Model, question: _Question) -> _Received:
+async def _ask_with_method(method: OutputMethod, model: Model, question: _Question) -> _RawReply:
     """Ask by `way`: as a stream where somebody listens and the server streams, else for the whole at once."""
-    unused: list[Extra] = []
-    extras: tuple[Extra, ...] = ("stream_usage", "stream") if question.heard and "stream" not in model.refused else ()
+    unused: list[StreamFeature] = []
+    extras: tuple[StreamFeature, ...] = (
+        ("stream_usage", "stream") if question.on_text and "stream" not in model.unsupported else ()
+    )
     for extra in extras:
-        chat = streaming(model, counted=extra == "stream_usage")
-        if chat is None or extra in model.refused:
+        chat = build_streaming_chat(model, report_usage=extra == "stream_usage")
+        if chat is None or extra in model.unsupported:
             continue
         try:
-            received = await _put(way, model, question, chat=chat, heard=question.heard)
+            received = await _send_question(method, model, question, chat=chat, on_text=question.on_text)
         except NotStreamedError as error:
-            unused = ["stream"] if error.for_good else []
+            unused = ["stream"] if error.permanent else []
             break
         except openai.APIStatusError as error:
-            if error.status_code not in TURNED_DOWN or too_long(error):
+            if error.status_code not in STREAM_REFUSED_STATUSES or is_prompt_too_long(error):
                 raise
             unused.append(extra)
         else:
-            model.refused.update(unused)
+            model.unsupported.update(unused)
             return received
-    received = await _put(way, model, question, chat=model.chat)
+    received = await _send_question(method, model, question, chat=model.chat)
     # Only now is it certain that it was the stream that was turned down.
-    model.refused.update(unused)
+    model.unsupported.update(unused)
     return received
 
 
-async def _put(
-    way: Way, model: Model, question: _Question, *, chat: BaseChatModel, heard: Heard | None = None
-) -> _Received:
-    limited = _limited(chat, max_tokens=question.max_tokens)
+async def _send_question(
+    method: OutputMethod, model: Model, question: _Question, *, chat: BaseChatModel, on_text: OnText | None = None
+) -> _RawReply:
+    limited = _limit_tokens(chat, max_tokens=question.max_tokens)
     messages = question.messages
-    match way:
+    match method:
         case "json_schema":
-            strict = strict_schema(question.schema) if question.strict and model.scale == "large" else None
+            strict = to_strict_schema(question.schema) if question.strict and model.scale == "large" else None
             form = {"name": question.name, "schema": strict or question.schema, "strict": strict is not None}
             limited = limited.bind(response_format={"type": "json_schema", "json_schema": form})
         case "function":
@@ -227,57 +235,59 @@ async def _put(
             offered = {**function, "function": {"name": question.name, "parameters": question.schema}}
             limited = limited.bind(tools=[offered], tool_choice=function)
         case "json_object":
-            messages = _with_schema(messages, schema=question.schema)
+            messages = _append_schema(messages, schema=question.schema)
             limited = limited.bind(response_format={"type": "json_object"})
         case "text":
-            messages = _with_schema(messages, schema=question.schema)
+            messages = _append_schema(messages, schema=question.schema)
         case _:
-            assert_never(way)
-    return await _call(model, limited, messages, heard=heard)
+            assert_never(method)
+    return await _call_model(model, limited, messages, on_text=on_text)
 
 
-def _with_schema(messages: Sequence[BaseMessage], *, schema: JsonSchema) -> list[BaseMessage]:
+def _append_schema(messages: Sequence[BaseMessage], *, schema: JsonSchema) -> list[BaseMessage]:
     return [*messages, HumanMessage(render("json_reply.v1", schema=json.dumps(schema, ensure_ascii=False)))]
 
 
-def _limited(chat: BaseChatModel, *, max_tokens: int | None) -> Runnable[LanguageModelInput, AIMessage]:
+def _limit_tokens(chat: BaseChatModel, *, max_tokens: int | None) -> Runnable[LanguageModelInput, AIMessage]:
     """Return `chat` with a limit of tokens; models of other makers name theirs differently and keep their own."""
     return chat.bind(max_tokens=max_tokens) if max_tokens and isinstance(chat, ChatOpenAI) else chat
 
 
-async def _call(
+async def _call_model(
     model: Model,
     chat: Runnable[LanguageModelInput, AIMessage],
     messages: Sequence[BaseMessage],
     *,
-    heard: Heard | None = None,
-) -> _Received:
+    on_text: OnText | None = None,
+) -> _RawReply:
     """Put the question to `chat` if the budget allows; a status error passes, so that another way may be tried."""
     begin_call()
-    received = await _heard_out(model, chat, messages, heard=heard)
+    received = await _receive_reply(model, chat, messages, on_text=on_text)
     count_call(received.usage)
     return received
 
 
-async def _heard_out(
+async def _receive_reply(
     model: Model,
     chat: Runnable[LanguageModelInput, AIMessage],
     messages: Sequence[BaseMessage],
     *,
-    heard: Heard | None,
-) -> _Received:
+    on_text: OnText | None,
+) -> _RawReply:
     try:
         async with asyncio.timeout(model.timeout_s):
-            return _received(await (hear(chat, messages, heard=heard) if heard else chat.ainvoke(list(messages))))
+            return _parse_message(
+                await (stream_reply(chat, messages, on_text=on_text) if on_text else chat.ainvoke(list(messages)))
+            )
     except openai.LengthFinishReasonError as error:
-        return replace(_from_completion(error.completion), fault=_CUT_OFF, truncated=True)
+        return replace(_parse_completion(error.completion), fault=_TRUNCATED_FAULT, truncated=True)
     except openai.ContentFilterFinishReasonError as error:
-        found = _Received("", Usage()) if error.completion is None else _from_completion(error.completion)
-        return replace(found, fault=_FILTERED)
+        found = _RawReply("", Usage()) if error.completion is None else _parse_completion(error.completion)
+        return replace(found, fault=_FILTERED_FAULT)
     except openai.APIStatusError:
         raise
-    except FAILURES as error:
-        raise _explained(error) from error
+    except PROVIDER_ERRORS as error:
+        raise _to_reply_error(error) from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         if not isinstance(model.chat, ChatOpenAI):
             raise
@@ -287,21 +297,21 @@ async def _heard_out(
         ) from error
 
 
-def _received(message: AIMessage) -> _Received:
-    usage = usage_of(message)
-    text = _said(message)
+def _parse_message(message: AIMessage) -> _RawReply:
+    usage = extract_usage(message)
+    text = _extract_text(message)
     ended = message.response_metadata.get("finish_reason") or message.response_metadata.get("stop_reason")
     refusal = message.additional_kwargs.get("refusal")
     if refusal:
-        return _Received(text, usage, fault=f"The model refused: {refusal!r}.")
+        return _RawReply(text, usage, fault=f"The model refused: {refusal!r}.")
     if ended in {"length", "max_tokens"}:
-        return _Received(text, usage, fault=_CUT_OFF, truncated=True)
+        return _RawReply(text, usage, fault=_TRUNCATED_FAULT, truncated=True)
     if ended == "content_filter":
-        return _Received(text, usage, fault=_FILTERED)
-    return _Received(text, usage, fault=None if text.strip() else _EMPTY)
+        return _RawReply(text, usage, fault=_FILTERED_FAULT)
+    return _RawReply(text, usage, fault=None if text.strip() else _EMPTY_FAULT)
 
 
-def _said(message: AIMessage) -> str:
+def _extract_text(message: AIMessage) -> str:
     """Return the arguments of the first tool call, else the text."""
     if message.tool_calls:
         return json.dumps(message.tool_calls[0]["args"])
@@ -310,19 +320,19 @@ def _said(message: AIMessage) -> str:
     return str(message.text)
 
 
-def _from_completion(completion: openai.types.chat.ChatCompletion) -> _Received:
+def _parse_completion(completion: openai.types.chat.ChatCompletion) -> _RawReply:
     usage = completion.usage
-    return _Received(
+    return _RawReply(
         text=completion.choices[0].message.content or "" if completion.choices else "",
         usage=Usage(
             input_tokens=usage.prompt_tokens,
             output_tokens=usage.completion_tokens,
-            cost=reported_cost((usage.model_extra or {}).get("cost")),
+            cost=parse_cost((usage.model_extra or {}).get("cost")),
         )
         if usage
         else Usage(),
     )
 
 
-def _explained(error: Exception) -> ModelReplyError:
-    return explain(error) or ModelReplyError(f"The model failed: {error}")
+def _to_reply_error(error: Exception) -> ModelReplyError:
+    return explain_error(error) or ModelReplyError(f"The model failed: {error}")

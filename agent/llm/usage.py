@@ -8,13 +8,13 @@ from contextvars import ContextVar
 
 from langchain_core.messages import AIMessage
 
-from agent.core.engine.budgets import Exhausted, Spending, model_budget
+from agent.core.engine.budgets import ExhaustedBudget, Spending, find_exhausted_model_budget
 from agent.core.plan.limits import Limits
 from agent.errors import BudgetError
-from agent.llm.replies import Usage, total_cost
+from agent.llm.replies import Usage, sum_costs
 
 _MILLION = 1_000_000
-_RUNS = 64
+_MAX_RUNS = 64
 
 
 class Meter:
@@ -31,59 +31,59 @@ class Meter:
         self._since = Spending()
         self._lock = threading.Lock()
         #: The budget by which a call was refused last.
-        self.refused: Exhausted | None = None
+        self.exhausted_budget: ExhaustedBudget | None = None
 
-    def hold(self, limits: Limits, stored: Spending, *, prices: tuple[float, float]) -> "Meter":
+    def begin_step(self, limits: Limits, stored: Spending, *, prices: tuple[float, float]) -> "Meter":
         """Take over the bounds, what the state knows to be spent, and the prices of a million tokens read and written.
 
         For the beginning of a step, when all that was taken before is in the state.
         """
-        self._limits, self._stored, self._prices, self.refused = limits, stored, prices, None
+        self._limits, self._stored, self._prices, self.exhausted_budget = limits, stored, prices, None
         return self
 
-    def take(self) -> Spending:
+    def take_spending(self) -> Spending:
         """Return what was spent since it was last taken, to be stored."""
         with self._lock:
             taken, self._since = self._since, Spending()
-            self._stored = added(self._stored, taken)
+            self._stored = add_spending(self._stored, taken)
         return taken
 
-    def begin(self) -> None:
+    def start_call(self) -> None:
         """Count a call that is about to be made. Raises `BudgetError` where the budget allows none."""
         with self._lock:
-            short = model_budget(added(self._stored, self._since), self._limits)
+            short = find_exhausted_model_budget(add_spending(self._stored, self._since), self._limits)
             if short is None:
-                self._since = added(self._since, Spending(calls=1))
+                self._since = add_spending(self._since, Spending(calls=1))
         if short is not None:
-            self.refused = short
+            self.exhausted_budget = short
             raise BudgetError(short)
 
-    def count(self, usage: Usage) -> None:
+    def count_usage(self, usage: Usage) -> None:
         """Count what a call that was begun has taken, whatever its reply is worth."""
         read, written = self._prices
         priced = (usage.input_tokens * read + usage.output_tokens * written) / _MILLION
         cost = priced if usage.cost is None else usage.cost
         spent = Spending(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost=cost)
         with self._lock:
-            self._since = added(self._since, spent)
+            self._since = add_spending(self._since, spent)
 
 
-class Meters:
+class MeterRegistry:
     """The meters of the runs that this process has under way; of more than 64 the latest."""
 
     def __init__(self) -> None:
         self._meters: OrderedDict[str, Meter] = OrderedDict()
 
-    def of(self, run: str) -> Meter:
+    def get_meter(self, run: str) -> Meter:
         """Return the meter of a run."""
         found = self._meters.setdefault(run, Meter())
         self._meters.move_to_end(run)
-        while len(self._meters) > _RUNS:
+        while len(self._meters) > _MAX_RUNS:
             self._meters.popitem(last=False)
         return found
 
 
-def added(first: Spending, second: Spending) -> Spending:
+def add_spending(first: Spending, second: Spending) -> Spending:
     """Return the sum."""
     return Spending(
         calls=first.calls + second.calls,
@@ -97,7 +97,7 @@ _meter: ContextVar[Meter | None] = ContextVar("planwave_meter", default=None)
 
 
 @contextmanager
-def metered(meter: Meter) -> Iterator[Meter]:
+def use_meter(meter: Meter) -> Iterator[Meter]:
     """Have every call of a model that is made in this context counted by `meter`."""
     token = _meter.set(meter)
     try:
@@ -109,55 +109,55 @@ def metered(meter: Meter) -> Iterator[Meter]:
 def begin_call() -> None:
     """Say that a model is about to be asked. Raises `BudgetError` where the run's budget does not allow it."""
     if (meter := _meter.get()) is not None:
-        meter.begin()
+        meter.start_call()
 
 
 def count_call(usage: Usage) -> None:
     """Say what a call took."""
     if (meter := _meter.get()) is not None:
-        meter.count(usage)
+        meter.count_usage(usage)
 
 
-def usage_of(message: AIMessage) -> Usage:
+def extract_usage(message: AIMessage) -> Usage:
     """Return the tokens of a reply, and its cost where the server reports it under `usage.cost`, as OpenRouter does.
 
     https://openrouter.ai/docs/use-cases/usage-accounting. Of a stream LangChain hands on the tokens only.
     """
     tokens = message.usage_metadata
     reported = message.response_metadata.get("token_usage")
-    cost = reported_cost(reported.get("cost")) if isinstance(reported, dict) else None
+    cost = parse_cost(reported.get("cost")) if isinstance(reported, dict) else None
     if tokens is None:
         return Usage(cost=cost)
     return Usage(input_tokens=tokens["input_tokens"], output_tokens=tokens["output_tokens"], cost=cost)
 
 
-def reported_cost(value: object) -> float | None:
+def parse_cost(value: object) -> float | None:
     """Return a cost as a server reported it; None for what is no cost."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return float(value)
     return None
 
 
-class Spent(Usage):
+class UsageTotal(Usage):
     """Tokens and the number of calls."""
 
     calls: int = 0
 
-    def __add__(self, other: Usage) -> "Spent":
-        return Spent(
+    def __add__(self, other: Usage) -> "UsageTotal":
+        return UsageTotal(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
-            cost=total_cost(self.cost, other.cost),
-            calls=self.calls + (other.calls if isinstance(other, Spent) else 1),
+            cost=sum_costs(self.cost, other.cost),
+            calls=self.calls + (other.calls if isinstance(other, UsageTotal) else 1),
         )
 
 
-class Tally:
+class UsageTally:
     """Adds up the calls of one role; pass `count` as `usage` to `ask`."""
 
     def __init__(self) -> None:
-        self.spent = Spent()
+        self.total = UsageTotal()
 
-    def count(self, usage: Usage) -> None:
+    def add(self, usage: Usage) -> None:
         """Take in one more call."""
-        self.spent += usage
+        self.total += usage

@@ -17,14 +17,14 @@ from agent.events import Emit, Thinking
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Executor, Job
 from agent.plan_check import check_plan
-from agent.results.summary import failure
-from agent.secret_values import names_secrets
+from agent.results.summary import describe_failure
+from agent.secret_values import has_secret_arguments
 from agent.tools.toolbox import Toolbox
 
-_LONGEST_CONTEXT = 24_000
+_MAX_CONTEXT_LENGTH = 24_000
 
 
-async def gathered(
+async def call_context_providers(
     toolbox: Toolbox, executor: Executor, *, thread: str, revision: int, slots: Slots, emit: Emit
 ) -> str:
     """Call every context provider without arguments and return what they said, a section each.
@@ -33,20 +33,20 @@ async def gathered(
     asked.
     """
 
-    async def one(name: str) -> str:
+    async def ask_provider(name: str) -> str:
         emit(Thinking(role="context", text=f"Asking {name}"))
         question = Task(id=f"context_{name}", tool=name)
-        told = await said(
-            question, executor, toolbox, thread=thread, revision=revision, slots=slots, longest=_LONGEST_CONTEXT
+        told = await run_question(
+            question, executor, toolbox, thread=thread, revision=revision, slots=slots, max_length=_MAX_CONTEXT_LENGTH
         )
         return f"## {name}\n{told}"
 
     providers = [name for name, spec in toolbox.specs.items() if spec.policy.context_provider]
-    return "\n\n".join(await asyncio.gather(*map(one, providers)))
+    return "\n\n".join(await asyncio.gather(*map(ask_provider, providers)))
 
 
-async def said(
-    question: Task, executor: Executor, toolbox: Toolbox, *, thread: str, revision: int, slots: Slots, longest: int
+async def run_question(
+    question: Task, executor: Executor, toolbox: Toolbox, *, thread: str, revision: int, slots: Slots, max_length: int
 ) -> str:
     """Return what a reading tool says, in its own words where it has a method `as_context(output)`; else why not."""
     job = Job(
@@ -60,54 +60,56 @@ async def said(
     )
     outcome = await executor.run(job, slots=slots, emit=lambda _: None)
     if not isinstance(outcome, Done):
-        return failure(outcome)
+        return describe_failure(outcome)
     words = getattr(toolbox[question.tool], "as_context", None)
     text = words(outcome.output) if callable(words) else json.dumps(outcome.output, ensure_ascii=False)
-    return text if len(text) <= longest else f"{text[:longest]}\n... ({len(text) - longest} more characters)"
+    return text if len(text) <= max_length else f"{text[:max_length]}\n... ({len(text) - max_length} more characters)"
 
 
 #: Questions of one round.
-_MOST: Final = 8
+_MAX_QUESTIONS: Final = 8
 #: Characters of one answer that the planner is shown.
-_LONGEST: Final = 4_000
+_MAX_ANSWER_LENGTH: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ContextQuestions:
     """A planner asks to know more before it plans; these calls would tell it."""
 
     questions: tuple[Call, ...]
 
 
-def answering(specs: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:
+def select_question_tools(specs: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:
     """Return the tools that can be asked before there is a plan: those that read, and need no dispatch for it.
 
     A context provider that takes no arguments has said all that it can.
     """
-    return {name: spec for name, spec in specs.items() if _answers(spec)}
+    return {name: spec for name, spec in specs.items() if _can_answer(spec)}
 
 
-def _answers(spec: ToolSpec) -> bool:
+def _can_answer(spec: ToolSpec) -> bool:
     has_said_all = spec.policy.context_provider and not spec.args_schema.get("properties")
     return spec.policy.read_only and not spec.policy.dispatched_only and not has_said_all
 
 
-async def checked_questions(asked: Sequence[object], toolbox: Toolbox, *, limits: Limits) -> Asked | tuple[str, ...]:
+async def check_questions(
+    asked: Sequence[object], toolbox: Toolbox, *, limits: Limits
+) -> ContextQuestions | tuple[str, ...]:
     """Return questions ready to be put to their tools, or why they cannot be, as sentences.
 
     They are compiled and looked at by preflight as tasks are. Only tools that read answer them, nobody is asked to
     approve one, and none names a secret, since what comes back is shown to a model.
     """
-    if len(asked) > _MOST:
-        return (f"These are {len(asked)} questions; ask at most {_MOST} at once.",)
+    if len(asked) > _MAX_QUESTIONS:
+        return (f"These are {len(asked)} questions; ask at most {_MAX_QUESTIONS} at once.",)
     checked = await check_plan(
         {"tasks": [_as_task(*each) for each in enumerate(asked, start=1)]}, toolbox, limits=limits
     )
     if isinstance(checked, tuple):
         return tuple(map(str, checked))
     calls = checked.compiled.plan.tasks
-    refused = tuple(reason for task in calls if (reason := _refusal(task, toolbox.specs[task.tool], limits)))
-    return refused or Asked(tuple(Call(tool=task.tool, args=task.args) for task in calls))
+    refused = tuple(reason for task in calls if (reason := _explain_refusal(task, toolbox.specs[task.tool], limits)))
+    return refused or ContextQuestions(tuple(Call(tool=task.tool, args=task.args) for task in calls))
 
 
 def _as_task(number: int, question: object) -> object:
@@ -116,15 +118,15 @@ def _as_task(number: int, question: object) -> object:
     return {"id": f"need_{number}", "tool": question.get("tool"), "args": question.get("args") or {}}
 
 
-def _refusal(task: Task, spec: ToolSpec, limits: Limits) -> str | None:
-    if not _answers(spec) or needs_approval(task, spec, limits):
+def _explain_refusal(task: Task, spec: ToolSpec, limits: Limits) -> str | None:
+    if not _can_answer(spec) or needs_approval(task, spec, limits):
         return f"{task.tool!r} cannot be asked before there is a plan; ask a tool that only reads, or plan with it."
-    if names_secrets(task.args, spec):
+    if has_secret_arguments(task.args, spec):
         return f"The question to {task.tool!r} names a secret, and its answer would be shown; leave it to a task."
     return None
 
 
-async def answers(
+async def run_questions(
     questions: Sequence[Call],
     executor: Executor,
     toolbox: Toolbox,
@@ -139,16 +141,18 @@ async def answers(
     Raises `Halted` where the run is stopped before all are asked.
     """
 
-    async def one(number: int, question: Call) -> str:
+    async def run_numbered_question(number: int, question: Call) -> str:
         task = Task(id=f"need_{number}", tool=question.tool, args=question.args)
         text = json.dumps(question.args, ensure_ascii=False)
         emit(Thinking(role="context", text=f"Asking {question.tool} {text}"))
-        told = await said(task, executor, toolbox, thread=thread, revision=revision, slots=slots, longest=_LONGEST)
+        told = await run_question(
+            task, executor, toolbox, thread=thread, revision=revision, slots=slots, max_length=_MAX_ANSWER_LENGTH
+        )
         return f"## {question.tool} {text}\n{told}"
 
-    return "\n\n".join(await asyncio.gather(*(one(*each) for each in enumerate(questions, start=1))))
+    return "\n\n".join(await asyncio.gather(*(run_numbered_question(*each) for each in enumerate(questions, start=1))))
 
 
-def as_stored(questions: Sequence[Call]) -> list[dict[str, JsonValue]]:
+def questions_to_json(questions: Sequence[Call]) -> list[dict[str, JsonValue]]:
     """Return questions as plain values."""
     return [question.model_dump(mode="json") for question in questions]

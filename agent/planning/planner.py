@@ -10,25 +10,25 @@ from agent.core.plan.limits import Limits
 from agent.core.plan.tool_spec import Preflight
 from agent.errors import ModelReplyError
 from agent.events import Emit, Thinking
-from agent.execution.early_execution import HeadStart
+from agent.execution.early_execution import EarlyExecution
 from agent.llm.models import Model
-from agent.llm.usage import Spent
-from agent.planning.context import Asked
+from agent.llm.usage import UsageTotal
+from agent.planning.context import ContextQuestions
 from agent.planning.large_model.one_shot import plan_at_once
-from agent.planning.session import Desk, Draft, NoDraft, as_document
-from agent.planning.small_model.arithmetic import plan_by_reckoning, several_by_reckoning
-from agent.planning.small_model.arithmetic_parser import reckons
-from agent.planning.small_model.input_binding import writes_sql
-from agent.planning.small_model.notebook_parser import goes_on
+from agent.planning.session import DraftFailure, PlanDraft, PlanningSession, as_document
+from agent.planning.small_model.arithmetic import plan_as_arithmetic, sample_arithmetic_plans
+from agent.planning.small_model.arithmetic_parser import is_calculator
+from agent.planning.small_model.input_binding import is_sql_tool
+from agent.planning.small_model.notebook_parser import has_follow_up
 from agent.planning.small_model.script import plan_as_script
-from agent.planning.small_model.self_consistency import agreed
-from agent.planning.small_model.sql_notebook import plan_as_queries, query_tool
+from agent.planning.small_model.self_consistency import plan_by_vote
+from agent.planning.small_model.sql_notebook import find_query_tool, plan_as_queries
 from agent.planning.small_model.stepwise import plan_in_stages
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 
 
-class Planned(BaseModel):
+class PlanningResult(BaseModel):
     """A plan that compiles; `plan` is its document with the arguments as preflight would have them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -39,27 +39,27 @@ class Planned(BaseModel):
     findings: Mapping[str, Preflight]
     #: How often the model was given problems to mend.
     repairs: int
-    usage: Spent
+    usage: UsageTotal
     #: Why it may not be what was meant, where other plans for the goal were tried and no two found the same.
     doubt: str = ""
 
 
-class NotPlanned(BaseModel):
+class PlanningFailure(BaseModel):
     """No plan came of it; `problems` are sentences."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     problems: tuple[str, ...]
-    usage: Spent
+    usage: UsageTotal
 
 
-class Wanting(BaseModel):
+class ContextRequest(BaseModel):
     """There is no plan yet: the model asks to know more first, and is to be asked again with the answers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     questions: tuple[Call, ...]
-    usage: Spent
+    usage: UsageTotal
 
 
 async def make_plan(
@@ -72,10 +72,10 @@ async def make_plan(
     limits: Limits,
     emit: Emit,
     used: Mapping[str, Task | None] | None = None,
-    ahead: HeadStart | None = None,
+    early_execution: EarlyExecution | None = None,
     may_ask: bool = False,
     guidance: Sequence[str] = (),
-) -> Planned | NotPlanned | Wanting:
+) -> PlanningResult | PlanningFailure | ContextRequest:
     """Plan `goal` with the tools of `toolbox`; `context` is what the tools say of themselves, as text.
 
     A large model writes the plan at once, a small one as a script or in stages. Problems go back to it, at most
@@ -83,7 +83,7 @@ async def make_plan(
     that is written at once while it is written; the caller ends it. Where it `may_ask`, a large model can want to know
     more before it plans. `guidance` is what a person has said of plans before.
     """
-    desk = Desk(
+    session = PlanningSession(
         # Whatever reads a goal for what it asks reads these words too.
         goal=" ".join([goal, *guidance]),
         context=context,
@@ -93,63 +93,65 @@ async def make_plan(
         max_repairs=settings.max_repairs,
         emit=emit,
         used=used or {},
-        ahead=ahead,
+        early_execution=early_execution,
         variants=settings.plan_variants,
         may_ask=may_ask,
     )
-    if not desk.specs:
-        return NotPlanned(problems=("There are no tools to plan with.",), usage=desk.tally.spent)
+    if not session.specs:
+        return PlanningFailure(problems=("There are no tools to plan with.",), usage=session.tally.total)
     emit(Thinking(role="planner", text=f"Planning with {model.name}."))
     try:
-        found = await _way(desk)(desk)
+        found = await _select_strategy(session)(session)
     except ModelReplyError as error:
-        return NotPlanned(problems=(str(error),), usage=desk.tally.spent)
+        return PlanningFailure(problems=(str(error),), usage=session.tally.total)
     match found:
-        case NoDraft(problems=problems):
-            return NotPlanned(problems=problems, usage=desk.tally.spent)
-        case Asked(questions=questions):
-            return Wanting(questions=questions, usage=desk.tally.spent)
-        case Draft(checked=checked, repairs=repairs, doubt=doubt):
+        case DraftFailure(problems=problems):
+            return PlanningFailure(problems=problems, usage=session.tally.total)
+        case ContextQuestions(questions=questions):
+            return ContextRequest(questions=questions, usage=session.tally.total)
+        case PlanDraft(checked=checked, repairs=repairs, doubt=doubt):
             for task, finding in checked.findings.items():
                 for note in finding.notes:
                     emit(Thinking(role="planner", text=f"Mended {task!r}: {note}"))
-            return Planned(
+            return PlanningResult(
                 plan=as_document(checked.compiled.plan),
                 compiled=checked.compiled,
                 findings=checked.findings,
                 repairs=repairs,
-                usage=desk.tally.spent,
+                usage=session.tally.total,
                 doubt=doubt,
             )
 
 
-def _way(desk: Desk) -> Callable[[Desk], Awaitable[Draft | NoDraft | Asked]]:
+def _select_strategy(
+    session: PlanningSession,
+) -> Callable[[PlanningSession], Awaitable[PlanDraft | DraftFailure | ContextQuestions]]:
     """Return how the model plans best: a small one as code, over a database as SQL."""
-    if desk.model.scale == "large":
+    if session.model.scale == "large":
         return plan_at_once
-    if any(map(writes_sql, desk.specs.values())):
-        return _queries_first
-    return _best_reckoning if reckons(desk.specs) else _best_script
+    if any(map(is_sql_tool, session.specs.values())):
+        return _plan_queries_or_stages
+    return _plan_arithmetic_by_vote if is_calculator(session.specs) else _plan_script_by_vote
 
 
-async def _queries_first(desk: Desk) -> Draft | NoDraft:
+async def _plan_queries_or_stages(session: PlanningSession) -> PlanDraft | DraftFailure:
     """Plan as a notebook of queries, and in stages where that fits worse, comes to nothing or is not sure.
 
     Where a goal goes on to speak of what it has found, a small model asks more of one text than it can write.
     """
-    tool = query_tool(desk.specs)
-    if tool is None or goes_on(desk.goal):
-        return await plan_in_stages(desk)
-    found = await plan_as_queries(desk, tool)
-    if isinstance(found, Draft) and not found.doubt:
+    tool = find_query_tool(session.specs)
+    if tool is None or has_follow_up(session.goal):
+        return await plan_in_stages(session)
+    found = await plan_as_queries(session, tool)
+    if isinstance(found, PlanDraft) and not found.doubt:
         return found
-    staged = await plan_in_stages(desk)
-    return found if isinstance(found, Draft) and (isinstance(staged, NoDraft) or staged.doubt) else staged
+    staged = await plan_in_stages(session)
+    return found if isinstance(found, PlanDraft) and (isinstance(staged, DraftFailure) or staged.doubt) else staged
 
 
-async def _best_reckoning(desk: Desk) -> Draft | NoDraft:
-    return await agreed(desk, plan_by_reckoning, several=several_by_reckoning)
+async def _plan_arithmetic_by_vote(session: PlanningSession) -> PlanDraft | DraftFailure:
+    return await plan_by_vote(session, plan_as_arithmetic, plan_batch=sample_arithmetic_plans)
 
 
-async def _best_script(desk: Desk) -> Draft | NoDraft:
-    return await agreed(desk, plan_as_script)
+async def _plan_script_by_vote(session: PlanningSession) -> PlanDraft | DraftFailure:
+    return await plan_by_vote(session, plan_as_script)

@@ -9,23 +9,23 @@ from typing import Any
 from pydantic import JsonValue
 
 from agent.core.compiler.compiler import CompiledPlan, compile_plan
-from agent.core.engine.call_preparation import difference
+from agent.core.engine.call_preparation import diff_plans
 from agent.core.engine.outcomes import Done, Failed, Outcome, Rejected
-from agent.core.plan.dependencies import ancestors, plan_needs
-from agent.core.plan.document import Call, Plan, Task, renamed
+from agent.core.plan.dependencies import ancestors, build_dependency_graph
+from agent.core.plan.document import Call, Plan, Task, make_free_id
 from agent.core.plan.parser import parse_plan
-from agent.core.plan.references import Unresolved, resolve
-from agent.plan_check import Checked
-from agent.planning.session import Desk
-from agent.results.summary import failure
+from agent.core.plan.references import UnresolvedReference, resolve
+from agent.plan_check import CheckedPlan
+from agent.planning.session import PlanningSession
+from agent.results.summary import describe_failure
 
 #: Failures that the same call would only repeat; a timeout or a passing fault may be tried again.
-_LASTING = frozenset({"argument", "reference", "tool", "output", "approval"})
+_PERMANENT_FAILURES = frozenset({"argument", "reference", "tool", "output", "approval"})
 _WORD = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?<![\w.])([A-Za-z_]\w*)""")
 _OUTPUTS_KEY = re.compile(r"""(\boutputs\s*\[\s*)(["'])([^"'\\]+)\2""")
 
 
-def retried(
+def build_retry_tasks(
     compiled: CompiledPlan, changes: Mapping[str, Call], *, outcomes: Mapping[str, Outcome]
 ) -> tuple[list[Task], dict[str, str]]:
     """Return the plan's tasks with `changes` in place of failed calls, and the new ids by old.
@@ -38,57 +38,57 @@ def retried(
     for task in compiled.order:
         settled = task in outcomes and not isinstance(outcomes[task], Done)
         if task in changes or (settled and any(need in names for need in compiled.needs[task])):
-            names[task] = renamed(task, taken)
+            names[task] = make_free_id(task, taken)
             taken.add(names[task])
     tasks: list[Task] = []
     for planned in compiled.plan.tasks:
         change = changes.get(planned.id)
         changed = planned.model_copy(update={"tool": change.tool, "args": change.args}) if change else planned
-        tasks.append(with_names(changed, names))
+        tasks.append(rename_task_ids(changed, names))
     return tasks, names
 
 
-def with_names(task: Task, names: Mapping[str, str]) -> Task:
+def rename_task_ids(task: Task, names: Mapping[str, str]) -> Task:
     """Return `task` with ids replaced wherever it names a task: its own, dependencies, references, conditions."""
     rollback = task.rollback
     return task.model_copy(
         update={
             "id": names.get(task.id, task.id),
             "depends_on": tuple(names.get(need, need) for need in task.depends_on),
-            "args": _renamed_in(task.args, names),
-            "for_each": _renamed_in(task.for_each, names),
-            "condition": task.condition and condition_with_names(task.condition, names),
-            "rollback": rollback and rollback.model_copy(update={"args": _renamed_in(rollback.args, names)}),
+            "args": _rename_in_value(task.args, names),
+            "for_each": _rename_in_value(task.for_each, names),
+            "condition": task.condition and rename_in_condition(task.condition, names),
+            "rollback": rollback and rollback.model_copy(update={"args": _rename_in_value(rollback.args, names)}),
         }
     )
 
 
-def _renamed_in(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - a JSON value
+def _rename_in_value(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, dict):
         if isinstance(task := value.get("output_of"), str) and value.keys() <= {"output_of", "path"}:
             return value | {"output_of": names.get(task, task)}
-        return {key: _renamed_in(inner, names) for key, inner in value.items()}
+        return {key: _rename_in_value(inner, names) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_renamed_in(inner, names) for inner in value]
+        return [_rename_in_value(inner, names) for inner in value]
     return value
 
 
-def condition_with_names(condition: str, names: Mapping[str, str]) -> str:
+def rename_in_condition(condition: str, names: Mapping[str, str]) -> str:
     """Return a CEL condition with the ids it names replaced; a new id that is no identifier goes by `outputs[...]`."""
 
-    def by_key(found: re.Match[str]) -> str:
+    def replace_key(found: re.Match[str]) -> str:
         return f"{found[1]}{found[2]}{names.get(found[3], found[3])}{found[2]}"
 
-    def as_variable(found: re.Match[str]) -> str:
+    def replace_variable(found: re.Match[str]) -> str:
         if found[1] or found[2] not in names:
             return found[0]
         new = names[found[2]]
         return new if new.isidentifier() else f'outputs["{new}"]'
 
-    return _WORD.sub(as_variable, _OUTPUTS_KEY.sub(by_key, condition))
+    return _WORD.sub(replace_variable, _OUTPUTS_KEY.sub(replace_key, condition))
 
 
-def finished(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[Task]:
+def select_done_tasks(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[Task]:
     """Return the tasks that are done, in listed order, each depending on nothing but the others."""
     done = {task.id for task in compiled.plan.tasks if isinstance(outcomes.get(task.id), Done)}
     return [
@@ -98,44 +98,44 @@ def finished(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[Ta
     ]
 
 
-def with_free_ids(tasks: Sequence[Mapping[str, Any]], *, taken: Collection[str]) -> list[dict[str, JsonValue]]:
+def assign_free_ids(tasks: Sequence[Mapping[str, Any]], *, taken: Collection[str]) -> list[dict[str, JsonValue]]:
     """Return new tasks, as documents, under ids that are free; references among them follow."""
     used = set(taken)
     names: dict[str, str] = {}
     for task in tasks:
         task_id = task["id"]
         if task_id in used:
-            names[task_id] = renamed(task_id, used)
+            names[task_id] = make_free_id(task_id, used)
         used.add(names.get(task_id, task_id))
-    return [_document_with_names(task, names) for task in tasks]
+    return [_rename_in_document(task, names) for task in tasks]
 
 
-def _document_with_names(task: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, JsonValue]:
-    changed = _renamed_in(dict(task), names)
+def _rename_in_document(task: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, JsonValue]:
+    changed = _rename_in_value(dict(task), names)
     changed["id"] = names.get(task["id"], task["id"])
     changed["depends_on"] = [names.get(need, need) for need in task.get("depends_on", ())]
     if task.get("condition"):
-        changed["condition"] = condition_with_names(task["condition"], names)
+        changed["condition"] = rename_in_condition(task["condition"], names)
     return changed  # type: ignore[no-any-return]
 
 
-def no_progress(before: CompiledPlan, after: Plan, *, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+def explain_no_progress(before: CompiledPlan, after: Plan, *, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
     """Yield why a revision would only repeat what has failed, as sentences.
 
     A call that failed may be made again once something else has been written: that may be its remedy.
     """
-    changed = difference(before.plan, after)
+    changed = diff_plans(before.plan, after)
     if not changed.new and not changed.changed:
         yield "This is the plan that has just failed; change what failed, skip it, or abort."
         return
     outputs = {task: outcome.output for task, outcome in outcomes.items() if isinstance(outcome, Done)}
     spent = [
-        (task, outcome, _call(before.tasks[task], outputs))
+        (task, outcome, _resolve_call(before.tasks[task], outputs))
         for task, outcome in outcomes.items()
         if task in before.tasks
-        and (isinstance(outcome, Rejected) or (isinstance(outcome, Failed) and outcome.kind in _LASTING))
+        and (isinstance(outcome, Rejected) or (isinstance(outcome, Failed) and outcome.kind in _PERMANENT_FAILURES))
     ]
-    needs, tasks = plan_needs(after), {task.id: task for task in after.tasks}
+    needs, tasks = build_dependency_graph(after), {task.id: task for task in after.tasks}
     written = {
         name
         for name, task in tasks.items()
@@ -145,7 +145,7 @@ def no_progress(before: CompiledPlan, after: Plan, *, outcomes: Mapping[str, Out
         if task.id in outcomes:
             continue
         for old, outcome, call in spent:
-            if _call(task, outputs) == call:
+            if _resolve_call(task, outputs) == call:
                 if isinstance(outcome, Failed) and written & ancestors(needs, task.id).keys():
                     continue
                 fate = "a person rejected" if isinstance(outcome, Rejected) else "failed as"
@@ -153,16 +153,16 @@ def no_progress(before: CompiledPlan, after: Plan, *, outcomes: Mapping[str, Out
                 yield f"{what}; change its arguments or leave it out."
 
 
-def _call(task: Task, outputs: Mapping[str, JsonValue]) -> JsonValue:
+def _resolve_call(task: Task, outputs: Mapping[str, JsonValue]) -> JsonValue:
     """Return what a task calls, references filled in where they can be."""
     args: JsonValue = dict(task.args)
-    with suppress(Unresolved):
+    with suppress(UnresolvedReference):
         args = resolve(args, outputs=outputs)
     return {"tool": task.tool, "args": args, "for_each": task.for_each, "on_item_failure": task.on_item_failure}
 
 
 @dataclass(frozen=True, slots=True)
-class Setback:
+class FailureContext:
     """A plan of which some tasks failed or were rejected."""
 
     compiled: CompiledPlan
@@ -178,30 +178,30 @@ class Setback:
     @property
     def failures(self) -> list[str]:
         """What must be dealt with, a sentence for each failed task."""
-        return [f"{task}: {failure(self.outcomes[task])}" for task in self.failed]
+        return [f"{task}: {describe_failure(self.outcomes[task])}" for task in self.failed]
 
     @property
-    def done(self) -> list[dict[str, Any]]:
+    def done_tasks(self) -> list[dict[str, Any]]:
         """The finished tasks as documents."""
-        return documents(finished(self.compiled, self.outcomes))
+        return tasks_to_json(select_done_tasks(self.compiled, self.outcomes))
 
     @property
-    def taken(self) -> frozenset[str]:
+    def taken_ids(self) -> frozenset[str]:
         """Ids that no new task may have: those with a result. One that never ran means nothing yet."""
         return frozenset(self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class PlanRevision:
     """A way on: a plan that compiles and leads on, and the failed tasks that it does without."""
 
-    checked: Checked
+    checked: CheckedPlan
     waived: frozenset[str]
     note: str
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class NoRevision:
     """No way on; `reason` is a sentence."""
 
     reason: str
@@ -210,62 +210,73 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class HumanQuestion:
     """What a person is asked before there is a decision."""
 
     text: str
 
 
-def documents(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+def tasks_to_json(tasks: Sequence[Task]) -> list[dict[str, Any]]:
     """Return tasks as JSON with what is not the default."""
     return [task.model_dump(mode="json", exclude_defaults=True) for task in tasks]
 
 
-def without(tasks: Collection[str], setback: Setback, *, note: str) -> Decided:
+def skip_tasks(tasks: Collection[str], failure_context: FailureContext, *, note: str) -> PlanRevision:
     """Go on with the same plan but without `tasks` and what rests on them."""
-    return Decided(Checked(compiled=setback.compiled, findings={}), frozenset(tasks), note)
+    return PlanRevision(CheckedPlan(compiled=failure_context.compiled, findings={}), frozenset(tasks), note)
 
 
-async def with_rest(
-    new: Sequence[Mapping[str, JsonValue]], desk: Desk, setback: Setback, *, note: str
-) -> Decided | tuple[str, ...]:
+async def replan_rest(
+    new: Sequence[Mapping[str, JsonValue]], session: PlanningSession, failure_context: FailureContext, *, note: str
+) -> PlanRevision | tuple[str, ...]:
     """Go on with `new` tasks behind the finished ones."""
-    kept = setback.done
+    kept = failure_context.done_tasks
     repeated = {task["id"] for task in kept}
-    fresh = with_free_ids([task for task in new if task["id"] not in repeated or task not in kept], taken=setback.taken)
-    return await accepted([*kept, *fresh], desk, setback, waived=frozenset(), note=note)
+    fresh = assign_free_ids(
+        [task for task in new if task["id"] not in repeated or task not in kept], taken=failure_context.taken_ids
+    )
+    return await check_revision([*kept, *fresh], session, failure_context, waived=frozenset(), note=note)
 
 
-async def accepted(
-    tasks: Sequence[Mapping[str, Any]], desk: Desk, setback: Setback, *, waived: frozenset[str], note: str
-) -> Decided | tuple[str, ...]:
+async def check_revision(
+    tasks: Sequence[Mapping[str, Any]],
+    session: PlanningSession,
+    failure_context: FailureContext,
+    *,
+    waived: frozenset[str],
+    note: str,
+) -> PlanRevision | tuple[str, ...]:
     """Return the way on that `tasks` make, or what is wrong with it as sentences."""
-    plan = setback.compiled.plan
+    plan = failure_context.compiled.plan
     document = {"execution_mode": plan.execution_mode, "phases": plan.phases, "tasks": list(tasks)}
-    desk = replace(desk, used={**desk.used, **{task: setback.compiled.tasks[task] for task in waived}})
-    checked = await _checked(document, desk, setback)
+    session = replace(session, used={**session.used, **{task: failure_context.compiled.tasks[task] for task in waived}})
+    checked = await _check_document(document, session, failure_context)
     if isinstance(checked, tuple):
         return checked
     plan = checked.compiled.plan
-    if stuck := tuple(no_progress(setback.compiled, plan, outcomes=setback.outcomes)):
+    if stuck := tuple(explain_no_progress(failure_context.compiled, plan, outcomes=failure_context.outcomes)):
         return stuck
-    return Decided(checked=checked, waived=waived, note=note)
+    return PlanRevision(checked=checked, waived=waived, note=note)
 
 
-async def _checked(document: Mapping[str, Any], desk: Desk, setback: Setback) -> Checked | tuple[str, ...]:
+async def _check_document(
+    document: Mapping[str, Any], session: PlanningSession, failure_context: FailureContext
+) -> CheckedPlan | tuple[str, ...]:
     """Check a plan; what a finished task would meet if it ran again is no problem, since it does not."""
-    checked = await desk.check(document)
-    if isinstance(checked, Checked):
+    checked = await session.check(document)
+    if isinstance(checked, CheckedPlan):
         return checked
     problems = [
         problem
         for problem in checked
-        if not (problem.kind == "preflight" and isinstance(setback.outcomes.get(problem.task or ""), Done))
+        if not (problem.kind == "preflight" and isinstance(failure_context.outcomes.get(problem.task or ""), Done))
     ]
     if problems:
         return tuple(map(str, problems))
-    plan = parse_plan(document, max_tasks=desk.limits.max_tasks)
+    plan = parse_plan(document, max_tasks=session.limits.max_tasks)
     compiled = (
-        compile_plan(plan, desk.toolbox.specs, limits=desk.limits, used=desk.used) if isinstance(plan, Plan) else plan
+        compile_plan(plan, session.toolbox.specs, limits=session.limits, used=session.used)
+        if isinstance(plan, Plan)
+        else plan
     )
-    return tuple(map(str, compiled)) if isinstance(compiled, tuple) else Checked(compiled=compiled, findings={})
+    return tuple(map(str, compiled)) if isinstance(compiled, tuple) else CheckedPlan(compiled=compiled, findings={})

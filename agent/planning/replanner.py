@@ -12,16 +12,16 @@ from agent.core.plan.tool_spec import Preflight
 from agent.errors import ModelReplyError
 from agent.events import Emit, Thinking
 from agent.llm.models import Model
-from agent.llm.usage import Spent
+from agent.llm.usage import UsageTotal
 from agent.planning.large_model.replan import decide_at_once
-from agent.planning.replan_rules import Decided, Question, Setback, Stop
-from agent.planning.session import Desk, as_document
+from agent.planning.replan_rules import FailureContext, HumanQuestion, NoRevision, PlanRevision
+from agent.planning.session import PlanningSession, as_document
 from agent.planning.small_model.replan import decide_in_stages
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 
 
-class Revised(BaseModel):
+class RevisionResult(BaseModel):
     """A plan that goes on; finished tasks stay in it under their ids."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -33,10 +33,10 @@ class Revised(BaseModel):
     waived: frozenset[str]
     #: What was decided and why, for a person.
     note: str
-    usage: Spent
+    usage: UsageTotal
 
 
-class Abandoned(BaseModel):
+class RevisionAbandoned(BaseModel):
     """The replanner chose to stop, or made no plan that compiles and leads on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,16 +44,16 @@ class Abandoned(BaseModel):
     reason: str
     #: Whether to stop was its choice.
     chosen: bool
-    usage: Spent
+    usage: UsageTotal
 
 
-class Asked(BaseModel):
+class ClarificationRequest(BaseModel):
     """The replanner wants to know something from a person first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     question: str
-    usage: Spent
+    usage: UsageTotal
 
 
 async def make_revision(
@@ -72,14 +72,14 @@ async def make_revision(
     waived: Collection[str],
     guidance: Sequence[str] = (),
     may_ask: bool = False,
-) -> Revised | Asked | Abandoned:
+) -> RevisionResult | ClarificationRequest | RevisionAbandoned:
     """Decide how to go on after the tasks in `failed`: retry with changes, skip, replan the rest, ask, or stop.
 
     `history` tells of earlier replans, a sentence each, `guidance` what a person said. `may_ask`: a large model may
     put a question to a person; a small one is given the choices that were measured with it. Problems of a decision go
     back to the model, at most `settings.max_repairs` times. Raises `BudgetError` where the budget allows no call.
     """
-    desk = Desk(
+    session = PlanningSession(
         goal=goal,
         context=context,
         toolbox=toolbox,
@@ -87,33 +87,35 @@ async def make_revision(
         limits=limits,
         max_repairs=settings.max_repairs,
         emit=emit,
-        used=_used(compiled, outcomes, kept=waived),
+        used=_index_settled_tasks(compiled, outcomes, kept=waived),
     )
-    setback = Setback(
+    failure_context = FailureContext(
         compiled, outcomes=outcomes, failed=failed, history=tuple(history), guidance=tuple(guidance), may_ask=may_ask
     )
     emit(Thinking(role="replanner", text=f"Looking for a way on after {', '.join(map(repr, failed))}."))
     try:
-        found = await (decide_in_stages if model.scale == "small" else decide_at_once)(desk, setback)
+        found = await (decide_in_stages if model.scale == "small" else decide_at_once)(session, failure_context)
     except ModelReplyError as error:
-        return Abandoned(reason=str(error), chosen=False, usage=desk.tally.spent)
+        return RevisionAbandoned(reason=str(error), chosen=False, usage=session.tally.total)
     match found:
-        case Stop(reason=reason, chosen=chosen):
-            return Abandoned(reason=reason, chosen=chosen, usage=desk.tally.spent)
-        case Question(text=text):
-            return Asked(question=text, usage=desk.tally.spent)
-        case Decided():
-            return Revised(
+        case NoRevision(reason=reason, chosen=chosen):
+            return RevisionAbandoned(reason=reason, chosen=chosen, usage=session.tally.total)
+        case HumanQuestion(text=text):
+            return ClarificationRequest(question=text, usage=session.tally.total)
+        case PlanRevision():
+            return RevisionResult(
                 plan=as_document(found.checked.compiled.plan),
                 compiled=found.checked.compiled,
                 findings=found.checked.findings,
                 waived=frozenset(waived) | found.waived,
                 note=found.note,
-                usage=desk.tally.spent,
+                usage=session.tally.total,
             )
 
 
-def _used(compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, kept: Collection[str]) -> dict[str, Task | None]:
+def _index_settled_tasks(
+    compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, kept: Collection[str]
+) -> dict[str, Task | None]:
     """Return the ids that have a result; what is done, or gone on without, may stay as it is."""
     return {
         task: compiled.tasks.get(task) if isinstance(outcome, Done) or task in kept else None

@@ -12,20 +12,20 @@ from agent.core.plan.limits import Limits
 from agent.core.plan.problems import Problem
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Emit
-from agent.execution.early_execution import HeadStart
+from agent.execution.early_execution import EarlyExecution
 from agent.llm.models import Model
-from agent.llm.replies import Malformed, Reply, TextReply
-from agent.llm.response_schema import too_large
-from agent.llm.usage import Tally
-from agent.plan_check import Checked, check_plan
-from agent.planning.large_model.plan_schema import plan_schema
-from agent.planning.tool_prompts import offered
-from agent.planning.tool_selection import narrowed
+from agent.llm.replies import MalformedReply, Reply, TextReply
+from agent.llm.response_schema import find_exceeded_limits
+from agent.llm.usage import UsageTally
+from agent.plan_check import CheckedPlan, check_plan
+from agent.planning.large_model.plan_schema import build_plan_schema
+from agent.planning.tool_prompts import select_plannable_tools
+from agent.planning.tool_selection import select_tools
 from agent.tools.toolbox import Toolbox
 
 
 @dataclass(frozen=True, slots=True)
-class NoDraft:
+class DraftFailure:
     """No plan came of it; `problems` are those of the last attempt."""
 
     problems: tuple[str, ...]
@@ -33,17 +33,17 @@ class NoDraft:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class PlanDraft:
     """A plan that compiles, and how often it had to be mended."""
 
-    checked: Checked
+    checked: CheckedPlan
     repairs: int
     #: Why it may not be what was meant, where other plans for the goal were tried and no two found the same.
     doubt: str = ""
 
 
 @dataclass(frozen=True)
-class Desk:
+class PlanningSession:
     """A goal, all that is known about it, and the means to plan for it."""
 
     goal: str
@@ -54,9 +54,9 @@ class Desk:
     max_repairs: int
     emit: Emit
     used: Mapping[str, Task | None] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)
+    tally: UsageTally = field(default_factory=UsageTally)
     #: Where tasks may begin while their plan is being written.
-    ahead: HeadStart | None = None
+    early_execution: EarlyExecution | None = None
     #: How many plans a small model may make of which the best is taken; 1: the first.
     variants: int = 1
     #: Which of them is being made; each but the first, 0, is another one by chance.
@@ -67,58 +67,68 @@ class Desk:
     @cached_property
     def specs(self) -> dict[str, ToolSpec]:
         """The tools that a plan may use: of more than a strict schema can hold, those nearest to the goal."""
-        return narrowed(offered(self.toolbox.specs), goal=self.goal, fits=_fit_a_schema)
+        return select_tools(select_plannable_tools(self.toolbox.specs), goal=self.goal, fits=_fits_schema)
 
-    async def ask(
+    async def ask_structured(
         self,
         messages: list[BaseMessage],
         *,
         schema: JsonSchema,
         name: str,
         max_tokens: int,
-        heard: Callable[[str], None] | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> Reply:
         """Ask the model and count the call; `heard` is as for `agent.structured.ask`. Raises `ModelReplyError`."""
-        from agent.llm.structured_output import ask  # noqa: PLC0415 - `openai` takes a second to load
+        from agent.llm.structured_output import ask_json  # noqa: PLC0415 - `openai` takes a second to load
 
-        count = self.tally.count
-        return await ask(
-            self._asked(), messages, schema=schema, name=name, max_tokens=max_tokens, usage=count, heard=heard
+        count = self.tally.add
+        return await ask_json(
+            self._select_model(),
+            messages,
+            schema=schema,
+            name=name,
+            max_tokens=max_tokens,
+            on_usage=count,
+            on_text=on_text,
         )
 
     async def ask_text(
         self, messages: list[BaseMessage], *, max_tokens: int, grammar: str | None = None
-    ) -> TextReply | Malformed:
+    ) -> TextReply | MalformedReply:
         """Ask for a text and count the call; `grammar` as for `agent.structured.ask_text`. Raises `ModelReplyError`."""
         from agent.llm.structured_output import ask_text  # noqa: PLC0415 - `openai` takes a second to load
 
-        return await ask_text(self._asked(), messages, max_tokens=max_tokens, grammar=grammar, usage=self.tally.count)
+        return await ask_text(
+            self._select_model(), messages, max_tokens=max_tokens, grammar=grammar, on_usage=self.tally.add
+        )
 
     async def ask_texts(
         self, messages: list[BaseMessage], *, number: int, max_tokens: int, grammar: str | None = None
-    ) -> list[TextReply | Malformed]:
+    ) -> list[TextReply | MalformedReply]:
         """Ask for several texts by chance at once and count the call. Raises `ModelReplyError`."""
         from agent.llm.structured_output import ask_texts  # noqa: PLC0415 - `openai` takes a second to load
 
-        count = self.tally.count
-        return await ask_texts(self.model, messages, number=number, max_tokens=max_tokens, grammar=grammar, usage=count)
+        count = self.tally.add
+        return await ask_texts(
+            self.model, messages, number=number, max_tokens=max_tokens, grammar=grammar, on_usage=count
+        )
 
-    def _asked(self) -> Model:
+    def _select_model(self) -> Model:
         """Return the model, or for a variant the same one answering by chance."""
         if not self.variant:
             return self.model
-        from agent.llm.openai_client import by_chance  # noqa: PLC0415 - `openai` takes a second to load
+        from agent.llm.openai_client import enable_sampling  # noqa: PLC0415 - `openai` takes a second to load
 
-        return replace(self.model, chat=by_chance(self.model.chat, seed=self.variant))
+        return replace(self.model, chat=enable_sampling(self.model.chat, seed=self.variant))
 
-    async def check(self, document: Mapping[str, Any]) -> Checked | tuple[Problem, ...]:
+    async def check(self, document: Mapping[str, Any]) -> CheckedPlan | tuple[Problem, ...]:
         """Compile a plan document against the toolbox, preflight included."""
-        preflights = self.ahead.preflights if self.ahead else None
+        preflights = self.early_execution.preflights if self.early_execution else None
         return await check_plan(document, self.toolbox, limits=self.limits, used=self.used, preflights=preflights)
 
 
-def _fit_a_schema(specs: Mapping[str, ToolSpec]) -> bool:
-    return too_large(plan_schema(specs.values())) is None
+def _fits_schema(specs: Mapping[str, ToolSpec]) -> bool:
+    return find_exceeded_limits(build_plan_schema(specs.values())) is None
 
 
 def as_document(plan: Plan) -> dict[str, Any]:

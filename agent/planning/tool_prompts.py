@@ -2,63 +2,69 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from agent.core.plan.json_schema import branches, dereferenced, properties, types, words
+from agent.core.plan.json_schema import (
+    branches,
+    dereference_schema,
+    describe_types,
+    find_allowed_types,
+    iterate_properties,
+)
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 
-_DEPTH = 3
+_MAX_DEPTH = 3
 
 
-def offered(specs: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:
+def select_plannable_tools(specs: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:
     """Return the tools that a planner may use: those that only give context have been called already."""
     found = {name: spec for name, spec in specs.items() if not spec.policy.context_provider}
     return found or dict(specs)
 
 
-def tool_text(specs: Iterable[ToolSpec]) -> str:
+def describe_tools(specs: Iterable[ToolSpec]) -> str:
     """Return each tool's purpose, effect, arguments and output, in lines."""
-    return "\n".join(line for spec in specs for line in _tool_lines(spec))
+    return "\n".join(line for spec in specs for line in _describe_tool(spec))
 
 
-def tool_names(specs: Iterable[ToolSpec]) -> str:
+def summarize_tools(specs: Iterable[ToolSpec]) -> str:
     """Return each tool's purpose in a line."""
     return "\n".join(f"- {spec.name}: {' '.join(spec.description.split())}" for spec in specs)
 
 
-def argument_text(spec: ToolSpec, names: Iterable[str]) -> str:
+def describe_arguments(spec: ToolSpec, names: Iterable[str]) -> str:
     """Return some of a tool's arguments with what they mean, in lines."""
-    told = {name: part.get("description", "") for name, part in properties(spec.args_schema)}
+    told = {name: part.get("description", "") for name, part in iterate_properties(spec.args_schema)}
     return "\n".join(f"- {name}: {told[name]}" for name in names if told.get(name))
 
 
-def _tool_lines(spec: ToolSpec) -> Iterator[str]:
+def _describe_tool(spec: ToolSpec) -> Iterator[str]:
     effect = "reads only" if spec.policy.read_only else "writes: a person is asked first"
     yield f"- {spec.name} ({effect}): {' '.join(spec.description.split())}"
     required = spec.args_schema.get("required", ())
-    for name, part in properties(spec.args_schema):
+    for name, part in iterate_properties(spec.args_schema):
         need = "" if name in required else ", optional"
         told = part.get("description", "")
-        yield f"    {name} ({shape(part, spec.args_schema)}{need}){': ' + told if told else ''}"
+        yield f"    {name} ({describe_shape(part, spec.args_schema)}{need}){': ' + told if told else ''}"
     if spec.output_schema is not None:
-        yield f"    gives {shape(spec.output_schema, spec.output_schema)}"
+        yield f"    gives {describe_shape(spec.output_schema, spec.output_schema)}"
 
 
-def shape(schema: JsonSchema, root: JsonSchema, *, depth: int = _DEPTH) -> str:
+def describe_shape(schema: JsonSchema, root: JsonSchema, *, depth: int = _MAX_DEPTH) -> str:
     """Return what values a schema admits, in words: "a list of {name: a text, total: a number}"."""
     options = [option for option in branches(schema, root) if option.get("type") != "null"]
     if len(options) != 1:
-        kinds = types(schema, root)
-        return words(kinds) if kinds else "any value"
-    option = dereferenced(options[0], root)
+        kinds = find_allowed_types(schema, root)
+        return describe_types(kinds) if kinds else "any value"
+    option = dereference_schema(options[0], root)
     if "enum" in option:
         return " | ".join(map(repr, option["enum"]))
-    kinds = types(option, root)
+    kinds = find_allowed_types(option, root)
     if kinds is None:
         return "any value"
     kinds = kinds - {"null"} or kinds
     if kinds == {"array"} and isinstance(option.get("items"), dict) and depth:
-        return f"a list of {shape(option['items'], root, depth=depth - 1)}"
-    fields = dict(properties(option))
+        return f"a list of {describe_shape(option['items'], root, depth=depth - 1)}"
+    fields = dict(iterate_properties(option))
     if kinds == {"object"} and fields and depth:
-        inside = ", ".join(f"{name}: {shape(part, root, depth=depth - 1)}" for name, part in fields.items())
+        inside = ", ".join(f"{name}: {describe_shape(part, root, depth=depth - 1)}" for name, part in fields.items())
         return f"{{{inside}}}"
-    return words(kinds)
+    return describe_types(kinds)

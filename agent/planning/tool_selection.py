@@ -13,13 +13,13 @@ from typing import Final
 from agent.core.plan.tool_spec import ToolSpec
 
 _WORD: Final = re.compile(r"[^\W_]+")
-_TABLE: Final = "CREATE VIRTUAL TABLE tools USING fts5(name, about, tokenize = 'porter unicode61')"
-_RANKED: Final = "SELECT rowid FROM tools WHERE tools MATCH ? ORDER BY bm25(tools, 3.0, 1.0), rowid"
+_CREATE_TABLE: Final = "CREATE VIRTUAL TABLE tools USING fts5(name, about, tokenize = 'porter unicode61')"
+_RANK_QUERY: Final = "SELECT rowid FROM tools WHERE tools MATCH ? ORDER BY bm25(tools, 3.0, 1.0), rowid"
 #: Words of a goal that are looked for.
-_WORDS: Final = 200
+_MAX_WORDS: Final = 200
 
 
-def narrowed(
+def select_tools(
     specs: Mapping[str, ToolSpec], *, goal: str, fits: Callable[[Mapping[str, ToolSpec]], bool]
 ) -> dict[str, ToolSpec]:
     """Return as many of `specs` as fit together, those nearest to the goal, in the order given; at least one.
@@ -28,42 +28,42 @@ def narrowed(
     """
     if fits(specs):
         return dict(specs)
-    ranked = _ranked(specs, goal)
+    ranked = _rank_tools(specs, goal)
     least, most = 1, len(ranked) - 1
     while least < most:
         middle = (least + most + 1) // 2
-        if fits(_first(specs, ranked, middle)):
+        if fits(_take_first(specs, ranked, middle)):
             least = middle
         else:
             most = middle - 1
-    return _first(specs, ranked, least)
+    return _take_first(specs, ranked, least)
 
 
-def named_in(specs: Mapping[str, ToolSpec], *, goal: str) -> list[ToolSpec]:
+def find_named_tools(specs: Mapping[str, ToolSpec], *, goal: str) -> list[ToolSpec]:
     """Return the tools all words of whose names the goal has, by their stems."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE VIRTUAL TABLE goals USING fts5(goal, tokenize = 'porter unicode61')")
         connection.execute("INSERT INTO goals VALUES (?)", (goal,))
         has = "SELECT 1 FROM goals WHERE goals MATCH ?"
-        return [spec for name, spec in specs.items() if connection.execute(has, (_all_words(name),)).fetchone()]
+        return [spec for name, spec in specs.items() if connection.execute(has, (_match_all_words(name),)).fetchone()]
 
 
-def _all_words(name: str) -> str:
+def _match_all_words(name: str) -> str:
     return " AND ".join(f'"{word}"' for word in _WORD.findall(name)) or '""'
 
 
-def _first(specs: Mapping[str, ToolSpec], ranked: list[str], number: int) -> dict[str, ToolSpec]:
+def _take_first(specs: Mapping[str, ToolSpec], ranked: list[str], number: int) -> dict[str, ToolSpec]:
     chosen = set(islice(ranked, number))
     return {name: spec for name, spec in specs.items() if name in chosen}
 
 
-def _ranked(specs: Mapping[str, ToolSpec], goal: str) -> list[str]:
+def _rank_tools(specs: Mapping[str, ToolSpec], goal: str) -> list[str]:
     names = list(specs)
-    words = list(dict.fromkeys(_WORD.findall(goal.lower())))[:_WORDS]
+    words = list(dict.fromkeys(_WORD.findall(goal.lower())))[:_MAX_WORDS]
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute(_TABLE)
+        connection.execute(_CREATE_TABLE)
         rows = ((number, name.replace("_", " "), specs[name].description) for number, name in enumerate(names))
         connection.executemany("INSERT INTO tools (rowid, name, about) VALUES (?, ?, ?)", rows)
         asked = " OR ".join(f'"{word}"' for word in words) or '""'
-        found = [names[number] for (number,) in connection.execute(_RANKED, (asked,))]
+        found = [names[number] for (number,) in connection.execute(_RANK_QUERY, (asked,))]
     return [*found, *(name for name in names if name not in set(found))]

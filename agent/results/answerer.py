@@ -9,24 +9,24 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.outcomes import Done, Outcome
-from agent.core.grounding import ungrounded
+from agent.core.grounding import find_ungrounded
 from agent.errors import ModelError
 from agent.events import Emit, Thinking
 from agent.llm.models import Model
 from agent.llm.replies import TextReply
-from agent.llm.usage import Spent, Tally
-from agent.results.markdown import listed, listing, rows_of, section, title
-from agent.results.summary import failure
+from agent.llm.usage import UsageTally, UsageTotal
+from agent.results.markdown import extract_rows, get_title, list_settled_tasks, render_results, render_section
+from agent.results.summary import describe_failure
 from agent.settings import Settings
 from prompts import render
 
 _MAX_TOKENS: Final = 1_200
 #: Rows of one result that the model is shown.
-_ROWS: Final = 50
-_CITED: Final = re.compile(r"\[([^\[\]\s]+(?:\s*,\s*[^\[\]\s]+)*)\]")
+_MAX_ROWS: Final = 50
+_CITATION: Final = re.compile(r"\[([^\[\]\s]+(?:\s*,\s*[^\[\]\s]+)*)\]")
 
 
-class Answered(BaseModel):
+class AnswerResult(BaseModel):
     """The answer; all numbers and names in `text` are those of the results.
 
     `grounded` is False where the model said something else, which has been replaced by the results themselves.
@@ -36,7 +36,7 @@ class Answered(BaseModel):
 
     text: str
     grounded: bool
-    usage: Spent
+    usage: UsageTotal
 
 
 async def make_answer(
@@ -50,7 +50,7 @@ async def make_answer(
     emit: Emit,
     settings: Settings,  # noqa: ARG001 - all roles are called alike
     accepted: bool = False,
-) -> Answered:
+) -> AnswerResult:
     """Say what came of a run.
 
     A large model writes a short answer that cites tasks as `[id]`; paragraphs that the cited results do not bear out
@@ -58,54 +58,62 @@ async def make_answer(
     run that did not complete, the results are listed; unless a person has `accepted` to end with what there is, whose
     answer begins with the reason.
     """
-    tally = Tally()
-    plain = listing(compiled=compiled, outcomes=outcomes, status=status, reason=reason)
-    done = {task: outcome for task in listed(compiled, outcomes) if isinstance(outcome := outcomes[task], Done)}
+    tally = UsageTally()
+    plain = render_results(compiled=compiled, outcomes=outcomes, status=status, reason=reason)
+    done = {
+        task: outcome for task in list_settled_tasks(compiled, outcomes) if isinstance(outcome := outcomes[task], Done)
+    }
     if model is None or model.scale == "small" or not (status == "completed" or accepted) or not done:
-        return Answered(text=plain, grounded=True, usage=tally.spent)
+        return AnswerResult(text=plain, grounded=True, usage=tally.total)
     from agent.llm.structured_output import ask_text  # noqa: PLC0415 - `openai` takes a second to load
 
     emit(Thinking(role="answerer", text="Writing the answer."))
     try:
         reply = await ask_text(
             model,
-            [HumanMessage(_question(goal, compiled, outcomes, done))],
+            [HumanMessage(_render_question(goal, compiled, outcomes, done))],
             max_tokens=_MAX_TOKENS,
-            usage=tally.count,
+            on_usage=tally.add,
         )
     except ModelError:
-        return Answered(text=plain, grounded=True, usage=tally.spent)
+        return AnswerResult(text=plain, grounded=True, usage=tally.total)
     if not isinstance(reply, TextReply) or reply.truncated:
-        return Answered(text=plain, grounded=True, usage=tally.spent)
-    text, grounded = borne_out(reply.text.strip(), goal, compiled=compiled, done=done)
-    return Answered(text=f"{reason}\n\n{text}" if reason else text, grounded=grounded, usage=tally.spent)
+        return AnswerResult(text=plain, grounded=True, usage=tally.total)
+    text, grounded = check_grounding(reply.text.strip(), goal, compiled=compiled, done=done)
+    return AnswerResult(text=f"{reason}\n\n{text}" if reason else text, grounded=grounded, usage=tally.total)
 
 
-def _question(
+def _render_question(
     goal: str, compiled: CompiledPlan | None, outcomes: Mapping[str, Outcome], done: Mapping[str, Done]
 ) -> str:
     return render(
         "answerer.v1",
         goal=goal,
         results=[
-            {"id": task, "title": title(compiled, task), "output": _shortened(outcome.output)}
+            {"id": task, "title": get_title(compiled, task), "output": _truncate_rows(outcome.output)}
             for task, outcome in done.items()
         ],
         missing=[
-            *(f"{task}: {failure(outcomes[task])}" for task in listed(compiled, outcomes) if task not in done),
+            *(
+                f"{task}: {describe_failure(outcomes[task])}"
+                for task in list_settled_tasks(compiled, outcomes)
+                if task not in done
+            ),
             *(f"{task}: {outcome.items}" for task, outcome in done.items() if outcome.items is not None),
         ],
     )
 
 
-def _shortened(output: JsonValue) -> JsonValue:
-    rows = rows_of(output)
-    if rows is None or len(rows) <= _ROWS:
+def _truncate_rows(output: JsonValue) -> JsonValue:
+    rows = extract_rows(output)
+    if rows is None or len(rows) <= _MAX_ROWS:
         return output
-    return {"rows": list(rows[:_ROWS]), "left_out": len(rows) - _ROWS}
+    return {"rows": list(rows[:_MAX_ROWS]), "left_out": len(rows) - _MAX_ROWS}
 
 
-def borne_out(text: str, goal: str, *, compiled: CompiledPlan | None, done: Mapping[str, Done]) -> tuple[str, bool]:
+def check_grounding(
+    text: str, goal: str, *, compiled: CompiledPlan | None, done: Mapping[str, Done]
+) -> tuple[str, bool]:
     """Return the paragraphs of `text` that the results they cite bear out, then the results of those that do not.
 
     A paragraph that cites nothing speaks of what the one before it cites. The second value tells that nothing had to
@@ -115,15 +123,17 @@ def borne_out(text: str, goal: str, *, compiled: CompiledPlan | None, done: Mapp
     doubtful: list[str] = []
     cited: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
-        named = [task for group in _CITED.findall(paragraph) for task in re.split(r"\s*,\s*", group)]
+        named = [task for group in _CITATION.findall(paragraph) for task in re.split(r"\s*,\s*", group)]
         cited = named or cited
         outputs: list[JsonValue] = [done[task].output for task in cited if task in done]
         known = all(task in done for task in cited)
-        if known and not ungrounded(_CITED.sub("", paragraph), goal, *outputs):
+        if known and not find_ungrounded(_CITATION.sub("", paragraph), goal, *outputs):
             kept.append(paragraph)
         else:
             doubtful += [task for task in cited if task in done]
     if len(kept) == len(re.split(r"\n\s*\n", text)):
         return text, True
     replaced = dict.fromkeys(doubtful or done)
-    return "\n\n".join([*kept, *(section(task, done[task], title=title(compiled, task)) for task in replaced)]), False
+    return "\n\n".join(
+        [*kept, *(render_section(task, done[task], title=get_title(compiled, task)) for task in replaced)]
+    ), False

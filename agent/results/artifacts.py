@@ -11,44 +11,44 @@ import anyio.to_thread
 from pydantic import JsonValue
 
 from agent.core.engine.outcomes import Artifact, Done, Outcome
-from agent.core.plan.json_schema import type_of
+from agent.core.plan.json_schema import get_json_type
 from agent.core.plan.tool_spec import JsonSchema
 from agent.errors import PersistenceError
-from agent.results.summary import preview
+from agent.results.summary import preview_value
 
-_DEPTH = 5
-_ITEMS = 100
-_PROPERTIES = 50
+_MAX_DEPTH = 5
+_MAX_ITEMS = 100
+_MAX_PROPERTIES = 50
 
 
-def schema_of(value: JsonValue) -> JsonSchema:
+def infer_schema(value: JsonValue) -> JsonSchema:
     """Return a JSON Schema that says what `value` looks like, of long lists judged by their first hundred items."""
-    return _schema([value], depth=_DEPTH)
+    return _infer_from_values([value], depth=_MAX_DEPTH)
 
 
-def _schema(values: Sequence[JsonValue], *, depth: int) -> JsonSchema:
-    kinds = {type_of(value) for value in values}
+def _infer_from_values(values: Sequence[JsonValue], *, depth: int) -> JsonSchema:
+    kinds = {get_json_type(value) for value in values}
     if "number" in kinds:
         kinds.discard("integer")
     schema: JsonSchema = {"type": kinds.pop() if len(kinds) == 1 else sorted(kinds)}
     if depth == 0:
         return schema
     objects = [value for value in values if isinstance(value, dict)]
-    keys = list(dict.fromkeys(key for value in objects for key in value))[:_PROPERTIES]
+    keys = list(dict.fromkeys(key for value in objects for key in value))[:_MAX_PROPERTIES]
     if keys:
         schema["properties"] = {
-            key: _schema([value[key] for value in objects if key in value], depth=depth - 1) for key in keys
+            key: _infer_from_values([value[key] for value in objects if key in value], depth=depth - 1) for key in keys
         }
-    items = [item for value in values if isinstance(value, list) for item in value[:_ITEMS]][:_ITEMS]
+    items = [item for value in values if isinstance(value, list) for item in value[:_MAX_ITEMS]][:_MAX_ITEMS]
     if items:
-        schema["items"] = _schema(items, depth=depth - 1)
+        schema["items"] = _infer_from_values(items, depth=depth - 1)
     return schema
 
 
 #: Bytes of artifacts that are kept at hand.
-_CACHED: Final = 64 * 2**20
+_MAX_CACHED_BYTES: Final = 64 * 2**20
 #: Text below this length is parsed where it is; beyond, in a thread, so that the event loop goes on.
-_SMALL: Final = 2**18
+_INLINE_PARSE_LIMIT: Final = 2**18
 
 
 class ArtifactStore(Protocol):
@@ -75,11 +75,11 @@ class Artifacts:
     def __init__(self, store: ArtifactStore | None = None) -> None:
         self._store = store
         self._texts: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._cached = 0
+        self._cached_bytes = 0
         #: Blocking calls of one graph have an event loop each.
         self._lock = threading.Lock()
 
-    async def kept(self, outcome: Outcome, *, thread: str, limit: int) -> Outcome:
+    async def store_large_output(self, outcome: Outcome, *, thread: str, limit: int) -> Outcome:
         """Return `outcome` fit to be recorded: an output of more than `limit` bytes of JSON is stored by then.
 
         The output is still at hand in what is returned.
@@ -92,28 +92,28 @@ class Artifacts:
         artifact = Artifact(
             digest=hashlib.sha256(text).hexdigest(),
             size=len(text),
-            preview=preview(outcome.output),
-            output_schema=schema_of(outcome.output),
+            preview=preview_value(outcome.output),
+            output_schema=infer_schema(outcome.output),
         )
         await self._store.put(thread, artifact.digest, text)
-        self._remember((thread, artifact.digest), text)
+        self._cache_text((thread, artifact.digest), text)
         return outcome.model_copy(update={"artifact": artifact})
 
-    async def at_hand(
+    async def load_outputs(
         self, outcomes: Mapping[str, Outcome], tasks: Iterable[str], *, thread: str
     ) -> dict[str, Outcome]:
         """Return those outcomes of `tasks` whose output was away, with it.
 
         Raises `PersistenceError` for an output that is not in its store, or is not what was put there.
         """
-        away = {task: done for task in tasks if isinstance(done := outcomes.get(task), Done) and done.away}
-        texts = await self._loaded({_artifact(done).digest for done in away.values()}, thread=thread)
+        away = {task: done for task in tasks if isinstance(done := outcomes.get(task), Done) and done.is_offloaded}
+        texts = await self._load_texts({_require_artifact(done).digest for done in away.values()}, thread=thread)
         return {
-            task: done.model_copy(update={"output": await _parsed(texts[_artifact(done).digest])})
+            task: done.model_copy(update={"output": await _parse_text(texts[_require_artifact(done).digest])})
             for task, done in away.items()
         }
 
-    async def in_full(
+    async def load_results(
         self, results: Mapping[str, dict[str, Any]], tasks: Iterable[str] | None = None, *, thread: str
     ) -> dict[str, dict[str, Any]]:
         """Return stored results with the outputs of `tasks`, None: of all. Raises as `at_hand`."""
@@ -123,13 +123,13 @@ class Artifacts:
             for task in wanted
             if (artifact := results[task].get("artifact")) and results[task].get("output") is None
         }
-        texts = await self._loaded(set(away.values()), thread=thread)
+        texts = await self._load_texts(set(away.values()), thread=thread)
         return {
             **results,
-            **{task: {**results[task], "output": await _parsed(texts[digest])} for task, digest in away.items()},
+            **{task: {**results[task], "output": await _parse_text(texts[digest])} for task, digest in away.items()},
         }
 
-    async def _loaded(self, digests: set[str], *, thread: str) -> dict[str, bytes]:
+    async def _load_texts(self, digests: set[str], *, thread: str) -> dict[str, bytes]:
         found = {digest: text for digest in digests if (text := self._texts.get((thread, digest))) is not None}
         missing = digests - found.keys()
         if missing and self._store is None:
@@ -150,33 +150,35 @@ class Artifacts:
                 f"The artifact {min(lost)!r} of thread {thread!r} is not in its store, though a result refers to it."
             )
         for digest, text in found.items():
-            self._remember((thread, digest), text)
+            self._cache_text((thread, digest), text)
         return found
 
-    def _remember(self, key: tuple[str, str], text: bytes) -> None:
+    def _cache_text(self, key: tuple[str, str], text: bytes) -> None:
         """Keep a text, which nobody can change, rather than its value, which a tool might."""
         with self._lock:
             if key not in self._texts:
                 self._texts[key] = text
-                self._cached += len(text)
+                self._cached_bytes += len(text)
             self._texts.move_to_end(key)
-            while self._cached > _CACHED:
+            while self._cached_bytes > _MAX_CACHED_BYTES:
                 _, gone = self._texts.popitem(last=False)
-                self._cached -= len(gone)
+                self._cached_bytes -= len(gone)
 
 
-def _artifact(done: Done) -> Artifact:
+def _require_artifact(done: Done) -> Artifact:
     if done.artifact is None:
         raise AssertionError("only an output that was put away is loaded")
     return done.artifact
 
 
-async def _parsed(text: bytes) -> JsonValue:
-    value: JsonValue = json.loads(text) if len(text) < _SMALL else await anyio.to_thread.run_sync(json.loads, text)
+async def _parse_text(text: bytes) -> JsonValue:
+    value: JsonValue = (
+        json.loads(text) if len(text) < _INLINE_PARSE_LIMIT else await anyio.to_thread.run_sync(json.loads, text)
+    )
     return value
 
 
-def put_away(outcome: Outcome) -> Outcome:
+def drop_stored_output(outcome: Outcome) -> Outcome:
     """Return `outcome` without an output that is in its store."""
     if isinstance(outcome, Done) and outcome.artifact is not None:
         return outcome.model_copy(update={"output": None})

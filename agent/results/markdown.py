@@ -8,11 +8,11 @@ from pydantic import JsonValue
 
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.outcomes import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
-from agent.core.engine.progress import blocked
+from agent.core.engine.progress import find_blocked_tasks
 
-_ROWS: Final = 20
-_COLUMNS: Final = 12
-_LETTERS: Final = 400
+_MAX_ROWS: Final = 20
+_MAX_COLUMNS: Final = 12
+_MAX_TEXT_LENGTH: Final = 400
 _OPENINGS: Final = {
     "completed": "All that was planned is done.",
     "failed": "The goal was not reached.",
@@ -20,17 +20,22 @@ _OPENINGS: Final = {
 }
 
 
-def listing(*, compiled: CompiledPlan | None, outcomes: Mapping[str, Outcome], status: str, reason: str = "") -> str:
+def render_results(
+    *, compiled: CompiledPlan | None, outcomes: Mapping[str, Outcome], status: str, reason: str = ""
+) -> str:
     """Return what came of a run: how it ended, then every task that is no mere step on the way to another."""
-    parts = [" ".join(part for part in (_opening(status, outcomes), reason) if part)]
-    parts += [section(task, outcomes[task], title=title(compiled, task)) for task in listed(compiled, outcomes)]
+    parts = [" ".join(part for part in (_render_opening(status, outcomes), reason) if part)]
+    parts += [
+        render_section(task, outcomes[task], title=get_title(compiled, task))
+        for task in list_settled_tasks(compiled, outcomes)
+    ]
     if compiled is not None:
-        stuck = blocked(compiled, outcomes)
-        parts += [f"**{title(compiled, task)}** [{task}] did not run: it rests on {stuck[task]}." for task in stuck]
+        stuck = find_blocked_tasks(compiled, outcomes)
+        parts += [f"**{get_title(compiled, task)}** [{task}] did not run: it rests on {stuck[task]}." for task in stuck]
     return "\n\n".join(parts)
 
 
-def _opening(status: str, outcomes: Mapping[str, Outcome]) -> str:
+def _render_opening(status: str, outcomes: Mapping[str, Outcome]) -> str:
     short = [task for task, outcome in outcomes.items() if isinstance(outcome, Failed | Rejected)]
     if status == "completed" and short:
         return f"Done, but without {', '.join(short)}."
@@ -40,23 +45,23 @@ def _opening(status: str, outcomes: Mapping[str, Outcome]) -> str:
     return _OPENINGS.get(status, f"The run is {status}.")
 
 
-def listed(compiled: CompiledPlan | None, outcomes: Mapping[str, Outcome]) -> list[str]:
+def list_settled_tasks(compiled: CompiledPlan | None, outcomes: Mapping[str, Outcome]) -> list[str]:
     """Return the tasks of the plan that have an outcome, in order; without a plan, all that have one."""
     return list(outcomes) if compiled is None else [task for task in compiled.order if task in outcomes]
 
 
-def title(compiled: CompiledPlan | None, task: str) -> str:
+def get_title(compiled: CompiledPlan | None, task: str) -> str:
     """Return what a person calls a task."""
     described = compiled.tasks[task].description if compiled is not None and task in compiled.tasks else ""
     return described or task.replace("_", " ")
 
 
-def section(task: str, outcome: Outcome, *, title: str) -> str:
+def render_section(task: str, outcome: Outcome, *, title: str) -> str:
     """Return one task's outcome: its title with the task cited, then what it gave."""
     head = f"**{title}** [{task}]"
     match outcome:
         case Done():
-            body = shown(outcome.output)
+            body = render_output(outcome.output)
             lacking = f"\n\nIncomplete: {outcome.items}" if outcome.items is not None else ""
             return (f"{head}\n\n{body}" if "\n" in body else f"{head}: {body}") + lacking
         case Failed():
@@ -73,24 +78,24 @@ def section(task: str, outcome: Outcome, *, title: str) -> str:
             assert_never(outcome)
 
 
-def shown(output: JsonValue) -> str:
+def render_output(output: JsonValue) -> str:
     """Return a value for a person: rows as a table, files by their paths, anything else in a line."""
-    rows = rows_of(output)
+    rows = extract_rows(output)
     if rows is not None:
-        return table(rows, more_exist=isinstance(output, dict) and output.get("truncated") is True)
+        return render_table(rows, more_exist=isinstance(output, dict) and output.get("truncated") is True)
     if isinstance(output, str):
-        return output if len(output) <= 10 * _LETTERS else f"{output[: 10 * _LETTERS]}..."
+        return output if len(output) <= 10 * _MAX_TEXT_LENGTH else f"{output[: 10 * _MAX_TEXT_LENGTH]}..."
     if isinstance(output, dict):
         texts = [value for value in output.values() if isinstance(value, str)]
         if len(output) == 1 and texts:
-            return shown(texts[0])
+            return render_output(texts[0])
         if output and all(not isinstance(value, dict | list) for value in output.values()):
-            return "\n".join(f"- {key.replace('_', ' ')}: {_cell(value)}" for key, value in output.items())
+            return "\n".join(f"- {key.replace('_', ' ')}: {_render_cell(value)}" for key, value in output.items())
     text = json.dumps(output, ensure_ascii=False)
-    return text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."
+    return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]}..."
 
 
-def rows_of(output: JsonValue) -> list[dict[str, JsonValue]] | None:
+def extract_rows(output: JsonValue) -> list[dict[str, JsonValue]] | None:
     """Return the list of objects that an output is, or holds under `rows`."""
     found = output.get("rows") if isinstance(output, dict) else output
     if not isinstance(found, list) or not (found or isinstance(output, dict)):
@@ -99,44 +104,47 @@ def rows_of(output: JsonValue) -> list[dict[str, JsonValue]] | None:
     return rows if len(rows) == len(found) else None
 
 
-def table(rows: Sequence[Mapping[str, JsonValue]], *, more_exist: bool = False) -> str:
+def render_table(rows: Sequence[Mapping[str, JsonValue]], *, more_exist: bool = False) -> str:
     """Return rows as a Markdown table, at most twenty of them and twelve columns."""
     if not rows:
         return "No rows: nothing in the data fits."
-    names = list(dict.fromkeys(name for row in rows for name in row))[:_COLUMNS]
-    return "\n".join(_lines(rows, names=names, more_exist=more_exist))
+    names = list(dict.fromkeys(name for row in rows for name in row))[:_MAX_COLUMNS]
+    return "\n".join(_render_table_lines(rows, names=names, more_exist=more_exist))
 
 
-def _lines(rows: Sequence[Mapping[str, JsonValue]], *, names: Sequence[str], more_exist: bool) -> Iterator[str]:
+def _render_table_lines(
+    rows: Sequence[Mapping[str, JsonValue]], *, names: Sequence[str], more_exist: bool
+) -> Iterator[str]:
     numeric = {name for name in names if all(_is_number(row.get(name)) for row in rows)}
-    yield f"| {' | '.join(_inline(name) for name in names)} |"
+    yield f"| {' | '.join(_escape_inline(name) for name in names)} |"
     yield f"| {' | '.join('---:' if name in numeric else '---' for name in names)} |"
-    for row in rows[:_ROWS]:
-        yield f"| {' | '.join(_cell(row.get(name)) for name in names)} |"
-    if len(rows) > _ROWS or more_exist:
+    for row in rows[:_MAX_ROWS]:
+        yield f"| {' | '.join(_render_cell(row.get(name)) for name in names)} |"
+    if len(rows) > _MAX_ROWS or more_exist:
         yield ""
-        yield f"... {len(rows) - _ROWS if len(rows) > _ROWS else 'and'} more{', at least' if more_exist else ''}"
+        hidden = len(rows) - _MAX_ROWS if len(rows) > _MAX_ROWS else "and"
+        yield f"... {hidden} more{', at least' if more_exist else ''}"
 
 
 def _is_number(value: JsonValue) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _cell(value: JsonValue) -> str:
+def _render_cell(value: JsonValue) -> str:
     match value:
         case None:
             return ""
         case bool():
             return "yes" if value else "no"
         case str():
-            return _inline(value)
+            return _escape_inline(value)
         case float():
             return f"{value:.2f}" if abs(value) >= 1000 else f"{value:.6g}"
         case int():
             return str(value)
         case _:
-            return _inline(json.dumps(value, ensure_ascii=False))
+            return _escape_inline(json.dumps(value, ensure_ascii=False))
 
 
-def _inline(text: str) -> str:
+def _escape_inline(text: str) -> str:
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())

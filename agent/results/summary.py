@@ -10,36 +10,37 @@ from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.outcomes import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
 from agent.core.plan.document import Task
 
-_WORDS: Final = 300
+_MAX_PREVIEW_LENGTH: Final = 300
 
 
-def preview(value: JsonValue, *, letters: int = _WORDS) -> str:
+def preview_value(value: JsonValue, *, max_length: int = _MAX_PREVIEW_LENGTH) -> str:
     """Return the beginning of a value as JSON; of rows their number and the first of them."""
     if isinstance(value, dict) and isinstance(rows := value.get("rows"), list):
         told = f"{len(rows)} rows"
-        return f"{told}, such as {_short(rows[0], letters=letters)}" if rows else told
-    return _short(value, letters=letters)
+        return f"{told}, such as {_truncate_json(rows[0], max_length=max_length)}" if rows else told
+    return _truncate_json(value, max_length=max_length)
 
 
-def _short(value: JsonValue, *, letters: int) -> str:
+def _truncate_json(value: JsonValue, *, max_length: int) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= letters else f"{text[:letters]}..."
+    return text if len(text) <= max_length else f"{text[:max_length]}..."
 
 
-def outcome_lines(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+def describe_outcomes(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
     """Yield a line for each task: its call, on what terms it is made, and what became of it."""
     for task in compiled.plan.tasks:
-        call = f"{task.tool} {_short(dict(task.args), letters=600)}"
-        terms = "; ".join(_terms(task))
+        call = f"{task.tool} {_truncate_json(dict(task.args), max_length=600)}"
+        terms = "; ".join(_describe_terms(task))
         outcome = outcomes.get(task.id)
-        yield f"- {task.id}: {call}{f' ({terms})' if terms else ''}\n  {_fate(outcome) if outcome else 'has not run'}"
+        state = _describe_outcome(outcome) if outcome else "has not run"
+        yield f"- {task.id}: {call}{f' ({terms})' if terms else ''}\n  {state}"
 
 
-def _terms(task: Task) -> Iterator[str]:
+def _describe_terms(task: Task) -> Iterator[str]:
     if task.for_each is not None:
-        yield f"once for each item of {_short(task.for_each, letters=_WORDS)}"
+        yield f"once for each item of {_truncate_json(task.for_each, max_length=_MAX_PREVIEW_LENGTH)}"
     if task.condition is not None:
-        yield f"only if {_short(task.condition, letters=_WORDS)}"
+        yield f"only if {_truncate_json(task.condition, max_length=_MAX_PREVIEW_LENGTH)}"
     if task.depends_on:
         yield f"after {', '.join(task.depends_on)}"
     if task.run_if == "any":
@@ -48,14 +49,14 @@ def _terms(task: Task) -> Iterator[str]:
         yield f"undone by {task.rollback.tool}"
 
 
-def _fate(outcome: Outcome) -> str:
+def _describe_outcome(outcome: Outcome) -> str:
     match outcome:
         case Done(items=None):
-            return f"done: {preview(outcome.output)}"
+            return f"done: {preview_value(outcome.output)}"
         case Done():
-            return f"done, though {outcome.items}: {preview(outcome.output)}"
+            return f"done, though {outcome.items}: {preview_value(outcome.output)}"
         case Failed() | Rejected():
-            return failure(outcome)
+            return describe_failure(outcome)
         case Skipped():
             return f"skipped: {outcome.because}"
         case Cancelled():
@@ -66,7 +67,7 @@ def _fate(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-def failure(outcome: Outcome) -> str:
+def describe_failure(outcome: Outcome) -> str:
     """Return why a task did not do its work, as a sentence."""
     match outcome:
         case Failed():

@@ -11,7 +11,7 @@ from agent.settings import Settings
 from agent.tools.charts.draw_chart import chart_tools
 from agent.tools.files.save_file import file_tools
 from agent.tools.sample_data import ensure_shop
-from agent.tools.sql.data_source import DataSource, open_source
+from agent.tools.sql.data_source import DataSource, open_data_source
 from agent.tools.sql.query_database import database_tools
 from agent.tools.writing.write_text import writing_tools
 
@@ -24,10 +24,10 @@ def analytics_tools(*, source: DataSource, output: Path, writer: Callable[[], Ba
 def default_tools(settings: Settings, model: str | BaseChatModel | None) -> Callable[[], Sequence[BaseTool]]:
     """Return a function that makes the family over the sample shop, which is built at its first use."""
 
-    def make() -> Sequence[BaseTool]:
+    def make_tools() -> Sequence[BaseTool]:
         shop = ensure_shop(settings.data_folder)
         return analytics_tools(
-            source=open_source(shop), output=settings.output_folder, writer=lambda: resolve_model(model).chat
+            source=open_data_source(shop), output=settings.output_folder, writer=lambda: resolve_model(model).chat
         )
 
-    return make
+    return make_tools

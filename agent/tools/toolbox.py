@@ -10,22 +10,22 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ValidationError
 from pydantic.v1 import BaseModel as BaseModelV1
 
-from agent.core.engine.rollback import not_found
-from agent.core.plan.json_schema import known_words
+from agent.core.engine.rollback import find_missing_compensation_args
+from agent.core.plan.json_schema import drop_unsupported_keywords
 from agent.core.plan.tool_spec import JsonSchema, Policy, Preflight, ToolSpec
 from agent.errors import ToolError
-from agent.secret_values import with_names_only
-from agent.tools.async_tools import prepared
+from agent.secret_values import replace_secret_schemas
+from agent.tools.async_tools import prepare_tool
 
 #: The parameter that a tool declares to be given a key under which its receiver drops a repeated call.
 IDEMPOTENCY_KEY = "idempotency_key"
-_HINTS = {
+_HINT_FIELDS = {
     "readOnlyHint": "read_only",
     "destructiveHint": "destructive",
     "idempotentHint": "idempotent",
     "openWorldHint": "open_world",
 }
-_LIMITS = (
+_POLICY_FIELDS = (
     "timeout_s",
     "max_retries",
     "max_concurrency",
@@ -48,13 +48,15 @@ class Toolbox(Mapping[str, BaseTool]):
         for tool in tools:
             if tool.name in self._tools:
                 raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
-            self._tools[tool.name] = prepared(tool)
-            self.specs[tool.name] = _spec(tool)
+            self._tools[tool.name] = prepare_tool(tool)
+            self.specs[tool.name] = _build_spec(tool)
         for spec in self.specs.values():
             for role, sibling in (("verify", spec.policy.verify), ("compensate", spec.policy.compensate)):
                 if sibling is not None and sibling not in self._tools:
                     raise ToolError(f"Tool {spec.name!r} names {sibling!r} to {role} it, but there is no such tool.")
-            if (undo := spec.policy.compensate) is not None and (lacking := not_found(self.specs[undo], spec)):
+            if (undo := spec.policy.compensate) is not None and (
+                lacking := find_missing_compensation_args(self.specs[undo], spec)
+            ):
                 raise ToolError(
                     f"Tool {spec.name!r} names {undo!r} to compensate it, which needs {', '.join(map(repr, lacking))}; "
                     f"neither an argument nor the output of {spec.name!r} has that name."
@@ -69,16 +71,16 @@ class Toolbox(Mapping[str, BaseTool]):
     def __len__(self) -> int:
         return len(self._tools)
 
-    def offers_preflight(self, name: str) -> bool:
+    def has_preflight(self, name: str) -> bool:
         """Whether the tool can check arguments without effect."""
-        return _preflight_of(self._tools[name]) is not None
+        return _get_preflight(self._tools[name]) is not None
 
     def preflight(self, name: str, args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema]) -> Preflight:
         """Let the tool check `args`; see `Preflight` for what it is given. Blocking: call it in a thread.
 
         A preflight that itself fails has found something: its error becomes a problem.
         """
-        check = _preflight_of(self._tools[name])
+        check = _get_preflight(self._tools[name])
         if check is None:
             return Preflight()
         extra = {"open": dict(left_open)} if "open" in inspect.signature(check).parameters else {}
@@ -91,20 +93,20 @@ class Toolbox(Mapping[str, BaseTool]):
         return Preflight(problems=(found,) if isinstance(found, str) else tuple(map(str, found or ())))
 
 
-def _preflight_of(tool: BaseTool) -> Callable[..., Any] | None:
+def _get_preflight(tool: BaseTool) -> Callable[..., Any] | None:
     found = getattr(tool, "preflight", None) or (tool.metadata or {}).get("preflight")
     return found if callable(found) else None
 
 
-def _spec(tool: BaseTool) -> ToolSpec:
+def _build_spec(tool: BaseTool) -> ToolSpec:
     metadata = dict(tool.metadata or {})
-    args_schema, takes_key = _args_schema(tool)
+    args_schema, takes_key = _build_args_schema(tool)
     output_schema = metadata.get("output_schema")
     _check_schema(tool.name, "output_schema", output_schema)
-    hints = {ours: metadata[theirs] for theirs, ours in _HINTS.items() if metadata.get(theirs) is not None}
-    limits = {name: metadata[name] for name in _LIMITS if metadata.get(name) is not None}
+    hints = {ours: metadata[theirs] for theirs, ours in _HINT_FIELDS.items() if metadata.get(theirs) is not None}
+    limits = {name: metadata[name] for name in _POLICY_FIELDS if metadata.get(name) is not None}
     try:
-        policy = Policy(**{**_defaults(hints), **hints, **limits}, takes_idempotency_key=takes_key)
+        policy = Policy(**{**_infer_hints(hints), **hints, **limits}, takes_idempotency_key=takes_key)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ToolError(f"Tool {tool.name!r}: metadata {first['loc'][0]!r} is wrong: {first['msg']}.") from error
@@ -113,7 +115,7 @@ def _spec(tool: BaseTool) -> ToolSpec:
             f"Tool {tool.name!r} writes and has a 'cache_ttl_s'; only results of reading tools are kept. "
             "Take it away, or say 'readOnlyHint': True."
         )
-    if policy.context_provider and (why := _no_provider(args_schema, policy)) is not None:
+    if policy.context_provider and (why := _find_provider_problem(args_schema, policy)) is not None:
         raise ToolError(f"Tool {tool.name!r} is a 'context_provider', which is called unasked before planning, {why}")
     return ToolSpec(
         name=tool.name,
@@ -124,7 +126,7 @@ def _spec(tool: BaseTool) -> ToolSpec:
     )
 
 
-def _no_provider(args_schema: JsonSchema, policy: Policy) -> str | None:
+def _find_provider_problem(args_schema: JsonSchema, policy: Policy) -> str | None:
     if not policy.read_only:
         return "and writes. Say 'readOnlyHint': True if it only reads, or take 'context_provider' away."
     needed = args_schema.get("required")
@@ -133,16 +135,16 @@ def _no_provider(args_schema: JsonSchema, policy: Policy) -> str | None:
     return None
 
 
-def _defaults(hints: Mapping[str, Any]) -> dict[str, Any]:
+def _infer_hints(hints: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a hint implies where the others are silent: reading neither destroys nor minds a repetition."""
     return {"destructive": False, "idempotent": True} if hints.get("read_only") is True else {}
 
 
-def _args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
+def _build_args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
     """Return the JSON Schema of the arguments that a planner gives, and whether the tool takes an idempotency key."""
     declared = tool.tool_call_schema
     # A copy: LangChain keeps the schema it hands out.
-    schema: JsonSchema = dict(declared if isinstance(declared, dict) else _schema_of(declared))
+    schema: JsonSchema = dict(declared if isinstance(declared, dict) else _get_model_schema(declared))
     _check_schema(tool.name, "args_schema", schema)
     schema.setdefault("type", "object")
     listed = schema.setdefault("properties", {})
@@ -150,10 +152,10 @@ def _args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
     if takes_key:
         schema["properties"] = {name: inner for name, inner in listed.items() if name != IDEMPOTENCY_KEY}
         schema["required"] = [name for name in schema.get("required", []) if name != IDEMPOTENCY_KEY]
-    return with_names_only(schema), takes_key
+    return replace_secret_schemas(schema), takes_key
 
 
-def _schema_of(model: type[BaseModel] | type[BaseModelV1]) -> JsonSchema:
+def _get_model_schema(model: type[BaseModel] | type[BaseModelV1]) -> JsonSchema:
     return model.model_json_schema() if issubclass(model, BaseModel) else model.schema()
 
 
@@ -163,6 +165,6 @@ def _check_schema(name: str, word: str, schema: object) -> None:
     if not isinstance(schema, dict):
         raise ToolError(f"Tool {name!r}: {word} is {type(schema).__name__}; give a JSON Schema object.")
     try:
-        Draft202012Validator.check_schema(known_words(schema))
+        Draft202012Validator.check_schema(drop_unsupported_keywords(schema))
     except SchemaError as error:
         raise ToolError(f"Tool {name!r}: {word} is no JSON Schema: {error.message}.") from error

@@ -7,27 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 if TYPE_CHECKING:
-    from graphs.cli.terminal.command_context import Manner
-    from graphs.cli.terminal.run_options import Wanted
+    from graphs.cli.terminal.command_context import CommandContext
+    from graphs.cli.terminal.run_options import RunOptions
 
-Dispatch = Literal["eager", "wave"]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, all else on error.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Approve every call unasked.")]
-Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Db = Annotated[
+DispatchMode = Literal["eager", "wave"]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, all else on error.")
+]
+ApproveAllOption = Annotated[bool, typer.Option("--yes", "-y", help="Approve every call unasked.")]
+SkipConfirmationOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DatabaseOption = Annotated[
     str | None,
     typer.Option(
         metavar="URL", envvar="PLANWAVE_DB", help="sqlite:///FILE or postgresql://... Default: a file of yours."
     ),
 ]
-Model = Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME or local.")]
-Data = Annotated[
+ModelOption = Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME or local.")]
+DataOption = Annotated[
     str | None,
     typer.Option(
         metavar="PLACE", help="A database's URL, or a DuckDB, SQLite, CSV or Parquet file. Default: a sample shop."
     ),
 ]
-Config = Annotated[
+ConfigOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
@@ -35,24 +37,24 @@ Config = Annotated[
         help="Names the MCP servers whose tools a plan can use. Default: planwave.toml beside you.",
     ),
 ]
-Output = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where charts and saved files go.")]
+OutputOption = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where charts and saved files go.")]
 DispatchOption = Annotated[
-    Dispatch | None, typer.Option(help="Start a task when its needs are done (eager), or wave by wave.")
+    DispatchMode | None, typer.Option(help="Start a task when its needs are done (eager), or wave by wave.")
 ]
-MaxReplans = Annotated[
+MaxReplansOption = Annotated[
     int | None, typer.Option(min=0, metavar="N", help="Replans before a person is asked, or the run ends as failed.")
 ]
-MaxTasks = Annotated[int | None, typer.Option(min=1, metavar="N", help="Tasks of the run, replans included.")]
-MaxModelCalls = Annotated[int | None, typer.Option(min=0, metavar="N", help="Calls of the model.")]
-MaxTokens = Annotated[int | None, typer.Option(min=0, metavar="N", help="Tokens of the model, read and written.")]
-MaxCost = Annotated[
+MaxTasksOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Tasks of the run, replans included.")]
+MaxModelCallsOption = Annotated[int | None, typer.Option(min=0, metavar="N", help="Calls of the model.")]
+MaxTokensOption = Annotated[int | None, typer.Option(min=0, metavar="N", help="Tokens of the model, read and written.")]
+MaxCostOption = Annotated[
     float | None, typer.Option(min=0, metavar="SUM", help="Cost of the model, as its server or PLANWAVE_PRICE_... say.")
 ]
-Deadline = Annotated[float | None, typer.Option(metavar="SECONDS", help="After this time nothing new is begun.")]
-Thread = Annotated[str, typer.Argument(metavar="THREAD", help="As `planwave threads` lists it.")]
+DeadlineOption = Annotated[float | None, typer.Option(metavar="SECONDS", help="After this time nothing new is begun.")]
+ThreadArgument = Annotated[str, typer.Argument(metavar="THREAD", help="As `planwave threads` lists it.")]
 
 
-class Budgets(NamedTuple):
+class BudgetOptions(NamedTuple):
     """What a run may use up; None leaves it to the settings."""
 
     max_tasks: int | None = None
@@ -61,21 +63,21 @@ class Budgets(NamedTuple):
     max_cost: float | None = None
 
 
-def wanted(
+def build_run_options(
     model: str | None = None,
     data: str | None = None,
     output: Path | None = None,
-    dispatch: Dispatch | None = None,
+    dispatch: DispatchMode | None = None,
     max_replans: int | None = None,
     deadline: float | None = None,
     config: Path | None = None,
     *,
-    budgets: Budgets | None = None,
-) -> "Wanted":
+    budgets: BudgetOptions | None = None,
+) -> "RunOptions":
     """Return the options of a command as what is wanted of its run."""
-    from graphs.cli.terminal.run_options import Wanted  # noqa: PLC0415 - keeps --help quick
+    from graphs.cli.terminal.run_options import RunOptions  # noqa: PLC0415 - keeps --help quick
 
-    return Wanted(
+    return RunOptions(
         model=model,
         data=data,
         output=output,
@@ -87,7 +89,7 @@ def wanted(
     )
 
 
-def one_of(**flags: bool) -> str | None:
+def get_exclusive_flag(**flags: bool) -> str | None:
     """Return the name of the one flag that is set, None where none is; two at once are bad use."""
     chosen = [name for name, is_set in flags.items() if is_set]
     if len(chosen) > 1:
@@ -95,8 +97,8 @@ def one_of(**flags: bool) -> str | None:
     return chosen[0] if chosen else None
 
 
-def end(
-    work: Callable[["Manner"], int],
+def run_and_exit(
+    work: Callable[["CommandContext"], int],
     *,
     as_json: bool,
     yes: bool = False,
@@ -104,6 +106,6 @@ def end(
     thread: str | None = None,
 ) -> None:
     """Do the work of a command and leave with its exit status; an error of ours is one sentence."""
-    from graphs.cli.commands.exit import leave_with  # noqa: PLC0415 - keeps --help quick
+    from graphs.cli.commands.exit import run_command  # noqa: PLC0415 - keeps --help quick
 
-    raise typer.Exit(leave_with(work, as_json=as_json, yes=yes, db=db, thread=thread))
+    raise typer.Exit(run_command(work, as_json=as_json, yes=yes, db=db, thread=thread))

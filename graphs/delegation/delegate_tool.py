@@ -12,15 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import Preflight, ToolSpec
 from agent.errors import ToolError, ToolFailure
-from graphs.run.task_runner import work_now
+from graphs.run.task_runner import current_task
 from prompts import render
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
 
-PROMPT = "delegate.v1"
-NAME = "delegate"
-_PREVIEW = 500
+DELEGATE_PROMPT = "delegate.v1"
+DELEGATE_NAME = "delegate"
+_PREVIEW_LENGTH = 500
 
 
 class DelegateArgs(BaseModel):
@@ -34,7 +34,7 @@ class DelegateArgs(BaseModel):
     max_steps: int = Field(default=12, ge=1, le=50, description="Turns after which it must have ended.")
 
 
-_STEP = {
+_STEP_SCHEMA = {
     "type": "object",
     "properties": {"tool": {"type": "string"}, "args": {"type": "object"}, "result": {"type": "string"}},
     "required": ["tool", "args", "result"],
@@ -42,10 +42,10 @@ _STEP = {
 }
 
 
-class Delegate(BaseTool):
+class DelegateTool(BaseTool):
     """Lets an agent work on one task; each of its calls is checked, asked about and recorded as a task's own."""
 
-    name: str = NAME
+    name: str = DELEGATE_NAME
     description: str = (
         "Give one open-ended task, whose steps cannot be planned, to a worker that chooses its calls as it goes. "
         "Returns its `answer` and the `steps` that it took."
@@ -64,7 +64,7 @@ class Delegate(BaseTool):
         "max_retries": 0,
         "output_schema": {
             "type": "object",
-            "properties": {"answer": {"type": "string"}, "steps": {"type": "array", "items": _STEP}},
+            "properties": {"answer": {"type": "string"}, "steps": {"type": "array", "items": _STEP_SCHEMA}},
             "required": ["answer", "steps"],
             "additionalProperties": False,
         },
@@ -84,9 +84,9 @@ class Delegate(BaseTool):
         from langchain.agents.middleware import ModelCallLimitMiddleware  # noqa: PLC0415 - as above
         from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError  # noqa: PLC0415 - as above
 
-        from graphs.delegation.middleware import DelegatedCalls  # noqa: PLC0415 - as above
+        from graphs.delegation.middleware import WorkerCallMiddleware  # noqa: PLC0415 - as above
 
-        request, work = DelegateArgs.model_validate(arguments), work_now()
+        request, work = DelegateArgs.model_validate(arguments), current_task()
         if work is None:
             raise ToolFailure("A worker runs within a dispatched task only.")
         if work.board.compiled.tasks[work.task].for_each is not None:
@@ -95,8 +95,8 @@ class Delegate(BaseTool):
         turns: AgentMiddleware[Any, Any, Any] = ModelCallLimitMiddleware(
             run_limit=request.max_steps, exit_behavior="error"
         )
-        calls: AgentMiddleware[Any, Any, Any] = DelegatedCalls(work)
-        model, shown = self.model(), [_shown(spec) for spec in specs]
+        calls: AgentMiddleware[Any, Any, Any] = WorkerCallMiddleware(work)
+        model, shown = self.model(), [_build_worker_tool(spec) for spec in specs]
         try:
             model.bind_tools(shown)
         except NotImplementedError:
@@ -104,16 +104,16 @@ class Delegate(BaseTool):
         agent = create_agent(
             model,
             shown,
-            system_prompt=render(PROMPT, inputs=request.inputs, max_steps=request.max_steps),
+            system_prompt=render(DELEGATE_PROMPT, inputs=request.inputs, max_steps=request.max_steps),
             middleware=[calls, turns],
-            name=NAME,
+            name=DELEGATE_NAME,
         )
         try:
             ended = await agent.ainvoke({"messages": [HumanMessage(request.task)]})
         except ModelCallLimitExceededError:
             raise ToolFailure(f"The worker did not end within {request.max_steps} turns; narrow its task.") from None
         messages = ended["messages"]
-        return {"answer": _answer(messages[-1]), "steps": list(_steps(messages))}
+        return {"answer": _extract_answer(messages[-1]), "steps": list(_list_steps(messages))}
 
 
 def delegate_tool(tools: Sequence[BaseTool], model: Callable[[], BaseChatModel]) -> BaseTool:
@@ -123,10 +123,10 @@ def delegate_tool(tools: Sequence[BaseTool], model: Callable[[], BaseChatModel])
     """
     if find_spec("langchain") is None:
         raise ToolError("Workers need the extra `delegate`; install it with: pip install 'planwave[delegate]'")
-    return Delegate(model=model, names=tuple(tool.name for tool in tools))
+    return DelegateTool(model=model, names=tuple(tool.name for tool in tools))
 
 
-def _shown(spec: ToolSpec) -> BaseTool:
+def _build_worker_tool(spec: ToolSpec) -> BaseTool:
     """Return a tool as a worker's model sees it; its calls are made elsewhere."""
 
     async def unreachable(**_: JsonValue) -> None:
@@ -137,7 +137,7 @@ def _shown(spec: ToolSpec) -> BaseTool:
     )
 
 
-def _answer(last: AnyMessage) -> str:
+def _extract_answer(last: AnyMessage) -> str:
     """Return what a worker said at its end. Raises `ToolFailure` where that is nothing."""
     text = str(last.text).strip()
     if text:
@@ -148,7 +148,7 @@ def _answer(last: AnyMessage) -> str:
     raise ToolFailure("The worker ended without an answer; narrow its task, or give it to another model.")
 
 
-def _steps(messages: Sequence[AnyMessage]) -> Iterator[dict[str, JsonValue]]:
+def _list_steps(messages: Sequence[AnyMessage]) -> Iterator[dict[str, JsonValue]]:
     """Yield the calls of a conversation in order, each with the beginning of what came of it.
 
     They are paired turn by turn, since some models begin their ids anew in each.
@@ -162,5 +162,5 @@ def _steps(messages: Sequence[AnyMessage]) -> Iterator[dict[str, JsonValue]]:
             found = next((each for each in results if each.tool_call_id == (call["id"] or "")), None)
             if found is not None:
                 results.remove(found)
-            result = str(found.text)[:_PREVIEW] if found is not None else ""
+            result = str(found.text)[:_PREVIEW_LENGTH] if found is not None else ""
             yield {"tool": call["name"], "args": dict(call["args"]), "result": result}

@@ -2,33 +2,33 @@
 
 from typing import Any
 
-from agent.core.engine.outcomes import Done, Outcome, outcome_from
-from agent.core.engine.progress import final_outcomes, progress
+from agent.core.engine.outcomes import Done, Outcome, parse_outcome
+from agent.core.engine.progress import build_final_outcomes, count_progress
 from agent.core.engine.snapshot import Snapshot
-from agent.events import AnswerGiven, Emit, ProgressMade
+from agent.events import Emit, PlanProgress, RunFinished
 from agent.execution.executor import utc_now
-from agent.llm.usage import Meter, metered
+from agent.llm.usage import Meter, use_meter
 from agent.results.answerer import make_answer
-from graphs.nodes.rollback import rollback_report, rollback_told
-from graphs.run.plan_history import doubt_of
-from graphs.run.services import Context, Wiring
-from graphs.run.state_updates import finished_event, record, spent
+from graphs.nodes.rollback import build_rollback_report, describe_rollback
+from graphs.run.plan_history import get_planner_doubt
+from graphs.run.services import Context, Services
+from graphs.run.state_updates import build_finished_event, build_usage_update, outcome_to_json
 from graphs.state import State
 
 
-async def ending(
-    wiring: Wiring, state: State, snapshot: Snapshot, context: Context | None, *, meter: Meter, emit: Emit
+async def finish_run(
+    services: Services, state: State, snapshot: Snapshot, context: Context | None, *, meter: Meter, emit: Emit
 ) -> dict[str, Any]:
     """Return what the end of a run writes: status, answer, and the outcomes of tasks that never ran."""
     status, reason = snapshot.stop or ("completed", "")
     budget = state.get("budget") if snapshot.stop is not None else None
-    never_ran = _never_ran(snapshot, state, because=reason or "The run has ended.")
+    never_ran = _settle_unfinished_tasks(snapshot, state, because=reason or "The run has ended.")
     for task, outcome in never_ran.items():
-        emit(finished_event(task, outcome))
+        emit(build_finished_event(task, outcome))
     outcomes = {**snapshot.outcomes, **never_ran}
     if snapshot.compiled is not None:
-        emit(ProgressMade(progress=progress(snapshot.compiled, outcomes)))
-    with metered(meter):
+        emit(PlanProgress(progress=count_progress(snapshot.compiled, outcomes)))
+    with use_meter(meter):
         made = await make_answer(
             state.get("goal") or "",
             compiled=snapshot.compiled,
@@ -36,24 +36,24 @@ async def ending(
             status=status,
             reason=reason,
             accepted=snapshot.accepted,
-            model=await wiring.answering_model(context, given=bool(state.get("given"))),
+            model=await services.load_answer_model(context, given=bool(state.get("given"))),
             emit=emit,
-            settings=wiring.settings_for(context),
+            settings=services.resolve_settings(context),
         )
-    if meter.refused is not None:
+    if meter.exhausted_budget is not None:
         # Nothing is missing but the model's words.
-        budget = meter.refused.model_dump()
-    report = rollback_report(state, outcomes)
-    answer = "\n\n".join(part for part in (made.text, _caveat(state), rollback_told(report)) if part)
-    emit(AnswerGiven(status=status, answer=answer))
+        budget = meter.exhausted_budget.model_dump()
+    report = build_rollback_report(state, outcomes)
+    answer = "\n\n".join(part for part in (made.text, _format_caveat(state), describe_rollback(report)) if part)
+    emit(RunFinished(status=status, answer=answer))
     problems = list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else [])
     return {
         "status": status,
         "answer": answer,
         "problems": problems,
-        "results": {task: record(outcome) for task, outcome in never_ran.items()},
+        "results": {task: outcome_to_json(outcome) for task, outcome in never_ran.items()},
         "rollback": report,
-        "usage": spent(meter.take()),
+        "usage": build_usage_update(meter.take_spending()),
         "budget": budget,
         "ended": sorted(never_ran) if budget else [],
         "ended_at": utc_now().isoformat() if budget else None,
@@ -62,13 +62,13 @@ async def ending(
     }
 
 
-def _caveat(state: State) -> str:
+def _format_caveat(state: State) -> str:
     """Say that the planner was not sure of the plan that was carried out; nothing where it was."""
-    doubt = doubt_of(state)
+    doubt = get_planner_doubt(state)
     return f"Not certain. {doubt} Check the plan." if doubt else ""
 
 
-async def forget_calls(wiring: Wiring, snapshot: Snapshot, thread: str) -> None:
+async def prune_call_log(services: Services, snapshot: Snapshot, thread: str) -> None:
     """Delete what is logged of calls whose results are recorded.
 
     The items of a `for_each` that failed in a run that did not reach its goal stay: a plan that a person then edits
@@ -80,16 +80,16 @@ async def forget_calls(wiring: Wiring, snapshot: Snapshot, thread: str) -> None:
     if not logged:
         return
     if snapshot.stop is None:
-        await wiring.calls.forget(thread)
+        await services.calls.delete_calls(thread)
     elif done := {task for task in logged if isinstance(snapshot.outcomes[task], Done)}:
-        await wiring.calls.forget(thread, done)
+        await services.calls.delete_calls(thread, done)
 
 
-def _never_ran(snapshot: Snapshot, state: State, *, because: str) -> dict[str, Outcome]:
+def _settle_unfinished_tasks(snapshot: Snapshot, state: State, *, because: str) -> dict[str, Outcome]:
     """Return outcomes for what stays undone or in doubt; an undoing that never ran is in the rollback's report."""
     if snapshot.compiled is None:
         return {}
-    doubts = {task: outcome_from(record) for task, record in (state.get("doubts") or {}).items()}
+    doubts = {task: parse_outcome(record) for task, record in (state.get("doubts") or {}).items()}
     known = {**doubts, **snapshot.outcomes}
-    ended = final_outcomes(snapshot.compiled, known, revision=state.get("revision") or 1, because=because)
+    ended = build_final_outcomes(snapshot.compiled, known, revision=state.get("revision") or 1, because=because)
     return {**{task: doubt for task, doubt in doubts.items() if task not in snapshot.outcomes}, **ended}

@@ -9,63 +9,70 @@ from agent.core.plan.document import Call
 from agent.errors import BudgetError
 from agent.events import Emit
 from agent.execution.call_log import MemoryCallLog
-from agent.execution.concurrency import Halted, Slots
+from agent.execution.concurrency import RunHalted, Slots
 from agent.execution.executor import Executor
-from agent.llm.usage import Meter, metered
-from agent.planning.context import answers, gathered
+from agent.llm.usage import Meter, use_meter
+from agent.planning.context import call_context_providers, run_questions
 from agent.tools.toolbox import Toolbox
-from graphs.run.graceful_stop import Control
-from graphs.run.services import Context, Wiring
-from graphs.run.state_updates import spent, without_plan
+from graphs.run.graceful_stop import GracefulRunControl
+from graphs.run.services import Context, Services
+from graphs.run.state_updates import build_budget_stop_update, build_usage_update
 from graphs.state import State
 
 
-async def world_told(wiring: Wiring, runtime: Runtime[Context], *, thread: str, revision: int, emit: Emit) -> str:
+async def ask_context_tools(
+    services: Services, runtime: Runtime[Context], *, thread: str, revision: int, emit: Emit
+) -> str:
     """Return what the tools that give context say. Raises `GraphInterrupt` where the run is stopped before."""
-    toolbox = await wiring.ready_toolbox()
-    executor, slots = _asking(wiring, runtime, toolbox)
+    toolbox = await services.load_toolbox()
+    executor, slots = _create_executor(services, runtime, toolbox)
     try:
-        return await gathered(toolbox, executor, thread=thread, revision=revision, slots=slots, emit=emit)
-    except Halted:
-        raise _left_over(runtime) from None
+        return await call_context_providers(toolbox, executor, thread=thread, revision=revision, slots=slots, emit=emit)
+    except RunHalted:
+        raise _interrupt_unstarted(runtime) from None
 
 
-async def looked_up(
-    state: State, wiring: Wiring, runtime: Runtime[Context], *, meter: Meter, thread: str, emit: Emit
+async def answer_questions(
+    state: State, services: Services, runtime: Runtime[Context], *, meter: Meter, thread: str, emit: Emit
 ) -> dict[str, Any]:
     """Put the planner's questions to their tools and return what that adds to the context."""
-    toolbox = await wiring.ready_toolbox()
-    executor, slots = _asking(wiring, runtime, toolbox)
+    toolbox = await services.load_toolbox()
+    executor, slots = _create_executor(services, runtime, toolbox)
     questions = [Call.model_validate(question) for question in state.get("wanted") or ()]
     try:
-        with metered(meter):
-            said = await answers(
+        with use_meter(meter):
+            said = await run_questions(
                 questions, executor, toolbox, thread=thread, revision=state["revision"], slots=slots, emit=emit
             )
     except BudgetError as error:
-        return {"wanted": [], "problems": [str(error)], **without_plan(error.budget), "usage": spent(meter.take())}
-    except Halted:
-        raise _left_over(runtime) from None
+        return {
+            "wanted": [],
+            "problems": [str(error)],
+            **build_budget_stop_update(error.budget),
+            "usage": build_usage_update(meter.take_spending()),
+        }
+    except RunHalted:
+        raise _interrupt_unstarted(runtime) from None
     return {
         "context": "\n\n".join(filter(None, (state.get("context"), said))),
         "wanted": [],
         "context_rounds": (state.get("context_rounds") or 0) + 1,
-        "usage": spent(meter.take()),
+        "usage": build_usage_update(meter.take_spending()),
     }
 
 
-def _asking(wiring: Wiring, runtime: Runtime[Context], toolbox: Toolbox) -> tuple[Executor, Slots]:
-    settings = wiring.settings_for(runtime.context)
+def _create_executor(services: Services, runtime: Runtime[Context], toolbox: Toolbox) -> tuple[Executor, Slots]:
+    settings = services.resolve_settings(runtime.context)
     slots = Slots(settings.max_concurrency)
-    if isinstance(runtime.control, Control):
-        runtime.control.watch(slots.halt)
+    if isinstance(runtime.control, GracefulRunControl):
+        runtime.control.on_stop(slots.halt)
     # Questions are no tasks whose calls would be taken up again: one that broke off is put anew.
     calls, let_through = MemoryCallLog(), (GraphBubbleUp, BudgetError)
-    executor = Executor(toolbox, settings, wiring.ledger, calls, let_through=let_through, memory=wiring.memory)
+    executor = Executor(toolbox, settings, services.ledger, calls, propagate=let_through, cache=services.memory)
     return executor, slots
 
 
-def _left_over(runtime: Runtime[Context]) -> GraphInterrupt:
-    if isinstance(runtime.control, Control):
-        runtime.control.left_over = True
+def _interrupt_unstarted(runtime: Runtime[Context]) -> GraphInterrupt:
+    if isinstance(runtime.control, GracefulRunControl):
+        runtime.control.has_unstarted_tasks = True
     return GraphInterrupt(())

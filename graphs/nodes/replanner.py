@@ -3,24 +3,24 @@
 from typing import Any, assert_never
 
 from agent.core.compiler.compiler import CompiledPlan
-from agent.core.engine.call_preparation import difference, failure_signature
+from agent.core.engine.call_preparation import compute_failure_signature, diff_plans
 from agent.core.engine.outcomes import Rejected
 from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.limits import Limits
 from agent.errors import BudgetError, ModelError
-from agent.events import Emit, Replanning
+from agent.events import Emit, ReplanStarted
 from agent.llm.models import Model
-from agent.planning.replanner import Abandoned, Asked, Revised, make_revision
-from agent.results.summary import preview
+from agent.planning.replanner import ClarificationRequest, RevisionAbandoned, RevisionResult, make_revision
+from agent.results.summary import preview_value
 from agent.tools.toolbox import Toolbox
-from graphs.run.plan_history import written_by
-from graphs.run.services import Context, Wiring
-from graphs.run.state_updates import plan_event, planned
+from graphs.run.plan_history import record_plan_author
+from graphs.run.services import Context, Services
+from graphs.run.state_updates import build_plan_event, build_plan_update
 from graphs.state import State
 
 
-async def replanned_update(
-    wiring: Wiring,
+async def replan_after_failure(
+    services: Services,
     state: State,
     snapshot: Snapshot,
     toolbox: Toolbox,
@@ -38,21 +38,26 @@ async def replanned_update(
         raise AssertionError("only a compiled plan is replanned")
     failed = tuple(state.get("failed") or ())
     count, revision = (state.get("replans") or 0) + 1, (state.get("revision") or 1) + 1
-    emit(Replanning(replan=count, tasks=list(failed), reason="; ".join(_why(snapshot, task) for task in failed)))
-    entry = f"Replan {count}: {'; '.join(_why(snapshot, task, call=_call(compiled, task)) for task in failed)}"
+    emit(
+        ReplanStarted(
+            replan=count, tasks=list(failed), reason="; ".join(_describe_failure(snapshot, task) for task in failed)
+        )
+    )
+    failures = "; ".join(_describe_failure(snapshot, task, call=_describe_call(compiled, task)) for task in failed)
+    entry = f"Replan {count}: {failures}"
     base: dict[str, Any] = {"replans": count, "failed": [], "question": None}
     unreplanned = [
-        mark for mark in state.get("replanned") or () if mark != failure_signature(snapshot.outcomes, failed)
+        mark for mark in state.get("replanned") or () if mark != compute_failure_signature(snapshot.outcomes, failed)
     ]
     try:
-        model = await wiring.model_for(context)
+        model = await services.load_model(context)
     except ModelError as error:
         return {
             **base,
             "history": [*(state.get("history") or ()), entry],
             "stop": {"status": "failed", "reason": str(error)},
         }
-    settings, asked = wiring.settings_for(context), state.get("questions") or 0
+    settings, asked = services.resolve_settings(context), state.get("questions") or 0
     try:
         made = await make_revision(
             state["goal"],
@@ -73,27 +78,27 @@ async def replanned_update(
     except BudgetError:
         return {"failed": [], "replanned": unreplanned}
     match made:
-        case Asked(question=question):
+        case ClarificationRequest(question=question):
             return {"failed": [], "replanned": unreplanned, "question": question, "questions": asked + 1}
-        case Abandoned(reason=reason, chosen=chosen):
+        case RevisionAbandoned(reason=reason, chosen=chosen):
             history = [*(state.get("history") or ()), f"{entry}. Given up: {reason}"]
             ended = {"stop": {"status": "failed", "reason": reason}} if chosen else {"stuck": reason}
             return {**base, "history": history, **ended}
-        case Revised():
-            return {**base, **_revised(made, model, state, compiled, revision=revision, entry=entry, emit=emit)}
+        case RevisionResult():
+            return {**base, **_apply_revision(made, model, state, compiled, revision=revision, entry=entry, emit=emit)}
         case _:
             assert_never(made)
 
 
-def _revised(
-    made: Revised, model: Model, state: State, compiled: CompiledPlan, *, revision: int, entry: str, emit: Emit
+def _apply_revision(
+    made: RevisionResult, model: Model, state: State, compiled: CompiledPlan, *, revision: int, entry: str, emit: Emit
 ) -> dict[str, Any]:
-    changes = difference(compiled.plan, made.compiled.plan)
-    emit(plan_event(made.compiled, revision=revision, difference=changes))
-    stored = planned(made.compiled.plan)
+    changes = diff_plans(compiled.plan, made.compiled.plan)
+    emit(build_plan_event(made.compiled, revision=revision, difference=changes))
+    stored = build_plan_update(made.compiled.plan)
     return {
         **stored,
-        **written_by(model.name, stored, made.usage),
+        **record_plan_author(model.name, stored, made.usage),
         "revision": revision,
         "approvals": {},
         "waived": sorted(made.waived),
@@ -102,14 +107,14 @@ def _revised(
     }
 
 
-def _why(snapshot: Snapshot, task: str, *, call: str = "") -> str:
+def _describe_failure(snapshot: Snapshot, task: str, *, call: str = "") -> str:
     outcome, named = snapshot.outcomes[task], f"{task!r}{f' ({call})' if call else ''}"
     if isinstance(outcome, Rejected):
         return f"{named} was rejected by a person" + (f": {outcome.message}" if outcome.message else "")
     return f"{named} failed: {outcome.error}"
 
 
-def _call(compiled: CompiledPlan, task: str) -> str:
+def _describe_call(compiled: CompiledPlan, task: str) -> str:
     """Return the call of a task, which no later plan shows any more."""
     call = compiled.tasks[task]
-    return f"{call.tool} {preview(dict(call.args))}"
+    return f"{call.tool} {preview_value(dict(call.args))}"

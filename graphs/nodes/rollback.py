@@ -9,59 +9,66 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from agent.core.engine.outcomes import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
-from agent.core.engine.rollback import UNDOING, Changes, Written, kept_by, undo_tasks, without
+from agent.core.engine.rollback import (
+    UNDO_PREFIX,
+    RollbackInput,
+    WriteRecord,
+    build_undo_tasks,
+    describe_kept_change,
+    drop_impossible_undos,
+)
 from agent.core.plan.document import Plan, Task
 from agent.core.plan.limits import Limits
 from agent.execution.ledger import LedgerRow
-from agent.plan_check import Checked, check_plan
+from agent.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
-from graphs.run.snapshots import former_plans
-from graphs.run.state_updates import document
-from graphs.state import State, compiled_in, outcomes_in, plan_in
+from graphs.run.snapshots import collect_former_tasks
+from graphs.run.state_updates import plan_to_json
+from graphs.state import State, link_stored_plan, parse_outcomes, parse_stored_plan
 
-Record = dict[str, Any]
+RollbackReport = dict[str, Any]
 
 
-async def rollback_update(
+async def plan_rollback(
     state: State, toolbox: Toolbox, *, limits: Limits, ledger: Sequence[LedgerRow]
 ) -> dict[str, Any]:
     """Return the plan that undoes the tasks in `state["failed"]`, and what cannot be undone, with the reason.
 
     `ledger` are the thread's rows: the items of a `for_each` that returned although the task failed stand only there.
     """
-    tasks, hopeless = undo_tasks(_changes(state, toolbox, ledger))
+    tasks, hopeless = build_undo_tasks(_collect_changes(state, toolbox, ledger))
     while tasks:
         checked = await check_plan(
-            document(Plan(tasks=tasks)), toolbox, limits=limits.model_copy(update={"max_tasks": len(tasks)})
+            plan_to_json(Plan(tasks=tasks)), toolbox, limits=limits.model_copy(update={"max_tasks": len(tasks)})
         )
-        if isinstance(checked, Checked):
+        if isinstance(checked, CheckedPlan):
             begun = {"undone": [], "not_undone": hopeless}
-            return {"undo": document(checked.compiled.plan), "rollback": begun, "approvals": {}}
+            return {"undo": plan_to_json(checked.compiled.plan), "rollback": begun, "approvals": {}}
         names = {task.id for task in tasks}
         bad = {problem.task for problem in checked if problem.task in names} or names
         for task in sorted(bad):
             why = " ".join(str(problem) for problem in checked if problem.task in {task, None})
-            hopeless[task.removeprefix(UNDOING)] = why
-        tasks, held = without(tasks, hopeless)
+            hopeless[task.removeprefix(UNDO_PREFIX)] = why
+        tasks, held = drop_impossible_undos(tasks, hopeless)
         hopeless |= held
     return {"rollback": {"undone": [], "not_undone": hopeless}, "undo": None, "failed": []}
 
 
-def _changes(state: State, toolbox: Toolbox, ledger: Sequence[LedgerRow]) -> Changes:
-    compiled = compiled_in(state.get("plan"), toolbox)
-    former, former_needs = former_plans(state)
+def _collect_changes(state: State, toolbox: Toolbox, ledger: Sequence[LedgerRow]) -> RollbackInput:
+    compiled = link_stored_plan(state.get("plan"), toolbox)
+    former, former_needs = collect_former_tasks(state)
     tasks = {**former, **compiled.tasks}
-    return Changes(
-        wanted=tuple(state.get("failed") or ()),
+    return RollbackInput(
+        tasks_to_undo=tuple(state.get("failed") or ()),
         tasks=tasks,
         needs={**former_needs, **compiled.needs},
-        outcomes=outcomes_in(state.get("results")),
+        outcomes=parse_outcomes(state.get("results")),
         catalogue=toolbox.specs,
-        written=tuple(_written(state, ledger, tasks)),
+        writes=tuple(_find_writes(state, ledger, tasks)),
     )
 
 
-def _written(state: State, ledger: Sequence[LedgerRow], tasks: Collection[str]) -> Iterator[Written]:
+def _find_writes(state: State, ledger: Sequence[LedgerRow], tasks: Collection[str]) -> Iterator[WriteRecord]:
     """Yield the calls of this run that returned, and those of workers of which nobody knows whether they did.
 
     Of the calls of tasks the outcomes say so. The thread may have had other goals before.
@@ -71,16 +78,16 @@ def _written(state: State, ledger: Sequence[LedgerRow], tasks: Collection[str]) 
         record, intent = row.record or {}, row.intent
         if intent.revision < first:
             continue
-        call = Written(intent.task, intent.item, intent.tool, intent.args_digest, record.get("output"))
+        call = WriteRecord(intent.task, intent.item, intent.tool, intent.args_digest, record.get("output"))
         worker = intent.task.rpartition("/")[0]
         if record.get("status") == "done":
             own: Any = record
             yield replace(call, worker=own.get("worker"), args=own.get("args") or {})
         elif row.state == "started" and intent.task not in tasks and worker in tasks:
-            yield replace(call, worker=worker, sure=False)
+            yield replace(call, worker=worker, is_certain=False)
 
 
-def rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Record | None:
+def build_rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> RollbackReport | None:
     """Return what is undone and what is not, with the reason; None where there was nothing to roll back.
 
     An undoing that is still to be made is in neither, until the run has ended.
@@ -90,23 +97,23 @@ def rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -
         return None
     undone: list[str] = []
     not_undone: dict[str, str] = dict(begun["not_undone"])
-    undoings = plan_in(state["undo"], word="rollback").tasks if state.get("undo") else ()
+    undoings = parse_stored_plan(state["undo"], kind="rollback").tasks if state.get("undo") else ()
     for task in undoings:
-        name, outcome = task.id.removeprefix(UNDOING), outcomes.get(task.id)
+        name, outcome = task.id.removeprefix(UNDO_PREFIX), outcomes.get(task.id)
         if isinstance(outcome, Done):
             undone.append(name)
         elif outcome is not None:
-            not_undone[name] = _why(outcome)
-        elif (blocking := _blocking(task, not_undone)) is not None:
-            not_undone[name] = kept_by(blocking)
+            not_undone[name] = _explain_not_undone(outcome)
+        elif (blocking := _find_blocker(task, not_undone)) is not None:
+            not_undone[name] = describe_kept_change(blocking)
     return {"undone": [*begun["undone"], *undone], "not_undone": not_undone}
 
 
-def _blocking(task: Task, not_undone: Mapping[str, str]) -> str | None:
-    return next((need for need in task.depends_on if need.removeprefix(UNDOING) in not_undone), None)
+def _find_blocker(task: Task, not_undone: Mapping[str, str]) -> str | None:
+    return next((need for need in task.depends_on if need.removeprefix(UNDO_PREFIX) in not_undone), None)
 
 
-def _why(outcome: Outcome) -> str:
+def _explain_not_undone(outcome: Outcome) -> str:
     match outcome:
         case Failed() | InDoubt() | Done():
             return outcome.error or "Nobody knows whether undoing it took effect."
@@ -118,7 +125,7 @@ def _why(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-def rollback_told(report: Record | None) -> str:
+def describe_rollback(report: RollbackReport | None) -> str:
     """Return what a person is told of a rollback; nothing where there was none."""
     if report is None:
         return ""

@@ -12,43 +12,61 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite, Send
 
 from agent.core.compiler.compiler import CompiledPlan
-from agent.core.engine.call_preparation import standing
-from agent.core.engine.next_move import Answer, Ask, Escalate, GiveUp, LookUp, Move, PlanAgain, Replan, Rollback, Run
-from agent.core.engine.progress import blocked_by
+from agent.core.engine.call_preparation import find_valid_outcomes
+from agent.core.engine.next_move import (
+    Answer,
+    AskHuman,
+    Escalate,
+    GiveUp,
+    LookUp,
+    Move,
+    PlanAgain,
+    Replan,
+    Rollback,
+    RunTasks,
+)
+from agent.core.engine.progress import find_blocker
 from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.limits import Limits
 from agent.events import Emit
 from agent.execution.concurrency import Slots
-from agent.execution.executor import reads_unasked
+from agent.execution.executor import is_ungated_read
 from agent.llm.usage import Meter
-from agent.plan_check import Checked, check_plan
+from agent.plan_check import CheckedPlan, check_plan
 from agent.results.artifacts import Artifacts
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
-from graphs.run.approvals import requests_for
-from graphs.run.dispatch_board import Board, active_plan, board_of, let_begin
-from graphs.run.escalations import escalated
-from graphs.run.graceful_stop import Control
-from graphs.run.plan_history import changed_since_last
-from graphs.run.services import Context, Wiring
-from graphs.run.snapshots import Recall
-from graphs.run.state_updates import finished_event, mark_of, plan_event, planned, record, unplanned
-from graphs.run.task_runner import job_for, work_on
-from graphs.state import State, TaskOrder, outcomes_in
+from graphs.run.approvals import build_requests
+from graphs.run.dispatch_board import DispatchBoard, active_plan, create_board, yield_to_event_loop
+from graphs.run.escalations import build_escalation_update
+from graphs.run.graceful_stop import GracefulRunControl
+from graphs.run.plan_history import diff_last_plan
+from graphs.run.services import Context, Services
+from graphs.run.snapshots import RunCache
+from graphs.run.state_updates import (
+    build_finished_event,
+    build_invalid_plan_update,
+    build_plan_event,
+    build_plan_update,
+    compute_plan_digest,
+    outcome_to_json,
+)
+from graphs.run.task_runner import build_job, make_task_runner
+from graphs.state import State, TaskOrder, parse_outcomes
 
-Next = Literal[
+NodeName = Literal[
     "planner", "look_up", "wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback", "answer"
 ]
 
 
-async def recompiled(
+async def recompile_changed_plan(
     state: State,
     toolbox: Toolbox,
     *,
     limits: Limits,
     artifacts: Artifacts,
     thread: str,
-    recall: Recall,
+    cache: RunCache,
     emit: Emit,
 ) -> dict[str, Any]:
     """Check a plan that did not come from a planner of this run (a fork, an edit): all that changes by it.
@@ -56,18 +74,18 @@ async def recompiled(
     A new revision makes every approval given for the old plan void, and `results` keeps what still holds.
     """
     plan = state.get("plan")
-    if not plan or recall.mark.get(plan, lambda: mark_of(plan)) == state.get("compiled"):
+    if not plan or cache.plan_digest.get(plan, lambda: compute_plan_digest(plan)) == state.get("compiled"):
         return {}
     checked = await check_plan(plan, toolbox, limits=limits)
-    if not isinstance(checked, Checked):
-        return unplanned(plan, checked, limits=limits)
+    if not isinstance(checked, CheckedPlan):
+        return build_invalid_plan_update(plan, checked, limits=limits)
     revision = (state.get("revision") or 0) + 1
-    changes = changed_since_last(state, checked.compiled.plan)
-    emit(plan_event(checked.compiled, revision=revision, difference=changes))
-    results = await artifacts.in_full(state.get("results") or {}, thread=thread)
-    kept = standing(checked.compiled, outcomes_in(results), revision=revision)
+    changes = diff_last_plan(state, checked.compiled.plan)
+    emit(build_plan_event(checked.compiled, revision=revision, difference=changes))
+    results = await artifacts.load_results(state.get("results") or {}, thread=thread)
+    kept = find_valid_outcomes(checked.compiled, parse_outcomes(results), revision=revision)
     return {
-        **planned(checked.compiled.plan),
+        **build_plan_update(checked.compiled.plan),
         "revision": revision,
         "difference": changes.model_dump(mode="json") if changes is not None else None,
         "problems": [],
@@ -79,21 +97,21 @@ async def recompiled(
         "question": None,
         "cut": {},
         "stop": None,
-        "results": {task: record(outcome) for task, outcome in kept.items()},
+        "results": {task: outcome_to_json(outcome) for task, outcome in kept.items()},
     }
 
 
-def command_for(
+def build_command(
     move: Move,
     *,
     state: State,
     snapshot: Snapshot,
-    recall: Recall,
+    cache: RunCache,
     slots: Slots,
     meter: Meter,
     thread: str,
     emit: Emit,
-) -> tuple[Command[Next], Board | None]:
+) -> tuple[Command[NodeName], DispatchBoard | None]:
     """Return the command that carries out `move`, and the board where it sends tasks to the executor.
 
     The tasks run in `slots`, and their calls of models are counted by `meter`.
@@ -101,15 +119,15 @@ def command_for(
     match move:
         case LookUp():
             return Command(goto="look_up"), None
-        case Run(tasks):
+        case RunTasks(tasks):
             dispatch = uuid4().hex
-            board = board_of(state, snapshot, recall, slots, meter=meter, thread=thread)
+            board = create_board(state, snapshot, cache, slots, meter=meter, thread=thread)
             sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
             return Command(goto=sends, update={"status": "running", "dispatch": dispatch}), board
-        case Ask():
-            return _asking(move, active_plan(snapshot), snapshot, state, thread=thread, emit=emit), None
+        case AskHuman():
+            return _request_approval(move, active_plan(snapshot), snapshot, state, thread=thread, emit=emit), None
         case Escalate(impasse):
-            return Command(goto="human_approval", update=escalated(impasse, state)), None
+            return Command(goto="human_approval", update=build_escalation_update(impasse, state)), None
         case PlanAgain():
             return Command(goto="planner", update={"problems": [], "cut": Overwrite({}), "anew": False}), None
         case Replan(tasks, signature):
@@ -127,14 +145,14 @@ def command_for(
             assert_never(move)
 
 
-def _asking(
-    ask: Ask, active: CompiledPlan, snapshot: Snapshot, state: State, *, thread: str, emit: Emit
-) -> Command[Next]:
+def _request_approval(
+    ask: AskHuman, active: CompiledPlan, snapshot: Snapshot, state: State, *, thread: str, emit: Emit
+) -> Command[NodeName]:
     """Ask about what can be asked; what turns out to need no question is settled instead."""
-    settled, requests = requests_for(ask, active, snapshot, state, thread=thread)
+    settled, requests = build_requests(ask, active, snapshot, state, thread=thread)
     for task, outcome in settled.items():
-        emit(finished_event(task, outcome))
-    results = {task: record(outcome) for task, outcome in settled.items()}
+        emit(build_finished_event(task, outcome))
+    results = {task: outcome_to_json(outcome) for task, outcome in settled.items()}
     if not requests:
         return Command(goto="wave_dispatch", update={"results": results})
     pending = [request.model_dump(mode="json") for request in requests]
@@ -143,26 +161,30 @@ def _asking(
     return Command(goto="human_approval", update=update)
 
 
-async def begin_first_calls(
-    move: Move, board: Board, wiring: Wiring, toolbox: Toolbox, runtime: Runtime[Context]
+async def start_early_reads(
+    move: Move, board: DispatchBoard, services: Services, toolbox: Toolbox, runtime: Runtime[Context]
 ) -> None:
     """Begin the calls of a dispatch that can run before their orders come, where the run allows it."""
-    settings, control = wiring.settings_for(runtime.context), runtime.control
-    if not (isinstance(move, Run) and isinstance(control, Control) and _unwatched(control, get_config(), settings)):
+    settings, control = services.resolve_settings(runtime.context), runtime.control
+    if not (
+        isinstance(move, RunTasks)
+        and isinstance(control, GracefulRunControl)
+        and _can_start_early(control, get_config(), settings)
+    ):
         return
-    first = first_reads(move.tasks, board, limits=settings.limits(can_replan=False))
+    first = select_early_reads(move.tasks, board, limits=settings.build_limits(can_replan=False))
     if not first:
         return
-    control.hold()
-    control.watch(board.slots.halt)
-    control.at_end(board.end_begun)
+    control.defer_drain()
+    control.on_stop(board.slots.halt)
+    control.on_end(board.cancel_early)
     for task in first:
-        board.begin(task, work_on(task, board, wiring, toolbox, runtime))
+        board.start_early(task, make_task_runner(task, board, services, toolbox, runtime))
         # Without it the most urgent call would not be inside its tool before all are prepared.
-        await let_begin()
+        await yield_to_event_loop()
 
 
-def _unwatched(control: Control, config: RunnableConfig, settings: Settings) -> bool:
+def _can_start_early(control: GracefulRunControl, config: RunnableConfig, settings: Settings) -> bool:
     """Whether a dispatch may begin calls itself.
 
     Not where somebody watches the run node by node: with breakpoints nothing may be under way between two nodes, and
@@ -170,11 +192,11 @@ def _unwatched(control: Control, config: RunnableConfig, settings: Settings) -> 
     """
     callbacks = config.get("callbacks")
     watching = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks
-    going_on = not control.stops_between and control.stopping is None
+    going_on = not control.has_breakpoints and control.stop_reason is None
     return going_on and settings.dispatch == "eager" and not watching and config.get("max_concurrency") is None
 
 
-def first_reads(tasks: Iterable[str], board: Board, *, limits: Limits) -> list[str]:
+def select_early_reads(tasks: Iterable[str], board: DispatchBoard, *, limits: Limits) -> list[str]:
     """Return which of `tasks`, the most urgent first, can be called before their orders come.
 
     These are reads that nobody is asked about, as far as each would get a place at once: a place that an urgent write
@@ -183,20 +205,20 @@ def first_reads(tasks: Iterable[str], board: Board, *, limits: Limits) -> list[s
     taken = Counter[str]()
     found = []
     for task in tasks:
-        if taken.total() >= board.slots.free:
+        if taken.total() >= board.slots.free_count:
             break
         if not _is_ready(task, board):
             continue
-        job = job_for(task, board, limits=limits)
-        if taken[job.spec.name] >= board.slots.most(job.spec):
+        job = build_job(task, board, limits=limits)
+        if taken[job.spec.name] >= board.slots.get_tool_limit(job.spec):
             continue
         taken[job.spec.name] += 1
-        if reads_unasked(job) and not job.spec.policy.dispatched_only and job.spec.policy.rate_per_s is None:
+        if is_ungated_read(job) and not job.spec.policy.dispatched_only and job.spec.policy.rate_per_s is None:
             found.append(task)
     return found
 
 
-def _is_ready(task: str, board: Board) -> bool:
+def _is_ready(task: str, board: DispatchBoard) -> bool:
     needs = board.compiled.needs[task]
     settled = all(need in board.outcomes for need in needs)
-    return settled and blocked_by(board.compiled.tasks[task], needs, outcomes=board.outcomes, blocked=()) is None
+    return settled and find_blocker(board.compiled.tasks[task], needs, outcomes=board.outcomes, blocked=()) is None

@@ -6,31 +6,31 @@ from langchain_core.runnables import RunnableConfig
 from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from pydantic import ValidationError
 
-from agent.core.engine.budgets import limit_of
+from agent.core.engine.budgets import get_budget_limit
 from agent.core.engine.escalations import (
-    Abort,
-    Accept,
-    Confirm,
-    Decline,
-    Guide,
-    Impasse,
-    Raise,
-    impasse_mark,
-    impasse_payload,
-    read_settlement,
+    AbortRun,
+    AcceptResult,
+    ConfirmPlan,
+    DeclineQuestion,
+    Escalation,
+    GiveGuidance,
+    RaiseBudget,
+    build_escalation_payload,
+    hash_escalation,
+    parse_escalation_answer,
 )
-from agent.core.engine.snapshot import Snapshot, asked_about, holds
+from agent.core.engine.snapshot import Snapshot, exhausted, needs_escalation
 from agent.core.plan.limits import Limits
 from agent.errors import AnswerError, PersistenceError
-from graphs.state import Record, State
+from graphs.state import State, StateRecord
 
 
-def can_wait(config: RunnableConfig) -> bool:
+def can_wait_for_answer(config: RunnableConfig) -> bool:
     """Whether a run can stop for a person and go on later: without a checkpointer it cannot."""
     return config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) is not None
 
 
-def escalated(impasse: Impasse, state: State) -> Record:
+def build_escalation_update(impasse: Escalation, state: State) -> StateRecord:
     """Return the part of the state that an impasse sets."""
     return {
         "status": "awaiting_approval",
@@ -39,27 +39,27 @@ def escalated(impasse: Impasse, state: State) -> Record:
     }
 
 
-def impasse_in(state: State) -> Impasse | None:
+def parse_stored_escalation(state: State) -> Escalation | None:
     """Read the impasse that waits for an answer. Raises `PersistenceError`."""
     stored = state.get("impasse")
     try:
-        return None if stored is None else Impasse.model_validate(stored)
+        return None if stored is None else Escalation.model_validate(stored)
     except ValidationError as error:
         raise PersistenceError(f"What is stored of a question cannot be read: {error}") from error
 
 
-def passed(impasse: Impasse, snapshot: Snapshot, limits: Limits) -> bool:
+def is_moot(impasse: Escalation, snapshot: Snapshot, limits: Limits) -> bool:
     """Whether there is nothing left to ask: nobody answers any more, or the settings allow more by now."""
-    if not asked_about(impasse.budget, limits):
+    if not needs_escalation(impasse.budget, limits):
         return True
-    return impasse.budget is not None and holds(impasse.budget, snapshot, limits) is None
+    return impasse.budget is not None and exhausted(impasse.budget, snapshot, limits) is None
 
 
-def impasse_shown(impasse: Impasse, state: State, *, thread: str) -> Record:
+def build_escalation_interrupt(impasse: Escalation, state: State, *, thread: str) -> StateRecord:
     """Return what the interrupt shows."""
     plan = {"plan": state.get("plan")} if impasse.kind == "unsure" else {}
     return {
-        **impasse_payload(impasse, mark=_mark(impasse, state, thread=thread)),
+        **build_escalation_payload(impasse, mark=_compute_digest(impasse, state, thread=thread)),
         **plan,
         "revision": state.get("revision"),
         "goal": state.get("goal"),
@@ -67,58 +67,60 @@ def impasse_shown(impasse: Impasse, state: State, *, thread: str) -> Record:
     }
 
 
-def settled(
-    answer: object, impasse: Impasse, state: State, snapshot: Snapshot, *, limits: Limits, thread: str
-) -> Record:
+def apply_escalation(
+    answer: object, impasse: Escalation, state: State, snapshot: Snapshot, *, limits: Limits, thread: str
+) -> StateRecord:
     """Return what an answer changes in the state. Raises `AnswerError`, with nothing changed, where it is none."""
-    chosen = read_settlement(answer, impasse, mark=_mark(impasse, state, thread=thread))
-    base: Record = {"impasse": None, "status": "running"}
+    chosen = parse_escalation_answer(answer, impasse, mark=_compute_digest(impasse, state, thread=thread))
+    base: StateRecord = {"impasse": None, "status": "running"}
     match chosen:
         case str():
             raise AnswerError(chosen)
-        case Guide(text=text) if impasse.kind == "question":
-            return {**base, **_answered(state, f"{impasse.reason} Answer: {text}"), **_again(impasse, state)}
-        case Decline(message=message):
+        case GiveGuidance(text=text) if impasse.kind == "question":
+            return {**base, **_add_answer(state, f"{impasse.reason} Answer: {text}"), **_allow_replan(impasse, state)}
+        case DeclineQuestion(message=message):
             said = f"{impasse.reason} There is no answer to that; decide without. {message}".strip()
-            return {**base, **_answered(state, said), **_again(impasse, state)}
-        case Guide(text=text) if impasse.kind == "unsure":
+            return {**base, **_add_answer(state, said), **_allow_replan(impasse, state)}
+        case GiveGuidance(text=text) if impasse.kind == "unsure":
             guidance = [*(state.get("guidance") or ()), text]
             revision = (state.get("revision") or 1) + 1
             return {**base, "anew": True, "plan": None, "compiled": None, "revision": revision, "guidance": guidance}
-        case Confirm():
+        case ConfirmPlan():
             return {**base, "written_by": {**(state.get("written_by") or {}), "confirmed": True}}
-        case Guide(text=text):
-            more = _raised(impasse, state, snapshot, limits, by=1) if snapshot.replans >= limits.max_replans else {}
-            return {**base, **_again(impasse, state), **more, "guidance": [*(state.get("guidance") or ()), text]}
-        case Raise(by=by):
-            return {**base, **_again(impasse, state), **_raised(impasse, state, snapshot, limits, by=by)}
-        case Accept():
+        case GiveGuidance(text=text):
+            more = (
+                _raise_budget(impasse, state, snapshot, limits, by=1) if snapshot.replans >= limits.max_replans else {}
+            )
+            return {**base, **_allow_replan(impasse, state), **more, "guidance": [*(state.get("guidance") or ()), text]}
+        case RaiseBudget(by=by):
+            return {**base, **_allow_replan(impasse, state), **_raise_budget(impasse, state, snapshot, limits, by=by)}
+        case AcceptResult():
             reason = f"A person chose to end with what there is. {impasse.reason}"
             return {**base, "accepted": True, "stop": {"status": "failed", "reason": reason}}
-        case Abort(message=message):
+        case AbortRun(message=message):
             reason = f"A person ended the run{f': {message}' if message else ''}. {impasse.reason}"
             return {**base, "stop": {"status": "cancelled", "reason": reason}}
         case _:
             assert_never(chosen)
 
 
-def _mark(impasse: Impasse, state: State, *, thread: str) -> str:
-    return impasse_mark(impasse, thread=thread, revision=state.get("revision") or 1, turn=state.get("impasses") or 0)
+def _compute_digest(impasse: Escalation, state: State, *, thread: str) -> str:
+    return hash_escalation(impasse, thread=thread, revision=state.get("revision") or 1, turn=state.get("impasses") or 0)
 
 
-def _answered(state: State, said: str) -> Record:
+def _add_answer(state: State, said: str) -> StateRecord:
     return {"question": None, "guidance": [*(state.get("guidance") or ()), said]}
 
 
-def _again(impasse: Impasse, state: State) -> Record:
+def _allow_replan(impasse: Escalation, state: State) -> StateRecord:
     """Let the failure be replanned for again."""
     return {"stuck": None, "replanned": [mark for mark in state.get("replanned") or () if mark != impasse.signature]}
 
 
-def _raised(impasse: Impasse, state: State, snapshot: Snapshot, limits: Limits, *, by: float) -> Record:
+def _raise_budget(impasse: Escalation, state: State, snapshot: Snapshot, limits: Limits, *, by: float) -> StateRecord:
     """Raise the budget that is used up, or replans, by so much beyond what is allowed or used already."""
     name = impasse.budget.name if impasse.budget is not None else "replans"
-    stands = holds(impasse.budget, snapshot, limits) if impasse.budget is not None else None
+    stands = exhausted(impasse.budget, snapshot, limits) if impasse.budget is not None else None
     used = stands.used if stands is not None else snapshot.replans
-    base = max(limit_of(name, limits) or 0, used)
+    base = max(get_budget_limit(name, limits) or 0, used)
     return {"raised": {**(state.get("raised") or {}), name: base + by}}

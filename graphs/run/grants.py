@@ -19,11 +19,11 @@ class Grants:
         self._durable = durable
         self._ttl_s = ttl_s
 
-    async def valid(self, approvals: Mapping[str, str]) -> set[str] | None:
+    async def get_valid_digests(self, approvals: Mapping[str, str]) -> set[str] | None:
         """Return the digests that may still be used; None: all of them."""
-        return await self._ledger.granted(set(approvals.values())) if self._durable else None
+        return await self._ledger.find_usable_grants(set(approvals.values())) if self._durable else None
 
-    async def give(self, approvals: Mapping[str, str], *, thread: str, revision: int) -> None:
+    async def store_approvals(self, approvals: Mapping[str, str], *, thread: str, revision: int) -> None:
         """Store what a person has just approved, by task id."""
         expires = (utc_now() + timedelta(seconds=self._ttl_s)).isoformat() if self._ttl_s is not None else None
         await self._ledger.grant(
@@ -33,7 +33,7 @@ class Grants:
             ]
         )
 
-    async def take_over(self, task: str, digest: str | None, *, thread: str, revision: int) -> None:
+    async def adopt_checkpoint_approval(self, task: str, digest: str | None, *, thread: str, revision: int) -> None:
         """Believe the checkpoint that this call was approved, where nothing else remembers."""
         if digest is not None and not self._durable:
             await self._ledger.grant([Grant(digest=digest, thread=thread, revision=revision, task=task)])

@@ -4,30 +4,30 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from agent.core.engine.call_preparation import Difference, difference
+from agent.core.engine.call_preparation import PlanDiff, diff_plans
 from agent.core.engine.outcomes import Outcome
 from agent.core.plan.document import Plan
-from agent.core.plan.hashing import digest
-from agent.core.provenance.lineage import Author, Provenance, Version
+from agent.core.plan.hashing import hash_json
+from agent.core.provenance.lineage import Author, PlanVersion, Provenance
 from agent.execution.executor import utc_now
 from agent.llm.replies import Usage
-from graphs.state import Record, State, plan_in
+from graphs.state import State, StateRecord, parse_stored_plan
 
 
-def written_by(model: str, plan: Mapping[str, Any], usage: Usage, *, doubt: str = "") -> dict[str, Any]:
+def record_plan_author(model: str, plan: Mapping[str, Any], usage: Usage, *, doubt: str = "") -> dict[str, Any]:
     """Return the part of the state that tells which model wrote the plan that `plan` stores."""
     spent = usage.model_dump(exclude_none=True)
     return {"written_by": {"compiled": plan["compiled"], "model": model, "usage": spent, "doubt": doubt}}
 
 
-def doubt_of(state: State) -> str:
+def get_planner_doubt(state: State) -> str:
     """Return why the planner is not sure of the plan in the state; nothing where it is, or a person has confirmed."""
     by = state.get("written_by") or {}
     stands = by.get("compiled") == state.get("compiled") and not by.get("confirmed")
     return str(by.get("doubt") or "") if stands else ""
 
 
-def lineage_update(state: State) -> dict[str, Any]:
+def update_lineage(state: State) -> dict[str, Any]:
     """Return what the state adds to its lineage: the plan, or the plan of the rollback, where it is not there yet.
 
     Found out at the dispatch, which every plan comes to, whoever changed it and in whatever way.
@@ -36,42 +36,45 @@ def lineage_update(state: State) -> dict[str, Any]:
         return {}
     known = list(state.get("lineage") or ())
     added = [
-        _entry(state, document, mark, author=author)
+        _build_entry(state, document, mark, author=author)
         for document, mark, author in (
-            (state.get("plan"), state.get("compiled"), _author(state)),
-            (state.get("undo"), digest(state.get("undo")) if state.get("undo") else None, "rollback"),
+            (state.get("plan"), state.get("compiled"), _determine_author(state)),
+            (state.get("undo"), hash_json(state.get("undo")) if state.get("undo") else None, "rollback"),
         )
-        if document and mark and mark != _last_mark(known, undo=author == "rollback")
+        if document and mark and mark != _find_last_digest(known, undo=author == "rollback")
     ]
     return {"lineage": [*known, *added]} if added else {}
 
 
-def changed_since_last(state: State, plan: Plan) -> Difference | None:
+def diff_last_plan(state: State, plan: Plan) -> PlanDiff | None:
     """Return how `plan` differs from the last one of the run; None where there is none yet."""
-    plans = _plans(state)
-    return difference(plan_in(plans[-1]["plan"]), plan) if plans else None
+    plans = _list_plan_entries(state)
+    return diff_plans(parse_stored_plan(plans[-1]["plan"]), plan) if plans else None
 
 
-def changes_of(values: Mapping[str, Any]) -> list[Record]:
+def list_plan_changes(values: Mapping[str, Any]) -> list[StateRecord]:
     """Return how each plan of a run differs from the one before, and who wrote it when."""
     return [
         {
             **{name: after[name] for name in ("revision", "author", "model", "at")},
-            "difference": difference(plan_in(before["plan"]), plan_in(after["plan"])).model_dump(mode="json"),
+            "difference": diff_plans(parse_stored_plan(before["plan"]), parse_stored_plan(after["plan"])).model_dump(
+                mode="json"
+            ),
         }
-        for before, after in pairwise(_plans(values))
+        for before, after in pairwise(_list_plan_entries(values))
     ]
 
 
-def _plans(values: Mapping[str, Any]) -> list[Record]:
+def _list_plan_entries(values: Mapping[str, Any]) -> list[StateRecord]:
     return [entry for entry in values.get("lineage") or () if entry["author"] != "rollback"]
 
 
 def provenance_of(values: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Provenance:
     """Return the provenance of what a run has come to; `outcomes` have their outputs at hand."""
     versions = [
-        Version(
-            plan=plan_in(entry["plan"]), **{name: entry.get(name) for name in Version.model_fields if name != "plan"}
+        PlanVersion(
+            plan=parse_stored_plan(entry["plan"]),
+            **{name: entry.get(name) for name in PlanVersion.model_fields if name != "plan"},
         )
         for entry in values.get("lineage") or ()
     ]
@@ -80,19 +83,19 @@ def provenance_of(values: Mapping[str, Any], outcomes: Mapping[str, Outcome]) ->
     )
 
 
-def _last_mark(lineage: list[Record], *, undo: bool) -> str | None:
+def _find_last_digest(lineage: list[StateRecord], *, undo: bool) -> str | None:
     marks = [entry["mark"] for entry in lineage if (entry["author"] == "rollback") is undo]
     return marks[-1] if marks else None
 
 
-def _author(state: State) -> Author:
+def _determine_author(state: State) -> Author:
     written = state.get("written_by")
     if written is not None and written["compiled"] == state.get("compiled"):
         return "model"
     return "user" if state.get("given") and not state.get("lineage") else "person"
 
 
-def _entry(state: State, document: Record, mark: str, *, author: str) -> Record:
+def _build_entry(state: State, document: StateRecord, mark: str, *, author: str) -> StateRecord:
     by = (state.get("written_by") or {}) if author == "model" else {}
     return {
         "revision": state.get("revision") or 1,

@@ -19,70 +19,72 @@ from agent.core.plan.limits import Limits
 from agent.errors import PlanwaveError, WeightsError
 from agent.execution.call_log import CallLog
 from agent.execution.ledger import Ledger
-from agent.execution.result_cache import Memory, Remembered
-from agent.llm.embedded.server import installed
-from agent.llm.embedded.weights import weights_path
-from agent.llm.models import Model, Scale, available, resolve_model
+from agent.execution.result_cache import CachedResult, ResultCache
+from agent.llm.embedded.server import is_local_installed
+from agent.llm.embedded.weights import find_weights
+from agent.llm.models import Model, Scale, is_model_available, resolve_model
 from agent.results.artifacts import Artifacts
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.run.grants import Grants
 
-_PLACE: Final = ("planwave", "durations")
+_DURATIONS_NAMESPACE: Final = ("planwave", "durations")
 #: A new call counts for at least this part of the estimate, so that it follows a tool that has become slower.
-_AT_LEAST: Final = 0.2
+_MIN_WEIGHT: Final = 0.2
 
 
-class Durations:
+class DurationEstimates:
     """Estimates in seconds by tool: the mean of the first five calls, then an exponentially weighted mean."""
 
     def __init__(self, store: BaseStore | None) -> None:
         """Keep them in `store` between processes; None: for as long as this process lives."""
         self._store = store
-        self._known: dict[str, tuple[float, int]] = {}
-        self._asked: set[str] = set()
+        self._estimates: dict[str, tuple[float, int]] = {}
+        self._loaded_tools: set[str] = set()
         self._changed: set[str] = set()
 
-    async def known(self, tools: frozenset[str]) -> Mapping[str, float]:
+    async def get_estimates(self, tools: frozenset[str]) -> Mapping[str, float]:
         """Return the estimates of `tools`; a tool that was never called has none."""
-        new = sorted(tools - self._asked)
+        new = sorted(tools - self._loaded_tools)
         if new and self._store is not None:
-            found = await self._store.abatch([GetOp(_PLACE, tool) for tool in new])
+            found = await self._store.abatch([GetOp(_DURATIONS_NAMESPACE, tool) for tool in new])
             for tool, item in zip(new, found, strict=True):
                 # A call may have ended while the store was asked; what this process saw itself is newer.
-                if item is not None and tool not in self._known:
-                    self._known[tool] = _read(item.value)  # type: ignore[union-attr]  # a GetOp gives an item or None
-        self._asked.update(new)
-        return MappingProxyType({tool: self._known[tool][0] for tool in tools if tool in self._known})
+                if item is not None and tool not in self._estimates:
+                    self._estimates[tool] = _parse_estimate(item.value)  # type: ignore[union-attr]  # a GetOp gives an item or None
+        self._loaded_tools.update(new)
+        return MappingProxyType({tool: self._estimates[tool][0] for tool in tools if tool in self._estimates})
 
-    def note(self, tool: str, outcome: Outcome) -> None:
+    def record_call(self, tool: str, outcome: Outcome) -> None:
         """Learn from a call that was made and returned."""
         seconds = outcome.duration_s
         if not isinstance(outcome, Done) or outcome.reused_from is not None or seconds is None:
             return
-        before, calls = self._known.get(tool, (0.0, 0))
-        weight = max(1 / (calls + 1), _AT_LEAST)
-        self._known[tool] = before + weight * (seconds - before), calls + 1
+        before, calls = self._estimates.get(tool, (0.0, 0))
+        weight = max(1 / (calls + 1), _MIN_WEIGHT)
+        self._estimates[tool] = before + weight * (seconds - before), calls + 1
         self._changed.add(tool)
 
-    async def keep(self) -> None:
+    async def save_changes(self) -> None:
         """Store what was learned since the last time."""
         changed, self._changed = sorted(self._changed), set()
         if changed and self._store is not None:
-            await self._store.abatch([PutOp(_PLACE, tool, _written(self._known[tool])) for tool in changed])
+            await self._store.abatch(
+                [PutOp(_DURATIONS_NAMESPACE, tool, _estimate_to_json(self._estimates[tool])) for tool in changed]
+            )
 
 
-def _read(value: dict[str, Any]) -> tuple[float, int]:
+def _parse_estimate(value: dict[str, Any]) -> tuple[float, int]:
     return float(value["seconds"]), int(value["calls"])
 
 
-def _written(known: tuple[float, int]) -> dict[str, Any]:
+def _estimate_to_json(known: tuple[float, int]) -> dict[str, Any]:
     return {"seconds": round(known[0], 6), "calls": known[1]}
 
 
-_CONFIGURES = ("PLANWAVE_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+_MODEL_VARIABLES = ("PLANWAVE_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
-Tools = Sequence[BaseTool] | Callable[[], Sequence[BaseTool]]
+ToolsOrFactory = Sequence[BaseTool] | Callable[[], Sequence[BaseTool]]
 ModelChoice = str | BaseChatModel | None
 
 
@@ -118,19 +120,19 @@ class Context(BaseModel):
 
 
 @dataclass
-class Wiring:
+class Services:
     """The parts of one graph."""
 
-    tools: Tools
+    tools: ToolsOrFactory
     model: ModelChoice
     settings: Settings
     ledger: Ledger
     calls: CallLog
     grants: Grants
     artifacts: Artifacts
-    durations: Durations
+    durations: DurationEstimates
     #: Where results are kept that another thread may use.
-    memory: Memory | None = None
+    memory: ResultCache | None = None
     _toolbox: Toolbox | None = None
     _models: dict[str, Model] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -143,23 +145,23 @@ class Wiring:
                 self._toolbox = Toolbox(self.tools() if callable(self.tools) else self.tools)
             return self._toolbox
 
-    async def ready_toolbox(self) -> Toolbox:
+    async def load_toolbox(self) -> Toolbox:
         """Return the tools without blocking the loop while a factory works."""
         if self._toolbox is not None:
             return self._toolbox
         return await anyio.to_thread.run_sync(lambda: self.toolbox)
 
-    def settings_for(self, context: Context | None) -> Settings:
+    def resolve_settings(self, context: Context | None) -> Settings:
         """Return the settings with what this run sets for itself."""
         if context is None:
             return self.settings
         chosen = {name: value for name, value in context.model_dump(exclude={"model"}).items() if value is not None}
         return self.settings.model_copy(update=chosen) if chosen else self.settings
 
-    def limits_for(self, context: Context | None, *, given: bool, attended: bool = False) -> Limits:
+    def resolve_limits(self, context: Context | None, *, given: bool, attended: bool = False) -> Limits:
         """Return the limits of a run; `given`: its plan came with the input; `attended`: it can stop for a person."""
         can_replan = self.has_model(context, given=given)
-        return self.settings_for(context).limits(can_replan=can_replan, attended=attended)
+        return self.resolve_settings(context).build_limits(can_replan=can_replan, attended=attended)
 
     def has_model(self, context: Context | None, *, given: bool) -> bool:
         """Whether there is a model to ask: nothing is downloaded or started to find out.
@@ -167,35 +169,40 @@ class Wiring:
         A plan that was given is run without any model unless one is chosen or configured; the embedded model, which
         takes half a minute of both cores, is not started for it unasked.
         """
-        choice = self._choice(context)
-        if given and choice is None and not any(os.environ.get(name) for name in _CONFIGURES):
+        choice = self._choose_model(context)
+        if given and choice is None and not any(os.environ.get(name) for name in _MODEL_VARIABLES):
             return False
         try:
-            return available(choice)
+            return is_model_available(choice)
         except PlanwaveError:
             return False
 
-    async def model_for(self, context: Context | None) -> Model:
+    async def load_model(self, context: Context | None) -> Model:
         """Return the model of a run, made at first use. Raises `ModelError` or `UsageError` where there is none.
 
         Weights are fetched by the command line only, which says so first and shows how far it is.
         """
-        choice = self._choice(context)
+        choice = self._choose_model(context)
         key = choice if isinstance(choice, str) else ""
         if key not in self._models:
-            self._models[key] = await anyio.to_thread.run_sync(_made, choice, self.settings.model_scale)
+            self._models[key] = await anyio.to_thread.run_sync(_create_model, choice, self.settings.model_scale)
         return self._models[key]
 
-    async def answering_model(self, context: Context | None, *, given: bool) -> Model | None:
+    async def load_answer_model(self, context: Context | None, *, given: bool) -> Model | None:
         """Return the model that writes the answer; None where the results are to be listed."""
-        return await self.model_for(context) if self.has_model(context, given=given) else None
+        return await self.load_model(context) if self.has_model(context, given=given) else None
 
-    def _choice(self, context: Context | None) -> ModelChoice:
+    def _choose_model(self, context: Context | None) -> ModelChoice:
         return (context.model if context else None) or self.model
 
 
-def _made(choice: ModelChoice, scale: Scale | None) -> Model:
-    if not available(choice) and installed() and weights_path(os.environ) is None and not _names_server(choice):
+def _create_model(choice: ModelChoice, scale: Scale | None) -> Model:
+    if (
+        not is_model_available(choice)
+        and is_local_installed()
+        and find_weights(os.environ) is None
+        and not _is_server_model(choice)
+    ):
         raise WeightsError(
             "The embedded model's weights (1.1 GB) are not on this machine; fetch them once with "
             "`planwave models pull`, name your own in PLANWAVE_LOCAL_GGUF, or set OPENAI_API_KEY or OPENAI_BASE_URL."
@@ -203,29 +210,31 @@ def _made(choice: ModelChoice, scale: Scale | None) -> Model:
     return resolve_model(choice, scale=scale)
 
 
-def _names_server(choice: ModelChoice) -> bool:
+def _is_server_model(choice: ModelChoice) -> bool:
     named = choice or os.environ.get("PLANWAVE_MODEL")
     return isinstance(named, str) and named.startswith("openai:")
 
 
-_CACHE_PLACE: Final = ("planwave", "results")
+_RESULTS_NAMESPACE: Final = ("planwave", "results")
 
 
-class CacheMemory:
+class SharedResultCache:
     """Keeps the contract of `agent.caching.Memory`."""
 
     def __init__(self, cache: BaseCache[dict[str, Any]]) -> None:
         self._cache = cache
 
-    async def get(self, fingerprint: str) -> Remembered | None:
+    async def get(self, fingerprint: str) -> CachedResult | None:
         """See `Memory.get`. What is there but is not what was put there counts as lost."""
-        found = (await self._cache.aget([(_CACHE_PLACE, fingerprint)])).get((_CACHE_PLACE, fingerprint))
+        found = (await self._cache.aget([(_RESULTS_NAMESPACE, fingerprint)])).get((_RESULTS_NAMESPACE, fingerprint))
         try:
-            remembered = Remembered.model_validate(found)
+            remembered = CachedResult.model_validate(found)
         except ValidationError:
             return None
         return remembered if remembered.fingerprint == fingerprint else None
 
-    async def put(self, remembered: Remembered, *, ttl_s: int) -> None:
+    async def put(self, remembered: CachedResult, *, ttl_s: int) -> None:
         """See `Memory.put`."""
-        await self._cache.aset({(_CACHE_PLACE, remembered.fingerprint): (remembered.model_dump(mode="json"), ttl_s)})
+        await self._cache.aset(
+            {(_RESULTS_NAMESPACE, remembered.fingerprint): (remembered.model_dump(mode="json"), ttl_s)}
+        )

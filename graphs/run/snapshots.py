@@ -5,23 +5,32 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from agent.core.compiler.compiler import UNKNOWN, CompiledPlan
-from agent.core.engine.approvals import approval_digest
-from agent.core.engine.call_preparation import Ready, prepare
+from agent.core.compiler.compiler import NO_DURATIONS, CompiledPlan
+from agent.core.engine.approvals import hash_approval_request
+from agent.core.engine.call_preparation import PreparedTask, prepare
 from agent.core.engine.frontier import Frontier
 from agent.core.engine.outcomes import Done, Outcome
 from agent.core.engine.snapshot import Snapshot
-from agent.core.plan.dependencies import plan_needs
+from agent.core.plan.dependencies import build_dependency_graph
 from agent.core.plan.document import Task
 from agent.tools.toolbox import Toolbox
-from graphs.run.plan_history import doubt_of
-from graphs.state import Record, State, budget_in, compiled_in, elapsed_in, outcomes_in, plan_in, spending_in
+from graphs.run.plan_history import get_planner_doubt
+from graphs.state import (
+    State,
+    StateRecord,
+    compute_elapsed_seconds,
+    link_stored_plan,
+    parse_budget,
+    parse_outcomes,
+    parse_spending,
+    parse_stored_plan,
+)
 
 T = TypeVar("T")
-_RUNS = 32
+_MAX_RUNS = 32
 
 
-class Known(Generic[T]):
+class Memo(Generic[T]):
     """The last value made from one place in the state."""
 
     def __init__(self) -> None:
@@ -39,80 +48,82 @@ class Known(Generic[T]):
         return self._value[0]
 
 
-class Recall:
+class RunCache:
     """What is known of one run."""
 
     def __init__(self) -> None:
-        self.plan: Known[CompiledPlan] = Known()
-        self.undo: Known[CompiledPlan] = Known()
-        self.former: Known[dict[str, Task]] = Known()
-        self.mark: Known[str | None] = Known()
-        self.reusable: Known[dict[str, tuple[str, Done]]] = Known()
+        self.plan: Memo[CompiledPlan] = Memo()
+        self.undo: Memo[CompiledPlan] = Memo()
+        self.former_tasks: Memo[dict[str, Task]] = Memo()
+        self.plan_digest: Memo[str | None] = Memo()
+        self.reusable: Memo[dict[str, tuple[str, Done]]] = Memo()
         #: Whether an output among the results that were read is kept outside the state.
-        self.some_away = False
-        self._read: Mapping[str, Record] | None = None
-        self._records: dict[str, Record] = {}
+        self.has_offloaded_outputs = False
+        self._last_results: Mapping[str, StateRecord] | None = None
+        self._records: dict[str, StateRecord] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._frontier: Frontier | None = None
 
-    def take_plan(self, document: Mapping[str, object], compiled: CompiledPlan, *, mark: str) -> None:
+    def store_plan(self, document: Mapping[str, object], compiled: CompiledPlan, *, mark: str) -> None:
         """Take in a plan that was just compiled, as the state is about to have it."""
         self.plan.put(document, compiled)
-        self.mark.put(document, mark)
+        self.plan_digest.put(document, mark)
 
-    def outcomes(self, results: Mapping[str, Record]) -> Mapping[str, Outcome]:
+    def read_outcomes(self, results: Mapping[str, StateRecord]) -> Mapping[str, Outcome]:
         """Return the outcomes in `results`, of which only those are read that were not before.
 
         It is the same mapping each time, with what is new in it. Raises `PersistenceError`.
         """
-        if results is self._read:
+        if results is self._last_results:
             return self._outcomes
         records = self._records
         differing = {task: record for task, record in results.items() if records.get(task) is not record}
-        new = outcomes_in(differing)
+        new = parse_outcomes(differing)
         added = {task: outcome for task, outcome in new.items() if task not in records}
-        if len(records) + len(added) > len(results) or not self._holds(new):
+        if len(records) + len(added) > len(results) or not self._is_still_valid(new):
             self._records, self._outcomes, self._frontier = {}, {}, None
-            return self.outcomes(results)
-        self.some_away = self.some_away or any(isinstance(each, Done) and each.artifact for each in new.values())
+            return self.read_outcomes(results)
+        self.has_offloaded_outputs = self.has_offloaded_outputs or any(
+            isinstance(each, Done) and each.artifact for each in new.values()
+        )
         self._records.update(differing)
-        self._read = results
+        self._last_results = results
         self._outcomes.update(new)
         if self._frontier is not None:
             self._frontier.advance(added)
         return self._outcomes
 
-    def _holds(self, new: Mapping[str, Outcome]) -> bool:
+    def _is_still_valid(self, new: Mapping[str, Outcome]) -> bool:
         """Whether what follows from the known outcomes follows still: a loaded output, say, changes nothing."""
         blocked = self._frontier.blocked if self._frontier is not None else set[str]()
         known = ((task, outcome, self._outcomes.get(task)) for task, outcome in new.items())
         return all(
-            task not in blocked if before is None else _counts_as(outcome) == _counts_as(before)
+            task not in blocked if before is None else _scheduling_key(outcome) == _scheduling_key(before)
             for task, outcome, before in known
         )
 
-    def frontier(self, compiled: CompiledPlan) -> Frontier:
+    def get_frontier(self, compiled: CompiledPlan) -> Frontier:
         """Return what follows for `compiled` from the outcomes that were read last."""
         if self._frontier is None or self._frontier.compiled is not compiled:
             self._frontier = Frontier(compiled, self._outcomes)
         return self._frontier
 
 
-def _counts_as(outcome: Outcome) -> tuple[object, ...]:
+def _scheduling_key(outcome: Outcome) -> tuple[object, ...]:
     return outcome.status, outcome.attempts, isinstance(outcome, Done) and outcome.reused_from
 
 
-class Recalls:
+class RunCaches:
     """What is known of the runs that this process has under way; of more than 32 the latest."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[str, Recall] = OrderedDict()
+        self._runs: OrderedDict[str, RunCache] = OrderedDict()
 
-    def of(self, run: str) -> Recall:
+    def get_or_create(self, run: str) -> RunCache:
         """Return what is known of a run, nothing at first."""
-        found = self._runs.setdefault(run, Recall())
+        found = self._runs.setdefault(run, RunCache())
         self._runs.move_to_end(run)
-        while len(self._runs) > _RUNS:
+        while len(self._runs) > _MAX_RUNS:
             self._runs.popitem(last=False)
         return found
 
@@ -121,31 +132,31 @@ class Recalls:
         self._runs.pop(run, None)
 
 
-def snapshot_of(
+def build_snapshot(
     state: State,
     toolbox: Toolbox,
     *,
     thread: str,
     now: datetime,
     granted: Collection[str] | None = None,
-    recall: Recall | None = None,
-    durations: Mapping[str, float] = UNKNOWN,
+    cache: RunCache | None = None,
+    durations: Mapping[str, float] = NO_DURATIONS,
 ) -> Snapshot:
     """Make the snapshot that `next_move` chooses by; `granted` are the approvals that the ledger holds, None: all.
 
     `recall` keeps what is read for the next snapshot of the same run. `durations` are seconds by tool.
     """
-    recall = recall or Recall()
+    cache = cache or RunCache()
     problems = tuple(state.get("problems") or ())
-    outcomes = recall.outcomes(state.get("results") or {})
+    outcomes = cache.read_outcomes(state.get("results") or {})
     document, undoing = state.get("plan"), state.get("undo")
     compiled = (
-        recall.plan.get(document, lambda: compiled_in(document, toolbox, durations=durations))
+        cache.plan.get(document, lambda: link_stored_plan(document, toolbox, durations=durations))
         if document and not problems
         else None
     )
     undo = (
-        recall.undo.get(undoing, lambda: compiled_in(undoing, toolbox, word="rollback", durations=durations))
+        cache.undo.get(undoing, lambda: link_stored_plan(undoing, toolbox, kind="rollback", durations=durations))
         if undoing
         else None
     )
@@ -155,31 +166,33 @@ def snapshot_of(
         compiled=compiled,
         outcomes=outcomes,
         problems=problems,
-        wanting=bool(state.get("wanted")),
-        anew=bool(state.get("anew")),
-        unsure=doubt_of(state) or None,
-        approved=_still_approved(state, active, outcomes, thread, granted) if active else frozenset(),
+        needs_lookup=bool(state.get("wanted")),
+        needs_new_plan=bool(state.get("anew")),
+        unsure=get_planner_doubt(state) or None,
+        approved=_find_valid_approvals(state, active, outcomes, thread, granted) if active else frozenset(),
         doubts=frozenset(state.get("doubts") or ()),
-        unplanned=budget_in(cut.get("")),
-        cut=frozenset(cut),
-        stuck=state.get("stuck"),
+        planning_budget=parse_budget(cut.get("")),
+        out_of_budget=frozenset(cut),
+        dead_end_reason=state.get("stuck"),
         question=state.get("question"),
-        spending=spending_in(state),
+        spending=parse_spending(state),
         accepted=bool(state.get("accepted")),
         waived=frozenset(state.get("waived") or ()),
-        replanned=frozenset(state.get("replanned") or ()),
+        replanned_signatures=frozenset(state.get("replanned") or ()),
         replans=state.get("replans") or 0,
-        elapsed_s=elapsed_in(state, now=now),
+        elapsed_s=compute_elapsed_seconds(state, now=now),
         stop=(stop["status"], stop["reason"]) if stop else None,  # type: ignore[arg-type]  # the closed words of EndStatus
         undo=undo,
         rollback_begun=state.get("rollback") is not None,
         # A plan that does not compile may be of any form.
-        frontier=recall.frontier(active) if active else None,
-        former=recall.former.get(state.get("lineage"), lambda: former_plans(state)[0]) if compiled else {},
+        frontier=cache.get_frontier(active) if active else None,
+        former_tasks=cache.former_tasks.get(state.get("lineage"), lambda: collect_former_tasks(state)[0])
+        if compiled
+        else {},
     )
 
 
-def former_plans(state: State) -> tuple[dict[str, Task], dict[str, tuple[str, ...]]]:
+def collect_former_tasks(state: State) -> tuple[dict[str, Task], dict[str, tuple[str, ...]]]:
     """Return the tasks of this run's earlier plans that the present one has not, as they last stood, with their needs.
 
     A task that a replan or an edit dropped may have been done before, and what it changed is still in effect.
@@ -189,13 +202,13 @@ def former_plans(state: State) -> tuple[dict[str, Task], dict[str, tuple[str, ..
     tasks: dict[str, Task] = {}
     needs: dict[str, tuple[str, ...]] = {}
     for entry in entries[:-1]:
-        plan = plan_in(entry["plan"])
+        plan = parse_stored_plan(entry["plan"])
         tasks |= {task.id: task for task in plan.tasks if task.id not in present}
-        needs |= {task: needed for task, needed in plan_needs(plan).items() if task not in present}
+        needs |= {task: needed for task, needed in build_dependency_graph(plan).items() if task not in present}
     return tasks, needs
 
 
-def _still_approved(
+def _find_valid_approvals(
     state: State,
     compiled: CompiledPlan,
     outcomes: Mapping[str, Outcome],
@@ -212,20 +225,20 @@ def _still_approved(
         task
         for task in open_tasks
         if (granted is None or approvals[task] in granted or task in cleared)
-        and digest_of(task, compiled, outcomes, state, thread) == approvals[task]
+        and compute_approval_digest(task, compiled, outcomes, state, thread) == approvals[task]
     )
 
 
-def digest_of(
+def compute_approval_digest(
     task: str, compiled: CompiledPlan, outcomes: Mapping[str, Outcome], state: State, thread: str
 ) -> str | None:
     """Return the digest that an approval of `task` must carry now; None where its call cannot be made."""
     revision = state.get("revision") or 1
     ready = prepare(
-        compiled.tasks[task], compiled.spec(task), needs=compiled.needs[task], outcomes=outcomes, revision=revision
+        compiled.tasks[task], compiled.get_spec(task), needs=compiled.needs[task], outcomes=outcomes, revision=revision
     )
-    if not isinstance(ready, Ready):
+    if not isinstance(ready, PreparedTask):
         return None
-    return approval_digest(
+    return hash_approval_request(
         thread=thread, revision=revision, task=task, tool=compiled.tasks[task].tool, calls=ready.calls
     )

@@ -15,8 +15,8 @@ from langgraph.pregel._read import ChannelRead
 from langgraph.runtime import Runtime
 
 from agent.core.engine.approvals import needs_approval
-from agent.core.engine.budgets import Exhausted, with_raised
-from agent.core.engine.call_preparation import looks_into
+from agent.core.engine.budgets import ExhaustedBudget, raise_limits
+from agent.core.engine.call_preparation import required_outputs
 from agent.core.engine.outcomes import Done, Outcome
 from agent.core.plan.limits import Limits
 from agent.errors import BudgetError
@@ -24,25 +24,25 @@ from agent.events import Emit
 from agent.execution.call_log import CallLog
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Executor, Job, utc_now
-from agent.llm.usage import Meter, Meters, metered
-from agent.results.artifacts import Artifacts, put_away
+from agent.llm.usage import Meter, MeterRegistry, use_meter
+from agent.results.artifacts import Artifacts, drop_stored_output
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
-from graphs.run.dispatch_board import Board, board_of
-from graphs.run.early_execution import ahead_of
+from graphs.run.dispatch_board import DispatchBoard, create_board
+from graphs.run.early_execution import find_early_execution
 from graphs.run.grants import Grants
-from graphs.run.services import Context, Durations, Wiring
-from graphs.run.snapshots import Recall, snapshot_of
-from graphs.run.state_updates import emitter, finished_event
-from graphs.state import State, merge_results, spending_in
+from graphs.run.services import Context, DurationEstimates, Services
+from graphs.run.snapshots import RunCache, build_snapshot
+from graphs.run.state_updates import build_finished_event, create_emitter
+from graphs.state import State, merge_results, parse_spending
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class TaskContext:
     """One task of a dispatch, and the parts by which its calls are made."""
 
     task: str
-    board: Board
+    board: DispatchBoard
     executor: Executor
     toolbox: Toolbox
     grants: Grants
@@ -50,25 +50,25 @@ class Work:
     settings: Settings
 
 
-_at_work: ContextVar[Work] = ContextVar("planwave_at_work")
+_current_task: ContextVar[TaskContext] = ContextVar("planwave_at_work")
 
 
 @contextmanager
-def at_work(work: Work) -> Iterator[None]:
+def as_current_task(work: TaskContext) -> Iterator[None]:
     """Let the tool of a task make calls of its own, for the time of the context."""
-    token = _at_work.set(work)
+    token = _current_task.set(work)
     try:
         yield
     finally:
-        _at_work.reset(token)
+        _current_task.reset(token)
 
 
-def work_now() -> Work | None:
+def current_task() -> TaskContext | None:
     """Return what the task that is at work here may use; None outside of a dispatch."""
-    return _at_work.get(None)
+    return _current_task.get(None)
 
 
-_READ = [
+_STATE_KEYS = [
     "plan",
     "undo",
     "results",
@@ -84,46 +84,46 @@ _READ = [
 ]
 
 
-async def resumed_board(
+async def restore_board(
     config: RunnableConfig,
     toolbox: Toolbox,
     *,
     settings: Settings,
-    meters: Meters,
+    meters: MeterRegistry,
     thread: str,
-    durations: Durations,
+    durations: DurationEstimates,
     calls: CallLog,
-) -> Board:
+) -> DispatchBoard:
     """Return the board of a superstep that another process began: the state, and what is finished of the superstep.
 
     LangGraph hands a `Send` its own argument only. The state is read through the channel reader that conditional edges
     use, the finished siblings from the pending writes of the checkpoint; a test pins both.
     """
-    state: State = ChannelRead.do_read(config, select=_READ, fresh=False)
-    finished = await _finished_siblings(config)
+    state: State = ChannelRead.do_read(config, select=_STATE_KEYS, fresh=False)
+    finished = await _load_sibling_results(config)
     state = {**state, "results": merge_results(state.get("results") or {}, finished)}
     # Which approvals still hold is not asked here: their digests may rest on outputs that are not at hand.
-    known = await durations.known(frozenset(toolbox))
-    recall = Recall()
-    snapshot = snapshot_of(
-        {**state, "approvals": {}}, toolbox, thread=thread, now=utc_now(), recall=recall, durations=known
+    known = await durations.get_estimates(frozenset(toolbox))
+    recall = RunCache()
+    snapshot = build_snapshot(
+        {**state, "approvals": {}}, toolbox, thread=thread, now=utc_now(), cache=recall, durations=known
     )
-    meter = meter_of(meters, state, settings.limits(can_replan=False), settings=settings)
-    board = board_of(state, snapshot, recall, Slots(settings.max_concurrency), meter=meter, thread=thread)
-    for call in await calls.tried(thread, revision=board.revision):
+    meter = prepare_meter(meters, state, settings.build_limits(can_replan=False), settings=settings)
+    board = create_board(state, snapshot, recall, Slots(settings.max_concurrency), meter=meter, thread=thread)
+    for call in await calls.load_retryable_calls(thread, revision=board.revision):
         if call.item is None:
-            board.tried[call.task] = call
+            board.earlier_attempts[call.task] = call
     return board
 
 
-def meter_of(meters: Meters, state: State, limits: Limits, *, settings: Settings) -> Meter:
+def prepare_meter(meters: MeterRegistry, state: State, limits: Limits, *, settings: Settings) -> Meter:
     """Return the meter of a run at the beginning of a step, with what the state knows to be spent."""
     prices = (settings.price_input or 0.0, settings.price_output or 0.0)
-    bounds = with_raised(limits, state.get("raised") or {})
-    return meters.of(state.get("run") or "").hold(bounds, spending_in(state), prices=prices)
+    bounds = raise_limits(limits, state.get("raised") or {})
+    return meters.get_meter(state.get("run") or "").begin_step(bounds, parse_spending(state), prices=prices)
 
 
-async def _finished_siblings(config: RunnableConfig) -> list[dict[str, Any]]:
+async def _load_sibling_results(config: RunnableConfig) -> list[dict[str, Any]]:
     configurable = config["configurable"]
     saver = configurable.get(CONFIG_KEY_CHECKPOINTER)
     if not isinstance(saver, BaseCheckpointSaver):
@@ -138,54 +138,60 @@ async def _finished_siblings(config: RunnableConfig) -> list[dict[str, Any]]:
     return [value for _, channel, value in (found.pending_writes or ()) if channel == "results"] if found else []
 
 
-async def load(task: str, board: Board, artifacts: Artifacts) -> None:
+async def load_inputs(task: str, board: DispatchBoard, artifacts: Artifacts) -> None:
     """Put on the board the outputs that `task` looks into; what was put away by another dispatch is loaded once."""
-    async with board.loading:
+    async with board.load_lock:
         board.outcomes.update(
-            await artifacts.at_hand(board.outcomes, looks_into(board.compiled.tasks[task]), thread=board.thread)
+            await artifacts.load_outputs(
+                board.outcomes, required_outputs(board.compiled.tasks[task]), thread=board.thread
+            )
         )
 
 
-def work_on(
-    task: str, board: Board, wiring: Wiring, toolbox: Toolbox, runtime: Runtime[Context]
-) -> Callable[[], Coroutine[None, None, Outcome | Exhausted]]:
+def make_task_runner(
+    task: str, board: DispatchBoard, services: Services, toolbox: Toolbox, runtime: Runtime[Context]
+) -> Callable[[], Coroutine[None, None, Outcome | ExhaustedBudget]]:
     """Return what does the work of a task, whose needs are settled by then, each time it is called."""
-    settings = wiring.settings_for(runtime.context)
+    settings = services.resolve_settings(runtime.context)
     executor = Executor(
         toolbox,
         settings,
-        wiring.ledger,
-        wiring.calls,
-        let_through=(GraphBubbleUp, BudgetError),
-        under_way=ahead_of(runtime, revision=board.revision),
-        memory=wiring.memory,
+        services.ledger,
+        services.calls,
+        propagate=(GraphBubbleUp, BudgetError),
+        early_outcomes=find_early_execution(runtime, revision=board.revision),
+        cache=services.memory,
     )
-    here = Work(task, board, executor, toolbox, wiring.grants, settings.limits(can_replan=False), settings)
-    emit = board.telling.through(emitter(runtime))
-    return partial(_outcome, here, wiring.artifacts, wiring.durations, emit=emit)
+    here = TaskContext(
+        task, board, executor, toolbox, services.grants, settings.build_limits(can_replan=False), settings
+    )
+    emit = board.progress_reporter.wrap_emit(create_emitter(runtime))
+    return partial(_run_task, here, services.artifacts, services.durations, emit=emit)
 
 
-async def _outcome(here: Work, artifacts: Artifacts, durations: Durations, *, emit: Emit) -> Outcome | Exhausted:
+async def _run_task(
+    here: TaskContext, artifacts: Artifacts, durations: DurationEstimates, *, emit: Emit
+) -> Outcome | ExhaustedBudget:
     """Make the calls of a task and tell of its end; a large output that no other task looks into is put away."""
     board = here.board
-    await load(here.task, board, artifacts)
-    job = job_for(here.task, board, limits=here.limits)
+    await load_inputs(here.task, board, artifacts)
+    job = build_job(here.task, board, limits=here.limits)
     try:
-        with metered(board.meter), at_work(here):
+        with use_meter(board.meter), as_current_task(here):
             made = await here.executor.run(job, slots=board.slots, emit=emit)
     except BudgetError as error:
         return error.budget
-    kept = await artifacts.kept(made, thread=board.thread, limit=here.settings.artifact_bytes)
+    kept = await artifacts.store_large_output(made, thread=board.thread, limit=here.settings.artifact_bytes)
     large = isinstance(kept, Done) and kept.artifact is not None
-    outcome = put_away(kept) if large and not board.looked_into(here.task) else kept
-    durations.note(job.task.tool, outcome)
-    emit(finished_event(here.task, outcome))
+    outcome = drop_stored_output(kept) if large and not board.is_output_read(here.task) else kept
+    durations.record_call(job.task.tool, outcome)
+    emit(build_finished_event(here.task, outcome))
     return outcome
 
 
-def job_for(task: str, board: Board, *, limits: Limits) -> Job:
+def build_job(task: str, board: DispatchBoard, *, limits: Limits) -> Job:
     """Return what the executor must know of a task whose needs are settled."""
-    definition, spec = board.compiled.tasks[task], board.compiled.spec(task)
+    definition, spec = board.compiled.tasks[task], board.compiled.get_spec(task)
     return Job(
         task=definition,
         spec=spec,
@@ -194,10 +200,10 @@ def job_for(task: str, board: Board, *, limits: Limits) -> Job:
         thread=board.thread,
         revision=board.revision,
         gated=needs_approval(definition, spec, limits),
-        approved=board.approvals.get(task),
+        approved_digest=board.approvals.get(task),
         reusable=board.reusable,
-        rejected=board.rejected,
-        cleared=board.cleared.get(task, {}),
-        tried=board.tried.get(task),
+        rejected_digests=board.rejected,
+        takeover_epochs=board.cleared.get(task, {}),
+        logged_attempts=board.earlier_attempts.get(task),
         urgency=(definition.priority, -board.compiled.ranks[task]),
     )

@@ -7,18 +7,18 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
 
-from graphs.stores.database import Database
-from graphs.stores.tables.leases import Leases
+from graphs.stores.database import StoreDatabase
+from graphs.stores.tables.leases import LeaseManager
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
     """A database, opened, and everything in it; all calls block."""
 
-    database: Database
+    database: StoreDatabase
     #: Its writes pass the fence of `leases`.
     saver: BaseCheckpointSaver[Any]
     store: BaseStore
-    leases: Leases
+    leases: LeaseManager
     #: Makes or upgrades the tables, one process at a time, and returns what it did.
     set_up: Callable[[], list[str]]

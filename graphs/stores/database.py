@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 T = TypeVar("T")
 
 
-class Run(Protocol):
+class StatementRunner(Protocol):
     """Runs one statement, with `?` for each value, inside a transaction."""
 
     def __call__(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
@@ -16,7 +16,7 @@ class Run(Protocol):
         ...
 
 
-class Database(Protocol):
+class StoreDatabase(Protocol):
     """A database that several threads may use."""
 
     #: Without a password.
@@ -26,9 +26,9 @@ class Database(Protocol):
     #: The same for rows that only must not change.
     for_share: str
     #: The seconds since 1970 by the one clock that all processes here share.
-    now: str
+    now_expression: str
 
-    def transact(self, work: Callable[[Run], T]) -> T:
+    def run_in_transaction(self, work: Callable[[StatementRunner], T]) -> T:
         """Return what `work` returns, all of it stored or, where it raises, nothing.
 
         `work` can be run again after a lost connection, even where its commit arrived: it must come out the same.
@@ -37,7 +37,7 @@ class Database(Protocol):
         ...
 
 
-class Later(Protocol):
+class BlockingRunner(Protocol):
     """Runs a blocking call on the thread of the saver, after what was handed to it before."""
 
     async def __call__(self, call: Callable[..., T], *args: Any) -> T:  # noqa: ANN401 - the call's own
@@ -45,12 +45,12 @@ class Later(Protocol):
         ...
 
 
-_IN_QUERY = re.compile(r"([?&](?:\w*password|passwd|pwd|\w*secret|\w*token)=)[^&#]+", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(r"([?&](?:\w*password|passwd|pwd|\w*secret|\w*token)=)[^&#]+", re.IGNORECASE)
 
 
-def without_password(url: str) -> str:
+def mask_password(url: str) -> str:
     """Return a URL with stars in the place of a password, before its host or in its query."""
     parts = urlsplit(url)
     if parts.password:
         url = url.replace(f":{parts.password}@", ":***@", 1)
-    return _IN_QUERY.sub(r"\1***", url)
+    return _SECRET_PARAMETER.sub(r"\1***", url)

@@ -24,36 +24,41 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from agent.errors import PersistenceError
 from graphs.stores.backend import Backend
-from graphs.stores.checkpoint_validation import checkpoint_of, reading, sound, thread_of
-from graphs.stores.database import Run
+from graphs.stores.checkpoint_validation import (
+    describe_checkpoint,
+    get_thread_id,
+    validate_checkpoint_tuple,
+    wrap_read_errors,
+)
+from graphs.stores.database import StatementRunner
 from graphs.stores.postgres_pool import (
-    PATIENCE_S,
+    RETRY_TIMEOUT_S,
     Connection,
-    OneByOneConnection,
-    OneByOneCursor,
     Pool,
     PostgresDatabase,
+    UnpipelinedConnection,
+    UnpipelinedCursor,
 )
-from graphs.stores.serializer import SealedSerializer
+from graphs.stores.serializer import EncryptedOnlySerializer
 from graphs.stores.tables import migrations as schema
-from graphs.stores.tables.artifacts import forget_artifacts
-from graphs.stores.tables.call_log import forget_calls
-from graphs.stores.tables.leases import Leases
-from graphs.stores.tables.ledger import forget_thread
+from graphs.stores.tables.artifacts import delete_artifact_rows
+from graphs.stores.tables.call_log import delete_call_rows
+from graphs.stores.tables.leases import LeaseManager
+from graphs.stores.tables.ledger import delete_ledger_rows
 
-_MARK = "__planwave_text__"
+_TEXT_MARK = "__planwave_text__"
 
 
-def with_texts_wrapped(checkpoint: Checkpoint) -> Checkpoint:
+def wrap_texts(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint with its texts in objects, which the serializer encrypts."""
     values = {
-        name: {_MARK: value} if isinstance(value, str) else value
+        name: {_TEXT_MARK: value} if isinstance(value, str) else value
         for name, value in checkpoint["channel_values"].items()
     }
     return {**checkpoint, "channel_values": values}
 
 
-def with_texts_unwrapped(found: CheckpointTuple) -> CheckpointTuple:
+def unwrap_texts(found: CheckpointTuple) -> CheckpointTuple:
     """Return what was found as it was before. Raises `PersistenceError` for a text that nobody encrypted."""
     values = found.checkpoint["channel_values"]
     if plain := [name for name, value in values.items() if isinstance(value, str)]:
@@ -64,60 +69,69 @@ def with_texts_unwrapped(found: CheckpointTuple) -> CheckpointTuple:
         )
     checkpoint: Checkpoint = {
         **found.checkpoint,
-        "channel_values": {name: _unwrapped(value) for name, value in values.items()},
+        "channel_values": {name: _unwrap_value(value) for name, value in values.items()},
     }
     return found._replace(checkpoint=checkpoint)
 
 
-def _unwrapped(value: Any) -> Any:  # noqa: ANN401 - any channel's value
-    return value[_MARK] if isinstance(value, dict) and value.keys() == {_MARK} else value
+def _unwrap_value(value: Any) -> Any:  # noqa: ANN401 - any channel's value
+    return value[_TEXT_MARK] if isinstance(value, dict) and value.keys() == {_TEXT_MARK} else value
 
 
 T = TypeVar("T")
-_OPTIONS = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row, "cursor_factory": OneByOneCursor}
-_OPEN_S = 10.0
-_NEWEST = {
+_CONNECTION_OPTIONS = {
+    "autocommit": True,
+    "prepare_threshold": 0,
+    "row_factory": dict_row,
+    "cursor_factory": UnpipelinedCursor,
+}
+_OPEN_TIMEOUT_S = 10.0
+_LATEST_VERSIONS = {
     "checkpoints": len(PostgresSaver.MIGRATIONS) - 1,
     "store": len(PostgresStore.MIGRATIONS) - 1,
-    "planwave": schema.VERSION,
+    "planwave": schema.SCHEMA_VERSION,
 }
 _SETUP_LOCK = "hashtext('planwave setup')"
 
 
-class PostgresThreads(PostgresSaver):
+class PostgresCheckpointSaver(PostgresSaver):
     """LangGraph's saver, each of whose writes is one transaction that begins at the fence."""
 
-    def __init__(self, database: PostgresDatabase, *, leases: Leases, serde: SerializerProtocol) -> None:
+    def __init__(self, database: PostgresDatabase, *, leases: LeaseManager, serde: SerializerProtocol) -> None:
         super().__init__(database.pool, serde=serde)
         self._database = database
         self._leases = leases
-        self._sealed = isinstance(serde, SealedSerializer)
+        self._encrypted = isinstance(serde, EncryptedOnlySerializer)
 
-    def _read(self, found: CheckpointTuple) -> CheckpointTuple:
-        return sound(found, opened=with_texts_unwrapped if self._sealed else None)
+    def _validate_tuple(self, found: CheckpointTuple) -> CheckpointTuple:
+        return validate_checkpoint_tuple(found, unwrap=unwrap_texts if self._encrypted else None)
 
-    def _on(self, connection: Connection) -> PostgresSaver:
+    def _bind_saver(self, connection: Connection) -> PostgresSaver:
         return PostgresSaver(connection, serde=self.serde)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its pending writes. Raises `PersistenceError` for one that cannot be read."""
-        with reading(checkpoint_of(config)):
-            found = self._database.steadily(lambda connection: self._on(connection).get_tuple(config))
-        return self._read(found) if found else None
+        with wrap_read_errors(describe_checkpoint(config)):
+            found = self._database.run_with_retries(lambda connection: self._bind_saver(connection).get_tuple(config))
+        return self._validate_tuple(found) if found else None
 
     def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401 - LangGraph's
         """Yield checkpoints, the newest first. Raises `PersistenceError` for one that cannot be read."""
-        with reading(checkpoint_of(config)):
-            found = self._database.steadily(lambda connection: [*self._on(connection).list(config, **options)])
-        return map(self._read, found)
+        with wrap_read_errors(describe_checkpoint(config)):
+            found = self._database.run_with_retries(
+                lambda connection: [*self._bind_saver(connection).list(config, **options)]
+            )
+        return map(self._validate_tuple, found)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return the writes from which delta channels are rebuilt. Raises `PersistenceError` as `get_tuple`."""
-        with reading(checkpoint_of(config)):
-            return self._database.steadily(
-                lambda connection: self._on(connection).get_delta_channel_history(config=config, channels=channels)
+        with wrap_read_errors(describe_checkpoint(config)):
+            return self._database.run_with_retries(
+                lambda connection: self._bind_saver(connection).get_delta_channel_history(
+                    config=config, channels=channels
+                )
             )
 
     def put(
@@ -128,37 +142,39 @@ class PostgresThreads(PostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
-        checkpoint = with_texts_wrapped(checkpoint) if self._sealed else checkpoint
-        return self._fenced(thread_of(config), lambda saver: saver.put(config, checkpoint, metadata, new_versions))
+        checkpoint = wrap_texts(checkpoint) if self._encrypted else checkpoint
+        return self._write_fenced(
+            get_thread_id(config), lambda saver: saver.put(config, checkpoint, metadata, new_versions)
+        )
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote. Raises as `put`."""
-        self._fenced(thread_of(config), lambda saver: saver.put_writes(config, writes, task_id, task_path))
+        self._write_fenced(get_thread_id(config), lambda saver: saver.put_writes(config, writes, task_id, task_path))
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete everything of a thread, its ledger, calls and artifacts too; its epoch stays. Raises as `put`."""
 
-        def work(connection: Connection, run: Run) -> None:
-            self._leases.fence(run, str(thread_id))
-            self._on(connection).delete_thread(thread_id)
+        def delete_rows(connection: Connection, run: StatementRunner) -> None:
+            self._leases.check_fence(run, str(thread_id))
+            self._bind_saver(connection).delete_thread(thread_id)
             # What a thread of the same name did before must not pass for done.
-            forget_thread(run, str(thread_id))
-            forget_calls(run, str(thread_id))
-            forget_artifacts(run, str(thread_id))
+            delete_ledger_rows(run, str(thread_id))
+            delete_call_rows(run, str(thread_id))
+            delete_artifact_rows(run, str(thread_id))
 
-        self._database.transact_on(work)
+        self._database.run_on_connection(delete_rows)
 
-    def _fenced(self, thread: str, write: Callable[[PostgresSaver], T]) -> T:
-        def work(connection: Connection, run: Run) -> T:
-            self._leases.fence(run, thread)
-            return write(self._on(connection))
+    def _write_fenced(self, thread: str, write: Callable[[PostgresSaver], T]) -> T:
+        def fence_and_write(connection: Connection, run: StatementRunner) -> T:
+            self._leases.check_fence(run, thread)
+            return write(self._bind_saver(connection))
 
-        return self._database.transact_on(work)
+        return self._database.run_on_connection(fence_and_write)
 
 
-class SteadyStore(PostgresStore):
+class RetryingStore(PostgresStore):
     """LangGraph's store, whose batches are made again where a connection was lost; each of them may be."""
 
     def __init__(self, database: PostgresDatabase) -> None:
@@ -169,11 +185,11 @@ class SteadyStore(PostgresStore):
         """Carry out operations in order, all of them or none."""
         listed = list(ops)
 
-        def once(connection: Connection) -> list[Result]:
+        def run_batch(connection: Connection) -> list[Result]:
             with connection.transaction():
                 return PostgresStore(connection).batch(listed)
 
-        return self._database.steadily(once)
+        return self._database.run_with_retries(run_batch)
 
 
 @contextmanager
@@ -181,10 +197,10 @@ def open_postgres(url: str, *, shown: str, serde: SerializerProtocol, ttl_s: flo
     """Connect to a server; `shown` is its URL without a password. Raises `PersistenceError` where that cannot be."""
     pool: Pool = ConnectionPool(
         url,
-        connection_class=OneByOneConnection,
+        connection_class=UnpipelinedConnection,
         min_size=1,
         max_size=4,
-        kwargs=_OPTIONS,
+        kwargs=_CONNECTION_OPTIONS,
         configure=partial(_configure, ttl_s=ttl_s),
         check=ConnectionPool.check_connection,
         timeout=5,
@@ -192,14 +208,14 @@ def open_postgres(url: str, *, shown: str, serde: SerializerProtocol, ttl_s: flo
     )
     with pool:
         try:
-            pool.wait(timeout=_OPEN_S)
+            pool.wait(timeout=_OPEN_TIMEOUT_S)
         except psycopg.Error as error:
             raise PersistenceError(f"The database {shown!r} cannot be used: {error}.") from error
         database = PostgresDatabase(pool, url=shown)
-        leases = Leases(database, ttl_s)
-        saver = PostgresThreads(database, leases=leases, serde=serde)
+        leases = LeaseManager(database, ttl_s)
+        saver = PostgresCheckpointSaver(database, leases=leases, serde=serde)
         try:
-            yield Backend(database, saver, SteadyStore(database), leases, set_up=lambda: _set_up(database))
+            yield Backend(database, saver, RetryingStore(database), leases, set_up=lambda: _set_up(database))
         finally:
             leases.close()
 
@@ -210,44 +226,44 @@ def _configure(connection: Connection, *, ttl_s: float) -> None:
 
 
 def _set_up(database: PostgresDatabase) -> list[str]:
-    before = _versions(database)
-    schema.check(before["planwave"], url=database.url)
-    if before == _NEWEST:
+    before = _read_versions(database)
+    schema.check_version(before["planwave"], url=database.url)
+    if before == _LATEST_VERSIONS:
         return []
 
-    def locked(connection: Connection) -> list[str]:
+    def upgrade_locked(connection: Connection) -> list[str]:
         # Asked again and again instead of waited for: LangGraph makes an index CONCURRENTLY, which waits for whoever
         # waits in a statement, and that would be those who wait for this lock.
         Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, _TakenError)),
-            stop=stop_after_delay(PATIENCE_S),
+            retry=retry_if_exception(lambda error: isinstance(error, _SetupLockedError)),
+            stop=stop_after_delay(RETRY_TIMEOUT_S),
             wait=wait_random_exponential(multiplier=0.05, max=0.5),
             reraise=True,
-        )(_lock, connection, database.url)
+        )(_acquire_setup_lock, connection, database.url)
         try:
-            was = _versions(database)
+            was = _read_versions(database)
             PostgresSaver(connection).setup()
             PostgresStore(connection).setup()
-            schema.upgrade(database, bytes_type="BYTEA")
-            return schema.changes(was, _versions(database))
+            schema.upgrade_tables(database, bytes_type="BYTEA")
+            return schema.describe_changes(was, _read_versions(database))
         finally:
             connection.execute(f"SELECT pg_advisory_unlock({_SETUP_LOCK})".encode())
 
-    return database.steadily(locked)
+    return database.run_with_retries(upgrade_locked)
 
 
-class _TakenError(PersistenceError):
+class _SetupLockedError(PersistenceError):
     """Another process sets the tables up."""
 
 
-def _lock(connection: Connection, url: str) -> None:
+def _acquire_setup_lock(connection: Connection, url: str) -> None:
     row = connection.execute(f"SELECT pg_try_advisory_lock({_SETUP_LOCK}) AS taken".encode()).fetchone()
     if row is None or not row["taken"]:
-        raise _TakenError(f"Another process is setting up the tables of {url!r}; try again when it is done.")
+        raise _SetupLockedError(f"Another process is setting up the tables of {url!r}; try again when it is done.")
 
 
-def _versions(database: PostgresDatabase) -> dict[str, int | None]:
-    def work(run: Run) -> dict[str, int | None]:
+def _read_versions(database: PostgresDatabase) -> dict[str, int | None]:
+    def query_versions(run: StatementRunner) -> dict[str, int | None]:
         found: dict[str, int | None] = {}
         for family, table, column in (
             ("checkpoints", "checkpoint_migrations", "v"),
@@ -258,4 +274,4 @@ def _versions(database: PostgresDatabase) -> dict[str, int | None]:
             found[family] = run(f"SELECT MAX({column}) FROM {table}")[0][0] if there else None
         return found
 
-    return database.transact(work)
+    return database.run_in_transaction(query_versions)

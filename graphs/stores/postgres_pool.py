@@ -12,13 +12,13 @@ from psycopg_pool import ConnectionPool
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from agent.errors import PersistenceError
-from graphs.stores.database import Run
+from graphs.stores.database import StatementRunner
 
 T = TypeVar("T")
 Connection = psycopg.Connection[DictRow]
 Pool = ConnectionPool[Connection]
 #: How long a server that went away is waited for.
-PATIENCE_S = 20.0
+RETRY_TIMEOUT_S = 20.0
 
 
 class PostgresDatabase:
@@ -27,50 +27,50 @@ class PostgresDatabase:
     for_update = " FOR UPDATE"
     for_share = " FOR SHARE"
     #: Of the server, so that the clocks of the machines need not agree; not the transaction's, which stands still.
-    now = "EXTRACT(EPOCH FROM clock_timestamp())::float8"
+    now_expression = "EXTRACT(EPOCH FROM clock_timestamp())::float8"
 
     def __init__(self, pool: Pool, *, url: str) -> None:
         self.pool = pool
         self.url = url
 
-    def transact(self, work: Callable[[Run], T]) -> T:
+    def run_in_transaction(self, work: Callable[[StatementRunner], T]) -> T:
         """See `Database.transact`."""
-        return self.transact_on(lambda _, run: work(run))
+        return self.run_on_connection(lambda _, run: work(run))
 
-    def transact_on(self, work: Callable[[Connection, Run], T]) -> T:
+    def run_on_connection(self, work: Callable[[Connection, StatementRunner], T]) -> T:
         """Do as `transact` for work that needs the connection too."""
 
-        def once(connection: Connection) -> T:
+        def transact_once(connection: Connection) -> T:
             with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
 
-                def run(statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
+                def execute(statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
                     cursor.execute(statement.replace("?", "%s").encode(), values)
                     return cursor.fetchall() if cursor.description else []
 
-                return work(connection, run)
+                return work(connection, execute)
 
-        return self.steadily(once)
+        return self.run_with_retries(transact_once)
 
-    def steadily(self, call: Callable[[Connection], T]) -> T:
+    def run_with_retries(self, call: Callable[[Connection], T]) -> T:
         """Return what `call` returns, which is made again on another connection where one was lost."""
 
-        def once() -> T:
+        def call_once() -> T:
             with self.pool.connection() as connection:
                 return call(connection)
 
         retrying = Retrying(
-            retry=retry_if_exception(_may_pass),
-            stop=stop_after_delay(PATIENCE_S),
+            retry=retry_if_exception(_is_transient),
+            stop=stop_after_delay(RETRY_TIMEOUT_S),
             wait=wait_random_exponential(multiplier=0.05, max=1.0),
             reraise=True,
         )
         try:
-            return retrying(once)
+            return retrying(call_once)
         except psycopg.Error as error:
             raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     """Whether the server went away, is starting, or had two transactions in each other's way.
 
     Errors without a code come from this side, of a connection that broke or was not to be had; classes 08, 57P and 40
@@ -81,7 +81,7 @@ def _may_pass(error: BaseException) -> bool:
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "40", "25P03"))
 
 
-class OneByOneCursor(psycopg.Cursor[Any]):
+class UnpipelinedCursor(psycopg.Cursor[Any]):
     """A cursor that makes a pipeline of nothing."""
 
     def executemany(
@@ -98,7 +98,7 @@ class OneByOneCursor(psycopg.Cursor[Any]):
             self.execute(query, params)
 
 
-class OneByOneConnection(psycopg.Connection[DictRow]):
+class UnpipelinedConnection(psycopg.Connection[DictRow]):
     """A connection that makes a pipeline of nothing."""
 
     @contextmanager

@@ -10,9 +10,9 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from agent.errors import PersistenceError, SettingsError, UsageError
 
-_MARK = "__planwave_int__"
+_BIG_NUMBER_MARK = "__planwave_int__"
 #: No plus sign: what follows one is the name of a cipher (`EncryptedSerializer`).
-_TAG = "msgpack_int"
+_BIG_NUMBER_TAG = "msgpack_int"
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
@@ -29,8 +29,8 @@ class ExactSerializer(JsonPlusSerializer):
         except TypeError as error:
             if "64-bit" not in str(error):
                 raise
-        tag, data = super().dumps_typed(_marked(obj))
-        return (_TAG if tag == "msgpack" else tag), data
+        tag, data = super().dumps_typed(_encode_big_numbers(obj))
+        return (_BIG_NUMBER_TAG if tag == "msgpack" else tag), data
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:  # noqa: ANN401 - LangGraph's signature
         """Return the value of a type tag and bytes. Raises `PersistenceError` for bytes that nobody here wrote."""
@@ -40,15 +40,15 @@ class ExactSerializer(JsonPlusSerializer):
                 "A stored value is encrypted; open the database with its key, or set PLANWAVE_AES_KEY to it."
             )
         try:
-            if tag != _TAG:
+            if tag != _BIG_NUMBER_TAG:
                 return super().loads_typed(data)
-            return _unmarked(super().loads_typed(("msgpack", payload)))
+            return _decode_big_numbers(super().loads_typed(("msgpack", payload)))
         except Exception as error:
             # Bytes from outside can go wrong in any way, and whatever it is, the record is what is wrong.
             raise PersistenceError(f"A stored value of type {tag!r} cannot be read: {error}.") from error
 
 
-class SealedSerializer(EncryptedSerializer):
+class EncryptedOnlySerializer(EncryptedSerializer):
     """LangGraph's encryption, which takes nothing for true that was not sealed with the key."""
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:  # noqa: ANN401 - LangGraph's signature
@@ -68,7 +68,7 @@ class SealedSerializer(EncryptedSerializer):
         return self.serde.loads_typed((inner, opened))
 
 
-def strict_serializer(key: bytes | None = None) -> ExactSerializer | SealedSerializer:
+def create_strict_serializer(key: bytes | None = None) -> ExactSerializer | EncryptedOnlySerializer:
     """Return a serializer that makes no type from a checkpoint but LangGraph's own and the plain ones.
 
     `key`, of 16, 24 or 32 bytes, encrypts with AES in EAX mode. Raises `SettingsError` for one of another length,
@@ -82,13 +82,13 @@ def strict_serializer(key: bytes | None = None) -> ExactSerializer | SealedSeria
             f"The encryption key has {len(key)} bytes; give 16, 24 or 32, such as secrets.token_bytes(32)."
         )
     try:
-        sealed = SealedSerializer.from_pycryptodome_aes(plain, key=key)
+        sealed = EncryptedOnlySerializer.from_pycryptodome_aes(plain, key=key)
     except ImportError:
         raise UsageError("Encryption needs the extra 'encryption': pip install 'planwave[encryption]'.") from None
-    return SealedSerializer(sealed.cipher, plain)
+    return EncryptedOnlySerializer(sealed.cipher, plain)
 
 
-def with_exact_numbers(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
+def use_exact_serializer(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
     """Return `saver`, as a clone over the same storage where its serializer is LangGraph's own."""
     if type(saver.serde) is not JsonPlusSerializer:
         return saver
@@ -99,31 +99,31 @@ def with_exact_numbers(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[A
     return clone
 
 
-def _marked(value: Any) -> Any:  # noqa: ANN401 - any stored value
+def _encode_big_numbers(value: Any) -> Any:  # noqa: ANN401 - any stored value
     match value:
         case bool():
             return value
         case int() if not _LEAST <= value <= _MOST:
-            return {_MARK: hex(value)}
+            return {_BIG_NUMBER_MARK: hex(value)}
         case dict():
-            return {key: _marked(inner) for key, inner in value.items()}
+            return {key: _encode_big_numbers(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [_marked(inner) for inner in value]
+            return [_encode_big_numbers(inner) for inner in value]
         case _DeltaSnapshot():
-            return _DeltaSnapshot(_marked(value.value))
+            return _DeltaSnapshot(_encode_big_numbers(value.value))
         case _:
             return value
 
 
-def _unmarked(value: Any) -> Any:  # noqa: ANN401 - any stored value
+def _decode_big_numbers(value: Any) -> Any:  # noqa: ANN401 - any stored value
     match value:
-        case dict() if value.keys() == {_MARK}:
-            return int(value[_MARK], 16)
+        case dict() if value.keys() == {_BIG_NUMBER_MARK}:
+            return int(value[_BIG_NUMBER_MARK], 16)
         case dict():
-            return {key: _unmarked(inner) for key, inner in value.items()}
+            return {key: _decode_big_numbers(inner) for key, inner in value.items()}
         case list():
-            return [_unmarked(inner) for inner in value]
+            return [_decode_big_numbers(inner) for inner in value]
         case _DeltaSnapshot():
-            return _DeltaSnapshot(_unmarked(value.value))
+            return _DeltaSnapshot(_decode_big_numbers(value.value))
         case _:
             return value

@@ -27,12 +27,12 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.store.base import BaseStore, Op, Result
 
-from graphs.stores.tables.leases import Lease, Leases
+from graphs.stores.tables.leases import Lease, LeaseManager
 
 T = TypeVar("T")
 
 
-class OneThreadSaver(BaseCheckpointSaver[Any]):
+class SingleThreadSaver(BaseCheckpointSaver[Any]):
     """A blocking saver with coroutines; every call, blocking or not, goes through the one thread."""
 
     def __init__(self, inner: BaseCheckpointSaver[Any], *, worker: ThreadPoolExecutor | None = None) -> None:
@@ -41,15 +41,15 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         self.inner = inner
         self._worker = worker or ThreadPoolExecutor(max_workers=1, thread_name_prefix="planwave-saver")
 
-    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "OneThreadSaver":
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "SingleThreadSaver":
         """Return a saver over the same storage and thread that may make these types too."""
-        return OneThreadSaver(self.inner.with_allowlist(extra_allowlist), worker=self._worker)
+        return SingleThreadSaver(self.inner.with_allowlist(extra_allowlist), worker=self._worker)
 
     def close(self) -> None:
         """Finish what was begun and end the thread."""
         self._worker.shutdown(wait=True)
 
-    async def later(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the call's own arguments
+    async def run_on_worker(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the call's own arguments
         """Return what a blocking call returns, made on the one thread after all that was handed in before.
 
         Once handed in it is made, even if the caller is cancelled meanwhile: what a task finished is kept.
@@ -57,7 +57,7 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         made = asyncio.get_running_loop().run_in_executor(self._worker, partial(call, *args, **kwargs))
         return await asyncio.shield(made)
 
-    def _now(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the saver's own arguments
+    def _run_and_wait(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the saver's own arguments
         return self._worker.submit(call, *args, **kwargs).result()
 
     @property
@@ -71,11 +71,11 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its metadata and pending writes."""
-        return self._now(self.inner.get_tuple, config)
+        return self._run_and_wait(self.inner.get_tuple, config)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its metadata and pending writes."""
-        return await self.later(self.inner.get_tuple, config)
+        return await self.run_on_worker(self.inner.get_tuple, config)
 
     def list(
         self,
@@ -86,7 +86,9 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
         """Yield checkpoints, the newest first."""
-        return iter(self._now(_listed, self.inner, config, filter=filter, before=before, limit=limit))
+        return iter(
+            self._run_and_wait(_list_checkpoints, self.inner, config, filter=filter, before=before, limit=limit)
+        )
 
     async def alist(
         self,
@@ -97,7 +99,9 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """Yield checkpoints, the newest first."""
-        for found in await self.later(_listed, self.inner, config, filter=filter, before=before, limit=limit):
+        for found in await self.run_on_worker(
+            _list_checkpoints, self.inner, config, filter=filter, before=before, limit=limit
+        ):
             yield found
 
     def put(
@@ -108,7 +112,7 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint."""
-        return self._now(self.inner.put, config, checkpoint, metadata, new_versions)
+        return self._run_and_wait(self.inner.put, config, checkpoint, metadata, new_versions)
 
     async def aput(
         self,
@@ -118,45 +122,45 @@ class OneThreadSaver(BaseCheckpointSaver[Any]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint, after all writes that were handed in before it."""
-        return await self.later(self.inner.put, config, checkpoint, metadata, new_versions)
+        return await self.run_on_worker(self.inner.put, config, checkpoint, metadata, new_versions)
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote."""
-        self._now(self.inner.put_writes, config, writes, task_id, task_path)
+        self._run_and_wait(self.inner.put_writes, config, writes, task_id, task_path)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote."""
-        await self.later(self.inner.put_writes, config, writes, task_id, task_path)
+        await self.run_on_worker(self.inner.put_writes, config, writes, task_id, task_path)
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete everything of a thread."""
-        self._now(self.inner.delete_thread, thread_id)
+        self._run_and_wait(self.inner.delete_thread, thread_id)
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete everything of a thread."""
-        await self.later(self.inner.delete_thread, thread_id)
+        await self.run_on_worker(self.inner.delete_thread, thread_id)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return the writes from which delta channels are rebuilt."""
-        return self._now(self.inner.get_delta_channel_history, config=config, channels=channels)
+        return self._run_and_wait(self.inner.get_delta_channel_history, config=config, channels=channels)
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return the writes from which delta channels are rebuilt."""
-        return await self.later(self.inner.get_delta_channel_history, config=config, channels=channels)
+        return await self.run_on_worker(self.inner.get_delta_channel_history, config=config, channels=channels)
 
 
-class LeasedSaver(OneThreadSaver):
+class LeasedSaver(SingleThreadSaver):
     """A saver over storage with leases, which its own writes are fenced by."""
 
-    def __init__(self, inner: BaseCheckpointSaver[Any], *, leases: Leases) -> None:
+    def __init__(self, inner: BaseCheckpointSaver[Any], *, leases: LeaseManager) -> None:
         """Serve `inner`, whose writes pass the fence of `leases`; both stay the caller's to close."""
         super().__init__(inner)
         self._leases = leases
@@ -173,25 +177,29 @@ class LeasedSaver(OneThreadSaver):
         """Hold a thread for one run. Raises `ThreadBusyError` where another run, also of this process, has it."""
         token = uuid4().hex
         try:
-            yield await self.later(self._leases.acquire, thread, token)
+            yield await self.run_on_worker(self._leases.acquire, thread, token)
         finally:
             # Also where acquiring was cancelled, since that goes on; the one thread releases after it, and after the
             # last write of the run.
             if not self._leases.closed:
-                await self.later(self._leases.release, thread, token)
+                await self.run_on_worker(self._leases.release, thread, token)
 
 
-def _listed(inner: BaseCheckpointSaver[Any], config: RunnableConfig | None, **options: Any) -> list[CheckpointTuple]:  # noqa: ANN401
+def _list_checkpoints(
+    inner: BaseCheckpointSaver[Any],
+    config: RunnableConfig | None,
+    **options: Any,  # noqa: ANN401
+) -> list[CheckpointTuple]:
     return list(inner.list(config, **options))
 
 
-def with_coroutines(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
+def ensure_async_saver(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
     """Return `saver`, behind one thread where it has no coroutines of its own."""
     blocking = isinstance(saver, SqliteSaver) or type(saver).aput is BaseCheckpointSaver.aput
-    return OneThreadSaver(saver) if blocking else saver
+    return SingleThreadSaver(saver) if blocking else saver
 
 
-class OneThreadStore(BaseStore):
+class SingleThreadStore(BaseStore):
     """A blocking store with coroutines."""
 
     def __init__(self, inner: BaseStore) -> None:

@@ -23,15 +23,20 @@ from langgraph.store.sqlite import SqliteStore
 
 from agent.errors import PersistenceError
 from graphs.stores.backend import Backend
-from graphs.stores.checkpoint_validation import checkpoint_of, reading, sound, thread_of
-from graphs.stores.database import Run
+from graphs.stores.checkpoint_validation import (
+    describe_checkpoint,
+    get_thread_id,
+    validate_checkpoint_tuple,
+    wrap_read_errors,
+)
+from graphs.stores.database import StatementRunner
 from graphs.stores.tables import migrations as schema
-from graphs.stores.tables.artifacts import forget_artifacts
-from graphs.stores.tables.call_log import forget_calls
-from graphs.stores.tables.leases import Leases
-from graphs.stores.tables.ledger import forget_thread
+from graphs.stores.tables.artifacts import delete_artifact_rows
+from graphs.stores.tables.call_log import delete_call_rows
+from graphs.stores.tables.leases import LeaseManager
+from graphs.stores.tables.ledger import delete_ledger_rows
 
-TABLE: Final = """CREATE TABLE IF NOT EXISTS planwave_values (
+VALUES_TABLE: Final = """CREATE TABLE IF NOT EXISTS planwave_values (
     thread TEXT NOT NULL,
     namespace TEXT NOT NULL,
     channel TEXT NOT NULL,
@@ -41,13 +46,13 @@ TABLE: Final = """CREATE TABLE IF NOT EXISTS planwave_values (
     PRIMARY KEY (thread, namespace, channel, version)
 )"""
 #: Names, in a stored checkpoint, the channels whose values are beside it.
-_BESIDE: Final = "planwave_beside"
+_EXTERNAL_VALUES_KEY: Final = "planwave_beside"
 #: A shorter text costs more beside than within.
-_SHORT: Final = 256
+_MAX_INLINE_LENGTH: Final = 256
 
 
-def put_beside(
-    run: Run, thread: str, namespace: str, checkpoint: Checkpoint, *, serde: SerializerProtocol
+def store_large_values(
+    run: StatementRunner, thread: str, namespace: str, checkpoint: Checkpoint, *, serde: SerializerProtocol
 ) -> Checkpoint:
     """Store the larger values of `checkpoint` that are not stored yet, and return it without them."""
     values, versions = checkpoint["channel_values"], checkpoint["channel_versions"]
@@ -62,13 +67,20 @@ def put_beside(
         if not known:
             run("INSERT INTO planwave_values VALUES (?, ?, ?, ?, ?, ?)", *key, *serde.dumps_typed(values[channel]))
     within = {channel: value for channel, value in values.items() if channel not in beside}
-    return {**checkpoint, "channel_values": within, _BESIDE: beside}  # type: ignore[typeddict-unknown-key]  # our own
+    return {**checkpoint, "channel_values": within, _EXTERNAL_VALUES_KEY: beside}  # type: ignore[typeddict-unknown-key]  # our own
 
 
-def bring_back(run: Run, thread: str, namespace: str, checkpoint: Any, *, serde: SerializerProtocol) -> Checkpoint:  # noqa: ANN401 - what was stored
+def load_large_values(
+    run: StatementRunner,
+    thread: str,
+    namespace: str,
+    checkpoint: Any,  # noqa: ANN401 - what was stored
+    *,
+    serde: SerializerProtocol,
+) -> Checkpoint:
     """Return a stored checkpoint with its values. Raises `PersistenceError` where one is gone."""
     whole: dict[str, Any] = dict(checkpoint)
-    beside = whole.pop(_BESIDE, None)
+    beside = whole.pop(_EXTERNAL_VALUES_KEY, None)
     if not beside:
         return checkpoint  # type: ignore[no-any-return]  # as it was stored
     values = dict(whole["channel_values"])
@@ -88,19 +100,19 @@ def bring_back(run: Run, thread: str, namespace: str, checkpoint: Any, *, serde:
     return {**whole, "channel_values": values}  # type: ignore[typeddict-item]  # its shape is checked by `sound`
 
 
-def forget_values(run: Run, thread: str) -> None:
+def delete_value_rows(run: StatementRunner, thread: str) -> None:
     """Delete the values of a thread within a transaction."""
     run("DELETE FROM planwave_values WHERE thread = ?", thread)
 
 
 def _is_large(value: object) -> bool:
-    return bool(value) if isinstance(value, dict | list) else isinstance(value, str) and len(value) > _SHORT
+    return bool(value) if isinstance(value, dict | list) else isinstance(value, str) and len(value) > _MAX_INLINE_LENGTH
 
 
 T = TypeVar("T")
-_MEMORY = ":memory:"
+_MEMORY_PATH = ":memory:"
 _BUSY_S = 30.0
-_NEWEST = {"checkpoints": 2, "store": len(SqliteStore.MIGRATIONS) - 1, "planwave": schema.VERSION}
+_LATEST_VERSIONS = {"checkpoints": 2, "store": len(SqliteStore.MIGRATIONS) - 1, "planwave": schema.SCHEMA_VERSION}
 
 
 class SqliteDatabase:
@@ -109,23 +121,23 @@ class SqliteDatabase:
     #: A transaction that writes is alone in the database from its first statement on.
     for_update = ""
     for_share = ""
-    now = "planwave_now()"
+    now_expression = "planwave_now()"
 
     def __init__(self, path: str) -> None:
         """Open `path` or `:memory:`. Raises `sqlite3.Error` and `OSError`."""
         self.url = f"sqlite:///{path}"
-        self.connection = _connected(path)
+        self.connection = _connect(path)
         self.connection.create_function("planwave_now", 0, time.time)
         self.lock = threading.RLock()
 
-    def transact(self, work: Callable[[Run], T]) -> T:
+    def run_in_transaction(self, work: Callable[[StatementRunner], T]) -> T:
         """See `Database.transact`."""
         with self.lock:
             try:
                 # IMMEDIATE: a transaction that reads first and finds the file changed when it writes cannot wait.
                 self.connection.execute("BEGIN IMMEDIATE")
                 try:
-                    made = work(self._run)
+                    made = work(self._execute)
                     self.connection.execute("COMMIT")
                 except BaseException:
                     self.connection.rollback()
@@ -139,19 +151,19 @@ class SqliteDatabase:
                 raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
             return made
 
-    def read(self, work: Callable[[Run], T]) -> T:
+    def read(self, work: Callable[[StatementRunner], T]) -> T:
         """Do `work`, which only reads, with each of its statements by itself."""
         with self.lock:
-            return work(self._run)
+            return work(self._execute)
 
-    def _run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
+    def _execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - what a column holds
         return self.connection.execute(statement, values).fetchall()
 
 
-class SqliteThreads(SqliteSaver):
+class SqliteCheckpointSaver(SqliteSaver):
     """LangGraph's saver, each of whose writes is one transaction that begins at the fence."""
 
-    def __init__(self, database: SqliteDatabase, *, leases: Leases, serde: SerializerProtocol) -> None:
+    def __init__(self, database: SqliteDatabase, *, leases: LeaseManager, serde: SerializerProtocol) -> None:
         super().__init__(database.connection, serde=serde)
         self._database = database
         self._leases = leases
@@ -164,23 +176,23 @@ class SqliteThreads(SqliteSaver):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its pending writes. Raises `PersistenceError` for one that cannot be read."""
-        with reading(checkpoint_of(config)):
+        with wrap_read_errors(describe_checkpoint(config)):
             found = super().get_tuple(config)
-            return sound(self._whole(found)) if found else None
+            return validate_checkpoint_tuple(self._load_values(found)) if found else None
 
     def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401
         """Yield checkpoints, the newest first. Raises `PersistenceError` for one that cannot be read."""
-        with reading(checkpoint_of(config)):
+        with wrap_read_errors(describe_checkpoint(config)):
             # Read to its end first: given up in the middle, the generator would keep the database's lock.
             listed = [*super().list(config, **options)]
-            found = [self._whole(one) for one in listed]
-        return map(sound, found)
+            found = [self._load_values(one) for one in listed]
+        return map(validate_checkpoint_tuple, found)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return the writes from which delta channels are rebuilt. Raises `PersistenceError` as `get_tuple`."""
-        with reading(checkpoint_of(config)):
+        with wrap_read_errors(describe_checkpoint(config)):
             return super().get_delta_channel_history(config=config, channels=channels)
 
     def put(
@@ -191,66 +203,66 @@ class SqliteThreads(SqliteSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
-        write, thread = super().put, thread_of(config)
+        write, thread = super().put, get_thread_id(config)
         namespace = config["configurable"].get("checkpoint_ns") or ""
 
-        def work(run: Run) -> RunnableConfig:
-            within = put_beside(run, thread, namespace, checkpoint, serde=self.serde)
+        def store_checkpoint(run: StatementRunner) -> RunnableConfig:
+            within = store_large_values(run, thread, namespace, checkpoint, serde=self.serde)
             return write(config, within, metadata, new_versions)
 
-        return self._fenced(thread, work)
+        return self._write_fenced(thread, store_checkpoint)
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote. Raises as `put`."""
         write = super().put_writes
-        self._fenced(thread_of(config), lambda _run: write(config, writes, task_id, task_path))
+        self._write_fenced(get_thread_id(config), lambda _run: write(config, writes, task_id, task_path))
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete everything of a thread, its ledger, calls and artifacts too; its epoch stays. Raises as `put`."""
         delete = super().delete_thread
 
-        def work(run: Run) -> None:
-            self._leases.fence(run, str(thread_id))
+        def delete_rows(run: StatementRunner) -> None:
+            self._leases.check_fence(run, str(thread_id))
             delete(thread_id)
             # What a thread of the same name did before must not pass for done.
-            forget_thread(run, str(thread_id))
-            forget_calls(run, str(thread_id))
-            forget_artifacts(run, str(thread_id))
-            forget_values(run, str(thread_id))
+            delete_ledger_rows(run, str(thread_id))
+            delete_call_rows(run, str(thread_id))
+            delete_artifact_rows(run, str(thread_id))
+            delete_value_rows(run, str(thread_id))
 
-        self._database.transact(work)
+        self._database.run_in_transaction(delete_rows)
 
-    def _whole(self, found: CheckpointTuple) -> CheckpointTuple:
+    def _load_values(self, found: CheckpointTuple) -> CheckpointTuple:
         """Return `found` with the values that are stored beside it."""
-        thread, namespace = thread_of(found.config), found.config["configurable"].get("checkpoint_ns") or ""
+        thread, namespace = get_thread_id(found.config), found.config["configurable"].get("checkpoint_ns") or ""
         checkpoint = self._database.read(
-            lambda run: bring_back(run, thread, namespace, found.checkpoint, serde=self.serde)
+            lambda run: load_large_values(run, thread, namespace, found.checkpoint, serde=self.serde)
         )
         return found._replace(checkpoint=checkpoint)
 
-    def _fenced(self, thread: str, write: Callable[[Run], T]) -> T:
-        def work(run: Run) -> T:
-            self._leases.fence(run, thread)
+    def _write_fenced(self, thread: str, write: Callable[[StatementRunner], T]) -> T:
+        def fence_and_write(run: StatementRunner) -> T:
+            self._leases.check_fence(run, thread)
             return write(run)
 
-        return self._database.transact(work)
+        return self._database.run_in_transaction(fence_and_write)
 
 
 @contextmanager
 def open_sqlite(path: str, *, serde: SerializerProtocol, ttl_s: float) -> Iterator[Backend]:
     """Open a file, or `:memory:`. Raises `PersistenceError` where that cannot be."""
     try:
-        if path != _MEMORY:
+        if path != _MEMORY_PATH:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         database = SqliteDatabase(path)
-        store_connection = _connected(path)
+        store_connection = _connect(path)
     except (sqlite3.Error, OSError) as error:
         raise PersistenceError(f"The database {path!r} cannot be used: {error}.") from error
     with closing(database.connection), closing(store_connection):
-        leases = Leases(database, ttl_s)
-        saver = SqliteThreads(database, leases=leases, serde=serde)
+        leases = LeaseManager(database, ttl_s)
+        saver = SqliteCheckpointSaver(database, leases=leases, serde=serde)
         store = SqliteStore(store_connection)
         try:
             yield Backend(database, saver, store, leases, set_up=lambda: _set_up(path, database, saver, store))
@@ -258,41 +270,41 @@ def open_sqlite(path: str, *, serde: SerializerProtocol, ttl_s: float) -> Iterat
             leases.close()
 
 
-def _connected(path: str) -> sqlite3.Connection:
+def _connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, timeout=_BUSY_S, isolation_level=None)
     # With WAL, NORMAL keeps every commit through a killed process; only a power cut can take the last ones.
     connection.execute("PRAGMA synchronous=NORMAL")
     return connection
 
 
-def _set_up(path: str, database: SqliteDatabase, saver: SqliteThreads, store: SqliteStore) -> list[str]:
+def _set_up(path: str, database: SqliteDatabase, saver: SqliteCheckpointSaver, store: SqliteStore) -> list[str]:
     try:
-        before = _versions(database)
-        schema.check(before["planwave"], url=database.url)
-        if before != _NEWEST:
-            if path == _MEMORY:
+        before = _read_versions(database)
+        schema.check_version(before["planwave"], url=database.url)
+        if before != _LATEST_VERSIONS:
+            if path == _MEMORY_PATH:
                 _upgrade(database, saver, store)
             else:
                 # LangGraph makes its tables in several transactions, between which no other process may look.
                 with FileLock(f"{path}.lock", timeout=_BUSY_S):
-                    before = _versions(database)
+                    before = _read_versions(database)
                     _upgrade(database, saver, store)
-        saver.is_setup = store.is_setup = path != _MEMORY or store.is_setup
-        return schema.changes(before, _versions(database))
+        saver.is_setup = store.is_setup = path != _MEMORY_PATH or store.is_setup
+        return schema.describe_changes(before, _read_versions(database))
     except (sqlite3.Error, OSError, TimeoutError) as error:
         raise PersistenceError(f"The database {path!r} cannot be used: {error}.") from error
 
 
-def _upgrade(database: SqliteDatabase, saver: SqliteThreads, store: SqliteStore) -> None:
+def _upgrade(database: SqliteDatabase, saver: SqliteCheckpointSaver, store: SqliteStore) -> None:
     database.connection.execute("PRAGMA journal_mode=WAL")
     saver.setup()
     store.setup()
-    database.connection.execute(TABLE)
-    schema.upgrade(database, bytes_type="BLOB")
+    database.connection.execute(VALUES_TABLE)
+    schema.upgrade_tables(database, bytes_type="BLOB")
 
 
-def _versions(database: SqliteDatabase) -> dict[str, int | None]:
-    def work(run: Run) -> dict[str, int | None]:
+def _read_versions(database: SqliteDatabase) -> dict[str, int | None]:
+    def query_versions(run: StatementRunner) -> dict[str, int | None]:
         tables = {row[0] for row in run("SELECT name FROM sqlite_master WHERE type = 'table'")}
         has_path = bool(run("SELECT 1 FROM pragma_table_info('writes') WHERE name = 'task_path'"))
         return {
@@ -301,4 +313,4 @@ def _versions(database: SqliteDatabase) -> dict[str, int | None]:
             "planwave": run("SELECT MAX(version) FROM planwave_schema")[0][0] if "planwave_schema" in tables else None,
         }
 
-    return database.transact(work)
+    return database.run_in_transaction(query_versions)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.tools.sample_data import ensure_shop
-from agent.tools.sql.data_source import DataSource, open_source
+from agent.tools.sql.data_source import DataSource, open_data_source
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +16,6 @@ def shop_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shop(shop_file: Path) -> Iterator[DataSource]:
-    source = open_source(shop_file)
+    source = open_data_source(shop_file)
     yield source
     source.close()

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.llm.models import Model, resolve_model
-from agent.planning.session import Desk
+from agent.planning.session import PlanningSession
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 
 SETTINGS = Settings(max_repairs=2)
-LIMITS = SETTINGS.limits(can_replan=True)
+LIMITS = SETTINGS.build_limits(can_replan=True)
 COLUMNS = {"station", "rain", "day"}
 
 
@@ -88,9 +88,9 @@ def model_at(endpoint: Endpoint, *, small: bool = False) -> Model:
     return resolve_model("openai:scripted", env=endpoint.env, timeout_s=20.0, scale="small" if small else "large")
 
 
-def desk_at(endpoint: Endpoint, tools: Toolbox, *, goal: str) -> Desk:
+def session_at(endpoint: Endpoint, tools: Toolbox, *, goal: str) -> PlanningSession:
     """Return a desk for a small model, to plan at in one certain way."""
-    return Desk(
+    return PlanningSession(
         goal=goal,
         context="",
         toolbox=tools,

@@ -6,7 +6,7 @@ from langchain_core.tools import StructuredTool
 from openai_endpoint import Endpoint, Text
 
 from agent.settings import Settings
-from agent.tools.sql.data_source import open_source
+from agent.tools.sql.data_source import open_data_source
 from agent.tools.sql.query_database import database_tools
 from graphs.plan_execute import build_graph
 
@@ -129,7 +129,9 @@ LEAST = "SELECT member_name, SUM(days) AS days FROM lending GROUP BY 1 ORDER BY 
 async def test_of_queries_the_one_is_taken_whose_rows_most_have_whatever_their_columns_are_called(
     order, tmp_path, monkeypatch
 ):
-    tools = [tool for tool in database_tools(open_source(library_duckdb(tmp_path))) if tool.name == "query_database"]
+    tools = [
+        tool for tool in database_tools(open_data_source(library_duckdb(tmp_path))) if tool.name == "query_database"
+    ]
     with Endpoint([Text(f"-- readers: who borrowed most\n{sql};\n") for sql in order]) as endpoint:
         for name, value in endpoint.env.items():
             monkeypatch.setenv(name, value)

@@ -4,8 +4,8 @@ from openai_endpoint import Endpoint, Failure, Text
 from planning_kit import LIMITS, SETTINGS, model_at, toolbox
 
 from agent.core.engine.outcomes import Done, Failed, Outcome, Rejected
-from agent.plan_check import Checked, check_plan
-from agent.results.answerer import Answered, make_answer
+from agent.plan_check import CheckedPlan, check_plan
+from agent.results.answerer import AnswerResult, make_answer
 
 ROWS = [{"station": "Cape Low", "rain": 12.5}, {"station": "Tarn", "rain": 9.0}]
 DOCUMENT = {
@@ -37,9 +37,9 @@ async def answered(
     status: str = "completed",
     reason: str = "",
     small: bool = False,
-) -> Answered:
+) -> AnswerResult:
     checked = await check_plan(DOCUMENT, toolbox(), limits=LIMITS)
-    assert isinstance(checked, Checked)
+    assert isinstance(checked, CheckedPlan)
     return await make_answer(
         "Plot the wettest stations",
         compiled=checked.compiled,

@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.tools import StructuredTool
 
-from agent.planning.small_model.arithmetic_parser import known_to_python, read_arithmetic, reckons, worked_out
-from agent.planning.small_model.script_parser import Unreadable
-from agent.planning.tool_selection import named_in
+from agent.planning.small_model.arithmetic_parser import (
+    find_python_equivalents,
+    fold_constant,
+    is_calculator,
+    read_arithmetic,
+)
+from agent.planning.small_model.script_parser import ScriptError
+from agent.planning.tool_selection import find_named_tools
 from agent.tools.toolbox import Toolbox
 
 VALUE = {"type": "object", "properties": {"value": {"type": "number"}}, "required": ["value"]}
@@ -135,25 +140,25 @@ def test_the_answer_is_what_was_named_or_printed_last_where_nothing_is_called_so
     ],
 )
 def test_what_is_no_arithmetic_is_told(text, told):
-    with pytest.raises(Unreadable, match=re.escape(told)):
+    with pytest.raises(ScriptError, match=re.escape(told)):
         read(text)
 
 
 def test_a_calculator_has_the_four_operations_and_takes_nothing_but_numbers():
-    assert reckons(specs(*FOUR, "maximum", "fence_length"))
-    assert not reckons(specs(*FOUR[:3]))
-    assert not reckons(specs(*FOUR, "temperature"))
-    assert not reckons(specs(*FOUR, reads=False))
+    assert is_calculator(specs(*FOUR, "maximum", "fence_length"))
+    assert not is_calculator(specs(*FOUR[:3]))
+    assert not is_calculator(specs(*FOUR, "temperature"))
+    assert not is_calculator(specs(*FOUR, reads=False))
 
 
 def test_a_model_is_told_of_formulas_that_the_goal_names():
     tools = specs(*FOUR, "square_root", "fence_length")
-    assert known_to_python(tools) == {*FOUR, "square_root"}
+    assert find_python_equivalents(tools) == {*FOUR, "square_root"}
     for goal, names in (("Which lengths has the fence?", ["fence_length"]), ("How long is the fence?", [])):
-        assert [tool.name for tool in named_in({"fence_length": tools["fence_length"]}, goal=goal)] == names
+        assert [tool.name for tool in find_named_tools({"fence_length": tools["fence_length"]}, goal=goal)] == names
 
 
 @given(st.sampled_from(["factorial", "comb", "pow"]), st.lists(st.integers(-(10**9), 10**9), max_size=3))
 def test_nothing_that_is_worked_out_takes_the_machine_or_leaves_the_numbers(function, values):
-    found = worked_out(function, values)
+    found = fold_constant(function, values)
     assert found is None or abs(found) <= 10**15

@@ -4,7 +4,7 @@ import jsonschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.results.artifacts import schema_of
+from agent.results.artifacts import infer_schema
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -15,12 +15,12 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_a_value_fits_its_schema(value):
-    jsonschema.validate(value, schema_of(value))
+    jsonschema.validate(value, infer_schema(value))
 
 
 def test_a_row_that_lacks_a_column_and_one_that_has_another_kind_are_told():
     rows = [{"a": 1, "b": None}, {"a": 2.5}, {"b": "x", "c": [True]}]
-    assert schema_of(rows) == {
+    assert infer_schema(rows) == {
         "type": "array",
         "items": {
             "type": "object",
@@ -39,5 +39,5 @@ def test_a_schema_stays_small():
         value["in"] = {}
         value = value["in"]
     wide = [{f"column {n} {m}": n for n in range(100)} for m in range(1000)]
-    assert len(str(schema_of(deep))) < 1_000
-    assert len(str(schema_of(wide))) < 5_000
+    assert len(str(infer_schema(deep))) < 1_000
+    assert len(str(infer_schema(wide))) < 5_000

@@ -184,7 +184,7 @@ class Checked(BaseTool):
 
 def test_preflight_by_method_with_open():
     box = Toolbox([Checked()])
-    assert box.offers_preflight("checked")
+    assert box.has_preflight("checked")
     found = box.preflight("checked", {"sql": "x"}, left_open={"limit": {"type": "integer"}})
     assert found.problems == ("['sql'] ['limit'].",)
     assert found.args == {"sql": "x", "limit": 5}
@@ -211,7 +211,7 @@ def test_preflight_by_method_with_open():
 )
 def test_preflight_by_metadata(check, expected):
     box = Toolbox([made(metadata={"preflight": check})])
-    assert box.offers_preflight("query")
+    assert box.has_preflight("query")
     assert box.preflight("query", {"sql": "x"}, left_open={"x": {"type": "string"}}) == expected
 
 
@@ -224,7 +224,7 @@ def test_a_preflight_cannot_change_what_it_is_shown():
 
 def test_no_preflight():
     box = Toolbox([made(metadata={"preflight": "no function"})])
-    assert not box.offers_preflight("query")
+    assert not box.has_preflight("query")
     assert box.preflight("query", {"sql": "x"}, left_open={}) == Preflight()
 
 

@@ -9,10 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from agent.errors import ToolFailure
-from agent.tools.charts.columns import read_column, title_of
-from agent.tools.charts.data_prep import MAX_CATEGORIES, MAX_PANELS, ChartKind, arrange
+from agent.tools.charts.columns import humanize_name, read_column
+from agent.tools.charts.data_prep import MAX_CATEGORIES, MAX_PANELS, ChartKind, build_frame
 from agent.tools.charts.draw_chart import DrawChartArgs, chart_tools
-from agent.tools.charts.vega_spec import Brief, vega_lite
+from agent.tools.charts.vega_spec import ChartRequest, build_vega_spec
 
 CUSTOMERS = [
     {"customer_name": "Nordwind Handels GmbH", "total_revenue": 182345.5},
@@ -33,7 +33,7 @@ PURCHASES = [
 
 
 def spec(rows, kind, x, y, color=None, **words) -> dict:
-    return vega_lite(rows, brief=Brief(kind=kind, x=x, y=y, color=color, **words))[0]
+    return build_vega_spec(rows, brief=ChartRequest(kind=kind, x=x, y=y, color=color, **words))[0]
 
 
 def drawn_values(found: dict) -> list[dict]:
@@ -138,13 +138,13 @@ def test_every_shape_of_rows_is_drawn(draw, shape: str) -> None:
 
 
 def test_ranked_categories_keep_their_order() -> None:
-    found = arrange(CUSTOMERS, kind="bar", x="customer_name", y="total_revenue", color=None)
-    assert found.categories() == [row["customer_name"] for row in CUSTOMERS]
+    found = build_frame(CUSTOMERS, kind="bar", x="customer_name", y="total_revenue", color=None)
+    assert found.list_categories() == [row["customer_name"] for row in CUSTOMERS]
 
 
 def test_what_is_left_out_is_said() -> None:
     rows = [{"sku": f"SKU-{n}", "sold": n} for n in range(200)]
-    found = arrange(rows, kind="bar", x="sku", y="sold", color=None)
+    found = build_frame(rows, kind="bar", x="sku", y="sold", color=None)
     assert len(found.rows) == MAX_CATEGORIES
     assert found.notes == (f"The first {MAX_CATEGORIES} of 200 are shown.",)
 
@@ -157,7 +157,7 @@ def test_bars_stand_beside_each_other_only_where_a_category_has_several() -> Non
 
 
 def test_rows_that_share_a_category_are_told_apart_by_the_other_text() -> None:
-    found = arrange(PURCHASES, kind="bar", x="customer", y="quantity", color=None)
+    found = build_frame(PURCHASES, kind="bar", x="customer", y="quantity", color=None)
     assert found.series is not None
     assert found.series.name == "product"
     assert found.panels
@@ -165,22 +165,22 @@ def test_rows_that_share_a_category_are_told_apart_by_the_other_text() -> None:
 
 def test_rows_that_nothing_tells_apart_are_summed_and_it_is_said() -> None:
     rows = [{"c": "a", "n": 1}, {"c": "a", "n": 2}, {"c": "b", "n": 4}]
-    found = arrange(rows, kind="bar", x="c", y="n", color=None)
+    found = build_frame(rows, kind="bar", x="c", y="n", color=None)
     assert [(row["x"], row["y"]) for row in found.rows] == [("a", 3), ("b", 4)]
     assert found.notes == ("N is summed where several rows have the same c.",)
 
 
 def test_folded_series_keep_the_sum() -> None:
     rows = [{"m": m, "s": f"s{s}", "n": s} for m in range(4) for s in range(30)]
-    found = arrange(rows, kind="area", x="m", y="n", color="s")
+    found = build_frame(rows, kind="area", x="m", y="n", color="s")
     assert sum(row["y"] for row in found.rows) == sum(row["n"] for row in rows)
-    assert found.names()[-1] == "Other"
+    assert found.list_series()[-1] == "Other"
 
 
 def test_more_series_than_panels_are_cut_and_it_is_said() -> None:
     rows = [{"m": m, "s": f"s{s}", "n": s} for m in range(4) for s in range(30)]
-    found = arrange(rows, kind="line", x="m", y="n", color="s")
-    assert len(found.names()) == MAX_PANELS
+    found = build_frame(rows, kind="line", x="m", y="n", color="s")
+    assert len(found.list_series()) == MAX_PANELS
     assert found.notes == (f"The first {MAX_PANELS} of 30 are shown.",)
 
 
@@ -238,7 +238,7 @@ def test_a_column_is_read_as_what_all_its_values_are(cells, kind, unit, values) 
     ],
 )
 def test_a_column_is_called_by_words(name: str, title: str) -> None:
-    assert title_of(name) == title
+    assert humanize_name(name) == title
 
 
 REFUSED = [

@@ -9,7 +9,7 @@ from langchain_core.tools import StructuredTool
 from agent.core.plan.document import Task
 from agent.core.plan.limits import Limits
 from agent.core.plan.tool_spec import Preflight
-from agent.plan_check import Checked, check_plan
+from agent.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 
 LIMITS = Limits()
@@ -79,7 +79,7 @@ async def kinds(desk, *tasks, **more):
 
 async def test_a_sound_plan_comes_back_with_what_was_found(desk):
     found = await checked(desk, query("SELECT name"), chart("name"))
-    assert isinstance(found, Checked)
+    assert isinstance(found, CheckedPlan)
     assert found.findings.keys() == {"q", "c"}
     assert found.compiled.tasks["q"].args == {"sql": "select name"}
     assert found.compiled.order == ("q", "c")
@@ -96,7 +96,7 @@ async def test_what_one_preflight_finds_out_is_known_to_the_next(desk):
 async def test_preflight_goes_in_topological_not_in_listed_order(desk):
     first = {**chart("name"), "args": {"x": "name"}, "depends_on": ["q"]}
     found = await checked(desk, first, query("SELECT name"))
-    assert isinstance(found, Checked)
+    assert isinstance(found, CheckedPlan)
     assert [args.get("sql") for args, _ in desk.seen] == ["SELECT name", None]
 
 
@@ -133,7 +133,7 @@ async def test_items_of_for_each_are_known_by_their_schema(desk):
     names = {**each, "id": "names", "for_each": {"output_of": "q", "path": ["rows", "*", "name"]}}
     names["args"] = {"sql": "SELECT total", "params": {"name": {"item": []}}}
     found = await checked(desk, query("SELECT name"), each, names)
-    assert isinstance(found, Checked)
+    assert isinstance(found, CheckedPlan)
     row = {"type": "object", "properties": {"name": {"type": "string"}}}
     assert desk.seen[1][1]["params.name"] == {"type": "string", "$defs": {"Row": row}}
     assert desk.seen[1][1]["params.row"] == {"$ref": "#/$defs/Row", "$defs": {"Row": row}}
@@ -201,5 +201,5 @@ async def test_three_thousand_preflights_do_not_take_their_square():
     box = Toolbox([made("t", {"x": {}}, preflight=lambda args: [])])
     began = time.process_time()
     found = await check_plan([{"id": f"t{number}", "tool": "t"} for number in range(3_000)], box, limits=LIMITS)
-    assert isinstance(found, Checked)
+    assert isinstance(found, CheckedPlan)
     assert time.process_time() - began < 5.0

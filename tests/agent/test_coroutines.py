@@ -7,7 +7,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 
 from agent.errors import ToolFailure
-from agent.tools.async_tools import prepared
+from agent.tools.async_tools import prepare_tool
 from agent.tools.toolbox import Toolbox
 
 READ = {"readOnlyHint": True}
@@ -45,14 +45,14 @@ async def test_a_tool_keeps_its_own_state_and_gets_its_config():
 
 
 async def test_annotations_that_mean_nothing_are_left_alone():
-    assert await prepared(Unresolved()).ainvoke({}) == 1
+    assert await prepare_tool(Unresolved()).ainvoke({}) == 1
 
 
 async def test_a_function_gets_its_config_and_its_arguments_checked():
     async def ask(number: int, config: RunnableConfig) -> str:
         return f"{number + 1} in {config['metadata']['of']}"
 
-    tool = prepared(StructuredTool.from_function(coroutine=ask, name="ask", description="Ask."))
+    tool = prepare_tool(StructuredTool.from_function(coroutine=ask, name="ask", description="Ask."))
     assert await tool.ainvoke({"number": "4"}, {"metadata": {"of": "run"}}) == "5 in run"
 
 
@@ -60,7 +60,7 @@ async def test_what_a_coroutine_takes_is_not_worked_out_at_each_call(monkeypatch
     async def ask() -> str:
         return "x"
 
-    tool = prepared(StructuredTool.from_function(coroutine=ask, name="ask", description="Ask."))
+    tool = prepare_tool(StructuredTool.from_function(coroutine=ask, name="ask", description="Ask."))
     await tool.ainvoke({})
     compiled = []
 
@@ -80,9 +80,9 @@ async def test_an_exit_is_a_failure():
             raise SystemExit("enough")
 
     with pytest.raises(ToolFailure, match="'counting' raised SystemExit: enough"):
-        await prepared(Leaving()).ainvoke({})
+        await prepare_tool(Leaving()).ainvoke({})
 
 
 def test_a_tool_without_a_coroutine_is_left_as_it_is():
     tool = StructuredTool.from_function(lambda: "x", name="plain", description="Plain.")
-    assert prepared(tool) is tool
+    assert prepare_tool(tool) is tool

@@ -6,7 +6,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.planning.large_model.streaming_parser import Drafting
+from agent.planning.large_model.streaming_parser import StreamingPlanParser
 
 TEXTS = st.text(alphabet=st.sampled_from('ab{}[]:,"\\/ \n\té\u2028😀'), max_size=8)
 VALUES = st.recursive(
@@ -37,7 +37,7 @@ def pieces_of(text, cuts):
 def test_any_plan_in_any_pieces_yields_exactly_its_tasks(tasks, before, after, mode, cuts, ascii_only, indent, opening):
     plan = {**before, "execution_mode": mode, "tasks": tasks, **{f"after {name}": each for name, each in after.items()}}
     text = opening + json.dumps(plan, ensure_ascii=ascii_only, indent=indent)
-    drafting = Drafting()
+    drafting = StreamingPlanParser()
     found = [task for piece in pieces_of(text, cuts) for task in drafting.feed(piece)]
     assert [json.loads(task) for task in found] == tasks
     assert drafting.execution_mode == mode
@@ -46,7 +46,7 @@ def test_any_plan_in_any_pieces_yields_exactly_its_tasks(tasks, before, after, m
 @given(TASKS, OTHERS)
 def test_each_task_comes_with_its_closing_brace(tasks, before):
     text = json.dumps({**before, "tasks": tasks}, ensure_ascii=False)
-    decoder, drafting = json.JSONDecoder(), Drafting()
+    decoder, drafting = json.JSONDecoder(), StreamingPlanParser()
     expected = []
     at = text.rindex('"tasks": [' + json.dumps(tasks, ensure_ascii=False)[1:]) + len('"tasks": [')
     for task in tasks:
@@ -59,17 +59,17 @@ def test_each_task_comes_with_its_closing_brace(tasks, before):
 
 def test_what_is_no_plan_yields_nothing():
     for text in ("", "Here is the plan: {", "[{}]", '"tasks"', "I would run {a} first.", '{"tasks": {"a": {}}}', "}}}"):
-        assert [task for character in text for task in Drafting().feed(character)] == []
+        assert [task for character in text for task in StreamingPlanParser().feed(character)] == []
 
 
 def test_only_the_first_document_counts():
     text = '{"tasks": [{"id": "a"}]} and {"tasks": [{"id": "b"}]}'
-    drafting = Drafting()
+    drafting = StreamingPlanParser()
     assert [task for character in text for task in drafting.feed(character)] == ['{"id": "a"}']
 
 
 def test_the_mode_is_unknown_while_it_has_not_been_said():
-    drafting = Drafting()
+    drafting = StreamingPlanParser()
     assert list(drafting.feed('{"tasks": [{"id": "a"}], "execution_mode": "sequential"')) == ['{"id": "a"}']
     assert drafting.execution_mode is None
     assert list(drafting.feed(', "x": 1}')) == []
@@ -80,7 +80,7 @@ def test_time_grows_with_the_text_and_not_with_its_square():
     def seconds(length):
         text = json.dumps({"tasks": [{"id": "a", "args": {"sql": 'x{"\\' * length}}]})
         begun = time.process_time()
-        drafting = Drafting()
+        drafting = StreamingPlanParser()
         assert len([task for at in range(0, len(text), 4) for task in drafting.feed(text[at : at + 4])]) == 1
         return time.process_time() - begun
 

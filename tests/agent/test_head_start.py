@@ -14,10 +14,10 @@ from agent.errors import ToolFailure
 from agent.events import TaskStarted, Thinking
 from agent.execution.call_log import MemoryCallLog
 from agent.execution.concurrency import Slots
-from agent.execution.early_execution import HeadStart
+from agent.execution.early_execution import EarlyExecution
 from agent.execution.executor import Executor, Job, utc_now
 from agent.execution.ledger import MemoryLedger
-from agent.plan_check import Preflights, check_plan
+from agent.plan_check import PreflightChecker, check_plan
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 
@@ -75,12 +75,12 @@ class Begun:
         self.told: list[Any] = []
         self.handed: list[Any] = []
         self.slots = Slots(places)
-        self.limits = settings_.limits(can_replan=True)
+        self.limits = settings_.build_limits(can_replan=True)
         self.ledger = MemoryLedger()
         self.settings = settings_
-        self.ahead = HeadStart(
-            Executor(tools.toolbox, settings_, self.ledger, MemoryCallLog(), let_through=(Stop,)),
-            Preflights(tools.toolbox),
+        self.ahead = EarlyExecution(
+            Executor(tools.toolbox, settings_, self.ledger, MemoryCallLog(), propagate=(Stop,)),
+            PreflightChecker(tools.toolbox),
             limits=self.limits,
             slots=self.slots,
             thread="t",
@@ -92,7 +92,7 @@ class Begun:
 
     async def take(self, *tasks: dict[str, Any]) -> None:
         for each in tasks:
-            self.ahead.take(each)
+            self.ahead.add_task(each)
         await settled()
 
     async def run(self, task: dict[str, Any], **outcomes: Any) -> Any:
@@ -102,8 +102,8 @@ class Begun:
             self.settings,
             self.ledger,
             MemoryCallLog(),
-            let_through=(Stop,),
-            under_way=self.ahead,
+            propagate=(Stop,),
+            early_outcomes=self.ahead,
         )
         whole = Task.model_validate(task)
         job = Job(
@@ -312,7 +312,7 @@ async def test_time_grows_with_the_tasks_and_not_with_their_square(tools):
         tools.log.clear()
         started = time.process_time()
         for n in range(count):
-            begun.ahead.take(read(f"t{n}", n) if n == 0 else read(f"t{n}", of(f"t{n - 1}")))
+            begun.ahead.add_task(read(f"t{n}", n) if n == 0 else read(f"t{n}", of(f"t{n - 1}")))
         while len(tools.log) < count:  # noqa: ASYNC110 - the tools tell nobody
             await asyncio.sleep(0.01)
         spent = time.process_time() - started

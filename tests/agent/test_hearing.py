@@ -9,8 +9,8 @@ from openai_endpoint import Body, Endpoint, Failure, Refusal, Text, ToolCall
 
 from agent.errors import ModelReplyError
 from agent.llm.models import resolve_model
-from agent.llm.replies import Malformed, Parsed, Usage
-from agent.llm.structured_output import ask
+from agent.llm.replies import MalformedReply, ParsedReply, Usage
+from agent.llm.structured_output import ask_json
 
 SCHEMA = {
     "type": "object",
@@ -32,7 +32,9 @@ class Asked:
 
     async def reply(self):
         self.heard.clear()
-        return await ask(self.model, [HumanMessage("Plan it.")], schema=SCHEMA, name="plan", heard=self.heard.append)
+        return await ask_json(
+            self.model, [HumanMessage("Plan it.")], schema=SCHEMA, name="plan", on_text=self.heard.append
+        )
 
     @property
     def streamed(self):
@@ -43,7 +45,7 @@ async def test_a_reply_is_heard_in_pieces_and_read_as_without_a_stream():
     with Endpoint([REPLY]) as endpoint:
         asked = Asked(endpoint)
         reply = await asked.reply()
-    assert isinstance(reply, Parsed)
+    assert isinstance(reply, ParsedReply)
     assert (reply.value, reply.usage) == (GOOD, Usage(input_tokens=120, output_tokens=34))
     assert "".join(asked.heard) == json.dumps(GOOD)
     assert len(asked.heard) > 5
@@ -53,7 +55,7 @@ async def test_a_reply_is_heard_in_pieces_and_read_as_without_a_stream():
 async def test_nobody_who_does_not_listen_is_sent_a_stream():
     with Endpoint([REPLY]) as endpoint:
         asked = Asked(endpoint)
-        await ask(asked.model, [HumanMessage("Plan it.")], schema=SCHEMA, name="plan")
+        await ask_json(asked.model, [HumanMessage("Plan it.")], schema=SCHEMA, name="plan")
     assert asked.streamed == [False]
 
 
@@ -61,7 +63,7 @@ async def test_the_arguments_of_a_call_are_heard_too():
     with Endpoint([ToolCall("plan", json.dumps(GOOD))], supports=["function"]) as endpoint:
         asked = Asked(endpoint)
         reply = await asked.reply()
-    assert isinstance(reply, Parsed)
+    assert isinstance(reply, ParsedReply)
     assert "".join(asked.heard) == json.dumps(GOOD)
     assert len(asked.heard) > 5
 
@@ -76,10 +78,10 @@ async def test_a_server_without_streams_is_asked_for_one_once(streams, asked_for
         asked = Asked(endpoint)
         for _ in range(2):
             reply = await asked.reply()
-            assert isinstance(reply, Parsed)
+            assert isinstance(reply, ParsedReply)
             assert (reply.value, asked.heard) == (GOOD, [])
     assert asked.streamed == asked_for
-    assert "stream" in asked.model.refused
+    assert "stream" in asked.model.unsupported
 
 
 async def test_a_server_that_does_not_count_tokens_in_streams_still_streams():
@@ -87,17 +89,17 @@ async def test_a_server_that_does_not_count_tokens_in_streams_still_streams():
         asked = Asked(endpoint)
         for _ in range(2):
             reply = await asked.reply()
-            assert isinstance(reply, Parsed)
+            assert isinstance(reply, ParsedReply)
             assert "".join(asked.heard) == json.dumps(GOOD)
     assert ["stream_options" in request.body for request in endpoint.requests] == [True, False, False]
-    assert asked.model.refused == {"stream_usage"}
+    assert asked.model.unsupported == {"stream_usage"}
 
 
 async def test_a_stream_that_breaks_is_asked_for_again_as_a_whole_and_heard_once():
     with Endpoint([REPLY] * 2, streams="cut") as endpoint:
         asked = Asked(endpoint)
         reply = await asked.reply()
-    assert isinstance(reply, Parsed)
+    assert isinstance(reply, ParsedReply)
     assert reply.value == GOOD
     assert json.dumps(GOOD).startswith("".join(asked.heard))
     assert asked.streamed == [True, False]
@@ -108,7 +110,7 @@ async def test_a_page_in_the_place_of_a_stream_is_explained_as_without_one():
         asked = Asked(endpoint)
         with pytest.raises(ModelReplyError, match="does not follow the OpenAI protocol"):
             await asked.reply()
-    assert asked.model.refused == set()
+    assert asked.model.unsupported == set()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ async def test_a_page_in_the_place_of_a_stream_is_explained_as_without_one():
 async def test_a_streamed_reply_that_cannot_be_used_says_so_as_without_a_stream(answer, reason, way):
     with Endpoint(lambda _: answer, supports=[way]) as endpoint:
         reply = await Asked(endpoint).reply()
-    assert isinstance(reply, Malformed)
+    assert isinstance(reply, MalformedReply)
     assert reason in reply.reason or (reason == "not JSON" and "no complete JSON" in reply.reason)
     assert reply.usage == Usage(input_tokens=11, output_tokens=7)
 
@@ -138,7 +140,7 @@ async def test_a_refusal_that_is_not_about_the_stream_is_not_taken_for_one(statu
         with pytest.raises(ModelReplyError):
             await asked.reply()
     assert len(endpoint.requests) == times
-    assert asked.model.refused == set()
+    assert asked.model.unsupported == set()
 
 
 async def test_a_chat_model_made_not_to_stream_does_not():
@@ -146,6 +148,6 @@ async def test_a_chat_model_made_not_to_stream_does_not():
         chat = ChatOpenAI(model="scripted", base_url=endpoint.url, api_key="k", disable_streaming=True)
         asked = Asked(endpoint)
         asked.model = resolve_model(chat)
-        assert isinstance(await asked.reply(), Parsed)
+        assert isinstance(await asked.reply(), ParsedReply)
     assert asked.streamed == [False]
     assert asked.heard == []

@@ -12,10 +12,10 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from agent.errors import WeightsError
-from agent.llm.embedded.server import serve
-from agent.llm.models import Model, available, resolve_model
-from agent.llm.replies import Malformed, Parsed, TextReply
-from agent.llm.structured_output import ask, ask_text
+from agent.llm.embedded.server import start_server
+from agent.llm.models import Model, is_model_available, resolve_model
+from agent.llm.replies import MalformedReply, ParsedReply, TextReply
+from agent.llm.structured_output import ask_json, ask_text
 
 pytestmark = pytest.mark.local
 
@@ -34,7 +34,7 @@ SCHEMA = {
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    if not available("local"):
+    if not is_model_available("local"):
         pytest.skip("the embedded model's weights are not in the cache: run `planwave models pull`")
     return resolve_model("local")
 
@@ -44,23 +44,23 @@ def model() -> Model:
     ["Write a poem about the sea.", "Answer with the word no.", "Choose the tool `email`, 3 times, words a, b, c, d."],
 )
 async def test_the_schema_is_enforced_whatever_is_asked(model, question):
-    reply = await ask(model, [HumanMessage(question)], schema=SCHEMA, name="choice", max_tokens=300)
-    assert isinstance(reply, Parsed), reply
+    reply = await ask_json(model, [HumanMessage(question)], schema=SCHEMA, name="choice", max_tokens=300)
+    assert isinstance(reply, ParsedReply), reply
     assert reply.usage.output_tokens > 0
 
 
 async def test_a_string_without_end_is_ended(model):
     schema = {"type": "object", "properties": {"story": {"type": "string"}}, "required": ["story"]}
-    reply = await ask(
+    reply = await ask_json(
         model, [HumanMessage("Tell an endless story of whales.")], schema=schema, name="s", max_tokens=600
     )
-    assert isinstance(reply, Parsed)
+    assert isinstance(reply, ParsedReply)
     assert len(reply.value["story"]) <= 1000
 
 
 async def test_a_reply_cut_off_is_told(model):
-    reply = await ask(model, [HumanMessage("Two words.")], schema=SCHEMA, name="choice", max_tokens=4)
-    assert isinstance(reply, Malformed)
+    reply = await ask_json(model, [HumanMessage("Two words.")], schema=SCHEMA, name="choice", max_tokens=4)
+    assert isinstance(reply, MalformedReply)
     assert "cut off" in reply.reason
 
 
@@ -72,7 +72,7 @@ async def test_a_plain_question_gets_a_plain_answer(model):
 
 
 async def test_the_same_question_gets_the_same_reply(model):
-    replies = [await ask(model, [HumanMessage("Chart it.")], schema=SCHEMA, name="choice") for _ in range(2)]
+    replies = [await ask_json(model, [HumanMessage("Chart it.")], schema=SCHEMA, name="choice") for _ in range(2)]
     assert replies[0] == replies[1]
 
 
@@ -80,7 +80,9 @@ def test_many_threads_and_loops_share_one_server(model):
     replies = []
 
     def one() -> None:
-        asked = ask(resolve_model("local"), [HumanMessage("Query it.")], schema=SCHEMA, name="choice", max_tokens=200)
+        asked = ask_json(
+            resolve_model("local"), [HumanMessage("Query it.")], schema=SCHEMA, name="choice", max_tokens=200
+        )
         replies.append(asyncio.run(asked))
 
     threads = [threading.Thread(target=one) for _ in range(4)]
@@ -88,7 +90,7 @@ def test_many_threads_and_loops_share_one_server(model):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [type(reply) for reply in replies] == [Parsed] * 4
+    assert [type(reply) for reply in replies] == [ParsedReply] * 4
 
 
 def test_nobody_else_on_this_machine_may_ask(model):
@@ -114,4 +116,4 @@ def test_a_process_that_used_it_ends_silently():
 
 def test_a_second_set_of_weights_in_one_process_is_refused(model, tmp_path):
     with pytest.raises(WeightsError, match="a process has one"):
-        serve(tmp_path / "other.gguf")
+        start_server(tmp_path / "other.gguf")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.secret_values import MASK, masked_text, masks_of
+from agent.secret_values import MASK, build_masks, redact_text
 
 SECRETS = st.text(st.characters(codec="utf-8", min_codepoint=32), min_size=6, max_size=40)
 AROUND = st.text(st.characters(codec="ascii"), max_size=5)
@@ -31,24 +31,26 @@ def test_a_secret_is_masked_however_it_is_written_and_wherever_it_stands(way, se
     if way is repr and {"'", '"'} & set(before + secret + after):
         # Which quotation marks repr escapes depends on the whole text.
         return
-    assert MASK in masked_text(way(before + secret + after), masks_of([secret]))
+    assert MASK in redact_text(way(before + secret + after), build_masks([secret]))
 
 
 def test_a_password_of_basic_authentication_is_masked_but_for_bits_it_shares_with_its_neighbours():
     header = "Basic " + base64.b64encode(b"planwave:hunter2-and-more!").decode()
-    shown = masked_text(header, masks_of(["hunter2-and-more"]))
+    shown = redact_text(header, build_masks(["hunter2-and-more"]))
     assert shown == "Basic cGxhbndhdmU6" + MASK + "SE="
 
 
 def test_short_words_are_left_alone():
-    assert masks_of(["abc", ""]) == []
-    assert masked_text("A note that has nothing to hide.", masks_of(["hunter2"])) == "A note that has nothing to hide."
+    assert build_masks(["abc", ""]) == []
+    assert (
+        redact_text("A note that has nothing to hide.", build_masks(["hunter2"])) == "A note that has nothing to hide."
+    )
 
 
 def test_the_longer_of_two_that_begin_alike_is_masked_whole():
-    assert masked_text("hunter2-long", masks_of(["hunter2", "hunter2-long"])) == MASK
+    assert redact_text("hunter2-long", build_masks(["hunter2", "hunter2-long"])) == MASK
 
 
 @pytest.mark.parametrize("secret", [b"hunter2-\xff\xfe".decode(errors="surrogateescape"), "hunter2-\ud800"])
 def test_a_secret_that_is_no_utf_8_is_masked_as_it_is(secret):
-    assert masked_text(f"token={secret}", masks_of([secret])) == f"token={MASK}"
+    assert redact_text(f"token={secret}", build_masks([secret])) == f"token={MASK}"

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 from databases import library_duckdb, library_files
 
-from agent.tools.sql.data_source import open_source
+from agent.tools.sql.data_source import open_data_source
 from agent.tools.sql.query_database import QueryDatabase, database_tools
 
 
@@ -17,7 +17,7 @@ def shop_query(shop) -> QueryDatabase:
 
 @pytest.fixture(scope="module")
 def library_query(tmp_path_factory) -> QueryDatabase:
-    return database_tools(open_source(library_duckdb(tmp_path_factory.mktemp("library"))))[1]
+    return database_tools(open_data_source(library_duckdb(tmp_path_factory.mktemp("library"))))[1]
 
 
 def assert_mended(query: QueryDatabase, *, wrong: str, right: str, params: dict | None = None) -> None:
@@ -248,7 +248,7 @@ def test_in_the_library(library_query, name):
 
 @pytest.mark.parametrize("name", ["a join left out", "a value of another table", "two joins left out"])
 def test_files_have_no_keys_but_names_that_tell(tmp_path, name):
-    query = database_tools(open_source(library_files(tmp_path, suffix="csv")))[1]
+    query = database_tools(open_data_source(library_files(tmp_path, suffix="csv")))[1]
     wrong, right = LIBRARY[name]
     assert_mended(query, wrong=wrong, right=right)
 
@@ -341,6 +341,6 @@ def test_two_ways_between_tables_are_no_way(tmp_path):
             "CREATE TABLE parcels (parcel_id INTEGER, from_id INTEGER REFERENCES places (place_id), "
             "to_id INTEGER REFERENCES places (place_id))"
         )
-    query = database_tools(open_source(file))[1]
+    query = database_tools(open_data_source(file))[1]
     found = query.preflight({"sql": "SELECT town, count(*) AS n FROM parcels GROUP BY town"}, {})
     assert "'town' is a column of places." in found.problems

@@ -5,21 +5,21 @@ from collections.abc import Iterator
 import pytest
 from databases import library_duckdb
 
-from agent.tools.sql.data_source import open_source
+from agent.tools.sql.data_source import open_data_source
 from agent.tools.sql.query_database import QueryDatabase, database_tools
-from agent.tools.sql_repair.output_rows import without_unasked_limit
+from agent.tools.sql_repair.output_rows import remove_unrequested_limit
 
 
 @pytest.fixture(scope="module")
 def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryDatabase]:
-    source = open_source(library_duckdb(tmp_path_factory.mktemp("library")))
+    source = open_data_source(library_duckdb(tmp_path_factory.mktemp("library")))
     [tool] = [each for each in database_tools(source) if isinstance(each, QueryDatabase)]
     yield tool
     source.close()
 
 
 def rows(tool: QueryDatabase, sql: str) -> list[tuple[object, ...]]:
-    with tool.database.source.connection() as connection:
+    with tool.database.source.get_connection() as connection:
         return connection.execute(sql).fetchall()
 
 
@@ -39,12 +39,12 @@ GENRES = "SELECT genre, COUNT(*) AS books FROM books GROUP BY genre ORDER BY boo
 )
 def test_a_limit_that_the_goal_has_no_number_for_is_taken_away(limit, goal, kept):
     sql = f"{GENRES} LIMIT {limit}"
-    assert without_unasked_limit(sql, asked=goal) == (sql if kept else GENRES)
+    assert remove_unrequested_limit(sql, asked=goal) == (sql if kept else GENRES)
 
 
 @pytest.mark.parametrize("sql", [GENRES, "SELECT FROM WHERE", "SELECT genre FROM books LIMIT $most"])
 def test_what_has_no_such_limit_stays_letter_by_letter(sql):
-    assert without_unasked_limit(sql, asked="The genres") == sql
+    assert remove_unrequested_limit(sql, asked="The genres") == sql
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_has_no_such_limit_stays_letter_by_letter(sql):
     ],
 )
 def test_the_name_is_shown_in_the_place_of_the_key_that_rows_are_grouped_by(tool, sql):
-    found = tool.as_asked(sql, "Who kept books for how many days?")
+    found = tool.fit_to_goal(sql, "Who kept books for how many days?")
     assert rows(tool, found) == [("Chen", 45), ("Ada", 35), ("Bola", 7)]
 
 
@@ -75,12 +75,12 @@ def test_the_name_is_shown_in_the_place_of_the_key_that_rows_are_grouped_by(tool
     ],
 )
 def test_a_query_is_left_alone_where_ids_are_asked_for_or_a_name_is_shown_or_none_can_be(tool, sql, goal):
-    assert tool.as_asked(sql, goal) == sql
+    assert tool.fit_to_goal(sql, goal) == sql
 
 
 def test_rows_of_one_name_stay_apart(tmp_path):
-    source = open_source(library_duckdb(tmp_path))
+    source = open_data_source(library_duckdb(tmp_path))
     [tool] = [each for each in database_tools(source) if isinstance(each, QueryDatabase)]
-    found = tool.as_asked("SELECT member_id, COUNT(*) AS loans FROM loans GROUP BY member_id", "The loans of each")
+    found = tool.fit_to_goal("SELECT member_id, COUNT(*) AS loans FROM loans GROUP BY member_id", "The loans of each")
     source.close()
     assert "GROUP BY loans.member_id, members.member_name" in found

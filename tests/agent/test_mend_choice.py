@@ -3,7 +3,7 @@
 import pytest
 from databases import library_duckdb
 
-from agent.tools.sql.data_source import open_source
+from agent.tools.sql.data_source import open_data_source
 from agent.tools.sql.query_database import QueryDatabase, database_tools
 
 BORROWERS = (
@@ -13,7 +13,7 @@ BORROWERS = (
 
 @pytest.fixture(scope="module")
 def query(tmp_path_factory) -> QueryDatabase:
-    return database_tools(open_source(library_duckdb(tmp_path_factory.mktemp("library"))))[1]
+    return database_tools(open_data_source(library_duckdb(tmp_path_factory.mktemp("library"))))[1]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def query(tmp_path_factory) -> QueryDatabase:
     ],
 )
 def test_the_tables_that_have_most_of_the_columns_are_found(query, columns, tables, known):
-    found = query.tables_for(columns)
+    found = query.find_tables_for(columns)
     assert found.tables == tables
     assert known.items() <= found.columns.items()
     assert "books" not in found.columns

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.tools.sql_repair.literals import nearest_value
-from agent.tools.sql_repair.name_matching import meant, one_slip
+from agent.tools.sql_repair.literals import find_nearest_value
+from agent.tools.sql_repair.name_matching import is_one_typo_apart, match_name
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from agent.tools.sql_repair.name_matching import meant, one_slip
     ],
 )
 def test_the_nearest_value(text, values, right):
-    assert nearest_value(text, values) == right
+    assert find_nearest_value(text, values) == right
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_nearest_value(text, values, right):
     ],
 )
 def test_the_name_that_was_meant(wrong, names, of, right):
-    assert meant(wrong, names, of=of) == right
+    assert match_name(wrong, names, of=of) == right
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_the_name_that_was_meant(wrong, names, of, right):
     ],
 )
 def test_one_slip_of_the_pen(left, right, same):
-    assert one_slip(left, right) is same
-    assert one_slip(right, left) is same
+    assert is_one_typo_apart(left, right) is same
+    assert is_one_typo_apart(right, left) is same

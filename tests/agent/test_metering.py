@@ -5,31 +5,31 @@ import threading
 import pytest
 from langchain_core.messages import AIMessage
 
-from agent.core.engine.budgets import Exhausted, Spending
+from agent.core.engine.budgets import ExhaustedBudget, Spending
 from agent.core.plan.limits import Limits
 from agent.errors import BudgetError
 from agent.llm.replies import Usage
-from agent.llm.usage import Meter, Meters, begin_call, count_call, metered, reported_cost, usage_of
+from agent.llm.usage import Meter, MeterRegistry, begin_call, count_call, extract_usage, parse_cost, use_meter
 
 FREE = (0.0, 0.0)
 
 
 def held(stored=None, *, prices=FREE, **limits):
-    return Meter().hold(Limits(**limits), stored or Spending(), prices=prices)
+    return Meter().begin_step(Limits(**limits), stored or Spending(), prices=prices)
 
 
 def test_what_is_stored_counts_and_what_is_taken_is_taken_once():
     meter = held(Spending(calls=2), max_model_calls=4)
     for _ in range(2):
-        meter.begin()
+        meter.start_call()
     with pytest.raises(BudgetError) as refused:
-        meter.begin()
-    assert refused.value.budget == meter.refused == Exhausted(name="model_calls", limit=4, used=4)
-    assert (meter.take(), meter.take()) == (Spending(calls=2), Spending())
+        meter.start_call()
+    assert refused.value.budget == meter.exhausted_budget == ExhaustedBudget(name="model_calls", limit=4, used=4)
+    assert (meter.take_spending(), meter.take_spending()) == (Spending(calls=2), Spending())
     with pytest.raises(BudgetError):
-        meter.begin()
-    meter.hold(Limits(max_model_calls=5), Spending(calls=4), prices=FREE).begin()
-    assert (meter.refused, meter.take()) == (None, Spending(calls=1))
+        meter.start_call()
+    meter.begin_step(Limits(max_model_calls=5), Spending(calls=4), prices=FREE).start_call()
+    assert (meter.exhausted_budget, meter.take_spending()) == (None, Spending(calls=1))
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_what_is_stored_counts_and_what_is_taken_is_taken_once():
 )
 def test_what_a_call_took_bounds_the_next_one(usage, limits):
     meter = held(prices=(2.0, 4.0), **limits)
-    meter.begin()
-    meter.count(usage)
+    meter.start_call()
+    meter.count_usage(usage)
     with pytest.raises(BudgetError):
-        meter.begin()
+        meter.start_call()
 
 
 def test_threads_together_begin_no_more_than_is_allowed():
@@ -54,7 +54,7 @@ def test_threads_together_begin_no_more_than_is_allowed():
     def work():
         for _ in range(20):
             try:
-                meter.begin()
+                meter.start_call()
             except BudgetError as error:
                 refused.append(error)
 
@@ -63,27 +63,27 @@ def test_threads_together_begin_no_more_than_is_allowed():
         thread.start()
     for thread in threads:
         thread.join()
-    assert (meter.take().calls, len(refused)) == (50, 110)
+    assert (meter.take_spending().calls, len(refused)) == (50, 110)
 
 
 def test_calls_are_counted_by_the_meter_of_their_context_alone():
     meter = held()
     begin_call()
     count_call(Usage(input_tokens=5))
-    with metered(meter):
+    with use_meter(meter):
         begin_call()
         count_call(Usage(input_tokens=7))
     begin_call()
-    assert meter.take() == Spending(calls=1, input_tokens=7)
+    assert meter.take_spending() == Spending(calls=1, input_tokens=7)
 
 
 def test_a_run_keeps_its_meter():
-    meters = Meters()
-    first = meters.of("a")
-    assert meters.of("a") is first
+    meters = MeterRegistry()
+    first = meters.get_meter("a")
+    assert meters.get_meter("a") is first
     for number in range(64):
-        meters.of(str(number))
-    assert meters.of("a") is not first
+        meters.get_meter(str(number))
+    assert meters.get_meter("a") is not first
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_a_run_keeps_its_meter():
     [(0.25, 0.25), (1, 1.0), (0, 0.0), ("0.25", None), (True, None), (-1, None), (float("nan"), None)],
 )
 def test_a_cost_is_taken_from_a_server_only_where_it_is_one(value, cost):
-    assert reported_cost(value) == cost
+    assert parse_cost(value) == cost
     said = AIMessage("x", response_metadata={"token_usage": {"cost": value}})
-    assert usage_of(said) == Usage(cost=cost)
+    assert extract_usage(said) == Usage(cost=cost)

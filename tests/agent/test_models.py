@@ -10,7 +10,7 @@ from langchain_openai import ChatOpenAI
 from openai_endpoint import Endpoint
 
 from agent.errors import NoModelError, UsageError, WeightsError
-from agent.llm.models import DEFAULT_OPENAI_MODEL, available, resolve_model
+from agent.llm.models import DEFAULT_OPENAI_MODEL, is_model_available, resolve_model
 
 KEY = {"OPENAI_API_KEY": "sk-test"}
 SERVER = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
@@ -34,10 +34,10 @@ DEFAULT = f"openai:{DEFAULT_OPENAI_MODEL}"
 )
 def test_the_choice_goes_first_then_the_variable_then_what_there_is(choice, env, name):
     model = resolve_model(choice, env=env)
-    assert (model.name, model.scale, model.structured) == (name, "large", "json_schema")
+    assert (model.name, model.scale, model.output_method) == (name, "large", "json_schema")
     assert isinstance(model.chat, ChatOpenAI)
     assert model.chat.model_name == name.removeprefix("openai:")
-    assert available(choice, env=env)
+    assert is_model_available(choice, env=env)
 
 
 def test_what_the_caller_sets_goes_before_the_defaults():
@@ -49,12 +49,12 @@ def test_a_model_of_langchains_is_taken_as_it_is():
     chat = FakeListChatModel(responses=["x"])
     model = resolve_model(chat, env={})
     assert model.chat is chat
-    assert (model.name, model.scale, model.structured) == ("FakeListChatModel", "large", "text")
-    assert available(chat, env={})
+    assert (model.name, model.scale, model.output_method) == ("FakeListChatModel", "large", "text")
+    assert is_model_available(chat, env={})
 
 
 @pytest.mark.parametrize("choice", ["gpt-5", "anthropic:x", "openai:", "Local", "local:x"])
-@pytest.mark.parametrize("ask", [resolve_model, available])
+@pytest.mark.parametrize("ask", [resolve_model, is_model_available])
 def test_a_choice_that_names_no_model_is_misuse(ask, choice):
     with pytest.raises(UsageError, match=rf"'{choice}' names no model.*OPENAI_API_KEY.*OPENAI_BASE_URL.*models pull"):
         ask(choice, env=KEY)
@@ -63,25 +63,25 @@ def test_a_choice_that_names_no_model_is_misuse(ask, choice):
 def test_a_named_model_without_key_and_server_is_told_the_three_ways():
     with pytest.raises(NoModelError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL.*planwave\[local\].*models pull"):
         resolve_model("openai:gpt-x", env={})
-    assert not available("openai:gpt-x", env={})
+    assert not is_model_available("openai:gpt-x", env={})
 
 
 def test_without_the_extra_and_without_a_key_there_is_one_message_with_three_ways(monkeypatch):
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(NoModelError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL.*planwave\[local\].*models pull"):
         resolve_model(None, env={})
-    assert not available(None, env={})
+    assert not is_model_available(None, env={})
 
 
 def test_local_is_available_only_with_its_weights_and_asking_fetches_nothing(tmp_path):
     pytest.importorskip("xllamacpp")
     env = {"PLANWAVE_CACHE": str(tmp_path / "cache")}
-    assert not available(None, env=env)
+    assert not is_model_available(None, env=env)
     assert not (tmp_path / "cache").exists()
     own = tmp_path / "own.gguf"
-    assert not available("local", env=env | {"PLANWAVE_LOCAL_GGUF": str(own)})
+    assert not is_model_available("local", env=env | {"PLANWAVE_LOCAL_GGUF": str(own)})
     own.write_bytes(b"GGUF")
-    assert available("local", env=env | {"PLANWAVE_LOCAL_GGUF": str(own)})
+    assert is_model_available("local", env=env | {"PLANWAVE_LOCAL_GGUF": str(own)})
 
 
 def test_weights_that_cannot_be_loaded_are_named(tmp_path):

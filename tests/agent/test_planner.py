@@ -1,12 +1,12 @@
 """The planner against a scripted server: plans of both strategies, repairs, and every way to give up."""
 
 from openai_endpoint import Endpoint, Failure, Text
-from planning_kit import LIMITS, SETTINGS, desk_at, model_at, toolbox
+from planning_kit import LIMITS, SETTINGS, model_at, session_at, toolbox
 
-from agent.planning.planner import NotPlanned, Planned, make_plan
-from agent.planning.session import Draft, NoDraft, as_document
+from agent.planning.planner import PlanningFailure, PlanningResult, make_plan
+from agent.planning.session import DraftFailure, PlanDraft, as_document
 from agent.planning.small_model.stepwise import plan_in_stages
-from agent.planning.tool_prompts import tool_text
+from agent.planning.tool_prompts import describe_tools
 
 GOAL = "Plot the rain of the 3 wettest stations"
 QUERY = {
@@ -34,7 +34,9 @@ PLOT = {
 }
 
 
-async def planned(endpoint: Endpoint, *, small: bool = False, told: list[str] | None = None) -> Planned | NotPlanned:
+async def planned(
+    endpoint: Endpoint, *, small: bool = False, told: list[str] | None = None
+) -> PlanningResult | PlanningFailure:
     return await make_plan(
         GOAL,
         context="stations: 12",
@@ -54,7 +56,7 @@ async def test_a_plan_in_one_answer_becomes_a_plan_document():
     told: list[str] = []
     with Endpoint([whole(QUERY, PLOT)]) as endpoint:
         found = await planned(endpoint, told=told)
-    assert isinstance(found, Planned)
+    assert isinstance(found, PlanningResult)
     query, plot = found.plan["tasks"]
     assert query == {
         "id": "wettest",
@@ -81,7 +83,12 @@ async def test_the_server_is_given_a_strict_schema_and_the_prompt_names_tools_an
     sent = request.body["response_format"]["json_schema"]
     assert sent["strict"] is True
     assert sent["schema"]["$defs"]["args_readings"]["required"] == ["sql", "params"]
-    for part in (GOAL, "stations: 12", "post (writes: a person is asked first)", tool_text(toolbox().specs.values())):
+    for part in (
+        GOAL,
+        "stations: 12",
+        "post (writes: a person is asked first)",
+        describe_tools(toolbox().specs.values()),
+    ):
         assert part in request.text
 
 
@@ -90,7 +97,7 @@ async def test_a_map_is_written_as_pairs():
     again = {**QUERY, "id": "again", "args": {"sql": "SELECT day WHERE $station", "params": params}}
     with Endpoint([whole(QUERY, again)]) as endpoint:
         found = await planned(endpoint)
-    assert isinstance(found, Planned)
+    assert isinstance(found, PlanningResult)
     assert found.plan["tasks"][1]["args"]["params"] == {
         "station": {"output_of": "wettest", "path": ["rows", "*", "station"]}
     }
@@ -100,7 +107,7 @@ async def test_problems_of_every_kind_go_back_and_are_mended():
     bad_sql = {**QUERY, "args": {"sql": "DROP", "params": None}}
     with Endpoint([Text('{"tasks": [', finish_reason="length"), whole(bad_sql), whole(QUERY)]) as endpoint:
         found = await planned(endpoint)
-    assert isinstance(found, Planned)
+    assert isinstance(found, PlanningResult)
     assert (found.repairs, found.usage.calls) == (2, 3)
     assert "cut off" in endpoint.requests[1].text
     assert "The SQL 'DROP' is no SELECT." in endpoint.requests[2].text
@@ -110,14 +117,14 @@ async def test_a_name_that_stands_twice_in_a_map_is_a_problem_not_a_loss():
     pairs = [{"name": "a", "value": 1}, {"name": "a", "value": 2}]
     with Endpoint([whole({**QUERY, "args": {"sql": "SELECT station", "params": pairs}}), whole(QUERY)]) as endpoint:
         found = await planned(endpoint)
-    assert isinstance(found, Planned)
+    assert isinstance(found, PlanningResult)
     assert "'a' stands twice" in endpoint.requests[1].text
 
 
 async def test_it_gives_up_after_the_repairs_with_the_last_problems():
     with Endpoint([whole({**QUERY, "args": {"sql": f"DROP {n}", "params": None}}) for n in range(5)]) as endpoint:
         found = await planned(endpoint)
-    assert isinstance(found, NotPlanned)
+    assert isinstance(found, PlanningFailure)
     assert found.usage.calls == SETTINGS.max_repairs + 1
     assert any("'DROP 2'" in problem for problem in found.problems)
 
@@ -125,7 +132,7 @@ async def test_it_gives_up_after_the_repairs_with_the_last_problems():
 async def test_a_server_that_fails_is_a_problem_in_a_sentence():
     with Endpoint([Failure(401, "no")]) as endpoint:
         found = await planned(endpoint)
-    assert isinstance(found, NotPlanned)
+    assert isinstance(found, PlanningFailure)
     assert "OPENAI_API_KEY" in found.problems[0]
 
 
@@ -152,8 +159,8 @@ async def test_a_small_model_plans_in_stages_and_code_fills_the_references_in():
         {"x": "day"},
     ]
     with Endpoint(script) as endpoint:
-        found = await plan_in_stages(desk_at(endpoint, toolbox(), goal=GOAL))
-    assert isinstance(found, Draft)
+        found = await plan_in_stages(session_at(endpoint, toolbox(), goal=GOAL))
+    assert isinstance(found, PlanDraft)
     first, days, picture = as_document(found.checked.compiled.plan)["tasks"]
     assert (first["id"], first.get("depends_on")) == ("wettest_stations", None)
     assert days["depends_on"] == ["wettest_stations"]
@@ -167,14 +174,14 @@ async def test_a_small_model_plans_in_stages_and_code_fills_the_references_in():
 async def test_a_small_model_is_told_the_problem_of_the_one_call():
     script = [{"steps": STEPS["steps"][:1]}, {"from": "x", "sql": "DROP"}, {"from": "x", "sql": "SELECT station"}]
     with Endpoint(script) as endpoint:
-        found = await plan_in_stages(desk_at(endpoint, toolbox(), goal=GOAL))
-    assert isinstance(found, Draft)
+        found = await plan_in_stages(session_at(endpoint, toolbox(), goal=GOAL))
+    assert isinstance(found, PlanDraft)
     assert found.repairs == 1
     assert "The SQL 'DROP' is no SELECT." in endpoint.requests[2].text
 
 
 async def test_a_small_model_that_cannot_mend_a_call_ends_with_its_problem():
     with Endpoint([{"steps": STEPS["steps"][:1]}, *({"from": "x", "sql": "DROP"} for _ in range(5))]) as endpoint:
-        found = await plan_in_stages(desk_at(endpoint, toolbox(), goal=GOAL))
-    assert isinstance(found, NoDraft)
+        found = await plan_in_stages(session_at(endpoint, toolbox(), goal=GOAL))
+    assert isinstance(found, DraftFailure)
     assert "is no SELECT" in found.problems[0]

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from databases import library_duckdb
 from openai_endpoint import Endpoint, Text, Texts
-from planning_kit import LIMITS, SETTINGS, desk_at, model_at
+from planning_kit import LIMITS, SETTINGS, model_at, session_at
 from planning_kit import toolbox as weather
 
-from agent.planning.planner import NotPlanned, Planned, Wanting, make_plan
-from agent.planning.session import Draft, as_document
-from agent.planning.small_model.notebook_parser import goes_on, notebook_grammar, read_notebook
-from agent.planning.small_model.sql_notebook import plan_as_queries, query_tool
+from agent.planning.planner import ContextRequest, PlanningFailure, PlanningResult, make_plan
+from agent.planning.session import PlanDraft, as_document
+from agent.planning.small_model.notebook_parser import build_notebook_grammar, has_follow_up, read_notebook
+from agent.planning.small_model.sql_notebook import find_query_tool, plan_as_queries
 from agent.tools.analytics import analytics_tools
-from agent.tools.sql.data_source import open_source
+from agent.tools.sql.data_source import open_data_source
 from agent.tools.sql.query_database import database_tools
 from agent.tools.toolbox import Toolbox
 from graphs.plan_execute import build_graph
@@ -33,7 +33,7 @@ WHERE member_name IN (SELECT member_name FROM top_readers) GROUP BY 1;
 @pytest.fixture(scope="module")
 def toolbox(tmp_path_factory: pytest.TempPathFactory) -> Toolbox:
     folder: Path = tmp_path_factory.mktemp("library")
-    source = open_source(library_duckdb(folder))
+    source = open_data_source(library_duckdb(folder))
     return Toolbox(analytics_tools(source=source, output=folder / "output", writer=_no_writer))
 
 
@@ -42,14 +42,14 @@ def _no_writer() -> Any:
 
 
 async def plan(endpoint: Endpoint, toolbox: Toolbox, *, goal: str = GOAL) -> list[dict[str, Any]]:
-    tool = query_tool(toolbox.specs)
+    tool = find_query_tool(toolbox.specs)
     assert tool is not None
-    found = await plan_as_queries(desk_at(endpoint, toolbox, goal=goal), tool)
-    assert isinstance(found, Draft), found
+    found = await plan_as_queries(session_at(endpoint, toolbox, goal=goal), tool)
+    assert isinstance(found, PlanDraft), found
     return as_document(found.checked.compiled.plan)["tasks"]
 
 
-async def small_plan(endpoint: Endpoint, *, goal: str) -> Planned | NotPlanned | Wanting:
+async def small_plan(endpoint: Endpoint, *, goal: str) -> PlanningResult | PlanningFailure | ContextRequest:
     """Plan over a weather service with whatever way a small model has for it."""
     return await make_plan(
         goal,
@@ -154,7 +154,7 @@ async def test_where_no_query_comes_of_it_the_plan_is_made_in_stages():
     script = [*[Text("-- nothing: at all")] * 3, {"steps": [step]}, {"from": "readings", "sql": "SELECT rain"}]
     with Endpoint(script) as endpoint:
         found = await small_plan(endpoint, goal="The rain?")
-    assert isinstance(found, Planned), found
+    assert isinstance(found, PlanningResult), found
     assert found.plan["tasks"][0]["args"] == {"sql": "SELECT rain"}
 
 
@@ -181,20 +181,20 @@ def test_a_query_without_a_heading_answers_the_goal_and_names_are_made_free(tool
     ],
 )
 def test_a_goal_goes_on_where_it_speaks_of_what_it_found(goal, goes):
-    assert goes_on(goal) is goes
+    assert has_follow_up(goal) is goes
 
 
 async def test_a_goal_that_goes_on_is_planned_in_stages():
     step = {"id": "rain", "tool": "readings", "uses": [], "question": "The rain?", "columns": []}
     with Endpoint([{"steps": [step]}, {"from": "readings", "sql": "SELECT rain"}]) as endpoint:
         found = await small_plan(endpoint, goal="Find the wettest days and their rain")
-    assert isinstance(found, Planned), found
+    assert isinstance(found, PlanningResult), found
     assert "steps" in endpoint.requests[0].body["response_format"]["json_schema"]["schema"]["properties"]
 
 
 def test_only_tools_that_take_no_sql_can_be_called_in_a_comment(tmp_path):
-    tools = Toolbox(database_tools(open_source(library_duckdb(tmp_path))))
-    assert '"-- " (' not in notebook_grammar({"query_database": tools.specs["query_database"]}, goal="?")
+    tools = Toolbox(database_tools(open_data_source(library_duckdb(tmp_path))))
+    assert '"-- " (' not in build_notebook_grammar({"query_database": tools.specs["query_database"]}, goal="?")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_only_tools_that_take_no_sql_can_be_called_in_a_comment(tmp_path):
 )
 def test_only_what_the_goal_has_a_word_of_is_called(toolbox, goal, called):
     others = ("draw_chart", "write_text", "save_file")
-    grammar = notebook_grammar(toolbox.specs, goal=goal)
+    grammar = build_notebook_grammar(toolbox.specs, goal=goal)
     # Where it may not draw, a small model writes a query that is to be drawn.
     assert all((f'"-- {name}("' in grammar) is (called is not None) for name in others)
     text = READERS + "".join(f"-- {name}(rows=top_readers)\n" for name in others)
@@ -220,6 +220,6 @@ def test_only_what_the_goal_has_a_word_of_is_called(toolbox, goal, called):
 
 
 def test_a_call_has_what_its_tool_requires_and_chooses_where_there_is_a_choice(toolbox):
-    grammar = notebook_grammar(toolbox.specs, goal="Plot the loans")
+    grammar = build_notebook_grammar(toolbox.specs, goal="Plot the loans")
     assert """ ("-- draw_chart(" "rows=" name ", " "kind=" ("'bar'" | """ in grammar
     assert """) ", " "x=" text ", " "y=" text ")\\n")?""" in grammar

@@ -10,8 +10,8 @@ from planning_kit import LIMITS, SETTINGS, model_at
 from pydantic import SecretStr
 
 from agent.llm.embedded.server import LocalEndpoint
-from agent.llm.openai_client import embedded_model
-from agent.planning.planner import NotPlanned, Planned, make_plan
+from agent.llm.openai_client import build_embedded_model
+from agent.planning.planner import PlanningFailure, PlanningResult, make_plan
 from agent.tools.toolbox import Toolbox
 from graphs.plan_execute import build_graph
 
@@ -51,7 +51,7 @@ async def planned(endpoint, goal="Four times 2 and 3?", **model):
 async def test_a_program_becomes_a_plan_and_is_held_to_no_grammar():
     with Endpoint([Text(f"```python\n{RIGHT}\n```")]) as endpoint:
         found = await planned(endpoint, grammar=True)
-    assert isinstance(found, Planned)
+    assert isinstance(found, PlanningResult)
     assert [(task["id"], task["tool"]) for task in found.plan["tasks"]] == [("both", "add"), ("answer", "multiply")]
     assert "grammar" not in endpoint.requests[0].body
     assert "fence_length" not in endpoint.requests[0].text
@@ -60,18 +60,18 @@ async def test_a_program_becomes_a_plan_and_is_held_to_no_grammar():
 async def test_a_formula_that_the_goal_names_is_shown():
     with Endpoint([Text("answer = fence_length(2, 3)")]) as endpoint:
         found = await planned(endpoint, goal="What is the length of the fence?")
-    assert isinstance(found, Planned)
+    assert isinstance(found, PlanningResult)
     assert "def fence_length(long: a number, wide: a number)" in endpoint.requests[0].text
 
 
 async def test_problems_go_back_to_the_model_until_the_repairs_are_used_up():
     with Endpoint([Text("answer = 5"), Text(RIGHT)]) as endpoint:
         found = await planned(endpoint)
-    assert isinstance(found, Planned)
+    assert isinstance(found, PlanningResult)
     assert (found.repairs, found.usage.calls) == (1, 2)
     assert "must be worked out from named quantities" in endpoint.requests[1].text
     with Endpoint([Text("answer = 5")] * 3) as endpoint:
-        assert isinstance(await planned(endpoint), NotPlanned)
+        assert isinstance(await planned(endpoint), PlanningFailure)
 
 
 async def run(script, monkeypatch, *, at_once=3):
@@ -109,7 +109,7 @@ async def test_a_server_that_gives_no_text_at_all_leads_to_one_more_question(mon
 async def test_all_texts_of_the_embedded_model_are_counted():
     with Endpoint([Texts(("one two", "one two three", "one"))]) as endpoint:
         local = LocalEndpoint(url=endpoint.url, key=SecretStr("any"), weights=Path("model.gguf"))
-        chat = embedded_model(local, name="local", timeout_s=20.0)
+        chat = build_embedded_model(local, name="local", timeout_s=20.0)
         result = await chat.agenerate([[HumanMessage("Count.")]], n=3)
     # 7 of the first, as the server says; of each other its tokens and the one that ends it.
     assert result.generations[0][0].message.usage_metadata["output_tokens"] == 7 + 4 + 2

@@ -9,8 +9,8 @@ from planning_kit import LIMITS, SETTINGS, model_at
 from agent.core.compiler.compiler import compile_plan
 from agent.core.engine.outcomes import Done, Failed
 from agent.core.plan.document import Plan
-from agent.planning.planner import NotPlanned, Planned, make_plan
-from agent.planning.replanner import Revised, make_revision
+from agent.planning.planner import PlanningFailure, PlanningResult, make_plan
+from agent.planning.replanner import RevisionResult, make_revision
 from agent.tools.toolbox import Toolbox
 
 
@@ -42,7 +42,7 @@ async def planned(endpoint, **model):
 async def test_a_script_becomes_a_plan_that_compiles():
     with Endpoint([Text(SCRIPT)]) as endpoint:
         found = await planned(endpoint)
-    assert isinstance(found, Planned)
+    assert isinstance(found, PlanningResult)
     assert [task["id"] for task in found.plan["tasks"]] == ["oslo", "twice"]
     assert found.plan["tasks"][1]["args"]["number"] == {"output_of": "oslo", "path": ["celsius"]}
     assert "def scale(number: a number, by: a number) -> a number  # Multiply two numbers." in endpoint.requests[0].text
@@ -63,7 +63,7 @@ async def test_problems_go_back_to_the_model():
     ):
         with Endpoint([Text(wrong), Text(SCRIPT)]) as endpoint:
             found = await planned(endpoint)
-        assert isinstance(found, Planned)
+        assert isinstance(found, PlanningResult)
         assert (found.repairs, found.usage.calls) == (1, 2)
         assert told in endpoint.requests[1].text
 
@@ -71,7 +71,7 @@ async def test_problems_go_back_to_the_model():
 async def test_repairs_come_to_an_end():
     with Endpoint([Text("a = fetch('Oslo')")] * 3) as endpoint:
         found = await planned(endpoint)
-    assert isinstance(found, NotPlanned)
+    assert isinstance(found, PlanningFailure)
     assert found.usage.calls == 3
 
 
@@ -100,7 +100,7 @@ async def test_after_a_failure_the_rest_is_written_anew_and_what_is_done_can_be_
             waived=(),
             **COMMON,
         )
-    assert isinstance(made, Revised), made
+    assert isinstance(made, RevisionResult), made
     assert [task["id"] for task in made.plan["tasks"]] == ["oslo", "bergena", "sum"]
     assert made.plan["tasks"][2]["args"] == {
         "number": {"output_of": "oslo", "path": ["celsius"]},

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from databases import library_duckdb
 from openai_endpoint import Endpoint
-from planning_kit import desk_at
+from planning_kit import session_at
 from planning_kit import toolbox as weather
 
-from agent.planning.session import Draft, as_document
-from agent.planning.small_model.steps import forgotten_files, read_steps
+from agent.planning.session import PlanDraft, as_document
+from agent.planning.small_model.steps import find_forgotten_files, read_steps
 from agent.planning.small_model.stepwise import plan_in_stages
-from agent.tools.sql.data_source import open_source
+from agent.tools.sql.data_source import open_data_source
 from agent.tools.sql.query_database import database_tools
 from agent.tools.toolbox import Toolbox
 
@@ -23,16 +23,16 @@ TITLES = {"id": "titles", "tool": "query_database", "uses": ["readers"], "questi
 @pytest.fixture(scope="module")
 def toolbox(tmp_path_factory: pytest.TempPathFactory) -> Toolbox:
     folder: Path = tmp_path_factory.mktemp("library")
-    return Toolbox(database_tools(open_source(library_duckdb(folder))))
+    return Toolbox(database_tools(open_data_source(library_duckdb(folder))))
 
 
-async def planned(endpoint: Endpoint, toolbox: Toolbox, *, goal: str = "Who read most, and what longest?") -> Draft:
-    found = await plan_in_stages(desk_at(endpoint, toolbox, goal=goal))
-    assert isinstance(found, Draft), found
+async def planned(endpoint: Endpoint, toolbox: Toolbox, *, goal: str = "Who read most, and what longest?") -> PlanDraft:
+    found = await plan_in_stages(session_at(endpoint, toolbox, goal=goal))
+    assert isinstance(found, PlanDraft), found
     return found
 
 
-def tasks(found: Draft) -> list[dict[str, Any]]:
+def tasks(found: PlanDraft) -> list[dict[str, Any]]:
     return as_document(found.checked.compiled.plan)["tasks"]
 
 
@@ -91,7 +91,7 @@ async def test_columns_that_no_table_has_leave_the_choice_open(toolbox):
 )
 def test_a_file_that_the_goal_names_belongs_to_a_step(goal, files):
     steps = read_steps({"steps": [READERS | {"columns": [], "question": "Save members.csv"}]})
-    assert [sentence.split("'")[1] for sentence in forgotten_files(goal, steps)] == files
+    assert [sentence.split("'")[1] for sentence in find_forgotten_files(goal, steps)] == files
 
 
 async def test_steps_without_the_file_go_back_once():

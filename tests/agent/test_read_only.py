@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from agent.errors import ToolFailure
-from agent.tools.sql.data_source import open_source
+from agent.tools.sql.data_source import open_data_source
 from agent.tools.sql.query_database import database_tools
 
 #: Statements that the locked engine refuses by itself, whatever the tools would let through.
@@ -108,7 +108,7 @@ async def test_tables_of_python_are_out_of_reach(shop):
 
 async def test_scanning_another_sqlite_file_is_refused_where_the_scanner_is_loaded(folder):
     """The engine's lock does not hold scanners that are loaded; the tool's list of functions does."""
-    source = open_source(folder / "secret.sqlite")
+    source = open_data_source(folder / "secret.sqlite")
     _, query, _ = database_tools(source)
     assert (await query.ainvoke({"sql": "SELECT word FROM secrets"}))["rows"] == [{"word": "swordfish"}]
     for sql in (

@@ -9,9 +9,9 @@ from planning_kit import LIMITS, SETTINGS, model_at, toolbox
 from agent.core.engine.budgets import Spending
 from agent.core.engine.outcomes import Done, Failed
 from agent.errors import BudgetError
-from agent.llm.usage import Meter, metered
-from agent.plan_check import Checked, check_plan
-from agent.planning.replanner import Abandoned, Asked, Revised, make_revision
+from agent.llm.usage import Meter, use_meter
+from agent.plan_check import CheckedPlan, check_plan
+from agent.planning.replanner import ClarificationRequest, RevisionAbandoned, RevisionResult, make_revision
 
 PLAN = {
     "tasks": [
@@ -29,7 +29,7 @@ GUIDED = {"guidance": ["Take 2024."], "history": ["Replan 1: 'day' (readings {})
 async def revised(endpoint, *, small=False, **more):
     tools = toolbox()
     checked = await check_plan(PLAN, tools, limits=LIMITS)
-    assert isinstance(checked, Checked)
+    assert isinstance(checked, CheckedPlan)
     return await make_revision(
         "Which was the wettest day?",
         compiled=checked.compiled,
@@ -56,8 +56,8 @@ async def test_a_question_is_offered_only_where_it_may_be_asked(may_ask):
         found = await revised(endpoint, may_ask=may_ask, **GUIDED)
         told, schema = endpoint.requests[0].text, json.dumps(endpoint.requests[0].body["response_format"])
     assert ("- ask: put one question to a person" in told, "question" in schema) == (may_ask, may_ask)
-    assert isinstance(found, Asked if may_ask else Abandoned)
-    if isinstance(found, Abandoned):
+    assert isinstance(found, ClarificationRequest if may_ask else RevisionAbandoned)
+    if isinstance(found, RevisionAbandoned):
         assert (found.chosen, found.usage.calls) == (True, 2)
     for part in (
         "wettest day",
@@ -77,7 +77,7 @@ async def test_a_decision_that_holds_nowhere_was_not_chosen():
     )
     with Endpoint([again] * (SETTINGS.max_repairs + 1)) as endpoint:
         found = await revised(endpoint)
-    assert isinstance(found, Abandoned)
+    assert isinstance(found, RevisionAbandoned)
     assert (found.chosen, "makes exactly the call that failed" in found.reason) == (False, True)
 
 
@@ -88,14 +88,14 @@ async def test_a_small_model_reads_what_a_person_said_and_has_the_choices_that_w
     schema = request.body["response_format"]["json_schema"]["schema"]
     assert schema["properties"]["action"]["enum"] == ["retry", "skip", "replan", "abort"]
     assert "A person says: Take 2024." in request.text
-    assert isinstance(found, Revised)
+    assert isinstance(found, RevisionResult)
     assert found.waived == {"days"}
 
 
 async def test_no_model_is_asked_beyond_the_budget():
     with Endpoint(["no json", decided(action="abort")]) as endpoint:
-        meter = Meter().hold(LIMITS.model_copy(update={"max_model_calls": 1}), Spending(), prices=(0, 0))
-        with metered(meter), pytest.raises(BudgetError, match="model calls is used up: 1 of 1"):
+        meter = Meter().begin_step(LIMITS.model_copy(update={"max_model_calls": 1}), Spending(), prices=(0, 0))
+        with use_meter(meter), pytest.raises(BudgetError, match="model calls is used up: 1 of 1"):
             await revised(endpoint)
         assert len(endpoint.requests) == 1
-    assert meter.take() == Spending(calls=1, input_tokens=11, output_tokens=7)
+    assert meter.take_spending() == Spending(calls=1, input_tokens=11, output_tokens=7)

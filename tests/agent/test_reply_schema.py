@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict
 
-from agent.llm.response_schema import bounded, strict_schema, without_nulls
+from agent.llm.response_schema import add_size_limits, remove_optional_nulls, to_strict_schema
 
 TEXT = {"type": "string"}
 
@@ -39,7 +39,7 @@ def closed(properties, *, required=()):
     ],
 )
 def test_an_optional_property_becomes_required_and_nullable(part, strict):
-    assert strict_schema(closed({"a": part})) == closed({"a": strict}, required=["a"])
+    assert to_strict_schema(closed({"a": part})) == closed({"a": strict}, required=["a"])
 
 
 @pytest.mark.parametrize(
@@ -58,17 +58,17 @@ def test_an_optional_property_becomes_required_and_nullable(part, strict):
     ],
 )
 def test_what_has_no_fixed_shape_cannot_be_strict(part):
-    assert strict_schema(closed({"a": part}, required=["a"])) is None
+    assert to_strict_schema(closed({"a": part}, required=["a"])) is None
 
 
 @pytest.mark.parametrize("schema", [{"anyOf": [closed({"a": TEXT})]}, TEXT, {"type": "array", "items": TEXT}])
 def test_the_top_must_be_an_object(schema):
-    assert strict_schema(schema) is None
+    assert to_strict_schema(schema) is None
 
 
 def test_definitions_come_along():
     schema = closed({"next": {"$ref": "#/$defs/node"}}) | {"$defs": {"node": closed({"name": TEXT}, required=["name"])}}
-    strict = strict_schema(schema)
+    strict = to_strict_schema(schema)
     assert strict is not None
     assert strict["$defs"] == schema["$defs"]
 
@@ -102,14 +102,14 @@ class Plan(BaseModel):
 def test_what_strict_mode_makes_of_a_model_of_pydantic_comes_back(plan):
     """A reply in strict mode says null for each value left out; without the nulls it fits the model again."""
     schema = Plan.model_json_schema()
-    strict = strict_schema(schema)
+    strict = to_strict_schema(schema)
     assert strict is not None
     sparse = plan.model_dump(exclude_defaults=True) | {
         "steps": [s.model_dump(exclude_defaults=True) for s in plan.steps]
     }
     filled = fill(sparse, strict, strict["$defs"])
     Draft202012Validator(strict).validate(filled)
-    back = without_nulls(filled, schema=schema)
+    back = remove_optional_nulls(filled, schema=schema)
     Draft202012Validator(schema).validate(back)
     assert Plan.model_validate(back) == plan
 
@@ -131,7 +131,7 @@ def fill(value, part, definitions):
 
 def test_a_null_that_means_something_stays():
     schema = closed({"a": {"type": ["string", "null"]}, "b": TEXT, "c": {"type": "null"}}, required=["b"])
-    assert without_nulls({"a": None, "b": None, "c": None, "d": None}, schema=schema) == {
+    assert remove_optional_nulls({"a": None, "b": None, "c": None, "d": None}, schema=schema) == {
         "a": None,
         "b": None,
         "c": None,
@@ -143,7 +143,7 @@ def test_every_string_and_list_has_an_end():
     schema = closed({"s": TEXT, "e": {"type": "string", "enum": ["a"]}, "l": {"type": "array", "items": TEXT}}) | {
         "$defs": {"long": {"type": "string", "minLength": 5000}, "own": {"type": ["string", "null"], "maxLength": 3}}
     }
-    found = bounded(schema, max_length=100, max_items=5)
+    found = add_size_limits(schema, max_length=100, max_items=5)
     assert found["properties"]["s"]["maxLength"] == 100
     assert "maxLength" not in found["properties"]["e"]
     assert found["properties"]["l"] == {

@@ -8,9 +8,9 @@ from langchain_core.tools import StructuredTool
 from agent.core.plan.document import Plan
 from agent.core.plan.limits import Limits
 from agent.core.plan.parser import parse_plan
-from agent.planning.small_model.script import signatures
-from agent.planning.small_model.script_grammar import operators, script_grammar
-from agent.planning.small_model.script_parser import Unreadable, read_script
+from agent.planning.small_model.script import format_signatures
+from agent.planning.small_model.script_grammar import build_script_grammar, find_operator_tools
+from agent.planning.small_model.script_parser import ScriptError, read_script
 from agent.tools.toolbox import Toolbox
 
 NUMBER = {"type": "object", "properties": {"value": {"type": "number"}}, "required": ["value"]}
@@ -146,7 +146,7 @@ def test_prose_around_a_fenced_script_and_printing_say_nothing():
     ],
 )
 def test_what_is_no_script_is_told_in_a_sentence(text, sentence):
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(ScriptError) as caught:
         read(text)
     assert sentence in str(caught.value)
 
@@ -179,19 +179,19 @@ _TOKENS = st.sampled_from(
 def test_any_text_is_a_plan_document_or_a_sentence(text):
     try:
         tasks = read(text)
-    except Unreadable:
+    except ScriptError:
         return
     assert isinstance(parse_plan({"tasks": tasks}, max_tasks=Limits().max_tasks), Plan)
 
 
 @pytest.mark.parametrize("text", ["a = find(" + "-" * 20_000 + "1)", "a = 1" + ".x" * 5_000, "a = " + "[" * 5_000])
 def test_what_is_nested_too_deep_is_told_too(text):
-    with pytest.raises(Unreadable):
+    with pytest.raises(ScriptError):
         read(text)
 
 
 def test_tools_are_told_as_functions():
-    assert signatures(TOOLBOX.specs.values()).splitlines() == [
+    assert format_signatures(TOOLBOX.specs.values()).splitlines() == [
         "def scale(number: a number, by: a number) -> {value: a number}  # Multiply two numbers.",
         "def find(place: a text) -> {name: a text, celsius: a number, days: a list}  # Find a place.",
         "def post(text: a text, tags: a list of a text = None, urgent: true or false = None)  # Post a text.",
@@ -200,7 +200,7 @@ def test_tools_are_told_as_functions():
 
 
 def test_the_grammar_knows_the_tools_and_the_kinds_of_their_arguments():
-    text = script_grammar(TOOLBOX.specs)
+    text = build_script_grammar(TOOLBOX.specs)
     rules = {name: " ".join(rule.split()) for name, rule in (line.split(" ::= ") for line in text.splitlines())}
     assert rules["call"] == "call-0 | call-1 | call-2 | call-3"
     assert rules["call-0"] == '"scale(" (amount) ", " (amount) ")"'
@@ -224,7 +224,7 @@ def calculator() -> Toolbox:
 
 def test_an_operator_is_a_call_of_the_tool_that_does_it():
     specs = calculator().specs
-    assert [(each.sign, spec.name) for each, spec in operators(specs).items()] == [
+    assert [(each.sign, spec.name) for each, spec in find_operator_tools(specs).items()] == [
         ("+", "add"),
         ("-", "subtract_numbers"),
         ("*", "multiply"),
@@ -236,10 +236,10 @@ def test_an_operator_is_a_call_of_the_tool_that_does_it():
         ("multiply", "multiply", {"a": ref("add"), "b": ref("gcd")}),
         ("left", "subtract_numbers", {"a": ref("multiply"), "b": 5}),
     ]
-    with pytest.raises(Unreadable, match="`2 / 3` is worked out by an operator"):
+    with pytest.raises(ScriptError, match="`2 / 3` is worked out by an operator"):
         read_script("a = add(2 / 3, 1)", specs, known={})
 
 
 def test_the_grammar_has_the_operators_that_there_are_tools_for():
-    assert '(" + " | " - " | " * ") atom){0,7}' in script_grammar(calculator().specs)
-    assert "amount ::= atom\n" in script_grammar(TOOLBOX.specs)
+    assert '(" + " | " - " | " * ") atom){0,7}' in build_script_grammar(calculator().specs)
+    assert "amount ::= atom\n" in build_script_grammar(TOOLBOX.specs)

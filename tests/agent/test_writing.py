@@ -8,7 +8,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
 from agent.errors import ToolFailure
-from agent.tools.writing.write_text import MAX_INPUT, writing_tools
+from agent.tools.writing.write_text import MAX_INPUT_CHARACTERS, writing_tools
 
 
 class Scripted(BaseChatModel):
@@ -87,7 +87,7 @@ def test_an_empty_or_cut_text_is_a_failure() -> None:
 def test_inputs_beyond_what_a_model_reads_are_refused_unasked() -> None:
     model = scripted()
     with pytest.raises(ToolFailure, match="aggregate"):
-        tool_with(model).invoke(CALL | {"inputs": {"text": "x" * MAX_INPUT}})
+        tool_with(model).invoke(CALL | {"inputs": {"text": "x" * MAX_INPUT_CHARACTERS}})
     assert model.asked == []
 
 

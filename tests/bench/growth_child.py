@@ -18,15 +18,15 @@ from rich.console import Console
 
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.frontier import Frontier
-from agent.core.engine.next_move import Answer, Run, next_move
+from agent.core.engine.next_move import Answer, RunTasks, next_move
 from agent.core.engine.outcomes import Done, Outcome
 from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.limits import Limits
-from agent.plan_check import Checked, check_plan
+from agent.plan_check import CheckedPlan, check_plan
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.show import show_thread
-from graphs.cli.terminal.command_context import Manner
+from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.screen import Screen
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
@@ -74,7 +74,7 @@ def main(shape: Shape, tasks: int) -> None:
         tell({"show": spent(lambda: shown(f"sqlite:///{file}"))[0]})
     toolbox, limits = Toolbox([HalfWay(tasks).tool]), Limits()
     seconds, checked = spent(lambda: asyncio.run(check_plan(document, toolbox, limits=limits)))
-    if not isinstance(checked, Checked):
+    if not isinstance(checked, CheckedPlan):
         raise AssertionError(f"the plan does not compile: {checked[:3]}")  # noqa: TRY004 - no type is wrong
     tell({"compile": seconds, "schedule, eager": spent(lambda: steer(checked.compiled, limits))[0]})
     waves = limits.model_copy(update={"dispatch": "wave"})
@@ -144,7 +144,7 @@ def steer(compiled: CompiledPlan, limits: Limits) -> int:
     while True:
         moves += 1
         match next_move(Snapshot(compiled=compiled, outcomes=outcomes, frontier=frontier), limits):
-            case Run(tasks):
+            case RunTasks(tasks):
                 new = {task: Done(revision=1, output=task, fingerprint=task) for task in tasks}
                 outcomes |= new
                 frontier.advance(new)
@@ -157,7 +157,9 @@ def steer(compiled: CompiledPlan, limits: Limits) -> int:
 def shown(url: str) -> None:
     """Print a thread as `planwave show` does, for nobody."""
     screen = Screen(console=Console(file=StringIO(), width=120), live=False, interactive=False)
-    show_thread(_THREAD, settings=Settings(), manner=Manner(screen=screen, as_json=False, db=url), picture=False)
+    show_thread(
+        _THREAD, settings=Settings(), context=CommandContext(screen=screen, as_json=False, db=url), picture=False
+    )
 
 
 def stored(file: Path) -> dict[str, float]:

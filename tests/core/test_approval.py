@@ -6,26 +6,26 @@ from hypothesis import strategies as st
 from plans import CATALOGUE
 
 from agent.core.engine.approvals import (
-    Approve,
-    Edit,
-    Reject,
-    Request,
-    Respond,
-    approval_digest,
-    call_digest,
-    hitl_request,
-    is_for_others,
+    ApprovalRequest,
+    ApproveDecision,
+    EditDecision,
+    RejectDecision,
+    RespondDecision,
+    bind_to_digests,
+    build_hitl_request,
+    hash_approval_request,
+    hash_calls,
+    is_for_other_calls,
     needs_approval,
-    read_answer,
-    with_digests,
+    parse_decisions,
 )
 from agent.core.plan.document import Task
 from agent.core.plan.limits import Limits
 
-ONE = Request(task="a", tool="write", args={"text": "x"}, description="Write it", digest="d1")
-MANY = Request(task="b", tool="write", args={"text": "x"}, items=({"text": "x"}, {"text": "y"}), digest="d2")
-APPROVE, REJECT = Approve(type="approve"), Reject(type="reject")
-EDIT = Edit(type="edit", edited_action={"name": "write", "args": {"text": "z"}})
+ONE = ApprovalRequest(task="a", tool="write", args={"text": "x"}, description="Write it", digest="d1")
+MANY = ApprovalRequest(task="b", tool="write", args={"text": "x"}, items=({"text": "x"}, {"text": "y"}), digest="d2")
+APPROVE, REJECT = ApproveDecision(type="approve"), RejectDecision(type="reject")
+EDIT = EditDecision(type="edit", edited_action={"name": "write", "args": {"text": "z"}})
 EDITED = {"type": "edit", "edited_action": {"name": "write", "args": {"text": "z"}}}
 
 
@@ -39,18 +39,18 @@ EDITED = {"type": "edit", "edited_action": {"name": "write", "args": {"text": "z
         ({"type": "approve", "digest": "d1", "comment": "ok"}, APPROVE),
         (EDITED, EDIT),
         ({"type": "reject"}, REJECT),
-        ({"type": "reject", "message": "No."}, Reject(type="reject", message="No.")),
-        ({"type": "respond", "message": "5"}, Respond(type="respond", message="5")),
+        ({"type": "reject", "message": "No."}, RejectDecision(type="reject", message="No.")),
+        ({"type": "respond", "message": "5"}, RespondDecision(type="respond", message="5")),
         ([{"type": "accept", "args": None}], APPROVE),
         ([{"type": "accept"}], APPROVE),
         ([{"type": "ignore", "args": None}], REJECT),
-        ([{"type": "response", "args": "5"}], Respond(type="respond", message="5")),
+        ([{"type": "response", "args": "5"}], RespondDecision(type="respond", message="5")),
         ([{"type": "edit", "args": {"action": "write", "args": {"text": "z"}}}], EDIT),
         ({**EDITED, "args": {"action": "other", "args": {}}}, EDIT),
     ],
 )
 def test_answers(answer, expected):
-    assert read_answer(answer, [ONE]) == [expected]
+    assert parse_decisions(answer, [ONE]) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -74,31 +74,31 @@ def test_answers(answer, expected):
     ],
 )
 def test_what_is_no_answer(answer, sentence):
-    found = read_answer(answer, [ONE])
+    found = parse_decisions(answer, [ONE])
     assert isinstance(found, str)
     assert sentence in found
 
 
 def test_one_decision_for_each_call_by_position():
     answer = {"decisions": [{"type": "approve"}, {"type": "reject", "digest": "d2"}]}
-    assert read_answer(answer, [ONE, MANY]) == [APPROVE, REJECT]
-    assert "2 calls wait for an answer and 1 decisions" in str(read_answer({"type": "approve"}, [ONE, MANY]))
+    assert parse_decisions(answer, [ONE, MANY]) == [APPROVE, REJECT]
+    assert "2 calls wait for an answer and 1 decisions" in str(parse_decisions({"type": "approve"}, [ONE, MANY]))
     wrong = {"decisions": [{"type": "approve", "digest": "d1"}, {"type": "approve", "digest": "d1"}]}
-    assert "Decision 1 answers another call than the one of 'b'" in str(read_answer(wrong, [ONE, MANY]))
+    assert "Decision 1 answers another call than the one of 'b'" in str(parse_decisions(wrong, [ONE, MANY]))
 
 
 def test_the_calls_of_for_each_are_not_edited():
-    assert read_answer([EDITED], [MANY]) == "Decision 0: 'edit' is not allowed for 'b'."
+    assert parse_decisions([EDITED], [MANY]) == "Decision 0: 'edit' is not allowed for 'b'."
 
 
 def test_an_answer_without_bound():
     deep = {}
     for _ in range(100_000):
         deep = {"x": [deep]}
-    assert isinstance(read_answer(deep, [ONE]), str)
+    assert isinstance(parse_decisions(deep, [ONE]), str)
     edit = {"type": "edit", "edited_action": {"name": "write", "args": {"x": deep}}}
-    assert "cannot be read" in str(read_answer(edit, [ONE]))
-    assert len(str(read_answer([10**6000], [ONE]))) < 1_000
+    assert "cannot be read" in str(parse_decisions(edit, [ONE]))
+    assert len(str(parse_decisions([10**6000], [ONE]))) < 1_000
 
 
 anything = st.recursive(
@@ -121,7 +121,7 @@ anything = st.recursive(
 
 @given(anything)
 def test_any_answer_is_read_or_refused(answer):
-    found = read_answer(answer, [ONE])
+    found = parse_decisions(answer, [ONE])
     assert isinstance(found, str | list)
     if isinstance(found, list):
         assert len(found) == 1
@@ -146,13 +146,13 @@ def test_an_approval_is_bound_to_thread_revision_task_tool_and_arguments():
         {**call, "calls": [{"x": 2}]},
         {**call, "calls": [{"x": 1}, {"x": 1}]},
     ]
-    assert len({approval_digest(**each) for each in [call, *other]}) == 7
-    assert approval_digest(**call) == approval_digest(**{**call, "calls": [{"x": 1}]})
-    assert call_digest("write", [{"x": 1}]) != call_digest("write", [{"x": 2}])
+    assert len({hash_approval_request(**each) for each in [call, *other]}) == 7
+    assert hash_approval_request(**call) == hash_approval_request(**{**call, "calls": [{"x": 1}]})
+    assert hash_calls("write", [{"x": 1}]) != hash_calls("write", [{"x": 2}])
 
 
 def test_the_request_has_the_shape_that_interfaces_know():
-    payload = hitl_request([ONE, MANY], [CATALOGUE["write"], CATALOGUE["write"]])
+    payload = build_hitl_request([ONE, MANY], [CATALOGUE["write"], CATALOGUE["write"]])
     assert payload["action_requests"] == [
         {"name": "write", "args": {"text": "x"}, "description": "Write it", "task_id": "a", "digest": "d1"},
         {
@@ -181,15 +181,15 @@ def test_the_request_has_the_shape_that_interfaces_know():
     ],
 )
 def test_an_answer_with_digests_holds_for_these_calls_only(answer):
-    bound = with_digests(answer, ["d1"])
-    assert read_answer(bound, [ONE]) == [APPROVE]
-    assert not is_for_others(bound, [ONE])
-    assert is_for_others(bound, [ONE.model_copy(update={"digest": "d3"})])
-    assert is_for_others(bound, [ONE, MANY])
-    assert not is_for_others(answer, [ONE])
+    bound = bind_to_digests(answer, ["d1"])
+    assert parse_decisions(bound, [ONE]) == [APPROVE]
+    assert not is_for_other_calls(bound, [ONE])
+    assert is_for_other_calls(bound, [ONE.model_copy(update={"digest": "d3"})])
+    assert is_for_other_calls(bound, [ONE, MANY])
+    assert not is_for_other_calls(answer, [ONE])
 
 
 @pytest.mark.parametrize("answer", [None, "yes", {}, {"decisions": []}, [{"type": "approve"}, {"type": "approve"}], 3])
 def test_what_is_no_answer_to_these_calls_stays_as_it_is(answer):
-    assert with_digests(answer, ["d1"]) == answer
-    assert not is_for_others(answer, [ONE])
+    assert bind_to_digests(answer, ["d1"]) == answer
+    assert not is_for_other_calls(answer, [ONE])

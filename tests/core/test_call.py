@@ -2,7 +2,7 @@
 
 from plans import CATALOGUE, ref, tool
 
-from agent.core.engine.call_preparation import Ready, prepare, repeatable
+from agent.core.engine.call_preparation import PreparedTask, get_repeatability, prepare
 from agent.core.engine.outcomes import Done, Failed, Skipped
 from agent.core.plan.document import Task
 from agent.core.plan.tool_spec import Policy
@@ -17,8 +17,8 @@ def prepared(needs=("a",), **fields):
 
 def test_one_call():
     found = prepared(args={"text": ref("a", "rows", 0, "name"), "whole": ref("a", "row_count")})
-    assert isinstance(found, Ready)
-    assert (found.calls, found.repeated) == (({"text": "Ann", "whole": 2},), False)
+    assert isinstance(found, PreparedTask)
+    assert (found.calls, found.is_for_each) == (({"text": "Ann", "whole": 2},), False)
     again = prepared(args={"text": "Ann", "whole": 2})
     assert again.fingerprint == found.fingerprint
     assert prepared(needs=(), args={"text": "Ann", "whole": 2}).fingerprint != found.fingerprint
@@ -27,14 +27,14 @@ def test_one_call():
 def test_one_call_for_each_item():
     found = prepared(tool="free", args={"row": {"item": []}, "n": {"item": ["name"]}}, for_each=ref("a", "rows"))
     assert found.calls == ({"row": {"name": "Ann"}, "n": "Ann"}, {"row": {"name": None}, "n": None})
-    assert found.repeated
+    assert found.is_for_each
 
 
 def test_a_false_condition_skips():
     assert prepared(condition="a.row_count > 5") == Skipped(
         revision=2, because="Its condition is false: a.row_count > 5"
     )
-    assert isinstance(prepared(condition="a.row_count > 1"), Ready)
+    assert isinstance(prepared(condition="a.row_count > 1"), PreparedTask)
 
 
 def test_what_points_at_nothing_is_a_failure():
@@ -65,4 +65,4 @@ def test_what_may_be_repeated():
         "no": [Policy()],
     }
     for expected, found in policies.items():
-        assert [repeatable(tool("t", policy=policy)) for policy in found] == [expected] * len(found)
+        assert [get_repeatability(tool("t", policy=policy)) for policy in found] == [expected] * len(found)

@@ -4,7 +4,7 @@ import pytest
 
 from agent.core.engine.outcomes import Done, Failed
 from agent.core.plan.document import Plan
-from agent.core.provenance.lineage import Provenance, Version
+from agent.core.provenance.lineage import PlanVersion, Provenance
 
 
 def ref(task, *path):
@@ -37,7 +37,7 @@ OUTCOMES = {
 
 @pytest.fixture
 def provenance():
-    versions = [Version(revision=1, author="user", plan=FAN)]
+    versions = [PlanVersion(revision=1, author="user", plan=FAN)]
     return Provenance(
         goal="g", versions=versions, outcomes=OUTCOMES, answer="It is l2 [join].\n\nOf two.\n\n2 [right, left]"
     )
@@ -98,7 +98,10 @@ def test_a_task_belongs_to_the_plan_it_ran_under():
     second = Plan.model_validate(
         {"tasks": [{"id": "a2", "tool": "new"}, {"id": "b", "tool": "use", "args": {"v": ref("a2")}}]}
     )
-    versions = [Version(revision=1, author="model", plan=first), Version(revision=2, author="model", plan=second)]
+    versions = [
+        PlanVersion(revision=1, author="model", plan=first),
+        PlanVersion(revision=2, author="model", plan=second),
+    ]
     outcomes = {
         "a": Failed(revision=1, kind="tool", error="no"),
         "a2": done(3, revision=2),
@@ -106,13 +109,13 @@ def test_a_task_belongs_to_the_plan_it_ran_under():
         "gone": done(1),
     }
     provenance = Provenance(goal="g", versions=versions, outcomes=outcomes)
-    assert (provenance.origin("a").tool, provenance.origin("a").number) == ("old", 1)
+    assert (provenance.get_origin("a").tool, provenance.get_origin("a").number) == ("old", 1)
     assert provenance.chain("b") == ("a2", "b")
-    assert (provenance.origin("gone").version, provenance.chain("gone")) == (None, ("gone",))
+    assert (provenance.get_origin("gone").version, provenance.chain("gone")) == (None, ("gone",))
 
 
 def test_arguments_whose_input_is_not_at_hand_are_left_open():
     plan = Plan.model_validate({"tasks": [{"id": "a", "tool": "t"}, {"id": "b", "tool": "t", "args": {"v": ref("a")}}]})
     outcomes = {"a": Failed(revision=1, kind="tool", error="no"), "b": Failed(revision=1, kind="reference", error="no")}
-    provenance = Provenance(goal="", versions=[Version(revision=1, author="user", plan=plan)], outcomes=outcomes)
-    assert provenance.origin("b").calls is None
+    provenance = Provenance(goal="", versions=[PlanVersion(revision=1, author="user", plan=plan)], outcomes=outcomes)
+    assert provenance.get_origin("b").calls is None

@@ -547,7 +547,7 @@ def test_a_compiled_plan_knows_what_follows_from_it():
     compiled = compiled_of(after("z", task="a"), after(task="z"), after("a", task="c"))
     assert compiled.order == ("z", "a", "c")
     assert compiled.ranks == {"z": 3.0, "a": 2.0, "c": 1.0}
-    assert compiled.spec("a") is CATALOGUE["free"]
+    assert compiled.get_spec("a") is CATALOGUE["free"]
 
 
 def test_an_empty_catalogue():

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.plan.conditions import ConditionError, holds, names
-from agent.core.plan.references import Unresolved
+from agent.core.plan.conditions import ConditionError, evaluate, find_condition_tasks
+from agent.core.plan.references import UnresolvedReference
 
 OUTPUTS = {"orders": {"row_count": 3, "rows": [{"n": 1}, {"n": 5}]}, "a-1": {"ok": True}, "text": "x", "none": None}
 
@@ -26,14 +26,14 @@ OUTPUTS = {"orders": {"row_count": 3, "rows": [{"n": 1}, {"n": 5}]}, "a-1": {"ok
     ],
 )
 def test_names(expression, used):
-    assert names(expression) == used
+    assert find_condition_tasks(expression) == used
 
 
 @pytest.mark.parametrize("expression", ["", "a >", "(((", "a = 1", "é > 1", "a b", "'", "x" * 2_001, "(" * 200_000])
 def test_what_does_not_parse(expression):
     for _ in range(2):
         with pytest.raises(ConditionError) as caught:
-            names(expression)
+            find_condition_tasks(expression)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) <= 200
 
@@ -52,7 +52,7 @@ def test_what_does_not_parse(expression):
     ],
 )
 def test_holds(expression, expected):
-    assert holds(expression, outputs=OUTPUTS) is expected
+    assert evaluate(expression, outputs=OUTPUTS) is expected
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_holds(expression, expected):
     ],
 )
 def test_what_cannot_be_decided(expression, sentence):
-    with pytest.raises(Unresolved) as caught:
-        holds(expression, outputs=OUTPUTS)
+    with pytest.raises(UnresolvedReference) as caught:
+        evaluate(expression, outputs=OUTPUTS)
     assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize("task", ["for", "in", "null", "é", "a b", "true"])
 def test_a_task_of_any_name_by_key(task):
-    assert holds(f'outputs["{task}"].n > 1', outputs={task: {"n": 2}}) is True
+    assert evaluate(f'outputs["{task}"].n > 1', outputs={task: {"n": 2}}) is True
 
 
 WORDS = (
@@ -85,8 +85,8 @@ WORDS = (
 
 @given(st.lists(st.sampled_from(WORDS.split("|")), max_size=9).map("".join))
 def test_any_expression_is_decided_or_refused(expression):
-    with suppress(ConditionError, Unresolved):
-        assert isinstance(holds(expression, outputs=OUTPUTS), bool)
+    with suppress(ConditionError, UnresolvedReference):
+        assert isinstance(evaluate(expression, outputs=OUTPUTS), bool)
 
 
 @pytest.mark.parametrize(
@@ -105,5 +105,5 @@ def test_any_expression_is_decided_or_refused(expression):
     ],
 )
 def test_evaluation_never_raises_its_own_errors(expression):
-    with pytest.raises(Unresolved):
-        holds(expression, outputs=OUTPUTS)
+    with pytest.raises(UnresolvedReference):
+        evaluate(expression, outputs=OUTPUTS)

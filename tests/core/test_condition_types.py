@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import ROWS, problems_of
 
-from agent.core.compiler.condition_check import condition_faults
-from agent.core.plan.conditions import FUNCTIONS, ConditionError, holds, names
-from agent.core.plan.references import Unresolved
+from agent.core.compiler.condition_check import find_condition_faults
+from agent.core.plan.conditions import CEL_FUNCTIONS, ConditionError, evaluate, find_condition_tasks
+from agent.core.plan.references import UnresolvedReference
 
 STRICT = {
     "type": "object",
@@ -63,12 +63,12 @@ OUTPUTS = {"rows": ROWS, "x": STRICT, "a-1": STRICT, "free": None}
     ],
 )
 def test_what_cannot_be_is_told(expression, fault):
-    names(expression)
-    assert [told for told in condition_faults(expression, OUTPUTS) if fault in told]
+    find_condition_tasks(expression)
+    assert [told for told in find_condition_faults(expression, OUTPUTS) if fault in told]
 
 
 def test_every_fault_is_told():
-    faults = condition_faults("x.m > 1 && x.t > 2 && rows.nothing == 1", OUTPUTS)
+    faults = find_condition_faults("x.m > 1 && x.t > 2 && rows.nothing == 1", OUTPUTS)
     assert len(faults) == 3
 
 
@@ -111,8 +111,8 @@ def test_every_fault_is_told():
     ],
 )
 def test_what_may_be_is_left_to_the_run(expression):
-    names(expression)
-    assert condition_faults(expression, OUTPUTS) == ()
+    find_condition_tasks(expression)
+    assert find_condition_faults(expression, OUTPUTS) == ()
 
 
 def test_the_compiler_tells_of_it_with_place_and_remedy():
@@ -137,19 +137,19 @@ def test_a_function_that_there_is_not_is_told_before_anything_runs():
     assert found[1].remedy == "Did you mean 'size'?"
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("name", sorted(CEL_FUNCTIONS))
 def test_every_function_is_one_of_the_engine(name):
     calls = ("{}('1h')", "{}(1)", "x.t.{}('x')", "timestamp('2020-01-01T00:00:00Z').{}()", "{}('2020-01-01T00:00:00Z')")
     told = []
     for call in calls:
         try:
-            holds(f"{call.format(name)} == x.n || true", outputs={"x": VALUE})
+            evaluate(f"{call.format(name)} == x.n || true", outputs={"x": VALUE})
             told.append("")
-        except Unresolved as error:
+        except UnresolvedReference as error:
             told.append(str(error))
     assert any("Undefined" not in sentence for sentence in told), told
-    with pytest.raises(Unresolved, match="Undefined"):
-        holds("nofunction(x.n) == 1", outputs={"x": VALUE})
+    with pytest.raises(UnresolvedReference, match="Undefined"):
+        evaluate("nofunction(x.n) == 1", outputs={"x": VALUE})
 
 
 WORDS = (
@@ -162,14 +162,14 @@ WORDS = (
 def test_nothing_that_the_engine_decides_is_refused_but_by_its_type(expression):
     """A condition without `||` and `?`, which may never look at their other side, fails in the run as was told."""
     with suppress(ConditionError):
-        names(expression)
-        faults = condition_faults(expression, {"x": STRICT, "free": None})
+        find_condition_tasks(expression)
+        faults = find_condition_faults(expression, {"x": STRICT, "free": None})
         sure = "?" not in expression and "&&" not in expression and ".all(" not in expression
         if faults and sure:
-            with pytest.raises(Unresolved):
-                holds(expression, outputs={"x": VALUE, "free": {"n": 1}})
+            with pytest.raises(UnresolvedReference):
+                evaluate(expression, outputs={"x": VALUE, "free": {"n": 1}})
 
 
 @given(st.text(alphabet="ab.()[]{}?:!&|<>=\"'0123 ,xinrb/\\\n", max_size=40))
 def test_any_text_is_read_without_an_error(expression):
-    condition_faults(expression, OUTPUTS)
+    find_condition_faults(expression, OUTPUTS)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import CATALOGUE, plan_of, ref
 
-from agent.core.compiler.compiler import CompiledPlan, compile_plan, structure_problems
+from agent.core.compiler.compiler import CompiledPlan, check_structure, compile_plan
 from agent.core.compiler.editor import EditError, PlanEditor
 from agent.core.plan.document import Call, Plan, Task
 from agent.core.plan.limits import Limits
@@ -42,7 +42,7 @@ def test_a_plan_from_nothing_to_one_that_compiles():
         PlanEditor()
         .add({"id": "one", "tool": "fetch", "args": {"sql": "SELECT 1"}, "phase": "read"})
         .add(Task(id="two", tool="free", args={"x": ref("one", "rows")}))
-        .treat(execution_mode="sequential", phases={"read": "Look"})
+        .set_plan_options(execution_mode="sequential", phases={"read": "Look"})
     )
     assert isinstance(compile_plan(editor.plan, CATALOGUE, limits=Limits()), CompiledPlan)
     assert (editor.plan.execution_mode, editor.plan.phases) == ("sequential", {"read": "Look"})
@@ -96,7 +96,7 @@ def test_update_changes_fields_and_null_is_the_default_again():
 def test_a_new_id_goes_into_every_reference():
     editor = PlanEditor(PLAN).update("a", {"id": "start"})
     assert editor.problems() == ()
-    assert editor.users("start") == {
+    assert editor.find_referring_tasks("start") == {
         "b": ("args", "for_each", "rollback"),
         "c": ("depends_on",),
     }
@@ -217,6 +217,6 @@ def test_whatever_is_edited_a_sound_plan_stays_sound_and_the_one_before_as_it_wa
         with suppress(EditError):
             after = edited(editor, *step)
         assert editor.plan.model_dump_json() == before
-        assert structure_problems(after.plan) == ()
+        assert check_structure(after.plan) == ()
         assert Plan.model_validate_json(after.plan.model_dump_json()) == after.plan
         editor = after

@@ -5,9 +5,18 @@ from dataclasses import replace
 import pytest
 from plans import compiled_of
 
-from agent.core.engine.budgets import Exhausted
-from agent.core.engine.call_preparation import failure_signature
-from agent.core.engine.next_move import Answer, Ask, GiveUp, Replan, Rollback, Run, changed_tasks, next_move
+from agent.core.engine.budgets import ExhaustedBudget
+from agent.core.engine.call_preparation import compute_failure_signature
+from agent.core.engine.next_move import (
+    Answer,
+    AskHuman,
+    GiveUp,
+    Replan,
+    Rollback,
+    RunTasks,
+    find_changed_tasks,
+    next_move,
+)
 from agent.core.engine.outcomes import Cancelled, Done, Failed, Rejected, Skipped
 from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.limits import Limits
@@ -39,31 +48,35 @@ def test_no_plan():
 
 def test_eager_sends_everything_up_to_the_gate():
     tasks = READ, {**OTHER, "depends_on": ["read"]}, WRITE, LAST
-    assert move(*tasks) == Run(("read", "other"))
-    assert move(*tasks, limits=Limits(dispatch="wave")) == Run(("read",))
-    assert move(*tasks, limits=Limits(approve="never")) == Run(("read", "write", "other", "last"))
+    assert move(*tasks) == RunTasks(("read", "other"))
+    assert move(*tasks, limits=Limits(dispatch="wave")) == RunTasks(("read",))
+    assert move(*tasks, limits=Limits(approve="never")) == RunTasks(("read", "write", "other", "last"))
 
 
 def test_lower_priority_goes_first_then_the_longer_path():
     tasks = READ, OTHER, {"id": "long", "tool": "free"}, {"id": "end", "tool": "free", "depends_on": ["long"]}
-    assert move(*tasks) == Run(("long", "read", "other", "end"))
-    assert move({**READ, "priority": 1}, {**OTHER, "priority": -1}) == Run(("other", "read"))
+    assert move(*tasks) == RunTasks(("long", "read", "other", "end"))
+    assert move({**READ, "priority": 1}, {**OTHER, "priority": -1}) == RunTasks(("other", "read"))
 
 
 def test_a_gate_asks_when_nothing_else_can_run():
-    assert move(READ, WRITE, LAST, outcomes={"read": DONE}) == Ask(("write",))
-    assert move(READ, OTHER, WRITE, outcomes={"read": DONE}) == Run(("other",))
-    assert move(READ, WRITE, LAST, outcomes={"read": DONE}, approved=frozenset({"write"})) == Run(("write", "last"))
+    assert move(READ, WRITE, LAST, outcomes={"read": DONE}) == AskHuman(("write",))
+    assert move(READ, OTHER, WRITE, outcomes={"read": DONE}) == RunTasks(("other",))
+    assert move(READ, WRITE, LAST, outcomes={"read": DONE}, approved=frozenset({"write"})) == RunTasks(
+        ("write", "last")
+    )
 
 
 def test_a_read_asks_where_the_plan_says_so():
-    assert move({**READ, "requires_approval": True}) == Ask(("read",))
+    assert move({**READ, "requires_approval": True}) == AskHuman(("read",))
 
 
 def test_a_failure_waits_for_what_can_still_run():
-    assert move(READ, OTHER, outcomes={"read": FAILED}) == Run(("other",))
+    assert move(READ, OTHER, outcomes={"read": FAILED}) == RunTasks(("other",))
     outcomes = {"read": FAILED, "other": DONE}
-    assert move(READ, OTHER, WRITE, outcomes=outcomes) == Replan(("read",), failure_signature(outcomes, ["read"]))
+    assert move(READ, OTHER, WRITE, outcomes=outcomes) == Replan(
+        ("read",), compute_failure_signature(outcomes, ["read"])
+    )
 
 
 def test_mending_goes_before_asking():
@@ -85,19 +98,19 @@ def test_a_failure_that_may_be_skipped():
 
 def test_any_goes_on_with_what_is_there():
     end = {"id": "end", "tool": "free", "depends_on": ["read", "other"], "run_if": "any"}
-    assert move(READ, OTHER, end, outcomes={"read": SKIPPED, "other": DONE}) == Run(("end",))
+    assert move(READ, OTHER, end, outcomes={"read": SKIPPED, "other": DONE}) == RunTasks(("end",))
     assert move(READ, OTHER, end, outcomes={"read": SKIPPED, "other": SKIPPED}) == Answer()
 
 
 def test_the_same_failure_again_ends_the_run():
-    signature = failure_signature({"read": FAILED}, ["read"])
+    signature = compute_failure_signature({"read": FAILED}, ["read"])
     found = move(READ, outcomes={"read": FAILED}, replanned=frozenset({signature}), replans=1)
     assert found == GiveUp("failed", "The replan ran into the same failure again: 'read': It broke.")
 
 
 def test_replans_are_bounded():
     found = move(READ, outcomes={"read": FAILED}, replans=3)
-    spent = Exhausted(name="replans", limit=3, used=3)
+    spent = ExhaustedBudget(name="replans", limit=3, used=3)
     assert found == GiveUp("failed", "3 replans were not enough: 'read': It broke.", spent)
 
 
@@ -127,16 +140,16 @@ def test_what_a_person_answered_is_not_undone():
     found = snapshot(
         {**READ, "rollback": {"tool": "write"}}, outcomes={"read": Done(revision=1, answered_by_person=True)}
     )
-    assert changed_tasks(found) == ()
-    assert changed_tasks(Snapshot(compiled=None)) == ()
+    assert find_changed_tasks(found) == ()
+    assert find_changed_tasks(Snapshot(compiled=None)) == ()
 
 
 def test_a_rollback_runs_asks_and_ends_with_what_began_it():
     undo = compiled_of({"id": "u1", "tool": "free"}, {"id": "u2", "tool": "write", "depends_on": ["u1"]})
     begun = snapshot(READ, outcomes={"read": DONE}, stop=("cancelled", "Stopped."), undo=undo)
-    assert next_move(begun, LIMITS) == Run(("u1",))
+    assert next_move(begun, LIMITS) == RunTasks(("u1",))
     asked = replace(begun, outcomes={**begun.outcomes, "u1": DONE})
-    assert next_move(asked, LIMITS) == Ask(("u2",))
+    assert next_move(asked, LIMITS) == AskHuman(("u2",))
     ended = replace(asked, outcomes={**asked.outcomes, "u2": REJECTED})
     assert next_move(ended, LIMITS) == GiveUp("cancelled", "Stopped.")
 
@@ -144,7 +157,7 @@ def test_a_rollback_runs_asks_and_ends_with_what_began_it():
 def test_a_stop_and_a_deadline():
     assert move(READ, stop=("cancelled", "Stopped.")) == GiveUp("cancelled", "Stopped.")
     limits = Limits(deadline_s=10)
-    assert move(READ, elapsed_s=9.9, limits=limits) == Run(("read",))
+    assert move(READ, elapsed_s=9.9, limits=limits) == RunTasks(("read",))
     found = move(READ, elapsed_s=10.04, limits=limits)
-    spent = Exhausted(name="wall_time_s", limit=10, used=10.04)
+    spent = ExhaustedBudget(name="wall_time_s", limit=10, used=10.04)
     assert found == GiveUp("failed", "The deadline of 10 s has passed after 10.0 s.", spent)

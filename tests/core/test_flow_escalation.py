@@ -5,17 +5,27 @@ from dataclasses import replace
 import pytest
 from plans import compiled_of
 
-from agent.core.engine.budgets import Exhausted, Spending
-from agent.core.engine.call_preparation import failure_signature
-from agent.core.engine.escalations import Impasse
-from agent.core.engine.next_move import Answer, Ask, Escalate, GiveUp, PlanAgain, Replan, Rollback, Run, next_move
+from agent.core.engine.budgets import ExhaustedBudget, Spending
+from agent.core.engine.call_preparation import compute_failure_signature
+from agent.core.engine.escalations import Escalation
+from agent.core.engine.next_move import (
+    Answer,
+    AskHuman,
+    Escalate,
+    GiveUp,
+    PlanAgain,
+    Replan,
+    Rollback,
+    RunTasks,
+    next_move,
+)
 from agent.core.engine.outcomes import Done, Failed
 from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.limits import Limits
 
 DONE = Done(revision=1, attempts=1)
 FAILED = Failed(revision=1, kind="tool", error="It broke.", fingerprint="f", attempts=1)
-SIGNATURE = failure_signature({"read": FAILED}, ["read"])
+SIGNATURE = compute_failure_signature({"read": FAILED}, ["read"])
 READ, OTHER = {"id": "read", "tool": "free"}, {"id": "other", "tool": "free"}
 WRITE = {"id": "write", "tool": "write", "rollback": {"tool": "write"}}
 #: The facts of a run that has come to its bound, and what it is put to a person as.
@@ -34,11 +44,11 @@ def found(*tasks, limits, **facts):
 def test_at_the_bound_a_person_is_asked_and_unattended_the_run_fails(facts, kind):
     attended = found(READ, limits=Limits(can_escalate=True), outcomes={"read": FAILED}, **facts)
     assert isinstance(attended, Escalate)
-    assert (attended.impasse.kind, attended.impasse.tasks) == (kind, ("read",))
-    assert attended.impasse.signature == SIGNATURE
-    assert attended.impasse.choices == ("guide", "raise", "accept", "abort")
+    assert (attended.escalation.kind, attended.escalation.tasks) == (kind, ("read",))
+    assert attended.escalation.signature == SIGNATURE
+    assert attended.escalation.choices == ("guide", "raise", "accept", "abort")
     alone = found(READ, limits=Limits(), outcomes={"read": FAILED}, **facts)
-    assert (type(alone), alone.status, alone.reason) == (GiveUp, "failed", attended.impasse.reason)
+    assert (type(alone), alone.status, alone.reason) == (GiveUp, "failed", attended.escalation.reason)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +69,7 @@ def test_unattended_a_replanner_without_a_way_on_undoes_what_was_written():
 def test_a_question_is_asked_and_forgotten_where_nobody_answers():
     facts = {"outcomes": {"read": FAILED}, "question": "Which year?"}
     asked = found(READ, limits=Limits(can_escalate=True), **facts)
-    assert asked == Escalate(Impasse(kind="question", reason="Which year?", tasks=("read",), signature=SIGNATURE))
+    assert asked == Escalate(Escalation(kind="question", reason="Which year?", tasks=("read",), signature=SIGNATURE))
     assert found(READ, limits=Limits(), **facts) == Replan(("read",), SIGNATURE)
 
 
@@ -74,18 +84,18 @@ ASKS = Limits(can_escalate=True, asks_if_unsure=True)
 
 def test_a_plan_that_the_planner_is_not_sure_of_is_put_to_a_person_before_anything_runs():
     doubt = "Each finds something else."
-    assert found(READ, limits=ASKS, unsure=doubt) == Escalate(Impasse(kind="unsure", reason=doubt))
-    assert found(READ, WRITE, limits=ASKS, unsure=doubt, outcomes={"read": DONE}) == Ask(("write",))
+    assert found(READ, limits=ASKS, unsure=doubt) == Escalate(Escalation(kind="unsure", reason=doubt))
+    assert found(READ, WRITE, limits=ASKS, unsure=doubt, outcomes={"read": DONE}) == AskHuman(("write",))
     assert found(READ, limits=ASKS, unsure=doubt, stop=("cancelled", "Enough.")) == GiveUp("cancelled", "Enough.")
     for limits in (Limits(can_escalate=True), Limits(asks_if_unsure=True)):
-        assert found(READ, limits=limits, unsure=doubt) == Run(("read",))
+        assert found(READ, limits=limits, unsure=doubt) == RunTasks(("read",))
 
 
 def test_a_plan_that_a_person_did_not_want_is_made_anew_within_the_time():
-    nothing = Snapshot(compiled=None, anew=True)
+    nothing = Snapshot(compiled=None, needs_new_plan=True)
     assert next_move(nothing, ASKS) == PlanAgain()
     late = next_move(replace(nothing, elapsed_s=11.0), Limits(deadline_s=10))
-    assert (late.status, late.budget) == ("failed", Exhausted(name="wall_time_s", limit=10, used=11.0))
+    assert (late.status, late.budget) == ("failed", ExhaustedBudget(name="wall_time_s", limit=10, used=11.0))
     assert next_move(replace(nothing, problems=("No plan.",)), ASKS) == GiveUp("failed", "No plan.")
 
 
@@ -104,58 +114,60 @@ def test_no_replan_beyond_a_budget_of_the_model(bound, name, used):
     facts = {"outcomes": {"read": FAILED}, "spending": SPENT}
     end = found(READ, limits=Limits(**bound), **facts)
     [limit] = bound.values()
-    assert end.budget == Exhausted(name=name, limit=limit, used=used)
+    assert end.budget == ExhaustedBudget(name=name, limit=limit, used=used)
     assert end.reason.startswith(str(end.budget))
     assert found(READ, limits=Limits(can_escalate=True, **bound), **facts) == end
     asked = found(READ, limits=Limits(can_escalate=True, can_escalate_budgets=True, **bound), **facts)
-    assert (asked.impasse.budget, asked.impasse.choices) == (end.budget, ("raise", "accept", "abort"))
+    assert (asked.escalation.budget, asked.escalation.choices) == (end.budget, ("raise", "accept", "abort"))
     [(setting, _)] = bound.items()
     assert found(READ, limits=Limits(**{setting: limit * 2}), **facts) == Replan(("read",), SIGNATURE)
 
 
 def test_a_budget_of_the_model_does_not_end_a_run_that_needs_no_model():
     limits = Limits(max_model_calls=4)
-    assert found(READ, limits=limits, spending=SPENT) == Run(("read",))
+    assert found(READ, limits=limits, spending=SPENT) == RunTasks(("read",))
     assert found(READ, limits=limits, spending=SPENT, outcomes={"read": DONE}) == Answer()
 
 
 def test_a_task_that_the_budget_stopped_waits_for_what_can_run_and_runs_when_it_is_raised():
     facts = {"cut": frozenset({"read"}), "spending": SPENT}
     tasks = READ, OTHER, {"id": "after", "tool": "free", "depends_on": ["read"]}
-    assert found(*tasks, limits=Limits(max_model_calls=4), **facts) == Run(("other",))
+    assert found(*tasks, limits=Limits(max_model_calls=4), **facts) == RunTasks(("other",))
     end = found(*tasks, limits=Limits(max_model_calls=4), outcomes={"other": DONE}, **facts)
-    assert end == GiveUp("failed", str(end.budget), Exhausted(name="model_calls", limit=4, used=4))
-    assert found(*tasks, limits=Limits(max_model_calls=5), outcomes={"other": DONE}, **facts) == Run(("read", "after"))
+    assert end == GiveUp("failed", str(end.budget), ExhaustedBudget(name="model_calls", limit=4, used=4))
+    assert found(*tasks, limits=Limits(max_model_calls=5), outcomes={"other": DONE}, **facts) == RunTasks(
+        ("read", "after")
+    )
 
 
 def test_the_budget_of_tasks_is_the_runs_not_the_plans():
     tasks = READ, {**OTHER, "depends_on": ["read"]}, {"id": "last", "tool": "write"}
     limits = Limits(max_tasks=3)
     before = {"gone": FAILED, "kept": DONE, "again": Done(revision=2, attempts=1, reused_from="kept")}
-    assert found(*tasks, limits=limits, outcomes=before) == Run(("read",))
+    assert found(*tasks, limits=limits, outcomes=before) == RunTasks(("read",))
     end = found(*tasks, limits=limits, outcomes={**before, "read": DONE})
-    assert end.budget == Exhausted(name="tasks", limit=3, used=3)
-    assert found(*tasks, limits=limits, outcomes={**before, "read": DONE, "other": DONE}) == Ask(("last",))
+    assert end.budget == ExhaustedBudget(name="tasks", limit=3, used=3)
+    assert found(*tasks, limits=limits, outcomes={**before, "read": DONE, "other": DONE}) == AskHuman(("last",))
 
 
 def test_wall_time_is_a_budget_and_raising_it_goes_on():
     late = {"elapsed_s": 11.0}
     asked = found(READ, limits=Limits(deadline_s=10, can_escalate=True, can_escalate_budgets=True), **late)
-    assert asked.impasse.budget == Exhausted(name="wall_time_s", limit=10, used=11.0)
-    assert found(READ, limits=Limits(deadline_s=12), **late) == Run(("read",))
+    assert asked.escalation.budget == ExhaustedBudget(name="wall_time_s", limit=10, used=11.0)
+    assert found(READ, limits=Limits(deadline_s=12), **late) == RunTasks(("read",))
 
 
 @pytest.mark.parametrize(
     ("cut", "bound", "raised"),
     [
-        (Exhausted(name="model_calls", limit=4, used=4), {"max_model_calls": 4}, {"max_model_calls": 5}),
-        (Exhausted(name="tasks", limit=2, used=3), {"max_tasks": 2}, {"max_tasks": 3}),
+        (ExhaustedBudget(name="model_calls", limit=4, used=4), {"max_model_calls": 4}, {"max_model_calls": 5}),
+        (ExhaustedBudget(name="tasks", limit=2, used=3), {"max_tasks": 2}, {"max_tasks": 3}),
     ],
 )
 def test_a_plan_that_a_budget_kept_from_being_made_is_made_when_it_is_raised(cut, bound, raised):
-    halted = Snapshot(compiled=None, problems=("No.",), unplanned=cut, spending=SPENT)
+    halted = Snapshot(compiled=None, problems=("No.",), planning_budget=cut, spending=SPENT)
     assert next_move(halted, Limits(**bound)) == GiveUp("failed", str(cut), cut)
     asked = next_move(halted, Limits(can_escalate=True, can_escalate_budgets=True, **bound))
-    assert asked.impasse.choices == ("raise", "abort")
+    assert asked.escalation.choices == ("raise", "abort")
     assert next_move(halted, Limits(**raised)) == PlanAgain()
     assert next_move(replace(halted, stop=("cancelled", "Enough.")), Limits(**bound)) == GiveUp("cancelled", "Enough.")

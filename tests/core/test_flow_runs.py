@@ -7,11 +7,21 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from plans import READ, tool
 
-from agent.core.compiler.compiler import compile_plan, linked
-from agent.core.engine.next_move import Answer, Ask, Escalate, GiveUp, Replan, Rollback, Run, next_move, unresolved
+from agent.core.compiler.compiler import compile_plan, link_plan
+from agent.core.engine.next_move import (
+    Answer,
+    AskHuman,
+    Escalate,
+    GiveUp,
+    Replan,
+    Rollback,
+    RunTasks,
+    find_unresolved_failures,
+    next_move,
+)
 from agent.core.engine.outcomes import Done, Failed, Rejected, Skipped
 from agent.core.engine.snapshot import Snapshot
-from agent.core.plan.document import Call, Plan, Task, renamed
+from agent.core.plan.document import Call, Plan, Task, make_free_id
 from agent.core.plan.limits import Limits
 from agent.core.plan.tool_spec import Policy
 
@@ -90,7 +100,7 @@ class World:
         waiting = [task for task in self.active().order if self.standing(task) in shown and self.gated(task)]
         assert list(tasks) == waiting
         if self.snapshot.undo is None:
-            assert unresolved(self.snapshot) == ()
+            assert find_unresolved_failures(self.snapshot) == ()
         for task in tasks:
             match self.choose(f"answer {task}", "approve", "approve", "edit", "reject", "respond"):
                 case "reject":
@@ -101,12 +111,12 @@ class World:
                     self.snapshot = replace(self.snapshot, approved=self.snapshot.approved | {task})
 
     def replan(self, move):
-        assert move.tasks == unresolved(self.snapshot)
+        assert move.tasks == find_unresolved_failures(self.snapshot)
         assert move.tasks
         assert self.startable() == []
         assert self.snapshot.replans < self.limits.max_replans
         number = self.snapshot.replans + 1
-        replanned = self.snapshot.replanned | {move.signature}
+        replanned = self.snapshot.replanned_signatures | {move.signature}
         asked = self.snapshot.question is not None
         self.snapshot = replace(self.snapshot, replans=number, replanned=replanned, question=None)
         ways = ["change", "change", "again", "waive", "give up", "nothing"]
@@ -130,11 +140,11 @@ class World:
         assert self.limits.can_escalate
         assert self.startable() == []
         assert impasse.reason
-        assert impasse.tasks == unresolved(self.snapshot) != ()
+        assert impasse.tasks == find_unresolved_failures(self.snapshot) != ()
         self.escalations += 1
         choices = impasse.choices if self.escalations < 4 or impasse.kind == "question" else ("accept", "abort")
         choice = self.choose(f"escalation {self.escalations}", *choices)
-        again = {"stuck": None, "question": None, "replanned": self.snapshot.replanned - {impasse.signature}}
+        again = {"stuck": None, "question": None, "replanned": self.snapshot.replanned_signatures - {impasse.signature}}
         match choice:
             case "guide" | "raise":
                 self.snapshot = replace(self.snapshot, **again)
@@ -150,7 +160,7 @@ class World:
         self.used |= set(self.snapshot.outcomes) | {task.id for task in self.plan.tasks}
         names = {}
         for task in tasks:
-            names[task] = renamed(task, self.used)
+            names[task] = make_free_id(task, self.used)
             self.used.add(names[task])
         changed = [
             task.model_copy(
@@ -163,7 +173,7 @@ class World:
             for task in self.plan.tasks
         ]
         self.plan = Plan(tasks=tuple(changed))
-        self.snapshot = replace(self.snapshot, compiled=linked(self.plan, CATALOGUE))
+        self.snapshot = replace(self.snapshot, compiled=link_plan(self.plan, CATALOGUE))
 
     def roll_back(self, move):
         assert self.snapshot.undo is None
@@ -176,7 +186,7 @@ class World:
             (task, call) for task in move.tasks if (call := self.snapshot.compiled.tasks[task].rollback) is not None
         ]
         tasks = tuple(Task(id=f"undo-{task}", tool=call.tool, args=call.args) for task, call in calls)
-        undo = linked(Plan(tasks=tasks, execution_mode="sequential"), CATALOGUE) if tasks else None
+        undo = link_plan(Plan(tasks=tasks, execution_mode="sequential"), CATALOGUE) if tasks else None
         self.snapshot = replace(self.snapshot, undo=undo, stop=(move.status, move.reason), rollback_begun=True)
 
     def to_the_end(self):
@@ -188,9 +198,9 @@ class World:
             move = next_move(self.snapshot, self.limits)
             assert move == next_move(self.snapshot, self.limits)
             match move:
-                case Run(tasks):
+                case RunTasks(tasks):
                     self.run(tasks)
-                case Ask(tasks):
+                case AskHuman(tasks):
                     self.ask(tasks)
                 case Replan():
                     self.replan(move)
@@ -200,10 +210,10 @@ class World:
                     self.roll_back(move)
                 case Answer():
                     assert all(self.standing(task) in {"done", "bad"} for task in self.snapshot.compiled.tasks)
-                    assert unresolved(self.snapshot) == ()
+                    assert find_unresolved_failures(self.snapshot) == ()
                     return move
                 case GiveUp():
-                    assert self.snapshot.stop is not None or unresolved(self.snapshot)
+                    assert self.snapshot.stop is not None or find_unresolved_failures(self.snapshot)
                     assert move.reason
                     return move
         raise AssertionError(f"no end after {bound} moves")
@@ -274,6 +284,6 @@ def test_both_dispatch_modes_come_to_the_same(plan, seed, approve, max_replans):
 @given(plans(on_failure=("skip",)), seeds)
 def test_without_gates_and_failures_to_mend_one_dispatch_does_it_all(plan, seed):
     found = world(plan, seed, approve="never")
-    assert isinstance(next_move(found.snapshot, found.limits), Run)
+    assert isinstance(next_move(found.snapshot, found.limits), RunTasks)
     found.run(next_move(found.snapshot, found.limits).tasks)
     assert next_move(found.snapshot, found.limits) == Answer()

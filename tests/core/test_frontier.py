@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import compiled_of
 
-from agent.core.engine.frontier import Frontier, was_run
+from agent.core.engine.frontier import Frontier, was_executed
 from agent.core.engine.outcomes import Cancelled, Done, Failed, Outcome, Rejected, Skipped
-from agent.core.engine.progress import blocked, progress
+from agent.core.engine.progress import count_progress, find_blocked_tasks
 
 
 @st.composite
@@ -38,7 +38,7 @@ def histories(draw) -> tuple:
     )
     recorded: dict[str, Outcome] = {}
     for name in draw(st.permutations(names)):
-        if name not in blocked(compiled, recorded) and draw(st.booleans()):
+        if name not in find_blocked_tasks(compiled, recorded) and draw(st.booleans()):
             recorded[name] = draw(kinds)
     if draw(st.booleans()):
         recorded["of an earlier plan"] = draw(kinds)
@@ -53,18 +53,18 @@ def test_it_holds_what_is_derived_anew(history, random):
     frontier = Frontier(compiled, known)
     left = [name for name in names if name not in known]
     while True:
-        stuck = blocked(compiled, known)
+        stuck = find_blocked_tasks(compiled, known)
         settled = known.keys() | stuck.keys()
         assert frontier.blocked == stuck.keys()
-        assert frontier.ready() == [
+        assert frontier.list_ready() == [
             task for task in compiled.order if task not in settled and settled >= set(compiled.needs[task])
         ]
         assert frontier.failed == {task for task in compiled.tasks if isinstance(known.get(task), Failed | Rejected)}
-        assert frontier.progress(running=1) == progress(compiled, known) | {
+        assert frontier.get_progress(running=1) == count_progress(compiled, known) | {
             "running": 1,
-            "waiting": progress(compiled, known)["waiting"] - 1,
+            "waiting": count_progress(compiled, known)["waiting"] - 1,
         }
-        assert frontier.run == sum(map(was_run, known.values()))
+        assert frontier.executed_count == sum(map(was_executed, known.values()))
         assert all(frontier.is_settled(task) == (task in settled) for task in compiled.order)
         if not left:
             break
@@ -79,4 +79,4 @@ def test_what_is_blocked_may_be_recorded_as_skipped():
     assert frontier.blocked == {"b"}
     frontier.advance({"b": Skipped(revision=1, because="It rests on 'a'.")})
     assert frontier.blocked == set()
-    assert frontier.progress()["skipped"] == 1
+    assert frontier.get_progress()["skipped"] == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.core.grounding import ungrounded
+from agent.core.grounding import find_ungrounded
 
 ROWS = [
     {
@@ -76,7 +76,7 @@ GROUNDED = [
 
 @pytest.mark.parametrize("text", GROUNDED)
 def test_what_the_data_say_in_other_words_is_grounded(text: str) -> None:
-    assert ungrounded(text, DATA) == []
+    assert find_ungrounded(text, DATA) == []
 
 
 UNGROUNDED = [
@@ -112,17 +112,17 @@ UNGROUNDED = [
 
 @pytest.mark.parametrize(("text", "expected"), UNGROUNDED)
 def test_what_the_data_do_not_say_is_named_as_written(text: str, expected: list[str]) -> None:
-    assert ungrounded(text, DATA) == expected
+    assert find_ungrounded(text, DATA) == expected
 
 
 def test_several_values_bear_out_together() -> None:
-    assert ungrounded("Acme has 12 orders.", [{"name": "Acme"}], {"orders": 12}) == []
-    assert ungrounded("Acme has 12 orders.", [{"name": "Acme"}]) == ["12"]
+    assert find_ungrounded("Acme has 12 orders.", [{"name": "Acme"}], {"orders": 12}) == []
+    assert find_ungrounded("Acme has 12 orders.", [{"name": "Acme"}]) == ["12"]
 
 
 def test_truth_values_are_no_numbers() -> None:
-    assert ungrounded("It is 1.", {"paid": True}) == ["1"]
+    assert find_ungrounded("It is 1.", {"paid": True}) == ["1"]
 
 
 def test_nothing_bears_out_nothing() -> None:
-    assert ungrounded("It rose to 5 in Berlin.") == ["5", "Berlin"]
+    assert find_ungrounded("It rose to 5 in Berlin.") == ["5", "Berlin"]

@@ -5,27 +5,31 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from agent.core.engine.budgets import Exhausted, limit_of, setting_of, with_raised
+from agent.core.engine.budgets import ExhaustedBudget, get_budget_limit, get_budget_setting, raise_limits
 from agent.core.engine.escalations import (
-    Abort,
-    Accept,
-    Confirm,
-    Decline,
-    Guide,
-    Impasse,
-    Raise,
-    impasse_mark,
-    impasse_payload,
-    read_settlement,
+    AbortRun,
+    AcceptResult,
+    ConfirmPlan,
+    DeclineQuestion,
+    Escalation,
+    GiveGuidance,
+    RaiseBudget,
+    build_escalation_payload,
+    hash_escalation,
+    parse_escalation_answer,
 )
 from agent.core.plan.limits import Limits
 
-REPLANS = Impasse(kind="budget", reason="Enough.", tasks=("a",), budget=Exhausted(name="replans", limit=3, used=3))
-CALLS = Impasse(kind="budget", reason="Enough.", budget=Exhausted(name="model_calls", limit=20, used=20))
-COST = Impasse(kind="budget", reason="Enough.", budget=Exhausted(name="cost", limit=0.5, used=0.7), planned=False)
-QUESTION = Impasse(kind="question", reason="Which year?", tasks=("a",))
-STUCK = Impasse(kind="no_way_on", reason="No plan.", tasks=("a",))
-UNSURE = Impasse(kind="unsure", reason="Each finds something else.")
+REPLANS = Escalation(
+    kind="budget", reason="Enough.", tasks=("a",), budget=ExhaustedBudget(name="replans", limit=3, used=3)
+)
+CALLS = Escalation(kind="budget", reason="Enough.", budget=ExhaustedBudget(name="model_calls", limit=20, used=20))
+COST = Escalation(
+    kind="budget", reason="Enough.", budget=ExhaustedBudget(name="cost", limit=0.5, used=0.7), planned=False
+)
+QUESTION = Escalation(kind="question", reason="Which year?", tasks=("a",))
+STUCK = Escalation(kind="no_way_on", reason="No plan.", tasks=("a",))
+UNSURE = Escalation(kind="unsure", reason="Each finds something else.")
 MARK = "0" * 64
 
 
@@ -34,12 +38,12 @@ def edit(**args):
 
 
 def read(decision, impasse):
-    return read_settlement({"decisions": [decision]}, impasse, mark=MARK)
+    return parse_escalation_answer({"decisions": [decision]}, impasse, mark=MARK)
 
 
 @pytest.mark.parametrize("impasse", [REPLANS, CALLS, COST, QUESTION, STUCK, UNSURE], ids=lambda one: one.kind)
 def test_the_payload_is_a_request_of_langchains_that_says_what_each_word_does(impasse):
-    payload = impasse_payload(impasse, mark=MARK)
+    payload = build_escalation_payload(impasse, mark=MARK)
     assert json.loads(json.dumps(payload)) == payload
     [action], [config] = payload["action_requests"], payload["review_configs"]
     assert config["action_name"] == action["name"]
@@ -48,31 +52,31 @@ def test_the_payload_is_a_request_of_langchains_that_says_what_each_word_does(im
         assert f"{word.capitalize()}:" in action["description"]
     Draft202012Validator.check_schema(config["args_schema"])
     Draft202012Validator(config["args_schema"]).validate(action["args"])
-    assert Impasse.model_validate(payload["impasse"]) == impasse
+    assert Escalation.model_validate(payload["impasse"]) == impasse
 
 
 @pytest.mark.parametrize(
     ("impasse", "decision", "chosen"),
     [
-        (REPLANS, {"type": "approve"}, Raise(by=1)),
-        (CALLS, {"type": "approve"}, Raise(by=20)),
-        (COST, {"type": "approve"}, Raise(by=0.5)),
-        (REPLANS, edit(choice="raise", by=4), Raise(by=4)),
-        (COST, edit(choice="raise", by=0.25), Raise(by=0.25)),
-        (STUCK, edit(choice="raise"), Raise(by=1)),
-        (REPLANS, {"type": "respond", "message": " Take 2024. "}, Guide(text="Take 2024.")),
-        (REPLANS, edit(choice="guide", guidance="Take 2024."), Guide(text="Take 2024.")),
-        (CALLS, edit(choice="accept"), Accept()),
-        (CALLS, {"type": "reject", "message": "No more."}, Abort(message="No more.")),
-        (CALLS, edit(choice="abort", guidance="No more."), Abort(message="No more.")),
-        (QUESTION, {"type": "respond", "message": "2024"}, Guide(text="2024")),
-        (QUESTION, {"type": "reject"}, Decline()),
-        (STUCK, {"type": "approve", "digest": MARK}, Raise(by=1)),
-        (UNSURE, {"type": "approve"}, Confirm()),
-        (UNSURE, edit(choice="run"), Confirm()),
-        (UNSURE, {"type": "respond", "message": "By revenue."}, Guide(text="By revenue.")),
-        (UNSURE, edit(choice="guide", guidance="By revenue."), Guide(text="By revenue.")),
-        (UNSURE, {"type": "reject", "message": "No."}, Abort(message="No.")),
+        (REPLANS, {"type": "approve"}, RaiseBudget(by=1)),
+        (CALLS, {"type": "approve"}, RaiseBudget(by=20)),
+        (COST, {"type": "approve"}, RaiseBudget(by=0.5)),
+        (REPLANS, edit(choice="raise", by=4), RaiseBudget(by=4)),
+        (COST, edit(choice="raise", by=0.25), RaiseBudget(by=0.25)),
+        (STUCK, edit(choice="raise"), RaiseBudget(by=1)),
+        (REPLANS, {"type": "respond", "message": " Take 2024. "}, GiveGuidance(text="Take 2024.")),
+        (REPLANS, edit(choice="guide", guidance="Take 2024."), GiveGuidance(text="Take 2024.")),
+        (CALLS, edit(choice="accept"), AcceptResult()),
+        (CALLS, {"type": "reject", "message": "No more."}, AbortRun(message="No more.")),
+        (CALLS, edit(choice="abort", guidance="No more."), AbortRun(message="No more.")),
+        (QUESTION, {"type": "respond", "message": "2024"}, GiveGuidance(text="2024")),
+        (QUESTION, {"type": "reject"}, DeclineQuestion()),
+        (STUCK, {"type": "approve", "digest": MARK}, RaiseBudget(by=1)),
+        (UNSURE, {"type": "approve"}, ConfirmPlan()),
+        (UNSURE, edit(choice="run"), ConfirmPlan()),
+        (UNSURE, {"type": "respond", "message": "By revenue."}, GiveGuidance(text="By revenue.")),
+        (UNSURE, edit(choice="guide", guidance="By revenue."), GiveGuidance(text="By revenue.")),
+        (UNSURE, {"type": "reject", "message": "No."}, AbortRun(message="No.")),
     ],
 )
 def test_every_choice_can_be_made(impasse, decision, chosen):
@@ -109,7 +113,7 @@ def test_a_wrong_answer_is_a_sentence(impasse, decision, says):
 
 def test_an_answer_is_bound_to_one_impasse():
     marks = {
-        impasse_mark(impasse, thread=thread, revision=revision, turn=turn)
+        hash_escalation(impasse, thread=thread, revision=revision, turn=turn)
         for impasse in (REPLANS, UNSURE)
         for thread in ("t", "u")
         for revision in (1, 2)
@@ -120,7 +124,7 @@ def test_an_answer_is_bound_to_one_impasse():
 
 def test_a_raised_budget_counts_where_the_settings_allow_less():
     limits = Limits(max_replans=3, max_model_calls=10)
-    more = with_raised(limits, {"replans": 5, "model_calls": 4, "tokens": 9, "wall_time_s": 7.5})
+    more = raise_limits(limits, {"replans": 5, "model_calls": 4, "tokens": 9, "wall_time_s": 7.5})
     assert (more.max_replans, more.max_model_calls, more.max_tokens, more.deadline_s) == (5, 10, None, None)
     for name in ("replans", "tasks", "model_calls", "tokens", "cost", "wall_time_s"):
-        assert limit_of(name, limits) == getattr(limits, setting_of(name))
+        assert get_budget_limit(name, limits) == getattr(limits, get_budget_setting(name))

@@ -3,7 +3,7 @@
 from plans import compiled_of
 
 from agent.core.engine.outcomes import Cancelled, Done, Failed, InDoubt, Rejected, Skipped
-from agent.core.engine.progress import current_phase, phases_of
+from agent.core.engine.progress import compute_phase_progress, current_phase
 
 DONE, FAILED = Done(revision=1), Failed(revision=1, kind="tool", error="It broke.")
 SKIPPED, CANCELLED = Skipped(revision=1, because="No."), Cancelled(revision=1)
@@ -18,7 +18,7 @@ PLAN = compiled_of(
 
 
 def found(**outcomes):
-    return phases_of(PLAN, outcomes)
+    return compute_phase_progress(PLAN, outcomes)
 
 
 def test_described_phases_come_first_in_their_order():
@@ -56,4 +56,4 @@ def test_what_failed_blocks_a_phase():
 
 def test_no_phase_is_current_in_the_end_or_without_phases():
     assert current_phase(found(a=DONE, b=DONE, c=DONE, d=SKIPPED)) is None
-    assert current_phase(phases_of(compiled_of({"id": "a", "tool": "free"}), {})) is None
+    assert current_phase(compute_phase_progress(compiled_of({"id": "a", "tool": "free"}), {})) is None

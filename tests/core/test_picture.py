@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.mermaid import mermaid
+from agent.core.mermaid import to_mermaid
 from agent.core.plan.document import Plan
 
 NODE = re.compile(r'    t\d+(\["[^"]*"\]|\[\["[^"]*"\]\]|\{\{"[^"]*"\}\})')
@@ -25,7 +25,7 @@ def test_tasks_needs_and_statuses_are_drawn() -> None:
             ]
         }
     )
-    assert mermaid(plan, {"rows": "done", "each": "running", "save": "waiting"}).splitlines() == [
+    assert to_mermaid(plan, {"rows": "done", "each": "running", "save": "waiting"}).splitlines() == [
         "flowchart TD",
         '    t0["rows<br/>query<br/>done"]',
         '    t1[["each<br/>send<br/>running"]]',
@@ -41,13 +41,13 @@ def test_tasks_needs_and_statuses_are_drawn() -> None:
 
 def test_a_sequential_plan_is_drawn_as_a_chain() -> None:
     tasks = [{"id": name, "tool": "t"} for name in "abc"]
-    drawn = mermaid(Plan.model_validate({"execution_mode": "sequential", "tasks": tasks}))
+    drawn = to_mermaid(Plan.model_validate({"execution_mode": "sequential", "tasks": tasks}))
     assert [line for line in drawn.splitlines() if "-->" in line] == ["    t0 --> t1", "    t1 --> t2"]
 
 
 def test_a_label_cannot_become_syntax() -> None:
     wicked = 'end"];click`t0`#quot;<script>'
-    drawn = mermaid(Plan.model_validate({"tasks": [{"id": wicked, "tool": "a\nb[(x)]"}]}))
+    drawn = to_mermaid(Plan.model_validate({"tasks": [{"id": wicked, "tool": "a\nb[(x)]"}]}))
     (line,) = drawn.splitlines()[1:]
     label = line.removeprefix('    t0["').removesuffix('"]')
     assert not set('"`[]{}') & set(label)
@@ -64,7 +64,7 @@ def test_a_label_cannot_become_syntax() -> None:
 def test_every_line_is_a_node_an_edge_or_a_style(ids: list[str], tool: str) -> None:
     tasks = [{"id": name, "tool": tool, "depends_on": ids[:place][-2:]} for place, name in enumerate(ids)]
     plan = Plan.model_validate({"tasks": tasks})
-    head, *lines = mermaid(plan, dict.fromkeys(ids, "failed")).splitlines()
+    head, *lines = to_mermaid(plan, dict.fromkeys(ids, "failed")).splitlines()
     assert head == "flowchart TD"
     assert all(NODE.fullmatch(line) or EDGE.fullmatch(line) or STYLE.fullmatch(line) for line in lines)
     assert sum(EDGE.fullmatch(line) is not None for line in lines) == sum(len(task.depends_on) for task in plan.tasks)

@@ -5,7 +5,7 @@ import time
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from agent.core.plan.secret_fields import private_places, with_private
+from agent.core.plan.secret_fields import find_secret_values, map_secret_schemas
 
 PRIVATE = {"type": "string", "format": "password", "writeOnly": True}
 
@@ -41,7 +41,7 @@ class Login(BaseModel):
     ],
 )
 def test_places(schema, value, places):
-    found = [".".join(map(str, place)) for place, _ in private_places(schema, value)]
+    found = [".".join(map(str, place)) for place, _ in find_secret_values(schema, value)]
     assert sorted(found) == places
 
 
@@ -49,19 +49,19 @@ def test_a_schema_that_refers_to_itself_is_followed_as_deep_as_the_value_goes():
     value = {"name": "n", "key": "k", "below": []}
     for _ in range(2_000):
         value = {"name": "n", "key": "k", "below": [value]}
-    assert len(list(private_places(Node.model_json_schema(), value))) == 2_001
+    assert len(list(find_secret_values(Node.model_json_schema(), value))) == 2_001
 
 
 def test_nothing_is_looked_through_where_nothing_is_private():
     schema = {"properties": {"rows": {"items": {"properties": {"n": {}}}}, "key": PRIVATE}}
     value = {"rows": [{"n": number} for number in range(200_000)], "key": "x"}
     began = time.process_time()
-    assert [place for place, _ in private_places(schema, value)] == [("key",)]
+    assert [place for place, _ in find_secret_values(schema, value)] == [("key",)]
     assert time.process_time() - began < 0.1
 
 
 def test_only_the_schemas_of_private_values_are_changed():
     schema = {"properties": {"a": PRIVATE, "b": {"items": {"anyOf": [PRIVATE, {}]}, "default": PRIVATE}}}
-    changed = with_private(schema, lambda _: {"type": "null"})
+    changed = map_secret_schemas(schema, lambda _: {"type": "null"})
     none = {"type": "null"}
     assert changed == {"properties": {"a": none, "b": {"items": {"anyOf": [none, {}]}, "default": PRIVATE}}}

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 from plans import compiled_of
 
 from agent.core.engine.outcomes import Cancelled, Done, Failed, Rejected, Skipped
-from agent.core.engine.progress import blocked, blocked_by, final_outcomes, progress, statuses
+from agent.core.engine.progress import (
+    build_final_outcomes,
+    count_progress,
+    derive_statuses,
+    find_blocked_tasks,
+    find_blocker,
+)
 
 DONE = Done(revision=1)
 FAILED = Failed(revision=1, kind="tool", error="It broke.")
@@ -23,28 +29,33 @@ CHAIN = compiled_of(free("a"), free("b", "a"), free("c", "b"), free("alone"))
 
 
 def test_statuses_of_a_run_under_way():
-    assert statuses(CHAIN, {}) == {"a": "ready", "b": "waiting", "c": "waiting", "alone": "ready"}
-    found = statuses(CHAIN, {"a": DONE}, running=["alone"], asked=["b"])
+    assert derive_statuses(CHAIN, {}) == {"a": "ready", "b": "waiting", "c": "waiting", "alone": "ready"}
+    found = derive_statuses(CHAIN, {"a": DONE}, running=["alone"], asked=["b"])
     assert found == {"a": "done", "b": "awaiting_approval", "c": "waiting", "alone": "running"}
 
 
 @pytest.mark.parametrize("outcome", [FAILED, SKIPPED, REJECTED, CANCELLED])
 def test_what_rests_on_nothing_is_blocked(outcome):
-    assert statuses(CHAIN, {"a": outcome}) == {"a": outcome.status, "b": "blocked", "c": "blocked", "alone": "ready"}
-    assert blocked(CHAIN, {"a": outcome}) == {"b": "a", "c": "b"}
-    assert blocked(CHAIN, {"a": outcome, "b": DONE}) == {}
+    assert derive_statuses(CHAIN, {"a": outcome}) == {
+        "a": outcome.status,
+        "b": "blocked",
+        "c": "blocked",
+        "alone": "ready",
+    }
+    assert find_blocked_tasks(CHAIN, {"a": outcome}) == {"b": "a", "c": "b"}
+    assert find_blocked_tasks(CHAIN, {"a": outcome, "b": DONE}) == {}
 
 
 def test_any_waits_for_the_last_need_and_is_blocked_when_none_is_done():
     plan = compiled_of(free("a"), free("b"), free("end", "a", "b", run_if="any"))
-    assert statuses(plan, {"a": SKIPPED})["end"] == "waiting"
-    assert statuses(plan, {"a": SKIPPED, "b": DONE})["end"] == "ready"
-    assert statuses(plan, {"a": FAILED, "b": SKIPPED})["end"] == "blocked"
-    assert blocked_by(plan.tasks["end"], ["a", "b"], outcomes={"a": SKIPPED}, blocked={"b"}) == "a"
+    assert derive_statuses(plan, {"a": SKIPPED})["end"] == "waiting"
+    assert derive_statuses(plan, {"a": SKIPPED, "b": DONE})["end"] == "ready"
+    assert derive_statuses(plan, {"a": FAILED, "b": SKIPPED})["end"] == "blocked"
+    assert find_blocker(plan.tasks["end"], ["a", "b"], outcomes={"a": SKIPPED}, blocked={"b"}) == "a"
 
 
 def test_counts():
-    assert progress(CHAIN, {"a": DONE}, running=["b"]) == {
+    assert count_progress(CHAIN, {"a": DONE}, running=["b"]) == {
         "completed": 1,
         "running": 1,
         "failed": 0,
@@ -53,7 +64,7 @@ def test_counts():
         "total": 4,
         "percentage": 25.0,
     }
-    ended = progress(CHAIN, {"a": FAILED, "b": SKIPPED, "c": CANCELLED, "alone": REJECTED})
+    ended = count_progress(CHAIN, {"a": FAILED, "b": SKIPPED, "c": CANCELLED, "alone": REJECTED})
     assert (ended["failed"], ended["skipped"], ended["waiting"], ended["percentage"]) == (2, 2, 0, 100.0)
 
 
@@ -64,7 +75,7 @@ outcomes = st.dictionaries(
 
 @given(outcomes, st.sets(st.sampled_from(["a", "b", "c", "alone"])))
 def test_counts_add_up(found, running):
-    counts = progress(CHAIN, found, running=running)
+    counts = count_progress(CHAIN, found, running=running)
     parts = ("completed", "running", "failed", "waiting", "skipped")
     assert sum(counts[part] for part in parts) == counts["total"] == 4
     assert 0.0 <= counts["percentage"] <= 100.0
@@ -72,19 +83,25 @@ def test_counts_add_up(found, running):
 
 @given(outcomes)
 def test_in_the_end_every_task_has_one_outcome(found):
-    ended = final_outcomes(CHAIN, found, revision=2, because="The run ended.")
+    ended = build_final_outcomes(CHAIN, found, revision=2, because="The run ended.")
     assert sorted([*ended, *found]) == sorted(CHAIN.tasks)
-    assert set(statuses(CHAIN, {**found, **ended}).values()) <= {"done", "failed", "skipped", "rejected", "cancelled"}
+    assert set(derive_statuses(CHAIN, {**found, **ended}).values()) <= {
+        "done",
+        "failed",
+        "skipped",
+        "rejected",
+        "cancelled",
+    }
 
 
 def test_the_end_says_why():
-    ended = final_outcomes(CHAIN, {"a": FAILED}, revision=2, because="The deadline passed.")
+    ended = build_final_outcomes(CHAIN, {"a": FAILED}, revision=2, because="The deadline passed.")
     assert ended == {
         "b": Skipped(revision=2, because="It rests on 'a', which failed."),
         "c": Skipped(revision=2, because="It rests on 'b', which was skipped."),
         "alone": Cancelled(revision=2, because="The deadline passed."),
     }
-    rejected = final_outcomes(CHAIN, {"a": REJECTED}, revision=1, because="")
+    rejected = build_final_outcomes(CHAIN, {"a": REJECTED}, revision=1, because="")
     assert rejected["b"].because == "It rests on 'a', which was rejected."
-    cancelled = final_outcomes(CHAIN, {"a": CANCELLED}, revision=1, because="")
+    cancelled = build_final_outcomes(CHAIN, {"a": CANCELLED}, revision=1, because="")
     assert cancelled["b"].because == "It rests on 'a', which did not run."

@@ -8,20 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.plan.references import (
-    Item,
-    Misfit,
-    OutputOf,
+    InvalidReference,
+    ItemReference,
+    OutputReference,
     Template,
-    Unresolved,
-    argument_specials,
-    follow,
-    known_args,
-    producers,
+    UnresolvedReference,
+    find_argument_references,
+    find_producers,
+    find_references,
+    follow_path,
+    parse_reference,
     resolve,
     resolve_args,
-    special,
-    specials,
-    without_open,
+    split_open_args,
+    split_open_value,
 )
 
 ROWS = {"rows": [{"n": 1, "name": "Ann"}, {"n": 2.5, "name": None}], "empty": [], "*": "star", "flag": True}
@@ -55,10 +55,10 @@ arguments = st.dictionaries(
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"output_of": "a"}, OutputOf("a")),
-        ({"output_of": "a", "path": ["x", 0, "*", -1]}, OutputOf("a", ("x", 0, "*", -1))),
-        ({"item": []}, Item(())),
-        ({"item": ["x"]}, Item(("x",))),
+        ({"output_of": "a"}, OutputReference("a")),
+        ({"output_of": "a", "path": ["x", 0, "*", -1]}, OutputReference("a", ("x", 0, "*", -1))),
+        ({"item": []}, ItemReference(())),
+        ({"item": ["x"]}, ItemReference(("x",))),
         ({"template": "{a}", "values": {"a": 1, "b": 2}}, Template("{a}", {"a": 1, "b": 2})),
         ({}, None),
         ({"path": []}, None),
@@ -70,7 +70,7 @@ arguments = st.dictionaries(
     ],
 )
 def test_special(value, expected):
-    assert special(value) == expected
+    assert parse_reference(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_special(value, expected):
     ],
 )
 def test_misfits(value, reason):
-    found = special(value)
-    assert isinstance(found, Misfit)
+    found = parse_reference(value)
+    assert isinstance(found, InvalidReference)
     assert reason in found.reason
-    with pytest.raises(Unresolved, match=r"^This (reference|template|item reference)"):
+    with pytest.raises(UnresolvedReference, match=r"^This (reference|template|item reference)"):
         resolve({"x": [value]}, outputs=OUTPUTS)
 
 
@@ -137,7 +137,7 @@ def test_a_path_keeps_the_type(path, expected):
     ],
 )
 def test_a_reference_to_nothing(value, sentence):
-    with pytest.raises(Unresolved) as caught:
+    with pytest.raises(UnresolvedReference) as caught:
         resolve([value], outputs=OUTPUTS)
     assert sentence in str(caught.value)
 
@@ -172,8 +172,8 @@ def test_an_item_of_any_type_even_null():
 @given(values)
 def test_literals_stay_as_they_are(value):
     assert json.dumps(resolve(value, outputs={})) == json.dumps(value)
-    assert without_open(value) == (value, [])
-    assert list(specials(value)) == []
+    assert split_open_value(value) == (value, [])
+    assert list(find_references(value)) == []
 
 
 @given(arguments)
@@ -183,7 +183,7 @@ def test_resolving_changes_nothing_that_it_is_given(args):
     found = resolve_args(args, outputs=OUTPUTS, item=item)
     assert (args, OUTPUTS, item) == (*before, {"k": [1]})
     assert found.keys() == args.keys()
-    assert list(argument_specials(found)) == []
+    assert list(find_argument_references(found)) == []
     json.dumps(found)
 
 
@@ -195,19 +195,19 @@ def put(args, place, value):
 
 @given(arguments)
 def test_what_is_left_open_can_be_put_back(args):
-    known, left = known_args(args)
-    assert list(argument_specials(known)) == []
+    known, left = split_open_args(args)
+    assert list(find_argument_references(known)) == []
     whole = copy.deepcopy(known)
     for place in left:
         assert all(isinstance(step, str) for step in place)
-        put(whole, place, follow(args, place, of="args"))
+        put(whole, place, follow_path(args, place, of="args"))
     assert json.dumps(whole, sort_keys=True) == json.dumps(args, sort_keys=True)
-    assert bool(left) == any(True for _ in argument_specials(args))
+    assert bool(left) == any(True for _ in find_argument_references(args))
 
 
 @given(arguments)
 def test_producers_are_the_tasks_that_are_referred_to(args):
-    found = [producer for value in args.values() for producer in producers(value)]
+    found = [producer for value in args.values() for producer in find_producers(value)]
     assert len(found) == json.dumps(args).count('"output_of"')
     assert set(found) <= {"a", "b", "c"}
 
@@ -215,5 +215,5 @@ def test_producers_are_the_tasks_that_are_referred_to(args):
 def test_the_object_of_all_arguments_is_no_reference():
     args = {"item": [1, {"output_of": "b"}]}
     assert resolve_args(args, outputs=OUTPUTS) == {"item": [1, "text"]}
-    assert known_args(args) == ({}, [("item",)])
-    assert list(argument_specials(args)) == [(("item", 1), OutputOf("b"))]
+    assert split_open_args(args) == ({}, [("item",)])
+    assert list(find_argument_references(args)) == [(("item", 1), OutputReference("b"))]

@@ -6,10 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import plan_of
 
-from agent.core.engine.call_preparation import difference, failure_signature, fingerprint, reusable
-from agent.core.engine.outcomes import Done, Failed, Rejected, Skipped, outcome_from
-from agent.core.plan.document import Plan, renamed
-from agent.core.plan.hashing import digest
+from agent.core.engine.call_preparation import (
+    compute_failure_signature,
+    compute_fingerprint,
+    diff_plans,
+    find_reusable_results,
+)
+from agent.core.engine.outcomes import Done, Failed, Rejected, Skipped, parse_outcome
+from agent.core.plan.document import Plan, make_free_id
+from agent.core.plan.hashing import hash_json
 from agent.core.plan.parser import parse_plan
 
 ids = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -32,14 +37,14 @@ plans = st.lists(tasks, max_size=5, unique_by=lambda task: task["id"]).map(lambd
 
 @given(plans)
 def test_a_plan_does_not_differ_from_itself(plan):
-    found = difference(plan, plan)
+    found = diff_plans(plan, plan)
     assert found.kept == tuple(task.id for task in plan.tasks)
     assert (found.changed, found.new, found.dropped) == ((), (), ())
 
 
 @given(plans, plans)
 def test_every_task_has_one_fate(before, after):
-    there, back = difference(before, after), difference(after, before)
+    there, back = diff_plans(before, after), diff_plans(after, before)
     old, new = {task.id for task in before.tasks}, {task.id for task in after.tasks}
     assert sorted(there.kept + there.changed + there.new) == sorted(new)
     assert sorted(there.kept + there.changed + there.dropped) == sorted(old)
@@ -54,12 +59,12 @@ def test_every_task_has_one_fate(before, after):
 def test_prose_does_not_count(plan):
     told = {"description": "else", "reasoning": "else", "expected_outcome": "else", "phase": "else"}
     after = Plan(tasks=tuple(task.model_copy(update=told) for task in plan.tasks))
-    assert difference(plan, after).kept == tuple(task.id for task in plan.tasks)
+    assert diff_plans(plan, after).kept == tuple(task.id for task in plan.tasks)
 
 
 def test_the_difference_of_long_plans_is_found_at_once():
     plan = parse_plan([{"id": f"t{number}", "tool": "free"} for number in range(10_000)])
-    assert len(difference(plan, plan).kept) == 10_000
+    assert len(diff_plans(plan, plan).kept) == 10_000
 
 
 values = st.recursive(
@@ -76,36 +81,39 @@ def test_a_fingerprint_does_not_mind_order(args, rests_on, random):
     random.shuffle(keys)
     shuffled = random.sample(rests_on, len(rests_on))
     turned = {key: args[key] for key in keys}
-    assert fingerprint("t", [args], rests_on=rests_on) == fingerprint("t", [turned], rests_on=shuffled)
+    assert compute_fingerprint("t", [args], dependency_fingerprints=rests_on) == compute_fingerprint(
+        "t", [turned], dependency_fingerprints=shuffled
+    )
 
 
 @given(values, values)
 def test_a_digest_tells_values_apart(one, other):
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    assert (digest(one) == digest(other)) == same
-    assert len(digest(one)) == 64
+    assert (hash_json(one) == hash_json(other)) == same
+    assert len(hash_json(one)) == 64
 
 
 def test_all_that_a_fingerprint_covers():
-    base = fingerprint("t", [{"x": 1}], rests_on=["f"])
-    assert base != fingerprint("u", [{"x": 1}], rests_on=["f"])
-    assert base != fingerprint("t", [{"x": 2}], rests_on=["f"])
-    assert base != fingerprint("t", [{"x": 1}, {"x": 1}], rests_on=["f"])
-    assert base != fingerprint("t", [{"x": 1}], rests_on=["g"])
-    assert base != fingerprint("t", [{"x": 1}], rests_on=["f", "f"])
-    assert base != fingerprint("t", [{"x": True}], rests_on=["f"])
+    base = compute_fingerprint("t", [{"x": 1}], dependency_fingerprints=["f"])
+    assert base != compute_fingerprint("u", [{"x": 1}], dependency_fingerprints=["f"])
+    assert base != compute_fingerprint("t", [{"x": 2}], dependency_fingerprints=["f"])
+    assert base != compute_fingerprint("t", [{"x": 1}, {"x": 1}], dependency_fingerprints=["f"])
+    assert base != compute_fingerprint("t", [{"x": 1}], dependency_fingerprints=["g"])
+    assert base != compute_fingerprint("t", [{"x": 1}], dependency_fingerprints=["f", "f"])
+    assert base != compute_fingerprint("t", [{"x": True}], dependency_fingerprints=["f"])
 
 
 def test_a_failure_signature_does_not_mind_names_or_order():
     one = Failed(revision=1, kind="tool", fingerprint="f1")
     two = Failed(revision=1, kind="timeout", error="late")
     no = Rejected(revision=1, digest="d")
-    base = failure_signature({"a": one, "b": two, "c": no}, ["a", "b", "c"])
+    base = compute_failure_signature({"a": one, "b": two, "c": no}, ["a", "b", "c"])
     renamed_too = {"x": no, "y": one.model_copy(update={"error": "else", "attempts": 9}), "z": two}
-    assert failure_signature(renamed_too, ["z", "x", "y"]) == base
-    assert failure_signature({"a": one, "b": two}, ["a", "b"]) != base
+    assert compute_failure_signature(renamed_too, ["z", "x", "y"]) == base
+    assert compute_failure_signature({"a": one, "b": two}, ["a", "b"]) != base
     assert (
-        failure_signature({"a": one.model_copy(update={"kind": "output"}), "b": two, "c": no}, ["a", "b", "c"]) != base
+        compute_failure_signature({"a": one.model_copy(update={"kind": "output"}), "b": two, "c": no}, ["a", "b", "c"])
+        != base
     )
 
 
@@ -117,12 +125,12 @@ def test_what_can_be_used_again():
         "failed": Failed(revision=1, kind="tool", fingerprint="g"),
         "now": Done(revision=2, fingerprint="h"),
     }
-    assert reusable(outcomes, revision=2) == {"f": ("a", done)}
+    assert find_reusable_results(outcomes, revision=2) == {"f": ("a", done)}
 
 
 @given(st.text("abz2", min_size=1, max_size=3), st.sets(st.text("abz2", min_size=1, max_size=4)))
 def test_a_new_name_is_free(task, taken):
-    found = renamed(task, taken)
+    found = make_free_id(task, taken)
     assert found not in taken
     assert found != task
     assert found.startswith(task)
@@ -132,7 +140,7 @@ def test_a_new_name_is_free(task, taken):
 def test_new_names_in_order():
     taken, names = set(), []
     for _ in range(54):
-        names.append(renamed("t2", taken))
+        names.append(make_free_id("t2", taken))
         taken.add(names[-1])
     assert [names[0], names[1], names[25], names[26], names[51], names[52], names[53]] == [
         "t2a",
@@ -147,7 +155,7 @@ def test_new_names_in_order():
 
 def test_a_new_name_is_never_too_long():
     longest = "t" * 200
-    found = renamed(longest, {longest})
+    found = make_free_id(longest, {longest})
     assert found == "t" * 199 + "a"
     assert isinstance(parse_plan([{"id": found, "tool": "free"}]), Plan)
 
@@ -158,4 +166,4 @@ def test_outcomes_survive_storage():
         Skipped(revision=2, because="No."),
         Rejected(revision=1, message="No."),
     ):
-        assert outcome_from(outcome.model_dump(mode="json")) == outcome
+        assert parse_outcome(outcome.model_dump(mode="json")) == outcome

@@ -2,13 +2,13 @@
 
 from plans import CATALOGUE, ref
 
-from agent.core.compiler.partial_plan import further_problems
+from agent.core.compiler.partial_plan import check_partial_plan
 from agent.core.plan.limits import Limits
 
 
 def told(*tasks, **plan):
     document = {"tasks": list(tasks), **plan}
-    return [(problem.task, problem.kind) for problem in further_problems(document, CATALOGUE, limits=Limits())]
+    return [(problem.task, problem.kind) for problem in check_partial_plan(document, CATALOGUE, limits=Limits())]
 
 
 def test_the_sound_parts_are_compiled():
@@ -41,7 +41,7 @@ def test_what_cannot_be_stored_is_left_out():
 
 def test_what_is_no_list_of_tasks_has_no_sound_part():
     for document in (None, 5, {}, {"tasks": 5}, [], {"tasks": [{"id": "a"}] * 10_001}):
-        assert further_problems(document, CATALOGUE, limits=Limits()) == ()
+        assert check_partial_plan(document, CATALOGUE, limits=Limits()) == ()
 
 
 def test_a_list_that_is_held_many_times_over_is_not_looked_through():

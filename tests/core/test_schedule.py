@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 from plans import CATALOGUE, compiled_of, plan_of
 
 from agent.core.compiler.compiler import CompiledPlan, compile_plan
-from agent.core.engine.next_move import Run, next_move
+from agent.core.engine.next_move import RunTasks, next_move
 from agent.core.engine.snapshot import Snapshot
-from agent.core.plan.dependencies import ancestors, closure, order, plan_needs, ranks, waves
+from agent.core.plan.dependencies import (
+    ancestors,
+    build_dependency_graph,
+    find_runnable_closure,
+    ranks,
+    sort_topologically,
+    waves,
+)
 from agent.core.plan.limits import Limits
 
 
@@ -44,7 +51,7 @@ def test_waves_are_the_levels(needs):
 
 @given(dags())
 def test_order_puts_each_task_behind_its_needs(needs):
-    found = order(needs)
+    found = sort_topologically(needs)
     assert sorted(found) == sorted(needs)
     assert all(found.index(need) < found.index(task) for task in needs for need in needs[task])
 
@@ -67,9 +74,12 @@ def test_ancestors(needs):
 @given(dags(), st.randoms(use_true_random=False))
 def test_closure_is_the_largest_set_that_needs_nothing_from_outside(needs, random):
     gates = {task for task in needs if random.random() < 0.3}
-    settled = {task for task in order(needs) if random.random() < 0.4}
-    found = closure(
-        needs, is_settled=settled.__contains__, runnable=lambda task: task not in gates, ordered=order(needs)
+    settled = {task for task in sort_topologically(needs) if random.random() < 0.4}
+    found = find_runnable_closure(
+        needs,
+        is_settled=settled.__contains__,
+        is_runnable=lambda task: task not in gates,
+        ordered=sort_topologically(needs),
     )
     candidates = [task for task in needs if task not in settled and task not in gates]
     largest = set(candidates)
@@ -83,15 +93,19 @@ def test_closure_is_the_largest_set_that_needs_nothing_from_outside(needs, rando
 def test_a_bounded_closure_ends_and_needs_nothing_from_outside(needs, most):
     settled: set[str] = set()
     while left := needs.keys() - settled:
-        found = closure(
-            needs, is_settled=settled.__contains__, runnable=lambda _: True, ordered=order(needs), most=most
+        found = find_runnable_closure(
+            needs,
+            is_settled=settled.__contains__,
+            is_runnable=lambda _: True,
+            ordered=sort_topologically(needs),
+            limit=most,
         )
         assert len(found) == min(most, len(left))
         assert all(set(needs[task]) <= settled | set(found) for task in found)
         settled.update(found)
 
 
-@pytest.mark.parametrize("function", [waves, order, ranks])
+@pytest.mark.parametrize("function", [waves, sort_topologically, ranks])
 def test_a_cycle_raises(function):
     with pytest.raises(CycleError):
         function({"a": ("b",), "b": ("a",)})
@@ -114,9 +128,9 @@ def test_what_a_task_waits_for():
             "rollback": {"tool": "free", "args": {"x": {"output_of": "c"}}},
         },
     )
-    assert plan_needs(plan) == {"a": (), "b": (), "c": ("b", "t", "a", "e", "f", "g-1")}
+    assert build_dependency_graph(plan) == {"a": (), "b": (), "c": ("b", "t", "a", "e", "f", "g-1")}
     sequential = plan.model_copy(update={"execution_mode": "sequential"})
-    assert plan_needs(sequential) == {"a": (), "b": ("a",), "c": ("b", "t", "a", "e", "f", "g-1")}
+    assert build_dependency_graph(sequential) == {"a": (), "b": ("a",), "c": ("b", "t", "a", "e", "f", "g-1")}
 
 
 @given(dags(), st.sampled_from(["parallel", "conditional"]))
@@ -124,13 +138,13 @@ def test_every_dag_compiles(needs, mode):
     tasks = [{"id": task, "tool": "free", "depends_on": list(needs[task])} for task in needs]
     compiled = compiled_of(*tasks, execution_mode=mode)
     assert compiled.needs == {task: needs[task] for task in needs}
-    assert list(compiled.order) == order(needs)
+    assert list(compiled.order) == sort_topologically(needs)
     assert compiled.ranks == ranks(needs)
 
 
 @given(dags())
 def test_every_dag_compiles_with_references_in_listed_order(needs):
-    listed = order(needs)
+    listed = sort_topologically(needs)
     forms = [
         lambda need: {"args": {"x": {"output_of": need}}},
         lambda need: {"args": {"x": {"template": "{v}", "values": {"v": {"output_of": need}}}}},
@@ -186,7 +200,7 @@ def test_ten_thousand_tasks(make, mode, capsys):
     choosing = time.process_time() - began
     with capsys.disabled():
         print(f"\n{make.__name__}, {mode}: 10,000 tasks compiled in {seconds:.2f} s, first move in {choosing:.2f} s")
-    assert isinstance(move, Run)
+    assert isinstance(move, RunTasks)
     assert len(move.tasks) == Limits().max_dispatch
     if make is chain or mode == "sequential":
         assert compiled.order == tuple(task["id"] for task in tasks)

@@ -6,8 +6,15 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from plans import ROWS
 
-from agent.core.plan.json_schema import NoSuchPath, branches, known_words, misfit, part, types
-from agent.core.plan.references import Unresolved, follow
+from agent.core.plan.json_schema import (
+    NoSuchPath,
+    branches,
+    drop_unsupported_keywords,
+    find_allowed_types,
+    find_mismatch,
+    get_subschema,
+)
+from agent.core.plan.references import UnresolvedReference, follow_path
 
 NAMES = ["a", "b", "c"]
 SCALARS = {
@@ -83,13 +90,13 @@ def rooted(schema):
 def test_what_fits_is_never_called_a_misfit(data, producer, consumer):
     """One value that both allow is enough."""
     value = data.draw(fitting(producer))
-    if Draft202012Validator(known_words(rooted(consumer))).is_valid(value):
-        assert misfit(producer, consumer, roots=(rooted(producer), rooted(consumer))) is None
+    if Draft202012Validator(drop_unsupported_keywords(rooted(consumer))).is_valid(value):
+        assert find_mismatch(producer, consumer, roots=(rooted(producer), rooted(consumer))) is None
 
 
 @given(schemas)
 def test_a_schema_fits_itself(schema):
-    assert misfit(schema, schema, roots=(rooted(schema), rooted(schema))) is None
+    assert find_mismatch(schema, schema, roots=(rooted(schema), rooted(schema))) is None
 
 
 @given(st.data(), schemas)
@@ -97,12 +104,12 @@ def test_a_path_that_a_value_has_is_never_refused(data, schema):
     value = data.draw(fitting(schema))
     path = tuple(data.draw(st.lists(st.sampled_from([*NAMES, 0, -1, "*"]), max_size=3)))
     try:
-        found = follow(value, path, of="value")
-    except Unresolved:
+        found = follow_path(value, path, of="value")
+    except UnresolvedReference:
         return
-    inner = part(schema, path, root=rooted(schema))
+    inner = get_subschema(schema, path, root=rooted(schema))
     if not any(step == "*" for step in path):
-        assert Draft202012Validator(known_words(rooted(inner))).is_valid(found)
+        assert Draft202012Validator(drop_unsupported_keywords(rooted(inner))).is_valid(found)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +124,7 @@ def test_a_path_that_a_value_has_is_never_refused(data, schema):
     ],
 )
 def test_the_part_at_a_path(path, expected):
-    assert part(ROWS, path, root=ROWS) == expected
+    assert get_subschema(ROWS, path, root=ROWS) == expected
 
 
 MAYBE = {"anyOf": [{"type": "object", "properties": {"x": {"type": "string"}}}, {"type": "array", "items": {}}]}
@@ -143,7 +150,7 @@ MAYBE = {"anyOf": [{"type": "object", "properties": {"x": {"type": "string"}}}, 
     ],
 )
 def test_where_nothing_is_ruled_out(schema, path, expected):
-    assert part(schema, path, root=schema) == expected
+    assert get_subschema(schema, path, root=schema) == expected
 
 
 @pytest.mark.parametrize(
@@ -159,7 +166,7 @@ def test_where_nothing_is_ruled_out(schema, path, expected):
 )
 def test_where_a_path_is_ruled_out(schema, path, reason):
     with pytest.raises(NoSuchPath) as caught:
-        part(schema, path, root=schema)
+        get_subschema(schema, path, root=schema)
     assert str(caught.value) == reason
 
 
@@ -167,8 +174,8 @@ def test_a_schema_that_is_its_own_alternative():
     loop = {"$defs": {"A": {"anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/A"}, {"type": "string"}]}}}
     loop["$ref"] = "#/$defs/A"
     assert branches(loop, loop) == [{"type": "string"}]
-    assert types(loop, loop) == {"string"}
-    assert misfit(loop, {"type": "integer"}, roots=(loop, {})) == "gives a text where a whole number is wanted"
+    assert find_allowed_types(loop, loop) == {"string"}
+    assert find_mismatch(loop, {"type": "integer"}, roots=(loop, {})) == "gives a text where a whole number is wanted"
 
 
 def test_a_schema_without_end():
@@ -177,8 +184,8 @@ def test_a_schema_without_end():
         "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}},
         "required": ["left", "right"],
     }
-    assert misfit(tree, tree, roots=(tree, tree)) is None
-    assert part(tree, ("left",) * 40, root=tree) == {"$ref": "#"}
+    assert find_mismatch(tree, tree, roots=(tree, tree)) is None
+    assert get_subschema(tree, ("left",) * 40, root=tree) == {"$ref": "#"}
 
 
 @pytest.mark.parametrize(
@@ -211,7 +218,7 @@ def test_a_schema_without_end():
     ],
 )
 def test_misfits(given, wanted, reason):
-    found = misfit(given, wanted, roots=(given, wanted))
+    found = find_mismatch(given, wanted, roots=(given, wanted))
     assert found is not None
     assert found.startswith(reason)
 
@@ -230,7 +237,7 @@ def test_a_validator_gets_only_what_it_knows():
         "items": {"type": {"type": "string"}},
         "$defs": {"T": {"type": "number"}},
     }
-    assert known_words(schema) == {
+    assert drop_unsupported_keywords(schema) == {
         "properties": {
             "type": {"type": "string"},
             "enum": {},

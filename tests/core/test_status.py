@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from plans import compiled_of
 
 from agent import core
-from agent.core.compiler.compiler import CompiledPlan, linked
+from agent.core.compiler.compiler import CompiledPlan, link_plan
 from agent.core.engine.outcomes import Cancelled, Done, Doubt, Failed, InDoubt, Rejected, Skipped
-from agent.core.engine.progress import final_outcomes
-from agent.core.engine.rollback import UNDOING
+from agent.core.engine.progress import build_final_outcomes
+from agent.core.engine.rollback import UNDO_PREFIX
 from agent.core.engine.snapshot import Snapshot
-from agent.core.engine.task_states import ready_tasks, standings
-from agent.core.engine.task_status import TERMINAL, TRANSITIONS, IllegalStep, followed, is_terminal
-from agent.core.plan.document import Plan, Task, renamed
+from agent.core.engine.task_states import derive_task_states, list_ready_tasks
+from agent.core.engine.task_status import TERMINAL_STATUSES, TRANSITIONS, IllegalTransition, append_status, is_terminal
+from agent.core.plan.document import Plan, Task, make_free_id
 
 DONE = Done(revision=1, output=1, attempts=1)
 FAILED = Failed(revision=1, kind="tool", error="It broke.")
@@ -26,7 +26,7 @@ DOUBT = InDoubt(revision=1, doubts=(Doubt(epoch=1, since="2026-01-01T00:00:00+00
 
 
 def test_every_status_is_in_the_table_and_can_be_left_and_reached():
-    assert set(TRANSITIONS) >= TERMINAL
+    assert set(TRANSITIONS) >= TERMINAL_STATUSES
     assert all(after in TRANSITIONS and after != before for before in TRANSITIONS for after in TRANSITIONS[before])
     reached = {after for steps in TRANSITIONS.values() for after in steps}
     assert reached | {"waiting", "ready"} == set(TRANSITIONS)
@@ -34,7 +34,7 @@ def test_every_status_is_in_the_table_and_can_be_left_and_reached():
 
 
 def test_out_of_a_terminal_status_leads_only_an_undoing_or_a_persons_edit():
-    steps = {status: TRANSITIONS[status] for status in TERMINAL if TRANSITIONS[status]}
+    steps = {status: TRANSITIONS[status] for status in TERMINAL_STATUSES if TRANSITIONS[status]}
     opened = {"waiting", "ready", "blocked"}
     assert steps == {"done": {"rolled_back"}, "failed": opened, "skipped": opened, "rejected": opened}
 
@@ -46,8 +46,8 @@ def test_the_page_of_the_room_has_the_same_table():
 
 
 def test_an_illegal_step_is_told_with_its_story():
-    with pytest.raises(IllegalStep, match="'a' went from 'done' to 'running' after ready -> running -> done"):
-        followed(("ready", "running", "done"), "running", task="a")
+    with pytest.raises(IllegalTransition, match="'a' went from 'done' to 'running' after ready -> running -> done"):
+        append_status(("ready", "running", "done"), "running", task="a")
 
 
 @dataclass
@@ -72,13 +72,13 @@ class Run:
         return self.snapshot.compiled
 
     def look(self):
-        found = standings(
+        found = derive_task_states(
             self.snapshot, running=self.running, retrying=self.retrying, asked=self.asked, begun=self.begun
         )
         assert list(found) == [task.id for task in self.compiled.plan.tasks]
         for task, standing in found.items():
-            self.stories[task] = followed(self.stories.get(task, ()), standing.status, task=task)
-            assert standing.is_terminal == (standing.status in TERMINAL)
+            self.stories[task] = append_status(self.stories.get(task, ()), standing.status, task=task)
+            assert standing.is_terminal == (standing.status in TERMINAL_STATUSES)
             assert not (standing.can_retry and standing.status == "done")
         self.found = {task: standing.status for task, standing in found.items()}
 
@@ -155,7 +155,7 @@ class Run:
     def replan(self, task):
         """Put another try, under a new id, in the place of a failure; what waited for it waits for that."""
         taken = {*self.snapshot.outcomes, *self.stories}
-        new = renamed(task, taken)
+        new = make_free_id(task, taken)
         tasks = [
             each.model_copy(
                 update={
@@ -176,7 +176,7 @@ class Run:
         self.snapshot = replace(self.snapshot, outcomes=kept)
 
     def take(self, tasks):
-        self.snapshot = replace(self.snapshot, compiled=linked(Plan(tasks=tuple(tasks)), self.compiled.catalogue))
+        self.snapshot = replace(self.snapshot, compiled=link_plan(Plan(tasks=tuple(tasks)), self.compiled.catalogue))
 
     def end(self):
         """End the run; then undo what can be undone."""
@@ -187,22 +187,22 @@ class Run:
         self.begun.clear()
         self.look()
         doubts = dict.fromkeys(self.snapshot.doubts, DOUBT)
-        never = final_outcomes(
+        never = build_final_outcomes(
             self.compiled, {**self.snapshot.outcomes, **doubts}, revision=1, because="The deadline passed."
         )
         self.snapshot = replace(self.snapshot, outcomes={**self.snapshot.outcomes, **doubts, **never})
         self.look()
-        assert set(self.found.values()) <= TERMINAL | {"in_doubt"}
+        assert set(self.found.values()) <= TERMINAL_STATUSES | {"in_doubt"}
         undoing = [
-            Task(id=f"{UNDOING}{task}", tool="free") for task in self.compiled.order if self.found[task] == "done"
+            Task(id=f"{UNDO_PREFIX}{task}", tool="free") for task in self.compiled.order if self.found[task] == "done"
         ]
         if undoing:
-            self.snapshot = replace(self.snapshot, undo=linked(Plan(tasks=tuple(undoing)), self.compiled.catalogue))
+            self.snapshot = replace(self.snapshot, undo=link_plan(Plan(tasks=tuple(undoing)), self.compiled.catalogue))
             for task in undoing:
                 result = self.random.choice([DONE, FAILED])
                 self.snapshot = replace(self.snapshot, outcomes={**self.snapshot.outcomes, task.id: result})
                 self.look()
-                undone = self.found[task.id.removeprefix(UNDOING)]
+                undone = self.found[task.id.removeprefix(UNDO_PREFIX)]
                 assert undone == ("rolled_back" if result is DONE else "done")
 
 
@@ -248,7 +248,7 @@ def test_a_task_as_it_stands():
         started_at="2026-01-01T00:00:00+00:00",
         finished_at="2026-01-01T00:00:02.5+00:00",
     )
-    found = standings(Snapshot(compiled=PLAN, outcomes={"a": failed}), retrying=["c"])
+    found = derive_task_states(Snapshot(compiled=PLAN, outcomes={"a": failed}), retrying=["c"])
     assert found["a"].model_dump() == {
         "task": "a",
         "status": "failed",
@@ -274,36 +274,36 @@ def test_a_task_as_it_stands():
     ],
 )
 def test_what_can_be_tried_again_as_it_is(outcome, can_retry):
-    assert standings(Snapshot(compiled=PLAN, outcomes={"a": outcome}))["a"].can_retry is can_retry
+    assert derive_task_states(Snapshot(compiled=PLAN, outcomes={"a": outcome}))["a"].can_retry is can_retry
 
 
 def test_a_write_that_the_ledger_saw_begin_and_not_end_is_in_doubt_unless_it_is_running():
-    assert standings(Snapshot(compiled=PLAN), begun=["a"])["a"].status == "in_doubt"
-    assert standings(Snapshot(compiled=PLAN), begun=["a"], running=["a"])["a"].status == "running"
-    assert standings(Snapshot(compiled=PLAN, doubts=frozenset({"a"})), asked=["a"])["a"].status == "in_doubt"
+    assert derive_task_states(Snapshot(compiled=PLAN), begun=["a"])["a"].status == "in_doubt"
+    assert derive_task_states(Snapshot(compiled=PLAN), begun=["a"], running=["a"])["a"].status == "running"
+    assert derive_task_states(Snapshot(compiled=PLAN, doubts=frozenset({"a"})), asked=["a"])["a"].status == "in_doubt"
 
 
 def test_ready_tasks_come_most_urgent_first_and_only_what_nothing_holds():
-    assert ready_tasks(Snapshot(compiled=PLAN)) == ("c", "a")
-    assert ready_tasks(Snapshot(compiled=PLAN, outcomes={"a": DONE})) == ("c", "b")
-    assert ready_tasks(Snapshot(compiled=PLAN, outcomes={"a": FAILED, "c": DONE})) == ()
-    assert ready_tasks(Snapshot(compiled=PLAN, doubts=frozenset({"a", "c"}))) == ()
-    assert ready_tasks(Snapshot(compiled=None)) == ()
+    assert list_ready_tasks(Snapshot(compiled=PLAN)) == ("c", "a")
+    assert list_ready_tasks(Snapshot(compiled=PLAN, outcomes={"a": DONE})) == ("c", "b")
+    assert list_ready_tasks(Snapshot(compiled=PLAN, outcomes={"a": FAILED, "c": DONE})) == ()
+    assert list_ready_tasks(Snapshot(compiled=PLAN, doubts=frozenset({"a", "c"}))) == ()
+    assert list_ready_tasks(Snapshot(compiled=None)) == ()
 
 
 def test_no_plan_has_no_statuses():
-    assert standings(Snapshot(compiled=None)) == {}
+    assert derive_task_states(Snapshot(compiled=None)) == {}
 
 
 def test_an_undoing_that_failed_leaves_the_task_done():
-    undo = linked(Plan(tasks=(Task(id="undo:a", tool="free"),)), PLAN.catalogue)
+    undo = link_plan(Plan(tasks=(Task(id="undo:a", tool="free"),)), PLAN.catalogue)
     outcomes = {"a": DONE, "undo:a": FAILED}
-    assert standings(Snapshot(compiled=PLAN, outcomes=outcomes, undo=undo))["a"].status == "done"
+    assert derive_task_states(Snapshot(compiled=PLAN, outcomes=outcomes, undo=undo))["a"].status == "done"
     outcomes = {"a": DONE, "undo:a": DONE}
-    assert standings(Snapshot(compiled=PLAN, outcomes=outcomes, undo=undo))["a"].status == "rolled_back"
+    assert derive_task_states(Snapshot(compiled=PLAN, outcomes=outcomes, undo=undo))["a"].status == "rolled_back"
 
 
 def test_a_task_of_the_plan_that_is_named_as_an_undoing_undoes_nothing():
     plan = compiled_of({"id": "a", "tool": "free"}, {"id": "undo:a", "tool": "free"})
-    found = standings(Snapshot(compiled=plan, outcomes={"a": DONE, "undo:a": DONE}))
+    found = derive_task_states(Snapshot(compiled=plan, outcomes={"a": DONE, "undo:a": DONE}))
     assert {task: standing.status for task, standing in found.items()} == {"a": "done", "undo:a": "done"}

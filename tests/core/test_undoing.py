@@ -1,8 +1,14 @@
 from plans import READ, arguments, tool
 
-from agent.core.compiler.compiler import linked
+from agent.core.compiler.compiler import link_plan
 from agent.core.engine.outcomes import Done, Failed
-from agent.core.engine.rollback import Changes, Written, changed, undo_tasks, without
+from agent.core.engine.rollback import (
+    RollbackInput,
+    WriteRecord,
+    build_undo_tasks,
+    drop_impossible_undos,
+    may_have_effect,
+)
 from agent.core.plan.document import Plan, Task
 from agent.core.plan.tool_spec import Policy
 
@@ -27,10 +33,10 @@ def done(output=None, **facts):
 
 def undone(*tasks, outcomes, wanted=None):
     """Return the tools, arguments and needs of what undoes `tasks`, and why others are not undone."""
-    compiled = linked(Plan(tasks=tuple(Task.model_validate(task) for task in tasks)), CATALOGUE)
+    compiled = link_plan(Plan(tasks=tuple(Task.model_validate(task) for task in tasks)), CATALOGUE)
     names = wanted or [name for name in reversed(compiled.order) if name in outcomes]
-    changes = Changes(tuple(names), compiled.tasks, compiled.needs, outcomes, CATALOGUE)
-    made, hopeless = undo_tasks(changes)
+    changes = RollbackInput(tuple(names), compiled.tasks, compiled.needs, outcomes, CATALOGUE)
+    made, hopeless = build_undo_tasks(changes)
     return {task.id: (task.tool, task.args, task.depends_on) for task in made}, hopeless
 
 
@@ -117,7 +123,7 @@ def test_without_takes_away_what_waits_for_the_hopeless_near_or_far():
         Task(id="undo:a", tool="drop", depends_on=("undo:b",)),
         Task(id="undo:z", tool="drop"),
     ]
-    left, held = without(tasks, ["c"])
+    left, held = drop_impossible_undos(tasks, ["c"])
     assert [task.id for task in left] == ["undo:z"]
     assert held == {name: f"'{by}', which rests on it, was not undone." for name, by in (("b", "c"), ("a", "b"))}
 
@@ -131,7 +137,7 @@ def test_what_changes_something():
     )
 
     def found(outcome, spec=write, *, doubted=False, task=task):
-        return changed(task, spec=spec, outcome=outcome, doubted=doubted)
+        return may_have_effect(task, spec=spec, outcome=outcome, doubted=doubted)
 
     assert found(done())
     assert found(done(), None)
@@ -154,13 +160,13 @@ def test_what_changes_something():
 def test_the_calls_of_a_worker_are_undone_in_turn_and_only_those_of_its_own_plan():
     specs = {**CATALOGUE, "job": tool("job", policy=Policy(read_only=True, dispatched_only=True))}
     written = tuple(
-        Written(f"j/{place}", None, name, "digest", {"id": place}, worker="j", args={"name": place})
+        WriteRecord(f"j/{place}", None, name, "digest", {"id": place}, worker="j", args={"name": place})
         for place, name in (("10.0", "make"), ("2.1", "make"), ("2.0", "make"), ("3.0", "mail"), ("4.0", "look"))
     )
-    written += (Written("j/1.0", None, "make", "digest", None, worker="j", sure=False),)
-    compiled = linked(Plan(tasks=(Task(id="j", tool="job"),)), specs)
+    written += (WriteRecord("j/1.0", None, "make", "digest", None, worker="j", is_certain=False),)
+    compiled = link_plan(Plan(tasks=(Task(id="j", tool="job"),)), specs)
     outcomes = {"j": Failed(kind="tool", **{**FAILED, "attempts": 1})}
-    made, hopeless = undo_tasks(Changes(("j",), compiled.tasks, compiled.needs, outcomes, specs, written))
+    made, hopeless = build_undo_tasks(RollbackInput(("j",), compiled.tasks, compiled.needs, outcomes, specs, written))
     assert {task.id: task.depends_on for task in made} == {
         "undo:j/2.0": ("undo:j/2.1",),
         "undo:j/2.1": ("undo:j/10.0",),
@@ -174,15 +180,15 @@ def test_the_calls_of_a_worker_are_undone_in_turn_and_only_those_of_its_own_plan
 
 def test_a_write_that_no_task_stands_for_is_listed():
     written = (
-        Written("a", None, "make", "digest", None),
-        Written("worker/1.0", None, "mail", "digest", None),
-        Written("old", 2, "mail", "digest", None),
-        Written("read", None, "look", "digest", None),
-        Written("gone/1.0", None, "mail", "digest", None, worker="gone", sure=False),
+        WriteRecord("a", None, "make", "digest", None),
+        WriteRecord("worker/1.0", None, "mail", "digest", None),
+        WriteRecord("old", 2, "mail", "digest", None),
+        WriteRecord("read", None, "look", "digest", None),
+        WriteRecord("gone/1.0", None, "mail", "digest", None, worker="gone", is_certain=False),
     )
-    compiled = linked(Plan(tasks=(Task.model_validate(make("a")),)), CATALOGUE)
-    made, hopeless = undo_tasks(
-        Changes(("a",), compiled.tasks, compiled.needs, {"a": done({"id": 1})}, CATALOGUE, written)
+    compiled = link_plan(Plan(tasks=(Task.model_validate(make("a")),)), CATALOGUE)
+    made, hopeless = build_undo_tasks(
+        RollbackInput(("a",), compiled.tasks, compiled.needs, {"a": done({"id": 1})}, CATALOGUE, written)
     )
     assert [task.id for task in made] == ["undo:a"]
     assert hopeless == {

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.provenance.xml_export import NAMESPACE, as_xml
+from agent.core.provenance.xml_export import NAMESPACE, to_xml
 
 TEXT = st.text(st.characters(codec="utf-8"))
 VALUES = st.recursive(
@@ -40,11 +40,11 @@ def text(written, escaped):
 
 @given(VALUES)
 def test_what_is_written_is_read_back(value):
-    assert read(ET.fromstring(as_xml(value))) == value  # noqa: S314 - written a moment ago
+    assert read(ET.fromstring(to_xml(value))) == value  # noqa: S314 - written a moment ago
 
 
 def test_numbers_keep_their_kind_and_control_characters_are_escaped():
-    written = as_xml({"a": 1, "b": 1.0, "c": 'bell \x07 \\ \r "quoted"', "d": math.pi})
+    written = to_xml({"a": 1, "b": 1.0, "c": 'bell \x07 \\ \r "quoted"', "d": math.pi})
     assert '<number key="a">1</number>' in written
     assert '<number key="b">1.0</number>' in written
     assert 'escaped="true" key="c">bell \\u0007 \\\\ \\r' in written

@@ -12,8 +12,8 @@ from approval_run import APPROVE, plan_of
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Send
 
-from agent.core.engine.approvals import approval_digest
-from agent.core.plan.hashing import digest
+from agent.core.engine.approvals import hash_approval_request
+from agent.core.plan.hashing import hash_json
 from graphs.plan_execute import PlanwaveGraph
 
 NODES = ("gather_context", "planner", "wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback")
@@ -76,14 +76,14 @@ class Attempt:
     def forged(self, state: dict[str, Any], *, revision: int | None = None, whole: bool = False) -> dict[str, Any]:
         """Return a change of the state by somebody who knows it well: the other write, passed off as approved."""
         plan, revision = self._stored_plan(), revision or state["revision"] + self.chance.choice((0, 0, 1))
-        mark = approval_digest(
+        mark = hash_approval_request(
             thread=self.thread, revision=revision, task="w", tool="post", calls=[{"name": self.evil}]
         )
         since = {"epoch": 1, "since": datetime.now(UTC).isoformat(), "owner": "h", "item": None}
         pending = {"task": "w", "tool": "post", "args": {"name": self.asked}, "digest": mark}
         all_of_it: dict[str, Any] = {
             "plan": plan,
-            "compiled": digest(plan),
+            "compiled": hash_json(plan),
             "revision": revision,
             "approvals": {"w": mark},
             "pending": [pending],
@@ -104,7 +104,7 @@ class Attempt:
 async def edited_arguments(of: Attempt) -> None:
     [waiting] = (await of.graph.aget_state(of.config)).interrupts
     seen = waiting.value["action_requests"][0]["digest"]
-    values = {"plan": plan_of(of.evil)} | of.chance.choice(({}, {"compiled": digest(plan_of(of.evil))}))
+    values = {"plan": plan_of(of.evil)} | of.chance.choice(({}, {"compiled": hash_json(plan_of(of.evil))}))
     await of.meet(of.graph.aupdate_state(of.config, values, as_node=of.chance.choice((None, *NODES))))
     await of.push()
     # She answers what she saw before.

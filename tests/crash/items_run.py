@@ -78,14 +78,14 @@ def _tool(function: Callable[..., Any], metadata: dict[str, Any]) -> BaseTool:
 
 def _note_storing(note: Callable[..., None]) -> None:
     """Have what is stored of calls noted too."""
-    store = SqlCallLog.note
+    store = SqlCallLog.save_calls
 
     async def noted(this: SqlCallLog, calls: list[LoggedCall]) -> None:
         await store(this, calls)
         for call in calls:
             note("stored", call.task, call.item, call.attempts)
 
-    SqlCallLog.note = noted  # type: ignore[method-assign]
+    SqlCallLog.save_calls = noted  # type: ignore[method-assign]
 
 
 async def run(url: str, path: str, dispatch: str, plan: dict[str, Any], kill: tuple[str, int] | None) -> dict[str, Any]:

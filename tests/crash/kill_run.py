@@ -24,9 +24,9 @@ from agent.settings import Settings
 from graphs.delegation.delegate_tool import delegate_tool
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
-from graphs.stores.postgres import PostgresThreads
-from graphs.stores.single_thread import OneThreadSaver
-from graphs.stores.sqlite import SqliteThreads
+from graphs.stores.postgres import PostgresCheckpointSaver
+from graphs.stores.single_thread import SingleThreadSaver
+from graphs.stores.sqlite import SqliteCheckpointSaver
 from graphs.stores.tables.ledger import SqlLedger
 
 READS, KEYED, UNKEYED, UNDO_KEYED, UNDO_UNKEYED = "look", "deliver", "post", "recall", "unpost"
@@ -238,8 +238,8 @@ async def run(
     journal = Journal(path)
     points = Points(journal, fault_at=fault_at, fault=fault)
     for name in ("aput", "aput_writes"):
-        points.around(OneThreadSaver, name)
-    points.around_storing(SqliteThreads if url.startswith("sqlite") else PostgresThreads)
+        points.around(SingleThreadSaver, name)
+    points.around_storing(SqliteCheckpointSaver if url.startswith("sqlite") else PostgresCheckpointSaver)
     for name in ("claim", "complete"):
         points.around(SqlLedger, name)
     config: RunnableConfig = {"configurable": {"thread_id": thread}}
@@ -252,7 +252,9 @@ async def run(
             turns = [[(tool, {"name": name})] for tool, name in TURNS]
             tools.append(delegate_tool(tools[:3], lambda: Worker(turns=[*turns, "Done."])))
         graph = build_graph(tools=tools, model=ByQuestion(), settings=settings, persistence=persistence)
-        begun = [called(row.intent.task) for row in await persistence.ledger.rows(thread) if row.state == "started"]
+        begun = [
+            called(row.intent.task) for row in await persistence.ledger.list_rows(thread) if row.state == "started"
+        ]
         left = await graph.aget_state(config)
         given: Any = None if left.values or left.next else STORIES[story]
         for _ in range(8):
@@ -266,7 +268,7 @@ async def record_of(url: str, thread: str) -> list[Any]:
     """Return what is stored of a thread: the newest checkpoint with its values, and the rows of the ledger."""
     async with open_persistence(url) as persistence:
         newest = await persistence.saver.aget_tuple({"configurable": {"thread_id": thread}})
-        rows = [row.model_dump() for row in await persistence.ledger.rows(thread)]
+        rows = [row.model_dump() for row in await persistence.ledger.list_rows(thread)]
     return [newest and (newest.checkpoint["id"], newest.checkpoint["channel_values"], newest.pending_writes), rows]
 
 

@@ -20,13 +20,13 @@ async def pause_in_a_transaction(url: str, path: str, thread: str, ttl_s: float)
     async with open_persistence(url, ttl_s=ttl_s) as persistence, persistence.lease(thread):
 
         def work(run: object) -> None:
-            persistence.saver._leases.fence(run, thread)  # type: ignore[arg-type]
+            persistence.saver._leases.check_fence(run, thread)  # type: ignore[arg-type]
             if not journal.having("fault"):
                 journal.note("fault", "transaction")
                 befall(signal.SIGSTOP)
             run("UPDATE planwave_leases SET expires_at = expires_at WHERE thread = ?", thread)  # type: ignore[operator]
 
-        await persistence.saver.later(persistence._backend.database.transact, work)
+        await persistence.saver.run_on_worker(persistence._backend.database.run_in_transaction, work)
 
 
 class Waits:

@@ -70,7 +70,7 @@ async def deliver(goal, output, *, golds=None):
 
 
 def _axes(goal):
-    with WORLD[goal]().connection() as connection:
+    with WORLD[goal]().get_connection() as connection:
         names = [column[0] for column in connection.execute(goal.golds[0].sql).description]
     return {"x": names[0], "y": names[-1]}
 

@@ -2,12 +2,12 @@
 
 from langgraph.types import Overwrite
 
-from graphs.nodes.planner import fresh
+from graphs.nodes.planner import reset_state
 from graphs.state import Output, State
 
 
 def begun(state: State) -> dict[str, object]:
-    return fresh(state, "look", given=True, context="", revision=1)
+    return reset_state(state, "look", given=True, context="", revision=1)
 
 
 def test_a_new_thread_is_given_what_it_returns_and_nothing_else_that_is_empty():

@@ -59,17 +59,17 @@ async def test_what_is_forgotten_is_gone_and_nothing_else(log):
 async def test_a_deleted_thread_leaves_no_calls_and_a_busy_one_takes_none(database_url):
     async with open_persistence(database_url) as stored, open_persistence(database_url) as other:
         async with stored.lease("t"):
-            await stored.calls.note([call(record=DONE)])
+            await stored.calls.save_calls([call(record=DONE)])
             with pytest.raises(ThreadBusyError):
-                await other.calls.note([call("x")])
+                await other.calls.save_calls([call("x")])
         await stored.saver.adelete_thread("t")
-        assert await stored.calls.items("t", revision=9, task="-", tool="look") == []
+        assert await stored.calls.load_task_calls("t", revision=9, task="-", tool="look") == []
 
 
 async def test_a_call_stored_under_another_key_is_not_believed(tmp_path):
     url = f"sqlite:///{tmp_path}/l.db"
     async with open_persistence(url) as plain:
-        await plain.calls.note([call(record=DONE)])
+        await plain.calls.save_calls([call(record=DONE)])
     async with open_persistence(url, key=bytes(32)) as sealed:
         with pytest.raises(PersistenceError, match="is not encrypted, though there is a key"):
-            await sealed.calls.items("t", revision=1, task="w", tool="look")
+            await sealed.calls.load_task_calls("t", revision=1, task="w", tool="look")

@@ -9,8 +9,8 @@ from command_line import CommandLine, query, save
 from stored_bytes import stored_bytes
 
 from agent.errors import UsageError
-from graphs.cli.terminal.run_options import Wanted, remembered_in
-from graphs.stores.database import without_password
+from graphs.cli.terminal.run_options import RunOptions, load_run_options
+from graphs.stores.database import mask_password
 
 
 def plan(planwave: CommandLine) -> str:
@@ -111,14 +111,14 @@ def test_a_password_is_not_stored_and_asked_for_again(planwave: CommandLine, pos
     ],
 )
 def test_only_a_url_without_a_secret_is_remembered(url: str, shown: str) -> None:
-    kept = Wanted(data=url).lasting()
-    assert without_password(url) == shown
+    kept = RunOptions(data=url).to_persistent()
+    assert mask_password(url) == shown
     assert "p4ss" not in kept.model_dump_json()
     assert (kept.data, kept.data_withheld) == ((url, None) if shown == url else (None, shown))
-    again = Wanted().over(remembered_in({"planwave_options": kept.model_dump_json()}))
+    again = RunOptions().merge_defaults(load_run_options({"planwave_options": kept.model_dump_json()}))
     if shown == url:
         again.require_data("t")
     else:
         with pytest.raises(UsageError, match="password is not stored"):
             again.require_data("t")
-        Wanted(data="other.db").over(kept).require_data("t")
+        RunOptions(data="other.db").merge_defaults(kept).require_data("t")

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from agent.core.engine.approvals import Request, allowed_decisions, hitl_request, read_answer
+from agent.core.engine.approvals import ApprovalRequest, build_hitl_request, list_allowed_decisions, parse_decisions
 from agent.core.plan.tool_spec import ToolSpec
-from graphs.cli.terminal.approval_prompts import approve_all, ask
+from graphs.cli.terminal.approval_prompts import approve_all, prompt_approvals
 from graphs.cli.terminal.screen import Screen
 
 SPEC = ToolSpec(
@@ -17,14 +17,14 @@ SPEC = ToolSpec(
 )
 
 
-def request(task: str = "mail", **more: Any) -> Request:
-    return Request(
+def request(task: str = "mail", **more: Any) -> ApprovalRequest:
+    return ApprovalRequest(
         task=task, tool="send", args={"to": "all"}, description="Tell them", digest=f"digest of {task}", **more
     )
 
 
-def payload(*requests: Request) -> dict[str, Any]:
-    return hitl_request(requests, [SPEC] * len(requests))
+def payload(*requests: ApprovalRequest) -> dict[str, Any]:
+    return build_hitl_request(requests, [SPEC] * len(requests))
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def shown(screen: Screen) -> str:
 def test_each_call_is_asked_about_in_turn(screen: Screen, typed: Any) -> None:
     requests = (request("one"), request("two"), request("three"))
     typed("a", "r", "too many", "e", '{"to": "me"}')
-    decisions = ask(payload(*requests), screen=screen)
-    read = read_answer({"decisions": decisions}, requests)
+    decisions = prompt_approvals(payload(*requests), screen=screen)
+    read = parse_decisions({"decisions": decisions}, requests)
     assert not isinstance(read, str), read
     assert [decision.type for decision in read] == ["approve", "reject", "edit"]
     assert decisions is not None
@@ -62,13 +62,13 @@ def test_each_call_is_asked_about_in_turn(screen: Screen, typed: Any) -> None:
 @pytest.mark.parametrize("lines", [("a", "q"), ("a",), ("a", "QUIT")])
 def test_who_leaves_has_answered_nothing(screen: Screen, typed: Any, lines: tuple[str, ...]) -> None:
     typed(*lines)
-    assert ask(payload(request("one"), request("two")), screen=screen) is None
+    assert prompt_approvals(payload(request("one"), request("two")), screen=screen) is None
 
 
 @pytest.mark.parametrize("wrong", ["", "yes", "ap", "aa", "1", "\x1b[A", "approve it"])
 def test_a_wrong_key_asks_again(screen: Screen, typed: Any, wrong: str) -> None:
     typed(wrong, "a")
-    decisions = ask(payload(request()), screen=screen)
+    decisions = prompt_approvals(payload(request()), screen=screen)
     assert decisions is not None
     assert decisions[0]["type"] == "approve"
     assert "is none of these" in shown(screen)
@@ -77,7 +77,7 @@ def test_a_wrong_key_asks_again(screen: Screen, typed: Any, wrong: str) -> None:
 
 def test_who_thinks_better_of_an_edit_is_asked_again(screen: Screen, typed: Any) -> None:
     typed("e", "", "e", '{"to": "all"}', "e", "[]", '{"to": 1}', "", "g", "", "g", "sent by hand")
-    decisions = ask(payload(request()), screen=screen)
+    decisions = prompt_approvals(payload(request()), screen=screen)
     assert decisions == [{"type": "respond", "message": "sent by hand", "digest": "digest of mail"}]
     assert "Nothing was changed." in shown(screen)
     assert "to: 1 is not of type 'string'" in shown(screen)
@@ -86,7 +86,7 @@ def test_who_thinks_better_of_an_edit_is_asked_again(screen: Screen, typed: Any)
 def test_the_calls_of_each_item_are_all_shown_and_not_edited(screen: Screen, typed: Any) -> None:
     each = request(items=({"to": "ann"}, {"to": "bob"}))
     typed("e", "a")
-    decisions = ask(payload(each), screen=screen)
+    decisions = prompt_approvals(payload(each), screen=screen)
     assert decisions is not None
     assert decisions[0]["type"] == "approve"
     text = shown(screen)
@@ -104,11 +104,11 @@ def test_yes_approves_what_it_names(screen: Screen) -> None:
 
 def test_yes_never_answers_for_a_call_in_doubt(screen: Screen, typed: Any) -> None:
     doubtful = request("two", doubt="Begun on Monday; nobody knows whether it took effect.")
-    assert "edit" not in allowed_decisions(doubtful)
+    assert "edit" not in list_allowed_decisions(doubtful)
     assert approve_all(payload(request("one"), doubtful), screen=screen) is None
     assert "Begun on Monday" in shown(screen)
     typed("e", "g", "it went out")
-    decisions = ask(payload(doubtful), screen=screen)
+    decisions = prompt_approvals(payload(doubtful), screen=screen)
     assert decisions is not None
     assert decisions[0]["type"] == "respond"
     assert "it did happen" in shown(screen)
@@ -116,5 +116,5 @@ def test_yes_never_answers_for_a_call_in_doubt(screen: Screen, typed: Any) -> No
 
 def test_why_an_answer_did_not_do_is_said_first(screen: Screen, typed: Any) -> None:
     typed("q")
-    ask({**payload(request()), "error": "There is no such folder."}, screen=screen)
+    prompt_approvals({**payload(request()), "error": "There is no such folder."}, screen=screen)
     assert shown(screen).startswith("There is no such folder.")

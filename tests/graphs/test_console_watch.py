@@ -5,24 +5,24 @@ import io
 import pytest
 from rich.console import Console
 
-from agent.core.engine.call_preparation import Difference
+from agent.core.engine.call_preparation import PlanDiff
 from agent.core.engine.outcomes import Done, Skipped
 from agent.core.plan.document import Plan
 from agent.events import (
-    ApprovalAsked,
-    ItemsMade,
-    PlanMade,
-    Replanning,
+    ApprovalRequested,
+    ItemProgress,
+    PlanCompiled,
+    ReplanStarted,
     TaskFinished,
     TaskRetrying,
     TaskStarted,
     Thinking,
 )
-from graphs.cli.terminal.live_view import LineWatch, LiveWatch
-from graphs.cli.terminal.plan_table import plan_table, standing
-from graphs.cli.terminal.run_view import Track
-from graphs.cli.terminal.screen import Screen, visible
-from graphs.cli.terminal.units import spell
+from graphs.cli.terminal.live_view import LineDisplay, LiveDisplay
+from graphs.cli.terminal.plan_table import build_plan_table, summarize_statuses
+from graphs.cli.terminal.run_view import RunTracker
+from graphs.cli.terminal.screen import Screen, escape_controls
+from graphs.cli.terminal.units import format_duration
 
 
 def screen(*, width: int = 120, height: int = 40, live: bool = False) -> Screen:
@@ -51,28 +51,28 @@ def plan(*ids: str, chained: bool = False) -> dict[str, object]:
     }
 
 
-def made(*ids: str, revision: int = 1, difference: Difference | None = None) -> PlanMade:
+def made(*ids: str, revision: int = 1, difference: PlanDiff | None = None) -> PlanCompiled:
     waves = [[name] for name in ids]
-    return PlanMade(revision=revision, plan=plan(*ids, chained=True), waves=waves, difference=difference)  # type: ignore[arg-type]
+    return PlanCompiled(revision=revision, plan=plan(*ids, chained=True), waves=waves, difference=difference)  # type: ignore[arg-type]
 
 
-def drawn(track: Track, *, width: int = 120, rows: int | None = None) -> str:
+def drawn(track: RunTracker, *, width: int = 120, rows: int | None = None) -> str:
     on = screen(width=width)
-    on.console.print(plan_table(track, width=width, rows=rows))
+    on.console.print(build_plan_table(track, width=width, rows=rows))
     return written(on)
 
 
 def test_every_event_that_tells_something_is_a_line() -> None:
     on = screen()
-    watch = LineWatch(on, Track())
-    watch.see(Thinking(role="planner", text="Choosing the tools"))
-    watch.see(made("a", "b"))
-    watch.see(TaskStarted(task="a", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
-    watch.see(TaskRetrying(task="a", attempt=1, error="The server is busy.", wait_s=0.5))
-    watch.see(TaskFinished(task="a", status="done", attempts=2, duration_s=1.5, preview="42"))
-    watch.see(TaskFinished(task="b", status="skipped", because="The condition was false."))
-    watch.see(Replanning(replan=1, tasks=["a"], reason="It was wrong."))
-    watch.see(made("a", "c", revision=2, difference=Difference(kept=("a",), new=("c",), dropped=("b",))))
+    watch = LineDisplay(on, RunTracker())
+    watch.show_event(Thinking(role="planner", text="Choosing the tools"))
+    watch.show_event(made("a", "b"))
+    watch.show_event(TaskStarted(task="a", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
+    watch.show_event(TaskRetrying(task="a", attempt=1, error="The server is busy.", wait_s=0.5))
+    watch.show_event(TaskFinished(task="a", status="done", attempts=2, duration_s=1.5, preview="42"))
+    watch.show_event(TaskFinished(task="b", status="skipped", because="The condition was false."))
+    watch.show_event(ReplanStarted(replan=1, tasks=["a"], reason="It was wrong."))
+    watch.show_event(made("a", "c", revision=2, difference=PlanDiff(kept=("a",), new=("c",), dropped=("b",))))
     assert written(on).splitlines() == [
         "planner: Choosing the tools",
         "plan, revision 1: 2 tasks in 2 waves",
@@ -91,15 +91,15 @@ def test_every_event_that_tells_something_is_a_line() -> None:
 
 
 def test_how_far_many_items_are_is_told_at_each_tenth_and_in_the_table() -> None:
-    on, track = screen(), Track()
-    watch = LineWatch(on, track)
-    watch.see(made("a"))
-    watch.see(TaskStarted(task="a", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
+    on, track = screen(), RunTracker()
+    watch = LineDisplay(on, track)
+    watch.show_event(made("a"))
+    watch.show_event(TaskStarted(task="a", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
     for ended in range(50, 10_001, 50):
-        watch.see(ItemsMade(task="a", ended=ended, failed=ended // 5_000, total=10_000))
+        watch.show_event(ItemProgress(task="a", ended=ended, failed=ended // 5_000, total=10_000))
         if ended == 4_300:
             assert "running (4,300 of 10,000)" in drawn(track)
-    watch.see(
+    watch.show_event(
         TaskFinished(task="a", status="done", attempts=10_000, missing="2 of 10000 items failed, first item 7: no")
     )
     lines = [line for line in written(on).splitlines() if line.startswith(("items", "done"))]
@@ -110,61 +110,61 @@ def test_how_far_many_items_are_is_told_at_each_tenth_and_in_the_table() -> None
 
 
 def test_a_kept_task_keeps_its_standing_and_a_changed_one_starts_anew() -> None:
-    track = Track()
-    track.see(made("a", "b"))
+    track = RunTracker()
+    track.apply_event(made("a", "b"))
     for name in "ab":
-        track.see(TaskFinished(task=name, status="done", attempts=1, duration_s=1.0))
-    track.see(made("a", "b", revision=2, difference=Difference(kept=("a",), changed=("b",))))
+        track.apply_event(TaskFinished(task=name, status="done", attempts=1, duration_s=1.0))
+    track.apply_event(made("a", "b", revision=2, difference=PlanDiff(kept=("a",), changed=("b",))))
     assert [row.status for row in track.rows.values()] == ["done", "waiting"]
-    assert standing(track) == "1 of 2 done"
+    assert summarize_statuses(track) == "1 of 2 done"
 
 
 def test_time_runs_while_a_task_does() -> None:
     now = [100.0]
-    track = Track(clock=lambda: now[0])
-    track.see(made("a"))
-    track.see(TaskStarted(task="a", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
+    track = RunTracker(clock=lambda: now[0])
+    track.apply_event(made("a"))
+    track.apply_event(TaskStarted(task="a", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
     now[0] = 103.5
     assert "3.50 s" in drawn(track)
-    track.see(TaskRetrying(task="a", attempt=1, error="Busy.", wait_s=1.0))
-    track.see(TaskStarted(task="a", tool="t", attempt=2, at="2026-01-01T00:00:04+00:00"))
+    track.apply_event(TaskRetrying(task="a", attempt=1, error="Busy.", wait_s=1.0))
+    track.apply_event(TaskStarted(task="a", tool="t", attempt=2, at="2026-01-01T00:00:04+00:00"))
     assert "running (2x)" in drawn(track)
     assert "Busy." in drawn(track)
-    track.stop()
+    track.mark_interrupted()
     assert "Broken off" in drawn(track)
 
 
 def test_what_another_process_did_is_restored() -> None:
-    track = Track()
+    track = RunTracker()
     done = Done(revision=1, attempts=1, started_at="2026-01-01T00:00:00+00:00", finished_at="2026-01-01T00:00:02+00:00")
     skipped = Skipped(revision=1, because="The condition was false.")
     track.restore(Plan.model_validate(plan("a", "b")), {"a": done, "b": skipped}, revision=1)
-    track.ask({"action_requests": [{"task_id": "elsewhere"}]})
+    track.mark_awaiting_approval({"action_requests": [{"task_id": "elsewhere"}]})
     assert "2.00 s" in drawn(track)
     assert "The condition was false." in drawn(track)
 
 
 def test_an_approval_marks_its_tasks() -> None:
-    track = Track()
-    track.see(made("a", "b"))
-    track.see(ApprovalAsked(request={"action_requests": [{"task_id": "b"}]}))
+    track = RunTracker()
+    track.apply_event(made("a", "b"))
+    track.apply_event(ApprovalRequested(request={"action_requests": [{"task_id": "b"}]}))
     assert [row.status for row in track.rows.values()] == ["waiting", "awaiting_approval"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_a_table_fits_its_terminal(width: int) -> None:
-    track = Track()
-    track.see(made(*(f"a_task_with_quite_a_long_name_{number}" for number in range(12))))
+    track = RunTracker()
+    track.apply_event(made(*(f"a_task_with_quite_a_long_name_{number}" for number in range(12))))
     assert max(map(len, drawn(track, width=width).splitlines())) <= width
 
 
 def test_a_long_plan_shows_what_tells_most() -> None:
-    track = Track()
-    track.see(made(*(f"t{number:03}" for number in range(200))))
+    track = RunTracker()
+    track.apply_event(made(*(f"t{number:03}" for number in range(200))))
     for number in range(50):
-        track.see(TaskFinished(task=f"t{number:03}", status="done", attempts=1, duration_s=0.1))
-    track.see(TaskFinished(task="t050", status="failed", error="It broke.", attempts=1, duration_s=0.1))
-    track.see(TaskStarted(task="t051", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
+        track.apply_event(TaskFinished(task=f"t{number:03}", status="done", attempts=1, duration_s=0.1))
+    track.apply_event(TaskFinished(task="t050", status="failed", error="It broke.", attempts=1, duration_s=0.1))
+    track.apply_event(TaskStarted(task="t051", tool="t", attempt=1, at="2026-01-01T00:00:00+00:00"))
     shown = drawn(track, rows=5)
     assert "t050" in shown
     assert "t051" in shown
@@ -173,12 +173,12 @@ def test_a_long_plan_shows_what_tells_most() -> None:
 
 def test_a_live_table_leaves_the_whole_plan_once() -> None:
     on = screen(live=True, height=12)
-    watch = LiveWatch(on, Track())
-    watch.see(made(*(f"t{number:03}" for number in range(30))))
-    watch.rest()
+    watch = LiveDisplay(on, RunTracker())
+    watch.show_event(made(*(f"t{number:03}" for number in range(30))))
+    watch.pause()
     after = written(on)
     assert all(f"t{number:03}" in after for number in range(30))
-    watch.rest()
+    watch.pause()
     assert written(on) == after
 
 
@@ -187,9 +187,9 @@ def test_a_live_table_leaves_the_whole_plan_once() -> None:
     [(None, ""), (0.0, "0.00 s"), (9.994, "9.99 s"), (12.34, "12.3 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")],
 )
 def test_durations_are_spelt(seconds: float | None, words: str) -> None:
-    assert spell(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_no_character_steers_the_terminal() -> None:
-    assert visible("a\tb\nc é ✓ 👩‍💻") == "a\tb\nc é ✓ 👩‍💻"
-    assert visible("\x1b[2J\x07\r\x9b1m\u202e\ud800") == "\\u001b[2J\\u0007\\u000d\\u009b1m\\u202e\\ud800"
+    assert escape_controls("a\tb\nc é ✓ 👩‍💻") == "a\tb\nc é ✓ 👩‍💻"
+    assert escape_controls("\x1b[2J\x07\r\x9b1m\u202e\ud800") == "\\u001b[2J\\u0007\\u000d\\u009b1m\\u202e\\ud800"

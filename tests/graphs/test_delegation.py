@@ -92,7 +92,7 @@ async def test_a_write_of_a_worker_stops_for_approval_and_is_made_once_in_anothe
         approve = {"decisions": [{"type": "approve", "digest": action["digest"]}]}
         out = await graph.ainvoke(Command(resume=approve), thread())
         assert out["status"] == "completed", out
-        rows = await stored.ledger.rows("t")
+        rows = await stored.ledger.list_rows("t")
     assert world.log == [("look", 7), ("look", 1), ("write", 5), ("look", "Kept 5.")]
     assert len(worker.asked) == asked_before + 1, "the turns before the question are not taken again"
     assert [(row.intent.task, row.intent.approval, row.record["status"]) for row in rows] == [

@@ -8,7 +8,7 @@ from agent.core.engine.outcomes import Done, Failed
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
-from graphs.run.services import Durations
+from graphs.run.services import DurationEstimates
 
 #: Two chains of one length in tasks; only durations tell which is the critical path.
 PLAN = {
@@ -53,18 +53,18 @@ def lasting(seconds, **more):
 
 
 async def test_an_estimate_is_the_mean_and_then_follows_what_is_new():
-    durations = Durations(None)
+    durations = DurationEstimates(None)
     for seconds in (1, 2, 3):
-        durations.note("t", lasting(seconds))
-    assert await durations.known(frozenset({"t", "other"})) == {"t": 2.0}
+        durations.record_call("t", lasting(seconds))
+    assert await durations.get_estimates(frozenset({"t", "other"})) == {"t": 2.0}
     for _ in range(40):
-        durations.note("t", lasting(10))
-    assert 9.9 < (await durations.known(frozenset({"t"})))["t"] <= 10
+        durations.record_call("t", lasting(10))
+    assert 9.9 < (await durations.get_estimates(frozenset({"t"})))["t"] <= 10
 
 
 async def test_nothing_is_learned_from_what_was_not_done():
-    durations = Durations(None)
-    durations.note("t", lasting(5, reused_from="other"))
-    durations.note("t", Done(revision=1))
-    durations.note("t", Failed(revision=1, kind="tool", error="no"))
-    assert await durations.known(frozenset({"t"})) == {}
+    durations = DurationEstimates(None)
+    durations.record_call("t", lasting(5, reused_from="other"))
+    durations.record_call("t", Done(revision=1))
+    durations.record_call("t", Failed(revision=1, kind="tool", error="no"))
+    assert await durations.get_estimates(frozenset({"t"})) == {}

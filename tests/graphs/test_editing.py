@@ -13,8 +13,8 @@ from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
-from graphs.run.plan_history import changes_of
-from graphs.thread_editing import plan_editor, put_plan
+from graphs.run.plan_history import list_plan_changes
+from graphs.thread_editing import load_plan_editor, replace_plan
 
 PLAN = {
     "tasks": [
@@ -44,12 +44,14 @@ async def graph(world, stored):
 
 
 async def put(graph, world, stored, editor):
-    await put_plan(graph, thread(), editor.plan, toolbox=Toolbox(world.tools()), limits=Limits(), ledger=stored.ledger)
+    await replace_plan(
+        graph, thread(), editor.plan, toolbox=Toolbox(world.tools()), limits=Limits(), ledger=stored.ledger
+    )
 
 
 async def test_an_edited_plan_goes_on_where_it_was_and_asks_anew_about_every_write(graph, world, stored):
     asked = (await graph.aget_state(thread())).interrupts[0].value["action_requests"]
-    editor = (await plan_editor(graph, thread())).update("v", {"args": {"value": 8}})
+    editor = (await load_plan_editor(graph, thread())).update("v", {"args": {"value": 8}})
     await put(graph, world, stored, editor)
     out = await graph.ainvoke(None, thread())
     again = out["__interrupt__"][0].value["action_requests"]
@@ -61,18 +63,18 @@ async def test_an_edited_plan_goes_on_where_it_was_and_asks_anew_about_every_wri
 
 
 async def test_how_a_person_changed_the_plan_is_stored_and_told(graph, world, stored):
-    editor = (await plan_editor(graph, thread())).update("v", {"args": {"value": 8}}).remove("w")
+    editor = (await load_plan_editor(graph, thread())).update("v", {"args": {"value": 8}}).remove("w")
     await put(graph, world, stored, editor.add({"id": "u", "tool": "look", "args": {"value": 9}}))
     told = [part async for part in graph.astream(None, thread(), stream_mode="custom") if part["event"] == "plan"]
     state = await graph.aget_state(thread())
     changes = {"kept": ["a"], "changed": ["v"], "new": ["u"], "dropped": ["w"]}
     assert [part["difference"] for part in told] == [changes]
     assert state.values["difference"] == state.interrupts[0].value["plan_changes"] == changes
-    assert [(one["author"], one["difference"]) for one in changes_of(state.values)] == [("person", changes)]
+    assert [(one["author"], one["difference"]) for one in list_plan_changes(state.values)] == [("person", changes)]
 
 
 async def test_what_is_done_cannot_be_changed_by_any_plan(graph, world, stored):
-    editor = await plan_editor(graph, thread())
+    editor = await load_plan_editor(graph, thread())
     assert editor.settled == {"a"}
     with pytest.raises(EditError, match="it has run"):
         editor.update("a", {"args": {"value": 2}})
@@ -87,13 +89,13 @@ async def test_what_is_done_cannot_be_changed_by_any_plan(graph, world, stored):
 async def test_a_plan_is_not_edited_while_a_write_is_not_settled(graph, world, stored):
     write = Intent(thread="t", revision=1, task="w", tool="write", args_digest="x")
     await stored.ledger.claim(write)
-    editor = await plan_editor(graph, thread())
+    editor = await load_plan_editor(graph, thread())
     with pytest.raises(UsageError, match="A write of 'w' was begun and its end is not recorded"):
         await put(graph, world, stored, editor.remove("v"))
 
 
 async def test_a_plan_is_not_edited_while_a_run_has_the_thread(graph, world, stored):
-    editor = await plan_editor(graph, thread())
+    editor = await load_plan_editor(graph, thread())
     async with stored.lease("t"):
         assert await stored.busy("t")
         with pytest.raises(ThreadBusyError):
@@ -105,7 +107,7 @@ async def test_a_plan_is_not_edited_while_a_run_has_the_thread(graph, world, sto
 async def test_a_thread_that_ended_has_no_plan_to_edit(graph):
     await graph.ainvoke(Command(resume={"decisions": APPROVE["decisions"] * 2}), thread())
     with pytest.raises(UsageError, match="has ended"):
-        await plan_editor(graph, thread())
+        await load_plan_editor(graph, thread())
 
 
 async def test_a_plan_edited_where_a_person_is_asked_how_to_go_on_is_not_asked_about_so_again(world, stored):
@@ -115,7 +117,9 @@ async def test_a_plan_edited_where_a_person_is_asked_how_to_go_on_is_not_asked_a
     plan = {"tasks": [{"id": "a", "tool": "look", "args": {"value": 1}}]}
     out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
     assert out["__interrupt__"][0].value["impasse"]["kind"] == "no_way_on"
-    editor = (await plan_editor(graph, thread())).remove("a").add({"id": "b", "tool": "write", "args": {"value": 5}})
+    editor = (
+        (await load_plan_editor(graph, thread())).remove("a").add({"id": "b", "tool": "write", "args": {"value": 5}})
+    )
     await put(graph, world, stored, editor)
     out = await graph.ainvoke(None, thread())
     assert [asked["name"] for asked in out["__interrupt__"][0].value["action_requests"]] == ["write"]

@@ -76,8 +76,8 @@ async def test_what_was_stored_comes_back_with_the_key(database_url, length):
         state = await graph.aget_state(thread())
         assert state.values["goal"] == "Find the Grauhimbeere"
         assert state.values["answer"] == ended["answer"]
-        assert await graph.ain_full(state.values["results"], thread()) == ended["results"]
-        assert [row.state for row in await persistence.ledger.rows("t")] == ["done"]
+        assert await graph.aload_outputs(state.values["results"], thread()) == ended["results"]
+        assert [row.state for row in await persistence.ledger.list_rows("t")] == ["done"]
 
 
 async def test_the_environment_can_give_the_key(database_url, monkeypatch):

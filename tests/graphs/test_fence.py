@@ -74,7 +74,7 @@ async def test_a_lost_lease_writes_nothing_more(database_url):
             assert await stored(quick) == before
         async with late.lease("t") as again:
             assert again.epoch == 3
-            await late.ledger.forget("t")
+            await late.ledger.delete_thread("t")
 
 
 async def test_who_holds_no_lease_writes_only_while_nobody_does(database_url):

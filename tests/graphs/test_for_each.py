@@ -10,10 +10,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from worlds import APPROVE, READ, World, ref, thread
 
-from agent.core.engine.outcomes import outcome_from
-from agent.core.provenance.prov_json import prov_json
-from agent.core.provenance.xml_export import as_xml
-from agent.events import ItemsMade, TaskStarted, event_from
+from agent.core.engine.outcomes import parse_outcome
+from agent.core.provenance.prov_json import to_prov_json
+from agent.core.provenance.xml_export import to_xml
+from agent.events import ItemProgress, TaskStarted, parse_event
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
@@ -146,7 +146,7 @@ async def test_a_person_is_told_which_items_of_a_write_are_left_out(database_url
         assert "1 of 3 items cannot be called and are left out, first item 0: The arguments" in asked["description"]
     async with open_persistence(database_url) as persistence:
         out = await graph_of(world, persistence=persistence).ainvoke(Command(resume=APPROVE), thread())
-        rows = await persistence.ledger.rows("t")
+        rows = await persistence.ledger.list_rows("t")
     assert (out["status"], out["results"]["b"]["output"]) == ("completed", [2, 3])
     assert sorted(value for name, value in world.log if name == "send") == [2, 3]
     assert sorted(row.intent.item for row in rows) == [1, 2]
@@ -196,9 +196,9 @@ async def test_items_run_within_the_bound_of_their_tool(world):
 async def test_who_watches_sees_how_far_the_items_are(world):
     world.failing = {7}
     given = {"goal": "g", "plan": over(list(range(600)), on_item_failure="skip")}
-    told = [event_from(part) async for part in graph_of(world).astream(given, thread(), stream_mode="custom")]
-    items = [event for event in told if isinstance(event, ItemsMade)]
-    assert items[-1] == ItemsMade(task="b", ended=600, failed=1, total=600)
+    told = [parse_event(part) async for part in graph_of(world).astream(given, thread(), stream_mode="custom")]
+    items = [event for event in told if isinstance(event, ItemProgress)]
+    assert items[-1] == ItemProgress(task="b", ended=600, failed=1, total=600)
     assert [event.ended for event in items] == list(range(3, 601, 3))
     assert [event.task for event in told if isinstance(event, TaskStarted)] == ["a", "b", "c"]
 
@@ -208,7 +208,7 @@ async def test_a_stopped_run_keeps_the_items_that_ended_and_goes_on_with_the_oth
     async with open_persistence(database_url) as persistence:
         graph = graph_of(world, persistence=persistence, max_concurrency=2)
         await stopped_after(10, graph, plan)
-        kept = await persistence.calls.items("t", revision=1, task="b", tool="look")
+        kept = await persistence.calls.load_task_calls("t", revision=1, task="b", tool="look")
         assert 10 <= len(kept) < 40
         begun = len(looked(world, *range(40)))
         assert begun == len(kept)
@@ -216,7 +216,7 @@ async def test_a_stopped_run_keeps_the_items_that_ended_and_goes_on_with_the_oth
         assert out["results"]["b"]["output"] == [{"value": n} for n in range(40)]
         assert sorted(looked(world, *range(40))) == list(range(40))
         assert out["results"]["b"]["attempts"] == 40
-        assert await persistence.calls.items("t", revision=9, task="-", tool="look") == []
+        assert await persistence.calls.load_task_calls("t", revision=9, task="-", tool="look") == []
 
 
 async def test_in_memory_too_a_stopped_run_calls_no_item_twice(world):
@@ -262,10 +262,10 @@ async def test_provenance_and_xml_tell_which_items_failed(world):
     graph = graph_of(world)
     await graph.ainvoke({"goal": "g", "plan": over([1, 2, 3], on_item_failure="null")}, thread())
     state = (await graph.aget_state(thread())).values
-    outcomes = {task: outcome_from(record) for task, record in state["results"].items()}
-    told = prov_json(provenance_of(state, outcomes), thread="t")
+    outcomes = {task: parse_outcome(record) for task, record in state["results"].items()}
+    told = to_prov_json(provenance_of(state, outcomes), thread="t")
     assert "[1]" in [activity.get("pw:failedItems") for activity in told["activity"].values()]
-    assert '<array key="failed">' in as_xml(state["results"]["b"])
+    assert '<array key="failed">' in to_xml(state["results"]["b"])
 
 
 async def test_a_second_goal_calls_everything_anew(world):

@@ -16,7 +16,7 @@ from langgraph.types import Command, Send
 from typing_extensions import TypedDict
 from worlds import thread
 
-from graphs.run.task_runner import _finished_siblings
+from graphs.run.task_runner import _load_sibling_results
 from graphs.state import merge_results
 
 
@@ -71,7 +71,7 @@ async def test_pending_writes_hold_what_siblings_finished_before_a_failure():
         return "of a"
 
     async def looking(task, config):
-        found.append((task, await _finished_siblings(config)))
+        found.append((task, await _load_sibling_results(config)))
         return "of b"
 
     with pytest.raises(ConnectionError):

@@ -15,7 +15,7 @@ from agent.errors import ThreadBusyError
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
-from graphs.stores.tables.leases import Owner, this_process
+from graphs.stores.tables.leases import Owner, get_current_process
 
 PLAN = {"tasks": [{"id": "a", "tool": "wait", "args": {"seconds": 0.3, "name": "a"}}]}
 BEGIN = {"goal": "g", "plan": PLAN}
@@ -184,7 +184,7 @@ async def test_another_hosts_process_is_believed_until_its_time_is_over(tmp_path
 
 
 def test_this_process_is_not_gone_and_a_later_one_of_its_number_is_another():
-    me = this_process()
-    assert not me.gone()
-    assert me.model_copy(update={"pid_started": "1"}).gone()
-    assert not Owner(host="h", machine="elsewhere", pid=1, pid_started="1").gone()
+    me = get_current_process()
+    assert not me.has_ended()
+    assert me.model_copy(update={"pid_started": "1"}).has_ended()
+    assert not Owner(host="h", machine="elsewhere", pid=1, pid_started="1").has_ended()

@@ -13,7 +13,7 @@ from worlds import World
 
 from agent.core.plan.limits import Limits
 from agent.errors import UsageError
-from agent.plan_check import Checked, check_plan
+from agent.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.plan_file import read_plan
 from graphs.plan_execute import build_graph
@@ -60,7 +60,7 @@ async def told_of(made: Case, graph, toolbox: Toolbox, folder) -> tuple[list[str
     took = time.process_time() - began
     assert (out["status"], out["results"]) == ("failed", {})
     found = await check_plan(made.document, toolbox, limits=Limits())
-    assert not isinstance(found, Checked), made.kinds
+    assert not isinstance(found, CheckedPlan), made.kinds
     assert out["problems"] == [str(problem) for problem in found]
     for problem in found:
         assert problem.place, problem

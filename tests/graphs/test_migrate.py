@@ -15,7 +15,7 @@ from stored_bytes import execute, tables
 from worlds import APPROVE, World, thread
 
 from agent.errors import PersistenceError, UsageError
-from graphs.persistence import migrate, open_persistence
+from graphs.persistence import migrate_database, open_persistence
 from graphs.plan_execute import build_graph
 from graphs.stores import sqlite as sqlite_store
 from graphs.stores.tables import migrations as schema
@@ -26,7 +26,7 @@ PLAN = {
         {"id": "w", "tool": "write", "args": {"value": 1}, "depends_on": ["r"]},
     ]
 }
-_MIGRATE = "import asyncio, sys; from graphs.persistence import migrate; print(asyncio.run(migrate(sys.argv[1])))"
+_MIGRATE = "import asyncio, sys; from graphs.persistence import migrate_database; print(asyncio.run(migrate_database(sys.argv[1])))"
 _RUN = """
 import asyncio, sys
 sys.path.append("tests/graphs")
@@ -58,14 +58,14 @@ def at_once(code, *arguments):
 
 
 async def test_tables_are_made_once_and_then_left_alone(database_url):
-    first = await migrate(database_url)
+    first = await migrate_database(database_url)
     assert [re.sub(r", version \d+", "", sentence) for sentence in first] == [
         "Made the tables of checkpoints.",
         "Made the tables of store.",
         "Made the tables of planwave.",
     ]
     before = sorted(tables(database_url))
-    assert await migrate(database_url) == []
+    assert await migrate_database(database_url) == []
     assert sorted(tables(database_url)) == before
 
 
@@ -74,7 +74,7 @@ def test_of_processes_that_migrate_at_once_one_makes_the_tables(database_url):
     assert sum("planwave" in each for each in shown) == 1
     assert at_once(_MIGRATE, (database_url,)) == ["[]"]
     assert [row[0] for row in execute(database_url, "SELECT version FROM planwave_schema ORDER BY version")] == [
-        *range(1, schema.VERSION + 1)
+        *range(1, schema.SCHEMA_VERSION + 1)
     ]
 
 
@@ -95,7 +95,9 @@ async def as_of_version_1(url):
 
 async def test_older_tables_are_brought_up_to_date_and_their_threads_go_on(database_url):
     await as_of_version_1(database_url)
-    assert await migrate(database_url) == [f"Brought the tables of planwave from version 1 to {schema.VERSION}."]
+    assert await migrate_database(database_url) == [
+        f"Brought the tables of planwave from version 1 to {schema.SCHEMA_VERSION}."
+    ]
     async with open_persistence(database_url) as persistence:
         graph = build_graph(tools=World().tools(), persistence=persistence)
         assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
@@ -105,14 +107,19 @@ async def test_processes_that_upgrade_at_once_do_it_once(database_url):
     await as_of_version_1(database_url)
     shown = at_once(_MIGRATE, *[(database_url,)] * 3)
     assert sum("from version 1" in each for each in shown) == 1
-    assert execute(database_url, "SELECT COUNT(*) FROM planwave_schema") == [(schema.VERSION,)]
+    assert execute(database_url, "SELECT COUNT(*) FROM planwave_schema") == [(schema.SCHEMA_VERSION,)]
 
 
 async def test_tables_of_a_newer_planwave_are_left_alone(database_url):
-    await migrate(database_url)
-    execute(database_url, "INSERT INTO planwave_schema (version, applied_at) VALUES (?, ?)", schema.VERSION + 1, "now")
+    await migrate_database(database_url)
+    execute(
+        database_url,
+        "INSERT INTO planwave_schema (version, applied_at) VALUES (?, ?)",
+        schema.SCHEMA_VERSION + 1,
+        "now",
+    )
     with pytest.raises(PersistenceError, match="upgrade it"):
-        await migrate(database_url)
+        await migrate_database(database_url)
     with pytest.raises(PersistenceError, match="upgrade it"):
         async with open_persistence(database_url):
             pass
@@ -146,7 +153,7 @@ async def test_postgresql_connections_that_were_cut_are_replaced(postgres_url):
 @pytest.mark.parametrize("url", ["mysql://h/d", "planwave.db", "sqlite://planwave.db", ""])
 async def test_what_is_no_database_is_refused(url):
     with pytest.raises(UsageError):
-        await migrate(url)
+        await migrate_database(url)
 
 
 @pytest.mark.parametrize("file", ["folder", "text"])
@@ -154,18 +161,18 @@ async def test_what_cannot_be_a_database_is_an_error_of_ours(tmp_path, file):
     (tmp_path / "folder").mkdir()
     (tmp_path / "text").write_text("This is no database. " * 100)
     with pytest.raises(PersistenceError, match="cannot be used"):
-        await migrate(f"sqlite:///{tmp_path}/{file}")
+        await migrate_database(f"sqlite:///{tmp_path}/{file}")
 
 
 async def test_who_finds_the_file_taken_for_too_long_is_told_what_to_do(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path}/p.db"
-    await migrate(url)
+    await migrate_database(url)
     monkeypatch.setattr(sqlite_store, "_BUSY_S", 0.1)
     with closing(sqlite3.connect(tmp_path / "p.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(PersistenceError, match=r"Another process has been writing .* continue it if it is paused"):
-            await migrate(url)
-    assert await migrate(url) == []
+            await migrate_database(url)
+    assert await migrate_database(url) == []
 
 
 def test_the_command_says_what_it_did(planwave: CommandLine) -> None:

@@ -11,8 +11,8 @@ from langgraph.types import Command
 from prov.model import ProvActivity, ProvAssociation, ProvDerivation, ProvDocument, ProvEntity, ProvUsage
 from worlds import World, ref, thread
 
-from agent.core.engine.outcomes import outcome_from
-from agent.core.provenance.prov_json import prov_json
+from agent.core.engine.outcomes import parse_outcome
+from agent.core.provenance.prov_json import to_prov_json
 from agent.settings import Settings
 from graphs.plan_execute import build_graph
 from graphs.run.plan_history import provenance_of
@@ -41,7 +41,7 @@ def world():
 async def provenance(graph):
     state = await graph.aget_state(thread())
     results = await graph.ain_full(state.values["results"], thread())
-    return provenance_of(state.values, {task: outcome_from(record) for task, record in results.items()})
+    return provenance_of(state.values, {task: parse_outcome(record) for task, record in results.items()})
 
 
 def read(document):
@@ -65,12 +65,12 @@ async def test_a_replanned_run_tells_for_each_result_model_revision_tool_argumen
     ]
     assert found.chain("b") == ("a2", "b")
     assert found.find_input("b", tool="look") == found.previous_input("b") == "a2"
-    origin = found.origin("b")
+    origin = found.get_origin("b")
     assert (origin.version.revision, origin.tool, origin.calls) == (2, "look", ({"value": 2},))
-    assert found.origin("a").version.revision == 1
-    assert found.origin("a").outcome.error
-    assert [statement.tasks for statement in found.statements()] == [("b",), ("z",)]
-    document = read(prov_json(found, thread="t"))
+    assert found.get_origin("a").version.revision == 1
+    assert found.get_origin("a").outcome.error
+    assert [statement.tasks for statement in found.split_answer()] == [("b",), ("z",)]
+    document = read(to_prov_json(found, thread="t"))
     derived = {(str(each.args[0]), str(each.args[1])) for each in document.get_records(ProvDerivation)}
     assert ("pw:t/result/b", "pw:t/result/a2") in derived
     assert ("pw:t/plan/2", "pw:t/plan/1") in derived
@@ -99,7 +99,7 @@ async def test_what_a_join_of_a_run_rests_on_is_found_by_tool_and_by_prefix(worl
     assert (found.find_input("join", tool="write"), found.previous_input("join")) == ("kept", "kept")
     assert found.shared(["kept", "each"]) == found.prefix("join", 1) == ("source",)
     assert found.chain("join")[-1] == "join"
-    assert found.origin("each").calls == ({"value": 3}, {"value": 4})
+    assert found.get_origin("each").calls == ({"value": 3}, {"value": 4})
 
 
 async def test_a_person_is_named_where_one_edited_the_plan_or_gave_the_result(world):
@@ -118,8 +118,8 @@ async def test_a_person_is_named_where_one_edited_the_plan_or_gave_the_result(wo
     assert out["status"] == "completed"
     found = await provenance(graph)
     assert [version.author for version in found.versions] == ["user", "person"]
-    assert found.origin("w").calls == ({"value": 5},)
-    document = prov_json(found, thread="t/1")
+    assert found.get_origin("w").calls == ({"value": 5},)
+    document = to_prov_json(found, thread="t/1")
     read(document)
     assert [each["prov:entity"] for each in document["wasAttributedTo"].values()] == ["pw:t%2F1/result/v"]
     assert "pw:t%2F1/call/v" not in document["activity"]
@@ -138,9 +138,9 @@ async def test_a_rollback_is_a_plan_of_its_own(world):
     await graph.ainvoke({"goal": "g", "plan": plan}, thread())
     found = await provenance(graph)
     assert [version.author for version in found.versions] == ["user", "rollback"]
-    (undoing,) = [task for task in found if found.origin(task).tool == "erase"]
-    assert found.origin(undoing).calls == ({"value": 1},)
-    read(prov_json(found, thread="t"))
+    (undoing,) = [task for task in found if found.get_origin(task).tool == "erase"]
+    assert found.get_origin(undoing).calls == ({"value": 1},)
+    read(to_prov_json(found, thread="t"))
 
 
 async def test_a_fan_out_with_strange_names_is_still_prov(world):
@@ -153,7 +153,7 @@ async def test_a_fan_out_with_strange_names_is_still_prov(world):
     graph = build_graph(tools=world.tools(), checkpointer=InMemorySaver())
     out = await graph.ainvoke({"goal": "ünïcode", "plan": plan}, thread())
     assert out["status"] == "completed", out
-    document = read(prov_json(await provenance(graph), thread="t"))
+    document = read(to_prov_json(await provenance(graph), thread="t"))
     assert len(list(document.get_records(ProvUsage))) == 2
     assert len(list(document.get_records(ProvActivity))) == 3
     assert len(list(document.get_records(ProvEntity))) >= 4

@@ -13,7 +13,7 @@ from worlds import APPROVE, World, thread
 
 from agent.errors import ThreadBusyError, UsageError
 from agent.settings import Settings
-from graphs.cli.terminal.units import read_span
+from graphs.cli.terminal.units import parse_duration
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 
@@ -188,10 +188,10 @@ def test_a_person_is_asked_before_a_thread_is_deleted(
 @pytest.mark.parametrize("text", ["5m", "12h", "30d", "8w", " 1d "])
 def test_spans_of_time_are_read(text):
     units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-    assert read_span(text) == timedelta(**{units[text.strip()[-1]]: int(text.strip()[:-1])})
+    assert parse_duration(text) == timedelta(**{units[text.strip()[-1]]: int(text.strip()[:-1])})
 
 
 @pytest.mark.parametrize("text", ["", "d", "-1d", "1.5d", "30", "1y", "30 d", "999999999w", "٣d"])
 def test_what_is_no_span_of_time_is_refused(text):
     with pytest.raises(UsageError, match="span"):
-        read_span(text)
+        parse_duration(text)

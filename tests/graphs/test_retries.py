@@ -22,7 +22,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, Field
 from worlds import READ, World, ref, thread
 
-from agent.events import TaskRetrying, event_from
+from agent.events import TaskRetrying, parse_event
 from agent.settings import Settings
 from graphs.plan_execute import build_graph
 
@@ -119,7 +119,7 @@ async def ran(call, url, *, metadata=READ, retries=None, **settings):
     graph = build_graph(tools=[world.tool("get", call, metadata)], settings=settings, checkpointer=InMemorySaver())
     waits = []
     async for part in graph.astream({"goal": "g", "plan": {"tasks": [task]}}, thread(), stream_mode="custom"):
-        match event_from(part):
+        match parse_event(part):
             case TaskRetrying(wait_s=wait_s):
                 waits.append(wait_s)
     values = (await graph.aget_state(thread())).values

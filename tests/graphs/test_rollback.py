@@ -12,7 +12,7 @@ from worlds import ref, thread
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
-from graphs.thread_status import thread_standings
+from graphs.thread_status import get_task_states
 
 MODES = pytest.mark.parametrize("dispatch", ["eager", "wave"])
 NOTHING_UNDOES = "Nothing undoes it: the task has no rollback, and its tool 'tell' names none to compensate it."
@@ -276,5 +276,5 @@ async def test_a_rollback_of_the_whole_needs_the_whole(shelf, persistence):
 async def test_a_task_whose_items_are_all_undone_is_rolled_back(shelf, persistence):
     graph = graph_of(shelf, persistence, approve="never")
     await graph.ainvoke(plan(names("a", "b"), put_each(), end("p")), thread())
-    found = thread_standings(await graph.aget_state(thread()))
+    found = get_task_states(await graph.aget_state(thread()))
     assert (found["p"].status, found["names"].status) == ("rolled_back", "done")

@@ -6,14 +6,14 @@ from langgraph.types import Command
 from worlds import APPROVE, READ, World, ref, thread
 
 from agent.core.engine.progress import has_failures, is_complete
-from agent.core.engine.task_states import ready_tasks, standings
-from agent.core.engine.task_status import TERMINAL, followed
+from agent.core.engine.task_states import derive_task_states, list_ready_tasks
+from agent.core.engine.task_status import TERMINAL_STATUSES, append_status
 from agent.core.plan.dependencies import execution_waves
-from agent.events import ProgressMade, TaskFinished, TaskRetrying, TaskStarted, event_from
+from agent.events import PlanProgress, TaskFinished, TaskRetrying, TaskStarted, parse_event
 from agent.settings import Settings
 from graphs.plan_execute import build_graph
-from graphs.state import plan_in
-from graphs.thread_status import overview, thread_snapshot
+from graphs.state import parse_stored_plan
+from graphs.thread_status import build_thread_snapshot, summarize_thread
 
 KEYS = {"completed", "running", "failed", "waiting", "skipped", "total", "percentage"}
 
@@ -32,7 +32,7 @@ class Watcher:
         stream = self.graph.astream(given, thread(), stream_mode=["custom", "updates", "values"], version="v2")
         async for part in stream:
             if part["type"] == "custom":
-                self.hear(event_from(part["data"]))
+                self.hear(parse_event(part["data"]))
             elif part["type"] == "values":
                 self.values = part["data"]
                 self.doubted.clear()
@@ -63,7 +63,7 @@ class Watcher:
                 self.running.discard(task)
                 self.retrying.discard(task)
                 self.finished = {**self.finished, task: record_of(event)}
-            case ProgressMade(progress=counts):
+            case PlanProgress(progress=counts):
                 self.progress.append(counts)
                 return
         self.look()
@@ -72,11 +72,11 @@ class Watcher:
         if not self.values.get("compiled"):
             return
         results = {**self.finished, **(self.values.get("results") or {})}
-        snapshot = thread_snapshot({**self.values, "results": results})
+        snapshot = build_thread_snapshot({**self.values, "results": results})
         under_way = {"running": self.running, "retrying": self.retrying, "asked": self.asked}
-        self.found = standings(snapshot, **under_way, begun=self.doubted)
+        self.found = derive_task_states(snapshot, **under_way, begun=self.doubted)
         for task, standing in self.found.items():
-            self.stories[task] = followed(self.stories.get(task, ()), standing.status, task=task)
+            self.stories[task] = append_status(self.stories.get(task, ()), standing.status, task=task)
 
 
 def record_of(event):
@@ -135,10 +135,10 @@ async def test_a_run_with_a_retry_a_skip_an_approval_and_a_rollback_takes_only_l
     watcher = Watcher(graph)
     state = await watcher.drive({"goal": "g", "plan": PLAN})
     assert watcher.found["w"].status == "awaiting_approval"
-    plan = plan_in(state.values["plan"])
+    plan = parse_stored_plan(state.values["plan"])
     assert execution_waves(plan) == [["a", "shaky"], ["never", "w"], ["behind", "any", "last"]]
-    assert ready_tasks(thread_snapshot(state.values)) == ("w",)
-    shown = overview(state)
+    assert list_ready_tasks(build_thread_snapshot(state.values)) == ("w",)
+    shown = summarize_thread(state)
     assert (shown["tasks"]["w"]["status"], shown["current_phase"]) == ("awaiting_approval", "act")
     assert [(phase["name"], phase["percentage"]) for phase in shown["phases"]] == [("collect", 100.0), ("act", 0.0)]
     assert watcher.found["behind"].status == "blocked"
@@ -150,10 +150,10 @@ async def test_a_run_with_a_retry_a_skip_an_approval_and_a_rollback_takes_only_l
     assert watcher.stories["w"][-6:] == ("ready", "awaiting_approval", "ready", "running", "done", "rolled_back")
     assert watcher.stories["behind"][-2:] == ("blocked", "skipped")
     assert watcher.stories["any"][-2:] == ("running", "done")
-    assert {standing.status for standing in watcher.found.values()} <= TERMINAL
+    assert {standing.status for standing in watcher.found.values()} <= TERMINAL_STATUSES
     assert watcher.found["shaky"].attempts == 2
     assert watcher.found["shaky"].duration_s > 0
-    shown = overview(state)
+    shown = summarize_thread(state)
     assert [(phase["name"], phase["is_complete"]) for phase in shown["phases"]] == [("collect", True), ("act", False)]
     assert shown["current_phase"] == "act"
     assert (shown["is_complete"], shown["has_failures"], shown["progress"]["failed"]) == (True, True, 1)
@@ -184,13 +184,13 @@ async def test_a_write_without_an_answer_is_in_doubt_until_a_person_has_said(dis
     }
     await watcher.drive({"goal": "g", "plan": plan})
     state = await watcher.drive(Command(resume=APPROVE))
-    shown = overview(state)
+    shown = summarize_thread(state)
     assert (shown["tasks"]["w"]["status"], shown["tasks"]["b"]["status"]) == ("in_doubt", "waiting")
     assert (shown["tasks"]["w"]["is_terminal"], shown["tasks"]["w"]["can_retry"]) == (False, False)
     assert (shown["is_complete"], shown["current_phase"], shown["progress"]["waiting"]) == (False, "send", 2)
     state = await watcher.drive(Command(resume={"decisions": [{"type": "respond", "message": "it did"}]}))
     assert watcher.stories["w"][-3:] == ("running", "in_doubt", "done")
-    assert (state.values["status"], overview(state)["is_complete"]) == ("completed", True)
+    assert (state.values["status"], summarize_thread(state)["is_complete"]) == ("completed", True)
 
 
 async def test_what_a_deadline_cancels_does_not_block_its_phase():
@@ -207,7 +207,7 @@ async def test_what_a_deadline_cancels_does_not_block_its_phase():
     graph = build_graph(tools=world.tools(), settings=settings, checkpointer=InMemorySaver())
     watcher = Watcher(graph)
     state = await watcher.drive({"goal": "g", "plan": plan})
-    shown = overview(state)
+    shown = summarize_thread(state)
     assert [standing.status for standing in watcher.found.values()] == ["done", "cancelled", "cancelled"]
     assert watcher.found["b"].is_terminal
     assert [(phase["percentage"], phase["is_complete"]) for phase in shown["phases"]] == [(100.0, True)] * 2

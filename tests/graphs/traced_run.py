@@ -10,7 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import SecretStr
 
-from agent.tools.sql.data_source import open_source
+from agent.tools.sql.data_source import open_data_source
 from graphs.plan_execute import build_graph
 
 READ = {"readOnlyHint": True}
@@ -31,7 +31,7 @@ class Vault(BaseTool):
 
 def connect() -> str:
     """Open a database that is not there."""
-    open_source(sys.argv[1])
+    open_data_source(sys.argv[1])
     return "open"
 
 

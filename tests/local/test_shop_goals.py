@@ -10,7 +10,7 @@ import pytest
 from shop_goals import TUNED
 from workbench import line, run_goal
 
-from agent.llm.models import available
+from agent.llm.models import is_model_available
 from agent.settings import Settings
 from tests.evals.sets.goal import Goal
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.local, pytest.mark.timeout(1_200)]
 
 @pytest.mark.parametrize("goal", TUNED, ids=lambda goal: goal.name)
 async def test_a_goal_gives_the_right_rows(goal: Goal, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not available("local"):
+    if not is_model_available("local"):
         pytest.skip("the embedded model's weights are not in the cache: run `planwave models pull`")
     verdict = await run_goal(goal, shop_folder=Settings().data_folder, output=tmp_path)
     with capsys.disabled():

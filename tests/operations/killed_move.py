@@ -25,5 +25,5 @@ async def move(url: str, company: Company) -> dict[str, Any]:
             requests = out["__interrupt__"][0].value["action_requests"]
             asked += [(request["task_id"], "doubt" in request) for request in requests]
             out = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}] * len(requests)}), config)
-        epochs = {row.intent.task: row.epoch for row in await persistence.ledger.rows("move")}
+        epochs = {row.intent.task: row.epoch for row in await persistence.ledger.list_rows("move")}
     return {"status": out["status"], "results": out["results"], "asked": asked, "epochs": epochs}

@@ -6,7 +6,7 @@
 import pytest
 from golden_files import assert_golden
 
-from prompts import PromptError, names, render
+from prompts import PromptError, list_prompts, render
 
 WRITING = {
     "instruction": "Summarise the best customers for the board.",
@@ -51,8 +51,8 @@ def test_a_name_without_a_file_is_refused_with_those_there_are(name: str) -> Non
 
 
 def test_every_prompt_is_a_valid_template() -> None:
-    assert "write_text.v1" in names()
-    for name in names():
+    assert "write_text.v1" in list_prompts()
+    for name in list_prompts():
         with pytest.raises(PromptError, match="does not use the variables"):
             render(name, **_wanted(name), no_prompt_uses_this="x")
 

@@ -10,104 +10,114 @@ from jsonschema.exceptions import ValidationError
 from pydantic import JsonValue
 from referencing import Registry
 
-from agent.core.plan.json_schema import at_argument, closed, dereferenced, known_words, properties, types, words
-from agent.core.plan.problems import Problem, ProblemKind, dotted, shown
-from agent.core.plan.references import Place, special
+from agent.core.plan.json_schema import (
+    dereference_schema,
+    describe_types,
+    drop_unsupported_keywords,
+    find_allowed_types,
+    get_argument_schema,
+    is_closed_object,
+    iterate_properties,
+)
+from agent.core.plan.problems import Problem, ProblemKind, format_path, format_value
+from agent.core.plan.references import JsonPath, parse_reference
 from agent.core.plan.tool_spec import JsonSchema, SchemaKey, ToolSpec
 
-_WHOLE = frozenset(
+_WHOLE_VALUE_KEYWORDS = frozenset(
     {
         *("anyOf", "oneOf", "not", "if", "enum", "const", "uniqueItems", "contains", "allOf"),
         *("unevaluatedItems", "unevaluatedProperties"),
     }
 )
 #: A name has to be found among no more than this many for a suggestion; each costs microseconds.
-_COMPARED = 200
+_MAX_CANDIDATES = 200
 
 
-class _Open:
+class _UnresolvedValue:
     """Stands for a value that a reference will fill in."""
 
     def __repr__(self) -> str:
         return "<filled in by a reference>"
 
 
-_OPEN = _Open()
+_UNRESOLVED = _UnresolvedValue()
 
 
-def argument_problems(
+def check_arguments(
     spec: ToolSpec, args: Mapping[str, JsonValue], *, place: str, task: str | None
 ) -> Iterator[Problem]:
     """Yield what is missing, extra or wrongly typed in `args`; `place` and `task` go into each problem."""
     listed = spec.args_schema.get("properties")
     known = listed if isinstance(listed, dict) else {}
-    if closed(spec.args_schema):
+    if is_closed_object(spec.args_schema):
         for name in args:
             if name not in known:
                 yield Problem(
                     kind="extra_argument",
-                    place=dotted((place, name)),
+                    place=format_path((place, name)),
                     task=task,
-                    what=f"the tool {spec.name!r} takes no argument {shown(name)}.",
+                    what=f"the tool {spec.name!r} takes no argument {format_value(name)}.",
                     remedy=did_you_mean(name, known) or f"It takes {', '.join(map(repr, known)) or 'none'}.",
                 )
-    instance = {name: _opened(value) for name, value in args.items()}
-    for error in _validator(SchemaKey(spec.args_schema)).iter_errors(instance):
-        if not _undecided(error) and not (error.validator == "additionalProperties" and not error.absolute_path):
-            yield from _as_problems(error, spec=spec, place=place, task=task)
+    instance = {name: _mark_references(value) for name, value in args.items()}
+    for error in _get_validator(SchemaKey(spec.args_schema)).iter_errors(instance):
+        if not _is_undecided(error) and not (error.validator == "additionalProperties" and not error.absolute_path):
+            yield from _to_problems(error, spec=spec, place=place, task=task)
 
 
-def value_errors(schema: JsonSchema, value: JsonValue) -> list[str]:
+def find_value_errors(schema: JsonSchema, value: JsonValue) -> list[str]:
     """Return what keeps `value` from fitting `schema`, a sentence part each with its place."""
     return [
-        f"{dotted(tuple(error.absolute_path)) or 'the value'}: {_shortened(error.message)}"
-        for error in _validator(SchemaKey(schema)).iter_errors(value)
+        f"{format_path(tuple(error.absolute_path)) or 'the value'}: {_shorten_message(error.message)}"
+        for error in _get_validator(SchemaKey(schema)).iter_errors(value)
     ]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a remedy that names the closest of `known`; empty where none is close or there are too many."""
-    candidates = list(islice(known, _COMPARED + 1))
-    close = get_close_matches(name, candidates, n=1, cutoff=0.6) if len(candidates) <= _COMPARED else []
+    candidates = list(islice(known, _MAX_CANDIDATES + 1))
+    close = get_close_matches(name, candidates, n=1, cutoff=0.6) if len(candidates) <= _MAX_CANDIDATES else []
     return f"Did you mean {close[0]!r}?" if close else ""
 
 
 @lru_cache(maxsize=2048)
-def _validator(key: SchemaKey) -> Draft202012Validator:
-    return Draft202012Validator(known_words(key.schema), registry=Registry())
+def _get_validator(key: SchemaKey) -> Draft202012Validator:
+    return Draft202012Validator(drop_unsupported_keywords(key.schema), registry=Registry())
 
 
-def _opened(value: JsonValue) -> object:
-    if special(value) is not None:
-        return _OPEN
+def _mark_references(value: JsonValue) -> object:
+    if parse_reference(value) is not None:
+        return _UNRESOLVED
     if isinstance(value, dict):
-        return {name: _opened(inner) for name, inner in value.items()}
+        return {name: _mark_references(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_opened(inner) for inner in value]
+        return [_mark_references(inner) for inner in value]
     return value
 
 
-def _undecided(error: ValidationError) -> bool:
+def _is_undecided(error: ValidationError) -> bool:
     """Whether what is wrong may come right once the references are filled in."""
-    return error.instance is _OPEN or (error.validator in _WHOLE and _holds_open(error.instance))
+    return error.instance is _UNRESOLVED or (
+        error.validator in _WHOLE_VALUE_KEYWORDS and _has_unresolved(error.instance)
+    )
 
 
-def _holds_open(value: object) -> bool:
+def _has_unresolved(value: object) -> bool:
     if isinstance(value, dict):
-        return any(_holds_open(inner) for inner in value.values())
+        return any(_has_unresolved(inner) for inner in value.values())
     if isinstance(value, list):
-        return any(_holds_open(inner) for inner in value)
-    return value is _OPEN
+        return any(_has_unresolved(inner) for inner in value)
+    return value is _UNRESOLVED
 
 
-def _as_problems(error: ValidationError, *, spec: ToolSpec, place: str, task: str | None) -> Iterator[Problem]:
-    path: Place = tuple(error.absolute_path)
+def _to_problems(error: ValidationError, *, spec: ToolSpec, place: str, task: str | None) -> Iterator[Problem]:
+    path: JsonPath = tuple(error.absolute_path)
     if error.validator == "required" and isinstance(error.instance, dict):
-        name = _missing(error)
-        wanted = at_argument(spec.args_schema, (*path, name)).get("description", "")
+        name = _get_missing_name(error)
+        wanted = get_argument_schema(spec.args_schema, (*path, name)).get("description", "")
         yield Problem(
             kind="missing_argument",
-            place=dotted((place, *path)),
+            place=format_path((place, *path)),
             task=task,
             what=f"the tool {spec.name!r} needs {name!r}.",
             remedy=f"Give {name!r}{': ' + wanted if wanted else '.'}",
@@ -116,28 +126,28 @@ def _as_problems(error: ValidationError, *, spec: ToolSpec, place: str, task: st
     kind: ProblemKind = "extra_argument" if error.validator == "additionalProperties" else "wrong_type"
     yield Problem(
         kind=kind,
-        place=dotted((place, *path)),
+        place=format_path((place, *path)),
         task=task,
-        what=f"{_shortened(error.message)}.",
-        remedy=_remedy(error, spec, at_argument(spec.args_schema, path)),
+        what=f"{_shorten_message(error.message)}.",
+        remedy=_suggest_remedy(error, spec, get_argument_schema(spec.args_schema, path)),
     )
 
 
-def _remedy(error: ValidationError, spec: ToolSpec, wanted: JsonSchema) -> str:
-    kinds = types(wanted, spec.args_schema)
+def _suggest_remedy(error: ValidationError, spec: ToolSpec, wanted: JsonSchema) -> str:
+    kinds = find_allowed_types(wanted, spec.args_schema)
     if error.validator == "additionalProperties":
-        names = ", ".join(repr(name) for name, _ in properties(dereferenced(wanted, spec.args_schema)))
+        names = ", ".join(repr(name) for name, _ in iterate_properties(dereference_schema(wanted, spec.args_schema)))
         return f"It takes {names}." if names else "Remove it."
     if error.validator in {"type", "anyOf", "oneOf"} and kinds:
-        return f"{spec.name!r} wants {words(kinds)} there."
+        return f"{spec.name!r} wants {describe_types(kinds)} there."
     return "Give one of these." if error.validator == "enum" else f"Give what {spec.name!r} allows there."
 
 
-def _missing(error: ValidationError) -> str:
+def _get_missing_name(error: ValidationError) -> str:
     """Return the one name that this `required` error is about; the library has it in the message alone."""
     names: list[str] = error.schema["required"] if isinstance(error.schema, dict) else []
     return next(name for name in names if error.message == f"{name!r} is a required property")
 
 
-def _shortened(message: str) -> str:
+def _shorten_message(message: str) -> str:
     return message if len(message) <= 300 else f"{message[:140]} ... {message[-140:]}"

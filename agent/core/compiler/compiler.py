@@ -7,22 +7,28 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from types import MappingProxyType
 
-from agent.core.compiler.argument_check import argument_problems, did_you_mean
-from agent.core.compiler.reference_check import link_problems
-from agent.core.plan.conditions import FUNCTIONS, ConditionError, names, unknown_functions
-from agent.core.plan.dependencies import Needs, needs_of, order, plan_needs, ranks
-from agent.core.plan.document import Call, Plan, Task, renamed
+from agent.core.compiler.argument_check import check_arguments, did_you_mean
+from agent.core.compiler.reference_check import check_references
+from agent.core.plan.conditions import CEL_FUNCTIONS, ConditionError, find_condition_tasks, find_unknown_functions
+from agent.core.plan.dependencies import (
+    DependencyGraph,
+    build_dependency_graph,
+    list_dependencies,
+    ranks,
+    sort_topologically,
+)
+from agent.core.plan.document import Call, Plan, Task, make_free_id
 from agent.core.plan.limits import Limits
-from agent.core.plan.parser import too_many
-from agent.core.plan.problems import Problem, listed, shown
+from agent.core.plan.parser import build_too_many_tasks_problem
+from agent.core.plan.problems import Problem, collect_problems, format_value
 from agent.core.plan.tool_spec import Catalogue, Preflight, ToolSpec
 
 #: No tool's duration is known, so that every task counts 1.
-UNKNOWN: Mapping[str, float] = MappingProxyType({})
+NO_DURATIONS: Mapping[str, float] = MappingProxyType({})
 #: Each further one costs another look at the whole graph.
-_MOST_CYCLES = 10
+_MAX_CYCLES = 10
 #: Tasks of a cycle that are named.
-_LONGEST_CYCLE = 20
+_MAX_CYCLE_LENGTH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +38,13 @@ class CompiledPlan:
     plan: Plan
     catalogue: Catalogue
     tasks: Mapping[str, Task]
-    needs: Needs
+    needs: DependencyGraph
     #: Every task behind what it needs.
     order: tuple[str, ...]
     #: Length of the longest path from the task's start to the plan's end, in seconds as far as they are known.
     ranks: Mapping[str, float] = field(default_factory=dict)
 
-    def spec(self, task_id: str) -> ToolSpec:
+    def get_spec(self, task_id: str) -> ToolSpec:
         """Return what is known of the tool that a task calls."""
         return self.catalogue[self.tasks[task_id].tool]
 
@@ -58,48 +64,48 @@ def compile_plan(
     where no task of this id may come again): only the very same task may keep its id.
     """
     if len(plan.tasks) > limits.max_tasks:
-        return (too_many(len(plan.tasks), limits.max_tasks),)
+        return (build_too_many_tasks_problem(len(plan.tasks), limits.max_tasks),)
     if not plan.tasks:
         return (Problem(kind="empty_plan", place="plan", what="it has no tasks.", remedy="Give at least one task."),)
-    problems = listed(
+    problems = collect_problems(
         chain(
-            _id_problems(plan, used or {}),
+            _check_ids(plan, used or {}),
             # Before the graph, which reads every condition: what does not parse is slow to say why.
-            (problem for task in plan.tasks for problem in _task_problems(task, catalogue, limits)),
-            _graph_problems(plan),
-            link_problems(plan, catalogue, findings or {}),
-            _preflight_problems(plan, findings or {}),
+            (problem for task in plan.tasks for problem in _check_task(task, catalogue, limits)),
+            _check_graph(plan),
+            check_references(plan, catalogue, findings or {}),
+            _collect_preflight_problems(plan, findings or {}),
         )
     )
-    return problems or linked(plan, catalogue)
+    return problems or link_plan(plan, catalogue)
 
 
-def structure_problems(plan: Plan) -> tuple[Problem, ...]:
+def check_structure(plan: Plan) -> tuple[Problem, ...]:
     """Return what is wrong with a plan's ids, references and order, whatever its tools are."""
-    return listed(chain(_id_problems(plan, {}), _graph_problems(plan)))
+    return collect_problems(chain(_check_ids(plan, {}), _check_graph(plan)))
 
 
-def linked(plan: Plan, catalogue: Catalogue, *, durations: Mapping[str, float] = UNKNOWN) -> CompiledPlan:
+def link_plan(plan: Plan, catalogue: Catalogue, *, durations: Mapping[str, float] = NO_DURATIONS) -> CompiledPlan:
     """Return what follows from a plan that was compiled before; `durations` are seconds by tool, 1 where unknown."""
-    needs = plan_needs(plan)
+    needs = build_dependency_graph(plan)
     found = CompiledPlan(
         plan=plan,
         catalogue=catalogue,
         tasks={task.id: task for task in plan.tasks},
         needs=needs,
-        order=tuple(order(needs)),
+        order=tuple(sort_topologically(needs)),
     )
-    return timed(found, durations=durations)
+    return assign_ranks(found, durations=durations)
 
 
-def timed(compiled: CompiledPlan, *, durations: Mapping[str, float]) -> CompiledPlan:
+def assign_ranks(compiled: CompiledPlan, *, durations: Mapping[str, float]) -> CompiledPlan:
     """Return `compiled` with the ranks that these durations make, in seconds by tool, 1 where unknown."""
     tasks = compiled.tasks
     known = ranks(compiled.needs, duration=lambda task: durations.get(tasks[task].tool, 1.0), ordered=compiled.order)
     return replace(compiled, ranks=known)
 
 
-def _id_problems(plan: Plan, used: Mapping[str, Task | None]) -> Iterator[Problem]:
+def _check_ids(plan: Plan, used: Mapping[str, Task | None]) -> Iterator[Problem]:
     counts = Counter(task.id for task in plan.tasks)
     for task_id, count in counts.items():
         if count > 1:
@@ -111,34 +117,35 @@ def _id_problems(plan: Plan, used: Mapping[str, Task | None]) -> Iterator[Proble
                 remedy="Give each task an id of its own.",
             )
     for task in plan.tasks:
-        if task.id in used and not _same_work(task, used[task.id]):
+        if task.id in used and not _is_same_work(task, used[task.id]):
             yield Problem(
                 kind="used_id",
                 place=f"task {task.id!r}",
                 task=task.id,
                 what=f"the id {task.id!r} already has a result in this thread and cannot mean another task.",
-                remedy=f"Give the new task an id of its own, such as {renamed(task.id, {*used, *counts})!r}.",
+                remedy=f"Give the new task an id of its own, such as {make_free_id(task.id, {*used, *counts})!r}.",
             )
 
 
-def _same_work(task: Task, before: Task | None) -> bool:
-    return before is not None and _work(task) == _work(before)
+def _is_same_work(task: Task, before: Task | None) -> bool:
+    return before is not None and _get_work_key(task) == _get_work_key(before)
 
 
-def _work(task: Task) -> tuple[object, ...]:
+def _get_work_key(task: Task) -> tuple[object, ...]:
     return task.tool, task.args, task.for_each, task.condition, task.on_item_failure
 
 
-def _graph_problems(plan: Plan) -> Iterator[Problem]:
+def _check_graph(plan: Plan) -> Iterator[Problem]:
     position = {task.id: index for index, task in reversed(list(enumerate(plan.tasks)))}
     for index, task in enumerate(plan.tasks):
-        for need in needs_of(task):
-            yield from _need_problems(plan, task, need, index=index, position=position)
+        for need in list_dependencies(task):
+            yield from _check_dependency(plan, task, need, index=index, position=position)
     graph = {
-        task: [need for need in needs if need in position and need != task] for task, needs in plan_needs(plan).items()
+        task: [need for need in needs if need in position and need != task]
+        for task, needs in build_dependency_graph(plan).items()
     }
-    for cycle in _cycles(graph):
-        shown_cycle = cycle if len(cycle) <= _LONGEST_CYCLE else [*cycle[:_LONGEST_CYCLE], "...", cycle[-1]]
+    for cycle in _find_cycles(graph):
+        shown_cycle = cycle if len(cycle) <= _MAX_CYCLE_LENGTH else [*cycle[:_MAX_CYCLE_LENGTH], "...", cycle[-1]]
         yield Problem(
             kind="cycle",
             place=f"task {cycle[0]!r}",
@@ -148,10 +155,10 @@ def _graph_problems(plan: Plan) -> Iterator[Problem]:
         )
 
 
-def _cycles(graph: Mapping[str, Iterable[str]]) -> Iterator[list[str]]:
+def _find_cycles(graph: Mapping[str, Iterable[str]]) -> Iterator[list[str]]:
     """Yield cycles that have no task in common, each from a task over what it waits for back to itself."""
     left = {task: list(needs) for task, needs in graph.items()}
-    for _ in range(_MOST_CYCLES):
+    for _ in range(_MAX_CYCLES):
         try:
             TopologicalSorter(left).prepare()
         except CycleError as error:
@@ -163,7 +170,9 @@ def _cycles(graph: Mapping[str, Iterable[str]]) -> Iterator[list[str]]:
             return
 
 
-def _need_problems(plan: Plan, task: Task, need: str, *, index: int, position: Mapping[str, int]) -> Iterator[Problem]:
+def _check_dependency(
+    plan: Plan, task: Task, need: str, *, index: int, position: Mapping[str, int]
+) -> Iterator[Problem]:
     place = f"task {task.id!r}"
     if need == task.id:
         yield Problem(
@@ -178,7 +187,7 @@ def _need_problems(plan: Plan, task: Task, need: str, *, index: int, position: M
             kind="unknown_reference",
             place=place,
             task=task.id,
-            what=f"it refers to a task {shown(need)}, which is not in the plan.",
+            what=f"it refers to a task {format_value(need)}, which is not in the plan.",
             remedy=did_you_mean(need, position) or "Refer to a task of this plan.",
         )
     elif position[need] > index and (need not in task.depends_on or plan.execution_mode == "sequential"):
@@ -191,20 +200,20 @@ def _need_problems(plan: Plan, task: Task, need: str, *, index: int, position: M
         )
 
 
-def _task_problems(task: Task, catalogue: Catalogue, limits: Limits) -> Iterator[Problem]:
+def _check_task(task: Task, catalogue: Catalogue, limits: Limits) -> Iterator[Problem]:
     place = f"task {task.id!r}"
-    yield from _call_problems(task, catalogue, place=f"{place}, args", task=task.id)
+    yield from _check_call(task, catalogue, place=f"{place}, args", task=task.id)
     if task.rollback is not None:
-        yield from _call_problems(task.rollback, catalogue, place=f"{place}, rollback.args", task=task.id)
+        yield from _check_call(task.rollback, catalogue, place=f"{place}, rollback.args", task=task.id)
     if task.condition is not None:
-        yield from _condition_problems(task, task.condition, place=f"{place}, condition")
+        yield from _check_condition(task, task.condition, place=f"{place}, condition")
     if task.timeout_s is not None and task.timeout_s > limits.max_timeout_s:
-        yield _out_of_bounds(task, "timeout_s", task.timeout_s, limits.max_timeout_s)
+        yield _make_bounds_problem(task, "timeout_s", task.timeout_s, limits.max_timeout_s)
     if task.max_retries is not None and task.max_retries > limits.max_retries:
-        yield _out_of_bounds(task, "max_retries", task.max_retries, limits.max_retries)
+        yield _make_bounds_problem(task, "max_retries", task.max_retries, limits.max_retries)
 
 
-def _call_problems(call: Call, catalogue: Catalogue, *, place: str, task: str) -> Iterator[Problem]:
+def _check_call(call: Call, catalogue: Catalogue, *, place: str, task: str) -> Iterator[Problem]:
     spec = catalogue.get(call.tool)
     if spec is None:
         offered = ", ".join(map(repr, sorted(catalogue)[:20]))
@@ -212,47 +221,47 @@ def _call_problems(call: Call, catalogue: Catalogue, *, place: str, task: str) -
             kind="unknown_tool",
             place=place.removesuffix(", args").removesuffix(".args"),
             task=task,
-            what=f"there is no tool {shown(call.tool)}.",
+            what=f"there is no tool {format_value(call.tool)}.",
             remedy=did_you_mean(call.tool, catalogue)
             or (f"The tools are {offered}." if offered else "There are no tools at all."),
         )
         return
-    yield from argument_problems(spec, call.args, place=place, task=task)
+    yield from check_arguments(spec, call.args, place=place, task=task)
 
 
-def _condition_problems(task: Task, condition: str, *, place: str) -> Iterator[Problem]:
+def _check_condition(task: Task, condition: str, *, place: str) -> Iterator[Problem]:
     remedy = 'Write a CEL expression over earlier tasks, such as "orders.row_count > 0".'
     try:
-        used = names(condition)
+        used = find_condition_tasks(condition)
     except ConditionError as error:
         yield Problem(
             kind="bad_condition",
             place=place,
             task=task.id,
-            what=f"{shown(condition)} does not parse: {error}.",
+            what=f"{format_value(condition)} does not parse: {error}.",
             remedy=remedy,
         )
         return
     if not used:
-        what = f"{shown(condition)} names no task, so it is always the same."
+        what = f"{format_value(condition)} names no task, so it is always the same."
         yield Problem(kind="bad_condition", place=place, task=task.id, what=what, remedy=remedy)
-    for name in unknown_functions(condition):
-        what = f"{shown(condition)} calls {name!r}, which is no function of CEL."
-        known = did_you_mean(name, FUNCTIONS) or f"The functions are {', '.join(sorted(FUNCTIONS))}."
+    for name in find_unknown_functions(condition):
+        what = f"{format_value(condition)} calls {name!r}, which is no function of CEL."
+        known = did_you_mean(name, CEL_FUNCTIONS) or f"The functions are {', '.join(sorted(CEL_FUNCTIONS))}."
         yield Problem(kind="bad_condition", place=place, task=task.id, what=what, remedy=known)
 
 
-def _out_of_bounds(task: Task, name: str, value: float, bound: float) -> Problem:
+def _make_bounds_problem(task: Task, name: str, value: float, bound: float) -> Problem:
     return Problem(
         kind="out_of_bounds",
         place=f"task {task.id!r}, {name}",
         task=task.id,
-        what=f"{shown(value)} is more than the {bound:g} that the settings allow.",
+        what=f"{format_value(value)} is more than the {bound:g} that the settings allow.",
         remedy=f"Give at most {bound:g}.",
     )
 
 
-def _preflight_problems(plan: Plan, findings: Mapping[str, Preflight]) -> Iterator[Problem]:
+def _collect_preflight_problems(plan: Plan, findings: Mapping[str, Preflight]) -> Iterator[Problem]:
     for task in plan.tasks:
         found = findings.get(task.id)
         for sentence in found.problems if found else ():

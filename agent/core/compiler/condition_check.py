@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from agent.core.plan.json_schema import NoSuchPath, part, types, words
-from agent.core.plan.references import Place
+from agent.core.plan.json_schema import NoSuchPath, describe_types, find_allowed_types, get_subschema
+from agent.core.plan.references import JsonPath
 from agent.core.plan.tool_spec import JsonSchema
 
 
-class Known(NamedTuple):
+class ExpressionType(NamedTuple):
     """What a part of an expression can be; `root` is where its schema's references are looked up."""
 
     schema: JsonSchema
@@ -23,15 +23,15 @@ class Known(NamedTuple):
     path: str = ""
 
     @property
-    def kinds(self) -> frozenset[str] | None:
+    def json_types(self) -> frozenset[str] | None:
         """The JSON types, None where nothing is known."""
-        return types(self.schema, self.root)
+        return find_allowed_types(self.schema, self.root)
 
 
-NOTHING = Known({}, {})
-TRUTH = Known({"type": "boolean"}, {})
+UNKNOWN_TYPE = ExpressionType({}, {})
+BOOLEAN_TYPE = ExpressionType({"type": "boolean"}, {})
 #: What functions and macros give.
-RESULTS: Mapping[str, JsonSchema] = {
+FUNCTION_RESULTS: Mapping[str, JsonSchema] = {
     "size": {"type": "integer"},
     "int": {"type": "integer"},
     "double": {"type": "number"},
@@ -44,34 +44,34 @@ RESULTS: Mapping[str, JsonSchema] = {
 }
 
 
-def comparable_as(kind: str) -> str:
+def get_comparison_group(kind: str) -> str:
     """Return what a JSON type is ordered among; empty where it has no order."""
     return {"integer": "number", "number": "number", "string": "string", "boolean": "boolean"}.get(kind, "")
 
 
-def reckonable_as(kind: str) -> str:
+def get_arithmetic_group(kind: str) -> str:
     """Return what a JSON type is reckoned with; empty where it is not."""
     return "number" if kind in {"integer", "number"} else ""
 
 
-def addable_as(kind: str) -> str:
+def get_addition_group(kind: str) -> str:
     """Return what a JSON type is added to; empty where it is not."""
-    return kind if kind in {"string", "array"} else reckonable_as(kind)
+    return kind if kind in {"string", "array"} else get_arithmetic_group(kind)
 
 
-def total(left: Known, right: Known) -> Known:
+def infer_arithmetic_type(left: ExpressionType, right: ExpressionType) -> ExpressionType:
     """Return what a sum, or another reckoning, of two parts gives."""
-    one, other = left.kinds, right.kinds
+    one, other = left.json_types, right.json_types
     if one is None or other is None or len(one | other) != 1:
-        return NOTHING
-    return Known({"type": next(iter(one))}, {})
+        return UNKNOWN_TYPE
+    return ExpressionType({"type": next(iter(one))}, {})
 
 
-def either(one: Known, other: Known) -> Known:
+def join_types(one: ExpressionType, other: ExpressionType) -> ExpressionType:
     """Return what is one part or the other."""
     if {} in (one.schema, other.schema) or one.root != other.root:
-        return NOTHING
-    return Known({"anyOf": [one.schema, other.schema]}, one.root)
+        return UNKNOWN_TYPE
+    return ExpressionType({"anyOf": [one.schema, other.schema]}, one.root)
 
 
 _TOKEN = re.compile(
@@ -82,18 +82,18 @@ _TOKEN = re.compile(
     |(?P<sign>&&|\|\||[<>=!]=|[-+*/%<>!?:.,()\[\]{}])""",
     re.VERBOSE,
 )
-ORDERS = frozenset({"<", "<=", ">", ">="})
+ORDERING_OPERATORS = frozenset({"<", "<=", ">", ">="})
 #: The grammar's levels of two-sided operators, the loosest first.
-LEVELS: tuple[frozenset[str], ...] = (
+PRECEDENCE_LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"||"}),
     frozenset({"&&"}),
-    ORDERS | {"==", "!=", "in"},
+    ORDERING_OPERATORS | {"==", "!=", "in"},
     frozenset({"+", "-"}),
     frozenset({"*", "/", "%"}),
 )
 
 
-def tokens(expression: str) -> list[tuple[str, str]]:
+def tokenize(expression: str) -> list[tuple[str, str]]:
     """Return the words of `expression`, each behind its kind: number, text, name or sign. Empty: it cannot be read."""
     found: list[tuple[str, str]] = []
     at = 0
@@ -107,263 +107,273 @@ def tokens(expression: str) -> list[tuple[str, str]]:
     return found
 
 
-_BINDING = frozenset({"all", "exists", "exists_one", "filter", "map"})
+_MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
 #: Deeper nesting is left to the run.
-_DEPTH = 20
+_MAX_DEPTH = 20
 
 
-class Unknown(Exception):  # noqa: N818 - says what it is
+class UnsupportedExpression(Exception):  # noqa: N818 - says what it is
     """The expression is beyond what is read here; nothing is said of it."""
 
 
-def condition_faults(expression: str, outputs: Mapping[str, JsonSchema | None]) -> tuple[str, ...]:
+def find_condition_faults(expression: str, outputs: Mapping[str, JsonSchema | None]) -> tuple[str, ...]:
     """Return what the outputs' schemas rule out of `expression`, which parses, as ends of a sentence on it."""
-    reader = _Reader(expression, outputs)
+    reader = _ConditionParser(expression, outputs)
     try:
-        whole = reader.expression()
-    except Unknown:
-        return reader.told()
-    kinds = whole.kinds
-    if reader.at == len(reader.tokens) and kinds is not None and "boolean" not in kinds:
-        reader.faults[f"gives {words(kinds)} where true or false is wanted"] = ""
-    return reader.told()
+        whole = reader.parse_expression()
+    except UnsupportedExpression:
+        return reader.report_faults()
+    kinds = whole.json_types
+    if reader.position == len(reader.tokens) and kinds is not None and "boolean" not in kinds:
+        reader.faults[f"gives {describe_types(kinds)} where true or false is wanted"] = ""
+    return reader.report_faults()
 
 
-class _Reader:
+class _ConditionParser:
     """One pass over the tokens of an expression."""
 
     def __init__(self, expression: str, outputs: Mapping[str, JsonSchema | None]) -> None:
-        self.tokens = tokens(expression)
-        self.at = 0
+        self.tokens = tokenize(expression)
+        self.position = 0
         #: In order, each once, with the path that is not there where that is the fault.
         self.faults: dict[str, str] = {}
-        self._asked: set[str] = set()
-        self._names: dict[str, Known] = {
-            task: Known(schema or {}, schema or {}, task) for task, schema in outputs.items()
+        self._tested_paths: set[str] = set()
+        self._variables: dict[str, ExpressionType] = {
+            task: ExpressionType(schema or {}, schema or {}, task) for task, schema in outputs.items()
         }
         self._depth = 0
         #: Inside `has(...)`, where a member may be missing.
-        self._asking = False
+        self._is_inside_has = False
 
-    def told(self) -> tuple[str, ...]:
+    def report_faults(self) -> tuple[str, ...]:
         """Return the faults, but for members that the expression itself asks about with `has`."""
-        return tuple(fault for fault, path in self.faults.items() if not path or path not in self._asked)
+        return tuple(fault for fault, path in self.faults.items() if not path or path not in self._tested_paths)
 
-    def expression(self) -> Known:
+    def parse_expression(self) -> ExpressionType:
         """Read `a ? b : c` or what is above it."""
-        self._deeper()
-        found = self._level(0)
-        if self._take("?"):
-            self._wanted(found, {"boolean"}, "is asked with '?'")
-            one = self.expression()
-            self._need(":")
-            other = self.expression()
-            found = either(one, other)
+        self._enter_level()
+        found = self._parse_operators(0)
+        if self._accept("?"):
+            self._require_type(found, {"boolean"}, "is asked with '?'")
+            one = self.parse_expression()
+            self._expect(":")
+            other = self.parse_expression()
+            found = join_types(one, other)
         self._depth -= 1
         return found
 
-    def _deeper(self) -> None:
+    def _enter_level(self) -> None:
         self._depth += 1
-        if self._depth > _DEPTH:
-            raise Unknown
+        if self._depth > _MAX_DEPTH:
+            raise UnsupportedExpression
 
-    def _level(self, level: int) -> Known:
-        if level == len(LEVELS):
-            return self._unary()
-        found = self._level(level + 1)
-        while (sign := self._peek()) in LEVELS[level]:
-            self.at += 1
-            found = self._joined(sign, found, self._level(level + 1))
+    def _parse_operators(self, level: int) -> ExpressionType:
+        if level == len(PRECEDENCE_LEVELS):
+            return self._parse_unary()
+        found = self._parse_operators(level + 1)
+        while (sign := self._peek()) in PRECEDENCE_LEVELS[level]:
+            self.position += 1
+            found = self._infer_operation(sign, found, self._parse_operators(level + 1))
         return found
 
-    def _joined(self, sign: str, left: Known, right: Known) -> Known:
+    def _infer_operation(self, sign: str, left: ExpressionType, right: ExpressionType) -> ExpressionType:
         if sign in {"||", "&&"}:
             for side in (left, right):
-                self._wanted(side, {"boolean"}, f"stands beside {sign!r}")
-            return TRUTH
-        if sign in ORDERS:
-            self._paired(sign, left, right, by=comparable_as, word="compares")
-        elif sign not in LEVELS[2]:
-            self._paired(sign, left, right, by=addable_as if sign == "+" else reckonable_as, word="reckons")
-        if sign in LEVELS[2]:
-            return TRUTH
-        return total(left, right)
+                self._require_type(side, {"boolean"}, f"stands beside {sign!r}")
+            return BOOLEAN_TYPE
+        if sign in ORDERING_OPERATORS:
+            self._check_operands(sign, left, right, by=get_comparison_group, word="compares")
+        elif sign not in PRECEDENCE_LEVELS[2]:
+            self._check_operands(
+                sign, left, right, by=get_addition_group if sign == "+" else get_arithmetic_group, word="reckons"
+            )
+        if sign in PRECEDENCE_LEVELS[2]:
+            return BOOLEAN_TYPE
+        return infer_arithmetic_type(left, right)
 
-    def _paired(self, sign: str, left: Known, right: Known, *, by: Callable[[str], str], word: str) -> None:
+    def _check_operands(
+        self, sign: str, left: ExpressionType, right: ExpressionType, *, by: Callable[[str], str], word: str
+    ) -> None:
         """Note a fault where no type that the left side may have goes with one of the right side."""
-        one, other = left.kinds, right.kinds
+        one, other = left.json_types, right.json_types
         if one is None or other is None:
             return
         if not (set(map(by, one)) & set(map(by, other))) - {""}:
             name = f"{left.path} " if left.path else ""
-            self.faults[f"{word} {name}({words(one)}) by {sign!r} with {words(other)}"] = ""
+            self.faults[f"{word} {name}({describe_types(one)}) by {sign!r} with {describe_types(other)}"] = ""
 
-    def _unary(self) -> Known:
+    def _parse_unary(self) -> ExpressionType:
         sign = self._peek()
         if sign not in {"!", "-"}:
-            return self._members(self._primary())
-        self.at += 1
-        self._deeper()
-        found = self._unary()
+            return self._parse_members(self._parse_primary())
+        self.position += 1
+        self._enter_level()
+        found = self._parse_unary()
         self._depth -= 1
-        self._wanted(found, {"boolean"} if sign == "!" else {"integer", "number"}, f"stands behind {sign!r}")
-        return TRUTH if sign == "!" else Known(found.schema, found.root)
+        self._require_type(found, {"boolean"} if sign == "!" else {"integer", "number"}, f"stands behind {sign!r}")
+        return BOOLEAN_TYPE if sign == "!" else ExpressionType(found.schema, found.root)
 
-    def _members(self, found: Known) -> Known:
+    def _parse_members(self, found: ExpressionType) -> ExpressionType:
         while True:
-            if self._take("."):
-                found = self._member(found, self._name())
-            elif self._take("["):
-                found = self._element(found)
+            if self._accept("."):
+                found = self._parse_member(found, self._expect_name())
+            elif self._accept("["):
+                found = self._parse_index(found)
             else:
                 return found
 
-    def _member(self, found: Known, name: str) -> Known:
-        if not self._take("("):
-            return self._step(found, name, f".{name}")
-        if name in _BINDING:
-            return self._bound(found, name)
-        self._arguments()
-        return Known(RESULTS.get(name, {}), {})
+    def _parse_member(self, found: ExpressionType, name: str) -> ExpressionType:
+        if not self._accept("("):
+            return self._follow_step(found, name, f".{name}")
+        if name in _MACROS:
+            return self._parse_macro(found, name)
+        self._parse_arguments()
+        return ExpressionType(FUNCTION_RESULTS.get(name, {}), {})
 
-    def _element(self, found: Known) -> Known:
-        kind, text = self.tokens[self.at] if self.at < len(self.tokens) else ("", "")
-        plain = kind in {"number", "text"} and self.tokens[self.at + 1 : self.at + 2] == [("sign", "]")]
+    def _parse_index(self, found: ExpressionType) -> ExpressionType:
+        kind, text = self.tokens[self.position] if self.position < len(self.tokens) else ("", "")
+        plain = kind in {"number", "text"} and self.tokens[self.position + 1 : self.position + 2] == [("sign", "]")]
         if not plain:
-            self.expression()
-            self._need("]")
-            return NOTHING
-        self.at += 2
+            self.parse_expression()
+            self._expect("]")
+            return UNKNOWN_TYPE
+        self.position += 2
         if kind == "number":
-            return self._step(found, int(text), f"[{text}]") if text.isdigit() else NOTHING
+            return self._follow_step(found, int(text), f"[{text}]") if text.isdigit() else UNKNOWN_TYPE
         key = text[1:-1]
         if "\\" in text or text[0] not in "'\"" or text[:3] in {"'''", '"""'}:
-            return NOTHING
+            return UNKNOWN_TYPE
         if found.path == "outputs":
-            return self._names.get(key, NOTHING)
-        return self._step(found, key, f"[{text}]")
+            return self._variables.get(key, UNKNOWN_TYPE)
+        return self._follow_step(found, key, f"[{text}]")
 
-    def _step(self, found: Known, step: str | int, written: str) -> Known:
-        path: Place = (step,)
+    def _follow_step(self, found: ExpressionType, step: str | int, written: str) -> ExpressionType:
+        path: JsonPath = (step,)
         try:
             # What the path of a reference takes for every item is a plain key here.
-            schema = {} if step == "*" else part(found.schema, path, root=found.root)
+            schema = {} if step == "*" else get_subschema(found.schema, path, root=found.root)
         except NoSuchPath as error:
             whole = f"{found.path}{written}"
             # The last member inside `has(...)` may be missing, nothing before it.
-            if self._asking and self._peek() == ")":
-                self._asked.add(whole)
+            if self._is_inside_has and self._peek() == ")":
+                self._tested_paths.add(whole)
             else:
                 self.faults[f"asks for {whole}, but {found.path or 'what is before it'} {error}"] = whole
-            return NOTHING
-        return Known(schema, found.root, f"{found.path}{written}" if found.path else "")
+            return UNKNOWN_TYPE
+        return ExpressionType(schema, found.root, f"{found.path}{written}" if found.path else "")
 
-    def _bound(self, found: Known, macro: str) -> Known:
+    def _parse_macro(self, found: ExpressionType, macro: str) -> ExpressionType:
         """Read the arguments of a macro, in which a name stands for each item."""
-        name = self._name()
-        self._need(",")
-        kinds = found.kinds
-        item = NOTHING
+        name = self._expect_name()
+        self._expect(",")
+        kinds = found.json_types
+        item = UNKNOWN_TYPE
         if kinds == frozenset({"array"}):
-            item = Known(part(found.schema, (0,), root=found.root), found.root, name)
-        hidden = self._names.get(name)
-        self._names[name] = item
-        inner = self._inside(self.expression)
+            item = ExpressionType(get_subschema(found.schema, (0,), root=found.root), found.root, name)
+        hidden = self._variables.get(name)
+        self._variables[name] = item
+        inner = self._parse_nested(self.parse_expression)
         if macro != "map":
-            self._wanted(inner, {"boolean"}, f"is what {macro!r} asks")
-        while self._take(","):
-            inner = self._inside(self.expression)
-        self._need(")")
-        self._names.pop(name)
+            self._require_type(inner, {"boolean"}, f"is what {macro!r} asks")
+        while self._accept(","):
+            inner = self._parse_nested(self.parse_expression)
+        self._expect(")")
+        self._variables.pop(name)
         if hidden is not None:
-            self._names[name] = hidden
+            self._variables[name] = hidden
         if macro == "filter":
-            return Known(found.schema, found.root)
+            return ExpressionType(found.schema, found.root)
         if macro == "map":
-            return Known({"type": "array", "items": inner.schema}, inner.root)
-        return TRUTH
+            return ExpressionType({"type": "array", "items": inner.schema}, inner.root)
+        return BOOLEAN_TYPE
 
-    def _primary(self) -> Known:
-        if self.at >= len(self.tokens):
-            raise Unknown
-        kind, text = self.tokens[self.at]
-        self.at += 1
+    def _parse_primary(self) -> ExpressionType:
+        if self.position >= len(self.tokens):
+            raise UnsupportedExpression
+        kind, text = self.tokens[self.position]
+        self.position += 1
         if kind == "number":
-            return Known({"type": "integer" if re.fullmatch(r"(0x[0-9a-fA-F]+|\d+)u?", text) else "number"}, {})
+            return ExpressionType(
+                {"type": "integer" if re.fullmatch(r"(0x[0-9a-fA-F]+|\d+)u?", text) else "number"}, {}
+            )
         if kind == "text":
-            return Known({}, {}) if text[0] in "bB" or text[:2].lower() == "rb" else Known({"type": "string"}, {})
+            return (
+                ExpressionType({}, {})
+                if text[0] in "bB" or text[:2].lower() == "rb"
+                else ExpressionType({"type": "string"}, {})
+            )
         if kind == "name":
-            return self._named(text)
+            return self._parse_identifier(text)
         if text == "(":
-            found = self._inside(self.expression)
-            self._need(")")
+            found = self._parse_nested(self.parse_expression)
+            self._expect(")")
             return found
         if text == "[":
-            self._listed("]")
-            return Known({"type": "array"}, {})
+            self._parse_literal("]")
+            return ExpressionType({"type": "array"}, {})
         if text == "{":
-            self._listed("}")
-            return Known({"type": "object"}, {})
-        raise Unknown
+            self._parse_literal("}")
+            return ExpressionType({"type": "object"}, {})
+        raise UnsupportedExpression
 
-    def _named(self, name: str) -> Known:
+    def _parse_identifier(self, name: str) -> ExpressionType:
         if name in {"true", "false"}:
-            return TRUTH
+            return BOOLEAN_TYPE
         if name == "null":
-            return Known({"type": "null"}, {})
-        if self._take("("):
-            asking, self._asking = self._asking, name == "has"
-            self._arguments()
-            self._asking = asking
-            return Known(RESULTS.get(name, {}), {})
-        if name == "outputs" and name not in self._names:
-            return Known({}, {}, "outputs")
-        return self._names.get(name, NOTHING)
+            return ExpressionType({"type": "null"}, {})
+        if self._accept("("):
+            asking, self._is_inside_has = self._is_inside_has, name == "has"
+            self._parse_arguments()
+            self._is_inside_has = asking
+            return ExpressionType(FUNCTION_RESULTS.get(name, {}), {})
+        if name == "outputs" and name not in self._variables:
+            return ExpressionType({}, {}, "outputs")
+        return self._variables.get(name, UNKNOWN_TYPE)
 
-    def _arguments(self) -> None:
-        if self._take(")"):
+    def _parse_arguments(self) -> None:
+        if self._accept(")"):
             return
-        self.expression()
-        while self._take(","):
-            self.expression()
-        self._need(")")
+        self.parse_expression()
+        while self._accept(","):
+            self.parse_expression()
+        self._expect(")")
 
-    def _listed(self, end: str) -> None:
-        while not self._take(end):
-            self._inside(self.expression)
-            if not (self._take(",") or self._take(":") or self._peek() == end):
-                raise Unknown
+    def _parse_literal(self, end: str) -> None:
+        while not self._accept(end):
+            self._parse_nested(self.parse_expression)
+            if not (self._accept(",") or self._accept(":") or self._peek() == end):
+                raise UnsupportedExpression
 
-    def _inside(self, read: Callable[[], Known]) -> Known:
-        asking, self._asking = self._asking, False
+    def _parse_nested(self, read: Callable[[], ExpressionType]) -> ExpressionType:
+        asking, self._is_inside_has = self._is_inside_has, False
         found = read()
-        self._asking = asking
+        self._is_inside_has = asking
         return found
 
-    def _wanted(self, found: Known, allowed: set[str], where: str) -> None:
-        kinds = found.kinds
+    def _require_type(self, found: ExpressionType, allowed: set[str], where: str) -> None:
+        kinds = found.json_types
         if kinds is not None and not kinds & allowed:
-            name = f"{found.path}, {words(kinds)}," if found.path else words(kinds)
+            name = f"{found.path}, {describe_types(kinds)}," if found.path else describe_types(kinds)
             self.faults[f"does not hold together: {name} {where}"] = ""
 
     def _peek(self) -> str:
-        if self.at >= len(self.tokens):
+        if self.position >= len(self.tokens):
             return ""
-        kind, text = self.tokens[self.at]
+        kind, text = self.tokens[self.position]
         return text if kind == "sign" or text == "in" else ""
 
-    def _take(self, sign: str) -> bool:
+    def _accept(self, sign: str) -> bool:
         if self._peek() != sign:
             return False
-        self.at += 1
+        self.position += 1
         return True
 
-    def _need(self, sign: str) -> None:
-        if not self._take(sign):
-            raise Unknown
+    def _expect(self, sign: str) -> None:
+        if not self._accept(sign):
+            raise UnsupportedExpression
 
-    def _name(self) -> str:
-        if self.at >= len(self.tokens) or self.tokens[self.at][0] != "name":
-            raise Unknown
-        self.at += 1
-        return self.tokens[self.at - 1][1]
+    def _expect_name(self) -> str:
+        if self.position >= len(self.tokens) or self.tokens[self.position][0] != "name":
+            raise UnsupportedExpression
+        self.position += 1
+        return self.tokens[self.position - 1][1]

@@ -6,61 +6,63 @@ from typing import Self
 from pydantic import JsonValue
 
 from agent.core.compiler.argument_check import did_you_mean
-from agent.core.compiler.compiler import structure_problems
-from agent.core.plan.conditions import ConditionError, names
-from agent.core.plan.dependencies import plan_needs
-from agent.core.plan.document import ExecutionMode, Plan, Task, essence
+from agent.core.compiler.compiler import check_structure
+from agent.core.plan.conditions import ConditionError, find_condition_tasks
+from agent.core.plan.dependencies import build_dependency_graph
+from agent.core.plan.document import ExecutionMode, Plan, Task, get_execution_fields
 from agent.core.plan.parser import parse_plan
-from agent.core.plan.problems import Problem, ProblemKind, shown
-from agent.core.plan.references import OutputOf, argument_specials, special
+from agent.core.plan.problems import Problem, ProblemKind, format_value
+from agent.core.plan.references import OutputReference, find_argument_references, parse_reference
 
 
-def uses(task: Task, task_id: str) -> Iterator[str]:
+def find_reference_fields(task: Task, task_id: str) -> Iterator[str]:
     """Yield the fields of `task` that name `task_id`."""
     if task_id in task.depends_on:
         yield "depends_on"
-    if any(isinstance(found, OutputOf) and found.task == task_id for _, found in argument_specials(task.args)):
+    if any(
+        isinstance(found, OutputReference) and found.task == task_id for _, found in find_argument_references(task.args)
+    ):
         yield "args"
-    source = special(task.for_each)
-    if isinstance(source, OutputOf) and source.task == task_id:
+    source = parse_reference(task.for_each)
+    if isinstance(source, OutputReference) and source.task == task_id:
         yield "for_each"
-    if task.condition is not None and task_id in _named(task.condition):
+    if task.condition is not None and task_id in _get_condition_names(task.condition):
         yield "condition"
     if task.rollback is not None:
-        specials = argument_specials(task.rollback.args)
-        if any(isinstance(found, OutputOf) and found.task == task_id for _, found in specials):
+        specials = find_argument_references(task.rollback.args)
+        if any(isinstance(found, OutputReference) and found.task == task_id for _, found in specials):
             yield "rollback"
 
 
-def _named(condition: str) -> frozenset[str]:
+def _get_condition_names(condition: str) -> frozenset[str]:
     try:
-        return names(condition)
+        return find_condition_tasks(condition)
     except ConditionError:
         return frozenset()
 
 
-def turned(task: Task, old: str, new: str) -> Task:
+def redirect_references(task: Task, old: str, new: str) -> Task:
     """Return the task with its dependencies and references to `old` turned to `new`; its condition stays as it is."""
     update: dict[str, object] = {
         "depends_on": tuple(new if need == old else need for need in task.depends_on),
-        "args": {name: _pointed(value, old, new) for name, value in task.args.items()},
+        "args": {name: _redirect_value(value, old, new) for name, value in task.args.items()},
     }
     if task.for_each is not None:
-        update["for_each"] = _pointed(task.for_each, old, new)
+        update["for_each"] = _redirect_value(task.for_each, old, new)
     if task.rollback is not None:
-        args = {name: _pointed(value, old, new) for name, value in task.rollback.args.items()}
+        args = {name: _redirect_value(value, old, new) for name, value in task.rollback.args.items()}
         update["rollback"] = task.rollback.model_copy(update={"args": args})
     return task.model_copy(update=update)
 
 
-def _pointed(value: JsonValue, old: str, new: str) -> JsonValue:
+def _redirect_value(value: JsonValue, old: str, new: str) -> JsonValue:
     """Return `value` with every reference to `old` in it turned to `new`."""
     if isinstance(value, dict):
-        found = special(value)
-        if isinstance(found, OutputOf):
+        found = parse_reference(value)
+        if isinstance(found, OutputReference):
             return {**value, "output_of": new} if found.task == old else value
-        return {key: _pointed(inner, old, new) for key, inner in value.items()}
-    return [_pointed(inner, old, new) for inner in value] if isinstance(value, list) else value
+        return {key: _redirect_value(inner, old, new) for key, inner in value.items()}
+    return [_redirect_value(inner, old, new) for inner in value] if isinstance(value, list) else value
 
 
 class EditError(ValueError):
@@ -91,139 +93,149 @@ class PlanEditor:
 
     def get(self, task_id: str) -> Task:
         """Return a task. Raises `EditError` where there is none of that id."""
-        return self.plan.tasks[self._position(task_id)]
+        return self.plan.tasks[self._find_position(task_id)]
 
-    def users(self, task_id: str) -> dict[str, tuple[str, ...]]:
+    def find_referring_tasks(self, task_id: str) -> dict[str, tuple[str, ...]]:
         """Return the tasks that name `task_id`, each with the fields in which it does."""
-        found = {task.id: tuple(uses(task, task_id)) for task in self.plan.tasks if task.id != task_id}
+        found = {task.id: tuple(find_reference_fields(task, task_id)) for task in self.plan.tasks if task.id != task_id}
         return {task: fields for task, fields in found.items() if fields}
 
     def problems(self) -> tuple[Problem, ...]:
         """Return what is wrong with ids, references and order; all else is the compiler's."""
-        return structure_problems(self.plan)
+        return check_structure(self.plan)
 
     def add(self, task: Task | Mapping[str, JsonValue], *, before: str | None = None, after: str | None = None) -> Self:
         """Put a task at the end, or beside another one. Raises `EditError`."""
-        new = _task(task)
+        new = _parse_task(task)
         self._require_free(new.id)
         tasks = list(self.plan.tasks)
-        tasks.insert(self._place(before, after), new)
-        return self._with(tasks)
+        tasks.insert(self._find_insert_position(before, after), new)
+        return self._replace_tasks(tasks)
 
     def update(self, task_id: str, changes: Mapping[str, JsonValue]) -> Self:
         """Give fields of a task other values; null is the default again. Raises `EditError`.
 
         Another `id` is put into every dependency and reference; a condition that names the task must be changed first.
         """
-        position = self._position(task_id)
+        position = self._find_position(task_id)
         before = self.plan.tasks[position]
         document = before.model_dump(mode="json", exclude_unset=True) | dict(changes)
-        new = _task({field: value for field, value in document.items() if value is not None or field not in changes})
-        if task_id in self.settled and (new.id != task_id or essence(new) != essence(before)):
-            raise EditError([_finished(task_id, "changed")])
+        new = _parse_task(
+            {field: value for field, value in document.items() if value is not None or field not in changes}
+        )
+        if task_id in self.settled and (new.id != task_id or get_execution_fields(new) != get_execution_fields(before)):
+            raise EditError([_make_finished_problem(task_id, "changed")])
         tasks = list(self.plan.tasks)
         tasks[position] = new
         if new.id != task_id:
             self._require_free(new.id)
-            tasks = [_renamed(task, task_id, new.id, settled=self.settled) for task in tasks]
-        return self._with(tasks)
+            tasks = [_rename_references(task, task_id, new.id, settled=self.settled) for task in tasks]
+        return self._replace_tasks(tasks)
 
     def remove(self, task_id: str, *, detach: bool = False, dependents: bool = False) -> Self:
         """Take a task away. Raises `EditError` where others still name it.
 
         `detach` drops it from the `depends_on` of others; `dependents` removes all that rests on it as well.
         """
-        gone = {self.get(task_id).id: None, **(dict.fromkeys(self._dependents(task_id)) if dependents else {})}
+        gone = {self.get(task_id).id: None, **(dict.fromkeys(self._find_dependents(task_id)) if dependents else {})}
         if finished := [task for task in gone if task in self.settled]:
-            raise EditError([_finished(task, "removed") for task in finished])
+            raise EditError([_make_finished_problem(task, "removed") for task in finished])
         left = [task for task in self.plan.tasks if task.id not in gone]
         if detach:
             left = [
                 task.model_copy(update={"depends_on": tuple(need for need in task.depends_on if need != task_id)})
                 for task in left
             ]
-        held = [(task.id, fields) for task in left if (fields := tuple(uses(task, task_id)))]
+        held = [(task.id, fields) for task in left if (fields := tuple(find_reference_fields(task, task_id)))]
         if held:
-            raise EditError([_held(task_id, user, fields) for user, fields in held])
-        return self._with(left)
+            raise EditError([_make_reference_problem(task_id, user, fields) for user, fields in held])
+        return self._replace_tasks(left)
 
     def move(self, task_id: str, *, before: str | None = None, after: str | None = None) -> Self:
         """List a task before or behind another one, or last. Raises `EditError`."""
         task = self.get(task_id)
         rest = [each for each in self.plan.tasks if each.id != task_id]
         if task_id in {before, after}:
-            raise EditError([_problem("unknown_reference", task_id, "it cannot stand beside itself.", "Name another.")])
+            raise EditError(
+                [_make_problem("unknown_reference", task_id, "it cannot stand beside itself.", "Name another.")]
+            )
         moved = type(self)(self.plan.model_copy(update={"tasks": tuple(rest)}))
-        rest.insert(moved._place(before, after), task)  # noqa: SLF001 - another editor of the same class
-        return self._with(rest)
+        rest.insert(moved._find_insert_position(before, after), task)  # noqa: SLF001 - another editor of the same class
+        return self._replace_tasks(rest)
 
-    def replaced(self, plan: Plan) -> Self:
+    def replace_plan(self, plan: Plan) -> Self:
         """Take another plan in the place of this one. Raises `EditError` where it changes what has run."""
         tasks = {task.id: task for task in plan.tasks}
         held = [task for task in self.plan.tasks if task.id in self.settled]
-        gone = [_finished(task.id, "removed") for task in held if task.id not in tasks]
+        gone = [_make_finished_problem(task.id, "removed") for task in held if task.id not in tasks]
         other = [
-            _finished(task.id, "changed")
+            _make_finished_problem(task.id, "changed")
             for task in held
-            if task.id in tasks and essence(tasks[task.id]) != essence(task)
+            if task.id in tasks and get_execution_fields(tasks[task.id]) != get_execution_fields(task)
         ]
         if gone or other:
             raise EditError([*gone, *other])
-        return self._edited(plan)
+        return self._apply_edit(plan)
 
-    def treat(self, *, execution_mode: ExecutionMode | None = None, phases: Mapping[str, str] | None = None) -> Self:
+    def set_plan_options(
+        self, *, execution_mode: ExecutionMode | None = None, phases: Mapping[str, str] | None = None
+    ) -> Self:
         """Give the whole plan another mode, or other phases, in their order. Raises `EditError`."""
         update: dict[str, object] = {"execution_mode": execution_mode or self.plan.execution_mode}
-        return self._edited(
+        return self._apply_edit(
             self.plan.model_copy(update={**update, **({} if phases is None else {"phases": dict(phases)})})
         )
 
-    def _with(self, tasks: Iterable[Task]) -> Self:
-        return self._edited(self.plan.model_copy(update={"tasks": tuple(tasks)}))
+    def _replace_tasks(self, tasks: Iterable[Task]) -> Self:
+        return self._apply_edit(self.plan.model_copy(update={"tasks": tuple(tasks)}))
 
-    def _edited(self, plan: Plan) -> Self:
+    def _apply_edit(self, plan: Plan) -> Self:
         known = {(problem.kind, problem.task, problem.what) for problem in self.problems()}
-        new = [each for each in structure_problems(plan) if (each.kind, each.task, each.what) not in known]
+        new = [each for each in check_structure(plan) if (each.kind, each.task, each.what) not in known]
         if new:
             raise EditError(new)
-        waited, waits = plan_needs(self.plan), plan_needs(plan)
+        waited, waits = build_dependency_graph(self.plan), build_dependency_graph(plan)
         if late := [task for task in self.settled if task in self and waits.get(task) != waited[task]]:
-            raise EditError(_finished(task, "made to wait for something else") for task in sorted(late))
+            raise EditError(_make_finished_problem(task, "made to wait for something else") for task in sorted(late))
         return type(self)(plan, settled=self.settled)
 
     def _require_free(self, task_id: str) -> None:
         if task_id in self:
             raise EditError(
-                [_problem("duplicate_id", task_id, "there is a task of this id already.", "Choose another.")]
+                [_make_problem("duplicate_id", task_id, "there is a task of this id already.", "Choose another.")]
             )
 
-    def _position(self, task_id: str) -> int:
+    def _find_position(self, task_id: str) -> int:
         for position, task in enumerate(self.plan.tasks):
             if task.id == task_id:
                 return position
         remedy = did_you_mean(task_id, [task.id for task in self.plan.tasks]) or "Name a task of this plan."
-        raise EditError([_problem("unknown_reference", task_id, f"there is no task {shown(task_id)}.", remedy)])
+        raise EditError(
+            [_make_problem("unknown_reference", task_id, f"there is no task {format_value(task_id)}.", remedy)]
+        )
 
-    def _place(self, before: str | None, after: str | None) -> int:
+    def _find_insert_position(self, before: str | None, after: str | None) -> int:
         if before is not None and after is not None:
             what = f"it cannot stand right before {before!r} and right behind {after!r}."
             raise EditError([Problem(kind="malformed", place="plan", what=what, remedy="Name one of them.")])
         if before is not None:
-            return self._position(before)
-        return self._position(after) + 1 if after is not None else len(self.plan.tasks)
+            return self._find_position(before)
+        return self._find_position(after) + 1 if after is not None else len(self.plan.tasks)
 
-    def _dependents(self, task_id: str) -> Iterator[str]:
+    def _find_dependents(self, task_id: str) -> Iterator[str]:
         gone = {task_id}
-        while found := [task.id for task in self.plan.tasks if task.id not in gone and any(_rests(task, gone))]:
+        while found := [
+            task.id for task in self.plan.tasks if task.id not in gone and any(_test_references(task, gone))
+        ]:
             gone.update(found)
             yield from found
 
 
-def _rests(task: Task, gone: Collection[str]) -> Iterator[bool]:
-    return (bool(tuple(uses(task, one))) for one in gone)
+def _test_references(task: Task, gone: Collection[str]) -> Iterator[bool]:
+    return (bool(tuple(find_reference_fields(task, one))) for one in gone)
 
 
-def _task(document: Task | Mapping[str, JsonValue]) -> Task:
+def _parse_task(document: Task | Mapping[str, JsonValue]) -> Task:
     """Read one task; problems are told without the place in a list that it does not stand in."""
     if isinstance(document, Task):
         return document
@@ -236,30 +248,32 @@ def _task(document: Task | Mapping[str, JsonValue]) -> Task:
     )
 
 
-def _renamed(task: Task, old: str, new: str, *, settled: Collection[str]) -> Task:
+def _rename_references(task: Task, old: str, new: str, *, settled: Collection[str]) -> Task:
     """Return the task with its references to `old` turned to `new`. Raises `EditError` where one cannot be."""
-    fields = tuple(uses(task, old))
+    fields = tuple(find_reference_fields(task, old))
     if not fields:
         return task
     if "condition" in fields:
-        what = f"its condition {shown(task.condition)} names {old!r}, which is to be {new!r}."
-        raise EditError([_problem("bad_condition", task.id, what, "Change this condition first.", field="condition")])
+        what = f"its condition {format_value(task.condition)} names {old!r}, which is to be {new!r}."
+        raise EditError(
+            [_make_problem("bad_condition", task.id, what, "Change this condition first.", field="condition")]
+        )
     if task.id in settled:
-        raise EditError([_finished(task.id, "changed")])
-    return turned(task, old, new)
+        raise EditError([_make_finished_problem(task.id, "changed")])
+    return redirect_references(task, old, new)
 
 
-def _held(task_id: str, user: str, fields: tuple[str, ...]) -> Problem:
+def _make_reference_problem(task_id: str, user: str, fields: tuple[str, ...]) -> Problem:
     where = " and ".join(map(repr, fields))
     remedy = f"Change {user!r} first, or remove it as well."
-    return _problem("unknown_reference", user, f"it names {task_id!r} in {where}.", remedy)
+    return _make_problem("unknown_reference", user, f"it names {task_id!r} in {where}.", remedy)
 
 
-def _finished(task_id: str, what: str) -> Problem:
+def _make_finished_problem(task_id: str, what: str) -> Problem:
     remedy = "Add a task of another id instead."
-    return _problem("used_id", task_id, f"it has run, so it cannot be {what}.", remedy)
+    return _make_problem("used_id", task_id, f"it has run, so it cannot be {what}.", remedy)
 
 
-def _problem(kind: ProblemKind, task_id: str, what: str, remedy: str, *, field: str = "") -> Problem:
+def _make_problem(kind: ProblemKind, task_id: str, what: str, remedy: str, *, field: str = "") -> Problem:
     place = f"task {task_id!r}{', ' if field else ''}{field}"
     return Problem(kind=kind, place=place, task=task_id, what=what, remedy=remedy)

@@ -10,59 +10,59 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from agent.core.plan.document import Task
-from agent.core.plan.hashing import digest
+from agent.core.plan.hashing import hash_json
 from agent.core.plan.limits import Limits
-from agent.core.plan.problems import shown
+from agent.core.plan.problems import format_value
 from agent.core.plan.tool_spec import ToolSpec
 
 DecisionType = Literal["approve", "edit", "reject", "respond"]
 
 
-class _Decision(BaseModel):
+class _BaseDecision(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Action(_Decision):
+class EditedAction(_BaseDecision):
     """A tool and its arguments, as a person would rather have them."""
 
     name: str
     args: dict[str, JsonValue]
 
 
-class Approve(_Decision):
+class ApproveDecision(_BaseDecision):
     """Run the call exactly as shown."""
 
     type: Literal["approve"]
 
 
-class Edit(_Decision):
+class EditDecision(_BaseDecision):
     """Run this call in its place; it is checked again."""
 
     type: Literal["edit"]
-    edited_action: Action
+    edited_action: EditedAction
 
 
-class Reject(_Decision):
+class RejectDecision(_BaseDecision):
     """Do not run the call; the message goes to the replanner."""
 
     type: Literal["reject"]
     message: str = ""
 
 
-class Respond(_Decision):
+class RespondDecision(_BaseDecision):
     """Do not run the call; the message is its result."""
 
     type: Literal["respond"]
     message: str
 
 
-Decision = Annotated[Approve | Edit | Reject | Respond, Field(discriminator="type")]
-_decisions: TypeAdapter[list[Decision]] = TypeAdapter(list[Decision])
+Decision = Annotated[ApproveDecision | EditDecision | RejectDecision | RespondDecision, Field(discriminator="type")]
+_decision_list_adapter: TypeAdapter[list[Decision]] = TypeAdapter(list[Decision])
 #: Answers of the older `HumanInterrupt` schema and today's words for them.
-_LEGACY = {"accept": "approve", "ignore": "reject", "response": "respond"}
+_LEGACY_DECISION_TYPES = {"accept": "approve", "ignore": "reject", "response": "respond"}
 
 
-class Request(BaseModel):
+class ApprovalRequest(BaseModel):
     """One call that waits for an answer; `args` are resolved."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,17 +83,19 @@ def needs_approval(task: Task, spec: ToolSpec, limits: Limits) -> bool:
     return limits.approve == "ask" and (not spec.policy.read_only or task.requires_approval)
 
 
-def approval_digest(*, thread: str, revision: int, task: str, tool: str, calls: Sequence[dict[str, JsonValue]]) -> str:
+def hash_approval_request(
+    *, thread: str, revision: int, task: str, tool: str, calls: Sequence[dict[str, JsonValue]]
+) -> str:
     """Return the digest that an approval is bound to; `calls` are the resolved arguments of each call of the task."""
-    return digest({"thread": thread, "revision": revision, "task": task, "tool": tool, "calls": list(calls)})
+    return hash_json({"thread": thread, "revision": revision, "task": task, "tool": tool, "calls": list(calls)})
 
 
-def call_digest(tool: str, calls: Sequence[dict[str, JsonValue]]) -> str:
+def hash_calls(tool: str, calls: Sequence[dict[str, JsonValue]]) -> str:
     """Return the digest of a call whatever its task; a rejected one is not proposed again."""
-    return digest({"tool": tool, "calls": list(calls)})
+    return hash_json({"tool": tool, "calls": list(calls)})
 
 
-def hitl_request(requests: Sequence[Request], specs: Sequence[ToolSpec]) -> dict[str, Any]:
+def build_hitl_request(requests: Sequence[ApprovalRequest], specs: Sequence[ToolSpec]) -> dict[str, Any]:
     """Return the payload of the interrupt: `action_requests` and `review_configs`, by position."""
     actions = [
         {
@@ -110,7 +112,7 @@ def hitl_request(requests: Sequence[Request], specs: Sequence[ToolSpec]) -> dict
     configs = [
         {
             "action_name": request.tool,
-            "allowed_decisions": list(allowed_decisions(request)),
+            "allowed_decisions": list(list_allowed_decisions(request)),
             "args_schema": spec.args_schema,
         }
         for request, spec in zip(requests, specs, strict=True)
@@ -118,7 +120,7 @@ def hitl_request(requests: Sequence[Request], specs: Sequence[ToolSpec]) -> dict
     return {"action_requests": actions, "review_configs": configs}
 
 
-def allowed_decisions(request: Request) -> tuple[DecisionType, ...]:
+def list_allowed_decisions(request: ApprovalRequest) -> tuple[DecisionType, ...]:
     """Return what may be answered; the many calls of a `for_each` are not edited one by one.
 
     Of a call in doubt, `approve` says that it did not happen and is to be made, `respond` that it did, with this
@@ -129,25 +131,28 @@ def allowed_decisions(request: Request) -> tuple[DecisionType, ...]:
     return ("approve", "edit", "reject", "respond") if request.items is None else ("approve", "reject", "respond")
 
 
-def read_answer(answer: object, requests: Sequence[Request]) -> list[Decision] | str:
+def parse_decisions(answer: object, requests: Sequence[ApprovalRequest]) -> list[Decision] | str:
     """Read an answer to `requests` by position, or return a sentence that says why it is none.
 
     Besides `{"decisions": [...]}` a bare list, a single decision and the older `[{"type": "accept"}]` are understood.
     An answer that carries `digest` values must carry those of these requests.
     """
-    listed = _entries(answer)
+    listed = _unwrap_decisions(answer)
     if not isinstance(listed, list) or not listed:
-        return f"An answer is {{'decisions': [{{'type': 'approve'}}, ...]}}, one for each call, not {shown(answer)}."
+        return (
+            "An answer is {'decisions': [{'type': 'approve'}, ...]}, one for each call, "
+            f"not {format_value(answer)}."
+        )
     if len(listed) != len(requests):
         return f"{len(requests)} calls wait for an answer and {len(listed)} decisions were given; give one for each."
     try:
-        decisions = _decisions.validate_python([_modern(entry) for entry in listed])
+        decisions = _decision_list_adapter.validate_python([_upgrade_legacy_decision(entry) for entry in listed])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         position = first["loc"][0] if first["loc"] else 0
-        return f"Decision {position} cannot be read: {first['msg']} (it was {shown(listed[int(position)])})."
+        return f"Decision {position} cannot be read: {first['msg']} (it was {format_value(listed[int(position)])})."
     for position, (entry, decision, request) in enumerate(zip(listed, decisions, requests, strict=True)):
-        if decision.type not in allowed_decisions(request):
+        if decision.type not in list_allowed_decisions(request):
             return f"Decision {position}: {decision.type!r} is not allowed for {request.task!r}."
         claimed = entry.get("digest") if isinstance(entry, dict) else None
         if claimed is not None and claimed != request.digest:
@@ -155,34 +160,34 @@ def read_answer(answer: object, requests: Sequence[Request]) -> list[Decision] |
     return decisions
 
 
-def with_digests(answer: object, digests: Sequence[str]) -> object:
+def bind_to_digests(answer: object, digests: Sequence[str]) -> object:
     """Return an answer that `read_answer` takes so that it holds for the calls with these digests and no others."""
-    listed = _entries(answer)
+    listed = _unwrap_decisions(answer)
     if not isinstance(listed, list) or len(listed) != len(digests):
         return answer
     marked = zip(listed, digests, strict=True)
     return {"decisions": [{**entry, "digest": mark} if isinstance(entry, dict) else entry for entry, mark in marked]}
 
 
-def is_for_others(answer: object, requests: Sequence[Request]) -> bool:
+def is_for_other_calls(answer: object, requests: Sequence[ApprovalRequest]) -> bool:
     """Whether an answer holds for other calls than those of `requests`, by the digests that it carries."""
-    listed = _entries(answer)
+    listed = _unwrap_decisions(answer)
     given = [entry.get("digest") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     wanted = [request.digest for request in requests]
     return any(mark is not None for mark in given) and given != wanted
 
 
-def _entries(answer: object) -> object:
+def _unwrap_decisions(answer: object) -> object:
     listed = answer.get("decisions", answer) if isinstance(answer, dict) else answer
     return [listed] if isinstance(listed, dict) and "type" in listed else listed
 
 
-def _modern(entry: object) -> object:
+def _upgrade_legacy_decision(entry: object) -> object:
     """Put an entry of the older schema into today's words; anything else is left as it is."""
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
         return entry
-    word, args = _LEGACY.get(entry["type"], entry["type"]), entry.get("args")
+    word, args = _LEGACY_DECISION_TYPES.get(entry["type"], entry["type"]), entry.get("args")
     if word == "edit" and "edited_action" not in entry and isinstance(args, dict):
         return {"type": "edit", "edited_action": {"name": args.get("action"), "args": args.get("args")}}
-    message = {"message": args} if entry["type"] in _LEGACY and isinstance(args, str) else {}
+    message = {"message": args} if entry["type"] in _LEGACY_DECISION_TYPES and isinstance(args, str) else {}
     return {**entry, "type": word, **message}

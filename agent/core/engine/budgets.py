@@ -12,7 +12,7 @@ BudgetName = Literal["replans", "tasks", "model_calls", "tokens", "cost", "wall_
 ModelBudget = Literal["model_calls", "tokens", "cost"]
 
 _MODEL_BUDGETS: Final[tuple[ModelBudget, ...]] = ("model_calls", "tokens", "cost")
-_WORDS: Final[Mapping[BudgetName, str]] = {
+_BUDGET_LABELS: Final[Mapping[BudgetName, str]] = {
     "replans": "replans",
     "tasks": "tasks",
     "model_calls": "model calls",
@@ -35,7 +35,7 @@ class Spending(BaseModel):
     cost: float = 0.0
 
 
-class Exhausted(BaseModel):
+class ExhaustedBudget(BaseModel):
     """A budget that is used up; `used` is above `limit` where the last step took more than was left."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,20 +47,20 @@ class Exhausted(BaseModel):
     @property
     def setting(self) -> str:
         """The field of the settings that raises it."""
-        return setting_of(self.name)
+        return get_budget_setting(self.name)
 
     def __str__(self) -> str:
         """Return a sentence with the remedy."""
         went = f"{self.used:.10g} of {self.limit:.10g}"
-        return f"The budget of {_WORDS[self.name]} is used up: {went}; raise {self.setting!r} to go on."
+        return f"The budget of {_BUDGET_LABELS[self.name]} is used up: {went}; raise {self.setting!r} to go on."
 
 
-def setting_of(name: BudgetName) -> str:
+def get_budget_setting(name: BudgetName) -> str:
     """Return the field of `Limits` and of the settings that bounds a budget."""
     return "deadline_s" if name == "wall_time_s" else f"max_{name}"
 
 
-def limit_of(name: BudgetName, limits: Limits) -> int | float | None:
+def get_budget_limit(name: BudgetName, limits: Limits) -> int | float | None:
     """Return the bound of a budget; None is without one."""
     match name:
         case "replans":
@@ -79,7 +79,7 @@ def limit_of(name: BudgetName, limits: Limits) -> int | float | None:
             assert_never(name)
 
 
-def model_budget(spending: Spending, limits: Limits) -> Exhausted | None:
+def find_exhausted_model_budget(spending: Spending, limits: Limits) -> ExhaustedBudget | None:
     """Return the first budget that allows no further call of a model, None where all do.
 
     What a call takes is known when it has ended, so the last one may go beyond its budget.
@@ -90,18 +90,18 @@ def model_budget(spending: Spending, limits: Limits) -> Exhausted | None:
         "cost": spending.cost,
     }
     for name in _MODEL_BUDGETS:
-        limit = limit_of(name, limits)
+        limit = get_budget_limit(name, limits)
         if limit is not None and used[name] >= limit:
-            return Exhausted(name=name, limit=limit, used=used[name])
+            return ExhaustedBudget(name=name, limit=limit, used=used[name])
     return None
 
 
-def with_raised(limits: Limits, raised: Mapping[str, int | float]) -> Limits:
+def raise_limits(limits: Limits, raised: Mapping[str, int | float]) -> Limits:
     """Return `limits` with the budgets that a person has raised, by name; what the settings allow beyond that stays."""
     changes: dict[str, int | float] = {}
     names: tuple[BudgetName, ...] = ("replans", "tasks", *_MODEL_BUDGETS, "wall_time_s")
     for name in names:
-        limit = limit_of(name, limits)
+        limit = get_budget_limit(name, limits)
         if limit is not None and name in raised:
-            changes[setting_of(name)] = max(limit, raised[name])
+            changes[get_budget_setting(name)] = max(limit, raised[name])
     return limits.model_copy(update=changes) if changes else limits

@@ -6,19 +6,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from agent.core.compiler.argument_check import value_errors
+from agent.core.compiler.argument_check import find_value_errors
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.outcomes import Done, Failed, FailureKind, ItemFailure, Outcome, Rejected, Skipped
-from agent.core.plan.conditions import holds, names
-from agent.core.plan.document import Plan, Task, essence
-from agent.core.plan.hashing import digest
-from agent.core.plan.references import Unresolved, producers, resolve, resolve_args
+from agent.core.plan.conditions import evaluate, find_condition_tasks
+from agent.core.plan.document import Plan, Task, get_execution_fields
+from agent.core.plan.hashing import hash_json
+from agent.core.plan.references import UnresolvedReference, find_producers, resolve, resolve_args
 from agent.core.plan.tool_spec import ToolSpec
 
-Fate = Literal["kept", "changed", "new", "dropped"]
+TaskChange = Literal["kept", "changed", "new", "dropped"]
 
 
-class Difference(BaseModel):
+class PlanDiff(BaseModel):
     """How one revision of a plan differs from the one before, by task id."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,8 +33,8 @@ class Difference(BaseModel):
         return "; ".join(f"{word} {', '.join(tasks)}" for word, tasks in parts if tasks) or "nothing has changed"
 
 
-def fingerprint(
-    tool: str, calls: Sequence[JsonValue], *, rests_on: Iterable[str | None], partial: str | None = None
+def compute_fingerprint(
+    tool: str, calls: Sequence[JsonValue], *, dependency_fingerprints: Iterable[str | None], partial: str | None = None
 ) -> str:
     """Return the digest of a piece of work: tool, resolved arguments, fingerprints of all that it waited for.
 
@@ -42,16 +42,16 @@ def fingerprint(
     same one after it are two pieces of work. `partial` tells in what way the output may lack items; such an output
     does not stand in for a whole one.
     """
-    marks: list[JsonValue] = [*sorted(one or "" for one in rests_on)]
+    marks: list[JsonValue] = [*sorted(one or "" for one in dependency_fingerprints)]
     work: dict[str, JsonValue] = {"tool": tool, "calls": list(calls), "rests_on": marks}
-    return digest(work | {"partial": partial} if partial else work)
+    return hash_json(work | {"partial": partial} if partial else work)
 
 
-def difference(before: Plan, after: Plan) -> Difference:
+def diff_plans(before: Plan, after: Plan) -> PlanDiff:
     """Compare two plans task by task; prose (description, reasoning, expected outcome, phase) does not count."""
     old, new = {task.id: task for task in before.tasks}, {task.id: task for task in after.tasks}
-    same = {task: essence(new[task]) == essence(old[task]) for task in new if task in old}
-    return Difference(
+    same = {task: get_execution_fields(new[task]) == get_execution_fields(old[task]) for task in new if task in old}
+    return PlanDiff(
         kept=tuple(task for task in same if same[task]),
         changed=tuple(task for task in same if not same[task]),
         new=tuple(task for task in new if task not in old),
@@ -59,7 +59,7 @@ def difference(before: Plan, after: Plan) -> Difference:
     )
 
 
-def failure_signature(outcomes: Mapping[str, Outcome], failed: Iterable[str]) -> str:
+def compute_failure_signature(outcomes: Mapping[str, Outcome], failed: Iterable[str]) -> str:
     """Return the digest of a set of failures, whatever the ids: tool calls and kinds of failure."""
     marks: list[JsonValue] = []
     for task in failed:
@@ -68,10 +68,10 @@ def failure_signature(outcomes: Mapping[str, Outcome], failed: Iterable[str]) ->
             marks.append(f"{outcome.kind} {outcome.fingerprint or outcome.error}")
         elif isinstance(outcome, Rejected):
             marks.append(f"rejected {outcome.digest}")
-    return digest(sorted(marks, key=str))
+    return hash_json(sorted(marks, key=str))
 
 
-def reusable(outcomes: Mapping[str, Outcome], *, revision: int) -> dict[str, tuple[str, Done]]:
+def find_reusable_results(outcomes: Mapping[str, Outcome], *, revision: int) -> dict[str, tuple[str, Done]]:
     """Return finished work of earlier revisions by fingerprint: the task that did it and its outcome."""
     return {
         outcome.fingerprint: (task, outcome)
@@ -84,101 +84,103 @@ Arguments = dict[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class PreparedTask:
     """The calls of a task, resolved: one, or with `for_each` one for each item in order."""
 
     #: Empty arguments stand for an item that is `unfit`.
     calls: tuple[Arguments, ...]
     fingerprint: str
-    repeated: bool
+    is_for_each: bool
     tool: str
     #: Fingerprints of what the task waited for.
-    rests_on: tuple[str | None, ...]
+    dependency_fingerprints: tuple[str | None, ...]
     #: By position: items that cannot be called, which the task goes on without.
-    unfit: Mapping[int, ItemFailure] = field(default_factory=dict)
+    invalid_items: Mapping[int, ItemFailure] = field(default_factory=dict)
 
-    def mark(self, position: int) -> str:
+    def compute_call_fingerprint(self, position: int) -> str:
         """Return the fingerprint of one of the calls."""
-        return fingerprint(self.tool, [self.calls[position]], rests_on=self.rests_on)
+        return compute_fingerprint(
+            self.tool, [self.calls[position]], dependency_fingerprints=self.dependency_fingerprints
+        )
 
 
-def outputs_of(outcomes: Mapping[str, Outcome]) -> dict[str, JsonValue]:
+def collect_outputs(outcomes: Mapping[str, Outcome]) -> dict[str, JsonValue]:
     """Return the outputs that references may use, by task id; all of them are at hand."""
     done = {task: outcome for task, outcome in outcomes.items() if isinstance(outcome, Done)}
-    if away := [task for task, outcome in done.items() if outcome.away]:
+    if away := [task for task, outcome in done.items() if outcome.is_offloaded]:
         raise AssertionError(f"the outputs of {away} are in their store and were not loaded")
     return {task: outcome.output for task, outcome in done.items()}
 
 
-def looks_into(task: Task) -> frozenset[str]:
+def required_outputs(task: Task) -> frozenset[str]:
     """Return the tasks whose outputs are needed to make `task` ready; it may wait for others without looking."""
-    arguments = (producer for value in task.args.values() for producer in producers(value))
-    condition = names(task.condition) if task.condition is not None else frozenset[str]()
-    return condition.union(arguments, producers(task.for_each))
+    arguments = (producer for value in task.args.values() for producer in find_producers(value))
+    condition = find_condition_tasks(task.condition) if task.condition is not None else frozenset[str]()
+    return condition.union(arguments, find_producers(task.for_each))
 
 
 def prepare(
     task: Task, spec: ToolSpec, *, needs: tuple[str, ...], outcomes: Mapping[str, Outcome], revision: int
-) -> Ready | Skipped | Failed:
+) -> PreparedTask | Skipped | Failed:
     """Decide whether `task` runs and with which arguments; `outcomes` holds at least those of its `needs`."""
-    read = looks_into(task)
-    outputs = outputs_of({need: outcomes[need] for need in needs if need in outcomes and need in read})
+    read = required_outputs(task)
+    outputs = collect_outputs({need: outcomes[need] for need in needs if need in outcomes and need in read})
     try:
-        if task.condition is not None and not holds(task.condition, outputs=outputs):
+        if task.condition is not None and not evaluate(task.condition, outputs=outputs):
             return Skipped(revision=revision, because=f"Its condition is false: {task.condition}")
-        items = _items(task, outputs)
-    except Unresolved as error:
+        items = _resolve_items(task, outputs)
+    except UnresolvedReference as error:
         return Failed(revision=revision, kind="reference", error=str(error))
-    calls, unfit = _calls(task, spec, outputs, items)
+    calls, unfit = _resolve_calls(task, spec, outputs, items)
     goes_on = task.on_item_failure in {"skip", "null"} and len(unfit) < len(calls)
     if unfit and not goes_on:
-        return _failed(task, unfit, revision)
+        return _build_failure(task, unfit, revision)
     rests_on = tuple(outcome.fingerprint for need in needs if isinstance(outcome := outcomes.get(need), Done))
     partial = task.on_item_failure if task.on_item_failure in {"skip", "null"} else None
-    return Ready(
+    return PreparedTask(
         calls=tuple(calls),
-        fingerprint=fingerprint(task.tool, calls, rests_on=rests_on, partial=partial),
-        repeated=task.for_each is not None,
+        fingerprint=compute_fingerprint(task.tool, calls, dependency_fingerprints=rests_on, partial=partial),
+        is_for_each=task.for_each is not None,
         tool=task.tool,
-        rests_on=rests_on,
-        unfit=unfit,
+        dependency_fingerprints=rests_on,
+        invalid_items=unfit,
     )
 
 
-def _items(task: Task, outputs: Mapping[str, JsonValue]) -> list[JsonValue]:
+def _resolve_items(task: Task, outputs: Mapping[str, JsonValue]) -> list[JsonValue]:
     """Return the items of a task; one without `for_each` has a single one, which nothing refers to."""
     if task.for_each is None:
         return [None]
     items = resolve(task.for_each, outputs=outputs)
     if not isinstance(items, list):
-        raise Unresolved("The 'for_each' of this task does not lead to a list.")
+        raise UnresolvedReference("The 'for_each' of this task does not lead to a list.")
     return items
 
 
-def _calls(
+def _resolve_calls(
     task: Task, spec: ToolSpec, outputs: Mapping[str, JsonValue], items: list[JsonValue]
 ) -> tuple[list[Arguments], dict[int, ItemFailure]]:
     """Return the arguments for each item, and by position why there are none or why they do not fit."""
     calls: list[Arguments] = []
     unfit: dict[int, ItemFailure] = {}
 
-    def fault(kind: FailureKind, error: str) -> Arguments:
+    def mark_invalid(kind: FailureKind, error: str) -> Arguments:
         unfit[len(calls)] = ItemFailure(item=len(calls), kind=kind, error=error)
         return {}
 
     for item in items:
         try:
             args = resolve_args(task.args, outputs=outputs, item=item)
-        except Unresolved as error:
-            calls.append(fault("reference", str(error)))
+        except UnresolvedReference as error:
+            calls.append(mark_invalid("reference", str(error)))
             continue
-        errors = "; ".join(value_errors(spec.args_schema, args)[:5])
+        errors = "; ".join(find_value_errors(spec.args_schema, args)[:5])
         sentence = f"The arguments do not fit the tool {spec.name!r}: {errors}."
-        calls.append(fault("argument", sentence) if errors else args)
+        calls.append(mark_invalid("argument", sentence) if errors else args)
     return calls, unfit
 
 
-def _failed(task: Task, unfit: Mapping[int, ItemFailure], revision: int) -> Failed:
+def _build_failure(task: Task, unfit: Mapping[int, ItemFailure], revision: int) -> Failed:
     """Return the failure of a task that is not called at all because of these."""
     first = next(iter(unfit.values()))
     at = f"Item {first.item}: " if task.for_each is not None else ""
@@ -186,23 +188,25 @@ def _failed(task: Task, unfit: Mapping[int, ItemFailure], revision: int) -> Fail
     return Failed(revision=revision, kind=first.kind, error=f"{at}{first.error}{more}")
 
 
-def call_key(item: int | None) -> str:
+def get_call_key(item: int | None) -> str:
     """Return the name of a call within its task: the item's position, or `-` where the task is one call."""
     return "-" if item is None else str(item)
 
 
 #: Where an effect may be repeated without harm.
-Repeatable = Literal["yes", "with_key", "no"]
+Repeatability = Literal["yes", "with_key", "no"]
 
 
-def repeatable(spec: ToolSpec) -> Repeatable:
+def get_repeatability(spec: ToolSpec) -> Repeatability:
     """Return whether a call that may have taken effect can be made again."""
     if spec.policy.read_only or spec.policy.idempotent:
         return "yes"
     return "with_key" if spec.policy.takes_idempotency_key else "no"
 
 
-def standing(compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, revision: int) -> dict[str, Outcome]:
+def find_valid_outcomes(
+    compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, revision: int
+) -> dict[str, Outcome]:
     """Return the outcomes that hold under the edited plan; what is left out is done again.
 
     Finished work holds while its call and all that it rests on are what they were. A failure, a rejection or a skip
@@ -211,13 +215,13 @@ def standing(compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, revisio
     kept = {task: outcome for task, outcome in outcomes.items() if task not in compiled.tasks}
     for task in compiled.order:
         outcome = outcomes.get(task)
-        if isinstance(outcome, Done) and _unchanged(task, outcome, compiled, kept, revision=revision):
+        if isinstance(outcome, Done) and _is_unchanged(task, outcome, compiled, kept, revision=revision):
             kept[task] = outcome
     return kept
 
 
-def _unchanged(task: str, done: Done, compiled: CompiledPlan, kept: Mapping[str, Outcome], *, revision: int) -> bool:
+def _is_unchanged(task: str, done: Done, compiled: CompiledPlan, kept: Mapping[str, Outcome], *, revision: int) -> bool:
     needs = compiled.needs[task]
-    ready = prepare(compiled.tasks[task], compiled.spec(task), needs=needs, outcomes=kept, revision=revision)
+    ready = prepare(compiled.tasks[task], compiled.get_spec(task), needs=needs, outcomes=kept, revision=revision)
     # What a person gave as the result was no call and has no fingerprint; it holds for the task as it stands.
-    return isinstance(ready, Ready) and (done.answered_by_person or ready.fingerprint == done.fingerprint)
+    return isinstance(ready, PreparedTask) and (done.answered_by_person or ready.fingerprint == done.fingerprint)

@@ -7,55 +7,65 @@ from typing import Any, Final, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from agent.core.engine.approvals import Approve, DecisionType, Edit, Reject, Request, Respond, read_answer
-from agent.core.engine.budgets import Exhausted
-from agent.core.plan.hashing import digest
+from agent.core.engine.approvals import (
+    ApprovalRequest,
+    ApproveDecision,
+    DecisionType,
+    EditDecision,
+    RejectDecision,
+    RespondDecision,
+    parse_decisions,
+)
+from agent.core.engine.budgets import ExhaustedBudget
+from agent.core.plan.hashing import hash_json
 from agent.core.plan.tool_spec import JsonSchema
 
 #: A budget is used up; a replan met the failure that it was made for; the replanner found no way on, or has a question;
 #: the planner is not sure of its plan.
-ImpasseKind = Literal["budget", "same_failure", "no_way_on", "question", "unsure"]
-Choice = Literal["guide", "raise", "accept", "abort", "run"]
+EscalationKind = Literal["budget", "same_failure", "no_way_on", "question", "unsure"]
+EscalationChoice = Literal["guide", "raise", "accept", "abort", "run"]
 
 #: The name under which front ends show the request.
-GO_ON: Final = "go_on"
-ANSWER: Final = "answer_question"
+GO_ON_ACTION: Final = "go_on"
+ANSWER_ACTION: Final = "answer_question"
 
 
-class Impasse(BaseModel):
+class Escalation(BaseModel):
     """Why a run cannot go on by itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: ImpasseKind
+    kind: EscalationKind
     #: A sentence; of a question, the question.
     reason: str
     #: The tasks that failed or were rejected.
     tasks: tuple[str, ...] = ()
     #: Of their failure; a person's word allows a replan for it again.
     signature: str | None = None
-    budget: Exhausted | None = None
+    budget: ExhaustedBudget | None = None
     #: Without a plan there is nothing to accept.
     planned: bool = True
 
     @property
-    def choices(self) -> tuple[Choice, ...]:
+    def choices(self) -> tuple[EscalationChoice, ...]:
         """What a person may choose, besides answering a question."""
         if self.kind == "question":
             return ("guide",)
         if self.kind == "unsure":
             return ("run", "guide", "abort")
-        guided: tuple[Choice, ...] = ("guide",) if self.budget is None or self.budget.name == "replans" else ()
-        kept: tuple[Choice, ...] = ("accept",) if self.planned else ()
+        guided: tuple[EscalationChoice, ...] = (
+            ("guide",) if self.budget is None or self.budget.name == "replans" else ()
+        )
+        kept: tuple[EscalationChoice, ...] = ("accept",) if self.planned else ()
         return (*guided, "raise", *kept, "abort")
 
     @property
-    def step(self) -> int | float:
+    def default_increment(self) -> int | float:
         """By how much a budget is raised where nobody says: as much again, or by one replan."""
         return 1 if self.budget is None or self.budget.name == "replans" else self.budget.limit
 
 
-class Guide(BaseModel):
+class GiveGuidance(BaseModel):
     """Plan or replan once more with these words, or the answer to a question."""
 
     model_config = ConfigDict(frozen=True)
@@ -63,7 +73,7 @@ class Guide(BaseModel):
     text: str
 
 
-class Raise(BaseModel):
+class RaiseBudget(BaseModel):
     """Go on with so much more of the budget, replans where none is used up."""
 
     model_config = ConfigDict(frozen=True)
@@ -71,13 +81,13 @@ class Raise(BaseModel):
     by: int | float
 
 
-class Accept(BaseModel):
+class AcceptResult(BaseModel):
     """End with what there is; nothing is undone."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Abort(BaseModel):
+class AbortRun(BaseModel):
     """End, and undo what was written."""
 
     model_config = ConfigDict(frozen=True)
@@ -85,13 +95,13 @@ class Abort(BaseModel):
     message: str = ""
 
 
-class Confirm(BaseModel):
+class ConfirmPlan(BaseModel):
     """Run the plan as it is."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Decline(BaseModel):
+class DeclineQuestion(BaseModel):
     """Leave a question unanswered; the replanner chooses by itself."""
 
     model_config = ConfigDict(frozen=True)
@@ -99,29 +109,29 @@ class Decline(BaseModel):
     message: str = ""
 
 
-Settlement = Guide | Raise | Accept | Abort | Decline | Confirm
+EscalationAnswer = GiveGuidance | RaiseBudget | AcceptResult | AbortRun | DeclineQuestion | ConfirmPlan
 
 
-class _Chosen(BaseModel):
+class _ChoiceArguments(BaseModel):
     """The arguments of `go_on`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    choice: Choice
+    choice: EscalationChoice
     by: int | float | None = Field(default=None, gt=0, allow_inf_nan=False)
     guidance: str = ""
 
 
-def impasse_payload(impasse: Impasse, *, mark: str) -> dict[str, Any]:
+def build_escalation_payload(impasse: Escalation, *, mark: str) -> dict[str, Any]:
     """Return the payload of the interrupt; `mark` binds an answer to this impasse."""
     question = impasse.kind == "question"
-    name = ANSWER if question else GO_ON
+    name = ANSWER_ACTION if question else GO_ON_ACTION
     return {
         "action_requests": [
             {
                 "name": name,
-                "args": _proposed(impasse),
-                "description": _description(impasse),
+                "args": _build_default_args(impasse),
+                "description": _describe_options(impasse),
                 "task_id": "",
                 "digest": mark,
             }
@@ -129,15 +139,15 @@ def impasse_payload(impasse: Impasse, *, mark: str) -> dict[str, Any]:
         "review_configs": [
             {
                 "action_name": name,
-                "allowed_decisions": list(_allowed(impasse)),
-                "args_schema": _schema(impasse) if not question else {"type": "object"},
+                "allowed_decisions": list(_list_allowed_decisions(impasse)),
+                "args_schema": _build_args_schema(impasse) if not question else {"type": "object"},
             }
         ],
         "impasse": impasse.model_dump(mode="json"),
     }
 
 
-def _proposed(impasse: Impasse) -> dict[str, JsonValue]:
+def _build_default_args(impasse: Escalation) -> dict[str, JsonValue]:
     """Return the arguments of the request: what an approval stands for."""
     match impasse.kind:
         case "question":
@@ -145,41 +155,44 @@ def _proposed(impasse: Impasse) -> dict[str, JsonValue]:
         case "unsure":
             return {"choice": "run"}
         case "budget" | "same_failure" | "no_way_on":
-            return {"choice": "raise", "by": impasse.step}
+            return {"choice": "raise", "by": impasse.default_increment}
         case _:
             assert_never(impasse.kind)
 
 
-def impasse_mark(impasse: Impasse, *, thread: str, revision: int, turn: int) -> str:
+def hash_escalation(impasse: Escalation, *, thread: str, revision: int, turn: int) -> str:
     """Return the digest that binds an answer to one impasse; `turn` counts those of a run."""
-    return digest({"thread": thread, "revision": revision, "turn": turn, "impasse": impasse.model_dump(mode="json")})
+    return hash_json({"thread": thread, "revision": revision, "turn": turn, "impasse": impasse.model_dump(mode="json")})
 
 
-def read_settlement(answer: object, impasse: Impasse, *, mark: str) -> Settlement | str:
+def parse_escalation_answer(answer: object, impasse: Escalation, *, mark: str) -> EscalationAnswer | str:
     """Read an answer, or return a sentence that says why it is none."""
-    name = ANSWER if impasse.kind == "question" else GO_ON
-    read = read_answer(answer, [Request(task="", tool=name, args={}, digest=mark)])
+    name = ANSWER_ACTION if impasse.kind == "question" else GO_ON_ACTION
+    read = parse_decisions(answer, [ApprovalRequest(task="", tool=name, args={}, digest=mark)])
     if isinstance(read, str):
         return read
     [decision] = read
-    if decision.type not in _allowed(impasse):
-        return f"Decision 0: {decision.type!r} is not allowed here; choose one of: {', '.join(_allowed(impasse))}."
+    if decision.type not in _list_allowed_decisions(impasse):
+        allowed = ", ".join(_list_allowed_decisions(impasse))
+        return f"Decision 0: {decision.type!r} is not allowed here; choose one of: {allowed}."
     match decision:
-        case Respond(message=message):
+        case RespondDecision(message=message):
             return (
-                Guide(text=message.strip()) if message.strip() else "The answer has no words; say what is to be done."
+                GiveGuidance(text=message.strip())
+                if message.strip()
+                else "The answer has no words; say what is to be done."
             )
-        case Reject(message=message):
-            return Decline(message=message) if impasse.kind == "question" else Abort(message=message)
-        case Approve():
-            return Confirm() if impasse.kind == "unsure" else Raise(by=impasse.step)
-        case Edit(edited_action=action):
-            return _chosen(action.args, impasse)
+        case RejectDecision(message=message):
+            return DeclineQuestion(message=message) if impasse.kind == "question" else AbortRun(message=message)
+        case ApproveDecision():
+            return ConfirmPlan() if impasse.kind == "unsure" else RaiseBudget(by=impasse.default_increment)
+        case EditDecision(edited_action=action):
+            return _parse_choice(action.args, impasse)
 
 
-def _chosen(args: dict[str, JsonValue], impasse: Impasse) -> Settlement | str:
+def _parse_choice(args: dict[str, JsonValue], impasse: Escalation) -> EscalationAnswer | str:
     try:
-        chosen = _Chosen.model_validate(args)
+        chosen = _ChoiceArguments.model_validate(args)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         return f"The choice cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}."
@@ -188,34 +201,34 @@ def _chosen(args: dict[str, JsonValue], impasse: Impasse) -> Settlement | str:
     match chosen.choice:
         case "guide":
             text = chosen.guidance.strip()
-            return Guide(text=text) if text else "'guide' needs 'guidance': say what is to be done."
+            return GiveGuidance(text=text) if text else "'guide' needs 'guidance': say what is to be done."
         case "raise":
-            return _raise(chosen.by if chosen.by is not None else impasse.step, impasse)
+            return _parse_raise(chosen.by if chosen.by is not None else impasse.default_increment, impasse)
         case "accept":
-            return Accept()
+            return AcceptResult()
         case "abort":
-            return Abort(message=chosen.guidance.strip())
+            return AbortRun(message=chosen.guidance.strip())
         case "run":
-            return Confirm()
+            return ConfirmPlan()
 
 
-def _raise(by: float, impasse: Impasse) -> Raise | str:
-    if _whole(impasse) and by != int(by):
+def _parse_raise(by: float, impasse: Escalation) -> RaiseBudget | str:
+    if _needs_whole_number(impasse) and by != int(by):
         return f"'by' is {by!r}; this budget is raised by a whole number."
-    return Raise(by=int(by) if _whole(impasse) else by)
+    return RaiseBudget(by=int(by) if _needs_whole_number(impasse) else by)
 
 
-def _whole(impasse: Impasse) -> bool:
+def _needs_whole_number(impasse: Escalation) -> bool:
     return impasse.budget is None or impasse.budget.name not in {"cost", "wall_time_s"}
 
 
-def _allowed(impasse: Impasse) -> tuple[DecisionType, ...]:
+def _list_allowed_decisions(impasse: Escalation) -> tuple[DecisionType, ...]:
     if impasse.kind == "question":
         return ("respond", "reject")
     return ("approve", "edit", "respond", "reject") if "guide" in impasse.choices else ("approve", "edit", "reject")
 
 
-def _description(impasse: Impasse) -> str:
+def _describe_options(impasse: Escalation) -> str:
     if impasse.kind == "question":
         return f"{impasse.reason} Respond: your answer goes to the replanner. Reject: it chooses by itself."
     if impasse.kind == "unsure":
@@ -227,14 +240,15 @@ def _description(impasse: Impasse) -> str:
     kept = " with `accept`, end with what there is;" if impasse.planned else ""
     what = "replans" if impasse.budget is None else impasse.budget.name
     return (
-        f"{impasse.reason} Approve: go on with {impasse.step:.10g} more ({what}).{guide} Edit:{kept} with `raise`, "
+        f"{impasse.reason} Approve: go on with {impasse.default_increment:.10g} more ({what}).{guide} "
+        f"Edit:{kept} with `raise`, "
         "choose how much more. Reject: end, and undo what can be undone."
     )
 
 
-def _schema(impasse: Impasse) -> JsonSchema:
+def _build_args_schema(impasse: Escalation) -> JsonSchema:
     more: JsonSchema = (
-        {"type": "integer", "minimum": 1} if _whole(impasse) else {"type": "number", "exclusiveMinimum": 0}
+        {"type": "integer", "minimum": 1} if _needs_whole_number(impasse) else {"type": "number", "exclusiveMinimum": 0}
     )
     return {
         "type": "object",

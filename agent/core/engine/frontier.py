@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.outcomes import Done, Failed, Outcome, Rejected
-from agent.core.engine.progress import Progress, blocked_by, counted
+from agent.core.engine.progress import TaskProgress, build_progress, find_blocker
 
 
-def was_run(outcome: Outcome) -> bool:
+def was_executed(outcome: Outcome) -> bool:
     """Whether a call was made for this outcome."""
     return outcome.attempts > 0 and not (isinstance(outcome, Done) and outcome.reused_from)
 
@@ -32,7 +32,7 @@ class Frontier:
         #: Failed and rejected tasks of the plan.
         self.failed: set[str] = set()
         #: How many tasks, of all revisions, have been run: each counts once, whatever its attempts.
-        self.run = 0
+        self.executed_count = 0
         self._outcomes: dict[str, Outcome] = {}
         self._position = {task: at for at, task in enumerate(compiled.order)}
         self._dependants: dict[str, list[str]] = {task: [] for task in compiled.order}
@@ -49,7 +49,7 @@ class Frontier:
     def advance(self, outcomes: Mapping[str, Outcome]) -> None:
         """Take in outcomes that were not there before."""
         for task, outcome in outcomes.items():
-            self.run += was_run(outcome)
+            self.executed_count += was_executed(outcome)
             self._outcomes[task] = outcome
             if task not in self._position:
                 continue
@@ -60,25 +60,25 @@ class Frontier:
                 self.blocked.discard(task)
             else:
                 self._settle(task)
-        self._block(task for task in outcomes if task in self._position)
+        self._block_dependents(task for task in outcomes if task in self._position)
 
-    def in_order(self, tasks: Iterable[str]) -> list[str]:
+    def sort_in_plan_order(self, tasks: Iterable[str]) -> list[str]:
         """Return those of `tasks` that are in the plan, each behind what it needs."""
         return sorted((task for task in tasks if task in self._position), key=self._position.__getitem__)
 
-    def ready(self) -> list[str]:
+    def list_ready(self) -> list[str]:
         """Return the tasks that are not settled and whose needs all are, in plan order."""
-        return self.in_order(self._ready)
+        return self.sort_in_plan_order(self._ready)
 
     def is_settled(self, task: str) -> bool:
         """Whether `task` has an outcome or is blocked."""
         return task in self._outcomes or task in self.blocked
 
-    def progress(self, *, running: int = 0) -> Progress:
+    def get_progress(self, *, running: int = 0) -> TaskProgress:
         """Count the plan's tasks."""
-        return counted(self._counts, running=running, total=len(self._position))
+        return build_progress(self._counts, running=running, total=len(self._position))
 
-    def counts(self) -> Counter[str]:
+    def count_by_status(self) -> Counter[str]:
         """Return how many tasks of the plan have an outcome of each status."""
         return Counter(self._counts)
 
@@ -89,17 +89,17 @@ class Frontier:
             if not self._missing[dependant] and not self.is_settled(dependant):
                 self._ready.add(dependant)
 
-    def _block(self, changed: Iterable[str]) -> None:
+    def _block_dependents(self, changed: Iterable[str]) -> None:
         """Block what rests on tasks that came to nothing, and what rests on that."""
         left = [task for task in changed if not isinstance(self._outcomes[task], Done)]
         while left:
             for task in self._dependants[left.pop()]:
-                if not self.is_settled(task) and self._blocks(task):
+                if not self.is_settled(task) and self._is_blocked(task):
                     self.blocked.add(task)
                     self._settle(task)
                     left.append(task)
 
-    def _blocks(self, task: str) -> bool:
+    def _is_blocked(self, task: str) -> bool:
         needs = self.compiled.needs[task]
-        need = blocked_by(self.compiled.tasks[task], needs, outcomes=self._outcomes, blocked=self.blocked)
+        need = find_blocker(self.compiled.tasks[task], needs, outcomes=self._outcomes, blocked=self.blocked)
         return need is not None

@@ -4,64 +4,66 @@ from dataclasses import dataclass
 
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.approvals import needs_approval
-from agent.core.engine.budgets import Exhausted, model_budget
-from agent.core.engine.call_preparation import failure_signature
-from agent.core.engine.escalations import Impasse
+from agent.core.engine.budgets import ExhaustedBudget, find_exhausted_model_budget
+from agent.core.engine.call_preparation import compute_failure_signature
+from agent.core.engine.escalations import Escalation
 from agent.core.engine.outcomes import Done, Failed, Outcome, Rejected
-from agent.core.engine.rollback import can_be_undone, changed
-from agent.core.engine.snapshot import EndStatus, Snapshot, asked_about, holds, late, tasks_run
-from agent.core.plan.dependencies import closure
+from agent.core.engine.rollback import can_be_undone, may_have_effect
+from agent.core.engine.snapshot import EndStatus, Snapshot, check_deadline, count_tasks_run, exhausted, needs_escalation
+from agent.core.plan.dependencies import find_runnable_closure
 from agent.core.plan.limits import Limits
 
 
-def doubtful(compiled: CompiledPlan, snapshot: Snapshot) -> tuple[str, ...]:
+def find_doubtful_tasks(compiled: CompiledPlan, snapshot: Snapshot) -> tuple[str, ...]:
     """Return the tasks with a call of which nobody knows whether it took effect, in plan order."""
-    return tuple(snapshot.frontier_of(compiled).in_order(snapshot.doubts - snapshot.outcomes.keys()))
+    return tuple(snapshot.get_frontier(compiled).sort_in_plan_order(snapshot.doubts - snapshot.outcomes.keys()))
 
 
-def _gated(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
-    return task not in snapshot.approved and needs_approval(compiled.tasks[task], compiled.spec(task), limits)
+def _is_gated(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
+    return task not in snapshot.approved and needs_approval(compiled.tasks[task], compiled.get_spec(task), limits)
 
 
-def _held(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
-    if task in snapshot.cut and model_budget(snapshot.spending, limits) is not None:
+def _is_held_back(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
+    if task in snapshot.out_of_budget and find_exhausted_model_budget(snapshot.spending, limits) is not None:
         return True
-    return task in snapshot.doubts or _gated(compiled, task, snapshot, limits)
+    return task in snapshot.doubts or _is_gated(compiled, task, snapshot, limits)
 
 
-def runnable(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits, *, most: int | None = None) -> tuple[str, ...]:
+def find_runnable_tasks(
+    compiled: CompiledPlan, snapshot: Snapshot, limits: Limits, *, limit: int | None = None
+) -> tuple[str, ...]:
     """Return the tasks that can be sent to the executor now, at most `most`, the most urgent first."""
-    most = limits.max_dispatch if most is None else min(most, limits.max_dispatch)
-    frontier = snapshot.frontier_of(compiled)
+    limit = limits.max_dispatch if limit is None else min(limit, limits.max_dispatch)
+    frontier = snapshot.get_frontier(compiled)
     if limits.dispatch == "wave":
-        found = [task for task in frontier.ready() if not _held(compiled, task, snapshot, limits)][:most]
+        found = [task for task in frontier.list_ready() if not _is_held_back(compiled, task, snapshot, limits)][:limit]
     else:
-        found = closure(
+        found = find_runnable_closure(
             compiled.needs,
             is_settled=frontier.is_settled,
-            runnable=lambda task: not _held(compiled, task, snapshot, limits),
+            is_runnable=lambda task: not _is_held_back(compiled, task, snapshot, limits),
             ordered=compiled.order,
-            most=most,
+            limit=limit,
         )
     return tuple(sorted(found, key=lambda task: (compiled.tasks[task].priority, -compiled.ranks[task])))
 
 
-def waiting_for_a_person(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
+def find_tasks_awaiting_approval(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
     """Return the tasks that could run if a person approved them."""
     return tuple(
         task
-        for task in snapshot.frontier_of(compiled).ready()
-        if task not in snapshot.doubts and _gated(compiled, task, snapshot, limits)
+        for task in snapshot.get_frontier(compiled).list_ready()
+        if task not in snapshot.doubts and _is_gated(compiled, task, snapshot, limits)
     )
 
 
-def to_approve(undo: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
+def find_undo_tasks_to_approve(undo: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
     """Return every undoing that needs an approval: its arguments are known, so none waits for another to be shown."""
-    frontier = snapshot.frontier_of(undo)
+    frontier = snapshot.get_frontier(undo)
     return tuple(
         task
         for task in undo.order
-        if task not in snapshot.doubts and not frontier.is_settled(task) and _gated(undo, task, snapshot, limits)
+        if task not in snapshot.doubts and not frontier.is_settled(task) and _is_gated(undo, task, snapshot, limits)
     )
 
 
@@ -76,14 +78,14 @@ class LookUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunTasks:
     """Send these tasks to the executor, the most urgent first."""
 
     tasks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class AskHuman:
     """Ask a person about these tasks, all at once."""
 
     tasks: tuple[str, ...]
@@ -95,7 +97,7 @@ class Ask:
 class Escalate:
     """Ask a person how to go on at all."""
 
-    impasse: Impasse
+    escalation: Escalation
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,10 @@ class GiveUp:
     status: EndStatus
     reason: str
     #: The budget that ended the run; once it is raised, the run can go on from here.
-    budget: Exhausted | None = None
+    budget: ExhaustedBudget | None = None
 
 
-Move = PlanAgain | LookUp | Run | Ask | Escalate | Replan | Rollback | Answer | GiveUp
+Move = PlanAgain | LookUp | RunTasks | AskHuman | Escalate | Replan | Rollback | Answer | GiveUp
 
 
 def next_move(snapshot: Snapshot, limits: Limits) -> Move:
@@ -141,83 +143,89 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
     """
     compiled = snapshot.compiled
     if compiled is None:
-        return _unplanned(snapshot, limits)
+        return _next_move_without_plan(snapshot, limits)
     snapshot = snapshot.with_frontier()
     if snapshot.undo is not None:
-        return _undo(snapshot, snapshot.undo, limits)
+        return _next_rollback_move(snapshot, snapshot.undo, limits)
     if snapshot.stop is not None:
-        return GiveUp(*snapshot.stop) if snapshot.accepted else _end(snapshot, *snapshot.stop)
-    if (held := _held_up(snapshot, limits)) is not None:
+        return GiveUp(*snapshot.stop) if snapshot.accepted else _end_run(snapshot, *snapshot.stop)
+    if (held := _check_before_start(snapshot, limits)) is not None:
         return held
-    failed = unresolved(snapshot)
-    if (fatal := _fatal(compiled, snapshot, failed)) is not None:
-        return _end(snapshot, "failed", fatal)
-    left = limits.max_tasks - tasks_run(snapshot)
-    if left > 0 and (tasks := runnable(compiled, snapshot, limits, most=left)):
-        return Run(tasks)
-    if doubts := doubtful(compiled, snapshot):
-        return Ask(doubts)
-    if (short := _short_of(compiled, snapshot, limits, left=left)) is not None:
-        return _used_up(short, str(short), limits)
+    failed = find_unresolved_failures(snapshot)
+    if (fatal := _find_abort_reason(compiled, snapshot, failed)) is not None:
+        return _end_run(snapshot, "failed", fatal)
+    left = limits.max_tasks - count_tasks_run(snapshot)
+    if left > 0 and (tasks := find_runnable_tasks(compiled, snapshot, limits, limit=left)):
+        return RunTasks(tasks)
+    if doubts := find_doubtful_tasks(compiled, snapshot):
+        return AskHuman(doubts)
+    if (short := _find_blocking_budget(compiled, snapshot, limits, left=left)) is not None:
+        return _handle_exhausted_budget(short, str(short), limits)
     if failed:
-        return _mend(snapshot, failed, limits)
-    waiting = waiting_for_a_person(compiled, snapshot, limits)
-    return Ask(waiting) if waiting else Answer()
+        return _replan_or_escalate(snapshot, failed, limits)
+    waiting = find_tasks_awaiting_approval(compiled, snapshot, limits)
+    return AskHuman(waiting) if waiting else Answer()
 
 
-def _held_up(snapshot: Snapshot, limits: Limits) -> Move | None:
+def _check_before_start(snapshot: Snapshot, limits: Limits) -> Move | None:
     """Return what keeps a plan from being run at all: the time, or that nobody is sure of it."""
-    if (spent := late(snapshot, limits)) is not None:
+    if (spent := check_deadline(snapshot, limits)) is not None:
         reason = f"The deadline of {spent.limit:g} s has passed after {spent.used:.1f} s."
-        return _used_up(spent, reason, limits)
+        return _handle_exhausted_budget(spent, reason, limits)
     asks = limits.can_escalate and limits.asks_if_unsure and not snapshot.outcomes
-    return Escalate(Impasse(kind="unsure", reason=snapshot.unsure)) if asks and snapshot.unsure else None
+    return Escalate(Escalation(kind="unsure", reason=snapshot.unsure)) if asks and snapshot.unsure else None
 
 
-def _unplanned(snapshot: Snapshot, limits: Limits) -> Move:
+def _next_move_without_plan(snapshot: Snapshot, limits: Limits) -> Move:
     if snapshot.stop is not None:
         return GiveUp(*snapshot.stop)
-    if (snapshot.wanting or snapshot.anew) and snapshot.unplanned is None and not snapshot.problems:
-        over = late(snapshot, limits)
-        go_on = LookUp() if snapshot.wanting else PlanAgain()
-        return go_on if over is None else _used_up(over, str(over), limits, planned=False)
-    if snapshot.unplanned is None:
+    if (
+        (snapshot.needs_lookup or snapshot.needs_new_plan)
+        and snapshot.planning_budget is None
+        and not snapshot.problems
+    ):
+        over = check_deadline(snapshot, limits)
+        go_on = LookUp() if snapshot.needs_lookup else PlanAgain()
+        return go_on if over is None else _handle_exhausted_budget(over, str(over), limits, planned=False)
+    if snapshot.planning_budget is None:
         return GiveUp("failed", " ".join(snapshot.problems) or "There is no plan.")
-    short = holds(snapshot.unplanned, snapshot, limits)
-    return PlanAgain() if short is None else _used_up(short, str(short), limits, planned=False)
+    short = exhausted(snapshot.planning_budget, snapshot, limits)
+    return PlanAgain() if short is None else _handle_exhausted_budget(short, str(short), limits, planned=False)
 
 
-def _short_of(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits, *, left: int) -> Exhausted | None:
+def _find_blocking_budget(
+    compiled: CompiledPlan, snapshot: Snapshot, limits: Limits, *, left: int
+) -> ExhaustedBudget | None:
     """Return the budget that alone keeps a task from running, if there is one."""
-    if left <= 0 and runnable(compiled, snapshot, limits, most=1):
-        return Exhausted(name="tasks", limit=limits.max_tasks, used=limits.max_tasks - left)
-    waits = any(task in compiled.tasks and task not in snapshot.outcomes for task in snapshot.cut)
-    return model_budget(snapshot.spending, limits) if waits else None
+    if left <= 0 and find_runnable_tasks(compiled, snapshot, limits, limit=1):
+        return ExhaustedBudget(name="tasks", limit=limits.max_tasks, used=limits.max_tasks - left)
+    waits = any(task in compiled.tasks and task not in snapshot.outcomes for task in snapshot.out_of_budget)
+    return find_exhausted_model_budget(snapshot.spending, limits) if waits else None
 
 
-def _fatal(compiled: CompiledPlan, snapshot: Snapshot, failed: tuple[str, ...]) -> str | None:
+def _find_abort_reason(compiled: CompiledPlan, snapshot: Snapshot, failed: tuple[str, ...]) -> str | None:
     """Return the failure at which the plan says to abort."""
     for task in failed:
         outcome = snapshot.outcomes[task]
         if isinstance(outcome, Failed) and compiled.tasks[task].on_failure == "abort":
-            return f"Task {task!r} failed, and the plan says to abort then: {_error(outcome)}"
+            return f"Task {task!r} failed, and the plan says to abort then: {_describe_error(outcome)}"
     return None
 
 
-def unresolved(snapshot: Snapshot) -> tuple[str, ...]:
+def find_unresolved_failures(snapshot: Snapshot) -> tuple[str, ...]:
     """Return the failed and rejected tasks that something must still be done about, in plan order."""
     if snapshot.compiled is None:
         return ()
-    tasks, found = snapshot.compiled.tasks, snapshot.frontier_of(snapshot.compiled)
+    tasks, found = snapshot.compiled.tasks, snapshot.get_frontier(snapshot.compiled)
     return tuple(
         task
-        for task in found.in_order(found.failed - snapshot.waived)
+        for task in found.sort_in_plan_order(found.failed - snapshot.waived)
         if isinstance(snapshot.outcomes[task], Rejected) or tasks[task].on_failure != "skip"
     )
 
 
-def _used_up(
-    budget: Exhausted,
+def _handle_exhausted_budget(
+    budget: ExhaustedBudget,
     reason: str,
     limits: Limits,
     *,
@@ -226,59 +234,65 @@ def _used_up(
     planned: bool = True,
 ) -> Escalate | GiveUp:
     """Put a budget that is used up to a person, or end by it where nobody is asked."""
-    if not asked_about(budget, limits):
+    if not needs_escalation(budget, limits):
         return GiveUp("failed", reason, budget)
     return Escalate(
-        Impasse(kind="budget", reason=reason, tasks=failed, signature=signature, budget=budget, planned=planned)
+        Escalation(kind="budget", reason=reason, tasks=failed, signature=signature, budget=budget, planned=planned)
     )
 
 
-def _mend(snapshot: Snapshot, failed: tuple[str, ...], limits: Limits) -> Move:
-    signature = failure_signature(snapshot.outcomes, failed)
+def _replan_or_escalate(snapshot: Snapshot, failed: tuple[str, ...], limits: Limits) -> Move:
+    signature = compute_failure_signature(snapshot.outcomes, failed)
     rejected = all(isinstance(snapshot.outcomes[task], Rejected) for task in failed)
     if not limits.can_replan or limits.max_replans == 0:
-        return _without_replan(snapshot, failed, rejected=rejected)
+        return _end_without_replan(snapshot, failed, rejected=rejected)
     if snapshot.question is not None and limits.can_escalate:
-        return Escalate(Impasse(kind="question", reason=snapshot.question, tasks=failed, signature=signature))
-    if snapshot.stuck is not None:
+        return Escalate(Escalation(kind="question", reason=snapshot.question, tasks=failed, signature=signature))
+    if snapshot.dead_end_reason is not None:
         if not limits.can_escalate:
-            return _end(snapshot, "failed", snapshot.stuck)
-        return Escalate(Impasse(kind="no_way_on", reason=snapshot.stuck, tasks=failed, signature=signature))
-    if signature in snapshot.replanned:
-        reason = f"The replan ran into the same failure again: {_reasons(snapshot, failed)}"
+            return _end_run(snapshot, "failed", snapshot.dead_end_reason)
+        return Escalate(
+            Escalation(kind="no_way_on", reason=snapshot.dead_end_reason, tasks=failed, signature=signature)
+        )
+    if signature in snapshot.replanned_signatures:
+        reason = f"The replan ran into the same failure again: {_describe_failures(snapshot, failed)}"
         if not limits.can_escalate:
             return GiveUp("failed", reason)
-        return Escalate(Impasse(kind="same_failure", reason=reason, tasks=failed, signature=signature))
+        return Escalate(Escalation(kind="same_failure", reason=reason, tasks=failed, signature=signature))
     if snapshot.replans >= limits.max_replans:
-        spent = Exhausted(name="replans", limit=limits.max_replans, used=snapshot.replans)
-        reason = f"{snapshot.replans} replans were not enough: {_reasons(snapshot, failed)}"
-        return _used_up(spent, reason, limits, failed=failed, signature=signature)
-    if (short := model_budget(snapshot.spending, limits)) is not None:
-        return _used_up(short, f"{short} {_reasons(snapshot, failed)}", limits, failed=failed, signature=signature)
+        spent = ExhaustedBudget(name="replans", limit=limits.max_replans, used=snapshot.replans)
+        reason = f"{snapshot.replans} replans were not enough: {_describe_failures(snapshot, failed)}"
+        return _handle_exhausted_budget(spent, reason, limits, failed=failed, signature=signature)
+    if (short := find_exhausted_model_budget(snapshot.spending, limits)) is not None:
+        return _handle_exhausted_budget(
+            short, f"{short} {_describe_failures(snapshot, failed)}", limits, failed=failed, signature=signature
+        )
     return Replan(failed, signature)
 
 
-def _without_replan(snapshot: Snapshot, failed: tuple[str, ...], *, rejected: bool) -> Move:
+def _end_without_replan(snapshot: Snapshot, failed: tuple[str, ...], *, rejected: bool) -> Move:
     if rejected:
-        return _end(snapshot, "cancelled", f"A person rejected {_reasons(snapshot, failed)}")
-    return GiveUp("failed", _reasons(snapshot, failed))
+        return _end_run(snapshot, "cancelled", f"A person rejected {_describe_failures(snapshot, failed)}")
+    return GiveUp("failed", _describe_failures(snapshot, failed))
 
 
-def _end(snapshot: Snapshot, status: EndStatus, reason: str) -> Move:
+def _end_run(snapshot: Snapshot, status: EndStatus, reason: str) -> Move:
     """End on purpose: what was written is undone first, once it is known what was."""
     if snapshot.rollback_begun or snapshot.compiled is None:
         return GiveUp(status, reason)
     compiled = snapshot.compiled
     doubts = tuple(
-        task for task in doubtful(compiled, snapshot) if can_be_undone(compiled.tasks[task], compiled.spec(task))
+        task
+        for task in find_doubtful_tasks(compiled, snapshot)
+        if can_be_undone(compiled.tasks[task], compiled.get_spec(task))
     )
     if doubts:
-        return Ask(doubts, to_undo=True)
-    left = changed_tasks(snapshot)
+        return AskHuman(doubts, to_undo=True)
+    left = find_changed_tasks(snapshot)
     return Rollback(left, status, reason) if left else GiveUp(status, reason)
 
 
-def changed_tasks(snapshot: Snapshot) -> tuple[str, ...]:
+def find_changed_tasks(snapshot: Snapshot) -> tuple[str, ...]:
     """Return the tasks that changed something, or may have, the last one first; those of earlier plans come last.
 
     A result that was taken over from another task is one change, which the task that holds it now stands for.
@@ -286,30 +300,30 @@ def changed_tasks(snapshot: Snapshot) -> tuple[str, ...]:
     compiled = snapshot.compiled
     if compiled is None:
         return ()
-    tasks = {**snapshot.former, **compiled.tasks}
+    tasks = {**snapshot.former_tasks, **compiled.tasks}
     found: dict[str, str] = {}
-    for name in (*reversed(compiled.order), *reversed(list(snapshot.former))):
+    for name in (*reversed(compiled.order), *reversed(list(snapshot.former_tasks))):
         outcome, spec = snapshot.outcomes.get(name), compiled.catalogue.get(tasks[name].tool)
-        if changed(tasks[name], spec=spec, outcome=outcome, doubted=name in snapshot.doubts):
+        if may_have_effect(tasks[name], spec=spec, outcome=outcome, doubted=name in snapshot.doubts):
             source = outcome.reused_from if isinstance(outcome, Done) else None
             found.setdefault(source or name, name)
     return tuple(found.values())
 
 
-def _undo(snapshot: Snapshot, undo: CompiledPlan, limits: Limits) -> Move:
+def _next_rollback_move(snapshot: Snapshot, undo: CompiledPlan, limits: Limits) -> Move:
     """Steer a rollback: every undoing that can run, then what a person must be asked, then the end."""
-    if tasks := runnable(undo, snapshot, limits):
-        return Run(tasks)
-    waiting = (*doubtful(undo, snapshot), *to_approve(undo, snapshot, limits))
+    if tasks := find_runnable_tasks(undo, snapshot, limits):
+        return RunTasks(tasks)
+    waiting = (*find_doubtful_tasks(undo, snapshot), *find_undo_tasks_to_approve(undo, snapshot, limits))
     if waiting:
-        return Ask(waiting)
+        return AskHuman(waiting)
     status, reason = snapshot.stop or ("failed", "The run was rolled back.")
     return GiveUp(status, reason)
 
 
-def _reasons(snapshot: Snapshot, failed: tuple[str, ...]) -> str:
-    return "; ".join(f"{task!r}: {_error(snapshot.outcomes[task])}" for task in failed)
+def _describe_failures(snapshot: Snapshot, failed: tuple[str, ...]) -> str:
+    return "; ".join(f"{task!r}: {_describe_error(snapshot.outcomes[task])}" for task in failed)
 
 
-def _error(outcome: Outcome) -> str:
+def _describe_error(outcome: Outcome) -> str:
     return (outcome.message or "rejected") if isinstance(outcome, Rejected) else outcome.error or outcome.status

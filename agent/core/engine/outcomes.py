@@ -17,7 +17,7 @@ FailureKind = Literal[
 ]
 
 
-class _Settled(BaseModel):
+class _BaseOutcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: The plan revision it ran under, from 1.
@@ -50,7 +50,7 @@ class ItemFailure(BaseModel):
     error: str
 
 
-class PartlyFailed(BaseModel):
+class PartialFailure(BaseModel):
     """What is missing of a `for_each` of which some items failed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,7 +90,7 @@ class Artifact(BaseModel):
     output_schema: dict[str, JsonValue]
 
 
-class Done(_Settled):
+class Done(_BaseOutcome):
     """The call returned; `output` is what it returned."""
 
     status: Literal["done"] = "done"
@@ -107,15 +107,15 @@ class Done(_Settled):
     #: The call was in doubt, and a person said that it took effect.
     was_in_doubt: bool = False
     #: What is missing of the output of a `for_each` that goes on without the items that failed.
-    items: PartlyFailed | None = None
+    items: PartialFailure | None = None
 
     @property
-    def away(self) -> bool:
+    def is_offloaded(self) -> bool:
         """Whether the output is in its store only, to be loaded before anything looks into it."""
         return self.artifact is not None and self.output is None
 
 
-class Failed(_Settled):
+class Failed(_BaseOutcome):
     """The call did not return; `error` is a sentence."""
 
     status: Literal["failed"] = "failed"
@@ -123,10 +123,10 @@ class Failed(_Settled):
     #: Digest as in `Done`, where the arguments were known; the same failure twice ends the replanning.
     fingerprint: str | None = None
     #: The items of a `for_each` that failed.
-    items: PartlyFailed | None = None
+    items: PartialFailure | None = None
 
 
-class Skipped(_Settled):
+class Skipped(_BaseOutcome):
     """The task was not run, on purpose; `error` stays empty."""
 
     status: Literal["skipped"] = "skipped"
@@ -134,7 +134,7 @@ class Skipped(_Settled):
     because: str
 
 
-class Rejected(_Settled):
+class Rejected(_BaseOutcome):
     """A person said no to the call."""
 
     status: Literal["rejected"] = "rejected"
@@ -143,7 +143,7 @@ class Rejected(_Settled):
     digest: str | None = None
 
 
-class Cancelled(_Settled):
+class Cancelled(_BaseOutcome):
     """The run was stopped before the task was finished."""
 
     status: Literal["cancelled"] = "cancelled"
@@ -165,7 +165,7 @@ class Doubt(BaseModel):
     owner: str
 
 
-class InDoubt(_Settled):
+class InDoubt(_BaseOutcome):
     """A write was begun and its end is unknown; a person decides. Not an end while the run goes on."""
 
     status: Literal["in_doubt"] = "in_doubt"
@@ -173,9 +173,9 @@ class InDoubt(_Settled):
 
 
 Outcome = Annotated[Done | Failed | Skipped | Rejected | Cancelled | InDoubt, Field(discriminator="status")]
-_adapter: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+_outcome_adapter: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 
 
-def outcome_from(record: JsonValue) -> Outcome:
+def parse_outcome(record: JsonValue) -> Outcome:
     """Read a stored outcome; `pydantic.ValidationError` where it is none."""
-    return _adapter.validate_python(record)
+    return _outcome_adapter.validate_python(record)

@@ -7,11 +7,11 @@ from typing_extensions import TypedDict  # pydantic makes no schema of the one i
 
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.outcomes import Cancelled, Done, Failed, Outcome, Rejected, Skipped
-from agent.core.engine.task_status import Status
+from agent.core.engine.task_status import TaskStatus
 from agent.core.plan.document import Task
 
 
-class Progress(TypedDict):
+class TaskProgress(TypedDict):
     """Counts of tasks: rejected ones count as failed, cancelled ones as skipped, those in doubt as waiting.
 
     `percentage` is of settled tasks, 0 to 100.
@@ -26,7 +26,7 @@ class Progress(TypedDict):
     percentage: float
 
 
-def blocked_by(
+def find_blocker(
     task: Task, needs: Collection[str], *, outcomes: Mapping[str, Outcome], blocked: Collection[str]
 ) -> str | None:
     """Return the need that keeps `task` from running now, None where nothing does.
@@ -40,18 +40,18 @@ def blocked_by(
     return bad[0]
 
 
-def blocked(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> dict[str, str]:
+def find_blocked_tasks(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> dict[str, str]:
     """Return every task without an outcome that cannot run as things stand, with the need that blocks it."""
     found: dict[str, str] = {}
     for task_id in compiled.order:
         if task_id not in outcomes:
-            need = blocked_by(compiled.tasks[task_id], compiled.needs[task_id], outcomes=outcomes, blocked=found)
+            need = find_blocker(compiled.tasks[task_id], compiled.needs[task_id], outcomes=outcomes, blocked=found)
             if need is not None:
                 found[task_id] = need
     return found
 
 
-def statuses(
+def derive_statuses(
     compiled: CompiledPlan,
     outcomes: Mapping[str, Outcome],
     *,
@@ -60,19 +60,19 @@ def statuses(
     asked: Collection[str] = (),
     doubted: Collection[str] = (),
     undone: Collection[str] = (),
-) -> dict[str, Status]:
+) -> dict[str, TaskStatus]:
     """Return the status of every task of the plan, in listed order.
 
     An outcome says most, a doubt next, then what is under way: `running` calls, those that wait for their next
     attempt, and those about which a person has been `asked`. `undone` are done tasks whose rollback is done.
     """
-    stuck = blocked(compiled, outcomes)
+    stuck = find_blocked_tasks(compiled, outcomes)
 
-    def status(task: str) -> Status:
+    def derive_status(task: str) -> TaskStatus:
         outcome = outcomes.get(task)
         if outcome is not None:
             return "rolled_back" if task in undone and isinstance(outcome, Done) else outcome.status
-        underway: tuple[tuple[Collection[str], Status], ...] = (
+        underway: tuple[tuple[Collection[str], TaskStatus], ...] = (
             (doubted, "in_doubt"),
             (retrying, "retrying"),
             (running, "running"),
@@ -85,21 +85,23 @@ def statuses(
         settled = all(need in outcomes or need in stuck for need in compiled.needs[task])
         return "ready" if settled else "waiting"
 
-    return {task.id: status(task.id) for task in compiled.plan.tasks}
+    return {task.id: derive_status(task.id) for task in compiled.plan.tasks}
 
 
-def progress(compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, running: Collection[str] = ()) -> Progress:
+def count_progress(
+    compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, running: Collection[str] = ()
+) -> TaskProgress:
     """Count the plan's tasks."""
     settled: Counter[str] = Counter(outcomes[task].status for task in compiled.tasks if task in outcomes)
     active = sum(task in compiled.tasks and task not in outcomes for task in running)
-    return counted(settled, running=active, total=len(compiled.tasks))
+    return build_progress(settled, running=active, total=len(compiled.tasks))
 
 
-def counted(settled: Mapping[str, int], *, running: int, total: int) -> Progress:
+def build_progress(settled: Mapping[str, int], *, running: int, total: int) -> TaskProgress:
     """Return the counts of `total` tasks, of which so many are `settled` by status of their outcomes."""
     completed, failed = settled.get("done", 0), settled.get("failed", 0) + settled.get("rejected", 0)
     skipped = settled.get("skipped", 0) + settled.get("cancelled", 0)
-    return Progress(
+    return TaskProgress(
         completed=completed,
         running=running,
         failed=failed,
@@ -110,22 +112,22 @@ def counted(settled: Mapping[str, int], *, running: int, total: int) -> Progress
     )
 
 
-def is_complete(counts: Progress) -> bool:
+def is_complete(counts: TaskProgress) -> bool:
     """Whether every task is settled, one way or another."""
     return counts["waiting"] == counts["running"] == 0
 
 
-def has_failures(counts: Progress) -> bool:
+def has_failures(counts: TaskProgress) -> bool:
     """Whether a task failed or was rejected."""
     return counts["failed"] > 0
 
 
-def final_outcomes(
+def build_final_outcomes(
     compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, revision: int, because: str
 ) -> dict[str, Outcome]:
     """Return an outcome for every task that will never run, now that the run ends."""
     ended: dict[str, Outcome] = {}
-    stuck = blocked(compiled, outcomes)
+    stuck = find_blocked_tasks(compiled, outcomes)
     for task in compiled.order:
         if task in outcomes:
             continue
@@ -133,12 +135,12 @@ def final_outcomes(
         if need is None:
             ended[task] = Cancelled(revision=revision, because=because)
         else:
-            fate = _fate(outcomes.get(need) or ended.get(need))
+            fate = _describe_end(outcomes.get(need) or ended.get(need))
             ended[task] = Skipped(revision=revision, because=f"It rests on {need!r}, which {fate}.")
     return ended
 
 
-def _fate(outcome: Outcome | None) -> str:
+def _describe_end(outcome: Outcome | None) -> str:
     match outcome:
         case Failed():
             return "failed"
@@ -161,7 +163,7 @@ class PhaseProgress(TypedDict):
     is_complete: bool
 
 
-def phases_of(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[PhaseProgress]:
+def compute_phase_progress(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[PhaseProgress]:
     """Return the phases: those that the plan describes in its order, then those that only tasks name.
 
     A cancelled or skipped task, and one that will not run because of it, does not keep a phase from being complete. A
@@ -171,8 +173,8 @@ def phases_of(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[P
     for task in compiled.plan.tasks:
         if task.phase is not None:
             members.setdefault(task.phase, []).append(task.id)
-    passed = _out_of_the_way(compiled, outcomes)
-    return [_phase(name, compiled.plan.phases.get(name, ""), tasks, passed) for name, tasks in members.items()]
+    passed = _find_passed_tasks(compiled, outcomes)
+    return [_build_phase(name, compiled.plan.phases.get(name, ""), tasks, passed) for name, tasks in members.items()]
 
 
 def current_phase(phases: Sequence[PhaseProgress]) -> str | None:
@@ -180,16 +182,16 @@ def current_phase(phases: Sequence[PhaseProgress]) -> str | None:
     return next((phase["name"] for phase in phases if not phase["is_complete"]), None)
 
 
-def _out_of_the_way(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> set[str]:
+def _find_passed_tasks(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> set[str]:
     passed = {task for task, outcome in outcomes.items() if isinstance(outcome, Done | Skipped | Cancelled)}
     # Each stands behind what blocks it.
-    for task, need in blocked(compiled, outcomes).items():
+    for task, need in find_blocked_tasks(compiled, outcomes).items():
         if need in passed:
             passed.add(task)
     return passed
 
 
-def _phase(name: str, description: str, tasks: list[str], passed: Collection[str]) -> PhaseProgress:
+def _build_phase(name: str, description: str, tasks: list[str], passed: Collection[str]) -> PhaseProgress:
     count = sum(task in passed for task in tasks)
     return PhaseProgress(
         name=name,

@@ -6,22 +6,22 @@ from collections.abc import Collection, Mapping
 from pydantic import BaseModel, ConfigDict
 
 from agent.core.engine.outcomes import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
-from agent.core.engine.progress import blocked, statuses
-from agent.core.engine.rollback import UNDOING
+from agent.core.engine.progress import derive_statuses, find_blocked_tasks
+from agent.core.engine.rollback import UNDO_PREFIX
 from agent.core.engine.snapshot import Snapshot
-from agent.core.engine.task_status import Status, is_terminal
+from agent.core.engine.task_status import TaskStatus, is_terminal
 
 #: Failures that may pass: the same call can be tried again as it is.
-_PASSING = frozenset({"timeout", "transient"})
+_TRANSIENT_KINDS = frozenset({"timeout", "transient"})
 
 
-class Standing(BaseModel):
+class TaskState(BaseModel):
     """One task as it stands."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
-    status: Status
+    status: TaskStatus
     #: How often the tool was called, as far as it is recorded.
     attempts: int = 0
     #: Seconds from the first attempt to the end; None where no call was made or none has ended.
@@ -34,14 +34,14 @@ class Standing(BaseModel):
     because: str = ""
 
 
-def standings(
+def derive_task_states(
     snapshot: Snapshot,
     *,
     running: Collection[str] = (),
     retrying: Collection[str] = (),
     asked: Collection[str] = (),
     begun: Collection[str] = (),
-) -> dict[str, Standing]:
+) -> dict[str, TaskState]:
     """Return how each task of the plan stands, in listed order; nothing where no plan compiled.
 
     `running`, `retrying` and `asked` are what is under way now, as the events of a run tell. `begun` are tasks with a
@@ -50,39 +50,39 @@ def standings(
     """
     if snapshot.compiled is None:
         return {}
-    found = statuses(
+    found = derive_statuses(
         snapshot.compiled,
         snapshot.outcomes,
         running=running,
         retrying=retrying,
         asked=asked,
         doubted=snapshot.doubts | {task for task in begun if task not in running and task not in retrying},
-        undone=undone(snapshot),
+        undone=find_undone_tasks(snapshot),
     )
-    stuck = blocked(snapshot.compiled, snapshot.outcomes)
-    return {task: _standing(task, status, snapshot.outcomes.get(task), stuck) for task, status in found.items()}
+    stuck = find_blocked_tasks(snapshot.compiled, snapshot.outcomes)
+    return {task: _build_task_state(task, status, snapshot.outcomes.get(task), stuck) for task, status in found.items()}
 
 
-def ready_tasks(snapshot: Snapshot) -> tuple[str, ...]:
+def list_ready_tasks(snapshot: Snapshot) -> tuple[str, ...]:
     """Return the tasks that could begin now, the most urgent first: an approval may be all that they wait for."""
     compiled = snapshot.compiled
     if compiled is None:
         return ()
-    found = statuses(compiled, snapshot.outcomes, doubted=snapshot.doubts)
+    found = derive_statuses(compiled, snapshot.outcomes, doubted=snapshot.doubts)
     ready = [task for task, status in found.items() if status == "ready"]
     return tuple(sorted(ready, key=lambda task: (compiled.tasks[task].priority, -compiled.ranks[task])))
 
 
-def undone(snapshot: Snapshot) -> frozenset[str]:
+def find_undone_tasks(snapshot: Snapshot) -> frozenset[str]:
     """Return the tasks whose rollback is done: of a `for_each`, that of every item that returned."""
     tasks = snapshot.undo.tasks if snapshot.undo is not None else {}
-    names = {task.removeprefix(UNDOING) for task in tasks if isinstance(snapshot.outcomes.get(task), Done)}
+    names = {task.removeprefix(UNDO_PREFIX) for task in tasks if isinstance(snapshot.outcomes.get(task), Done)}
     items = Counter(name.rpartition("[")[0] for name in names if name.endswith("]"))
-    whole = {task for task, count in items.items() if count == _returned(snapshot.outcomes.get(task))}
+    whole = {task for task, count in items.items() if count == _count_returned_items(snapshot.outcomes.get(task))}
     return frozenset(names | whole)
 
 
-def _returned(outcome: Outcome | None) -> int:
+def _count_returned_items(outcome: Outcome | None) -> int:
     if not isinstance(outcome, Done):
         return 0
     if outcome.items is not None:
@@ -90,19 +90,23 @@ def _returned(outcome: Outcome | None) -> int:
     return len(outcome.output) if isinstance(outcome.output, list) else 0
 
 
-def _standing(task: str, status: Status, outcome: Outcome | None, stuck: Mapping[str, str]) -> Standing:
-    return Standing(
+def _build_task_state(task: str, status: TaskStatus, outcome: Outcome | None, stuck: Mapping[str, str]) -> TaskState:
+    return TaskState(
         task=task,
         status=status,
         attempts=outcome.attempts if outcome is not None else 0,
         duration_s=outcome.duration_s if outcome is not None else None,
         is_terminal=is_terminal(status),
-        can_retry=status == "retrying" or (isinstance(outcome, Failed) and outcome.kind in _PASSING),
-        because=_because(outcome) if outcome is not None else f"It rests on {stuck[task]!r}." if task in stuck else "",
+        can_retry=status == "retrying" or (isinstance(outcome, Failed) and outcome.kind in _TRANSIENT_KINDS),
+        because=_describe_reason(outcome)
+        if outcome is not None
+        else f"It rests on {stuck[task]!r}."
+        if task in stuck
+        else "",
     )
 
 
-def _because(outcome: Outcome) -> str:
+def _describe_reason(outcome: Outcome) -> str:
     match outcome:
         case Skipped(because=because) | Cancelled(because=because) | Rejected(message=because):
             return because

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-Status = Literal[
+TaskStatus = Literal[
     "waiting",  # something it needs is neither settled nor blocked
     "ready",  # all it needs is settled, and nothing blocks it
     "running",  # its tool has been called
@@ -21,18 +21,18 @@ Status = Literal[
 ]
 
 #: What a task is before its call begins. A changed plan may move it among these, and so may a stop or a crash.
-_OPEN: frozenset[Status] = frozenset({"waiting", "ready", "blocked"})
+_OPEN: frozenset[TaskStatus] = frozenset({"waiting", "ready", "blocked"})
 #: What a call that is not begun, or is told at once, may come to without ever running.
-_UNCALLED: frozenset[Status] = frozenset({"done", "failed", "skipped", "rejected", "cancelled"})
+_WITHOUT_CALL: frozenset[TaskStatus] = frozenset({"done", "failed", "skipped", "rejected", "cancelled"})
 
 #: Every legal step. The run takes no step out of a terminal status but to undo; the other steps out of one are a
 #: person's edit of the plan, which opens again what came to nothing.
-TRANSITIONS: Mapping[Status, frozenset[Status]] = MappingProxyType(
+TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = MappingProxyType(
     {
         # `skipped`: the run ended while what it needs was in doubt.
         "waiting": frozenset({"ready", "blocked", "skipped", "cancelled"}),
         # `done`: the same work was done before. `in_doubt`: the ledger knows of a call that an earlier process began.
-        "ready": _UNCALLED | {"waiting", "blocked", "running", "awaiting_approval", "in_doubt"},
+        "ready": _WITHOUT_CALL | {"waiting", "blocked", "running", "awaiting_approval", "in_doubt"},
         # Back to `ready` where the process was stopped. A tool may ask a person by itself.
         "running": frozenset({"retrying", "done", "failed", "in_doubt", "ready", "awaiting_approval"}),
         # Of the calls of a `for_each` one may end the task while another waits for its next attempt.
@@ -52,19 +52,21 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = MappingProxyType(
     }
 )
 
-TERMINAL: frozenset[Status] = frozenset({"done", "failed", "skipped", "rejected", "cancelled", "rolled_back"})
+TERMINAL_STATUSES: frozenset[TaskStatus] = frozenset(
+    {"done", "failed", "skipped", "rejected", "cancelled", "rolled_back"}
+)
 
 
-class IllegalStep(AssertionError):  # noqa: N818 - says what it is
+class IllegalTransition(AssertionError):  # noqa: N818 - says what it is
     """A task was seen to take a step that is not in the table; the message tells its whole story."""
 
 
-def is_terminal(status: Status) -> bool:
+def is_terminal(status: TaskStatus) -> bool:
     """Whether the run takes no further step from here but to undo what was done."""
-    return status in TERMINAL
+    return status in TERMINAL_STATUSES
 
 
-def followed(story: tuple[Status, ...], status: Status, *, task: str) -> tuple[Status, ...]:
+def append_status(story: tuple[TaskStatus, ...], status: TaskStatus, *, task: str) -> tuple[TaskStatus, ...]:
     """Return the statuses that `task` went through with `status` at their end; the same one again is no step.
 
     Raises `IllegalStep` where the table does not have the step.
@@ -74,5 +76,5 @@ def followed(story: tuple[Status, ...], status: Status, *, task: str) -> tuple[S
     if story[-1] == status:
         return story
     if status not in TRANSITIONS[story[-1]]:
-        raise IllegalStep(f"Task {task!r} went from {story[-1]!r} to {status!r} after {' -> '.join(story)}.")
+        raise IllegalTransition(f"Task {task!r} went from {story[-1]!r} to {status!r} after {' -> '.join(story)}.")
     return (*story, status)

@@ -10,14 +10,14 @@ from functools import lru_cache
 
 from pydantic import JsonValue
 
-from agent.core.plan.references import Unresolved, kind_of
+from agent.core.plan.references import UnresolvedReference, describe_type
 
 _MACRO_VARIABLE = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
-_BY_KEY = re.compile(r"\boutputs\s*\[\s*(?:'([^'\\]+)'|\"([^\"\\]+)\")\s*\]")
+_OUTPUT_KEY = re.compile(r"\boutputs\s*\[\s*(?:'([^'\\]+)'|\"([^\"\\]+)\")\s*\]")
 
 
 #: What the engine can call, macros apart; a test holds each to it.
-FUNCTIONS = frozenset(
+CEL_FUNCTIONS = frozenset(
     (
         *("size", "int", "uint", "double", "string", "bytes", "timestamp", "duration", "type", "dyn"),
         *("contains", "startsWith", "endsWith", "matches"),
@@ -25,43 +25,43 @@ FUNCTIONS = frozenset(
         *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
     )
 )
-_MACROS = frozenset({"has", "all", "exists", "exists_one", "existsOne", "map", "filter"})
+_CEL_MACROS = frozenset({"has", "all", "exists", "exists_one", "existsOne", "map", "filter"})
 
 
 #: The parser recurses in native code: at 40,000 characters of "1+1+..." it ends the process.
-_LONGEST = 2_000
+_MAX_CHARACTERS = 2_000
 
 
 class ConditionError(ValueError):
     """A condition that cannot be read; the message is one line."""
 
 
-def names(expression: str) -> frozenset[str]:
+def find_condition_tasks(expression: str) -> frozenset[str]:
     """Return the ids of the tasks that `expression` uses. Raises `ConditionError` where it does not parse."""
-    found = _names(expression)
+    found = _parse_condition(expression)
     if isinstance(found, str):
         raise ConditionError(found)
     return found
 
 
-def parses(expression: str) -> bool:
+def is_parsable(expression: str) -> bool:
     """Whether `expression` can be read."""
-    return not isinstance(_names(expression), str)
+    return not isinstance(_parse_condition(expression), str)
 
 
-def unknown_functions(expression: str) -> tuple[str, ...]:
+def find_unknown_functions(expression: str) -> tuple[str, ...]:
     """Return the functions that `expression`, which parses, calls and the engine has not."""
     import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
 
     called = cel.compile(expression).functions()
-    return tuple(sorted(name for name in called if name.isidentifier() and name not in FUNCTIONS | _MACROS))
+    return tuple(sorted(name for name in called if name.isidentifier() and name not in CEL_FUNCTIONS | _CEL_MACROS))
 
 
 @lru_cache(maxsize=4096)
-def _names(expression: str) -> frozenset[str] | str:
+def _parse_condition(expression: str) -> frozenset[str] | str:
     """Return the names, or why there are none."""
-    if len(expression) > _LONGEST:
-        return f"it has {len(expression)} characters and {_LONGEST} are allowed"
+    if len(expression) > _MAX_CHARACTERS:
+        return f"it has {len(expression)} characters and {_MAX_CHARACTERS} are allowed"
     import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
 
     try:
@@ -72,26 +72,30 @@ def _names(expression: str) -> frozenset[str] | str:
     variables -= set(_MACRO_VARIABLE.findall(expression))
     if "outputs" in variables:
         variables.remove("outputs")
-        variables |= {one or other for one, other in _BY_KEY.findall(expression)}
+        variables |= {one or other for one, other in _OUTPUT_KEY.findall(expression)}
     return frozenset(variables)
 
 
-def holds(expression: str, *, outputs: Mapping[str, JsonValue]) -> bool:
+def evaluate(expression: str, *, outputs: Mapping[str, JsonValue]) -> bool:
     """Evaluate `expression` over `outputs`, which holds at least the tasks it names.
 
     Raises `Unresolved` with a sentence where it has no answer or its answer is neither true nor false.
     """
     import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
 
-    used = {name: outputs.get(name) for name in names(expression)}
+    used = {name: outputs.get(name) for name in find_condition_tasks(expression)}
     variables = {name: value for name, value in used.items() if name.isidentifier()}
     try:
         answer = cel.evaluate(expression, {**variables, "outputs": used})
     except KeyError as error:
-        raise Unresolved(f"The condition {expression!r} asks for {error.args[0]!r}, which is not there.") from None
+        raise UnresolvedReference(
+            f"The condition {expression!r} asks for {error.args[0]!r}, which is not there."
+        ) from None
     except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError) as error:
         reason = str(error).split("\n", maxsplit=1)[0].split(". CEL does not", maxsplit=1)[0]
-        raise Unresolved(f"The condition {expression!r} cannot be decided: {reason}.") from None
+        raise UnresolvedReference(f"The condition {expression!r} cannot be decided: {reason}.") from None
     if not isinstance(answer, bool):
-        raise Unresolved(f"The condition {expression!r} gives {kind_of(answer)}, neither true nor false.")
+        raise UnresolvedReference(
+            f"The condition {expression!r} gives {describe_type(answer)}, neither true nor false."
+        )
     return answer

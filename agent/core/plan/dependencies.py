@@ -7,30 +7,30 @@ critical path: T. C. Hu, "Parallel Sequencing and Assembly Line Problems", Opera
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 
-from agent.core.plan.conditions import ConditionError, names
+from agent.core.plan.conditions import ConditionError, find_condition_tasks
 from agent.core.plan.document import Plan, Task
-from agent.core.plan.references import OutputOf, argument_specials, producers
+from agent.core.plan.references import OutputReference, find_argument_references, find_producers
 
-Needs = Mapping[str, tuple[str, ...]]
+DependencyGraph = Mapping[str, tuple[str, ...]]
 
 
-def needs_of(task: Task) -> tuple[str, ...]:
+def list_dependencies(task: Task) -> tuple[str, ...]:
     """Return the ids that `task` itself names: dependencies, references, condition; each once, in that order."""
     try:
-        conditions = sorted(names(task.condition)) if task.condition is not None else []
+        conditions = sorted(find_condition_tasks(task.condition)) if task.condition is not None else []
     except ConditionError:
         conditions = []
-    in_args = (found.task for _, found in argument_specials(task.args) if isinstance(found, OutputOf))
-    in_each = producers(task.for_each)
+    in_args = (found.task for _, found in find_argument_references(task.args) if isinstance(found, OutputReference))
+    in_each = find_producers(task.for_each)
     return tuple(dict.fromkeys((*task.depends_on, *in_args, *in_each, *conditions)))
 
 
-def plan_needs(plan: Plan) -> dict[str, tuple[str, ...]]:
+def build_dependency_graph(plan: Plan) -> dict[str, tuple[str, ...]]:
     """Return for each task, in listed order, what it waits for; `sequential` adds the task listed before."""
     needs: dict[str, tuple[str, ...]] = {}
     before: str | None = None
     for task in plan.tasks:
-        own = needs_of(task)
+        own = list_dependencies(task)
         if plan.execution_mode == "sequential" and before is not None and before not in own:
             own = (*own, before)
         needs[task.id] = own
@@ -38,7 +38,7 @@ def plan_needs(plan: Plan) -> dict[str, tuple[str, ...]]:
     return needs
 
 
-def waves(needs: Needs) -> list[list[str]]:
+def waves(needs: DependencyGraph) -> list[list[str]]:
     """Return the tasks level by level: each level waits for nothing but earlier ones. Raises `graphlib.CycleError`."""
     sorter = TopologicalSorter(needs)
     sorter.prepare()
@@ -53,16 +53,16 @@ def waves(needs: Needs) -> list[list[str]]:
 
 def execution_waves(plan: Plan) -> list[list[str]]:
     """Return the plan's tasks wave by wave, each wave in listed order. Raises `graphlib.CycleError`."""
-    return waves(plan_needs(plan))
+    return waves(build_dependency_graph(plan))
 
 
-def order(needs: Needs) -> list[str]:
+def sort_topologically(needs: DependencyGraph) -> list[str]:
     """Return the tasks so that each stands behind what it needs. Raises `graphlib.CycleError`."""
     return [task for level in waves(needs) for task in level]
 
 
 def ranks(
-    needs: Needs, *, duration: Callable[[str], float] = lambda _: 1.0, ordered: Sequence[str] | None = None
+    needs: DependencyGraph, *, duration: Callable[[str], float] = lambda _: 1.0, ordered: Sequence[str] | None = None
 ) -> dict[str, float]:
     """Return for each task the length of the longest path from its start to the plan's end, in `duration`'s unit.
 
@@ -70,7 +70,7 @@ def ranks(
     """
     longest: dict[str, float] = {}
     after: dict[str, float] = dict.fromkeys(needs, 0.0)
-    for task in reversed(order(needs) if ordered is None else ordered):
+    for task in reversed(sort_topologically(needs) if ordered is None else ordered):
         longest[task] = duration(task) + after[task]
         for need in needs[task]:
             if need in after:
@@ -78,7 +78,7 @@ def ranks(
     return longest
 
 
-def ancestors(needs: Needs, task: str) -> dict[str, None]:
+def ancestors(needs: DependencyGraph, task: str) -> dict[str, None]:
     """Return everything that `task` waits for, near or far; a name of no task counts, and so does a way back to it."""
     found: dict[str, None] = {}
     left = list(needs[task])
@@ -90,13 +90,13 @@ def ancestors(needs: Needs, task: str) -> dict[str, None]:
     return found
 
 
-def closure(
-    needs: Needs,
+def find_runnable_closure(
+    needs: DependencyGraph,
     *,
     is_settled: Callable[[str], bool],
-    runnable: Callable[[str], bool],
+    is_runnable: Callable[[str], bool],
     ordered: Iterable[str],
-    most: int | None = None,
+    limit: int | None = None,
 ) -> list[str]:
     """Return every unsettled task that may start without anything from outside the returned set, at most `most`.
 
@@ -105,9 +105,9 @@ def closure(
     """
     taken: dict[str, None] = {}
     for task in ordered:
-        if len(taken) == most:
+        if len(taken) == limit:
             break
-        if is_settled(task) or not runnable(task):
+        if is_settled(task) or not is_runnable(task):
             continue
         if all(need in taken or is_settled(need) for need in needs[task]):
             taken[task] = None

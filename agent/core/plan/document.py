@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator
 
 #: Characters of the longest id.
-LONGEST_ID = 200
-TaskId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
+MAX_ID_LENGTH = 200
+TaskId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 OnFailure = Literal["replan", "skip", "abort"]
 OnItemFailure = Literal[
     "finish",  # make the other calls too; the task has failed
@@ -62,7 +62,7 @@ class Task(Call):
 
     @field_validator("priority", "max_retries", "max_concurrency", mode="before")
     @classmethod
-    def _whole(cls, value: object) -> object:
+    def _reject_booleans(cls, value: object) -> object:
         if isinstance(value, bool):
             raise ValueError("a number is wanted, not a truth value")  # noqa: TRY004 - what pydantic collects
         return value
@@ -78,7 +78,7 @@ class Plan(BaseModel):
     phases: dict[str, str] = Field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
 
-    def task(self, task_id: str) -> Task:
+    def get_task(self, task_id: str) -> Task:
         """Return the task with that id; `KeyError` where there is none."""
         for task in self.tasks:
             if task.id == task_id:
@@ -86,7 +86,7 @@ class Plan(BaseModel):
         raise KeyError(task_id)
 
 
-def renamed(task_id: str, taken: Iterable[str]) -> str:
+def make_free_id(task_id: str, taken: Iterable[str]) -> str:
     """Return a free id for another try at `task_id`: `t2` becomes `t2a`, then `t2b`, ... `t2z`, `t2aa`.
 
     An id that is as long as may be loses its end.
@@ -98,12 +98,12 @@ def renamed(task_id: str, taken: Iterable[str]) -> str:
         while rest:
             rest, letter = divmod(rest - 1, 26)
             suffix = chr(ord("a") + letter) + suffix
-        name = task_id[: LONGEST_ID - len(suffix)] + suffix
+        name = task_id[: MAX_ID_LENGTH - len(suffix)] + suffix
         if name not in used:
             return name
         number += 1
 
 
-def essence(task: Task) -> Mapping[str, JsonValue]:
+def get_execution_fields(task: Task) -> Mapping[str, JsonValue]:
     """Return the part of a task that decides what it does."""
     return task.model_dump(mode="json", exclude={"description", "reasoning", "expected_outcome", "phase"})

@@ -6,11 +6,11 @@ import json
 from pydantic import JsonValue
 
 
-def canonical(value: JsonValue) -> str:
+def to_canonical_json(value: JsonValue) -> str:
     """Return `value` as JSON text that is the same for equal values: keys sorted, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def digest(value: JsonValue) -> str:
+def hash_json(value: JsonValue) -> str:
     """Return the SHA-256 of the canonical text of `value`, as 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
+    return hashlib.sha256(to_canonical_json(value).encode()).hexdigest()

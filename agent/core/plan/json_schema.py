@@ -9,11 +9,11 @@ from functools import partial
 
 from pydantic import JsonValue
 
-from agent.core.plan.references import Place
+from agent.core.plan.references import JsonPath
 from agent.core.plan.tool_spec import JsonSchema
 
 _TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
-_WORDS = {
+_TYPE_NAMES = {
     "string": "a text",
     "number": "a number",
     "integer": "a whole number",
@@ -22,18 +22,20 @@ _WORDS = {
     "object": "an object",
     "null": "null",
 }
-_DEPTH = 12
+_MAX_DEPTH = 12
 #: Words that let an object have more properties than `properties` lists.
-_OPENING = frozenset({"patternProperties", "allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "if", "dependentSchemas"})
+_OPENING_KEYWORDS = frozenset(
+    {"patternProperties", "allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "if", "dependentSchemas"}
+)
 
 
 class NoSuchPath(LookupError):  # noqa: N818 - says what it is
     """A schema rules a path out; the message completes "the output of 'x' ..."."""
 
 
-def dereferenced(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
+def dereference_schema(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
     """Follow a local `$ref`; a foreign or endless one says nothing."""
-    for _ in range(_DEPTH):
+    for _ in range(_MAX_DEPTH):
         ref = schema.get("$ref")
         if not isinstance(ref, str):
             return schema
@@ -53,34 +55,34 @@ def branches(schema: JsonSchema, root: JsonSchema) -> list[JsonSchema]:
     seen: set[int] = set()
     stack = [schema]
     while stack:
-        one = dereferenced(stack.pop(), root)
+        one = dereference_schema(stack.pop(), root)
         if id(one) in seen:
             continue
         seen.add(id(one))
         options = one.get("anyOf") or one.get("oneOf")
         if isinstance(options, list):
-            stack.extend(known(option) for option in reversed(options) if option is not False)
+            stack.extend(as_schema(option) for option in reversed(options) if option is not False)
         else:
             found.append(one)
     return found
 
 
-def types(schema: JsonSchema, root: JsonSchema) -> frozenset[str] | None:
+def find_allowed_types(schema: JsonSchema, root: JsonSchema) -> frozenset[str] | None:
     """Return the JSON types that `schema` allows; None where it says nothing."""
     found: set[str] = set()
     for branch in branches(schema, root):
         declared = branch.get("type")
         words = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else None
-        if words is not None and sound_type(words):
+        if words is not None and is_valid_type(words):
             found.update(words)
         elif words is None and ("enum" in branch or "const" in branch):
-            found.update(type_of(value) for value in branch.get("enum", [branch.get("const")]))
+            found.update(get_json_type(value) for value in branch.get("enum", [branch.get("const")]))
         else:
             return None
     return frozenset(found)
 
 
-def type_of(value: JsonValue) -> str:
+def get_json_type(value: JsonValue) -> str:
     """Return the narrowest JSON type of `value`."""
     match value:
         case None:
@@ -99,7 +101,7 @@ def type_of(value: JsonValue) -> str:
             return "object"
 
 
-def part(schema: JsonSchema, path: Place, *, root: JsonSchema) -> JsonSchema:
+def get_subschema(schema: JsonSchema, path: JsonPath, *, root: JsonSchema) -> JsonSchema:
     """Return the schema of what stands at `path`; `{}` where nothing is known. Raises `NoSuchPath`."""
     if not path:
         return schema
@@ -110,7 +112,7 @@ def part(schema: JsonSchema, path: Place, *, root: JsonSchema) -> JsonSchema:
         if branch.get("type") == "null":
             continue
         try:
-            found.append(_into(branch, step, rest, root))
+            found.append(_descend_into(branch, step, rest, root))
         except NoSuchPath as error:
             refused.append(error)
     if not found and refused:
@@ -118,44 +120,46 @@ def part(schema: JsonSchema, path: Place, *, root: JsonSchema) -> JsonSchema:
     return found[0] if len(found) == 1 else {"anyOf": found} if found and {} not in found else {}
 
 
-def _into(schema: JsonSchema, step: str | int, rest: Place, root: JsonSchema) -> JsonSchema:
-    kinds = types(schema, root)
+def _descend_into(schema: JsonSchema, step: str | int, rest: JsonPath, root: JsonSchema) -> JsonSchema:
+    kinds = find_allowed_types(schema, root)
     if kinds is not None and not kinds & {"array", "object"}:
-        raise NoSuchPath(f"is {words(kinds)} where the path goes on with {step!r}")
+        raise NoSuchPath(f"is {describe_types(kinds)} where the path goes on with {step!r}")
     if isinstance(step, int) or (step == "*" and (kinds is None or "array" in kinds)):
         if kinds is not None and "array" not in kinds:
-            raise NoSuchPath(f"is {words(kinds)} where the path counts {step!r}")
-        inner = part(_items(schema), rest, root=root)
+            raise NoSuchPath(f"is {describe_types(kinds)} where the path counts {step!r}")
+        inner = get_subschema(_get_items_schema(schema), rest, root=root)
         return {"type": "array", "items": inner} if step == "*" else inner
     if kinds is not None and "object" not in kinds:
-        raise NoSuchPath(f"is {words(kinds)} where the path goes on with {step!r}")
+        raise NoSuchPath(f"is {describe_types(kinds)} where the path goes on with {step!r}")
     properties = schema.get("properties")
     if isinstance(properties, dict) and step in properties:
-        return part(known(properties[step]), rest, root=root)
-    if isinstance(properties, dict) and closed(schema):
+        return get_subschema(as_schema(properties[step]), rest, root=root)
+    if isinstance(properties, dict) and is_closed_object(schema):
         raise NoSuchPath(f"has no {step!r}; it has {', '.join(map(repr, properties)) or 'nothing'}")
-    return part(known(schema.get("additionalProperties")), rest, root=root) if "allOf" not in schema else {}
+    return (
+        get_subschema(as_schema(schema.get("additionalProperties")), rest, root=root) if "allOf" not in schema else {}
+    )
 
 
-def known(schema: object) -> JsonSchema:
+def as_schema(schema: object) -> JsonSchema:
     """Return `schema` where it is an object; `true`, and what is no schema, says nothing."""
     return schema if isinstance(schema, dict) else {}
 
 
-def _items(schema: JsonSchema) -> JsonSchema:
-    return {} if "prefixItems" in schema else known(schema.get("items"))
+def _get_items_schema(schema: JsonSchema) -> JsonSchema:
+    return {} if "prefixItems" in schema else as_schema(schema.get("items"))
 
 
-def closed(schema: JsonSchema) -> bool:
+def is_closed_object(schema: JsonSchema) -> bool:
     """Whether the listed properties are all there are."""
     return (
         "properties" in schema
         and schema.get("additionalProperties", False) is False
-        and not any(schema.get(word) for word in _OPENING)
+        and not any(schema.get(word) for word in _OPENING_KEYWORDS)
     )
 
 
-def misfit(
+def find_mismatch(
     producer: JsonSchema, consumer: JsonSchema, *, roots: tuple[JsonSchema, JsonSchema], depth: int = 0
 ) -> str | None:
     """Say why no value of `producer` can be a value of `consumer`; None where one may be.
@@ -163,59 +167,61 @@ def misfit(
     `roots` are the documents in which each one's local references are looked up. The sentence part reads on from
     "it ...": "gives a text where a number is wanted".
     """
-    if depth > _DEPTH:
+    if depth > _MAX_DEPTH:
         return None
     reasons: list[str] = []
     for given in branches(producer, roots[0]):
         for wanted in branches(consumer, roots[1]):
-            reason = _pair_misfit(given, wanted, roots, depth)
+            reason = _find_pair_mismatch(given, wanted, roots, depth)
             if reason is None:
                 return None
             reasons.append(reason)
     if not reasons:
         return None
-    given_types, wanted_types = types(producer, roots[0]), types(consumer, roots[1])
-    if given_types and wanted_types and not _overlap(given_types, wanted_types):
-        return f"gives {words(given_types)} where {words(wanted_types)} is wanted"
+    given_types, wanted_types = find_allowed_types(producer, roots[0]), find_allowed_types(consumer, roots[1])
+    if given_types and wanted_types and not _intersect_types(given_types, wanted_types):
+        return f"gives {describe_types(given_types)} where {describe_types(wanted_types)} is wanted"
     return reasons[0]
 
 
-def _pair_misfit(given: JsonSchema, wanted: JsonSchema, roots: tuple[JsonSchema, JsonSchema], depth: int) -> str | None:
-    given_types, wanted_types = types(given, roots[0]), types(wanted, roots[1])
+def _find_pair_mismatch(
+    given: JsonSchema, wanted: JsonSchema, roots: tuple[JsonSchema, JsonSchema], depth: int
+) -> str | None:
+    given_types, wanted_types = find_allowed_types(given, roots[0]), find_allowed_types(wanted, roots[1])
     if given_types is None or wanted_types is None:
         return None
-    common = _overlap(given_types, wanted_types)
+    common = _intersect_types(given_types, wanted_types)
     if not common:
-        return f"gives {words(given_types)} where {words(wanted_types)} is wanted"
+        return f"gives {describe_types(given_types)} where {describe_types(wanted_types)} is wanted"
     if common == {"array"}:
-        inner = misfit(_items(given), _items(wanted), roots=roots, depth=depth + 1)
+        inner = find_mismatch(_get_items_schema(given), _get_items_schema(wanted), roots=roots, depth=depth + 1)
         return inner and f"{inner} in its items"
     if common == {"object"}:
-        return _object_misfit(given, wanted, roots, depth)
+        return _find_object_mismatch(given, wanted, roots, depth)
     values, allowed = given.get("enum"), wanted.get("enum")
     if isinstance(values, list) and isinstance(allowed, list) and not any(value in allowed for value in values):
         return f"gives one of {values!r} where one of {allowed!r} is wanted"
     return None
 
 
-def _object_misfit(
+def _find_object_mismatch(
     given: JsonSchema, wanted: JsonSchema, roots: tuple[JsonSchema, JsonSchema], depth: int
 ) -> str | None:
-    have, want = known(given.get("properties")), known(wanted.get("properties"))
-    if closed(given):
+    have, want = as_schema(given.get("properties")), as_schema(wanted.get("properties"))
+    if is_closed_object(given):
         for name in wanted.get("required", []):
             if name not in have:
                 return f"has no {name!r}, which is wanted"
     for name in wanted.get("required", []):
         if name not in have or name not in want:
             continue
-        inner = misfit(known(have[name]), known(want[name]), roots=roots, depth=depth + 1)
+        inner = find_mismatch(as_schema(have[name]), as_schema(want[name]), roots=roots, depth=depth + 1)
         if inner:
             return f"{inner} at {name!r}"
     return None
 
 
-def _overlap(given: frozenset[str], wanted: frozenset[str]) -> set[str]:
+def _intersect_types(given: frozenset[str], wanted: frozenset[str]) -> set[str]:
     both = set(given & wanted)
     if "integer" in given and "number" in wanted:
         both.add("integer")
@@ -224,26 +230,26 @@ def _overlap(given: frozenset[str], wanted: frozenset[str]) -> set[str]:
     return both
 
 
-def words(kinds: frozenset[str]) -> str:
+def describe_types(kinds: frozenset[str]) -> str:
     """Return JSON types as words: "a text or null"."""
-    return " or ".join(_WORDS[kind] for kind in sorted(kinds, key=list(_WORDS).index)) or "nothing"
+    return " or ".join(_TYPE_NAMES[kind] for kind in sorted(kinds, key=list(_TYPE_NAMES).index)) or "nothing"
 
 
-def at_argument(schema: JsonSchema, place: Place) -> JsonSchema:
+def get_argument_schema(schema: JsonSchema, place: JsonPath) -> JsonSchema:
     """Return the schema of the argument at `place`; `{}` where nothing is known of it."""
     try:
-        return part(schema, place, root=schema)
+        return get_subschema(schema, place, root=schema)
     except NoSuchPath:
         return {}
 
 
-def sound_type(declared: object) -> bool:
+def is_valid_type(declared: object) -> bool:
     """Whether what stands under `type` is a word of JSON Schema or a list of them."""
     words: Iterable[object] = declared if isinstance(declared, list) else [declared]
     return declared != [] and all(isinstance(word, str) and word in _TYPES for word in words)
 
 
-def properties(schema: JsonSchema) -> Iterator[tuple[str, JsonSchema]]:
+def iterate_properties(schema: JsonSchema) -> Iterator[tuple[str, JsonSchema]]:
     """Yield the named properties of an object schema with their schemas."""
     listed = schema.get("properties")
     for name, inner in listed.items() if isinstance(listed, dict) else ():
@@ -251,9 +257,9 @@ def properties(schema: JsonSchema) -> Iterator[tuple[str, JsonSchema]]:
             yield name, inner
 
 
-_SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
-_SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
-_SCHEMAS = frozenset(
+_SCHEMA_MAP_KEYWORDS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_SCHEMA_LIST_KEYWORDS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+_SCHEMA_KEYWORDS = frozenset(
     {
         *("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames"),
         *("unevaluatedItems", "unevaluatedProperties"),
@@ -261,30 +267,30 @@ _SCHEMAS = frozenset(
 )
 
 
-def known_words(schema: JsonSchema) -> JsonSchema:
+def drop_unsupported_keywords(schema: JsonSchema) -> JsonSchema:
     """Return `schema` without what a validator would stumble over.
 
     Those are words of `type` that JSON Schema does not know, and references that lead out of the document or nowhere:
     nothing is fetched.
     """
-    return _known_words(schema, root=schema)
+    return _drop_unsupported_keywords(schema, root=schema)
 
 
-def each_inside(word: str, value: object, change: Callable[[JsonSchema], JsonSchema]) -> object:
+def map_subschemas(word: str, value: object, change: Callable[[JsonSchema], JsonSchema]) -> object:
     """Return what stands under `word` with each schema in it changed; `enum`, `default` and their like hold values."""
-    if isinstance(value, dict) and word in _SCHEMA_MAPS:
+    if isinstance(value, dict) and word in _SCHEMA_MAP_KEYWORDS:
         return {name: change(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
-    if isinstance(value, list) and word in _SCHEMA_LISTS:
+    if isinstance(value, list) and word in _SCHEMA_LIST_KEYWORDS:
         return [change(inner) if isinstance(inner, dict) else inner for inner in value]
-    return change(value) if isinstance(value, dict) and word in _SCHEMAS else value
+    return change(value) if isinstance(value, dict) and word in _SCHEMA_KEYWORDS else value
 
 
-def _known_words(schema: JsonSchema, *, root: JsonSchema) -> JsonSchema:
-    inside = partial(_known_words, root=root)
+def _drop_unsupported_keywords(schema: JsonSchema, *, root: JsonSchema) -> JsonSchema:
+    inside = partial(_drop_unsupported_keywords, root=root)
     return {
-        word: each_inside(word, value, inside)
+        word: map_subschemas(word, value, inside)
         for word, value in schema.items()
-        if not (word == "type" and not sound_type(value))
-        and not (word == "$ref" and (isinstance(value, str) and not dereferenced(schema, root)))
+        if not (word == "type" and not is_valid_type(value))
+        and not (word == "$ref" and (isinstance(value, str) and not dereference_schema(schema, root)))
         and not (word in {"$dynamicRef", "$id"} and isinstance(value, str))
     }

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from agent.core.plan.document import LONGEST_ID, Plan
-from agent.core.plan.problems import Problem, dotted, listed, shown
+from agent.core.plan.document import MAX_ID_LENGTH, Plan
+from agent.core.plan.problems import Problem, collect_problems, format_path, format_value
 
 _MAX_DEPTH = 64
 #: Values in a document, texts and numbers counted; a plan refers to its data and does not hold it.
 _MAX_VALUES = 500_000
 #: The range of a double: beyond it other readers of JSON see infinity.
-_LARGEST = sys.float_info.max
+_MAX_NUMBER = sys.float_info.max
 #: What pydantic says of these is about Python.
-_WANTED = {
+_EXPECTED_FORMS = {
     "tuple_type": "a list is wanted",
     "dict_type": "an object is wanted",
     "model_type": "an object is wanted",
@@ -38,21 +38,21 @@ def parse_plan(document: object, *, max_tasks: int = 10_000) -> Plan | tuple[Pro
         document = {"tasks": document}
     if not isinstance(document, dict):
         what = f"a plan is an object with 'tasks', not {type(document).__name__}."
-        return (_malformed("plan", what, 'Write {"tasks": [...]}.'),)
+        return (_build_malformed_problem("plan", what, 'Write {"tasks": [...]}.'),)
     tasks = document.get("tasks")
     if isinstance(tasks, list) and len(tasks) > max_tasks:
-        return (too_many(len(tasks), max_tasks),)
-    unfit = listed(_unfit(document))
+        return (build_too_many_tasks_problem(len(tasks), max_tasks),)
+    unfit = collect_problems(_find_invalid_values(document))
     if unfit:
         return unfit
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-        return listed(field_problem(detail, document) for detail in details)
+        return collect_problems(build_field_problem(detail, document) for detail in details)
 
 
-def too_many(count: int, bound: int) -> Problem:
+def build_too_many_tasks_problem(count: int, bound: int) -> Problem:
     """Return the problem of a plan that is longer than the settings allow."""
     return Problem(
         kind="too_many_tasks",
@@ -62,7 +62,7 @@ def too_many(count: int, bound: int) -> Problem:
     )
 
 
-def _unfit(document: dict[object, object]) -> Iterator[Problem]:
+def _find_invalid_values(document: dict[object, object]) -> Iterator[Problem]:
     """Find what no JSON store can keep, without recursion: the document may be nested without bound."""
     stack: list[tuple[object, tuple[str | int, ...]]] = [(document, ())]
     left = _MAX_VALUES
@@ -71,44 +71,55 @@ def _unfit(document: dict[object, object]) -> Iterator[Problem]:
         left -= 1
         if left < 0:
             what = f"it holds more than {_MAX_VALUES} values."
-            yield _malformed("plan", what, "Keep data in files or databases, and let tools read it.")
+            yield _build_malformed_problem("plan", what, "Keep data in files or databases, and let tools read it.")
             return
         if len(place) > _MAX_DEPTH:
-            yield _malformed(dotted(place[:4]), f"it is nested deeper than {_MAX_DEPTH} levels.", "Flatten it.")
+            yield _build_malformed_problem(
+                format_path(place[:4]), f"it is nested deeper than {_MAX_DEPTH} levels.", "Flatten it."
+            )
             continue
         if isinstance(value, dict):
             for key, inner in value.items():
                 if isinstance(key, str):
-                    stack += [(inner, (*place, ascii(key) if _broken(key) else key)), (key, (*place, ascii(key)))]
+                    stack += [
+                        (inner, (*place, ascii(key) if _has_lone_surrogate(key) else key)),
+                        (key, (*place, ascii(key))),
+                    ]
                 else:
-                    what = f"the key {shown(key)} is no text."
-                    yield _malformed(dotted(place), what, "Keys of JSON objects are texts.")
+                    what = f"the key {format_value(key)} is no text."
+                    yield _build_malformed_problem(format_path(place), what, "Keys of JSON objects are texts.")
         elif isinstance(value, list | tuple):
             stack += [(inner, (*place, index)) for index, inner in enumerate(value)]
         else:
-            yield from _unfit_scalar(value, place)
+            yield from _check_scalar(value, place)
 
 
-def _unfit_scalar(value: object, place: tuple[str | int, ...]) -> Iterator[Problem]:
+def _check_scalar(value: object, place: tuple[str | int, ...]) -> Iterator[Problem]:
     match value:
         case None | bool():
             pass
         case str():
-            if _broken(value):
+            if _has_lone_surrogate(value):
                 what = f"the text {value[:40]!a} holds half of a surrogate pair."
-                yield _malformed(dotted(place), what, "Write valid Unicode.")
+                yield _build_malformed_problem(format_path(place), what, "Write valid Unicode.")
         case int():
-            if abs(value) > _LARGEST:
-                yield _malformed(dotted(place), f"{shown(value)} is too large for a number.", "Write it as a text.")
+            if abs(value) > _MAX_NUMBER:
+                yield _build_malformed_problem(
+                    format_path(place), f"{format_value(value)} is too large for a number.", "Write it as a text."
+                )
         case float():
             if not math.isfinite(value):
-                yield _malformed(dotted(place), f"{value!r} is no JSON number.", "Write a finite number or null.")
+                yield _build_malformed_problem(
+                    format_path(place), f"{value!r} is no JSON number.", "Write a finite number or null."
+                )
         case _:
             what = f"a {type(value).__name__} is no JSON value."
-            yield _malformed(dotted(place), what, "Use texts, numbers, true, false, null, lists and objects.")
+            yield _build_malformed_problem(
+                format_path(place), what, "Use texts, numbers, true, false, null, lists and objects."
+            )
 
 
-def _broken(text: str) -> bool:
+def _has_lone_surrogate(text: str) -> bool:
     if text.isascii():
         return False
     try:
@@ -118,32 +129,32 @@ def _broken(text: str) -> bool:
     return False
 
 
-def field_problem(detail: ErrorDetails, document: dict[str, object]) -> Problem:
+def build_field_problem(detail: ErrorDetails, document: dict[str, object]) -> Problem:
     """Return what pydantic found wrong with a field of `document` as a problem."""
     place = tuple(detail["loc"])
-    task = _task_at(place, document)
+    task = _find_task_id(place, document)
     name = place[-1] if place else "plan"
     if detail["type"] == "missing":
         what, remedy = f"the field {name!r} is missing.", f"Give {name!r}."
     elif detail["type"] == "extra_forbidden":
-        what = f"there is no field {shown(name)} in the plan document."
+        what = f"there is no field {format_value(name)} in the plan document."
         remedy = f"Remove it, or move it into 'args'; a task has {_FIELDS} and more."
     else:
-        message = _WANTED.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
-        what = f"{shown(detail['input'])} does not do here: {message[:1].lower()}{message[1:]}."
+        message = _EXPECTED_FORMS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+        what = f"{format_value(detail['input'])} does not do here: {message[:1].lower()}{message[1:]}."
         remedy = f"Give {name!r} another value." if isinstance(name, str) else "Give another value."
-    at = dotted(place) or "plan"
+    at = format_path(place) or "plan"
     return Problem(kind="malformed", place=f"task {task!r}, {at}" if task else at, what=what, remedy=remedy, task=task)
 
 
-def _task_at(place: tuple[str | int, ...], document: dict[str, object]) -> str | None:
+def _find_task_id(place: tuple[str | int, ...], document: dict[str, object]) -> str | None:
     tasks = document.get("tasks")
     if len(place) < 2 or place[0] != "tasks" or not isinstance(place[1], int) or not isinstance(tasks, list | tuple):
         return None
     task = tasks[place[1]]
     found = task.get("id") if isinstance(task, dict) else None
-    return found if isinstance(found, str) and 0 < len(found) <= LONGEST_ID else None
+    return found if isinstance(found, str) and 0 < len(found) <= MAX_ID_LENGTH else None
 
 
-def _malformed(place: str, what: str, remedy: str) -> Problem:
+def _build_malformed_problem(place: str, what: str, remedy: str) -> Problem:
     return Problem(kind="malformed", place=place or "plan", what=what, remedy=remedy)

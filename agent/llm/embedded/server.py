@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from xllamacpp import Server
 
 #: Tokens of prompt and answer together; the cache of 8,192 tokens takes 0.2 GB.
-CONTEXT: Final = 8192
+CONTEXT_TOKENS: Final = 8192
 #: Texts that are written at once. Four of one prompt take about twice the time of one: each layer of the weights is
 #: read once for all of them, and the prompt is read once. They share the context.
-AT_ONCE: Final = 5
+MAX_PARALLEL_TEXTS: Final = 5
 #: Memory for the prompts of earlier calls, which make a call with the same beginning quick.
 _PROMPT_CACHE_MIB: Final = 512
 #: Processes that want to run, per core, beyond which a machine has too much to do.
-_BUSY: Final = 1.5
+_BUSY_LOAD_PER_CORE: Final = 1.5
 #: llama.cpp's own scale: below its lowest level nothing is written to standard error.
-_SILENT: Final = -1
+_SILENT_VERBOSITY: Final = -1
 
 
 class LocalEndpoint(BaseModel):
@@ -38,7 +38,7 @@ class LocalEndpoint(BaseModel):
     weights: Path
 
 
-class _Running:
+class _RunningServer:
     """The server of this process; a fork has none, because threads do not follow into it."""
 
     def __init__(self, server: "Server", *, endpoint: LocalEndpoint) -> None:
@@ -48,15 +48,15 @@ class _Running:
 
 
 _lock = threading.Lock()
-_running: _Running | None = None
+_running: _RunningServer | None = None
 
 
-def installed() -> bool:
+def is_local_installed() -> bool:
     """Return whether the extra `local` is installed."""
     return find_spec("xllamacpp") is not None
 
 
-def serve(weights: Path, *, context: int = CONTEXT) -> LocalEndpoint:
+def start_server(weights: Path, *, context: int = CONTEXT_TOKENS) -> LocalEndpoint:
     """Start the server unless it runs, and return where it answers.
 
     Blocks for the seconds that loading takes: from a coroutine, call it in a thread. There is one server for
@@ -66,7 +66,7 @@ def serve(weights: Path, *, context: int = CONTEXT) -> LocalEndpoint:
     global _running  # noqa: PLW0603 - one per process is the point
     with _lock:
         if _running is None or _running.process != os.getpid():
-            _running = _start(weights, context=context)
+            _running = _launch_server(weights, context=context)
             atexit.register(_stop)
         if _running.endpoint.weights != weights:
             raise WeightsError(
@@ -77,7 +77,7 @@ def serve(weights: Path, *, context: int = CONTEXT) -> LocalEndpoint:
         return _running.endpoint
 
 
-def _start(weights: Path, *, context: int) -> _Running:
+def _launch_server(weights: Path, *, context: int) -> _RunningServer:
     import xllamacpp  # noqa: PLC0415 - slow to load, and the extra may be missing
 
     key = secrets.token_urlsafe(32)
@@ -89,13 +89,13 @@ def _start(weights: Path, *, context: int) -> _Running:
     params.cors_origins = ""
     params.ui = False
     params.endpoint_slots = False
-    params.verbosity = _SILENT
+    params.verbosity = _SILENT_VERBOSITY
     params.n_ctx = context
-    params.n_parallel = AT_ONCE
+    params.n_parallel = MAX_PARALLEL_TEXTS
     params.kv_unified = True
     params.cache_prompt = True
     params.cache_ram_mib = _PROMPT_CACHE_MIB
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _get_thread_count()
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
@@ -104,10 +104,10 @@ def _start(weights: Path, *, context: int) -> _Running:
             "PLANWAVE_LOCAL_GGUF, or delete this one and run `planwave models pull`."
         ) from error
     endpoint = LocalEndpoint(url=f"{server.listening_address}/v1", key=SecretStr(key), weights=weights)
-    return _Running(server, endpoint=endpoint)
+    return _RunningServer(server, endpoint=endpoint)
 
 
-def _threads() -> int:
+def _get_thread_count() -> int:
     """Return how many threads the model is run with: as many as there are cores that this process may use.
 
     llama.cpp's threads wait for each other in a loop at each of a token's many steps, so that on a machine with too
@@ -115,7 +115,7 @@ def _threads() -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1, cores // 2) if waiting > _BUSY * cores else cores
+    return max(1, cores // 2) if waiting > _BUSY_LOAD_PER_CORE * cores else cores
 
 
 def _stop() -> None:

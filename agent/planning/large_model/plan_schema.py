@@ -11,13 +11,13 @@ from typing import Any, Final, get_args
 from pydantic import JsonValue
 
 from agent.core.plan.document import OnItemFailure
-from agent.core.plan.json_schema import closed
+from agent.core.plan.json_schema import is_closed_object
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 
-_PATH: Final[JsonSchema] = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}
+_PATH_SCHEMA: Final[JsonSchema] = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}
 _REFERENCES: Final = ("output", "item", "template")
 #: Keywords of a scalar that a reply is held to.
-_SCALAR: Final = frozenset(
+_SCALAR_KEYWORDS: Final = frozenset(
     (
         "type",
         "enum",
@@ -38,7 +38,7 @@ class LossyError(ValueError):
     """A reply that would lose something on its way into a plan document; the message is a sentence."""
 
 
-def _object(**properties: JsonSchema) -> JsonSchema:
+def _object_schema(**properties: JsonSchema) -> JsonSchema:
     return {
         "type": "object",
         "properties": properties,
@@ -51,35 +51,39 @@ def _ref(name: str) -> JsonSchema:
     return {"$ref": f"#/$defs/{name}"}
 
 
-def _shared() -> JsonSchema:
+def _build_shared_definitions() -> JsonSchema:
     scalar: JsonSchema = {"type": ["string", "number", "boolean", "null"]}
     return {
-        "output": _object(output_of={"type": "string", "description": "Id of an earlier task."}, path=_PATH),
-        "item": _object(item=_PATH),
-        "template": _object(
+        "output": _object_schema(
+            output_of={"type": "string", "description": "Id of an earlier task."}, path=_PATH_SCHEMA
+        ),
+        "item": _object_schema(item=_PATH_SCHEMA),
+        "template": _object_schema(
             template={"type": "string", "description": "Text with {name} fields."},
             values={"type": "array", "items": _ref("named")},
         ),
-        "named": _object(name={"type": "string"}, value=_ref("open")),
+        "named": _object_schema(name={"type": "string"}, value=_ref("open")),
         "open": {
             "anyOf": [
                 scalar,
                 {"type": "array", "items": scalar},
                 *map(_ref, _REFERENCES),
-                _object(json={"type": "string", "description": "Any other value, as JSON text."}),
+                _object_schema(json={"type": "string", "description": "Any other value, as JSON text."}),
             ]
         },
     }
 
 
-def plan_schema(specs: Iterable[ToolSpec], *, asking: Iterable[ToolSpec] = ()) -> JsonSchema:
+def build_plan_schema(specs: Iterable[ToolSpec], *, asking: Iterable[ToolSpec] = ()) -> JsonSchema:
     """Return the schema of a plan that may use these tools: each task is bound to the arguments of its own tool.
 
     With `asking`, the reply may instead name calls of those tools, under `need`, whose results are wanted first.
     """
     specs, asking = list(specs), list(asking)
     known = {spec.name: spec for spec in (*specs, *asking)}
-    calls = [_object(tool={"type": "string", "const": spec.name}, args=_ref(f"args_{spec.name}")) for spec in asking]
+    calls = [
+        _object_schema(tool={"type": "string", "const": spec.name}, args=_ref(f"args_{spec.name}")) for spec in asking
+    ]
     need = {"need": {"type": "array", "items": {"anyOf": calls}}} if calls else {}
     return {
         "type": "object",
@@ -90,26 +94,26 @@ def plan_schema(specs: Iterable[ToolSpec], *, asking: Iterable[ToolSpec] = ()) -
         },
         "required": ["execution_mode", "tasks"],
         "additionalProperties": False,
-        "$defs": definitions(known.values()),
+        "$defs": build_definitions(known.values()),
     }
 
 
-def definitions(specs: Iterable[ToolSpec]) -> JsonSchema:
+def build_definitions(specs: Iterable[ToolSpec]) -> JsonSchema:
     """Return the `$defs` that `task_NAME` and `args_NAME` of every tool rest on."""
-    found = _shared()
+    found = _build_shared_definitions()
     for spec in specs:
         found |= {
-            f"{spec.name}__{name}": _literal(part, tool=spec.name)
+            f"{spec.name}__{name}": _build_literal_schema(part, tool=spec.name)
             for name, part in spec.args_schema.get("$defs", {}).items()
         }
-        found[f"args_{spec.name}"] = _arguments(spec)
-        found[f"task_{spec.name}"] = _task(spec)
+        found[f"args_{spec.name}"] = _build_arguments_schema(spec)
+        found[f"task_{spec.name}"] = _build_task_schema(spec)
     return found
 
 
-def _task(spec: ToolSpec) -> JsonSchema:
+def _build_task_schema(spec: ToolSpec) -> JsonSchema:
     text: JsonSchema = {"type": "string"}
-    task = _object(
+    task = _object_schema(
         id={"type": "string", "description": "Short and telling, in snake_case."},
         description={"type": "string", "description": "What the task finds out or does, for a person."},
         reasoning={"type": "string", "description": "Why it is needed, in one sentence."},
@@ -125,14 +129,16 @@ def _task(spec: ToolSpec) -> JsonSchema:
     return task | {"required": ["id", "description", "reasoning", "tool", "args"]}
 
 
-def _arguments(spec: ToolSpec) -> JsonSchema:
-    properties = {name: _value(part, tool=spec.name) for name, part in spec.args_schema.get("properties", {}).items()}
-    return _object(**properties) | {"required": list(spec.args_schema.get("required", ()))}
+def _build_arguments_schema(spec: ToolSpec) -> JsonSchema:
+    properties = {
+        name: _build_value_schema(part, tool=spec.name) for name, part in spec.args_schema.get("properties", {}).items()
+    }
+    return _object_schema(**properties) | {"required": list(spec.args_schema.get("required", ()))}
 
 
-def _value(part: JsonSchema, *, tool: str) -> JsonSchema:
+def _build_value_schema(part: JsonSchema, *, tool: str) -> JsonSchema:
     """Return the schema of an argument, or a part of one, that may also be a reference."""
-    literal = _literal(part, tool=tool)
+    literal = _build_literal_schema(part, tool=tool)
     if literal == _ref("open"):
         return literal
     options = [*literal.get("anyOf", [literal]), *map(_ref, _REFERENCES)]
@@ -140,115 +146,116 @@ def _value(part: JsonSchema, *, tool: str) -> JsonSchema:
     return described | {"anyOf": options}
 
 
-def _literal(part: JsonSchema, *, tool: str) -> JsonSchema:
+def _build_literal_schema(part: JsonSchema, *, tool: str) -> JsonSchema:
     if "$ref" in part:
         name = str(part["$ref"])
         return _ref(f"{tool}__{name.removeprefix('#/$defs/')}") if name.startswith("#/$defs/") else _ref("open")
     for word in ("anyOf", "oneOf"):
         if word in part:
-            return {"anyOf": [_literal(option, tool=tool) for option in part[word]]}
+            return {"anyOf": [_build_literal_schema(option, tool=tool) for option in part[word]]}
     kinds = part.get("type")
     if isinstance(kinds, list):
-        return {"anyOf": [_literal(part | {"type": kind}, tool=tool) for kind in kinds]}
+        return {"anyOf": [_build_literal_schema(part | {"type": kind}, tool=tool) for kind in kinds]}
     if kinds == "object":
-        return _object_literal(part, tool=tool)
+        return _build_object_literal(part, tool=tool)
     if kinds == "array":
         if "prefixItems" in part or not isinstance(part.get("items"), dict):
             return _ref("open")
         sizes = {key: part[key] for key in ("minItems", "maxItems") if key in part}
-        return {"type": "array", "items": _value(part["items"], tool=tool)} | sizes
+        return {"type": "array", "items": _build_value_schema(part["items"], tool=tool)} | sizes
     if kinds is None and not part.keys() & {"enum", "const"}:
         return _ref("open")
-    return {key: value for key, value in part.items() if key in _SCALAR}
+    return {key: value for key, value in part.items() if key in _SCALAR_KEYWORDS}
 
 
-def _object_literal(part: JsonSchema, *, tool: str) -> JsonSchema:
-    if closed(part):
-        fields = {name: _value(inner, tool=tool) for name, inner in part["properties"].items()}
-        return _object(**fields) | {"required": list(part.get("required", ()))}
+def _build_object_literal(part: JsonSchema, *, tool: str) -> JsonSchema:
+    if is_closed_object(part):
+        fields = {name: _build_value_schema(inner, tool=tool) for name, inner in part["properties"].items()}
+        return _object_schema(**fields) | {"required": list(part.get("required", ()))}
     if part.get("properties") or part.get("patternProperties"):
         return _ref("open")
     return {"type": "array", "items": _ref("named")}
 
 
-def plan_document(value: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> dict[str, JsonValue]:
+def parse_plan_document(value: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> dict[str, JsonValue]:
     """Return the plan document that a reply in the form of `plan_schema` says. Raises `LossyError`."""
     return {
         "execution_mode": value["execution_mode"],
-        "tasks": [task_document(task, specs) for task in value["tasks"]],
+        "tasks": [parse_task_document(task, specs) for task in value["tasks"]],
     }
 
 
-def question_documents(value: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> list[dict[str, JsonValue]]:
+def parse_question_documents(value: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> list[dict[str, JsonValue]]:
     """Return the calls that a reply names under `need`. Raises `LossyError`."""
     return [
-        {"tool": each["tool"], "args": arguments(each["args"], specs[each["tool"]])} for each in value.get("need") or ()
+        {"tool": each["tool"], "args": parse_arguments(each["args"], specs[each["tool"]])}
+        for each in value.get("need") or ()
     ]
 
 
-def task_document(task: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> dict[str, JsonValue]:
+def parse_task_document(task: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> dict[str, JsonValue]:
     """Return one task of the plan document; what was left empty is left out. Raises `LossyError`."""
     written = {key: part for key, part in task.items() if part not in (None, "", [])}
-    return written | {"args": arguments(task["args"], specs[task["tool"]])}
+    return written | {"args": parse_arguments(task["args"], specs[task["tool"]])}
 
 
-def arguments(args: Mapping[str, Any], spec: ToolSpec) -> dict[str, JsonValue]:
+def parse_arguments(args: Mapping[str, Any], spec: ToolSpec) -> dict[str, JsonValue]:
     """Return a tool's arguments as the plan document has them. Raises `LossyError`."""
     known = spec.args_schema.get("properties", {})
-    return {name: _plain(value, known.get(name, {}), root=spec.args_schema) for name, value in args.items()}
+    return {name: _parse_value(value, known.get(name, {}), root=spec.args_schema) for name, value in args.items()}
 
 
-def _plain(value: Any, part: JsonSchema, *, root: JsonSchema) -> JsonValue:  # noqa: ANN401 - a JSON value
+def _parse_value(value: Any, part: JsonSchema, *, root: JsonSchema) -> JsonValue:  # noqa: ANN401 - a JSON value
     if isinstance(value, dict):
         if value.keys() == {"template", "values"} and isinstance(value["values"], list):
-            return {"template": value["template"], "values": _named(value["values"], {}, root=root)}
+            return {"template": value["template"], "values": _parse_pairs(value["values"], {}, root=root)}
         if value.keys() == {"output_of", "path"} or value.keys() == {"item"}:
             return value
         if value.keys() == {"json"}:
-            return _from_text(value["json"])
-    options = _options(part, root)
+            return _parse_json_text(value["json"])
+    options = _expand_branches(part, root)
     if isinstance(value, list):
         lists = [option for option in options if option.get("type") == "array"]
         maps = [option for option in options if option.get("type") == "object"]
         if maps and not lists:
             extra = maps[0].get("additionalProperties")
-            return _named(value, extra if isinstance(extra, dict) else {}, root=root)
+            return _parse_pairs(value, extra if isinstance(extra, dict) else {}, root=root)
         items = lists[0].get("items") if lists else None
-        return [_plain(each, items if isinstance(items, dict) else {}, root=root) for each in value]
+        return [_parse_value(each, items if isinstance(items, dict) else {}, root=root) for each in value]
     if isinstance(value, dict):
         fields: JsonSchema = {}
         for option in options:
             fields |= option.get("properties", {})
-        return {name: _plain(inner, fields.get(name, {}), root=root) for name, inner in value.items()}
+        return {name: _parse_value(inner, fields.get(name, {}), root=root) for name, inner in value.items()}
     return value  # type: ignore[no-any-return]
 
 
-def _options(part: JsonSchema, root: JsonSchema, *, depth: int = 8) -> list[JsonSchema]:
+def _expand_branches(part: JsonSchema, root: JsonSchema, *, depth: int = 8) -> list[JsonSchema]:
     """Return the branches of a schema, each with a single `type` where it has one."""
     if depth == 0:
         return []
     if "$ref" in part:
         target = root.get("$defs", {}).get(str(part["$ref"]).removeprefix("#/$defs/"), {})
-        return _options(target, root, depth=depth - 1)
+        return _expand_branches(target, root, depth=depth - 1)
     for word in ("anyOf", "oneOf"):
         if word in part:
-            return [each for option in part[word] for each in _options(option, root, depth=depth - 1)]
+            return [each for option in part[word] for each in _expand_branches(option, root, depth=depth - 1)]
     kinds = part.get("type")
     return [part | {"type": kind} for kind in kinds] if isinstance(kinds, list) else [part]
 
 
-def _named(pairs: list[Any], part: JsonSchema, *, root: JsonSchema) -> dict[str, JsonValue]:
+def _parse_pairs(pairs: list[Any], part: JsonSchema, *, root: JsonSchema) -> dict[str, JsonValue]:
     found: dict[str, JsonValue] = {}
     for pair in pairs:
         if not isinstance(pair, dict) or pair.keys() != {"name", "value"}:
             raise LossyError(f"{pair!r} is no pair; write a map as a list of objects with 'name' and 'value'.")
         if pair["name"] in found:
             raise LossyError(f"The name {pair['name']!r} stands twice in one map; name it once.")
-        found[pair["name"]] = _plain(pair["value"], part, root=root)
+        found[pair["name"]] = _parse_value(pair["value"], part, root=root)
     return found
 
 
-def _from_text(text: str) -> JsonValue:
+def _parse_json_text(text: str) -> JsonValue:
     try:
         return json.loads(text)  # type: ignore[no-any-return]
     except ValueError as error:

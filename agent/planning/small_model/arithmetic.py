@@ -12,65 +12,69 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
-from agent.llm.replies import Malformed, TextReply
-from agent.plan_check import Checked
-from agent.planning.large_model.one_shot import correction
-from agent.planning.session import Desk, Draft, NoDraft
-from agent.planning.small_model.arithmetic_parser import known_to_python, read_arithmetic
-from agent.planning.small_model.script import signatures
-from agent.planning.small_model.script_parser import Unreadable
-from agent.planning.tool_selection import named_in
+from agent.llm.replies import MalformedReply, TextReply
+from agent.plan_check import CheckedPlan
+from agent.planning.large_model.one_shot import build_correction
+from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
+from agent.planning.small_model.arithmetic_parser import find_python_equivalents, read_arithmetic
+from agent.planning.small_model.script import format_signatures
+from agent.planning.small_model.script_parser import ScriptError
+from agent.planning.tool_selection import find_named_tools
 from prompts import render
 
 _MAX_TOKENS: Final = 450
 
 
-async def plan_by_reckoning(desk: Desk) -> Draft | NoDraft:
+async def plan_as_arithmetic(session: PlanningSession) -> PlanDraft | DraftFailure:
     """Ask for a program; send it back with its problems until it compiles or the repairs are used up.
 
     Raises `ModelReplyError` where the model's server gives no reply.
     """
-    messages = _question(desk)
+    messages = _build_messages(session)
     problems: tuple[str, ...] = ()
-    for repairs in range(desk.max_repairs + 1):
+    for repairs in range(session.max_repairs + 1):
         if repairs:
-            desk.emit(Thinking(role="planner", text=f"Mending the plan: {problems[0]}"))
-        reply = await desk.ask_text(messages, max_tokens=_MAX_TOKENS)
-        found = await _read(reply, desk)
-        if isinstance(found, Checked):
-            return Draft(checked=found, repairs=repairs)
+            session.emit(Thinking(role="planner", text=f"Mending the plan: {problems[0]}"))
+        reply = await session.ask_text(messages, max_tokens=_MAX_TOKENS)
+        found = await _check_reply(reply, session)
+        if isinstance(found, CheckedPlan):
+            return PlanDraft(checked=found, repairs=repairs)
         problems = found
-        messages += correction(reply.raw if isinstance(reply, Malformed) else reply.text, problems)
-    return NoDraft(problems=problems, repairs=desk.max_repairs)
+        messages += build_correction(reply.raw if isinstance(reply, MalformedReply) else reply.text, problems)
+    return DraftFailure(problems=problems, repairs=session.max_repairs)
 
 
-async def several_by_reckoning(desk: Desk, number: int) -> Sequence[Draft | NoDraft]:
+async def sample_arithmetic_plans(session: PlanningSession, number: int) -> Sequence[PlanDraft | DraftFailure]:
     """Ask for so many programs at once, each by chance. Raises `ModelReplyError` as `plan_by_reckoning` does."""
-    replies = await desk.ask_texts(_question(desk), number=number, max_tokens=_MAX_TOKENS)
-    found = [await _read(reply, desk) for reply in replies]
+    replies = await session.ask_texts(_build_messages(session), number=number, max_tokens=_MAX_TOKENS)
+    found = [await _check_reply(reply, session) for reply in replies]
     return [
-        Draft(checked=each, repairs=0) if isinstance(each, Checked) else NoDraft(problems=each, repairs=0)
+        PlanDraft(checked=each, repairs=0) if isinstance(each, CheckedPlan) else DraftFailure(problems=each, repairs=0)
         for each in found
     ]
 
 
-def _question(desk: Desk) -> list[BaseMessage]:
-    system = render("script_reckoning.v2", tools=signatures(_shown(desk)), context=desk.context)
-    return [SystemMessage(system), HumanMessage(render("reckoning_goal.v1", goal=desk.goal))]
+def _build_messages(session: PlanningSession) -> list[BaseMessage]:
+    system = render(
+        "script_reckoning.v2", tools=format_signatures(_select_formula_tools(session)), context=session.context
+    )
+    return [SystemMessage(system), HumanMessage(render("reckoning_goal.v1", goal=session.goal))]
 
 
-def _shown(desk: Desk) -> list[ToolSpec]:
+def _select_formula_tools(session: PlanningSession) -> list[ToolSpec]:
     """Return the tools that the model is told of: formulas that the goal has a word of, as it can reckon by itself."""
-    known = known_to_python(desk.specs)
-    return named_in({name: spec for name, spec in desk.specs.items() if name not in known}, goal=desk.goal)
+    known = find_python_equivalents(session.specs)
+    return find_named_tools(
+        {name: spec for name, spec in session.specs.items() if name not in known}, goal=session.goal
+    )
 
 
-async def _read(reply: TextReply | Malformed, desk: Desk) -> Checked | tuple[str, ...]:
-    if isinstance(reply, Malformed):
+async def _check_reply(reply: TextReply | MalformedReply, session: PlanningSession) -> CheckedPlan | tuple[str, ...]:
+    if isinstance(reply, MalformedReply):
         return (reply.reason,)
     try:
-        tasks = read_arithmetic(reply.text, desk.specs, known={}, taken=desk.used)
-    except Unreadable as error:
+        tasks = read_arithmetic(reply.text, session.specs, known={}, taken=session.used)
+    except ScriptError as error:
         return (str(error),)
-    checked = await desk.check({"tasks": tasks})
+    checked = await session.check({"tasks": tasks})
     return tuple(map(str, checked)) if isinstance(checked, tuple) else checked

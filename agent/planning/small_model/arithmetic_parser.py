@@ -7,25 +7,25 @@ from typing import Any, Final, NamedTuple, TypeGuard
 
 from pydantic import JsonValue
 
-from agent.core.plan.json_schema import types
-from agent.core.plan.references import producers
+from agent.core.plan.json_schema import find_allowed_types
+from agent.core.plan.references import find_producers
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
-from agent.planning.small_model.script_grammar import operators
-from agent.planning.small_model.script_parser import Reading, Unreadable, statements, written
+from agent.planning.small_model.script_grammar import find_operator_tools
+from agent.planning.small_model.script_parser import ScriptError, ScriptReader, parse_statements, quote_code
 
 #: What arithmetic cannot be written without.
-_NEEDED: Final = frozenset("+-*/")
-_NUMBERS: Final = frozenset({"integer", "number"})
+_BASIC_SIGNS: Final = frozenset("+-*/")
+_NUMBER_TYPES: Final = frozenset({"integer", "number"})
 #: Numbers that are worked out while reading stay below this.
-_LARGEST: Final = 1e15
+_MAX_NUMBER: Final = 1e15
 #: What grows fast is only worked out of numbers up to here.
-_LARGEST_GROWN: Final = 100
+_MAX_GROWING_OPERAND: Final = 100
 
 
 class _Function(NamedTuple):
     """A function of Python's, and the names under which tools do the same."""
 
-    work: Callable[..., float]
+    compute: Callable[..., float]
     names: frozenset[str]
 
 
@@ -43,7 +43,7 @@ _FUNCTIONS: Final[Mapping[str, _Function]] = {
     "pow": _Function(pow, frozenset({"pow", "power"})),
     "sqrt": _Function(math.sqrt, frozenset({"sqrt", "square_root"})),
 }
-_WORK: Final[Mapping[type[ast.operator], Callable[[float, float], float]]] = {
+_OPERATOR_FUNCTIONS: Final[Mapping[type[ast.operator], Callable[[float, float], float]]] = {
     ast.Add: lambda left, right: left + right,
     ast.Sub: lambda left, right: left - right,
     ast.Mult: lambda left, right: left * right,
@@ -52,69 +52,69 @@ _WORK: Final[Mapping[type[ast.operator], Callable[[float, float], float]]] = {
     ast.Mod: lambda left, right: left % right,
     ast.Pow: pow,
 }
-_GROWS: Final = frozenset({pow, math.factorial, math.comb, math.perm})
-CONSTANTS: Final = {"pi": math.pi, "e": math.e}
+_FAST_GROWING: Final = frozenset({pow, math.factorial, math.comb, math.perm})
+MATH_CONSTANTS: Final = {"pi": math.pi, "e": math.e}
 
 
-def reckons(specs: Mapping[str, ToolSpec]) -> bool:
+def is_calculator(specs: Mapping[str, ToolSpec]) -> bool:
     """Return whether these are the tools of a calculator: the four operations, and nothing that takes no numbers."""
-    signs = {operator.sign for operator in operators(specs)}
-    return signs >= _NEEDED and all(spec.policy.read_only and _takes_numbers(spec) for spec in specs.values())
+    signs = {operator.sign for operator in find_operator_tools(specs)}
+    return signs >= _BASIC_SIGNS and all(spec.policy.read_only and _has_only_numbers(spec) for spec in specs.values())
 
 
-def _takes_numbers(spec: ToolSpec) -> bool:
+def _has_only_numbers(spec: ToolSpec) -> bool:
     root = spec.args_schema
     return all(_is_number_node(part, root) for part in root.get("properties", {}).values())
 
 
 def _is_number_node(part: JsonSchema, root: JsonSchema) -> bool:
-    kinds = types(part, root)
+    kinds = find_allowed_types(part, root)
     if kinds is None:
         return False
     if kinds == frozenset({"array"}):
         items = part.get("items")
         return isinstance(items, dict) and _is_number_node(items, root)
-    return bool(kinds) and kinds <= _NUMBERS
+    return bool(kinds) and kinds <= _NUMBER_TYPES
 
 
-def known_to_python(specs: Mapping[str, ToolSpec]) -> frozenset[str]:
+def find_python_equivalents(specs: Mapping[str, ToolSpec]) -> frozenset[str]:
     """Return the names of the tools that a model need not be told of, since it writes what they do."""
-    signs = {spec.name for spec in operators(specs).values()}
+    signs = {spec.name for spec in find_operator_tools(specs).values()}
     names = frozenset().union(*(function.names for function in _FUNCTIONS.values()))
     return frozenset(name for name in specs if name in signs or name.lower() in names)
 
 
-def is_function(name: str) -> bool:
+def is_python_function(name: str) -> bool:
     """Return whether Python has a function of this name that is known here."""
     return name in _FUNCTIONS
 
 
-def tool_for(function: str, specs: Mapping[str, ToolSpec]) -> ToolSpec | None:
+def find_tool_for(function: str, specs: Mapping[str, ToolSpec]) -> ToolSpec | None:
     """Return the one tool that does what a function of Python's does."""
     known = _FUNCTIONS.get(function)
     tools = [spec for name, spec in specs.items() if known and name.lower() in known.names]
     return tools[0] if len(tools) == 1 else None
 
 
-def worked_out(what: str | type[ast.operator], values: Sequence[float]) -> float | None:
+def fold_constant(what: str | type[ast.operator], values: Sequence[float]) -> float | None:
     """Return what a function or operator of Python's makes of numbers; None where it is no number to go on with."""
     work: Callable[..., float] | None = None
     if isinstance(what, type):
-        work = _WORK.get(what)
+        work = _OPERATOR_FUNCTIONS.get(what)
     elif what in _FUNCTIONS:
-        work = _FUNCTIONS[what].work
-    limit = _LARGEST_GROWN if work in _GROWS else _LARGEST
+        work = _FUNCTIONS[what].compute
+    limit = _MAX_GROWING_OPERAND if work in _FAST_GROWING else _MAX_NUMBER
     if work is None or any(abs(value) > limit for value in values):
         return None
     try:
         result = work(*values)
     except (ArithmeticError, TypeError, ValueError):
         return None
-    return result if isinstance(result, int | float) and abs(result) <= _LARGEST else None
+    return result if isinstance(result, int | float) and abs(result) <= _MAX_NUMBER else None
 
 
 #: A power that no tool takes is multiplied out up to here.
-_LARGEST_FACTORS: Final = 6
+_MAX_EXPONENT: Final = 6
 _HALF: Final = 0.5
 
 
@@ -130,14 +130,14 @@ def read_arithmetic(
     The answer is `answer`, else what is printed last or named last. `known` and `taken` are as for `read_script`.
     Raises `Unreadable`.
     """
-    reading = _Arithmetic(specs, known, taken)
-    for statement, told in statements(text):
-        reading.take(statement, told=told)
-    wanted = reading.needed_for(reading.answer())
+    reading = _ArithmeticReader(specs, known, taken)
+    for statement, told in parse_statements(text):
+        reading.read_statement(statement, comment=told)
+    wanted = reading.find_dependencies(reading.find_answer())
     return [task for task in reading.tasks if task["id"] in wanted]
 
 
-class _Arithmetic(Reading):
+class _ArithmeticReader(ScriptReader):
     """Takes operators and functions that no tool does for what they come to, where tools or numbers allow it."""
 
     def __init__(
@@ -146,144 +146,146 @@ class _Arithmetic(Reading):
         super().__init__(specs, known, taken)
         self._result: JsonValue = None
 
-    def answer(self) -> JsonValue:
+    def find_answer(self) -> JsonValue:
         """Return what the program comes to. Raises `Unreadable` where no tool has worked it out."""
         result = self._names.get("answer", self._result)
         if isinstance(result, dict) and "output_of" in result:
             return result
-        raise Unreadable("The answer must be worked out from named quantities; put it into `answer` in the last line.")
+        raise ScriptError("The answer must be worked out from named quantities; put it into `answer` in the last line.")
 
-    def needed_for(self, value: JsonValue) -> set[str]:
+    def find_dependencies(self, value: JsonValue) -> set[str]:
         """Return the ids of the tasks that `value` rests on."""
         found = set[str]()
-        left = list(producers(value))
+        left = list(find_producers(value))
         args = {task["id"]: task["args"] for task in self.tasks}
         while left:
             task = left.pop()
             if task not in found:
                 found.add(task)
-                left += producers(args.get(task, {}))
+                left += find_producers(args.get(task, {}))
         return found
 
-    def take(self, statement: ast.stmt, *, told: str) -> None:
-        self._told = told
+    def read_statement(self, statement: ast.stmt, *, comment: str) -> None:
+        self._comment = comment
         match statement:
             case ast.Import() | ast.ImportFrom():
                 pass
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                self._result = self._names[name] = self._named_value(value, name)
+                self._result = self._names[name] = self._convert_assignment(value, name)
             case ast.AugAssign(target=ast.Name(id=name) as target, op=op, value=value):
                 whole = ast.BinOp(ast.Name(target.id, ast.Load()), op, value)
-                self._result = self._names[name] = self._named_value(whole, name)
+                self._result = self._names[name] = self._convert_assignment(whole, name)
             case ast.Expr(value=ast.Call(func=ast.Name(id="print"), args=[*_, value])) if "print" not in self._specs:
                 if not isinstance(value, ast.JoinedStr):
-                    self._result = self._value(value)
+                    self._result = self._convert_value(value)
             case _:
-                raise Unreadable(f"{written(statement)} is no step; each line must be `name = arithmetic`.")
+                raise ScriptError(f"{quote_code(statement)} is no step; each line must be `name = arithmetic`.")
 
-    def _named_value(self, node: ast.expr, name: str) -> JsonValue:
+    def _convert_assignment(self, node: ast.expr, name: str) -> JsonValue:
         match node:
             case ast.Call():
-                return self._call(node, name=name)
+                return self._convert_call(node, name=name)
             case ast.BinOp():
-                return self._worked_out(node, name=name)
+                return self._convert_operation(node, name=name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return self._negative(self._value(operand), node, name=name)
+                return self._negate_value(self._convert_value(operand), node, name=name)
             case _:
-                return self._value(node)
+                return self._convert_value(node)
 
-    def _value(self, node: ast.expr) -> JsonValue:
+    def _convert_value(self, node: ast.expr) -> JsonValue:
         match node:
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return self._value(operand)
+                return self._convert_value(operand)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return self._negative(self._value(operand), node, name=None)
-            case ast.Attribute(value=ast.Name(id="math"), attr=attr) if attr in CONSTANTS:
-                return CONSTANTS[attr]
+                return self._negate_value(self._convert_value(operand), node, name=None)
+            case ast.Attribute(value=ast.Name(id="math"), attr=attr) if attr in MATH_CONSTANTS:
+                return MATH_CONSTANTS[attr]
             case _:
-                return super()._value(node)
+                return super()._convert_value(node)
 
-    def _negative(self, value: JsonValue, node: ast.expr, *, name: str | None) -> JsonValue:
-        return -value if _is_number(value) else self._combined(ast.Sub, 0, value, node, name=name)
+    def _negate_value(self, value: JsonValue, node: ast.expr, *, name: str | None) -> JsonValue:
+        return -value if _is_number(value) else self._apply_operator(ast.Sub, 0, value, node, name=name)
 
-    def _worked_out(self, node: ast.BinOp, *, name: str | None) -> JsonValue:
-        told, self._told = self._told, ""
-        left, right = self._value(node.left), self._value(node.right)
-        self._told = told
-        return self._combined(type(node.op), left, right, node, name=name)
+    def _convert_operation(self, node: ast.BinOp, *, name: str | None) -> JsonValue:
+        told, self._comment = self._comment, ""
+        left, right = self._convert_value(node.left), self._convert_value(node.right)
+        self._comment = told
+        return self._apply_operator(type(node.op), left, right, node, name=name)
 
-    def _combined(
+    def _apply_operator(
         self, kind: type[ast.operator], left: JsonValue, right: JsonValue, node: ast.expr, *, name: str | None
     ) -> JsonValue:
         """Return what the operator `kind` makes of two values: by its tool, by other tools, or of numbers at once."""
         spec = self._operators.get(kind)
         if spec is not None:
-            return self._done(spec, dict(zip(spec.args_schema["properties"], (left, right), strict=True)), name=name)
-        floors = tool_for("floor", self._specs) is not None
+            return self._add_task(
+                spec, dict(zip(spec.args_schema["properties"], (left, right), strict=True)), name=name
+            )
+        floors = find_tool_for("floor", self._specs) is not None
         match kind, right:
-            case ast.Pow, float() if right == _HALF and tool_for("sqrt", self._specs):
-                return self._applied("sqrt", [left], node, name=name)
-            case ast.Pow, int() if 1 < right <= _LARGEST_FACTORS:
+            case ast.Pow, float() if right == _HALF and find_tool_for("sqrt", self._specs):
+                return self._apply_function("sqrt", [left], node, name=name)
+            case ast.Pow, int() if 1 < right <= _MAX_EXPONENT:
                 product = left
                 for place in range(2, right + 1):
                     last = name if place == right else None
-                    product = self._combined(ast.Mult, product, left, node, name=last)
+                    product = self._apply_operator(ast.Mult, product, left, node, name=last)
                 return product
             case ast.FloorDiv, _ if floors:
-                quotient = self._combined(ast.Div, left, right, node, name=None)
-                return self._applied("floor", [quotient], node, name=name)
+                quotient = self._apply_operator(ast.Div, left, right, node, name=None)
+                return self._apply_function("floor", [quotient], node, name=name)
             case ast.Mod, _ if floors:
-                whole = self._combined(ast.FloorDiv, left, right, node, name=None)
-                covered = self._combined(ast.Mult, right, whole, node, name=None)
-                return self._combined(ast.Sub, left, covered, node, name=name)
+                whole = self._apply_operator(ast.FloorDiv, left, right, node, name=None)
+                covered = self._apply_operator(ast.Mult, right, whole, node, name=None)
+                return self._apply_operator(ast.Sub, left, covered, node, name=name)
             case _ if _is_number(left) and _is_number(right):
-                return _known(worked_out(kind, (left, right)), node)
+                return _require_number(fold_constant(kind, (left, right)), node)
             case _:
-                return _known(None, node)
+                return _require_number(None, node)
 
-    def _call(self, call: ast.Call, *, name: str | None) -> JsonValue:
-        function = _function(call.func)
+    def _convert_call(self, call: ast.Call, *, name: str | None) -> JsonValue:
+        function = _get_function_name(call.func)
         if (function in self._specs and isinstance(call.func, ast.Name)) or call.keywords:
-            return super()._call(call, name=name)
+            return super()._convert_call(call, name=name)
         match function, call.args:
             case (("round" | "float"), [value, *_]):
                 # How many digits are shown is for who shows them.
-                return self._named_value(value, name) if name else self._value(value)
+                return self._convert_assignment(value, name) if name else self._convert_value(value)
             case "sum", [ast.List(elts=[first, *rest]) | ast.Tuple(elts=[first, *rest])]:
-                total = self._value(first)
+                total = self._convert_value(first)
                 for place, each in enumerate(rest, start=1):
                     last = name if place == len(rest) else None
-                    total = self._combined(ast.Add, total, self._value(each), call, name=last)
+                    total = self._apply_operator(ast.Add, total, self._convert_value(each), call, name=last)
                 return total
-            case _ if is_function(function):
-                told, self._told = self._told, ""
-                values = self._listed(call.args)
-                self._told = told
-                return self._applied(function, values, call, name=name)
+            case _ if is_python_function(function):
+                told, self._comment = self._comment, ""
+                values = self._unpack_arguments(call.args)
+                self._comment = told
+                return self._apply_function(function, values, call, name=name)
             case _:
-                return super()._call(call, name=name)
+                return super()._convert_call(call, name=name)
 
-    def _listed(self, args: list[ast.expr]) -> list[JsonValue]:
+    def _unpack_arguments(self, args: list[ast.expr]) -> list[JsonValue]:
         """Return arguments by value, those of one list as if they stood by themselves."""
         match args:
             case [ast.List(elts=items) | ast.Tuple(elts=items)]:
-                return [self._value(item) for item in items]
+                return [self._convert_value(item) for item in items]
             case _:
-                return [self._value(item) for item in args]
+                return [self._convert_value(item) for item in args]
 
-    def _applied(self, function: str, values: list[JsonValue], node: ast.expr, *, name: str | None) -> JsonValue:
+    def _apply_function(self, function: str, values: list[JsonValue], node: ast.expr, *, name: str | None) -> JsonValue:
         """Return what a function of Python's makes of values: by the one tool for it, or of numbers at once."""
-        tool = tool_for(function, self._specs)
+        tool = find_tool_for(function, self._specs)
         names = list(tool.args_schema["properties"]) if tool else []
         if tool and len(names) == len(values):
-            return self._done(tool, dict(zip(names, values, strict=True)), name=name)
+            return self._add_task(tool, dict(zip(names, values, strict=True)), name=name)
         if tool and len(names) == 1:
-            return self._done(tool, {names[0]: values}, name=name)
+            return self._add_task(tool, {names[0]: values}, name=name)
         numbers = [value for value in values if _is_number(value)]
-        return _known(worked_out(function, numbers) if len(numbers) == len(values) else None, node)
+        return _require_number(fold_constant(function, numbers) if len(numbers) == len(values) else None, node)
 
 
-def _function(func: ast.expr) -> str:
+def _get_function_name(func: ast.expr) -> str:
     match func:
         case ast.Name(id=name) | ast.Attribute(value=ast.Name(id="math"), attr=name):
             return name
@@ -295,7 +297,7 @@ def _is_number(value: JsonValue) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _known(value: float | None, node: ast.expr) -> float:
+def _require_number(value: float | None, node: ast.expr) -> float:
     if value is None:
-        raise Unreadable(f"No tool works out {written(node)}; write it with + - * / only.")
+        raise ScriptError(f"No tool works out {quote_code(node)}; write it with + - * / only.")
     return value

@@ -12,11 +12,11 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from agent.core.plan.document import renamed
-from agent.core.plan.json_schema import branches, properties, types
+from agent.core.plan.document import make_free_id
+from agent.core.plan.json_schema import branches, find_allowed_types, iterate_properties
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
-from agent.planning.small_model.input_binding import kind_of, writes_sql
-from agent.planning.small_model.steps import names_files
+from agent.planning.small_model.input_binding import classify_input, is_sql_tool
+from agent.planning.small_model.steps import has_file_name
 
 #: `-- name: what it finds` or `-- tool(arguments)`, up to the next of either.
 _HEADING: Final = re.compile(
@@ -24,100 +24,100 @@ _HEADING: Final = re.compile(
 )
 _FENCE: Final = re.compile(r"^```.*$", re.MULTILINE)
 #: "and their most ...", "and for each of them ...", "and the best of each".
-_GOES_ON: Final = re.compile(
+_FOLLOW_UP: Final = re.compile(
     r"(\band\b|\bthen\b|[.,;]\s).*(\b(their|them|these|those)\b|\b(of|for|in|from|to) each\s*([.,;!?]|and\b|$))",
     re.IGNORECASE,
 )
 #: One sentence that is a question.
-_ONLY_ASKS: Final = re.compile(
+_SINGLE_QUESTION: Final = re.compile(
     r"\s*(\w+\s+)?(how|what|which|who|whom|whose|when|where|why)\b[^?.!;]*\?\s*$", re.IGNORECASE
 )
 _WORD: Final = re.compile(r"[a-z]+")
 #: Words up to this length say little of a purpose.
-_SHORT: Final = 3
-_OF_EVERY_TOOL: Final = frozenset({"data", "from", "given", "only", "rows", "value", "values", "with", "returns"})
+_SHORT_WORD_LENGTH: Final = 3
+_GENERIC_WORDS: Final = frozenset({"data", "from", "given", "only", "rows", "value", "values", "with", "returns"})
 _NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
-_LONGEST_ID: Final = 40
-_MOST_QUERIES: Final = 4
+_MAX_ID_LENGTH: Final = 40
+_MAX_QUERIES: Final = 4
 
 
 @dataclass(frozen=True)
-class WrittenQuery:
+class NotebookQuery:
     """A query; `said` is its name in the notebook, `id` one that is free."""
 
     id: str
-    said: str
+    name: str
     question: str
     sql: str
 
 
 @dataclass(frozen=True)
-class WrittenCall:
+class NotebookCall:
     """A call of a tool, with what it says of its plain arguments; `uses` are ids of queries."""
 
     id: str
     tool: str
     uses: tuple[str, ...]
-    given: Mapping[str, JsonValue]
+    arguments: Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True)
 class Notebook:
     """The queries, in order, and the calls that come after them."""
 
-    queries: tuple[WrittenQuery, ...]
-    calls: tuple[WrittenCall, ...]
+    queries: tuple[NotebookQuery, ...]
+    calls: tuple[NotebookCall, ...]
 
 
 def read_notebook(text: str, specs: Mapping[str, ToolSpec], *, goal: str, taken: Iterable[str]) -> Notebook:
     """Read what is written as far as it can be read; a query without a heading answers `goal`."""
     used = set(taken)
-    queries: list[WrittenQuery] = []
-    calls: list[WrittenCall] = []
+    queries: list[NotebookQuery] = []
+    calls: list[NotebookCall] = []
     plain = _FENCE.sub("", text)
     headings = list(_HEADING.finditer(plain))
-    queries += _query("answer", goal, plain[: headings[0].start()] if headings else plain, used)
+    queries += _parse_query("answer", goal, plain[: headings[0].start()] if headings else plain, used)
     for place, heading in enumerate(headings):
         end = headings[place + 1].start() if place + 1 < len(headings) else len(plain)
         body = plain[heading.end() : end]
         if heading["call"] is None:
-            queries += _query(heading["name"], heading["words"].strip() or goal, body, used)
+            queries += _parse_query(heading["name"], heading["words"].strip() or goal, body, used)
         elif heading["name"] in specs:
-            if wanted(specs[heading["name"]], goal=goal):
-                calls.append(_call(specs[heading["name"]], heading["call"], queries, used))
-            queries += _query("answer", goal, body, used)
+            if is_relevant_tool(specs[heading["name"]], goal=goal):
+                calls.append(_parse_call(specs[heading["name"]], heading["call"], queries, used))
+            queries += _parse_query("answer", goal, body, used)
     return Notebook(tuple(queries), tuple(calls))
 
 
-def _query(name: str, question: str, body: str, used: set[str]) -> list[WrittenQuery]:
+def _parse_query(name: str, question: str, body: str, used: set[str]) -> list[NotebookQuery]:
     sql = body.partition(";")[0].strip()
-    return [WrittenQuery(_free(name, used), name, question, sql)] if sql else []
+    return [NotebookQuery(_claim_id(name, used), name, question, sql)] if sql else []
 
 
-def _free(name: str, used: set[str]) -> str:
+def _claim_id(name: str, used: set[str]) -> str:
     """Return a task id after `name` that is not `used`, and note it there."""
-    plain = _NOT_IN_ID.sub("_", name.lower()).strip("_")[:_LONGEST_ID].strip("_") or "step"
+    plain = _NOT_IN_ID.sub("_", name.lower()).strip("_")[:_MAX_ID_LENGTH].strip("_") or "step"
     plain = plain if plain[0].isalpha() else f"step_{plain}"
-    free = renamed(plain, used) if plain in used else plain
+    free = make_free_id(plain, used) if plain in used else plain
     used.add(free)
     return free
 
 
-def _call(spec: ToolSpec, written: str, queries: Iterable[WrittenQuery], used: set[str]) -> WrittenCall:
-    ids = {query.said: query.id for query in queries}
+def _parse_call(spec: ToolSpec, written: str, queries: Iterable[NotebookQuery], used: set[str]) -> NotebookCall:
+    ids = {query.name: query.id for query in queries}
     root = spec.args_schema
-    plain = {name for name, schema in properties(root) if kind_of(schema, root) == "plain"}
+    plain = {name for name, schema in iterate_properties(root) if classify_input(schema, root) == "plain"}
     given: dict[str, JsonValue] = {}
     uses: list[str] = []
-    for name, node in _parts(f"call{written}"):
+    for name, node in _parse_call_arguments(f"call{written}"):
         if isinstance(node, ast.Name) and node.id in ids:
             uses.append(ids[node.id])
         elif name in plain and isinstance(node, ast.Constant) and isinstance(node.value, str | int | float):
             given[name] = node.value
-    return WrittenCall(_free(spec.name, used), spec.name, tuple(dict.fromkeys(uses)), given)
+    return NotebookCall(_claim_id(spec.name, used), spec.name, tuple(dict.fromkeys(uses)), given)
 
 
-def _parts(call: str) -> Iterable[tuple[str | None, ast.expr]]:
+def _parse_call_arguments(call: str) -> Iterable[tuple[str | None, ast.expr]]:
     try:
         tree = ast.parse(call, mode="eval").body
     except (SyntaxError, ValueError):
@@ -127,18 +127,18 @@ def _parts(call: str) -> Iterable[tuple[str | None, ast.expr]]:
     return [*((None, node) for node in tree.args), *((each.arg, each.value) for each in tree.keywords)]
 
 
-def notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
+def build_notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
     """Return the grammar of notebooks, in the notation of llama.cpp: queries, then calls of these tools.
 
     A goal that is only a question takes one query and no call. A call holds nothing but what its tool requires, in
     which there is no place to write without end. Tools that are not `wanted` can be called too, for where a small model
     may not draw it writes a query instead that is to be drawn; their calls are left out of what is read.
     """
-    most = _MOST_QUERIES
-    others = [spec for spec in specs.values() if not writes_sql(spec)]
-    if _ONLY_ASKS.match(goal) and not any(wanted(spec, goal=goal) for spec in others):
+    most = _MAX_QUERIES
+    others = [spec for spec in specs.values() if not is_sql_tool(spec)]
+    if _SINGLE_QUESTION.match(goal) and not any(is_relevant_tool(spec, goal=goal) for spec in others):
         others, most = [], 1
-    calls = "".join(f" ({_call_rule(spec)})?" for spec in others)
+    calls = "".join(f" ({_build_call_rule(spec)})?" for spec in others)
     # On one line, because a small model that forgets the semicolon would go on with empty lines.
     return (
         f"root ::= query{{1,{most}}}{calls}\n"
@@ -148,58 +148,60 @@ def notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
     )
 
 
-def goes_on(goal: str) -> bool:
+def has_follow_up(goal: str) -> bool:
     """Whether a goal goes on to speak of what it has found: "the 3 best, and for each of them ...".
 
     A small model would write one query for both.
     """
-    return _GOES_ON.search(goal) is not None
+    return _FOLLOW_UP.search(goal) is not None
 
 
-def wanted(spec: ToolSpec, *, goal: str) -> bool:
+def is_relevant_tool(spec: ToolSpec, *, goal: str) -> bool:
     """Whether the goal has a word of what the tool is for, or a file for one that takes a path.
 
     A small model draws what nobody asked to see.
     """
-    if "path" in spec.args_schema.get("required", ()) and names_files(goal):
+    if "path" in spec.args_schema.get("required", ()) and has_file_name(goal):
         return True
-    return bool(_purpose(spec) & set(_WORD.findall(goal.lower())))
+    return bool(_collect_purpose_words(spec) & set(_WORD.findall(goal.lower())))
 
 
-def _purpose(spec: ToolSpec) -> set[str]:
+def _collect_purpose_words(spec: ToolSpec) -> set[str]:
     """Return the words of a tool's name, and those of what it says first of itself that are not of every tool."""
     first = re.split(r"[.;:]", spec.description, maxsplit=1)[0].lower()
-    return {word for word in _WORD.findall(first) if len(word) > _SHORT} - _OF_EVERY_TOOL | set(spec.name.split("_"))
+    return {word for word in _WORD.findall(first) if len(word) > _SHORT_WORD_LENGTH} - _GENERIC_WORDS | set(
+        spec.name.split("_")
+    )
 
 
-def _call_rule(spec: ToolSpec) -> str:
+def _build_call_rule(spec: ToolSpec) -> str:
     root = spec.args_schema
     required: Collection[str] = root.get("required", ())
     parts = [
-        f'"{name}=" {_value_rule(schema, root)}'
-        for name, schema in properties(root)
-        if name in required and kind_of(schema, root) != "map"
+        f'"{name}=" {_build_value_rule(schema, root)}'
+        for name, schema in iterate_properties(root)
+        if name in required and classify_input(schema, root) != "map"
     ]
     separated = ' ", " '.join(parts)
     return f'"-- {spec.name}(" {separated} ")\\n"' if parts else f'"-- {spec.name}()\\n"'
 
 
-def _value_rule(schema: JsonSchema, root: JsonSchema) -> str:
-    if kind_of(schema, root) == "data":
+def _build_value_rule(schema: JsonSchema, root: JsonSchema) -> str:
+    if classify_input(schema, root) == "data":
         return "name"
     choices = [each for branch in branches(schema, root) for each in branch.get("enum", ())]
     if choices and all(isinstance(each, str) for each in choices):
         return f"({' | '.join(json.dumps(repr(each)) for each in choices)})"
-    kinds = types(schema, root) or frozenset()
+    kinds = find_allowed_types(schema, root) or frozenset()
     return "[0-9]{1,9}" if kinds and kinds <= {"integer", "number"} else "text"
 
 
-def call_lines(specs: Iterable[ToolSpec]) -> str:
+def describe_calls(specs: Iterable[ToolSpec]) -> str:
     """Return each tool as a model may call it in a notebook, with its purpose."""
-    return "\n".join(map(_line, specs))
+    return "\n".join(map(_describe_call, specs))
 
 
-def _line(spec: ToolSpec) -> str:
+def _describe_call(spec: ToolSpec) -> str:
     required: Collection[str] = spec.args_schema.get("required", ())
-    names = ", ".join(name for name, _ in properties(spec.args_schema) if name in required)
+    names = ", ".join(name for name, _ in iterate_properties(spec.args_schema) if name in required)
     return f"{spec.name}({names}): {' '.join(spec.description.split())}"

@@ -7,23 +7,37 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from pydantic import BaseModel, ConfigDict
 
 from agent.core.engine.outcomes import Done, Rejected
-from agent.core.plan.document import Call, renamed
-from agent.llm.replies import Malformed
-from agent.plan_check import Checked
-from agent.planning.large_model.one_shot import correction
-from agent.planning.replan_rules import Decided, Setback, Stop, accepted, documents, retried, with_rest, without
-from agent.planning.session import Desk, NoDraft
-from agent.planning.small_model.input_binding import writes_sql
+from agent.core.plan.document import Call, make_free_id
+from agent.llm.replies import MalformedReply
+from agent.plan_check import CheckedPlan
+from agent.planning.large_model.one_shot import build_correction
+from agent.planning.replan_rules import (
+    FailureContext,
+    NoRevision,
+    PlanRevision,
+    build_retry_tasks,
+    check_revision,
+    replan_rest,
+    skip_tasks,
+    tasks_to_json,
+)
+from agent.planning.session import DraftFailure, PlanningSession
+from agent.planning.small_model.input_binding import is_sql_tool
 from agent.planning.small_model.script import plan_as_script
-from agent.planning.small_model.steps import Step, read_steps, steps_schema
-from agent.planning.small_model.stepwise import Earlier, argue, fill_in, system_message
-from agent.results.summary import failure, outcome_lines
+from agent.planning.small_model.steps import PlanStep, build_steps_schema, read_steps
+from agent.planning.small_model.stepwise import (
+    FailedAttempt,
+    build_system_message,
+    write_all_arguments,
+    write_step_arguments,
+)
+from agent.results.summary import describe_failure, describe_outcomes
 from prompts import render
 
 _MAX_TOKENS: Final = 900
 
 
-class _Way(BaseModel):
+class _Decision(BaseModel):
     """The first stage's answer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,30 +46,30 @@ class _Way(BaseModel):
     action: Literal["retry", "skip", "replan", "abort"]
 
 
-async def decide_in_stages(desk: Desk, setback: Setback) -> Decided | Stop:
+async def decide_in_stages(session: PlanningSession, failure_context: FailureContext) -> PlanRevision | NoRevision:
     """Ask which way to go, then for what that way needs. Raises `ModelReplyError`."""
-    way = await _way(desk, setback)
-    if isinstance(way, Stop):
+    way = await _choose_action(session, failure_context)
+    if isinstance(way, NoRevision):
         return way
     match way.action:
         case "abort":
-            return Stop(way.reason, chosen=True)
+            return NoRevision(way.reason, chosen=True)
         case "skip":
-            return without(setback.failed, setback, note=way.reason)
-        case "retry" | "replan" if not any(map(writes_sql, desk.specs.values())):
-            return await _rewritten(desk, setback, note=way.reason)
+            return skip_tasks(failure_context.failed, failure_context, note=way.reason)
+        case "retry" | "replan" if not any(map(is_sql_tool, session.specs.values())):
+            return await _replan_as_script(session, failure_context, note=way.reason)
         case "retry":
-            return await _retry(desk, setback, note=way.reason)
+            return await _retry_tasks(session, failure_context, note=way.reason)
         case "replan":
-            return await _replan(desk, setback, note=way.reason)
+            return await _replan_in_steps(session, failure_context, note=way.reason)
 
 
-def _told(setback: Setback) -> list[str]:
+def _list_failures(failure_context: FailureContext) -> list[str]:
     """Return what must be dealt with, and what a person said about it."""
-    return [*setback.failures, *(f"A person says: {words}" for words in setback.guidance)]
+    return [*failure_context.failures, *(f"A person says: {words}" for words in failure_context.guidance)]
 
 
-async def _way(desk: Desk, setback: Setback) -> _Way | Stop:
+async def _choose_action(session: PlanningSession, failure_context: FailureContext) -> _Decision | NoRevision:
     schema = {
         "type": "object",
         "properties": {
@@ -67,81 +81,105 @@ async def _way(desk: Desk, setback: Setback) -> _Way | Stop:
     }
     question = render(
         "small_replanner.v1",
-        goal=desk.goal,
-        outcomes="\n".join(outcome_lines(setback.compiled, setback.outcomes)),
-        failures=_told(setback),
-        history=setback.history,
+        goal=session.goal,
+        outcomes="\n".join(describe_outcomes(failure_context.compiled, failure_context.outcomes)),
+        failures=_list_failures(failure_context),
+        history=failure_context.history,
     )
-    messages: list[BaseMessage] = [system_message(desk), HumanMessage(question)]
+    messages: list[BaseMessage] = [build_system_message(session), HumanMessage(question)]
     problem = ""
-    for _ in range(desk.max_repairs + 1):
-        reply = await desk.ask(messages, schema=schema, name="decision", max_tokens=_MAX_TOKENS)
-        if not isinstance(reply, Malformed):
-            return _Way.model_validate(reply.value)
+    for _ in range(session.max_repairs + 1):
+        reply = await session.ask_structured(messages, schema=schema, name="decision", max_tokens=_MAX_TOKENS)
+        if not isinstance(reply, MalformedReply):
+            return _Decision.model_validate(reply.value)
         problem = reply.reason
-        messages += correction(reply.raw, (problem,))
-    return Stop(f"The replanner gave no usable answer: {problem}")
+        messages += build_correction(reply.raw, (problem,))
+    return NoRevision(f"The replanner gave no usable answer: {problem}")
 
 
-async def _retry(desk: Desk, setback: Setback, *, note: str) -> Decided | Stop:
+async def _retry_tasks(
+    session: PlanningSession, failure_context: FailureContext, *, note: str
+) -> PlanRevision | NoRevision:
     """Write the arguments of each failed task anew, told of what went wrong."""
-    kept = await desk.check({"tasks": setback.done}) if setback.done else None
+    kept = await session.check({"tasks": failure_context.done_tasks}) if failure_context.done_tasks else None
     changes: dict[str, Call] = {}
-    for task_id in setback.failed:
-        task = setback.compiled.tasks[task_id]
-        uses = tuple(need for need in setback.compiled.needs[task_id] if _is_done(need, setback))
-        step = Step(id=renamed(task_id, setback.taken), question=task.description or task_id, tool=task.tool, uses=uses)
-        said = [f"A person says: {words}" for words in setback.guidance]
-        earlier = Earlier(args=dict(task.args), failure=" ".join([failure(setback.outcomes[task_id]), *said]))
-        found = await argue(
-            step, [step], desk, tasks=setback.done, checked=kept if isinstance(kept, Checked) else None, earlier=earlier
+    for task_id in failure_context.failed:
+        task = failure_context.compiled.tasks[task_id]
+        uses = tuple(need for need in failure_context.compiled.needs[task_id] if _is_done(need, failure_context))
+        step = PlanStep(
+            id=make_free_id(task_id, failure_context.taken_ids),
+            question=task.description or task_id,
+            tool=task.tool,
+            uses=uses,
         )
-        if isinstance(found, NoDraft):
-            return Stop(f"No way on was found for {task_id!r}: {' '.join(found.problems)}")
+        said = [f"A person says: {words}" for words in failure_context.guidance]
+        earlier = FailedAttempt(
+            args=dict(task.args), failure=" ".join([describe_failure(failure_context.outcomes[task_id]), *said])
+        )
+        found = await write_step_arguments(
+            step,
+            [step],
+            session,
+            tasks=failure_context.done_tasks,
+            checked=kept if isinstance(kept, CheckedPlan) else None,
+            earlier=earlier,
+        )
+        if isinstance(found, DraftFailure):
+            return NoRevision(f"No way on was found for {task_id!r}: {' '.join(found.problems)}")
         written = found.checked.compiled.tasks[step.id]
         changes[task_id] = Call(tool=written.tool, args=written.args)
-    tasks, _ = retried(setback.compiled, changes, outcomes=setback.outcomes)
-    decided = await accepted(documents(tasks), desk, setback, waived=frozenset(), note=note)
-    return Stop(f"No way on was found: {' '.join(decided)}") if isinstance(decided, tuple) else decided
+    tasks, _ = build_retry_tasks(failure_context.compiled, changes, outcomes=failure_context.outcomes)
+    decided = await check_revision(tasks_to_json(tasks), session, failure_context, waived=frozenset(), note=note)
+    return NoRevision(f"No way on was found: {' '.join(decided)}") if isinstance(decided, tuple) else decided
 
 
-def _is_done(task: str, setback: Setback) -> bool:
-    return isinstance(setback.outcomes.get(task), Done)
+def _is_done(task: str, failure_context: FailureContext) -> bool:
+    return isinstance(failure_context.outcomes.get(task), Done)
 
 
-async def _rewritten(desk: Desk, setback: Setback, *, note: str) -> Decided | Stop:
+async def _replan_as_script(
+    session: PlanningSession, failure_context: FailureContext, *, note: str
+) -> PlanRevision | NoRevision:
     """Ask for a script of what is left."""
-    drafted = await plan_as_script(desk, done=setback.done, failures=_told(setback))
-    if isinstance(drafted, NoDraft):
-        return Stop(f"No way on was found: {' '.join(drafted.problems)}")
-    finished = {task["id"] for task in setback.done}
+    drafted = await plan_as_script(session, done=failure_context.done_tasks, failures=_list_failures(failure_context))
+    if isinstance(drafted, DraftFailure):
+        return NoRevision(f"No way on was found: {' '.join(drafted.problems)}")
+    finished = {task["id"] for task in failure_context.done_tasks}
     new = [task for task in drafted.checked.compiled.plan.tasks if task.id not in finished]
-    decided = await with_rest(documents(new), desk, setback, note=note)
-    return Stop(f"No way on was found: {' '.join(decided)}") if isinstance(decided, tuple) else decided
+    decided = await replan_rest(tasks_to_json(new), session, failure_context, note=note)
+    return NoRevision(f"No way on was found: {' '.join(decided)}") if isinstance(decided, tuple) else decided
 
 
-async def _replan(desk: Desk, setback: Setback, *, note: str) -> Decided | Stop:
+async def _replan_in_steps(
+    session: PlanningSession, failure_context: FailureContext, *, note: str
+) -> PlanRevision | NoRevision:
     """Ask for the steps that are left, then for their arguments."""
-    rejected = [task for task in setback.failed if isinstance(setback.outcomes[task], Rejected)]
+    rejected = [task for task in failure_context.failed if isinstance(failure_context.outcomes[task], Rejected)]
     question = render(
         "small_replanner_steps.v1",
-        goal=desk.goal,
-        done=[{"id": task["id"], "question": task.get("description", "")} for task in setback.done],
-        failures=_told(setback),
+        goal=session.goal,
+        done=[{"id": task["id"], "question": task.get("description", "")} for task in failure_context.done_tasks],
+        failures=_list_failures(failure_context),
         rejected=rejected,
     )
-    messages = [system_message(desk), HumanMessage(question)]
-    reply = await desk.ask(messages, schema=steps_schema(desk.specs), name="steps", max_tokens=_MAX_TOKENS)
-    if isinstance(reply, Malformed):
-        return Stop(f"No new steps came of it: {reply.reason}")
-    known = [task["id"] for task in setback.done]
-    steps = read_steps(reply.value, taken=setback.taken, known=known)
-    kept = await desk.check({"tasks": setback.done}) if setback.done else None
-    drafted = await fill_in(
-        steps, replace(desk), done=setback.done, checked=kept if isinstance(kept, Checked) else None, repairs=0
+    messages = [build_system_message(session), HumanMessage(question)]
+    reply = await session.ask_structured(
+        messages, schema=build_steps_schema(session.specs), name="steps", max_tokens=_MAX_TOKENS
     )
-    if isinstance(drafted, NoDraft):
-        return Stop(f"No way on was found: {' '.join(drafted.problems)}")
+    if isinstance(reply, MalformedReply):
+        return NoRevision(f"No new steps came of it: {reply.reason}")
+    known = [task["id"] for task in failure_context.done_tasks]
+    steps = read_steps(reply.value, taken=failure_context.taken_ids, known=known)
+    kept = await session.check({"tasks": failure_context.done_tasks}) if failure_context.done_tasks else None
+    drafted = await write_all_arguments(
+        steps,
+        replace(session),
+        done=failure_context.done_tasks,
+        checked=kept if isinstance(kept, CheckedPlan) else None,
+        repairs=0,
+    )
+    if isinstance(drafted, DraftFailure):
+        return NoRevision(f"No way on was found: {' '.join(drafted.problems)}")
     new = [drafted.checked.compiled.tasks[step.id] for step in steps]
-    decided = await with_rest(documents(new), desk, setback, note=note)
-    return Stop(f"No way on was found: {' '.join(decided)}") if isinstance(decided, tuple) else decided
+    decided = await replan_rest(tasks_to_json(new), session, failure_context, note=note)
+    return NoRevision(f"No way on was found: {' '.join(decided)}") if isinstance(decided, tuple) else decided

@@ -10,80 +10,86 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Thinking
-from agent.llm.replies import Malformed
-from agent.plan_check import Checked
-from agent.planning.large_model.one_shot import correction
-from agent.planning.session import Desk, Draft, NoDraft
-from agent.planning.small_model.script_grammar import operators, script_grammar, split
-from agent.planning.small_model.script_parser import Unreadable, read_script
-from agent.planning.tool_prompts import shape
+from agent.llm.replies import MalformedReply
+from agent.plan_check import CheckedPlan
+from agent.planning.large_model.one_shot import build_correction
+from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
+from agent.planning.small_model.script_grammar import build_script_grammar, find_operator_tools, split_arguments
+from agent.planning.small_model.script_parser import ScriptError, read_script
+from agent.planning.tool_prompts import describe_shape
 from prompts import render
 
 _MAX_TOKENS: Final = 600
 
 
 async def plan_as_script(
-    desk: Desk,
+    session: PlanningSession,
     *,
     done: Sequence[Mapping[str, Any]] = (),
     failures: Sequence[str] = (),
-) -> Draft | NoDraft:
+) -> PlanDraft | DraftFailure:
     """Ask for a script; send it back with its problems until it compiles or the repairs are used up.
 
     `done` are finished tasks, as documents, that the plan begins with and the script may use; `failures` are sentences.
     Raises `ModelReplyError` where the model's server gives no reply.
     """
-    known = operators(desk.specs)
+    known = find_operator_tools(session.specs)
     done_by_sign = {spec.name for spec in known.values()}
     system = render(
         "script_planner.v1",
         # Told of both, a small model takes the call, where an expression is what it gets right.
-        tools=signatures(spec for name, spec in desk.specs.items() if name not in done_by_sign),
+        tools=format_signatures(spec for name, spec in session.specs.items() if name not in done_by_sign),
         operators=[each.sign for each in known],
-        context=desk.context,
+        context=session.context,
     )
     finished = [{"description": "", **task} for task in done]
-    question = render("script_goal.v1", goal=desk.goal, done=finished, failures=list(failures))
+    question = render("script_goal.v1", goal=session.goal, done=finished, failures=list(failures))
     messages: list[BaseMessage] = [SystemMessage(system), HumanMessage(question)]
-    grammar = script_grammar(desk.specs)
+    grammar = build_script_grammar(session.specs)
     problems: tuple[str, ...] = ()
-    for repairs in range(desk.max_repairs + 1):
+    for repairs in range(session.max_repairs + 1):
         if repairs:
-            desk.emit(Thinking(role="planner", text=f"Mending the plan: {problems[0]}"))
-        reply = await desk.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
-        raw = reply.raw if isinstance(reply, Malformed) else reply.text
-        found = (reply.reason,) if isinstance(reply, Malformed) else await _read(raw, desk, done)
-        if isinstance(found, Checked):
-            return Draft(checked=found, repairs=repairs)
+            session.emit(Thinking(role="planner", text=f"Mending the plan: {problems[0]}"))
+        reply = await session.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
+        raw = reply.raw if isinstance(reply, MalformedReply) else reply.text
+        found = (reply.reason,) if isinstance(reply, MalformedReply) else await _check_script(raw, session, done)
+        if isinstance(found, CheckedPlan):
+            return PlanDraft(checked=found, repairs=repairs)
         problems = found
-        messages += correction(raw, problems)
-    return NoDraft(problems=problems, repairs=desk.max_repairs)
+        messages += build_correction(raw, problems)
+    return DraftFailure(problems=problems, repairs=session.max_repairs)
 
 
-async def _read(text: str, desk: Desk, done: Sequence[Mapping[str, Any]]) -> Checked | tuple[str, ...]:
+async def _check_script(
+    text: str, session: PlanningSession, done: Sequence[Mapping[str, Any]]
+) -> CheckedPlan | tuple[str, ...]:
     try:
-        tasks = read_script(text, desk.specs, known=_outputs(done, desk.toolbox.specs), taken=desk.used)
-    except Unreadable as error:
+        tasks = read_script(
+            text, session.specs, known=_collect_output_schemas(done, session.toolbox.specs), taken=session.used
+        )
+    except ScriptError as error:
         return (str(error),)
-    checked = await desk.check({"tasks": [*done, *tasks]})
+    checked = await session.check({"tasks": [*done, *tasks]})
     return tuple(map(str, checked)) if isinstance(checked, tuple) else checked
 
 
-def _outputs(done: Sequence[Mapping[str, Any]], specs: Mapping[str, ToolSpec]) -> dict[str, JsonSchema | None]:
+def _collect_output_schemas(
+    done: Sequence[Mapping[str, Any]], specs: Mapping[str, ToolSpec]
+) -> dict[str, JsonSchema | None]:
     return {task["id"]: specs[task["tool"]].output_schema for task in done}
 
 
-def signatures(specs: Iterable[ToolSpec]) -> str:
+def format_signatures(specs: Iterable[ToolSpec]) -> str:
     """Return each tool as the first line of a Python function, with its purpose."""
-    return "\n".join(map(_signature, specs))
+    return "\n".join(map(_format_signature, specs))
 
 
-def _signature(spec: ToolSpec) -> str:
+def _format_signature(spec: ToolSpec) -> str:
     root = spec.args_schema
-    required, optional = split(spec)
-    parts = [f"{name}: {shape(part, root)}" for name, part in required]
-    parts += [f"{name}: {shape(part, root)} = None" for name, part in optional]
-    gives = f" -> {shape(spec.output_schema, spec.output_schema)}" if spec.output_schema is not None else ""
+    required, optional = split_arguments(spec)
+    parts = [f"{name}: {describe_shape(part, root)}" for name, part in required]
+    parts += [f"{name}: {describe_shape(part, root)} = None" for name, part in optional]
+    gives = f" -> {describe_shape(spec.output_schema, spec.output_schema)}" if spec.output_schema is not None else ""
     told = [" ".join(spec.description.split())]
     told += [f"{name}: {part['description']}" for name, part in (*required, *optional) if part.get("description")]
     return f"def {spec.name}({', '.join(parts)}){gives}  # {'; '.join(told)}"

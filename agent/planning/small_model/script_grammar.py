@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from agent.core.plan.json_schema import properties, types
+from agent.core.plan.json_schema import find_allowed_types, iterate_properties
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 
 
@@ -31,29 +31,31 @@ _OPERATORS: Final = (
 )
 
 
-def operators(specs: Mapping[str, ToolSpec]) -> dict[Operator, ToolSpec]:
+def find_operator_tools(specs: Mapping[str, ToolSpec]) -> dict[Operator, ToolSpec]:
     """Return the operators that one of the tools does: it goes by such a name and takes two numbers and no more."""
     found = {}
     for operator in _OPERATORS:
-        tools = [spec for name, spec in specs.items() if _plain(name) in operator.names and _takes_two_numbers(spec)]
+        tools = [
+            spec for name, spec in specs.items() if _strip_suffixes(name) in operator.names and _has_two_numbers(spec)
+        ]
         if len(tools) == 1:
             found[operator] = tools[0]
     return found
 
 
-def _plain(name: str) -> str:
+def _strip_suffixes(name: str) -> str:
     return name.lower().removesuffix("_numbers").removesuffix("_two")
 
 
-def _takes_two_numbers(spec: ToolSpec) -> bool:
+def _has_two_numbers(spec: ToolSpec) -> bool:
     root = spec.args_schema
     listed = root.get("properties", {})
-    kinds = [types(part, root) for part in listed.values()]
+    kinds = [find_allowed_types(part, root) for part in listed.values()]
     return len(kinds) == 2 and all(kind is not None and "number" in kind for kind in kinds)
 
 
-_LINES: Final = 16
-_COMMON: Final = r"""
+_MAX_LINES: Final = 16
+_COMMON_RULES: Final = r"""
 root ::= line{1,%d} "print(" name ")"
 line ::= ("# " [^\n]{1,160} "\n")? name " = " (amount | text | list) "\n"
 name ::= [a-z] [a-z0-9_]{0,39}
@@ -68,7 +70,7 @@ list ::= "[" (any (", " any){0,40})? "]"
 object ::= "{" (text ": " any (", " text ": " any){0,40})? "}"
 any ::= amount | truth | text | list | object | "None"
 """
-_KINDS: Final = {
+_RULE_BY_TYPE: Final = {
     "string": "text",
     "number": "amount",
     "integer": "amount",
@@ -79,7 +81,7 @@ _KINDS: Final = {
 }
 
 
-def script_grammar(specs: Mapping[str, ToolSpec]) -> str:
+def build_script_grammar(specs: Mapping[str, ToolSpec]) -> str:
     """Return the grammar of scripts over these tools: required arguments by position, others by name behind them.
 
     Operators are those that one of the tools does.
@@ -87,46 +89,47 @@ def script_grammar(specs: Mapping[str, ToolSpec]) -> str:
     A script ends by printing a name: a small model that may go on behind it does.
     """
     calls = [(f"call-{number}", spec) for number, spec in enumerate(specs.values())]
-    signs = " | ".join(_quoted(f" {each.sign} ") for each in operators(specs))
+    signs = " | ".join(_quote_literal(f" {each.sign} ") for each in find_operator_tools(specs))
     brackets, further = (' | "(" amount ")"', f" (({signs}) atom){{0,7}}") if signs else ("", "")
     rules = [f"call ::= {' | '.join(rule for rule, _ in calls)}"]
-    rules += [f"{rule} ::= {_call(spec)}" for rule, spec in calls]
-    return _COMMON.strip() % (_LINES, brackets, further) + "\n" + "\n".join(rules) + "\n"
+    rules += [f"{rule} ::= {_build_call_rule(spec)}" for rule, spec in calls]
+    return _COMMON_RULES.strip() % (_MAX_LINES, brackets, further) + "\n" + "\n".join(rules) + "\n"
 
 
-def _call(spec: ToolSpec) -> str:
+def _build_call_rule(spec: ToolSpec) -> str:
     root = spec.args_schema
-    required, optional = split(spec)
-    parts = [_argument(part, root) for _, part in required]
-    named = [f"{_quoted(f'{name}=')} {_argument(part, root)}" for name, part in optional]
+    required, optional = split_arguments(spec)
+    parts = [_build_argument_rule(part, root) for _, part in required]
+    named = [f"{_quote_literal(f'{name}=')} {_build_argument_rule(part, root)}" for name, part in optional]
     fixed = ' ", " '.join(parts)
     if not parts and named:
         # Any of them may be the first, which has no comma before it.
         choices = [
-            f"{first} {' '.join(_behind(rest) for rest in named[place + 1 :])}" for place, first in enumerate(named)
+            f"{first} {' '.join(_make_optional(rest) for rest in named[place + 1 :])}"
+            for place, first in enumerate(named)
         ]
         fixed, named = f"({' | '.join(choices)})?", []
-    return f'{_quoted(spec.name + "(")} {fixed} {" ".join(map(_behind, named))} ")"'
+    return f'{_quote_literal(spec.name + "(")} {fixed} {" ".join(map(_make_optional, named))} ")"'
 
 
-def split(spec: ToolSpec) -> tuple[list[tuple[str, JsonSchema]], list[tuple[str, JsonSchema]]]:
+def split_arguments(spec: ToolSpec) -> tuple[list[tuple[str, JsonSchema]], list[tuple[str, JsonSchema]]]:
     """Return the required and the other arguments of a tool, by name with their schemas."""
     wanted = spec.args_schema.get("required", ())
-    listed = list(properties(spec.args_schema))
+    listed = list(iterate_properties(spec.args_schema))
     return [one for one in listed if one[0] in wanted], [one for one in listed if one[0] not in wanted]
 
 
-def _behind(argument: str) -> str:
+def _make_optional(argument: str) -> str:
     return f'(", " {argument})?'
 
 
-def _argument(schema: JsonSchema, root: JsonSchema) -> str:
-    kinds = types(schema, root)
+def _build_argument_rule(schema: JsonSchema, root: JsonSchema) -> str:
+    kinds = find_allowed_types(schema, root)
     if kinds is None:
         return "any"
-    rules = dict.fromkeys(_KINDS[kind] for kind in sorted(kinds))
+    rules = dict.fromkeys(_RULE_BY_TYPE[kind] for kind in sorted(kinds))
     return f"({' | '.join(rules if 'amount' in rules else ['use', *rules])})"
 
 
-def _quoted(text: str) -> str:
+def _quote_literal(text: str) -> str:
     return json.dumps(text)

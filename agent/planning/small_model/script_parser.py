@@ -9,17 +9,17 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from agent.core.plan.document import renamed
-from agent.core.plan.json_schema import misfit, properties
-from agent.core.plan.problems import shown
+from agent.core.plan.document import make_free_id
+from agent.core.plan.json_schema import find_mismatch, iterate_properties
+from agent.core.plan.problems import format_value
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
-from agent.planning.small_model.script_grammar import operators, split
+from agent.planning.small_model.script_grammar import find_operator_tools, split_arguments
 
-_FENCED: Final = re.compile(r"```[a-zA-Z]*\s*\n(.*?)(?:```|\Z)", re.DOTALL)
-_NAMES: Final = 20
+_FENCED_BLOCK: Final = re.compile(r"```[a-zA-Z]*\s*\n(.*?)(?:```|\Z)", re.DOTALL)
+_MAX_NAMES: Final = 20
 
 
-class Unreadable(Exception):  # noqa: N818 - what a model wrote is told back to it; nothing is wrong with the program
+class ScriptError(Exception):
     """A script that is no plan; the message is a sentence that the model can be told."""
 
 
@@ -35,27 +35,27 @@ def read_script(
     `known` are finished tasks that it may name, with the schemas of their outputs; no new task has an id that is
     `taken`. Calls inside of calls become tasks of their own; `print(name)` says nothing. Raises `Unreadable`.
     """
-    reading = Reading(specs, known, taken)
-    for statement, told in statements(text):
-        reading.take(statement, told=told)
+    reading = ScriptReader(specs, known, taken)
+    for statement, told in parse_statements(text):
+        reading.read_statement(statement, comment=told)
     if not reading.tasks:
-        raise Unreadable("The script calls no tool; give a line `name = tool(arguments)` for each step.")
+        raise ScriptError("The script calls no tool; give a line `name = tool(arguments)` for each step.")
     return reading.tasks
 
 
-def statements(text: str) -> list[tuple[ast.stmt, str]]:
+def parse_statements(text: str) -> list[tuple[ast.stmt, str]]:
     """Return the statements of a program, fenced or not, each with the comment above it. Raises `Unreadable`."""
-    fenced = _FENCED.search(text)
+    fenced = _FENCED_BLOCK.search(text)
     source = (fenced[1] if fenced else text).strip() + "\n"
     try:
-        comments = _comments(source)
+        comments = _collect_comments(source)
         return [(each, comments.get(each.lineno - 1, "")) for each in ast.parse(source).body]
     except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError) as error:
         line = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        raise Unreadable(f"The script cannot be read{line}; each line must be `name = tool(arguments)`.") from error
+        raise ScriptError(f"The script cannot be read{line}; each line must be `name = tool(arguments)`.") from error
 
 
-def _comments(source: str) -> dict[int, str]:
+def _collect_comments(source: str) -> dict[int, str]:
     """Return the comments that have a line to themselves, by its number from 1."""
     return {
         token.start[0]: token.string.lstrip("# ").strip()
@@ -64,7 +64,7 @@ def _comments(source: str) -> dict[int, str]:
     }
 
 
-class Reading:
+class ScriptReader:
     """What is known at a place of the script."""
 
     def __init__(
@@ -73,97 +73,99 @@ class Reading:
         self.tasks: list[dict[str, Any]] = []
         self._taken = {*known, *taken}
         self._specs = specs
-        self._operators = {operator.node: spec for operator, spec in operators(specs).items()}
+        self._operators = {operator.node: spec for operator, spec in find_operator_tools(specs).items()}
         self._outputs: dict[str, JsonSchema | None] = dict(known)
         #: What each name stands for: a reference, or a value.
-        self._names: dict[str, JsonValue] = {task: _reference(task) for task in known}
-        self._told = ""
+        self._names: dict[str, JsonValue] = {task: _make_reference(task) for task in known}
+        self._comment = ""
 
-    def take(self, statement: ast.stmt, *, told: str) -> None:
+    def read_statement(self, statement: ast.stmt, *, comment: str) -> None:
         """Read one line."""
-        self._told = told
+        self._comment = comment
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call):
-                self._names[name] = self._call(call, name=name)
+                self._names[name] = self._convert_call(call, name=name)
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.BinOp() as value):
-                self._names[name] = self._worked_out(value, name=name)
+                self._names[name] = self._convert_operation(value, name=name)
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                self._names[name] = self._value(value)
+                self._names[name] = self._convert_value(value)
             case ast.Expr(value=ast.Call(func=ast.Name(id="print"), args=args)) if "print" not in self._specs:
                 for each in args:
                     if any(isinstance(part, ast.Call) for part in ast.walk(each)):
-                        self._value(each)
+                        self._convert_value(each)
             case ast.Expr(value=ast.Call() as call):
-                self._call(call, name=None)
+                self._convert_call(call, name=None)
             case _:
-                raise Unreadable(f"{written(statement)} is no call; each line must be `name = tool(arguments)`.")
+                raise ScriptError(f"{quote_code(statement)} is no call; each line must be `name = tool(arguments)`.")
 
-    def _call(self, call: ast.Call, *, name: str | None) -> JsonValue:
+    def _convert_call(self, call: ast.Call, *, name: str | None) -> JsonValue:
         tool = call.func.id if isinstance(call.func, ast.Name) else ""
         spec = self._specs.get(tool)
         if spec is None:
-            raise Unreadable(f"There is no tool {written(call.func)}; the tools are {_listed(self._specs)}.")
-        return self._done(spec, self._values(_arguments(call, spec)), name=name)
+            raise ScriptError(f"There is no tool {quote_code(call.func)}; the tools are {_join_names(self._specs)}.")
+        return self._add_task(spec, self._convert_arguments(_match_arguments(call, spec)), name=name)
 
-    def _values(self, given: Iterable[tuple[str, ast.expr]]) -> dict[str, JsonValue]:
+    def _convert_arguments(self, given: Iterable[tuple[str, ast.expr]]) -> dict[str, JsonValue]:
         # What stands inside is done before, and the comment belongs to the whole line.
-        told, self._told = self._told, ""
-        values = {key: self._value(value) for key, value in given}
-        self._told = told
+        told, self._comment = self._comment, ""
+        values = {key: self._convert_value(value) for key, value in given}
+        self._comment = told
         return values
 
-    def _done(self, spec: ToolSpec, values: Mapping[str, JsonValue], *, name: str | None) -> JsonValue:
-        told, self._told = self._told, ""
+    def _add_task(self, spec: ToolSpec, values: Mapping[str, JsonValue], *, name: str | None) -> JsonValue:
+        told, self._comment = self._comment, ""
         parts = spec.args_schema.get("properties", {})
-        args = {key: self._fitting(value, parts.get(key, {}), spec) for key, value in values.items()}
+        args = {key: self._select_fitting_field(value, parts.get(key, {}), spec) for key, value in values.items()}
         task = name or spec.name
-        task = renamed(task, self._taken) if task in self._taken else task
+        task = make_free_id(task, self._taken) if task in self._taken else task
         self._taken.add(task)
         description = told or task.replace("_", " ")
         self.tasks.append({"id": task, "description": description, "tool": spec.name, "args": args})
         self._outputs[task] = spec.output_schema
-        return _reference(task)
+        return _make_reference(task)
 
-    def _value(self, node: ast.expr) -> JsonValue:
+    def _convert_value(self, node: ast.expr) -> JsonValue:
         match node:
             case ast.Constant(value=str() | int() | float() | None as value):
                 return value
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
                 return -value
             case ast.List(elts=items) | ast.Tuple(elts=items):
-                return [self._value(item) for item in items]
+                return [self._convert_value(item) for item in items]
             case ast.Dict(keys=keys, values=values):
-                return {_key(key): self._value(value) for key, value in zip(keys, values, strict=True)}
+                return {_read_key(key): self._convert_value(value) for key, value in zip(keys, values, strict=True)}
             case ast.JoinedStr(values=parts):
-                return self._template(parts)
+                return self._convert_template(parts)
             case ast.Call():
-                return self._call(node, name=None)
+                return self._convert_call(node, name=None)
             case _:
-                return self._named(node)
+                return self._resolve_reference(node)
 
-    def _named(self, node: ast.expr) -> JsonValue:
+    def _resolve_reference(self, node: ast.expr) -> JsonValue:
         match node:
             case ast.Name(id=name):
                 if name not in self._names:
-                    raise Unreadable(f"The name {name!r} stands for nothing yet; there are {_listed(self._names)}.")
+                    raise ScriptError(
+                        f"The name {name!r} stands for nothing yet; there are {_join_names(self._names)}."
+                    )
                 return self._names[name]
             case ast.Subscript(value=of, slice=ast.Constant(value=str() | int() as step)):
-                return _part(self._value(of), step, node)
+                return _select_part(self._convert_value(of), step, node)
             case ast.Attribute(value=of, attr=step):
-                return _part(self._value(of), step, node)
+                return _select_part(self._convert_value(of), step, node)
             case ast.BinOp():
-                return self._worked_out(node, name=None)
+                return self._convert_operation(node, name=None)
             case _:
-                raise Unreadable(f"{written(node)} cannot stand in a script; give a value, a name or a call.")
+                raise ScriptError(f"{quote_code(node)} cannot stand in a script; give a value, a name or a call.")
 
-    def _worked_out(self, node: ast.BinOp, *, name: str | None) -> JsonValue:
+    def _convert_operation(self, node: ast.BinOp, *, name: str | None) -> JsonValue:
         spec = self._operators.get(type(node.op))
         if spec is None:
-            raise Unreadable(f"{written(node)} is worked out by an operator; call a tool for it.")
+            raise ScriptError(f"{quote_code(node)} is worked out by an operator; call a tool for it.")
         given = zip(spec.args_schema["properties"], (node.left, node.right), strict=True)
-        return self._done(spec, self._values(given), name=name)
+        return self._add_task(spec, self._convert_arguments(given), name=name)
 
-    def _template(self, parts: Iterable[ast.expr]) -> JsonValue:
+    def _convert_template(self, parts: Iterable[ast.expr]) -> JsonValue:
         text, values = "", dict[str, JsonValue]()
         for part in parts:
             match part:
@@ -171,37 +173,41 @@ class Reading:
                     text += words.replace("{", "{{").replace("}", "}}")
                 case ast.FormattedValue(value=inner):
                     name = f"v{len(values) + 1}"
-                    values[name] = self._value(inner)
+                    values[name] = self._convert_value(inner)
                     text += f"{{{name}}}"
         return {"template": text, "values": values}
 
-    def _fitting(self, value: JsonValue, wanted: JsonSchema, spec: ToolSpec) -> JsonValue:
+    def _select_fitting_field(self, value: JsonValue, wanted: JsonSchema, spec: ToolSpec) -> JsonValue:
         """Return `value`; of a whole output that does not fit the argument, its only field that does."""
         match value:
             case {"output_of": str() as task, "path": []} if (given := self._outputs.get(task)) is not None:
                 roots = (given, spec.args_schema)
-                if misfit(given, wanted, roots=roots) is None:
+                if find_mismatch(given, wanted, roots=roots) is None:
                     return value
-                fields = [name for name, part in properties(given) if misfit(part, wanted, roots=roots) is None]
+                fields = [
+                    name for name, part in iterate_properties(given) if find_mismatch(part, wanted, roots=roots) is None
+                ]
                 return {"output_of": task, "path": [fields[0]]} if len(fields) == 1 else value
             case _:
                 return value
 
 
-def _arguments(call: ast.Call, spec: ToolSpec) -> list[tuple[str, ast.expr]]:
-    required, optional = split(spec)
+def _match_arguments(call: ast.Call, spec: ToolSpec) -> list[tuple[str, ast.expr]]:
+    required, optional = split_arguments(spec)
     names = [name for name, _ in (*required, *optional)]
     if len(call.args) > len(names):
-        raise Unreadable(f"{written(call)} gives {len(call.args)} arguments; {spec.name!r} takes {_listed(names)}.")
+        raise ScriptError(
+            f"{quote_code(call)} gives {len(call.args)} arguments; {spec.name!r} takes {_join_names(names)}."
+        )
     given = [*zip(names, call.args, strict=False), *((word.arg or "**", word.value) for word in call.keywords)]
     twice = [name for place, (name, _) in enumerate(given) if name in dict(given[:place])]
     if twice:
-        raise Unreadable(f"{written(call)} gives {twice[0]!r} twice.")
+        raise ScriptError(f"{quote_code(call)} gives {twice[0]!r} twice.")
     # A name that the tool does not have is for the compiler, which knows what was meant.
     return given
 
 
-def _part(value: JsonValue, step: str | int, node: ast.expr) -> JsonValue:
+def _select_part(value: JsonValue, step: str | int, node: ast.expr) -> JsonValue:
     match value:
         case {"output_of": str() as task, "path": list() as path}:
             return {"output_of": task, "path": [*path, step]}
@@ -210,25 +216,25 @@ def _part(value: JsonValue, step: str | int, node: ast.expr) -> JsonValue:
         case list() if isinstance(step, int) and -len(value) <= step < len(value):
             return value[step]
         case _:
-            raise Unreadable(f"{written(node)} is no part of {shown(value)}.")
+            raise ScriptError(f"{quote_code(node)} is no part of {format_value(value)}.")
 
 
-def _key(key: ast.expr | None) -> str:
+def _read_key(key: ast.expr | None) -> str:
     if isinstance(key, ast.Constant) and isinstance(key.value, str):
         return key.value
-    raise Unreadable("The keys of an object must be texts in quotes.")
+    raise ScriptError("The keys of an object must be texts in quotes.")
 
 
-def _reference(task: str) -> JsonValue:
+def _make_reference(task: str) -> JsonValue:
     return {"output_of": task, "path": []}
 
 
-def written(node: ast.AST) -> str:
+def quote_code(node: ast.AST) -> str:
     """Return a piece of a script as a message shows it."""
-    return f"`{shown(ast.unparse(node))[1:-1]}`"
+    return f"`{format_value(ast.unparse(node))[1:-1]}`"
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     found = list(names)
-    more = [f"and {len(found) - _NAMES} more"] if len(found) > _NAMES else []
-    return ", ".join([*map(repr, found[:_NAMES]), *more]) or "none"
+    more = [f"and {len(found) - _MAX_NAMES} more"] if len(found) > _MAX_NAMES else []
+    return ", ".join([*map(repr, found[:_MAX_NAMES]), *more]) or "none"

@@ -15,25 +15,27 @@ from pydantic import JsonValue
 
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.outcomes import Done, Outcome
-from agent.core.plan.hashing import canonical
+from agent.core.plan.hashing import to_canonical_json
 from agent.events import Thinking
-from agent.execution.early_execution import HeadStart
-from agent.planning.session import Desk, Draft, NoDraft
-from agent.results.markdown import rows_of
-from agent.results.summary import preview
+from agent.execution.early_execution import EarlyExecution
+from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
+from agent.results.markdown import extract_rows
+from agent.results.summary import preview_value
 
-Planning = Callable[[Desk], Awaitable[Draft | NoDraft]]
+PlanFunction = Callable[[PlanningSession], Awaitable[PlanDraft | DraftFailure]]
 #: Makes so many plans at once.
-Several = Callable[[Desk, int], Awaitable[Sequence[Draft | NoDraft]]]
+BatchPlanFunction = Callable[[PlanningSession, int], Awaitable[Sequence[PlanDraft | DraftFailure]]]
 #: Numbers that differ behind this many digits were worked out in another order, and are the same.
-_DIGITS: Final = 9
+_SIGNIFICANT_DIGITS: Final = 9
 #: By so many plans a result must lead for no more to be made.
-_LEAD: Final = 2
+_REQUIRED_LEAD: Final = 2
 #: A person is told so much of what a plan finds.
-_LETTERS: Final = 120
+_MAX_PREVIEW_LENGTH: Final = 120
 
 
-async def agreed(desk: Desk, plan: Planning, *, several: Several | None = None) -> Draft | NoDraft:
+async def plan_by_vote(
+    session: PlanningSession, plan: PlanFunction, *, plan_batch: BatchPlanFunction | None = None
+) -> PlanDraft | DraftFailure:
     """Return the plan whose result most of up to `desk.variants` plans have; the first one where none is repeated.
 
     Where one way comes to no plan, the next is tried. Plans are tried out where all their tools only read, unasked and
@@ -41,78 +43,99 @@ async def agreed(desk: Desk, plan: Planning, *, several: Several | None = None) 
     when the plan runs. Where the model's server writes several texts at once, `several` makes the plans, and where none
     of them compiles, `plan` one more.
     """
-    ahead = desk.ahead
-    if ahead is None or desk.variants == 1:
-        return await plan(desk)
-    none: NoDraft | None = None
-    first: Draft | None = None
-    found: dict[str, _Found] = {}
+    early_execution = session.early_execution
+    if early_execution is None or session.variants == 1:
+        return await plan(session)
+    none: DraftFailure | None = None
+    first: PlanDraft | None = None
+    found: dict[str, _Candidate] = {}
     votes: Counter[str] = Counter()
-    together = min(desk.variants, desk.model.at_once)
-    ways = _at_once(desk, plan, several, together) if several and together > 1 else _one_by_one(desk, plan, votes)
+    together = min(session.variants, session.model.max_parallel_texts)
+    ways = (
+        _plan_all_at_once(session, plan, plan_batch, together)
+        if plan_batch and together > 1
+        else _plan_one_by_one(session, plan, votes)
+    )
     async with aclosing(ways):
         async for draft in ways:
-            if isinstance(draft, NoDraft):
+            if isinstance(draft, DraftFailure):
                 none = none or draft
                 continue
-            looks = _only_looks(draft)
+            looks = _is_read_only(draft)
             if first is None and not looks:
                 return draft
             first = first or draft
-            outputs = _last_outputs(draft.checked.compiled, await _tried(draft, ahead)) if looks else None
+            outputs = (
+                _find_final_outputs(draft.checked.compiled, await _try_draft(draft, early_execution)) if looks else None
+            )
             if outputs is not None:
-                result = "\n".join(sorted(map(_comparable, outputs)))
+                result = "\n".join(sorted(map(_normalize_result, outputs)))
                 votes[result] += 1
-                found.setdefault(result, _Found(draft, " and ".join(preview(one, letters=_LETTERS) for one in outputs)))
+                found.setdefault(
+                    result,
+                    _Candidate(
+                        draft, " and ".join(preview_value(one, max_length=_MAX_PREVIEW_LENGTH) for one in outputs)
+                    ),
+                )
     if first is None:
-        return none or NoDraft(problems=("The model's server gave no text.",), repairs=0)
-    return await _chosen(first, found, votes, desk, ahead)
+        return none or DraftFailure(problems=("The model's server gave no text.",), repairs=0)
+    return await _choose_draft(first, found, votes, session, early_execution)
 
 
-async def _one_by_one(desk: Desk, plan: Planning, votes: Counter[str]) -> AsyncGenerator[Draft | NoDraft, None]:
-    yield await plan(_repaired_once(desk))
-    for number in range(1, desk.variants):
-        if _decided(votes, left=desk.variants - number):
+async def _plan_one_by_one(
+    session: PlanningSession, plan: PlanFunction, votes: Counter[str]
+) -> AsyncGenerator[PlanDraft | DraftFailure, None]:
+    yield await plan(_limit_repairs(session))
+    for number in range(1, session.variants):
+        if _has_winner(votes, left=session.variants - number):
             return
-        desk.emit(Thinking(role="planner", text=f"Planning in another way, {number + 1} of at most {desk.variants}."))
-        yield await plan(replace(desk, variant=number, max_repairs=0))
+        session.emit(
+            Thinking(role="planner", text=f"Planning in another way, {number + 1} of at most {session.variants}.")
+        )
+        yield await plan(replace(session, variant=number, max_repairs=0))
 
 
-async def _at_once(desk: Desk, plan: Planning, several: Several, number: int) -> AsyncGenerator[Draft | NoDraft, None]:
-    desk.emit(Thinking(role="planner", text=f"Planning in {number} ways at once."))
-    drafts = await several(desk, number)
+async def _plan_all_at_once(
+    session: PlanningSession, plan: PlanFunction, plan_batch: BatchPlanFunction, number: int
+) -> AsyncGenerator[PlanDraft | DraftFailure, None]:
+    session.emit(Thinking(role="planner", text=f"Planning in {number} ways at once."))
+    drafts = await plan_batch(session, number)
     for draft in drafts:
         yield draft
-    if not any(isinstance(draft, Draft) for draft in drafts):
-        yield await plan(_repaired_once(desk))
+    if not any(isinstance(draft, PlanDraft) for draft in drafts):
+        yield await plan(_limit_repairs(session))
 
 
-def _repaired_once(desk: Desk) -> Desk:
+def _limit_repairs(session: PlanningSession) -> PlanningSession:
     # Told what is wrong, a small model mostly writes the same again: rather another way than another repair.
-    return replace(desk, max_repairs=min(desk.max_repairs, 1))
+    return replace(session, max_repairs=min(session.max_repairs, 1))
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Candidate:
     """A plan, and what it finds in a few words."""
 
-    draft: Draft
-    words: str
+    draft: PlanDraft
+    summary: str
 
 
-async def _chosen(
-    first: Draft, found: Mapping[str, _Found], votes: Counter[str], desk: Desk, ahead: HeadStart
-) -> Draft:
+async def _choose_draft(
+    first: PlanDraft,
+    found: Mapping[str, _Candidate],
+    votes: Counter[str],
+    session: PlanningSession,
+    early_execution: EarlyExecution,
+) -> PlanDraft:
     chosen = found[votes.most_common(1)[0][0]].draft if votes else first
     alone = not votes or max(votes.values()) == 1
     told = "no two of them agree" if alone else f"{max(votes.values())} agree"
-    desk.emit(Thinking(role="planner", text=f"Of {votes.total()} plans that lead to a result {told}."))
+    session.emit(Thinking(role="planner", text=f"Of {votes.total()} plans that lead to a result {told}."))
     # Begun once more, so that the calls of this plan and of no other are kept for its run.
-    _begin(chosen, ahead)
-    return replace(chosen, doubt=_doubt([each.words for each in found.values()]) if alone else "")
+    _begin_tasks(chosen, early_execution)
+    return replace(chosen, doubt=_describe_doubt([each.summary for each in found.values()]) if alone else "")
 
 
-def _doubt(words: Sequence[str]) -> str:
+def _describe_doubt(words: Sequence[str]) -> str:
     """Return the sentence about plans of which each finds something else, the chosen one first."""
     match len(words):
         case 0:
@@ -124,26 +147,26 @@ def _doubt(words: Sequence[str]) -> str:
             return f"{number} plans were tried for this goal, and each finds something else: {each}. Taken: the first."
 
 
-def _only_looks(draft: Draft) -> bool:
-    policies = [draft.checked.compiled.spec(task).policy for task in draft.checked.compiled.tasks]
+def _is_read_only(draft: PlanDraft) -> bool:
+    policies = [draft.checked.compiled.get_spec(task).policy for task in draft.checked.compiled.tasks]
     asks = any(task.requires_approval for task in draft.checked.compiled.tasks.values())
     return not asks and all(
         each.read_only and each.idempotent and not each.open_world and not each.dispatched_only for each in policies
     )
 
 
-async def _tried(draft: Draft, ahead: HeadStart) -> Mapping[str, Outcome]:
-    _begin(draft, ahead)
-    return await ahead.settled()
+async def _try_draft(draft: PlanDraft, early_execution: EarlyExecution) -> Mapping[str, Outcome]:
+    _begin_tasks(draft, early_execution)
+    return await early_execution.wait_for_outcomes()
 
 
-def _begin(draft: Draft, ahead: HeadStart) -> None:
-    ahead.begin_text()
+def _begin_tasks(draft: PlanDraft, early_execution: EarlyExecution) -> None:
+    early_execution.begin_text()
     for task in draft.checked.compiled.plan.tasks:
-        ahead.take(task.model_dump(mode="json", exclude_defaults=True))
+        early_execution.add_task(task.model_dump(mode="json", exclude_defaults=True))
 
 
-def _last_outputs(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[JsonValue] | None:
+def _find_final_outputs(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[JsonValue] | None:
     """Return what the plan finds: the outputs that no task of it uses; None where it breaks off."""
     used = {need for needs in compiled.needs.values() for need in needs}
     last = [outcomes.get(task) for task in compiled.order if task not in used]
@@ -151,32 +174,34 @@ def _last_outputs(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> li
     return outputs if len(outputs) == len(last) else None
 
 
-def _comparable(output: JsonValue) -> str:
+def _normalize_result(output: JsonValue) -> str:
     """Return an output as a text that is equal for equal results.
 
     Of rows neither their order nor the names of their columns count, which each plan chooses.
     """
-    rows = rows_of(output)
+    rows = extract_rows(output)
     if rows is None:
-        return canonical(_plain(output))
-    return "\n".join(sorted(" ".join(sorted(canonical(_plain(value)) for value in row.values())) for row in rows))
+        return to_canonical_json(_round_numbers(output))
+    return "\n".join(
+        sorted(" ".join(sorted(to_canonical_json(_round_numbers(value)) for value in row.values())) for row in rows)
+    )
 
 
-def _plain(value: JsonValue) -> JsonValue:
+def _round_numbers(value: JsonValue) -> JsonValue:
     match value:
         case bool():
             return value
         case int() | float():
-            return float(f"{value:.{_DIGITS}g}")
+            return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
         case list():
-            return [_plain(item) for item in value]
+            return [_round_numbers(item) for item in value]
         case dict():
-            return {key: _plain(item) for key, item in value.items()}
+            return {key: _round_numbers(item) for key, item in value.items()}
         case _:
             return value
 
 
-def _decided(votes: Counter[str], *, left: int) -> bool:
+def _has_winner(votes: Counter[str], *, left: int) -> bool:
     """Whether a result leads by two, or by more than the plans that are left could make up for."""
     first, second = ([number for _, number in votes.most_common(2)] + [0, 0])[:2]
-    return first - second >= min(_LEAD, left + 1)
+    return first - second >= min(_REQUIRED_LEAD, left + 1)

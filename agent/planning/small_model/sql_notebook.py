@@ -14,194 +14,220 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Thinking
-from agent.llm.replies import Malformed, TextReply
-from agent.plan_check import Checked
-from agent.planning.large_model.one_shot import correction
-from agent.planning.session import Desk, Draft, NoDraft
-from agent.planning.small_model.input_binding import Parameters, Source, filled, takes_tables, writes_sql
+from agent.llm.replies import MalformedReply, TextReply
+from agent.plan_check import CheckedPlan
+from agent.planning.large_model.one_shot import build_correction
+from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
+from agent.planning.small_model.input_binding import (
+    ColumnParameters,
+    EarlierOutput,
+    bind_inputs,
+    is_sql_tool,
+    needs_tables,
+)
 from agent.planning.small_model.notebook_parser import (
     Notebook,
-    WrittenCall,
-    WrittenQuery,
-    call_lines,
-    notebook_grammar,
+    NotebookCall,
+    NotebookQuery,
+    build_notebook_grammar,
+    describe_calls,
     read_notebook,
 )
-from agent.planning.small_model.self_consistency import agreed
-from agent.planning.small_model.steps import Step
-from agent.planning.small_model.stepwise import argue, sources_of
+from agent.planning.small_model.self_consistency import plan_by_vote
+from agent.planning.small_model.steps import PlanStep
+from agent.planning.small_model.stepwise import find_sources, write_step_arguments
 from prompts import render
 
 _MAX_TOKENS: Final = 300
 
 
-def query_tool(specs: Mapping[str, ToolSpec]) -> ToolSpec | None:
+def find_query_tool(specs: Mapping[str, ToolSpec]) -> ToolSpec | None:
     """Return the tool that takes SQL and knows its tables by itself, if there is exactly one."""
-    found = [spec for spec in specs.values() if writes_sql(spec) and not takes_tables(spec)]
+    found = [spec for spec in specs.values() if is_sql_tool(spec) and not needs_tables(spec)]
     return found[0] if len(found) == 1 else None
 
 
-async def plan_as_queries(desk: Desk, tool: ToolSpec) -> Draft | NoDraft:
+async def plan_as_queries(session: PlanningSession, tool: ToolSpec) -> PlanDraft | DraftFailure:
     """Ask for notebooks until their queries agree on what they find, then for calls that lack something.
 
     Raises `ModelReplyError` where the model's server gives no reply.
     """
-    desk = replace(desk, context=await _as_sql(desk, tool))
-    notebooks: list[_Read] = []
+    session = replace(session, context=await _render_context(session, tool))
+    notebooks: list[_CheckedNotebook] = []
 
-    async def way(at: Desk) -> Draft | NoDraft:
-        return await _one(at, tool, notebooks)
+    async def plan_once(variant_session: PlanningSession) -> PlanDraft | DraftFailure:
+        return await _plan_notebook(variant_session, tool, notebooks)
 
-    async def several(at: Desk, number: int) -> Sequence[Draft | NoDraft]:
-        grammar = notebook_grammar(at.specs, goal=at.goal)
-        replies = await at.ask_texts(_asked(at), number=number, max_tokens=_MAX_TOKENS, grammar=grammar)
-        found = [await _read(reply, at, tool) for reply in replies]
-        notebooks.extend(each for each in found if isinstance(each, _Read))
-        return [_draft(each, repairs=0) for each in found]
+    async def plan_batch(variant_session: PlanningSession, number: int) -> Sequence[PlanDraft | DraftFailure]:
+        grammar = build_notebook_grammar(variant_session.specs, goal=variant_session.goal)
+        replies = await variant_session.ask_texts(
+            _build_messages(variant_session), number=number, max_tokens=_MAX_TOKENS, grammar=grammar
+        )
+        found = [await _check_reply(reply, variant_session, tool) for reply in replies]
+        notebooks.extend(each for each in found if isinstance(each, _CheckedNotebook))
+        return [_to_draft(each, repairs=0) for each in found]
 
-    draft = await agreed(desk, way, several=several)
-    return draft if isinstance(draft, NoDraft) else await _with_calls(draft, _calls_of(draft, notebooks), desk)
+    draft = await plan_by_vote(session, plan_once, plan_batch=plan_batch)
+    return (
+        draft if isinstance(draft, DraftFailure) else await _add_calls(draft, _choose_calls(draft, notebooks), session)
+    )
 
 
 @dataclass(frozen=True)
-class _Read:
+class _CheckedNotebook:
     """A notebook whose queries compile."""
 
     notebook: Notebook
-    checked: Checked
+    checked: CheckedPlan
 
 
-async def _one(desk: Desk, tool: ToolSpec, notebooks: list[_Read]) -> Draft | NoDraft:
-    messages, grammar = _asked(desk), notebook_grammar(desk.specs, goal=desk.goal)
+async def _plan_notebook(
+    session: PlanningSession, tool: ToolSpec, notebooks: list[_CheckedNotebook]
+) -> PlanDraft | DraftFailure:
+    messages, grammar = _build_messages(session), build_notebook_grammar(session.specs, goal=session.goal)
     problems: tuple[str, ...] = ()
-    for repairs in range(desk.max_repairs + 1):
-        reply = await desk.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
-        found = await _read(reply, desk, tool)
-        if isinstance(found, _Read):
+    for repairs in range(session.max_repairs + 1):
+        reply = await session.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
+        found = await _check_reply(reply, session, tool)
+        if isinstance(found, _CheckedNotebook):
             notebooks.append(found)
-            return _draft(found, repairs=repairs)
+            return _to_draft(found, repairs=repairs)
         problems = found
-        messages += correction(reply.raw if isinstance(reply, Malformed) else reply.text, problems)
-    return _draft(problems, repairs=desk.max_repairs)
+        messages += build_correction(reply.raw if isinstance(reply, MalformedReply) else reply.text, problems)
+    return _to_draft(problems, repairs=session.max_repairs)
 
 
-def _asked(desk: Desk) -> list[BaseMessage]:
-    return [notebook_message(desk), HumanMessage(render("notebook_goal.v1", goal=desk.goal))]
+def _build_messages(session: PlanningSession) -> list[BaseMessage]:
+    return [build_notebook_message(session), HumanMessage(render("notebook_goal.v1", goal=session.goal))]
 
 
-async def _read(reply: TextReply | Malformed, desk: Desk, tool: ToolSpec) -> _Read | tuple[str, ...]:
-    if isinstance(reply, Malformed):
+async def _check_reply(
+    reply: TextReply | MalformedReply, session: PlanningSession, tool: ToolSpec
+) -> _CheckedNotebook | tuple[str, ...]:
+    if isinstance(reply, MalformedReply):
         return (reply.reason,)
-    notebook = read_notebook(reply.text, desk.specs, goal=desk.goal, taken=desk.used)
-    checked = await _checked(notebook.queries, desk, tool)
-    return _Read(notebook, checked) if isinstance(checked, Checked) else checked
+    notebook = read_notebook(reply.text, session.specs, goal=session.goal, taken=session.used)
+    checked = await _check_queries(notebook.queries, session, tool)
+    return _CheckedNotebook(notebook, checked) if isinstance(checked, CheckedPlan) else checked
 
 
-def _draft(found: _Read | tuple[str, ...], *, repairs: int) -> Draft | NoDraft:
-    if isinstance(found, _Read):
-        return Draft(checked=found.checked, repairs=repairs)
-    return NoDraft(problems=found, repairs=repairs)
+def _to_draft(found: _CheckedNotebook | tuple[str, ...], *, repairs: int) -> PlanDraft | DraftFailure:
+    if isinstance(found, _CheckedNotebook):
+        return PlanDraft(checked=found.checked, repairs=repairs)
+    return DraftFailure(problems=found, repairs=repairs)
 
 
-def _calls_of(draft: Draft, notebooks: Sequence[_Read]) -> Sequence[WrittenCall]:
+def _choose_calls(draft: PlanDraft, notebooks: Sequence[_CheckedNotebook]) -> Sequence[NotebookCall]:
     """Return the calls behind the chosen queries: those of its own notebook, if most call the same tools."""
-    kinds = Counter(_tools(each.notebook) for each in notebooks)
+    kinds = Counter(_list_tools(each.notebook) for each in notebooks)
     chosen = next(each.notebook for each in notebooks if each.checked is draft.checked)
     wanted = kinds.most_common(1)[0][0]
-    if _tools(chosen) == wanted:
+    if _list_tools(chosen) == wanted:
         return chosen.calls
-    other = next(each.notebook for each in notebooks if _tools(each.notebook) == wanted)
+    other = next(each.notebook for each in notebooks if _list_tools(each.notebook) == wanted)
     ids = dict(zip((query.id for query in other.queries), (query.id for query in chosen.queries), strict=False))
     return [replace(call, uses=tuple(ids[use] for use in call.uses if use in ids)) for call in other.calls]
 
 
-def _tools(notebook: Notebook) -> tuple[str, ...]:
+def _list_tools(notebook: Notebook) -> tuple[str, ...]:
     return tuple(sorted(call.tool for call in notebook.calls))
 
 
-def notebook_message(desk: Desk) -> SystemMessage:
+def build_notebook_message(session: PlanningSession) -> SystemMessage:
     """Return what all questions begin with; the same words make the server quick."""
-    others = [spec for spec in desk.specs.values() if not writes_sql(spec)]
-    return SystemMessage(render("notebook.v1", tools=call_lines(others), context=desk.context))
+    others = [spec for spec in session.specs.values() if not is_sql_tool(spec)]
+    return SystemMessage(render("notebook.v1", tools=describe_calls(others), context=session.context))
 
 
-async def _checked(queries: Sequence[WrittenQuery], desk: Desk, tool: ToolSpec) -> Checked | tuple[str, ...]:
+async def _check_queries(
+    queries: Sequence[NotebookQuery], session: PlanningSession, tool: ToolSpec
+) -> CheckedPlan | tuple[str, ...]:
     """Check the queries one after the other; each is told the columns that those before it will have."""
-    from agent.tools.sql_repair.inline_queries import standing_alone  # noqa: PLC0415 - sqlglot is slow to import
+    from agent.tools.sql_repair.inline_queries import inline_earlier_queries  # noqa: PLC0415 - sqlglot is slow to import
 
     tasks: list[Mapping[str, Any]] = []
-    checked: Checked | None = None
+    checked: CheckedPlan | None = None
     earlier: dict[str, str] = {}
-    sources: dict[str, Source] = {}
+    sources: dict[str, EarlierOutput] = {}
     for query in queries:
-        given = Parameters(list(sources.values()))
+        given = ColumnParameters(list(sources.values()))
 
-        def parameter(name: str, column: str, given: Parameters = given) -> str | None:
-            rows = sources[name].rows()
+        def find_parameter(name: str, column: str, given: ColumnParameters = given) -> str | None:
+            rows = sources[name].find_rows()
             known = {each.lower(): each for each in rows.columns} if rows else {}
-            wanted = rows.column(known[column.lower()]) if rows and column.lower() in known else None
-            return next((each for each, refers in given.named.items() if refers == wanted), None)
+            wanted = rows.refer_to_column(known[column.lower()]) if rows and column.lower() in known else None
+            return next((each for each, refers in given.references.items() if refers == wanted), None)
 
-        written = await _as_asked(query.sql, desk, tool)
-        sql = standing_alone(written, earlier=earlier, parameter=parameter)
-        args = filled({"sql": sql}, tool, list(sources.values()))
+        written = await _adjust_query(query.sql, session, tool)
+        sql = inline_earlier_queries(written, earlier=earlier, parameter=find_parameter)
+        args = bind_inputs({"sql": sql}, tool, list(sources.values()))
         task = {"id": query.id, "description": query.question, "tool": tool.name, "args": args}
-        found = await desk.check({"tasks": [*tasks, task]})
-        if not isinstance(found, Checked):
+        found = await session.check({"tasks": [*tasks, task]})
+        if not isinstance(found, CheckedPlan):
             return tuple(f"{problem.what} {problem.remedy}".strip() for problem in found)
         checked = found
         compiled = checked.compiled.tasks[query.id]
         tasks.append(compiled.model_dump(mode="json", exclude_defaults=True))
-        earlier[query.said] = str(compiled.args.get("sql", sql))
-        sources[query.said] = Source(query.id, query.question, _output_schema(checked, query.id, tool))
+        earlier[query.name] = str(compiled.args.get("sql", sql))
+        sources[query.name] = EarlierOutput(query.id, query.question, _find_output_schema(checked, query.id, tool))
     return checked or ("There is no query; write at least one SELECT.",)
 
 
-async def _as_sql(desk: Desk, tool: ToolSpec) -> str:
+async def _render_context(session: PlanningSession, tool: ToolSpec) -> str:
     """Let the tool, if it can, tell of its tables as SQL: who has read only SQL goes on in its manner."""
-    as_sql = getattr(desk.toolbox[tool.name], "as_sql", None)
-    return str(await anyio.to_thread.run_sync(as_sql, desk.context)) if callable(as_sql) else desk.context
+    rewrite_schema = getattr(session.toolbox[tool.name], "replace_schema_with_sql", None)
+    return (
+        str(await anyio.to_thread.run_sync(rewrite_schema, session.context))
+        if callable(rewrite_schema)
+        else session.context
+    )
 
 
-async def _as_asked(sql: str, desk: Desk, tool: ToolSpec) -> str:
+async def _adjust_query(sql: str, session: PlanningSession, tool: ToolSpec) -> str:
     """Let the tool, if it can, bring a query closer to the goal than the model did."""
-    as_asked = getattr(desk.toolbox[tool.name], "as_asked", None)
-    return str(await anyio.to_thread.run_sync(as_asked, sql, desk.goal)) if callable(as_asked) else sql
+    fit_to_goal = getattr(session.toolbox[tool.name], "fit_to_goal", None)
+    return str(await anyio.to_thread.run_sync(fit_to_goal, sql, session.goal)) if callable(fit_to_goal) else sql
 
 
-def _output_schema(checked: Checked, task: str, tool: ToolSpec) -> JsonSchema:
+def _find_output_schema(checked: CheckedPlan, task: str, tool: ToolSpec) -> JsonSchema:
     found = checked.findings.get(task)
     return (found and found.output_schema) or tool.output_schema or {}
 
 
-async def _with_calls(draft: Draft, calls: Sequence[WrittenCall], desk: Desk) -> Draft | NoDraft:
+async def _add_calls(
+    draft: PlanDraft, calls: Sequence[NotebookCall], session: PlanningSession
+) -> PlanDraft | DraftFailure:
     """Add the calls that come behind the queries: as they were written, or else asked for one by one."""
     checked, repairs = draft.checked, draft.repairs
     queries = [
-        Step(id=task.id, question=task.description, tool=task.tool) for task in draft.checked.compiled.plan.tasks
+        PlanStep(id=task.id, question=task.description, tool=task.tool) for task in draft.checked.compiled.plan.tasks
     ]
     for call in calls:
         tasks = [task.model_dump(mode="json", exclude_defaults=True) for task in checked.compiled.plan.tasks]
         uses = tuple(name for name in call.uses if name in checked.compiled.tasks)
-        step = Step(id=call.id, question=desk.goal, tool=call.tool, uses=uses)
-        desk.emit(Thinking(role="planner", text=f"Working out {call.id!r}."))
+        step = PlanStep(id=call.id, question=session.goal, tool=call.tool, uses=uses)
+        session.emit(Thinking(role="planner", text=f"Working out {call.id!r}."))
         task = {
             "id": call.id,
-            "description": _words(call),
+            "description": _describe_call(call),
             "tool": call.tool,
-            "args": filled(call.given, desk.toolbox.specs[call.tool], sources_of(step, queries, desk, checked)),
+            "args": bind_inputs(
+                call.arguments, session.toolbox.specs[call.tool], find_sources(step, queries, session, checked)
+            ),
         }
-        found = await desk.check({"tasks": [*tasks, task]})
-        if not isinstance(found, Checked):
-            asked = await argue(step, queries, desk, tasks=tasks, checked=checked, system=notebook_message(desk))
-            if isinstance(asked, NoDraft):
-                return NoDraft(problems=asked.problems, repairs=repairs + asked.repairs)
+        found = await session.check({"tasks": [*tasks, task]})
+        if not isinstance(found, CheckedPlan):
+            asked = await write_step_arguments(
+                step, queries, session, tasks=tasks, checked=checked, system=build_notebook_message(session)
+            )
+            if isinstance(asked, DraftFailure):
+                return DraftFailure(problems=asked.problems, repairs=repairs + asked.repairs)
             found, repairs = asked.checked, repairs + asked.repairs
         checked = found
-    return Draft(checked=checked, repairs=repairs, doubt=draft.doubt)
+    return PlanDraft(checked=checked, repairs=repairs, doubt=draft.doubt)
 
 
-def _words(call: WrittenCall) -> str:
+def _describe_call(call: NotebookCall) -> str:
     """Return what a call does, in words made of its own."""
     what = call.tool.replace("_", " ").capitalize()
     return f"{what} of {' and '.join(each.replace('_', ' ') for each in call.uses)}" if call.uses else what

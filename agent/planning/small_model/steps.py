@@ -6,17 +6,17 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from agent.core.plan.document import renamed
+from agent.core.plan.document import make_free_id
 from agent.core.plan.tool_spec import JsonSchema
 
 _MAX_STEPS: Final = 7
-_NAME: Final = re.compile(r"[A-Za-z_]\w*(?=\W*$)")
+_COLUMN_NAME: Final = re.compile(r"[A-Za-z_]\w*(?=\W*$)")
 #: A name with an ending of letters, such as `report.md`; a number or the end of a sentence is none.
-_FILE: Final = re.compile(r"(?<![\w.])[\w-]*[A-Za-z_][\w-]*\.[A-Za-z]\w{1,4}(?![\w.]*\w)")
+_FILE_NAME: Final = re.compile(r"(?<![\w.])[\w-]*[A-Za-z_][\w-]*\.[A-Za-z]\w{1,4}(?![\w.]*\w)")
 _NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
 
 
-class Step(BaseModel):
+class PlanStep(BaseModel):
     """One step: what it finds out or does, with which tool, from which steps' outputs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +29,7 @@ class Step(BaseModel):
     uses: tuple[str, ...] = ()
 
 
-def steps_schema(tools: Iterable[str]) -> JsonSchema:
+def build_steps_schema(tools: Iterable[str]) -> JsonSchema:
     """Return the schema of the first stage's answer; what a step is about comes before the words for it."""
     short: JsonSchema = {"type": "string", "minLength": 1, "maxLength": 40}
     step = {
@@ -52,25 +52,25 @@ def steps_schema(tools: Iterable[str]) -> JsonSchema:
     }
 
 
-def read_steps(value: Mapping[str, Any], *, taken: Iterable[str] = (), known: Iterable[str] = ()) -> list[Step]:
+def read_steps(value: Mapping[str, Any], *, taken: Iterable[str] = (), known: Iterable[str] = ()) -> list[PlanStep]:
     """Return the steps with ids that are free and names of steps that stand before; others are dropped from `uses`.
 
     `known` are tasks that have finished and may be used.
     """
-    steps: list[Step] = []
+    steps: list[PlanStep] = []
     names = {task: task for task in known}
     used = {*taken, *names}
     for written in value["steps"]:
         plain = _NOT_IN_ID.sub("_", str(written["id"]).lower()).strip("_") or "step"
         plain = plain if plain[0].isalpha() else f"step_{plain}"
-        step_id = renamed(plain, used) if plain in used else plain
+        step_id = make_free_id(plain, used) if plain in used else plain
         uses = dict.fromkeys(names[use] for use in map(str, written["uses"]) if use in names)
         steps.append(
-            Step(
+            PlanStep(
                 id=step_id,
                 question=written["question"],
                 tool=written["tool"],
-                columns=_names(written["columns"]),
+                columns=_extract_column_names(written["columns"]),
                 uses=tuple(uses),
             )
         )
@@ -79,22 +79,22 @@ def read_steps(value: Mapping[str, Any], *, taken: Iterable[str] = (), known: It
     return steps
 
 
-def _names(columns: Iterable[str]) -> tuple[str, ...]:
+def _extract_column_names(columns: Iterable[str]) -> tuple[str, ...]:
     """Return columns by their names alone: `COUNT(day) AS days` is `days`, since how to count is the next stage's."""
-    found = (_NAME.search(column) for column in columns)
+    found = (_COLUMN_NAME.search(column) for column in columns)
     return tuple(dict.fromkeys(name[0] for name in found if name))
 
 
-def names_files(goal: str) -> bool:
+def has_file_name(goal: str) -> bool:
     """Whether a goal names a file."""
-    return _FILE.search(goal) is not None
+    return _FILE_NAME.search(goal) is not None
 
 
-def forgotten_files(goal: str, steps: Iterable[Step]) -> list[str]:
+def find_forgotten_files(goal: str, steps: Iterable[PlanStep]) -> list[str]:
     """Return a sentence for each file that the goal names and no step does."""
     questions = " ".join(step.question for step in steps).lower()
     return [
         f"The goal names the file {name!r}, but no step does; add a step for it that `uses` the step with its rows."
-        for name in dict.fromkeys(_FILE.findall(goal))
+        for name in dict.fromkeys(_FILE_NAME.findall(goal))
         if name.lower() not in questions
     ]

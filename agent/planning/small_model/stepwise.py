@@ -14,160 +14,177 @@ from pydantic import JsonValue
 from agent.core.plan.problems import Problem
 from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
-from agent.llm.replies import Malformed
-from agent.plan_check import Checked
-from agent.planning.large_model.one_shot import correction
-from agent.planning.session import Desk, Draft, NoDraft
+from agent.llm.replies import MalformedReply
+from agent.plan_check import CheckedPlan
+from agent.planning.large_model.one_shot import build_correction
+from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.input_binding import (
-    Parameters,
-    Source,
-    filled,
+    ColumnParameters,
+    EarlierOutput,
+    bind_inputs,
+    build_argument_schema,
+    is_sql_tool,
     needs_input,
-    small_schema,
-    takes_tables,
-    writes_sql,
+    needs_tables,
 )
-from agent.planning.small_model.self_consistency import agreed
-from agent.planning.small_model.steps import Step, forgotten_files, read_steps, steps_schema
-from agent.planning.tool_prompts import argument_text, tool_names
-from agent.tools.sql_repair.schema_linking import Linked
+from agent.planning.small_model.self_consistency import plan_by_vote
+from agent.planning.small_model.steps import PlanStep, build_steps_schema, find_forgotten_files, read_steps
+from agent.planning.tool_prompts import describe_arguments, summarize_tools
+from agent.tools.sql_repair.schema_linking import SchemaLinks
 from prompts import render
 
 _MAX_TOKENS: Final = 900
 
 
-async def plan_in_stages(desk: Desk) -> Draft | NoDraft:
+async def plan_in_stages(session: PlanningSession) -> PlanDraft | DraftFailure:
     """Ask for the steps, then for each step's arguments; every call is checked as soon as it is written.
 
     Raises `ModelReplyError` where the model's server gives no reply.
     """
-    steps, repairs = await _steps(desk)
-    if isinstance(steps, NoDraft):
+    steps, repairs = await _ask_for_steps(session)
+    if isinstance(steps, DraftFailure):
         return steps
-    return await fill_in(steps, desk, done=[], checked=None, repairs=repairs)
+    return await write_all_arguments(steps, session, done=[], checked=None, repairs=repairs)
 
 
-async def _steps(desk: Desk) -> tuple[list[Step] | NoDraft, int]:
-    messages: list[BaseMessage] = [system_message(desk), HumanMessage(render("small_steps.v1", goal=desk.goal))]
+async def _ask_for_steps(session: PlanningSession) -> tuple[list[PlanStep] | DraftFailure, int]:
+    messages: list[BaseMessage] = [
+        build_system_message(session),
+        HumanMessage(render("small_steps.v1", goal=session.goal)),
+    ]
     problems: tuple[str, ...] = ()
     told = False
-    for repairs in range(desk.max_repairs + 1):
-        reply = await desk.ask(messages, schema=steps_schema(desk.specs), name="steps", max_tokens=_MAX_TOKENS)
-        if isinstance(reply, Malformed):
+    for repairs in range(session.max_repairs + 1):
+        reply = await session.ask_structured(
+            messages, schema=build_steps_schema(session.specs), name="steps", max_tokens=_MAX_TOKENS
+        )
+        if isinstance(reply, MalformedReply):
             problems = (reply.reason,)
         else:
-            steps = read_steps(reply.value, taken=desk.used)
-            problems = tuple(forgotten_files(desk.goal, steps))
+            steps = read_steps(reply.value, taken=session.used)
+            problems = tuple(find_forgotten_files(session.goal, steps))
             # What looks like a file may be none: once told of it, the model decides.
             if not problems or told:
                 return steps, repairs
             told = True
-        messages += correction(reply.raw, problems)
-    return NoDraft(problems=problems, repairs=desk.max_repairs), desk.max_repairs
+        messages += build_correction(reply.raw, problems)
+    return DraftFailure(problems=problems, repairs=session.max_repairs), session.max_repairs
 
 
-def system_message(desk: Desk) -> SystemMessage:
+def build_system_message(session: PlanningSession) -> SystemMessage:
     """Return what all of a small model's questions begin with; the same words make the server quick."""
     return SystemMessage(
         render(
             "small_planner.v1",
-            tools=tool_names(desk.specs.values()),
-            context=desk.context,
-            writes_sql=any(map(writes_sql, desk.specs.values())),
+            tools=summarize_tools(session.specs.values()),
+            context=session.context,
+            writes_sql=any(map(is_sql_tool, session.specs.values())),
         )
     )
 
 
-async def fill_in(
-    steps: Sequence[Step], desk: Desk, *, done: Sequence[Mapping[str, Any]], checked: Checked | None, repairs: int
-) -> Draft | NoDraft:
+async def write_all_arguments(
+    steps: Sequence[PlanStep],
+    session: PlanningSession,
+    *,
+    done: Sequence[Mapping[str, Any]],
+    checked: CheckedPlan | None,
+    repairs: int,
+) -> PlanDraft | DraftFailure:
     """Write the arguments of each step in turn; `done` are tasks, as documents, that the plan begins with."""
     tasks: list[Mapping[str, Any]] = list(done)
     doubts: list[str] = []
     for step in steps:
-        desk.emit(Thinking(role="planner", text=f"Working out {step.id!r}: {step.question}"))
-        found = await _surest(step, steps, desk, tasks=tasks, checked=checked)
-        if isinstance(found, NoDraft):
-            return NoDraft(problems=found.problems, repairs=repairs + found.repairs)
+        session.emit(Thinking(role="planner", text=f"Working out {step.id!r}: {step.question}"))
+        found = await _write_by_vote(step, steps, session, tasks=tasks, checked=checked)
+        if isinstance(found, DraftFailure):
+            return DraftFailure(problems=found.problems, repairs=repairs + found.repairs)
         checked, repairs = found.checked, repairs + found.repairs
         doubts += [f"{step.id}: {found.doubt}"] if found.doubt else []
         tasks.append(checked.compiled.tasks[step.id].model_dump(mode="json", exclude_defaults=True))
     if checked is None:
-        return NoDraft(problems=("The plan has no steps; name at least one.",), repairs=repairs)
-    return Draft(checked=checked, repairs=repairs, doubt=" ".join(doubts))
+        return DraftFailure(problems=("The plan has no steps; name at least one.",), repairs=repairs)
+    return PlanDraft(checked=checked, repairs=repairs, doubt=" ".join(doubts))
 
 
-async def _surest(
-    step: Step, steps: Sequence[Step], desk: Desk, *, tasks: Sequence[Mapping[str, Any]], checked: Checked | None
-) -> Draft | NoDraft:
+async def _write_by_vote(
+    step: PlanStep,
+    steps: Sequence[PlanStep],
+    session: PlanningSession,
+    *,
+    tasks: Sequence[Mapping[str, Any]],
+    checked: CheckedPlan | None,
+) -> PlanDraft | DraftFailure:
     """Write one step's arguments; a query in several ways, since it is queries that a small model gets wrong."""
 
-    async def way(at: Desk) -> Draft | NoDraft:
-        return await argue(step, steps, at, tasks=tasks, checked=checked)
+    async def write_once(variant_session: PlanningSession) -> PlanDraft | DraftFailure:
+        return await write_step_arguments(step, steps, variant_session, tasks=tasks, checked=checked)
 
-    return await (agreed(desk, way) if writes_sql(desk.toolbox.specs[step.tool]) else way(desk))
+    return await (
+        plan_by_vote(session, write_once) if is_sql_tool(session.toolbox.specs[step.tool]) else write_once(session)
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class FailedAttempt:
     """An attempt at a step that failed."""
 
     args: Mapping[str, JsonValue]
     failure: str
 
 
-async def argue(
-    step: Step,
-    steps: Sequence[Step],
-    desk: Desk,
+async def write_step_arguments(
+    step: PlanStep,
+    steps: Sequence[PlanStep],
+    session: PlanningSession,
     *,
     tasks: Sequence[Mapping[str, Any]],
-    checked: Checked | None,
-    earlier: Earlier | None = None,
+    checked: CheckedPlan | None,
+    earlier: FailedAttempt | None = None,
     system: SystemMessage | None = None,
-) -> Draft | NoDraft:
+) -> PlanDraft | DraftFailure:
     """Write one step's arguments; `tasks`, with what `checked` found of them, stand before it.
 
     `system` is what the question begins with, where it is another than that of the stages.
     """
-    spec = desk.toolbox.specs[step.tool]
-    sources = sources_of(step, steps, desk, checked)
-    linked = await _linked(step, desk)
-    columns_of = (desk.toolbox[step.tool].metadata or {}).get("columns_of", {})
+    spec = session.toolbox.specs[step.tool]
+    sources = find_sources(step, steps, session, checked)
+    linked = await _link_columns(step, session)
+    columns_of = (session.toolbox[step.tool].metadata or {}).get("columns_of", {})
     step = step.model_copy(update={"columns": tuple(linked.columns.get(name, name) for name in step.columns)})
-    schema = small_schema(spec, sources, columns_of=columns_of, tables=linked.tables, columns=step.columns)
-    question = _question(step, desk, sources, earlier=earlier, arguments=schema["properties"])
-    messages = [system or system_message(desk), HumanMessage(question)]
+    schema = build_argument_schema(spec, sources, columns_of=columns_of, tables=linked.tables, columns=step.columns)
+    question = _render_question(step, session, sources, earlier=earlier, arguments=schema["properties"])
+    messages = [system or build_system_message(session), HumanMessage(question)]
     problems: tuple[str, ...] = ()
-    for repairs in range(desk.max_repairs + 1):
+    for repairs in range(session.max_repairs + 1):
         written: Mapping[str, JsonValue] = {}
         raw = ""
         if schema["properties"]:
-            reply = await desk.ask(messages, schema=schema, name="arguments", max_tokens=_MAX_TOKENS)
+            reply = await session.ask_structured(messages, schema=schema, name="arguments", max_tokens=_MAX_TOKENS)
             raw = reply.raw
-            if isinstance(reply, Malformed):
+            if isinstance(reply, MalformedReply):
                 problems = (reply.reason,)
-                messages += correction(raw, problems)
+                messages += build_correction(raw, problems)
                 continue
             written = reply.value
-        found = await desk.check({"tasks": [*tasks, _task(step, filled(written, spec, sources))]})
-        if isinstance(found, Checked):
-            return Draft(checked=found, repairs=repairs)
-        problems = tuple(map(_sentence, found))
-        messages += correction(raw, problems)
-    return NoDraft(problems=problems, repairs=desk.max_repairs)
+        found = await session.check({"tasks": [*tasks, _build_task(step, bind_inputs(written, spec, sources))]})
+        if isinstance(found, CheckedPlan):
+            return PlanDraft(checked=found, repairs=repairs)
+        problems = tuple(map(_format_problem, found))
+        messages += build_correction(raw, problems)
+    return DraftFailure(problems=problems, repairs=session.max_repairs)
 
 
-async def _linked(step: Step, desk: Desk) -> Linked:
+async def _link_columns(step: PlanStep, session: PlanningSession) -> SchemaLinks:
     """Ask the tool, if it can tell, where the columns of the step are to be had."""
-    tables_for = getattr(desk.toolbox[step.tool], "tables_for", None)
+    tables_for = getattr(session.toolbox[step.tool], "find_tables_for", None)
     if not callable(tables_for) or not step.columns:
-        return Linked(tables=(), columns={})
+        return SchemaLinks(tables=(), columns={})
     found = await anyio.to_thread.run_sync(tables_for, step.columns)
-    return found if isinstance(found, Linked) else Linked(tables=(), columns={})
+    return found if isinstance(found, SchemaLinks) else SchemaLinks(tables=(), columns={})
 
 
-def _task(step: Step, args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+def _build_task(step: PlanStep, args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {
         "id": step.id,
         "description": step.question,
@@ -177,49 +194,55 @@ def _task(step: Step, args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     }
 
 
-def _sentence(problem: Problem) -> str:
+def _format_problem(problem: Problem) -> str:
     return f"{problem.what} {problem.remedy}".strip()
 
 
-def sources_of(step: Step, steps: Sequence[Step], desk: Desk, checked: Checked | None) -> list[Source]:
+def find_sources(
+    step: PlanStep, steps: Sequence[PlanStep], session: PlanningSession, checked: CheckedPlan | None
+) -> list[EarlierOutput]:
     """Return what the step builds on; a step that needs input and names none may use all that stands before it."""
     if checked is None:
         return []
     before = checked.compiled.tasks
     names = [task for task in step.uses if task in before]
-    if not names and needs_input(desk.toolbox.specs[step.tool]):
+    if not names and needs_input(session.toolbox.specs[step.tool]):
         names = list(before)
     questions = {one.id: one.question for one in steps}
     return [
-        Source(task, questions.get(task, before[task].description), _output_schema(checked, desk, task))
+        EarlierOutput(task, questions.get(task, before[task].description), _find_output_schema(checked, session, task))
         for task in names
     ]
 
 
-def _output_schema(checked: Checked, desk: Desk, task: str) -> dict[str, Any]:
+def _find_output_schema(checked: CheckedPlan, session: PlanningSession, task: str) -> dict[str, Any]:
     found = checked.findings.get(task)
-    spec: ToolSpec = desk.toolbox.specs[checked.compiled.tasks[task].tool]
+    spec: ToolSpec = session.toolbox.specs[checked.compiled.tasks[task].tool]
     return (found and found.output_schema) or spec.output_schema or {}
 
 
-def _question(
-    step: Step,
-    desk: Desk,
-    sources: Sequence[Source],
+def _render_question(
+    step: PlanStep,
+    session: PlanningSession,
+    sources: Sequence[EarlierOutput],
     *,
-    earlier: Earlier | None,
+    earlier: FailedAttempt | None,
     arguments: Iterable[str],
 ) -> str:
-    spec = desk.toolbox.specs[step.tool]
-    by_list = writes_sql(spec) and not takes_tables(spec)
+    spec = session.toolbox.specs[step.tool]
+    by_list = is_sql_tool(spec) and not needs_tables(spec)
     return render(
         "small_arguments.v1",
         step=step.model_dump(),
-        arguments="" if writes_sql(spec) else argument_text(spec, arguments),
+        arguments="" if is_sql_tool(spec) else describe_arguments(spec, arguments),
         sources=[
-            {"task": one.task, "question": one.question, "columns": list(rows.columns) if (rows := one.rows()) else []}
+            {
+                "task": one.task,
+                "question": one.question,
+                "columns": list(rows.columns) if (rows := one.find_rows()) else [],
+            }
             for one in ([] if by_list else sources)
         ],
-        parameters=Parameters(sources).told if by_list else {},
+        parameters=ColumnParameters(sources).descriptions if by_list else {},
         earlier=earlier and {"args": earlier.args, "failure": earlier.failure},
     )

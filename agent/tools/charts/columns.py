@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-Row = Mapping[str, JsonValue]
-Kind = Literal["number", "time", "text"]
+JsonRow = Mapping[str, JsonValue]
+ColumnKind = Literal["number", "time", "text"]
 TimeUnit = Literal["year", "month", "day", "instant"]
 Cell = float | int | str | None
 
@@ -21,15 +21,15 @@ _TIME = re.compile(
     r"(?P<clock>[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)?)?"
 )
 _WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\s]+")
-_UPPER_WORDS = {"id": "ID", "url": "URL", "usd": "USD", "eur": "EUR", "gbp": "GBP", "vat": "VAT", "sku": "SKU"}
+_ACRONYMS = {"id": "ID", "url": "URL", "usd": "USD", "eur": "EUR", "gbp": "GBP", "vat": "VAT", "sku": "SKU"}
 
 
 @dataclass(frozen=True)
-class Column:
+class ChartColumn:
     """One column of the rows, its values ready to be drawn."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     #: Numbers, ISO instants in UTC, or texts; None where there is no value. In the order of the rows.
     values: tuple[Cell, ...]
     #: The coarsest unit that tells all instants apart; None unless `kind` is "time".
@@ -38,19 +38,19 @@ class Column:
     @property
     def title(self) -> str:
         """The name as words: "total_revenue" is "Total revenue"."""
-        return title_of(self.name)
+        return humanize_name(self.name)
 
     def distinct(self) -> list[Cell]:
         """Different values in the order of their first appearance."""
         return list(dict.fromkeys(self.values))
 
 
-def column_names(rows: Iterable[Row]) -> list[str]:
+def column_names(rows: Iterable[JsonRow]) -> list[str]:
     """Every key that occurs in a row, in the order of first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def read_column(rows: Sequence[Row], *, name: str) -> Column:
+def read_column(rows: Sequence[JsonRow], *, name: str) -> ChartColumn:
     """Read one column; a row without the key has no value there.
 
     Numbers written as text (as exact decimals often are) count as numbers. ISO 8601 dates, months ("2023-01") and
@@ -60,41 +60,41 @@ def read_column(rows: Sequence[Row], *, name: str) -> Column:
     known = [cell for cell in cells if cell is not None]
     numbers = tuple(cell if isinstance(cell, int | float) and not isinstance(cell, bool) else None for cell in cells)
     if known and len(known) == sum(number is not None for number in numbers):
-        return Column(name, "number", numbers)
-    instants = [_instant(cell) for cell in known]
+        return ChartColumn(name, "number", numbers)
+    instants = [_parse_instant(cell) for cell in known]
     if known and all(instants):
         found = [instant for instant in instants if instant]
         iterator = iter(found)
-        values = tuple(None if cell is None else _stamp(next(iterator)) for cell in cells)
-        return Column(name, "time", values, unit=_unit(found))
+        values = tuple(None if cell is None else _format_instant(next(iterator)) for cell in cells)
+        return ChartColumn(name, "time", values, unit=_find_time_unit(found))
     if known and all(isinstance(cell, str) and _NUMBER.fullmatch(cell) for cell in known):
-        return Column(name, "number", tuple(None if cell is None else float(str(cell)) for cell in cells))
-    return Column(name, "text", tuple(None if cell is None else _text(cell) for cell in cells))
+        return ChartColumn(name, "number", tuple(None if cell is None else float(str(cell)) for cell in cells))
+    return ChartColumn(name, "text", tuple(None if cell is None else _cell_to_text(cell) for cell in cells))
 
 
-def title_of(name: str) -> str:
+def humanize_name(name: str) -> str:
     """Make a column's name a heading; a name that already has spaces is kept as it is."""
     if " " in name.strip():
         return name.strip()
     words = [word for word in _WORD_BREAK.split(name) if word]
     if not words:
         return name
-    spoken = [_UPPER_WORDS.get(word.lower(), word if word.isupper() else word.lower()) for word in words]
+    spoken = [_ACRONYMS.get(word.lower(), word if word.isupper() else word.lower()) for word in words]
     return " ".join([spoken[0][:1].upper() + spoken[0][1:], *spoken[1:]])
 
 
-def spoken(column: Column) -> Column:
+def format_as_text(column: ChartColumn) -> ChartColumn:
     """Turn instants and numbers into texts: "2023-01" is "Jan 2023", a year has no thousands separator."""
     if column.kind == "text":
         return column
     pattern = {"year": "%Y", "month": "%b %Y", "day": "%-d %b %Y"}.get(column.unit or "", "%-d %b %Y %H:%M:%S")
 
-    def said(value: Cell) -> Cell:
+    def format_value(value: Cell) -> Cell:
         if value is None or column.kind == "number":
             return None if value is None else f"{value}"
         return datetime.fromisoformat(str(value)).strftime(pattern)
 
-    return Column(column.name, "text", tuple(said(value) for value in column.values))
+    return ChartColumn(column.name, "text", tuple(format_value(value) for value in column.values))
 
 
 def looks_like_years(values: Iterable[Cell]) -> bool:
@@ -103,13 +103,13 @@ def looks_like_years(values: Iterable[Cell]) -> bool:
     return bool(known) and all(isinstance(value, int) and 1800 <= value <= 2200 for value in known)
 
 
-def _text(cell: JsonValue) -> str:
+def _cell_to_text(cell: JsonValue) -> str:
     if isinstance(cell, bool):
         return "Yes" if cell else "No"
     return str(cell).strip() or NO_VALUE
 
 
-def _instant(cell: JsonValue) -> datetime | None:
+def _parse_instant(cell: JsonValue) -> datetime | None:
     match = _TIME.fullmatch(cell) if isinstance(cell, str) else None
     if match is None or (match["clock"] and not match["day"]):
         return None
@@ -123,11 +123,11 @@ def _instant(cell: JsonValue) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _stamp(moment: datetime) -> str:
+def _format_instant(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _unit(moments: Sequence[datetime]) -> TimeUnit:
+def _find_time_unit(moments: Sequence[datetime]) -> TimeUnit:
     """Databases write a truncated month as its first day: the coarsest unit that loses nothing is what was meant."""
     if any((moment.hour, moment.minute, moment.second) != (0, 0, 0) for moment in moments):
         return "instant"

@@ -6,17 +6,26 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from agent.errors import ToolFailure
-from agent.tools.charts.columns import NO_VALUE, Cell, Column, Row, column_names, looks_like_years, read_column, spoken
+from agent.tools.charts.columns import (
+    NO_VALUE,
+    Cell,
+    ChartColumn,
+    JsonRow,
+    column_names,
+    format_as_text,
+    looks_like_years,
+    read_column,
+)
 
 ChartKind = Literal[
     "bar", "horizontal_bar", "grouped_bar", "stacked_bar", "line", "area", "scatter", "pie", "donut", "heatmap"
 ]
-BARS = ("bar", "horizontal_bar", "grouped_bar", "stacked_bar")
+BAR_KINDS = ("bar", "horizontal_bar", "grouped_bar", "stacked_bar")
 
 MAX_SERIES = 8  # as many colours as a reader tells apart
 MAX_CATEGORIES = 60
 MAX_PANELS = 24
-OTHER = "Other"
+OTHER_LABEL = "Other"
 
 
 @dataclass(frozen=True)
@@ -26,26 +35,26 @@ class Frame:
     kind: ChartKind
     #: One mark each: `x` (category or abscissa), `y` (ordinate), `series`, and for a heatmap `value`.
     rows: list[dict[str, Cell]]
-    x: Column
-    y: Column
-    series: Column | None
+    x: ChartColumn
+    y: ChartColumn
+    series: ChartColumn | None
     #: Each series in a panel of its own: there are more of them than colours.
     panels: bool = False
     #: What the reader must know: rows summed, categories left out.
     notes: tuple[str, ...] = ()
 
-    def categories(self) -> list[Cell]:
+    def list_categories(self) -> list[Cell]:
         """Different values of `x`, in order."""
         return list(dict.fromkeys(row["x"] for row in self.rows))
 
-    def names(self) -> list[str]:
+    def list_series(self) -> list[str]:
         """Different series, in order."""
         if self.series is None:
             return []
         return list(dict.fromkeys(str(row["series"]) for row in self.rows if "series" in row))
 
 
-def arrange(rows: Sequence[Row], *, kind: ChartKind, x: str, y: str, color: str | None) -> Frame:
+def build_frame(rows: Sequence[JsonRow], *, kind: ChartKind, x: str, y: str, color: str | None) -> Frame:
     """Settle the roles of the columns and bring the rows into a form that can be read.
 
     Raises `ToolFailure` if a column does not exist or is of a kind that the chart cannot show.
@@ -53,23 +62,27 @@ def arrange(rows: Sequence[Row], *, kind: ChartKind, x: str, y: str, color: str 
     names = column_names(rows)
     for role, name in (("x", x), ("y", y), ("color", color)):
         if name is not None and name not in names:
-            raise ToolFailure(f"{role} names the column {name!r}, which is not in rows; use one of {_listed(names)}.")
+            raise ToolFailure(
+                f"{role} names the column {name!r}, which is not in rows; use one of {_join_names(names)}."
+            )
     columns = {name: read_column(rows, name=name) for name in names}
     if color and kind != "heatmap":
-        columns[color] = spoken(columns[color]) if color not in (x, y) else columns[color]
+        columns[color] = format_as_text(columns[color]) if color not in (x, y) else columns[color]
     if kind == "heatmap":
-        return _heatmap(columns, x=x, y=y, color=color)
-    across, up = _value_upright(columns, kind=kind, x=columns[x], y=columns[y])
+        return _prepare_heatmap(columns, x=x, y=y, color=color)
+    across, up = _put_numbers_on_y(columns, kind=kind, x=columns[x], y=columns[y])
     if kind == "scatter":
-        return _scatter(across, up, series=columns[color] if color else None)
+        return _prepare_scatter(across, up, series=columns[color] if color else None)
     series = columns[color] if color and color not in (across.name, up.name) else None
     if color is None:
-        series = _telling_apart(columns, x=across, y=up)
-    frame = _summed(Frame(kind, _marks(across, up, series), across, up, series))
-    return _within_limits(_in_time_order(frame))
+        series = _find_series_column(columns, x=across, y=up)
+    frame = _sum_duplicates(Frame(kind, _make_marks(across, up, series), across, up, series))
+    return _apply_limits(_sort_by_x(frame))
 
 
-def _value_upright(columns: dict[str, Column], *, kind: ChartKind, x: Column, y: Column) -> tuple[Column, Column]:
+def _put_numbers_on_y(
+    columns: dict[str, ChartColumn], *, kind: ChartKind, x: ChartColumn, y: ChartColumn
+) -> tuple[ChartColumn, ChartColumn]:
     """`x` and `y` with the number in `y`: people give a horizontal bar's value as `x` as often as `y`."""
     if y.kind == "number" and not (kind == "horizontal_bar" and x.kind == "number" and looks_like_years(y.values)):
         return x, y
@@ -78,24 +91,24 @@ def _value_upright(columns: dict[str, Column], *, kind: ChartKind, x: Column, y:
     if all(value is None for value in y.values):
         return x, replace(y, kind="number")
     numbers = [column.name for column in columns.values() if column.kind == "number"]
-    remedy = f"use one of {_listed(numbers)}" if numbers else "rows have no column of numbers; query one"
+    remedy = f"use one of {_join_names(numbers)}" if numbers else "rows have no column of numbers; query one"
     raise ToolFailure(f"y names the column {y.name!r}, which holds {y.kind} values, not numbers; {remedy}.")
 
 
-def _marks(x: Column, y: Column, series: Column | None) -> list[dict[str, Cell]]:
+def _make_marks(x: ChartColumn, y: ChartColumn, series: ChartColumn | None) -> list[dict[str, Cell]]:
     labels: Sequence[Cell] = series.values if series else [None] * len(x.values)
     return [
-        {"x": NO_VALUE if across is None and x.kind == "text" else across, "y": up, "series": _named(name)}
+        {"x": NO_VALUE if across is None and x.kind == "text" else across, "y": up, "series": _format_series_name(name)}
         for across, up, name in zip(x.values, y.values, labels, strict=True)
         if across is not None or x.kind == "text"
     ]
 
 
-def _named(value: Cell) -> str:
+def _format_series_name(value: Cell) -> str:
     return NO_VALUE if value is None else str(value)
 
 
-def _telling_apart(columns: dict[str, Column], *, x: Column, y: Column) -> Column | None:
+def _find_series_column(columns: dict[str, ChartColumn], *, x: ChartColumn, y: ChartColumn) -> ChartColumn | None:
     """Find the one further text column that tells rows with the same `x` apart, if rows share an `x` at all."""
     if len(x.distinct()) == len(x.values):
         return None
@@ -107,12 +120,12 @@ def _telling_apart(columns: dict[str, Column], *, x: Column, y: Column) -> Colum
     return None
 
 
-def _summed(frame: Frame) -> Frame:
+def _sum_duplicates(frame: Frame) -> Frame:
     """Add up rows at the same place, and say so."""
     totals: dict[tuple[Cell, Cell], Cell] = {}
     for row in frame.rows:
         place = (row["x"], row["series"])
-        totals[place] = _plus(totals.get(place), row["y"])
+        totals[place] = _add(totals.get(place), row["y"])
     if len(totals) == len(frame.rows):
         return frame
     rows = [{"x": x, "y": y, "series": series} for (x, series), y in totals.items()]
@@ -120,17 +133,17 @@ def _summed(frame: Frame) -> Frame:
     return replace(frame, rows=rows, notes=(*frame.notes, note))
 
 
-def _plus(left: Cell, right: Cell) -> Cell:
+def _add(left: Cell, right: Cell) -> Cell:
     if left is None or right is None:
         return right if left is None else left
     return float(left) + float(right) if isinstance(left, float) or isinstance(right, float) else int(left) + int(right)
 
 
-def _in_time_order(frame: Frame) -> Frame:
+def _sort_by_x(frame: Frame) -> Frame:
     ordered = frame.x.kind == "time" or (frame.kind in ("line", "area") and frame.x.kind == "number")
     if not ordered:
         return frame
-    key = {value: place for place, value in enumerate(sorted(frame.categories(), key=_sort_key))}
+    key = {value: place for place, value in enumerate(sorted(frame.list_categories(), key=_sort_key))}
     return replace(frame, rows=sorted(frame.rows, key=lambda row: key[row["x"]]))
 
 
@@ -138,24 +151,24 @@ def _sort_key(value: Cell) -> tuple[float, str]:
     return (float(value), "") if isinstance(value, int | float) else (0.0, str(value))
 
 
-def _within_limits(frame: Frame) -> Frame:
+def _apply_limits(frame: Frame) -> Frame:
     """Fold what no reader could tell apart, and say so."""
     match frame.kind:
         case "pie" | "donut":
-            return _slices(frame)
-        case "area" | "stacked_bar" if len(frame.names()) > MAX_SERIES:
-            frame = _folded(frame)
-        case "line" | "bar" | "horizontal_bar" | "grouped_bar" if len(frame.names()) > MAX_SERIES:
+            return _prepare_slices(frame)
+        case "area" | "stacked_bar" if len(frame.list_series()) > MAX_SERIES:
+            frame = _fold_small_series(frame)
+        case "line" | "bar" | "horizontal_bar" | "grouped_bar" if len(frame.list_series()) > MAX_SERIES:
             frame = replace(frame, panels=True)
         case _:
             pass
     if frame.panels:
-        role: Literal["x", "series"] = "x" if frame.kind in BARS else "series"
-        return _first(frame, role=role, limit=MAX_PANELS)
-    return _first(frame, role="x", limit=MAX_CATEGORIES) if frame.kind in BARS else frame
+        role: Literal["x", "series"] = "x" if frame.kind in BAR_KINDS else "series"
+        return _keep_first(frame, role=role, limit=MAX_PANELS)
+    return _keep_first(frame, role="x", limit=MAX_CATEGORIES) if frame.kind in BAR_KINDS else frame
 
 
-def _first(frame: Frame, *, role: Literal["x", "series"], limit: int) -> Frame:
+def _keep_first(frame: Frame, *, role: Literal["x", "series"], limit: int) -> Frame:
     """Keep the first values of a role, in the given order: ranked rows come best first."""
     values = list(dict.fromkeys(row[role] for row in frame.rows))
     if len(values) <= limit:
@@ -167,20 +180,20 @@ def _first(frame: Frame, *, role: Literal["x", "series"], limit: int) -> Frame:
     return replace(frame, rows=[row for row in frame.rows if row[role] in kept], notes=(*frame.notes, note))
 
 
-def _folded(frame: Frame) -> Frame:
+def _fold_small_series(frame: Frame) -> Frame:
     """Keep the largest series and add up the rest as one."""
     sizes: dict[Cell, float] = {}
     for row in frame.rows:
         sizes[row["series"]] = sizes.get(row["series"], 0.0) + abs(float(row["y"] or 0))
     kept = set(sorted(sizes, key=lambda name: -sizes[name])[: MAX_SERIES - 1])
     rest = len(sizes) - len(kept)
-    renamed = [{**row, "series": row["series"] if row["series"] in kept else OTHER} for row in frame.rows]
-    folded = replace(_summed(replace(frame, rows=renamed)), notes=frame.notes)
-    last = sorted(folded.rows, key=lambda row: row["series"] == OTHER)
-    return replace(folded, rows=last, notes=(*frame.notes, f"{OTHER} adds up the {rest} smallest."))
+    renamed = [{**row, "series": row["series"] if row["series"] in kept else OTHER_LABEL} for row in frame.rows]
+    folded = replace(_sum_duplicates(replace(frame, rows=renamed)), notes=frame.notes)
+    last = sorted(folded.rows, key=lambda row: row["series"] == OTHER_LABEL)
+    return replace(folded, rows=last, notes=(*frame.notes, f"{OTHER_LABEL} adds up the {rest} smallest."))
 
 
-def _slices(frame: Frame) -> Frame:
+def _prepare_slices(frame: Frame) -> Frame:
     if any(isinstance(row["y"], int | float) and row["y"] < 0 for row in frame.rows):
         raise ToolFailure(f"A {frame.kind} cannot show negative values of {frame.y.name!r}; use kind 'bar'.")
     if frame.series:
@@ -196,14 +209,14 @@ def _slices(frame: Frame) -> Frame:
     largest = sorted(shown, key=lambda row: -float(row["y"] or 0))
     rest = largest[MAX_SERIES - 1 :]
     total = sum(float(row["y"] or 0) for row in rest)
-    rows = [*largest[: MAX_SERIES - 1], {"x": OTHER, "y": total, "series": None}]
-    return replace(frame, rows=rows, notes=(*frame.notes, f"{OTHER} adds up the {len(rest)} smallest."))
+    rows = [*largest[: MAX_SERIES - 1], {"x": OTHER_LABEL, "y": total, "series": None}]
+    return replace(frame, rows=rows, notes=(*frame.notes, f"{OTHER_LABEL} adds up the {len(rest)} smallest."))
 
 
-def _scatter(x: Column, y: Column, *, series: Column | None) -> Frame:
+def _prepare_scatter(x: ChartColumn, y: ChartColumn, *, series: ChartColumn | None) -> Frame:
     if x.kind == "text":
         raise ToolFailure(f"A scatter chart needs numbers or dates in x, but {x.name!r} holds text; use kind 'bar'.")
-    rows = [row for row in _marks(x, y, series) if row["x"] is not None and row["y"] is not None]
+    rows = [row for row in _make_marks(x, y, series) if row["x"] is not None and row["y"] is not None]
     notes: tuple[str, ...] = ()
     if len(rows) < len(x.values):
         notes = (f"{len(x.values) - len(rows):,} rows without a value are left out.",)
@@ -212,15 +225,15 @@ def _scatter(x: Column, y: Column, *, series: Column | None) -> Frame:
     if series is None or len(names) <= MAX_SERIES or len(names) == len(rows):
         return frame
     kept = {name for name, _ in names.most_common(MAX_SERIES - 1)}
-    folded = [{**row, "series": row["series"] if row["series"] in kept else OTHER} for row in rows]
-    return replace(frame, rows=sorted(folded, key=lambda row: row["series"] == OTHER))
+    folded = [{**row, "series": row["series"] if row["series"] in kept else OTHER_LABEL} for row in rows]
+    return replace(frame, rows=sorted(folded, key=lambda row: row["series"] == OTHER_LABEL))
 
 
-def _heatmap(columns: dict[str, Column], *, x: str, y: str, color: str | None) -> Frame:
+def _prepare_heatmap(columns: dict[str, ChartColumn], *, x: str, y: str, color: str | None) -> Frame:
     others = [column for column in columns.values() if column.kind == "number" and column.name not in (x, y)]
     value = columns[color] if color else (others[0] if len(others) == 1 else None)
     if value is None or value.kind != "number":
-        remedy = f"use one of {_listed([column.name for column in others])}" if others else "query one"
+        remedy = f"use one of {_join_names([column.name for column in others])}" if others else "query one"
         raise ToolFailure(f"A heatmap needs a column of numbers as color, not {color!r}; {remedy}.")
     across, down = columns[x], columns[y]
     cells = zip(across.values, down.values, value.values, strict=True)
@@ -234,5 +247,5 @@ def _heatmap(columns: dict[str, Column], *, x: str, y: str, color: str | None) -
     return Frame("heatmap", rows, across, down, value, notes=tuple(notes))
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names) or "(there are none)"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.tools.charts.data_prep import ChartKind
-from agent.tools.charts.preflight import preflight
+from agent.tools.charts.preflight import check_chart_arguments
 from agent.tools.files.output_folder import OutputFolder
 
 MAX_ROWS = 20_000
@@ -82,7 +82,7 @@ class DrawChart(BaseTool):
 
     def preflight(self, args: dict[str, JsonValue], open: dict[str, JsonSchema]) -> Preflight:  # noqa: A002
         """Check the columns against the rows, or their schema while they are not known; mend what is obvious."""
-        return preflight(args, schemas=open)
+        return check_chart_arguments(args, schemas=open)
 
     def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         return draw(DrawChartArgs.model_validate(arguments), folder=self.folder)
@@ -98,10 +98,10 @@ def draw(request: DrawChartArgs, *, folder: OutputFolder) -> dict[str, JsonValue
     """
     # Altair and vl-convert take a second to import, which nobody should wait for who draws no chart.
     from agent.tools.charts.html_page import write_chart  # noqa: PLC0415 - slow import
-    from agent.tools.charts.vega_spec import Brief, vega_lite  # noqa: PLC0415 - slow import
+    from agent.tools.charts.vega_spec import ChartRequest, build_vega_spec  # noqa: PLC0415 - slow import
 
-    brief = Brief(**request.model_dump(exclude={"rows", "file_name"}))
-    spec, title = vega_lite(request.rows, brief=brief)
+    brief = ChartRequest(**request.model_dump(exclude={"rows", "file_name"}))
+    spec, title = build_vega_spec(request.rows, brief=brief)
     files = write_chart(spec, title=title, stem=request.file_name or title, folder=folder)
     return {
         "title": title,

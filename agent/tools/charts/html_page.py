@@ -21,7 +21,7 @@ VEGA_LITE = alt.SCHEMA_VERSION.rpartition(".")[0]
 PIXELS_PER_UNIT = 2  # sharp on dense screens and on paper
 
 # The policy keeps a page with somebody's figures from talking to any server; Vega compiles its expressions with eval.
-_PAGE = Template("""<!DOCTYPE html>
+_PAGE_TEMPLATE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -45,7 +45,7 @@ vegaEmbed("#chart", spec, { renderer: "svg", actions });
 """)
 
 
-_GLOBALS = "window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = vegaLite;"
+_BUNDLE_SNIPPET = "window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = vegaLite;"
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class ChartFiles:
 def write_chart(spec: JsonSchema, *, title: str, stem: str, folder: OutputFolder) -> ChartFiles:
     """Write the three files, named by their content: the same chart is the same files, whenever it is drawn."""
     canonical = json.dumps(spec, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    name = f"{slug(stem)}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
+    name = f"{slugify(stem)}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
     contents: dict[str, Callable[[], bytes]] = {
         "png": lambda: vl_convert.vegalite_to_png(
             canonical, vl_version=VEGA_LITE, scale=PIXELS_PER_UNIT, allowed_base_urls=[]
         ),
         "svg": lambda: vl_convert.vegalite_to_svg(canonical, vl_version=VEGA_LITE, allowed_base_urls=[]).encode(),
-        "html": lambda: page(spec, title=title).encode(),
+        "html": lambda: render_page(spec, title=title).encode(),
     }
     paths = {}
     for ending, content in contents.items():
@@ -74,20 +74,20 @@ def write_chart(spec: JsonSchema, *, title: str, stem: str, folder: OutputFolder
     return ChartFiles(**paths)
 
 
-def page(spec: JsonSchema, *, title: str) -> str:
+def render_page(spec: JsonSchema, *, title: str) -> str:
     """One HTML page with the chart, its data and the libraries that draw it."""
     # In a script element only "<" can end the script or open a comment; JSON may write it as an escape.
     data = json.dumps(spec, sort_keys=True, ensure_ascii=False).replace("<", "\\u003c")
-    return _PAGE.substitute(title=html.escape(title), library=_library(), spec=data)
+    return _PAGE_TEMPLATE.substitute(title=html.escape(title), library=_bundle_javascript(), spec=data)
 
 
 @lru_cache(maxsize=1)
-def _library() -> str:
-    bundle: str = vl_convert.javascript_bundle(snippet=_GLOBALS, vl_version=VEGA_LITE)
+def _bundle_javascript() -> str:
+    bundle: str = vl_convert.javascript_bundle(snippet=_BUNDLE_SNIPPET, vl_version=VEGA_LITE)
     return bundle
 
 
-def slug(text: str) -> str:
+def slugify(text: str) -> str:
     """Make a short file name of plain letters, digits and hyphens."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].rstrip("-") or "chart"

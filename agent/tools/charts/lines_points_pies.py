@@ -5,109 +5,115 @@ from typing import Literal
 import altair as alt
 
 from agent.tools.charts import theme as look
-from agent.tools.charts.columns import Cell, Column, looks_like_years
+from agent.tools.charts.columns import Cell, ChartColumn, looks_like_years
 from agent.tools.charts.data_prep import Frame
 from agent.tools.charts.encodings import (
-    Placed,
-    Words,
+    ChartText,
+    SizedChart,
     baseline,
-    series_color,
-    time_channel,
+    encode_series_color,
+    encode_time,
+    encode_type,
+    make_base_chart,
+    make_value_axis,
     tooltip,
-    typed,
-    value_axis,
-    with_data,
 )
 
-DOTTED_POINTS = 36
-LABELLED_POINTS = 30
-LABELLED_CELLS = 150
-NARROWEST_SLICE = 0.04  # of the whole: a narrower slice has no room for a label beside it
+MAX_LINE_MARKERS = 36
+MAX_LABELED_POINTS = 30
+MAX_LABELED_CELLS = 150
+MIN_LABELED_SHARE = 0.04  # of the whole: a narrower slice has no room for a label beside it
 WIDTH, HEIGHT = 680, 340
 
 
-def lines(frame: Frame, *, words: Words) -> Placed:
+def draw_lines(frame: Frame, *, words: ChartText) -> SizedChart:
     """Lines or stacked areas, over time, numbers or ordered texts; more series than colours get a panel each."""
     stack: Literal["zero"] | None = "zero" if frame.kind == "area" else None
-    base = with_data(frame, words=words).encode(
-        x=_abscissa(frame, words=words),
-        y=alt.Y("y", type="quantitative", stack=stack, axis=value_axis(frame, words=words), scale=_from_zero(frame)),
+    base = make_base_chart(frame, words=words).encode(
+        x=_encode_x(frame, words=words),
+        y=alt.Y(
+            "y", type="quantitative", stack=stack, axis=make_value_axis(frame, words=words), scale=_make_y_scale(frame)
+        ),
         tooltip=tooltip(frame, words=words),
     )
-    dotted = len(frame.categories()) <= DOTTED_POINTS
+    dotted = len(frame.list_categories()) <= MAX_LINE_MARKERS
     if frame.panels:
         panel = base.mark_line(color=look.PALETTE[0]).properties(width=220, height=130)
-        facet = alt.Facet("series", type="nominal", sort=frame.names(), header=alt.Header(labelAnchor="start"))
+        facet = alt.Facet("series", type="nominal", sort=frame.list_series(), header=alt.Header(labelAnchor="start"))
         return panel.facet(facet, columns=3, title=None), 3 * 240
     if frame.kind == "area":
-        marks = base.mark_area(opacity=0.85, line=len(frame.names()) < 2).encode(order="rank:Q")
+        marks = base.mark_area(opacity=0.85, line=len(frame.list_series()) < 2).encode(order="rank:Q")
     else:
         marks = base.mark_line(point={"size": 40} if dotted else False, strokeWidth=2.5)
-    marks = marks.encode(**series_color(frame, width=WIDTH))
+    marks = marks.encode(**encode_series_color(frame, width=WIDTH))
     negative = any(isinstance(row["y"], int | float) and row["y"] < 0 for row in frame.rows)
     chart = alt.layer(marks, baseline(along="y")) if negative else alt.layer(marks)
     return chart.properties(width=WIDTH, height=HEIGHT), WIDTH
 
 
-def _abscissa(frame: Frame, *, words: Words) -> alt.X:
+def _encode_x(frame: Frame, *, words: ChartText) -> alt.X:
     if frame.x.kind == "time":
-        return alt.X("x", **time_channel(frame.x))
+        return alt.X("x", **encode_time(frame.x))
     if frame.x.kind == "text":
-        turned = max((len(str(value)) for value in frame.categories()), default=0) * len(frame.categories()) > 90
+        turned = (
+            max((len(str(value)) for value in frame.list_categories()), default=0) * len(frame.list_categories()) > 90
+        )
         axis = alt.Axis(title=words.x_title, labelAngle=-40 if turned else 0, labelLimit=140, grid=False)
-        return alt.X("x", type="ordinal", sort=[str(category) for category in frame.categories()], axis=axis)
-    return alt.X("x", type="quantitative", scale=alt.Scale(zero=False, nice=False), axis=_number_axis(frame.x, words))
+        return alt.X("x", type="ordinal", sort=[str(category) for category in frame.list_categories()], axis=axis)
+    return alt.X(
+        "x", type="quantitative", scale=alt.Scale(zero=False, nice=False), axis=_make_number_axis(frame.x, words)
+    )
 
 
-def _number_axis(column: Column, words: Words) -> alt.Axis:
+def _make_number_axis(column: ChartColumn, words: ChartText) -> alt.Axis:
     whole = all(value is None or float(value).is_integer() for value in column.values)
     pattern = "d" if looks_like_years(column.values) else ",.6~r"
-    step: look.Settings = {"tickMinStep": 1} if whole else {}
+    step: look.AltairOptions = {"tickMinStep": 1} if whole else {}
     return alt.Axis(title=words.x_title, labelExpr=f"format(datum.value, '{pattern}')", grid=False, **step)
 
 
-def _from_zero(frame: Frame) -> alt.Scale:
+def _make_y_scale(frame: Frame) -> alt.Scale:
     """Lines may leave zero out when their values stay far from it; areas may not."""
     known = [float(row["y"]) for row in frame.rows if row["y"] is not None]
     near = not known or min(known) < 0.6 * max(known)
     return alt.Scale(zero=near or frame.kind == "area", nice=True)
 
 
-def points(frame: Frame, *, words: Words) -> Placed:
+def draw_points(frame: Frame, *, words: ChartText) -> SizedChart:
     """Draw points; where every point has a name of its own, the name stands beside it."""
     width, height = 600, 400
     place = (
-        alt.X("x", **time_channel(frame.x))
+        alt.X("x", **encode_time(frame.x))
         if frame.x.kind == "time"
-        else alt.X("x", type="quantitative", scale=alt.Scale(zero=False), axis=_number_axis(frame.x, words))
+        else alt.X("x", type="quantitative", scale=alt.Scale(zero=False), axis=_make_number_axis(frame.x, words))
     )
-    axis = value_axis(frame, words=words)
+    axis = make_value_axis(frame, words=words)
     axis["title"] = words.y_title
-    base = with_data(frame, words=words).encode(
+    base = make_base_chart(frame, words=words).encode(
         x=place,
         y=alt.Y("y", type="quantitative", scale=alt.Scale(zero=False), axis=axis),
         tooltip=tooltip(frame, words=words),
     )
-    names = frame.names()
+    names = frame.list_series()
     marks = base.mark_circle(size=70 if len(frame.rows) <= 200 else 30, opacity=0.75)
     if len(names) > 1 and len(names) == len(frame.rows):
         named = marks.encode(color=alt.value(look.PALETTE[0]))
-        if len(names) > LABELLED_POINTS:
+        if len(names) > MAX_LABELED_POINTS:
             return named.properties(width=width, height=height), width
-        text = base.mark_text(align="left", dx=8, fontSize=11, color=look.INK).encode(text="series:N")
+        text = base.mark_text(align="left", dx=8, fontSize=11, color=look.TEXT_COLOR).encode(text="series:N")
         return alt.layer(named, text).properties(width=width, height=height), width
-    return marks.encode(**series_color(frame, width=width)).properties(width=width, height=height), width
+    return marks.encode(**encode_series_color(frame, width=width)).properties(width=width, height=height), width
 
 
-def slices(frame: Frame, *, words: Words) -> Placed:
+def draw_slices(frame: Frame, *, words: ChartText) -> SizedChart:
     """Draw a pie or a donut with each slice's name and share beside it, or in the legend when a slice is too narrow."""
-    rows = _slice_rows(frame)
-    beside = min(float(row["share"] or 0) for row in rows) >= NARROWEST_SLICE
+    rows = _make_slice_rows(frame)
+    beside = min(float(row["share"] or 0) for row in rows) >= MIN_LABELED_SHARE
     names = [row["name"] for row in rows]
     legend = None if beside else alt.Legend(orient="right", direction="vertical", columns=1)
     colors = alt.Scale(domain=names, range=list(look.PALETTE[: len(names)]))
     base = (
-        with_data(frame, words=words)
+        make_base_chart(frame, words=words)
         .properties(data=alt.InlineData(values=rows))
         .encode(
             theta=alt.Theta("y", type="quantitative", stack=True),
@@ -121,11 +127,11 @@ def slices(frame: Frame, *, words: Words) -> Placed:
     if beside:
         side = alt.expr("datum.right ? 'left' : 'right'")
         text = base.mark_text(radius=152, fontSize=12, align=side, baseline="middle")
-        layers.append(text.encode(text="name:N", color=alt.value(look.INK)))
+        layers.append(text.encode(text="name:N", color=alt.value(look.TEXT_COLOR)))
     return alt.layer(*layers).properties(width=560 if beside else 300, height=330), 560
 
 
-def _slice_rows(frame: Frame) -> list[dict[str, Cell | bool]]:
+def _make_slice_rows(frame: Frame) -> list[dict[str, Cell | bool]]:
     """Each slice with its share of the whole, its label, and the side of the circle it lies on."""
     total = sum(float(row["y"] or 0) for row in frame.rows)
     rows: list[dict[str, Cell | bool]] = []
@@ -138,7 +144,7 @@ def _slice_rows(frame: Frame) -> list[dict[str, Cell | bool]]:
     return rows
 
 
-def cells(frame: Frame, *, words: Words) -> Placed:
+def draw_heatmap(frame: Frame, *, words: ChartText) -> SizedChart:
     """Draw a heatmap: pale to dark, or two colours apart when values fall on both sides of zero."""
     known = [float(row["value"]) for row in frame.rows if row["value"] is not None]
     if known and min(known) < 0 < max(known):
@@ -148,20 +154,20 @@ def cells(frame: Frame, *, words: Words) -> Placed:
     wide, high = len({row["x"] for row in frame.rows}), len({row["y"] for row in frame.rows})
     step = min(64, max(14, 760 // max(wide, 1)))
     angle = 0 if max((len(str(row["x"])) for row in frame.rows), default=0) * 7 < step else -40
-    base = with_data(frame, words=words).encode(
+    base = make_base_chart(frame, words=words).encode(
         x=alt.X(
             "x",
-            **_band(frame.x),
+            **_encode_band(frame.x),
             axis=alt.Axis(title=words.x_title, labelAngle=angle, labelLimit=120, ticks=False, domain=False),
         ),
-        y=alt.Y("y", **_band(frame.y), axis=alt.Axis(title=None, ticks=False, domain=False)),
+        y=alt.Y("y", **_encode_band(frame.y), axis=alt.Axis(title=None, ticks=False, domain=False)),
     )
     tips = [
-        alt.Tooltip("x", title=words.x_title, **typed(frame.x)),
-        alt.Tooltip("y", title=words.y_title, **typed(frame.y)),
+        alt.Tooltip("x", title=words.x_title, **encode_type(frame.x)),
+        alt.Tooltip("y", title=words.y_title, **encode_type(frame.y)),
     ]
     title = frame.series.title if frame.series else ""
-    labelled = len(frame.rows) <= LABELLED_CELLS and step >= 40
+    labelled = len(frame.rows) <= MAX_LABELED_CELLS and step >= 40
     legend = None if labelled else alt.Legend(orient="right", direction="vertical")
     marks = base.mark_rect(stroke="white").encode(
         color=alt.Color("value", type="quantitative", scale=scale, legend=legend),
@@ -169,13 +175,14 @@ def cells(frame: Frame, *, words: Words) -> Placed:
     )
     layers = [marks]
     if labelled:
-        dark = f"abs(datum.value) > {0.6 * max((abs(value) for value in known), default=0.0)} ? 'white' : '{look.INK}'"
+        threshold = 0.6 * max((abs(value) for value in known), default=0.0)
+        dark = f"abs(datum.value) > {threshold} ? 'white' : '{look.TEXT_COLOR}'"
         layers.append(base.mark_text(fontSize=11, color=alt.expr(dark)).encode(text="label:N"))
     size = {"width": alt.Step(step), "height": alt.Step(min(step, 32))}
     return alt.layer(*layers).properties(**size), max(wide * step, 420 if high else 0)
 
 
-def _band(column: Column) -> look.Settings:
+def _encode_band(column: ChartColumn) -> look.AltairOptions:
     if column.kind == "time":
-        return {"type": "ordinal", "timeUnit": look.time_unit(column) or "utcyearmonthdatehoursminutes"}
+        return {"type": "ordinal", "timeUnit": look.get_time_unit(column) or "utcyearmonthdatehoursminutes"}
     return {"type": "ordinal", "sort": None if column.kind == "text" else "ascending"}

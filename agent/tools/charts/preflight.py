@@ -11,76 +11,78 @@ from pydantic import JsonValue
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
 from agent.tools.charts.columns import column_names, read_column
-from agent.tools.charts.data_prep import ChartKind, arrange
+from agent.tools.charts.data_prep import ChartKind, build_frame
 
 # A text may still turn out to be a date or an exact decimal.
-Known = Literal["number", "text", "other"]
+ExpectedKind = Literal["number", "text", "other"]
 
-CLOSE = 0.8  # of difflib's ratio: "revenu" is "revenue", "order" is not "orders_total"
+SIMILARITY_CUTOFF = 0.8  # of difflib's ratio: "revenu" is "revenue", "order" is not "orders_total"
 
 
 @dataclass(frozen=True)
-class _Columns:
+class _ExpectedColumns:
     """Columns that the rows will have, as far as it is known before the run."""
 
-    kinds: Mapping[str, Known]
+    kinds: Mapping[str, ExpectedKind]
 
-    def numbers(self) -> list[str]:
+    def list_numeric(self) -> list[str]:
         return [name for name, kind in self.kinds.items() if kind == "number"]
 
-    def meant(self, name: str) -> str | None:
+    def match_name(self, name: str) -> str | None:
         """Find the one column that a misspelt name can only mean."""
-        plain = {column: _plain(column) for column in self.kinds}
-        same = [column for column, spelling in plain.items() if spelling == _plain(name)]
+        plain = {column: _normalize_name(column) for column in self.kinds}
+        same = [column for column, spelling in plain.items() if spelling == _normalize_name(name)]
         if same:
             return same[0] if len(same) == 1 else None
-        close = difflib.get_close_matches(_plain(name), plain.values(), n=2, cutoff=CLOSE)
+        close = difflib.get_close_matches(_normalize_name(name), plain.values(), n=2, cutoff=SIMILARITY_CUTOFF)
         found = [column for column, spelling in plain.items() if spelling in close]
         return found[0] if len(found) == 1 else None
 
 
-def preflight(args: Mapping[str, JsonValue], *, schemas: Mapping[str, JsonSchema]) -> Preflight:
+def check_chart_arguments(args: Mapping[str, JsonValue], *, schemas: Mapping[str, JsonSchema]) -> Preflight:
     """Check names and kinds of the columns; with the rows known, everything that drawing would find.
 
     `schemas` holds the JSON Schemas of arguments that a reference will fill in, by dotted path.
     """
     rows = args.get("rows")
     literal = isinstance(rows, list) and all(isinstance(row, dict) for row in rows) and "rows" not in schemas
-    columns = _from_rows(rows) if literal else _from_schema(schemas.get("rows", {}))
+    columns = _read_row_columns(rows) if literal else _read_schema_columns(schemas.get("rows", {}))
     if not columns.kinds:
         return Preflight()
     mended = dict(args)
-    problems = [problem for role in ("x", "y", "color") if (problem := _mend_name(mended, role=role, columns=columns))]
+    problems = [
+        problem for role in ("x", "y", "color") if (problem := _correct_column_name(mended, role=role, columns=columns))
+    ]
     if not problems:
-        problems = _unsuited(mended, columns=columns)
-    if not problems and literal and _complete(mended):
-        problems = _drawing_problems(mended)
+        problems = _check_column_kinds(mended, columns=columns)
+    if not problems and literal and _is_complete(mended):
+        problems = _find_drawing_problems(mended)
     if problems:
         return Preflight(problems=tuple(problems))
     return Preflight(args=mended if mended != dict(args) else None)
 
 
-def _from_rows(rows: JsonValue) -> _Columns:
+def _read_row_columns(rows: JsonValue) -> _ExpectedColumns:
     found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    kinds: dict[str, Known] = {}
+    kinds: dict[str, ExpectedKind] = {}
     for name in column_names(found):
         kinds[name] = "number" if read_column(found, name=name).kind == "number" else "text"
-    return _Columns(kinds)
+    return _ExpectedColumns(kinds)
 
 
-def _from_schema(schema: JsonSchema) -> _Columns:
+def _read_schema_columns(schema: JsonSchema) -> _ExpectedColumns:
     items = schema.get("items")
     properties = items.get("properties") if isinstance(items, dict) else None
     if not isinstance(items, dict) or not isinstance(properties, dict) or items.get("additionalProperties") is True:
-        return _Columns({})
-    return _Columns({name: _kind(column) for name, column in properties.items()})
+        return _ExpectedColumns({})
+    return _ExpectedColumns({name: _infer_kind(column) for name, column in properties.items()})
 
 
-def _kind(schema: object) -> Known:
+def _infer_kind(schema: object) -> ExpectedKind:
     if not isinstance(schema, dict):
         return "other"
     if isinstance(options := schema.get("anyOf") or schema.get("oneOf"), list):
-        kinds = {_kind(option) for option in options if option != {"type": "null"}}
+        kinds = {_infer_kind(option) for option in options if option != {"type": "null"}}
         return kinds.pop() if len(kinds) == 1 else "other"
     stated = schema.get("type")
     types = set(stated if isinstance(stated, list) else [stated]) - {"null"}
@@ -90,25 +92,25 @@ def _kind(schema: object) -> Known:
     return "text" if types == {"string"} else "other"
 
 
-def _mend_name(args: dict[str, JsonValue], *, role: str, columns: _Columns) -> str | None:
+def _correct_column_name(args: dict[str, JsonValue], *, role: str, columns: _ExpectedColumns) -> str | None:
     name = args.get(role)
     if not isinstance(name, str) or name in columns.kinds:
         return None
-    if meant := columns.meant(name):
+    if meant := columns.match_name(name):
         args[role] = meant
         return None
     known = ", ".join(repr(column) for column in columns.kinds)
     return f"{role} names the column {name!r}, which rows will not have; use one of {known}."
 
 
-def _unsuited(args: dict[str, JsonValue], *, columns: _Columns) -> list[str]:
+def _check_column_kinds(args: dict[str, JsonValue], *, columns: _ExpectedColumns) -> list[str]:
     x, y, color, kind = (args.get(role) for role in ("x", "y", "color", "kind"))
-    numbers = columns.numbers()
+    numbers = columns.list_numeric()
     listed = ", ".join(repr(name) for name in numbers)
     if isinstance(x, str) and x == y:
         return [f"x and y both name the column {x!r}; y needs a column of numbers: {listed or 'query one'}."]
     if kind == "heatmap":
-        return _unsuited_heatmap(color, columns=columns)
+        return _check_heatmap_color(color, columns=columns)
     if not isinstance(y, str) or columns.kinds[y] != "text":
         return []
     if kind != "scatter" and isinstance(x, str) and columns.kinds[x] == "number":
@@ -120,8 +122,8 @@ def _unsuited(args: dict[str, JsonValue], *, columns: _Columns) -> list[str]:
     return [f"y names the column {y!r}, which holds text, not numbers; {remedy}."]
 
 
-def _unsuited_heatmap(color: JsonValue, *, columns: _Columns) -> list[str]:
-    numbers = ", ".join(repr(name) for name in columns.numbers())
+def _check_heatmap_color(color: JsonValue, *, columns: _ExpectedColumns) -> list[str]:
+    numbers = ", ".join(repr(name) for name in columns.list_numeric())
     if isinstance(color, str) and columns.kinds[color] == "text":
         return [
             f"color of a heatmap names {color!r}, which holds text; use a column of numbers: {numbers or 'query one'}."
@@ -131,17 +133,17 @@ def _unsuited_heatmap(color: JsonValue, *, columns: _Columns) -> list[str]:
     return []
 
 
-def _complete(args: Mapping[str, JsonValue]) -> bool:
+def _is_complete(args: Mapping[str, JsonValue]) -> bool:
     return all(isinstance(args.get(role), str) for role in ("kind", "x", "y"))
 
 
-def _drawing_problems(args: Mapping[str, JsonValue]) -> list[str]:
+def _find_drawing_problems(args: Mapping[str, JsonValue]) -> list[str]:
     """Tell what arranging rows that are known already would fail with."""
     rows, kind, color = args["rows"], args["kind"], args.get("color")
     if not isinstance(rows, list) or kind not in get_args(ChartKind) or not (color is None or isinstance(color, str)):
         return []
     try:
-        arrange(
+        build_frame(
             [row for row in rows if isinstance(row, dict)],
             kind=cast("ChartKind", kind),
             x=str(args["x"]),
@@ -153,5 +155,5 @@ def _drawing_problems(args: Mapping[str, JsonValue]) -> list[str]:
     return []
 
 
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())

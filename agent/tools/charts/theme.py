@@ -5,15 +5,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from agent.tools.charts.columns import Cell, Column
+from agent.tools.charts.columns import Cell, ChartColumn
 
 # Keyword arguments of one of Altair's classes, whose types are too many to repeat.
-Settings: TypeAlias = dict[str, Any]
+AltairOptions: TypeAlias = dict[str, Any]
 
 FONT: Final = "Arimo, Liberation Sans, Helvetica, Arial, sans-serif"
-INK: Final = "#222222"
-QUIET: Final = "#666666"
-RULE: Final = "#dddddd"
+TEXT_COLOR: Final = "#222222"
+MUTED_COLOR: Final = "#666666"
+GRID_COLOR: Final = "#dddddd"
 
 # Okabe and Ito, "Color Universal Design" (2008), ordered for contrast on white; its yellow, too pale there, is olive.
 PALETTE: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C00", "#7A7A7A")
@@ -28,22 +28,22 @@ CONFIG: Final = {
         "frame": "bounds",
         "fontSize": 18,
         "fontWeight": "bold",
-        "color": INK,
+        "color": TEXT_COLOR,
         "subtitleFontSize": 13,
-        "subtitleColor": QUIET,
+        "subtitleColor": MUTED_COLOR,
         "subtitlePadding": 6,
         "offset": 16,
     },
     "axis": {
         "labelFontSize": 12,
-        "labelColor": INK,
+        "labelColor": TEXT_COLOR,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
-        "titleColor": QUIET,
+        "titleColor": MUTED_COLOR,
         "titlePadding": 8,
         "labelPadding": 6,
         "domainColor": "#999999",
-        "gridColor": RULE,
+        "gridColor": GRID_COLOR,
         "tickColor": "#999999",
         "labelLimit": 260,
     },
@@ -52,42 +52,43 @@ CONFIG: Final = {
         "direction": "horizontal",
         "title": None,
         "labelFontSize": 12,
-        "labelColor": INK,
+        "labelColor": TEXT_COLOR,
         "labelLimit": 260,
         "symbolType": "square",
         "offset": 18,
     },
-    "header": {"labelFontSize": 13, "labelFontWeight": "bold", "labelColor": INK, "title": None},
+    "header": {"labelFontSize": 13, "labelFontWeight": "bold", "labelColor": TEXT_COLOR, "title": None},
     "range": {"category": list(PALETTE)},
 }
 
-_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹"}
+_CURRENCY_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹"}
 
 
-def wrapped(text: str, *, pixels: float, size: int) -> list[str]:
+def wrap_text(text: str, *, pixels: float, size: int) -> list[str]:
     """Lines of `text` that fit into `pixels` at a font size: a letter is about 0.55 of the size wide."""
     return textwrap.wrap(text, width=max(24, int(pixels / (size * 0.55)))) or [""]
 
 
-def number_expr(field: str, *, values: Iterable[Cell], unit: str | None, exact: bool = False) -> str:
+def build_number_expression(field: str, *, values: Iterable[Cell], unit: str | None, exact: bool = False) -> str:
     """Give the Vega expression that writes `field` as people do: thousands apart, millions short, with its unit."""
-    body = f"format(abs({field}), '{_pattern([value for value in values if value is not None], exact=exact)}')"
-    before, after = _unit(unit)
+    number_format = _choose_number_format([value for value in values if value is not None], exact=exact)
+    body = f"format(abs({field}), '{number_format}')"
+    before, after = _place_unit(unit)
     # d3-format calls a billion giga.
-    return f"({field} < 0 ? '\u2212' : '') + {_quoted(before)} + replace({body}, 'G', 'B') + {_quoted(after)}"
+    return f"({field} < 0 ? '\u2212' : '') + {_quote(before)} + replace({body}, 'G', 'B') + {_quote(after)}"
 
 
-def axis_expr(*, unit: str | None, largest: float) -> str:
+def build_axis_expression(*, unit: str | None, largest: float) -> str:
     """Give the Vega expression that writes the ticks of a value axis."""
-    before, after = _unit(unit)
+    before, after = _place_unit(unit)
     pattern = "~s" if largest >= 1_000_000 else ",~r" if largest < 1 else ","
     return (
-        f"(datum.value < 0 ? '\u2212' : '') + {_quoted(before)} + "
-        f"replace(format(abs(datum.value), '{pattern}'), 'G', 'B') + {_quoted(after)}"
+        f"(datum.value < 0 ? '\u2212' : '') + {_quote(before)} + "
+        f"replace(format(abs(datum.value), '{pattern}'), 'G', 'B') + {_quote(after)}"
     )
 
 
-def _pattern(values: Sequence[Cell], *, exact: bool) -> str:
+def _choose_number_format(values: Sequence[Cell], *, exact: bool) -> str:
     numbers = [abs(float(value)) for value in values if isinstance(value, int | float)]
     largest = max(numbers, default=0.0)
     whole = all(number.is_integer() for number in numbers)
@@ -102,26 +103,26 @@ def _pattern(values: Sequence[Cell], *, exact: bool) -> str:
     return ".2f" if largest >= 1 else ".3~r"
 
 
-def _unit(unit: str | None) -> tuple[str, str]:
+def _place_unit(unit: str | None) -> tuple[str, str]:
     if not unit:
         return "", ""
-    symbol = _SYMBOLS.get(unit.upper(), unit)
-    if symbol in _SYMBOLS.values():
+    symbol = _CURRENCY_SYMBOLS.get(unit.upper(), unit)
+    if symbol in _CURRENCY_SYMBOLS.values():
         return symbol, ""
     return "", symbol if symbol == "%" else f" {symbol}"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """`text` as a string literal of Vega's expression language."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ") + "'"
 
 
-def time_unit(column: Column) -> str | None:
+def get_time_unit(column: ChartColumn) -> str | None:
     """Vega-Lite's time unit for the column, in UTC so that no viewer's clock shifts a date."""
     return {"year": "utcyear", "month": "utcyearmonth", "day": "utcyearmonthdate"}.get(column.unit or "")
 
 
-def time_axis(column: Column) -> Settings:
+def make_time_axis(column: ChartColumn) -> AltairOptions:
     """Axis settings for instants: ticks where a calendar has them, the year only where it changes."""
     known = sorted(datetime.fromisoformat(str(value)) for value in column.values if value is not None)
     days = (known[-1] - known[0]).days if known else 0
@@ -136,7 +137,7 @@ def time_axis(column: Column) -> Settings:
             "tickCount": {"interval": "month", "step": step},
         }
     if column.unit == "day":
-        count: Settings | int = {"interval": "day", "step": 1} if days <= 10 else 8
+        count: AltairOptions | int = {"interval": "day", "step": 1} if days <= 10 else 8
         changes = "(datum.index == 0 ? utcFormat(datum.value, '%Y') : '')"
         return {"labelExpr": f"[utcFormat(datum.value, '%-d %b'), {changes}]", "tickCount": count}
     return {"tickCount": 8}

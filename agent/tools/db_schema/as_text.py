@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Iterator
 
-from agent.tools.db_schema.model import Column, DatabaseSchema, Relation, widest_first
+from agent.tools.db_schema.model import Column, DatabaseSchema, Relation, sort_widest_first
 
-_SHOWN_VALUES = 8
-_SHOWN_LETTERS = 120
+_MAX_VALUES = 8
+_MAX_VALUE_LETTERS = 120
 
 
 def render_schema(schema: DatabaseSchema, *, only: Collection[str] | None = None) -> str:
@@ -16,24 +16,28 @@ def render_schema(schema: DatabaseSchema, *, only: Collection[str] | None = None
     ask for, each table takes one line: a short text keeps a small model to the views and off the joins.
     """
     said: set[tuple[str, tuple[str, ...]]] = set()
-    relations = widest_first(relation for relation in schema.relations if only is None or relation.name in only)
+    relations = sort_widest_first(relation for relation in schema.relations if only is None or relation.name in only)
     brief = only is None and any(relation.kind == "view" for relation in relations)
     return "\n".join(
         line
         for relation in relations
-        for line in ([_brief(relation)] if brief and relation.kind == "table" else _lines(relation, said=said))
+        for line in (
+            [_render_on_one_line(relation)]
+            if brief and relation.kind == "table"
+            else _render_lines(relation, said=said)
+        )
     )
 
 
-def _brief(relation: Relation) -> str:
+def _render_on_one_line(relation: Relation) -> str:
     targets = {name: f" -> {key.table}" for key in relation.foreign_keys for name in key.columns}
     columns = ", ".join(f"{column.name}{targets.get(column.name, '')}" for column in relation.columns)
-    return f"{relation.kind} {relation.name}({columns}){_after(relation.comment)}"
+    return f"{relation.kind} {relation.name}({columns}){_format_comment(relation.comment)}"
 
 
-def _lines(relation: Relation, *, said: set[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
+def _render_lines(relation: Relation, *, said: set[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
     rows = "" if relation.row_count is None else f" ({relation.row_count:,} rows)"
-    yield f"{relation.kind} {relation.name}{rows}{_after(relation.comment)}"
+    yield f"{relation.kind} {relation.name}{rows}{_format_comment(relation.comment)}"
     for column in relation.columns:
         keys = [
             f" -> {key.table}.{key.references[key.columns.index(column.name)]}"
@@ -41,12 +45,12 @@ def _lines(relation: Relation, *, said: set[tuple[str, tuple[str, ...]]]) -> Ite
             if column.name in key.columns
         ]
         known = (column.name, column.values or ())
-        values = "" if column.values and known in said else _values(column)
+        values = "" if column.values and known in said else _describe_values(column)
         said.add(known)
-        yield f"  {column.name} {_type(column)}{''.join(keys)}{values}{_after(column.comment)}"
+        yield f"  {column.name} {_simplify_type(column)}{''.join(keys)}{values}{_format_comment(column.comment)}"
 
 
-def _type(column: Column) -> str:
+def _simplify_type(column: Column) -> str:
     """Return the type as a plain word: a planner needs no more, and each costs one token."""
     kind = column.type.partition("(")[0]
     if column.is_text:
@@ -58,13 +62,13 @@ def _type(column: Column) -> str:
     return column.type.lower()
 
 
-def _values(column: Column) -> str:
+def _describe_values(column: Column) -> str:
     if column.first is not None:
         return f" {column.first}..{column.last}"
-    shown = list(map(repr, column.some_values(most=_SHOWN_VALUES, letters=_SHOWN_LETTERS)))
+    shown = list(map(repr, column.sample_values(most=_MAX_VALUES, letters=_MAX_VALUE_LETTERS)))
     more = len(column.values or ()) - len(shown)
     return f" [{', '.join(shown)}{f', {more} more' if more else ''}]" if shown else ""
 
 
-def _after(comment: str | None) -> str:
+def _format_comment(comment: str | None) -> str:
     return f": {' '.join(comment.split())}" if comment else ""

@@ -35,7 +35,7 @@ WHERE k.contype = 'f' ORDER BY k.oid
 
 
 @dataclass
-class Notes:
+class CatalogNotes:
     """What the catalogue says beside names and types, by the name of the relation."""
 
     comments: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -43,19 +43,19 @@ class Notes:
     foreign_keys: dict[str, list[ForeignKey]] = field(default_factory=lambda: defaultdict(list))
 
 
-def read_notes(source: DataSource, *, connection: "DuckDBPyConnection") -> Notes:
+def read_catalog_notes(source: DataSource, *, connection: "DuckDBPyConnection") -> CatalogNotes:
     """Ask the catalogue of `source`, each kind in its own way."""
     match source.kind:
         case "postgres":
-            return _postgres_notes(connection)
+            return _read_postgres_notes(connection)
         case "sqlite":
-            return _sqlite_notes(source)
+            return _read_sqlite_notes(source)
         case _:
-            return _duckdb_notes(connection)
+            return _read_duckdb_notes(connection)
 
 
-def _duckdb_notes(connection: "DuckDBPyConnection") -> Notes:
-    notes = Notes()
+def _read_duckdb_notes(connection: "DuckDBPyConnection") -> CatalogNotes:
+    notes = CatalogNotes()
     mine = {"catalog": CATALOG}
     for kind in ("table", "view"):
         for schema, name, comment in connection.execute(
@@ -63,15 +63,15 @@ def _duckdb_notes(connection: "DuckDBPyConnection") -> Notes:
             mine,
         ).fetchall():
             if kind == "view":
-                notes.views.add(relation_name(schema, name))
+                notes.views.add(qualify_name(schema, name))
             if comment:
-                notes.comments[relation_name(schema, name), ""] = comment
+                notes.comments[qualify_name(schema, name), ""] = comment
     for schema, name, column, comment in connection.execute(
         "SELECT schema_name, table_name, column_name, comment FROM duckdb_columns() "
         "WHERE database_name = $catalog AND comment IS NOT NULL",
         mine,
     ).fetchall():
-        notes.comments[relation_name(schema, name), column] = comment
+        notes.comments[qualify_name(schema, name), column] = comment
     for schema, name, columns, table, references in connection.execute(
         "SELECT schema_name, table_name, constraint_column_names, referenced_table, referenced_column_names "
         "FROM duckdb_constraints() WHERE database_name = $catalog AND constraint_type = 'FOREIGN KEY' "
@@ -79,13 +79,13 @@ def _duckdb_notes(connection: "DuckDBPyConnection") -> Notes:
         mine,
     ).fetchall():
         # DuckDB's foreign keys stay within a schema.
-        key = ForeignKey(columns=columns, table=relation_name(schema, table), references=references)
-        notes.foreign_keys[relation_name(schema, name)].append(key)
+        key = ForeignKey(columns=columns, table=qualify_name(schema, table), references=references)
+        notes.foreign_keys[qualify_name(schema, name)].append(key)
     return notes
 
 
-def _sqlite_notes(source: DataSource) -> Notes:
-    notes = Notes()
+def _read_sqlite_notes(source: DataSource) -> CatalogNotes:
+    notes = CatalogNotes()
     with closing(sqlite3.connect(f"{source.file.as_uri()}?mode=ro", uri=True)) as database:
         for name, kind in database.execute("SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')"):
             if kind == "view":
@@ -113,24 +113,24 @@ def _sqlite_notes(source: DataSource) -> Notes:
     return notes
 
 
-def _postgres_notes(connection: "DuckDBPyConnection") -> Notes:
-    notes = Notes()
+def _read_postgres_notes(connection: "DuckDBPyConnection") -> CatalogNotes:
+    notes = CatalogNotes()
     ask = "SELECT * FROM postgres_query($catalog, $sql)"
     comments = connection.execute(ask, {"catalog": CATALOG, "sql": _POSTGRES_COMMENTS}).fetchall()
     for schema, name, column, comment, kind in comments:
         if kind in {"v", "m"}:
-            notes.views.add(relation_name(schema, name))
+            notes.views.add(qualify_name(schema, name))
         if comment:
-            notes.comments[relation_name(schema, name), column] = comment
+            notes.comments[qualify_name(schema, name), column] = comment
     keys = connection.execute(ask, {"catalog": CATALOG, "sql": _POSTGRES_KEYS}).fetchall()
     for schema, name, to_schema, table, columns, references in keys:
         key = ForeignKey(
-            columns=columns.split(","), table=relation_name(to_schema, table), references=references.split(",")
+            columns=columns.split(","), table=qualify_name(to_schema, table), references=references.split(",")
         )
-        notes.foreign_keys[relation_name(schema, name)].append(key)
+        notes.foreign_keys[qualify_name(schema, name)].append(key)
     return notes
 
 
-def relation_name(schema: str, name: str) -> str:
+def qualify_name(schema: str, name: str) -> str:
     """Return the name under which SQL finds a relation, with its schema unless that is the default."""
     return name if schema in _DEFAULT_SCHEMAS else f"{schema}.{name}"

@@ -3,47 +3,50 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from agent.tools.db_schema.catalog_notes import Notes, read_notes, relation_name
+from agent.tools.db_schema.catalog_notes import CatalogNotes, qualify_name, read_catalog_notes
 from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
 from agent.tools.sql.data_source import CATALOG, DataSource
-from agent.tools.sql.duckdb_json import json_cell
-from agent.tools.sql.runner import Watch
+from agent.tools.sql.duckdb_json import cell_to_json
+from agent.tools.sql.runner import QueryWatchdog
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 #: A text column with at most so many different values has them listed.
-FEW_VALUES = 200
+MAX_LISTED_VALUES = 200
 #: Beyond so many rows the values of text columns are not looked for.
-_MANY_ROWS = 5_000_000
+_MAX_PROFILED_ROWS = 5_000_000
 _PROFILE_SECONDS = 20.0
 _OWN_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast"})
 
 
 def read_schema(source: DataSource) -> DatabaseSchema:
     """Return the schema of `source`. Blocking: counts rows and looks for the values of text columns."""
-    with source.connection() as connection:
-        notes = read_notes(source, connection=connection)
+    with source.get_connection() as connection:
+        notes = read_catalog_notes(source, connection=connection)
         relations = [
-            _relation(name, columns=columns, notes=notes, connection=connection)
-            for name, columns in {**_columns(connection), **_view_columns(source, connection=connection)}.items()
+            _build_relation(name, columns=columns, notes=notes, connection=connection)
+            for name, columns in {
+                **_read_columns(connection),
+                **_read_view_columns(source, connection=connection),
+            }.items()
         ]
     return DatabaseSchema(
         relations=tuple(sorted(relations, key=lambda relation: (relation.kind == "table", relation.name)))
     )
 
 
-def read_columns(connection: "DuckDBPyConnection") -> DatabaseSchema:
+def read_memory_schema(connection: "DuckDBPyConnection") -> DatabaseSchema:
     """Return the tables of an in-memory database with their columns and nothing of their rows."""
     return DatabaseSchema(
         relations=tuple(
             Relation(name=name, kind="table", columns=tuple(Column(name=column, type=kind) for column, kind in columns))
-            for name, columns in _columns(connection, catalog="memory").items()
+            for name, columns in _read_columns(connection, catalog="memory").items()
         )
     )
 
 
-def _columns(connection: "DuckDBPyConnection", *, catalog: str = CATALOG) -> dict[str, list[tuple[str, str]]]:
+def _read_columns(connection: "DuckDBPyConnection", *, catalog: str = CATALOG) -> dict[str, list[tuple[str, str]]]:
     rows = connection.execute(
         "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() "
         "WHERE database_name = $catalog AND NOT list_contains($own, schema_name) "
@@ -52,11 +55,11 @@ def _columns(connection: "DuckDBPyConnection", *, catalog: str = CATALOG) -> dic
     ).fetchall()
     found: dict[str, list[tuple[str, str]]] = {}
     for schema, table, column, kind in rows:
-        found.setdefault(relation_name(schema, table), []).append((column, kind))
+        found.setdefault(qualify_name(schema, table), []).append((column, kind))
     return found
 
 
-def _view_columns(source: DataSource, *, connection: "DuckDBPyConnection") -> dict[str, list[tuple[str, str]]]:
+def _read_view_columns(source: DataSource, *, connection: "DuckDBPyConnection") -> dict[str, list[tuple[str, str]]]:
     """Return the columns of SQLite's views, which DuckDB's catalogue lists without them."""
     import duckdb  # noqa: PLC0415 - slow to import
 
@@ -68,7 +71,7 @@ def _view_columns(source: DataSource, *, connection: "DuckDBPyConnection") -> di
     ).fetchall()
     for (name,) in views:
         try:
-            columns = connection.execute(f"DESCRIBE {identifier(name)}").fetchall()
+            columns = connection.execute(f"DESCRIBE {quote_identifier(name)}").fetchall()
         except duckdb.Error:
             # A view over a table that is gone is none that could be asked.
             continue
@@ -76,8 +79,8 @@ def _view_columns(source: DataSource, *, connection: "DuckDBPyConnection") -> di
     return found
 
 
-def _relation(
-    name: str, *, columns: Iterable[tuple[str, str]], notes: Notes, connection: "DuckDBPyConnection"
+def _build_relation(
+    name: str, *, columns: Iterable[tuple[str, str]], notes: CatalogNotes, connection: "DuckDBPyConnection"
 ) -> Relation:
     relation = Relation(
         name=name,
@@ -88,19 +91,21 @@ def _relation(
         ),
         foreign_keys=tuple(notes.foreign_keys.get(name, ())),
     )
-    return _profiled(relation, connection=connection)
+    return _profile_relation(relation, connection=connection)
 
 
-def _profiled(relation: Relation, *, connection: "DuckDBPyConnection") -> Relation:
+def _profile_relation(relation: Relation, *, connection: "DuckDBPyConnection") -> Relation:
     """Return `relation` with its row count, date ranges and listed values; as it is where that takes too long."""
     import duckdb  # noqa: PLC0415 - slow to import
 
-    watch = Watch(_PROFILE_SECONDS)
+    watch = QueryWatchdog(_PROFILE_SECONDS)
     try:
-        with watch.over(connection):
-            count, ranges = _ranges(relation, connection=connection)
-            texts = [column.name for column in relation.columns if column.is_text] if count <= _MANY_ROWS else []
-            values = _values(relation, texts=texts, connection=connection)
+        with watch.watch_connection(connection):
+            count, ranges = _query_ranges(relation, connection=connection)
+            texts = (
+                [column.name for column in relation.columns if column.is_text] if count <= _MAX_PROFILED_ROWS else []
+            )
+            values = _query_values(relation, texts=texts, connection=connection)
     except duckdb.Error:
         # A view that no longer binds, a table without the right to read it, or too many rows: the names still stand.
         return relation
@@ -111,42 +116,46 @@ def _profiled(relation: Relation, *, connection: "DuckDBPyConnection") -> Relati
     return relation.model_copy(update={"row_count": count, "columns": tuple(columns)})
 
 
-def _ranges(
+def _query_ranges(
     relation: Relation, *, connection: "DuckDBPyConnection"
 ) -> tuple[int, Mapping[str, tuple[str | None, str | None]]]:
     dated = [column.name for column in relation.columns if column.type.startswith(("DATE", "TIMESTAMP"))]
-    wanted = ", ".join(["count(*)", *(f"min({identifier(name)}), max({identifier(name)})" for name in dated)])
-    row = connection.execute(f"SELECT {wanted} FROM {_from(relation)}").fetchone()  # noqa: S608 - quoted identifiers
+    wanted = ", ".join(
+        ["count(*)", *(f"min({quote_identifier(name)}), max({quote_identifier(name)})" for name in dated)]
+    )
+    row = connection.execute(f"SELECT {wanted} FROM {_quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
     count, *ends = row or (0,)
-    shown = [None if end is None else str(json_cell(end)) for end in ends]
+    shown = [None if end is None else str(cell_to_json(end)) for end in ends]
     return count, {name: (shown[2 * place], shown[2 * place + 1]) for place, name in enumerate(dated)}
 
 
-def _values(relation: Relation, *, texts: list[str], connection: "DuckDBPyConnection") -> Mapping[str, tuple[str, ...]]:
+def _query_values(
+    relation: Relation, *, texts: list[str], connection: "DuckDBPyConnection"
+) -> Mapping[str, tuple[str, ...]]:
     if not texts:
         return {}
-    counts = ", ".join(f"approx_count_distinct({identifier(name)})" for name in texts)
-    row = connection.execute(f"SELECT {counts} FROM {_from(relation)}").fetchone()  # noqa: S608 - quoted identifiers
+    counts = ", ".join(f"approx_count_distinct({quote_identifier(name)})" for name in texts)
+    row = connection.execute(f"SELECT {counts} FROM {_quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
     found = {}
     for name, roughly in zip(texts, row or (), strict=True):
         # The count is rough: it may be off by some percent either way.
-        if roughly > FEW_VALUES * 1.5:
+        if roughly > MAX_LISTED_VALUES * 1.5:
             continue
-        column = identifier(name)
+        column = quote_identifier(name)
         values = connection.execute(
-            f"SELECT DISTINCT CAST({column} AS VARCHAR) FROM {_from(relation)} "  # noqa: S608 - quoted identifiers
-            f"WHERE {column} IS NOT NULL LIMIT {FEW_VALUES + 1}"
+            f"SELECT DISTINCT CAST({column} AS VARCHAR) FROM {_quote_relation(relation)} "  # noqa: S608 - quoted identifiers
+            f"WHERE {column} IS NOT NULL LIMIT {MAX_LISTED_VALUES + 1}"
         ).fetchall()
-        if len(values) <= FEW_VALUES and all(len(value) <= 200 for (value,) in values):
+        if len(values) <= MAX_LISTED_VALUES and all(len(value) <= 200 for (value,) in values):
             found[name] = tuple(sorted(value for (value,) in values))
     return found
 
 
-def identifier(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """Return `name` quoted, so that SQL takes it as a name whatever it holds."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _from(relation: Relation) -> str:
+def _quote_relation(relation: Relation) -> str:
     schema, dot, name = relation.name.partition(".")
-    return f"{identifier(schema)}.{identifier(name)}" if dot else identifier(relation.name)
+    return f"{quote_identifier(schema)}.{quote_identifier(name)}" if dot else quote_identifier(relation.name)

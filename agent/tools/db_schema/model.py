@@ -20,7 +20,7 @@ class Column(BaseModel):
     first: str | None = None
     last: str | None = None
 
-    def some_values(self, *, most: int, letters: int) -> tuple[str, ...]:
+    def sample_values(self, *, most: int, letters: int) -> tuple[str, ...]:
         """Return the first of `values`, as many as are short enough to be told in a prompt."""
         shown: list[str] = []
         for value in (self.values or ())[:most]:
@@ -63,7 +63,7 @@ class Relation(BaseModel):
         return next((column for column in self.columns if column.name.lower() == name.lower()), None)
 
 
-def widest_first(relations: Iterable[Relation]) -> list[Relation]:
+def sort_widest_first(relations: Iterable[Relation]) -> list[Relation]:
     """Return views before tables, those with most rows first: in the order that a planner should look at them."""
     return sorted(relations, key=lambda each: (each.kind == "table", -(each.row_count or 0), each.name))
 

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from agent.errors import ToolFailure
 
-MAX_PATH = 1024
-MAX_NAME = 200  # bytes; most file systems allow 255, and a name in progress is a little longer
+MAX_PATH_LENGTH = 1024
+MAX_NAME_BYTES = 200  # bytes; most file systems allow 255, and a name in progress is a little longer
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class OutputFolder:
 
     root: Path
 
-    def problem(self, path: str) -> str | None:
+    def find_problem(self, path: str) -> str | None:
         """Why `path` cannot be written to, as a sentence, or None; looks but touches nothing."""
-        if bad := _misspelt(path):
+        if bad := _find_spelling_problem(path):
             return bad
         place = self.root
         parts = PurePosixPath(path).parts
@@ -40,7 +40,7 @@ class OutputFolder:
         """Whether a file is there already."""
         return (self.root / path).exists()
 
-    def holds(self, path: str, *, content: bytes) -> bool:
+    def has_content(self, path: str, *, content: bytes) -> bool:
         """Whether a file is there already with exactly this content."""
         place = self.root / path
         return place.is_file() and place.stat().st_size == len(content) and place.read_bytes() == content
@@ -52,9 +52,9 @@ class OutputFolder:
         refused too. Raises `ToolFailure` for a path that does not stay inside, and for an existing file unless
         `overwrite` is set or the file has this very content: a repeated write is no second write.
         """
-        if problem := self.problem(path):
+        if problem := self.find_problem(path):
             raise ToolFailure(problem)
-        if self.holds(path, content=content):
+        if self.has_content(path, content=content):
             return self.root.absolute() / path
         self.root.mkdir(parents=True, exist_ok=True)
         *folders, name = PurePosixPath(path).parts
@@ -62,17 +62,17 @@ class OutputFolder:
             handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
             opened.callback(os.close, handle)
             for folder in folders:
-                handle = _entered(handle, folder=folder, path=path)
+                handle = _enter_folder(handle, folder=folder, path=path)
                 opened.callback(os.close, handle)
-            _replace(handle, name=name, content=content, overwrite=overwrite, path=path)
+            _write_atomically(handle, name=name, content=content, overwrite=overwrite, path=path)
         return self.root.absolute().joinpath(*folders, name)
 
 
-def _misspelt(path: str) -> str | None:
+def _find_spelling_problem(path: str) -> str | None:
     if not path.strip():
         return "path is empty; give a file name such as 'report.md'."
-    if len(path) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in path.split("/")):
-        return f"path {path[:40] + '...'!r} is too long; keep each name within {MAX_NAME} bytes."
+    if len(path) > MAX_PATH_LENGTH or any(len(part.encode()) > MAX_NAME_BYTES for part in path.split("/")):
+        return f"path {path[:40] + '...'!r} is too long; keep each name within {MAX_NAME_BYTES} bytes."
     if any(not letter.isprintable() for letter in path):
         return f"path {path!r} holds a control character; use plain letters."
     if PureWindowsPath(path).drive or "\\" in path or ":" in path:
@@ -85,7 +85,7 @@ def _misspelt(path: str) -> str | None:
     return None
 
 
-def _entered(parent: int, *, folder: str, path: str) -> int:
+def _enter_folder(parent: int, *, folder: str, path: str) -> int:
     """Open a folder below `parent`, making it if it is not there."""
     try:
         with suppress(FileExistsError):
@@ -99,7 +99,7 @@ def _entered(parent: int, *, folder: str, path: str) -> int:
         raise ToolFailure(f"The folder {folder!r} of {path!r} cannot be made: {error.strerror}.") from error
 
 
-def _replace(folder: int, *, name: str, content: bytes, overwrite: bool, path: str) -> None:
+def _write_atomically(folder: int, *, name: str, content: bytes, overwrite: bool, path: str) -> None:
     draft = f".{secrets.token_hex(6)}.part"
     try:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)

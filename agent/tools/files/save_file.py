@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
-from agent.tools.files.output_folder import MAX_PATH, OutputFolder
-from agent.tools.files.serialization import encoded
+from agent.tools.files.output_folder import MAX_PATH_LENGTH, OutputFolder
+from agent.tools.files.serialization import serialize_content
 
 MAX_BYTES = 50_000_000
 
@@ -23,7 +23,7 @@ class SaveFileArgs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str = Field(
-        min_length=1, max_length=MAX_PATH, description="Relative path in the output folder, such as 'report.md'."
+        min_length=1, max_length=MAX_PATH_LENGTH, description="Relative path in the output folder, such as 'report.md'."
     )
     content: JsonValue = Field(
         description="Text, or rows (a table in '.csv' and '.md'), or any value for a path that ends in '.json'."
@@ -61,40 +61,42 @@ class SaveFile(BaseTool):
         path = args.get("path")
         if not isinstance(path, str):
             return Preflight()
-        if problem := self.folder.problem(path):
+        if problem := self.folder.find_problem(path):
             return Preflight(problems=(problem,))
-        return Preflight(problems=tuple(self._problems(path, args=args, schemas=open)))
+        return Preflight(problems=tuple(self._find_problems(path, args=args, schemas=open)))
 
-    def _problems(self, path: str, *, args: Mapping[str, JsonValue], schemas: Mapping[str, JsonSchema]) -> list[str]:
+    def _find_problems(
+        self, path: str, *, args: Mapping[str, JsonValue], schemas: Mapping[str, JsonSchema]
+    ) -> list[str]:
         problems = []
         known = "content" in args and not any(name.partition(".")[0] == "content" for name in schemas)
         if known:
             try:
-                content = encoded(args["content"], path=path)
+                content = serialize_content(args["content"], path=path)
             except ToolFailure as failure:
                 return [str(failure)]
-            if self.folder.holds(path, content=content):
+            if self.folder.has_content(path, content=content):
                 return []
-        elif problem := _unsuited(schemas.get("content", {}), path=path):
+        elif problem := _find_content_problem(schemas.get("content", {}), path=path):
             problems.append(problem)
         if args.get("overwrite", False) is False and self.folder.exists(path):
             problems.append(f"{path!r} exists; choose another name or set overwrite to true.")
         return problems
 
     def _run(self, path: str, content: JsonValue, overwrite: bool = False) -> dict[str, JsonValue]:
-        return save(path, content=content, overwrite=overwrite, folder=self.folder)
+        return save_content(path, content=content, overwrite=overwrite, folder=self.folder)
 
     async def _arun(self, path: str, content: JsonValue, overwrite: bool = False) -> dict[str, JsonValue]:
         return await asyncio.to_thread(self._run, path, content, overwrite)
 
 
-def save(path: str, *, content: JsonValue, overwrite: bool, folder: OutputFolder) -> dict[str, JsonValue]:
+def save_content(path: str, *, content: JsonValue, overwrite: bool, folder: OutputFolder) -> dict[str, JsonValue]:
     """Save `content` under `path`; a file that already has exactly this content is left as it is.
 
     Raises `ToolFailure` if the path leaves the folder, the file exists and may not be overwritten, or the content
     does not suit the kind of file.
     """
-    data = encoded(content, path=path)
+    data = serialize_content(content, path=path)
     if len(data) > MAX_BYTES:
         raise ToolFailure(f"{path!r} would take {len(data):,} bytes; save at most {MAX_BYTES:,}.")
     written = folder.write(path, content=data, overwrite=overwrite)
@@ -106,7 +108,7 @@ def file_tools(output: Path) -> list[BaseTool]:
     return [SaveFile(folder=OutputFolder(output))]
 
 
-def _unsuited(schema: JsonSchema, *, path: str) -> str | None:
+def _find_content_problem(schema: JsonSchema, *, path: str) -> str | None:
     ending = PurePosixPath(path).suffix.lower()
     kind = schema.get("type")
     items = schema.get("items")

@@ -10,12 +10,12 @@ from pathlib import PurePosixPath
 from pydantic import JsonValue
 
 from agent.errors import ToolFailure
-from agent.tools.charts.columns import Row, column_names
+from agent.tools.charts.columns import JsonRow, column_names
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?%?")
 
 
-def encoded(content: JsonValue, *, path: str) -> bytes:
+def serialize_content(content: JsonValue, *, path: str) -> bytes:
     """Encode text as it is, rows as a CSV or Markdown table, anything else as JSON.
 
     Raises `ToolFailure` for a value that the kind of file cannot hold.
@@ -25,16 +25,17 @@ def encoded(content: JsonValue, *, path: str) -> bytes:
         return content.encode("utf-8", errors="replace")
     if ending == ".json":
         return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-    rows = _rows(content)
+    rows = _as_rows(content)
     if rows is None:
         raise ToolFailure(
-            f"{path!r} can hold text or rows (a list of objects), not {_kind(content)}; give one of these, or a path"
+            f"{path!r} can hold text or rows (a list of objects), not {_describe_kind(content)}; "
+            f"give one of these, or a path"
             " that ends in '.json'."
         )
-    return csv_table(rows) if ending == ".csv" else markdown_table(rows)
+    return rows_to_csv(rows) if ending == ".csv" else rows_to_markdown(rows)
 
 
-def csv_table(rows: Sequence[Row]) -> bytes:
+def rows_to_csv(rows: Sequence[JsonRow]) -> bytes:
     """Write rows as CSV (RFC 4180) in UTF-8.
 
     Spreadsheets run text that begins with =, +, -, @, tab or return as a formula; such text gets an apostrophe in
@@ -44,32 +45,32 @@ def csv_table(rows: Sequence[Row]) -> bytes:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     if names:
-        writer.writerow([_harmless(name) for name in names])
-    writer.writerows([[_harmless(_cell(row.get(name))) for name in names] for row in rows])
+        writer.writerow([_escape_formula(name) for name in names])
+    writer.writerows([[_escape_formula(_format_cell(row.get(name))) for name in names] for row in rows])
     return buffer.getvalue().encode("utf-8", errors="replace")
 
 
-def markdown_table(rows: Sequence[Row]) -> bytes:
+def rows_to_markdown(rows: Sequence[JsonRow]) -> bytes:
     """Write rows as a Markdown table, numbers to the right."""
     names = column_names(rows)
     if not names:
         return b"No rows.\n"
     lines = [
-        [_inline(name) for name in names],
+        [_escape_markdown(name) for name in names],
         ["---:" if _is_numeric(rows, name=name) else "---" for name in names],
-        *([_inline(_cell(row.get(name))) for name in names] for row in rows),
+        *([_escape_markdown(_format_cell(row.get(name))) for name in names] for row in rows),
     ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines).encode("utf-8", errors="replace")
 
 
-def _rows(content: JsonValue) -> list[dict[str, JsonValue]] | None:
+def _as_rows(content: JsonValue) -> list[dict[str, JsonValue]] | None:
     if not isinstance(content, list):
         return None
     rows = [row for row in content if isinstance(row, dict)]
     return rows if len(rows) == len(content) else None
 
 
-def _kind(content: JsonValue) -> str:
+def _describe_kind(content: JsonValue) -> str:
     match content:
         case list():
             return "a list of other values"
@@ -79,7 +80,7 @@ def _kind(content: JsonValue) -> str:
             return repr(content)
 
 
-def _cell(value: JsonValue) -> str:
+def _format_cell(value: JsonValue) -> str:
     match value:
         case None:
             return ""
@@ -91,16 +92,16 @@ def _cell(value: JsonValue) -> str:
             return json.dumps(value, ensure_ascii=False)
 
 
-def _harmless(text: str) -> str:
+def _escape_formula(text: str) -> str:
     if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not _NUMBER.fullmatch(text):
         return f"'{text}"
     return text
 
 
-def _inline(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
 
 
-def _is_numeric(rows: Sequence[Row], *, name: str) -> bool:
+def _is_numeric(rows: Sequence[JsonRow], *, name: str) -> bool:
     known = [value for row in rows if (value := row.get(name)) is not None]
     return bool(known) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)

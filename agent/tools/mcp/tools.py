@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from mcp import ClientSession
     from mcp.types import Tool
 
-    from agent.tools.mcp.session import Sessions
+    from agent.tools.mcp.session import SessionPool
 
-Servers = Mapping[str, StdioServer | HttpServer]
-_Coroutine = Callable[..., Awaitable[Any]]
+McpServers = Mapping[str, StdioServer | HttpServer]
+_ToolCoroutine = Callable[..., Awaitable[Any]]
 
 
-class ServedTool(StructuredTool):
+class McpTool(StructuredTool):
     """A tool of an MCP server; what the server was started with is kept from all that the tool says."""
 
     secrets: tuple[SecretStr, ...] = Field(default=(), exclude=True)
 
 
-def mcp_tools(servers: Servers) -> list[BaseTool]:
+def mcp_tools(servers: McpServers) -> list[BaseTool]:
     """Return the tools of all `servers`, in order. Blocking: each server is started or asked once, to list them.
 
     A tool that says nothing of itself is a write. Its output is what the server gives as structured content, where it
@@ -42,20 +42,20 @@ def mcp_tools(servers: Servers) -> list[BaseTool]:
     if find_spec("langchain_mcp_adapters") is None:
         raise ToolError("MCP servers need the extra `mcp`; install it with: pip install 'planwave[mcp]'")
     with start_blocking_portal() as portal:
-        return portal.call(_of_all, servers)
+        return portal.call(_list_all_tools, servers)
 
 
-async def _of_all(servers: Servers) -> list[BaseTool]:
+async def _list_all_tools(servers: McpServers) -> list[BaseTool]:
     found: dict[str, list[BaseTool]] = {name: [] for name in servers}
 
-    async def ask(name: str) -> None:
-        found[name] = await _of_one(name, servers[name])
+    async def list_server(name: str) -> None:
+        found[name] = await _list_server_tools(name, servers[name])
 
     problem: ToolError | None = None
     try:
         async with anyio.create_task_group() as group:
             for name in servers:
-                group.start_soon(ask, name)
+                group.start_soon(list_server, name)
     except* ToolError as errors:
         problem = next(error for error in errors.exceptions if isinstance(error, ToolError))
     if problem is not None:
@@ -63,26 +63,26 @@ async def _of_all(servers: Servers) -> list[BaseTool]:
     return [tool for tools in found.values() for tool in tools]
 
 
-async def _of_one(name: str, server: StdioServer | HttpServer) -> list[BaseTool]:
-    from agent.tools.mcp.session import Sessions, reason  # noqa: PLC0415 - needs the extra `mcp`
+async def _list_server_tools(name: str, server: StdioServer | HttpServer) -> list[BaseTool]:
+    from agent.tools.mcp.session import SessionPool, describe_connection_error  # noqa: PLC0415 - needs the extra `mcp`
 
-    sessions = Sessions(name, server)
+    sessions = SessionPool(name, server)
     try:
         async with sessions.open() as session:
-            listed = await _listed(session)
+            listed = await _fetch_tools(session)
     except Exception as error:
         raise ToolError(
-            f"The MCP server {name!r} cannot be reached: {reason(error)}; "
+            f"The MCP server {name!r} cannot be reached: {describe_connection_error(error)}; "
             "start it, or take it out of the configuration."
         ) from error
     unknown = sorted(server.tools.keys() - {tool.name for tool in listed})
     if unknown:
         has = ", ".join(tool.name for tool in listed) or "none"
         raise ToolError(f"The MCP server {name!r} has no tool {unknown[0]!r} to set a policy for; it has: {has}.")
-    return [_as_langchain(tool, sessions, name=name, server=server) for tool in listed]
+    return [_to_langchain_tool(tool, sessions, name=name, server=server) for tool in listed]
 
 
-async def _listed(session: "ClientSession") -> list["Tool"]:
+async def _fetch_tools(session: "ClientSession") -> list["Tool"]:
     page = await session.list_tools()
     tools = list(page.tools)
     while page.nextCursor:
@@ -91,26 +91,28 @@ async def _listed(session: "ClientSession") -> list["Tool"]:
     return tools
 
 
-def _as_langchain(tool: "Tool", sessions: "Sessions", *, name: str, server: StdioServer | HttpServer) -> BaseTool:
+def _to_langchain_tool(
+    tool: "Tool", sessions: "SessionPool", *, name: str, server: StdioServer | HttpServer
+) -> BaseTool:
     from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool  # noqa: PLC0415 - as in `_of_one`
 
-    from agent.tools.mcp.session import connection_to  # noqa: PLC0415 - as in `_of_one`
+    from agent.tools.mcp.session import build_connection  # noqa: PLC0415 - as in `_of_one`
 
     converted = convert_mcp_tool_to_langchain_tool(
         None,
         tool,
-        connection=connection_to(server, lost=lambda: None),
+        connection=build_connection(server, on_lost=lambda: None),
         tool_interceptors=[sessions.call],
         server_name=name,
         tool_name_prefix=server.prefix,
         handle_tool_errors=False,
     )
-    call = cast("_Coroutine", cast("StructuredTool", converted).coroutine)
-    return ServedTool(
+    call = cast("_ToolCoroutine", cast("StructuredTool", converted).coroutine)
+    return McpTool(
         name=converted.name,
         description=converted.description,
         args_schema=tool.inputSchema,
-        coroutine=_plain(call, structured=tool.outputSchema is not None),
+        coroutine=_adapt_call(call, structured=tool.outputSchema is not None),
         metadata=_metadata(tool, server.tools.get(tool.name, ToolPolicy())),
         secrets=tuple((server.env if isinstance(server, StdioServer) else server.headers).values()),
     )
@@ -122,21 +124,21 @@ def _metadata(tool: "Tool", policy: ToolPolicy) -> dict[str, Any]:
     return {**hints, **schema, **policy.model_dump(exclude_none=True)}
 
 
-def _plain(call: _Coroutine, *, structured: bool) -> _Coroutine:
+def _adapt_call(call: _ToolCoroutine, *, structured: bool) -> _ToolCoroutine:
     """Return `call` as a tool of ours: one output, and what the server calls an error as a `ToolFailure`."""
 
-    async def plain(**arguments: JsonValue) -> object:
+    async def call_tool(**arguments: JsonValue) -> object:
         try:
             content, artifact = await call(**arguments)
         except ToolException as error:
             raise ToolFailure(str(error)) from error
         if structured and artifact is not None:
             return artifact["structured_content"]
-        return _words(content)
+        return _simplify_content(content)
 
-    return plain
+    return call_tool
 
 
-def _words(content: Sequence[Mapping[str, Any]]) -> object:
+def _simplify_content(content: Sequence[Mapping[str, Any]]) -> object:
     texts = [block["text"] for block in content if block["type"] == "text"]
     return texts[0] if len(texts) == len(content) == 1 else list(content)

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from agent.tools.sample_data.customers import make_customers
-from agent.tools.sample_data.orders import Row, trade
+from agent.tools.sample_data.orders import TableRow, simulate_orders
 from agent.tools.sample_data.products import make_categories, make_products
 from agent.tools.sql.data_source import hide_progress_bar
 
@@ -17,13 +17,13 @@ SEED = 20_210_101
 SHOP_FILE = "sample_shop_v1.duckdb"
 
 
-def shop_tables(seed: int = SEED) -> dict[str, list[Row]]:
+def shop_tables(seed: int = SEED) -> dict[str, list[TableRow]]:
     """Return the rows of every table, the referred tables first; the same rows for the same seed."""
     rng = Random(seed)  # noqa: S311 - sample data, no secret
     categories = make_categories()
     products = make_products(categories, rng=rng)
     customers = make_customers(products, rng=rng)
-    books = trade(customers, products=products, rng=rng)
+    books = simulate_orders(customers, products=products, rng=rng)
     return {
         "categories": [(category.category_id, category.name, category.department) for category in categories],
         "products": [
@@ -86,7 +86,7 @@ def ensure_shop(folder: Path, *, say: Callable[[str], None] | None = None) -> Pa
     return shop
 
 
-def _write_database(file: Path, tables: dict[str, list[Row]]) -> None:
+def _write_database(file: Path, tables: dict[str, list[TableRow]]) -> None:
     import duckdb  # noqa: PLC0415 - slow to import
 
     with duckdb.connect(os.fspath(file)) as connection:
@@ -96,13 +96,13 @@ def _write_database(file: Path, tables: dict[str, list[Row]]) -> None:
             text = file.with_name(f"{table}.csv")
             _write_csv(text, rows)
             # The name is one of the eight above, never input.
-            connection.execute(f"COPY {table} FROM '{_quoted(text)}' (HEADER false, NULLSTR '')")
+            connection.execute(f"COPY {table} FROM '{_escape_quotes(text)}' (HEADER false, NULLSTR '')")
 
 
-def _quoted(file: Path) -> str:
+def _escape_quotes(file: Path) -> str:
     return os.fspath(file).replace("'", "''")
 
 
-def _write_csv(file: Path, rows: Iterable[Row]) -> None:
+def _write_csv(file: Path, rows: Iterable[TableRow]) -> None:
     with file.open("w", encoding="utf-8", newline="") as out:
         csv.writer(out).writerows(rows)

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from itertools import accumulate
 from random import Random
 
-from agent.tools.sample_data.products import FIRST_DAY, Product, data_rows
+from agent.tools.sample_data.products import FIRST_DAY, Product, read_csv_rows
 
 #: Segment: (share of the customers, orders in a year from - to, lines in an order up to, units of a line).
 SEGMENTS = {
@@ -15,7 +15,7 @@ SEGMENTS = {
     "Corporate": (0.11, (12, 40), 8, (2, 3, 4, 5, 6, 8, 10, 12)),
     "Public Sector": (0.05, (8, 24), 7, (2, 2, 4, 5, 6, 10)),
 }
-CUSTOMERS = 1_250
+CUSTOMER_COUNT = 1_250
 _PUBLIC_BODIES = (
     "City Library",
     "University",
@@ -41,8 +41,8 @@ class Customer:
     orders_a_year: float
     largest_basket: int
     units: tuple[int, ...]
-    favourites: tuple[Product, ...]
-    favourite_weights: tuple[int, ...]
+    favorites: tuple[Product, ...]
+    favorite_weights: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,21 @@ class _Names:
 
 def make_customers(products: list[Product], *, rng: Random) -> list[Customer]:
     """Return the customers, no two with the same name, in the order in which they joined."""
-    places = list(data_rows("places.csv"))
+    places = list(read_csv_rows("places.csv"))
     place_weights = list(accumulate(int(place["weight"]) for place in places))
-    names_of = _names_by_country()
+    names_of = _read_names_by_country()
     popularity = list(accumulate(product.popularity for product in products))
-    joining_days = sorted(_joining_day(rng) for _ in range(CUSTOMERS))
+    joining_days = sorted(_choose_joining_day(rng) for _ in range(CUSTOMER_COUNT))
     taken: set[str] = set()
     customers = []
     for number, joined_on in enumerate(joining_days, start=1):
         place = rng.choices(places, cum_weights=place_weights)[0]
         segment = rng.choices(list(SEGMENTS), weights=[share for share, *_ in SEGMENTS.values()])[0]
         _, (least, most), largest_basket, units = SEGMENTS[segment]
-        name = _fresh_name(segment, place["city"], names=rng.choice(names_of[place["country"]]), taken=taken, rng=rng)
-        favourites = _favourites(products, popularity=popularity, rng=rng)
+        name = _make_unique_name(
+            segment, place["city"], names=rng.choice(names_of[place["country"]]), taken=taken, rng=rng
+        )
+        favourites = _choose_favorites(products, popularity=popularity, rng=rng)
         customers.append(
             Customer(
                 customer_id=number,
@@ -84,20 +86,20 @@ def make_customers(products: list[Product], *, rng: Random) -> list[Customer]:
                 orders_a_year=least + (most - least) * rng.random() ** 2,
                 largest_basket=largest_basket,
                 units=units,
-                favourites=favourites,
-                favourite_weights=tuple(accumulate((14, 7, 5, *[3] * (len(favourites) - 3)))),
+                favorites=favourites,
+                favorite_weights=tuple(accumulate((14, 7, 5, *[3] * (len(favourites) - 3)))),
             )
         )
     return customers
 
 
-def _joining_day(rng: Random) -> date:
+def _choose_joining_day(rng: Random) -> date:
     if rng.random() < 0.7:
         return FIRST_DAY - timedelta(days=rng.randrange(1, 700))
     return FIRST_DAY + timedelta(days=rng.randrange(1_400))
 
 
-def _favourites(products: list[Product], *, popularity: list[int], rng: Random) -> tuple[Product, ...]:
+def _choose_favorites(products: list[Product], *, popularity: list[int], rng: Random) -> tuple[Product, ...]:
     """Return eight different products; the first is what the customer comes for."""
     chosen: dict[int, Product] = {}
     while len(chosen) < 8:
@@ -106,16 +108,16 @@ def _favourites(products: list[Product], *, popularity: list[int], rng: Random) 
     return tuple(chosen.values())
 
 
-def _names_by_country() -> dict[str, list[_Names]]:
+def _read_names_by_country() -> dict[str, list[_Names]]:
     found: dict[str, list[_Names]] = {}
-    for row in data_rows("names.csv"):
+    for row in read_csv_rows("names.csv"):
         names = _Names(*(row[part].split(";") for part in ("given", "family", "trades", "forms")))
         for country in row["countries"].split(";"):
             found.setdefault(country, []).append(names)
     return found
 
 
-def _fresh_name(segment: str, city: str, *, names: _Names, taken: set[str], rng: Random) -> str:
+def _make_unique_name(segment: str, city: str, *, names: _Names, taken: set[str], rng: Random) -> str:
     while True:
         family = rng.choice(names.family)
         match segment:

@@ -10,18 +10,18 @@ from agent.tools.sample_data.customers import Customer
 from agent.tools.sample_data.products import FIRST_DAY, LAST_DAY, Product
 
 #: How much of a customer's usual rhythm a month sees; the shop as a whole peaks before Christmas.
-MONTHS = (0.92, 0.88, 0.98, 0.97, 1.0, 0.93, 0.82, 0.78, 1.06, 1.05, 1.28, 1.33)
+MONTH_FACTORS = (0.92, 0.88, 0.98, 0.97, 1.0, 0.93, 0.82, 0.78, 1.06, 1.05, 1.28, 1.33)
 #: Growth of the shop; 2023 was a weak year.
-YEARS = {2021: 0.94, 2022: 1.10, 2023: 1.04, 2024: 1.22}
-CHANNELS = {
+YEAR_FACTORS = {2021: 0.94, 2022: 1.10, 2023: 1.04, 2024: 1.22}
+SALES_CHANNELS = {
     "Consumer": ("Web", "Web", "Web", "App", "App", "Store"),
     "": ("Web", "Web", "Sales Team", "Phone"),
 }
-METHODS = {
+PAYMENT_METHODS = {
     "Consumer": ("Card", "Card", "PayPal", "Bank Transfer"),
     "": ("Bank Transfer", "Bank Transfer", "Card"),
 }
-REASONS = (
+RETURN_REASONS = (
     "Damaged in transit",
     "Wrong item",
     "Not as described",
@@ -30,27 +30,27 @@ REASONS = (
     "Arrived late",
 )
 
-Row = tuple[object, ...]
+TableRow = tuple[object, ...]
 
 
 @dataclass
-class Books:
+class SalesRows:
     """The rows written so far, ready for the database; money in cents."""
 
-    orders: list[Row] = field(default_factory=list)
-    order_lines: list[Row] = field(default_factory=list)
-    payments: list[Row] = field(default_factory=list)
-    returns: list[Row] = field(default_factory=list)
+    orders: list[TableRow] = field(default_factory=list)
+    order_lines: list[TableRow] = field(default_factory=list)
+    payments: list[TableRow] = field(default_factory=list)
+    returns: list[TableRow] = field(default_factory=list)
 
 
-def trade(customers: list[Customer], *, products: list[Product], rng: Random) -> Books:
+def simulate_orders(customers: list[Customer], *, products: list[Product], rng: Random) -> SalesRows:
     """Play the years of the shop and return its books, orders in the order of their days."""
     shelf = _Shelf(products)
     placed = sorted(
         ((day, customer) for customer in customers for day in _order_days(customer, rng=rng)),
         key=lambda order: (order[0], order[1].customer_id),
     )
-    books = Books()
+    books = SalesRows()
     for day, customer in placed:
         _write_order(books, customer, day=day, shelf=shelf, rng=rng)
     return books
@@ -80,7 +80,7 @@ def _order_days(customer: Customer, *, rng: Random) -> Iterator[date]:
     """Yield the days on which the customer orders; companies rarely do at the weekend."""
     day = max(FIRST_DAY, customer.joined_on)
     while True:
-        pace = customer.orders_a_year * YEARS[day.year] * MONTHS[day.month - 1]
+        pace = customer.orders_a_year * YEAR_FACTORS[day.year] * MONTH_FACTORS[day.month - 1]
         # Between a third and five thirds of the usual gap: regular, yet no clockwork.
         day += timedelta(days=max(1, round(365 / pace * (1 / 3 + rng.random() * 4 / 3))))
         if customer.segment != "Consumer" and day.weekday() >= 5 and rng.random() < 0.9:
@@ -90,7 +90,7 @@ def _order_days(customer: Customer, *, rng: Random) -> Iterator[date]:
         yield day
 
 
-def _write_order(books: Books, customer: Customer, *, day: date, shelf: _Shelf, rng: Random) -> None:
+def _write_order(books: SalesRows, customer: Customer, *, day: date, shelf: _Shelf, rng: Random) -> None:
     order_id = len(books.orders) + 1
     first_line = len(books.order_lines)
     basket = _basket(customer, day=day, shelf=shelf, rng=rng)
@@ -98,17 +98,17 @@ def _write_order(books: Books, customer: Customer, *, day: date, shelf: _Shelf, 
     for product, quantity in basket:
         price = product.price_on(day)
         percent = _discount(customer.segment, day=day, quantity=quantity, rng=rng)
-        goods += _after_discount(quantity * price, percent=percent)
+        goods += _apply_discount(quantity * price, percent=percent)
         line_id = len(books.order_lines) + 1
         books.order_lines.append(
-            (line_id, order_id, product.product_id, quantity, _euro(price), f"{percent / 100:.2f}")
+            (line_id, order_id, product.product_id, quantity, _format_euros(price), f"{percent / 100:.2f}")
         )
     shipping = 0 if goods >= 15_000 else 590
     cancelled = rng.random() < 0.03
     shipped_on = day + timedelta(days=rng.choice((1, 1, 2, 2, 3, 5)))
     sent = not cancelled and shipped_on <= LAST_DAY
     status = "Cancelled" if cancelled else _status(shipped_on)
-    channel = rng.choice(CHANNELS.get(customer.segment, CHANNELS[""]))
+    channel = rng.choice(SALES_CHANNELS.get(customer.segment, SALES_CHANNELS[""]))
     books.orders.append(
         (
             order_id,
@@ -117,7 +117,7 @@ def _write_order(books: Books, customer: Customer, *, day: date, shelf: _Shelf, 
             channel,
             status,
             shipped_on if sent else None,
-            _euro(shipping),
+            _format_euros(shipping),
         )
     )
     if not cancelled:
@@ -139,7 +139,7 @@ def _basket(customer: Customer, *, day: date, shelf: _Shelf, rng: Random) -> lis
     for _ in range(rng.randint(1, customer.largest_basket)):
         product = shelf.pick(day, rng=rng)
         if rng.random() < 0.5:
-            favourite = rng.choices(customer.favourites, cum_weights=customer.favourite_weights)[0]
+            favourite = rng.choices(customer.favorites, cum_weights=customer.favorite_weights)[0]
             product = favourite if favourite.is_sold_on(day) else product
         chosen.setdefault(product.product_id, (product, rng.choice(customer.units)))
     return list(chosen.values())
@@ -157,8 +157,10 @@ def _discount(segment: str, *, day: date, quantity: int, rng: Random) -> int:
     return percent
 
 
-def _write_payments(books: Books, customer: Customer, *, order_id: int, day: date, amount: int, rng: Random) -> None:
-    method = rng.choice(METHODS.get(customer.segment, METHODS[""]))
+def _write_payments(
+    books: SalesRows, customer: Customer, *, order_id: int, day: date, amount: int, rng: Random
+) -> None:
+    method = rng.choice(PAYMENT_METHODS.get(customer.segment, PAYMENT_METHODS[""]))
     at_once = customer.segment == "Consumer" and method != "Bank Transfer"
     days = 0 if at_once else rng.choice((3, 7, 9, 14, 14, 21, 28, 30, 30, 44))
     parts = [(days, amount)]
@@ -170,10 +172,10 @@ def _write_payments(books: Books, customer: Customer, *, order_id: int, day: dat
     for later, part in parts:
         paid_on = day + timedelta(days=later)
         if paid_on <= LAST_DAY:
-            books.payments.append((len(books.payments) + 1, order_id, paid_on, method, _euro(part)))
+            books.payments.append((len(books.payments) + 1, order_id, paid_on, method, _format_euros(part)))
 
 
-def _write_return(books: Books, line: Row, *, product: Product, shipped_on: date, rng: Random) -> None:
+def _write_return(books: SalesRows, line: TableRow, *, product: Product, shipped_on: date, rng: Random) -> None:
     if rng.random() >= product.category.return_rate:
         return
     line_id, _, _, ordered, price, discount = line
@@ -182,15 +184,15 @@ def _write_return(books: Books, line: Row, *, product: Product, shipped_on: date
     if returned_on > LAST_DAY:
         return
     percent = round(float(str(discount)) * 100)
-    refund = _after_discount(quantity * round(float(str(price)) * 100), percent=percent)
-    reason = rng.choices(REASONS, cum_weights=(20, 32, 48, 75, 92, 100))[0]
-    books.returns.append((len(books.returns) + 1, line_id, returned_on, quantity, reason, _euro(refund)))
+    refund = _apply_discount(quantity * round(float(str(price)) * 100), percent=percent)
+    reason = rng.choices(RETURN_REASONS, cum_weights=(20, 32, 48, 75, 92, 100))[0]
+    books.returns.append((len(books.returns) + 1, line_id, returned_on, quantity, reason, _format_euros(refund)))
 
 
-def _after_discount(cents: int, *, percent: int) -> int:
+def _apply_discount(cents: int, *, percent: int) -> int:
     """Return `cents` less `percent`, halves rounded up as the view `sales` does."""
     return (cents * (100 - percent) + 50) // 100
 
 
-def _euro(cents: int) -> str:
+def _format_euros(cents: int) -> str:
     return f"{cents // 100}.{cents % 100:02d}"

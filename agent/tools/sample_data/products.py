@@ -55,7 +55,7 @@ class Product:
         return self.launched_on <= day and (self.discontinued_on is None or day <= self.discontinued_on)
 
 
-def data_rows(name: str) -> Iterator[dict[str, str]]:
+def read_csv_rows(name: str) -> Iterator[dict[str, str]]:
     """Yield the rows of one of the shop's own CSV files."""
     with (Path(__file__).parent / name).open(encoding="utf-8", newline="") as file:
         yield from csv.DictReader(file)
@@ -65,7 +65,7 @@ def make_categories() -> list[Category]:
     """Return the categories, numbered in the order of their file."""
     return [
         Category(number, row["category"], row["department"], SEASONS[row["season"]], float(row["return_rate"]))
-        for number, row in enumerate(data_rows("categories.csv"), start=1)
+        for number, row in enumerate(read_csv_rows("categories.csv"), start=1)
     ]
 
 
@@ -73,7 +73,7 @@ def make_products(categories: list[Category], *, rng: Random) -> list[Product]:
     """Return the products: some come later than the shop, a few go, nearly all get dearer."""
     by_name = {category.name: category for category in categories}
     products = []
-    for number, row in enumerate(data_rows("products.csv"), start=1):
+    for number, row in enumerate(read_csv_rows("products.csv"), start=1):
         price = round(float(row["list_price"]) * 100)
         launched_on = FIRST_DAY - timedelta(days=rng.randrange(30, 900))
         if rng.random() < 0.15:

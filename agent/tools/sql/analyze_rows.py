@@ -11,11 +11,11 @@ from pydantic import BaseModel, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
-from agent.tools.db_schema.introspection import identifier, read_columns
-from agent.tools.sql.data_source import lock, locked_later
-from agent.tools.sql.preflight import check_query, engine_type, json_types, preflight_findings
-from agent.tools.sql.runner import output_schema
-from agent.tools.sql.sql_tool import AnalyzeArgs, QueryArgs, SqlTool, read_only
+from agent.tools.db_schema.introspection import quote_identifier, read_memory_schema
+from agent.tools.sql.data_source import connect_in_memory, lock_down
+from agent.tools.sql.preflight import build_preflight, check_query, get_json_types, to_duckdb_type
+from agent.tools.sql.runner import build_output_schema
+from agent.tools.sql.sql_tool import AnalyzeArgs, QueryArgs, SqlTool, build_read_only_metadata
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -32,18 +32,20 @@ class AnalyzeRows(SqlTool):
     name: str = "analyze_rows"
     description: str = _DESCRIPTION
     args_schema: type[BaseModel] = AnalyzeArgs
-    metadata: dict[str, Any] | None = Field(default_factory=lambda: read_only(output_schema=output_schema()))
+    metadata: dict[str, Any] | None = Field(
+        default_factory=lambda: build_read_only_metadata(output_schema=build_output_schema())
+    )
 
-    def _args(self, given: Mapping[str, Any]) -> AnalyzeArgs:
+    def _parse_args(self, given: Mapping[str, Any]) -> AnalyzeArgs:
         return AnalyzeArgs.model_validate(given)
 
     @contextmanager
-    def _connected(self, args: QueryArgs) -> Iterator["DuckDBPyConnection"]:
+    def _prepare_connection(self, args: QueryArgs) -> Iterator["DuckDBPyConnection"]:
         tables = args.tables if isinstance(args, AnalyzeArgs) else {}
-        with closing(locked_later()) as connection:
+        with closing(connect_in_memory()) as connection:
             for name, given in tables.items():
-                _load(name, rows_of(given, table=name), connection=connection)
-            lock(connection)
+                _create_table_from_rows(name, parse_table_rows(given, table=name), connection=connection)
+            lock_down(connection)
             yield connection
 
     def preflight(self, args: dict[str, Any], open: Mapping[str, JsonSchema]) -> Preflight:  # noqa: A002
@@ -51,33 +53,33 @@ class AnalyzeRows(SqlTool):
         if "sql" in open or "tables" in open or "params" in open or "sql" not in args:
             return Preflight()
         try:
-            return self._checked(args, left_open=open)
+            return self._run_preflight(args, left_open=open)
         except ToolFailure as failure:
             return Preflight(problems=(str(failure),))
 
-    def _checked(self, args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema]) -> Preflight:
+    def _run_preflight(self, args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema]) -> Preflight:
         schemas = {path.partition(".")[2]: schema for path, schema in left_open.items() if path.startswith("tables.")}
-        with closing(locked_later()) as connection:
+        with closing(connect_in_memory()) as connection:
             for name, given in args.get("tables", {}).items():
-                _load(name, rows_of(given, table=name), connection=connection)
+                _create_table_from_rows(name, parse_table_rows(given, table=name), connection=connection)
             for name, schema in schemas.items():
-                columns = _columns_of(schema)
+                columns = _infer_columns(schema)
                 if columns is None:
                     # Rows of unknown columns: nothing can be said before they are there.
                     return Preflight()
-                _create(name, columns, connection=connection)
-            lock(connection)
+                _create_empty_table(name, columns, connection=connection)
+            lock_down(connection)
             checked = check_query(
                 args["sql"],
                 params=args.get("params") or {},
                 left_open=left_open,
-                schema=read_columns(connection),
+                schema=read_memory_schema(connection),
                 connection=connection,
             )
-        return preflight_findings(checked, args=args, left_open=left_open)
+        return build_preflight(checked, args=args, left_open=left_open)
 
 
-def rows_of(given: object, *, table: str) -> list[dict[str, JsonValue]]:
+def parse_table_rows(given: object, *, table: str) -> list[dict[str, JsonValue]]:
     """Return rows given as a list or as a whole query output. Raises `ToolFailure`."""
     rows = given.get("rows") if isinstance(given, dict) else given
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -85,12 +87,12 @@ def rows_of(given: object, *, table: str) -> list[dict[str, JsonValue]]:
     return rows
 
 
-def _load(name: str, rows: list[dict[str, JsonValue]], *, connection: "DuckDBPyConnection") -> None:
+def _create_table_from_rows(name: str, rows: list[dict[str, JsonValue]], *, connection: "DuckDBPyConnection") -> None:
     """Create the table `name` from rows, DuckDB finding the types of their values as it does for JSON files."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if not columns:
         # A table needs a column; a query that names another one says so itself.
-        connection.execute(f"CREATE TABLE {identifier(name)} (no_rows VARCHAR)")
+        connection.execute(f"CREATE TABLE {quote_identifier(name)} (no_rows VARCHAR)")
         return
     with tempfile.TemporaryDirectory(prefix="planwave-") as folder:
         file = Path(folder) / "rows.json"
@@ -102,17 +104,17 @@ def _load(name: str, rows: list[dict[str, JsonValue]], *, connection: "DuckDBPyC
         connection.read_json(str(file), format="newline_delimited", sample_size=-1).create(name)
 
 
-def _columns_of(schema: JsonSchema) -> dict[str, str] | None:
+def _infer_columns(schema: JsonSchema) -> dict[str, str] | None:
     """Return the columns and DuckDB types that rows of `schema` will have; None if it does not say."""
     properties = schema.get("properties")
-    if "object" in json_types(schema) and isinstance(properties, dict) and "rows" in properties:
+    if "object" in get_json_types(schema) and isinstance(properties, dict) and "rows" in properties:
         schema = properties["rows"]
     items = schema.get("items")
     if not isinstance(items, dict) or not isinstance(items.get("properties"), dict):
         return None
-    return {name: engine_type(inner) or "VARCHAR" for name, inner in items["properties"].items()} or None
+    return {name: to_duckdb_type(inner) or "VARCHAR" for name, inner in items["properties"].items()} or None
 
 
-def _create(name: str, columns: Mapping[str, str], *, connection: "DuckDBPyConnection") -> None:
-    listed = ", ".join(f"{identifier(column)} {kind}" for column, kind in columns.items())
-    connection.execute(f"CREATE TABLE {identifier(name)} ({listed})")
+def _create_empty_table(name: str, columns: Mapping[str, str], *, connection: "DuckDBPyConnection") -> None:
+    listed = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in columns.items())
+    connection.execute(f"CREATE TABLE {quote_identifier(name)} ({listed})")

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from agent.errors import DataError
-from agent.tools.sql.source_location import Kind, Location, locate, table_name, tables_in
+from agent.tools.sql.source_location import (
+    SourceKind,
+    SourceLocation,
+    derive_table_name,
+    find_table_files,
+    locate_source,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -22,9 +28,9 @@ CATALOG = "source"
 class DataSource:
     """An open data source; every call works on a connection of its own, from any thread."""
 
-    def __init__(self, location: Location, *, root: "DuckDBPyConnection", keep: object = None) -> None:
+    def __init__(self, location: SourceLocation, *, root: "DuckDBPyConnection", keep: object = None) -> None:
         """Take over `root`, a locked connection with the data attached as `CATALOG`; `keep` lives as long."""
-        self.kind: Kind = location.kind
+        self.kind: SourceKind = location.kind
         self.label = location.label
         self._address = location.address
         self._root = root
@@ -32,7 +38,7 @@ class DataSource:
         self._lock = threading.Lock()
 
     @contextmanager
-    def connection(self) -> Iterator["DuckDBPyConnection"]:
+    def get_connection(self) -> Iterator["DuckDBPyConnection"]:
         """Lend a connection whose unqualified table names are those of the source."""
         with self._lock:
             cursor = self._root.cursor()
@@ -50,39 +56,39 @@ class DataSource:
         self._root.close()
 
 
-def open_source(location: str | Path) -> DataSource:
+def open_data_source(location: str | Path) -> DataSource:
     """Open `location` for reading only: DuckDB itself refuses to write, to attach and to open any other file.
 
     CSV and Parquet files are read once into a temporary database that goes with the source.
     Raises `DataError` for a place that does not exist, is of no known kind, or does not let us in.
     """
-    found = locate(location)
-    root = locked_later()
+    found = locate_source(location)
+    root = connect_in_memory()
     keep: object = None
     try:
         match found.kind:
             case "duckdb":
-                root.execute(f"ATTACH {quoted(found.address)} AS {CATALOG} (READ_ONLY)")
+                root.execute(f"ATTACH {quote_literal(found.address)} AS {CATALOG} (READ_ONLY)")
             case "sqlite":
-                _load(root, "sqlite_scanner", remedy="reinstall planwave")
-                root.execute(f"ATTACH {quoted(found.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
+                _load_extension(root, "sqlite_scanner", remedy="reinstall planwave")
+                root.execute(f"ATTACH {quote_literal(found.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
             case "files":
                 keep = _import_files(Path(found.address))
                 database = Path(keep.name) / "files.duckdb"
-                root.execute(f"ATTACH {quoted(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
+                root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
             case "postgres":
-                _load(root, "postgres_scanner", remedy="install the extra: pip install 'planwave[postgres]'")
+                _load_extension(root, "postgres_scanner", remedy="install the extra: pip install 'planwave[postgres]'")
                 _attach_postgres(root, found)
             case _:
                 assert_never(found.kind)
-    except _engine_error() as error:
+    except _get_duckdb_error() as error:
         root.close()
-        raise DataError(_refusal(found, error)) from None
-    lock(root)
+        raise DataError(_describe_open_error(found, error)) from None
+    lock_down(root)
     return DataSource(found, root=root, keep=keep)
 
 
-def locked_later() -> "DuckDBPyConnection":
+def connect_in_memory() -> "DuckDBPyConnection":
     """Return an in-memory DuckDB that loads nothing by itself; call `lock` once the data is in."""
     import duckdb  # noqa: PLC0415 - slow to import
 
@@ -97,7 +103,7 @@ def locked_later() -> "DuckDBPyConnection":
     )
 
 
-def lock(connection: "DuckDBPyConnection") -> None:
+def lock_down(connection: "DuckDBPyConnection") -> None:
     """Take from SQL every way to files, networks, extensions and settings, for good."""
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     hide_progress_bar(connection)
@@ -112,7 +118,7 @@ def hide_progress_bar(connection: "DuckDBPyConnection") -> None:
         connection.execute("SET enable_progress_bar = false")
 
 
-def quoted(text: str) -> str:
+def quote_literal(text: str) -> str:
     """Return `text` as an SQL literal, for statements that take no parameters."""
     return "'" + text.replace("'", "''") + "'"
 
@@ -122,7 +128,7 @@ def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
     import duckdb  # noqa: PLC0415 - slow to import
 
     folder = tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
-    tables = tables_in(path) if path.is_dir() else {table_name(path): (path,)}
+    tables = find_table_files(path) if path.is_dir() else {derive_table_name(path): (path,)}
     with duckdb.connect(os.fspath(Path(folder.name) / "files.duckdb")) as database:
         hide_progress_bar(database)
         for name, files in tables.items():
@@ -134,7 +140,7 @@ def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
     return folder
 
 
-def _load(connection: "DuckDBPyConnection", extension: str, *, remedy: str) -> None:
+def _load_extension(connection: "DuckDBPyConnection", extension: str, *, remedy: str) -> None:
     """Load a DuckDB extension from the Python package that carries it: nothing is downloaded."""
     import duckdb  # noqa: PLC0415 - slow to import
 
@@ -149,21 +155,21 @@ def _load(connection: "DuckDBPyConnection", extension: str, *, remedy: str) -> N
         raise DataError(
             f"DuckDB is {duckdb.__version__} but its {extension} is of another release; install both in one release."
         )
-    connection.execute(f"LOAD {quoted(os.fspath(file))}")
+    connection.execute(f"LOAD {quote_literal(os.fspath(file))}")
 
 
-def _attach_postgres(connection: "DuckDBPyConnection", location: Location) -> None:
+def _attach_postgres(connection: "DuckDBPyConnection", location: SourceLocation) -> None:
     """Attach the database; the password goes in as a secret, since SQL can read the address of what is attached."""
-    settings = _postgres_settings(location)
+    settings = _parse_postgres_url(location)
     password = settings.pop("password", None)
     # Also without a password: else DuckDB looks for a secret that the user keeps for something else.
-    given = f", PASSWORD {quoted(str(password))}" if password else ""
+    given = f", PASSWORD {quote_literal(str(password))}" if password else ""
     connection.execute(f"CREATE SECRET entry (TYPE postgres{given})")
-    address = " ".join(f"{key}={_libpq_quoted(str(value))}" for key, value in settings.items())
-    connection.execute(f"ATTACH {quoted(address)} AS {CATALOG} (TYPE postgres, READ_ONLY, SECRET entry)")
+    address = " ".join(f"{key}={_quote_libpq_value(str(value))}" for key, value in settings.items())
+    connection.execute(f"ATTACH {quote_literal(address)} AS {CATALOG} (TYPE postgres, READ_ONLY, SECRET entry)")
 
 
-def _postgres_settings(location: Location) -> dict[str, object]:
+def _parse_postgres_url(location: SourceLocation) -> dict[str, object]:
     """Return what the URL says, by libpq's names. Raises `DataError`."""
     try:
         psycopg = importlib.import_module("psycopg")
@@ -180,12 +186,12 @@ def _postgres_settings(location: Location) -> dict[str, object]:
     return settings
 
 
-def _libpq_quoted(value: str) -> str:
+def _quote_libpq_value(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
-def _engine_error() -> type[Exception]:
+def _get_duckdb_error() -> type[Exception]:
     import duckdb  # noqa: PLC0415 - slow to import
 
     return duckdb.Error
@@ -203,10 +209,10 @@ _REMEDIES: Mapping[str, str] = {
 }
 
 
-def _refusal(location: Location, error: Exception) -> str:
+def _describe_open_error(location: SourceLocation, error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else type(error).__name__
-    if location.kind == "postgres" and (password := _postgres_settings(location).get("password")):
+    if location.kind == "postgres" and (password := _parse_postgres_url(location).get("password")):
         said = said.replace(str(password), "***")
     remedy = next(
         (remedy for sign, remedy in _REMEDIES.items() if sign in str(error)), "check that it is what you meant"

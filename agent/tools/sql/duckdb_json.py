@@ -20,7 +20,7 @@ _INTEGERS = frozenset(
 _FORMATS = {"date": "date", "time": "time", "uuid": "uuid"}
 
 
-def json_cell(value: object) -> JsonValue:
+def cell_to_json(value: object) -> JsonValue:
     """Return a fetched value as JSON: decimals as numbers, dates in ISO 8601, bytes in base64, no NaN or infinity."""
     match value:
         case None | bool() | int() | str():
@@ -34,14 +34,14 @@ def json_cell(value: object) -> JsonValue:
         case bytes():
             return base64.b64encode(value).decode()
         case Mapping():
-            return {str(key): json_cell(inner) for key, inner in value.items()}
+            return {str(key): cell_to_json(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [json_cell(inner) for inner in value]
+            return [cell_to_json(inner) for inner in value]
         case _:
             return str(value)
 
 
-def cell_schema(kind: "DuckDBPyType") -> JsonSchema:
+def build_cell_schema(kind: "DuckDBPyType") -> JsonSchema:
     """Return the JSON Schema of what `json_cell` makes of a column of this type; null is always allowed."""
     name = kind.id
     if name in _INTEGERS:
@@ -51,9 +51,9 @@ def cell_schema(kind: "DuckDBPyType") -> JsonSchema:
     if name == "boolean":
         return {"type": ["boolean", "null"]}
     if name in {"list", "array"}:
-        return {"type": ["array", "null"], "items": next(iter(_parts(kind).values()))}
+        return {"type": ["array", "null"], "items": next(iter(_build_part_schemas(kind).values()))}
     if name == "struct":
-        return {"type": ["object", "null"], "properties": _parts(kind)}
+        return {"type": ["object", "null"], "properties": _build_part_schemas(kind)}
     if name == "map":
         return {"type": ["object", "null"]}
     if name in {"sqlnull", "null", "union", "variant"}:
@@ -64,14 +64,14 @@ def cell_schema(kind: "DuckDBPyType") -> JsonSchema:
     return {**text, "format": _FORMATS[name]} if name in _FORMATS else text
 
 
-def _parts(kind: "DuckDBPyType") -> dict[str, JsonSchema]:
+def _build_part_schemas(kind: "DuckDBPyType") -> dict[str, JsonSchema]:
     """Return the schemas of a nested type's parts by name; the length of an array is a part without a type."""
     from duckdb.sqltypes import DuckDBPyType  # noqa: PLC0415 - slow to import
 
-    return {name: cell_schema(part) for name, part in kind.children if isinstance(part, DuckDBPyType)}
+    return {name: build_cell_schema(part) for name, part in kind.children if isinstance(part, DuckDBPyType)}
 
 
-def unique_names(names: Iterable[str]) -> list[str]:
+def deduplicate_names(names: Iterable[str]) -> list[str]:
     """Return `names` with a number after each one that came before, so that a row can be an object."""
     seen: set[str] = set()
     unique = []

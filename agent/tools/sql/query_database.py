@@ -12,25 +12,25 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
-from agent.tools.db_schema.as_ddl import schema_as_sql
+from agent.tools.db_schema.as_ddl import render_schema_as_ddl
 from agent.tools.db_schema.as_text import render_schema
 from agent.tools.db_schema.introspection import read_schema
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql.analyze_rows import AnalyzeRows
 from agent.tools.sql.data_source import DataSource
-from agent.tools.sql.preflight import check_query, preflight_findings
-from agent.tools.sql.runner import output_schema
-from agent.tools.sql.sql_tool import Name, QueryArgs, SqlTool, read_only
-from agent.tools.sql_repair.schema_linking import Linked, linked
+from agent.tools.sql.preflight import build_preflight, check_query
+from agent.tools.sql.runner import build_output_schema
+from agent.tools.sql.sql_tool import IdentifierText, QueryArgs, SqlTool, build_read_only_metadata
+from agent.tools.sql_repair.schema_linking import SchemaLinks, link_columns
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 #: Who names these wants to see them.
-_IDS = re.compile(r"\b(ids?|keys?|codes?)\b", re.IGNORECASE)
+_ID_WORDS = re.compile(r"\b(ids?|keys?|codes?)\b", re.IGNORECASE)
 
 
-class Database:
+class IntrospectedDatabase:
     """A data source with its schema, which is read when first asked for and then kept."""
 
     def __init__(self, source: DataSource) -> None:
@@ -39,7 +39,7 @@ class Database:
         self._reading = threading.Lock()
         self._schema: DatabaseSchema | None = None
 
-    def schema(self) -> DatabaseSchema:
+    def load_schema(self) -> DatabaseSchema:
         """Return the schema. Blocking the first time."""
         with self._reading:
             if self._schema is None:
@@ -49,7 +49,7 @@ class Database:
 
 def database_tools(source: DataSource) -> list[BaseTool]:
     """Return `describe_database`, `query_database` and `analyze_rows`, the first two on `source`."""
-    database = Database(source)
+    database = IntrospectedDatabase(source)
     return [DescribeDatabase(database=database), QueryDatabase(database=database), AnalyzeRows()]
 
 
@@ -58,7 +58,7 @@ class DescribeArgs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tables: list[Name] = Field(
+    tables: list[IdentifierText] = Field(
         default_factory=list, max_length=1_000, description="Only these tables and views; leave it out for all."
     )
 
@@ -73,14 +73,14 @@ class DescribeDatabase(BaseTool):
     )
     args_schema: type[BaseModel] = DescribeArgs
     metadata: dict[str, Any] | None = Field(
-        default_factory=lambda: read_only(
+        default_factory=lambda: build_read_only_metadata(
             output_schema=DatabaseSchema.model_json_schema(mode="serialization"), context_provider=True
         )
     )
-    database: Database
+    database: IntrospectedDatabase
 
     def _run(self, tables: list[str] | None = None) -> dict[str, JsonValue]:
-        schema = self.database.schema()
+        schema = self.database.load_schema()
         if tables:
             missing = [name for name in tables if schema.relation(name) is None]
             if missing:
@@ -108,46 +108,48 @@ class QueryDatabase(SqlTool):
         "from earlier outputs come in as named parameters."
     )
     args_schema: type[BaseModel] = QueryArgs
-    metadata: dict[str, Any] | None = Field(default_factory=lambda: read_only(output_schema=output_schema()))
-    database: Database
+    metadata: dict[str, Any] | None = Field(
+        default_factory=lambda: build_read_only_metadata(output_schema=build_output_schema())
+    )
+    database: IntrospectedDatabase
 
-    def tables_for(self, columns: Sequence[str]) -> Linked:
+    def find_tables_for(self, columns: Sequence[str]) -> SchemaLinks:
         """Tell a planner which tables and views have the columns that a question is about."""
-        return linked(columns, schema=self.database.schema())
+        return link_columns(columns, schema=self.database.load_schema())
 
-    def as_sql(self, context: str) -> str:
+    def replace_schema_with_sql(self, context: str) -> str:
         """Return what a planner is told with this database in it as SQL, where it is in it."""
-        schema = self.database.schema()
-        return context.replace(render_schema(schema), schema_as_sql(schema))
+        schema = self.database.load_schema()
+        return context.replace(render_schema(schema), render_schema_as_ddl(schema))
 
-    def as_asked(self, sql: str, goal: str) -> str:
+    def fit_to_goal(self, sql: str, goal: str) -> str:
         """Return a planner's query as the goal has it: whole where no number of rows is asked for, names for ids."""
         from agent.tools.sql_repair.output_rows import (  # noqa: PLC0415 - sqlglot is slow to import
-            with_labels,
-            without_unasked_limit,
+            remove_unrequested_limit,
+            replace_keys_with_labels,
         )
 
-        whole = without_unasked_limit(sql, asked=goal)
-        return whole if _IDS.search(goal) else with_labels(whole, schema=self.database.schema())
+        whole = remove_unrequested_limit(sql, asked=goal)
+        return whole if _ID_WORDS.search(goal) else replace_keys_with_labels(whole, schema=self.database.load_schema())
 
-    def _args(self, given: Mapping[str, Any]) -> QueryArgs:
+    def _parse_args(self, given: Mapping[str, Any]) -> QueryArgs:
         return QueryArgs.model_validate(given)
 
     @contextmanager
-    def _connected(self, args: QueryArgs) -> Iterator["DuckDBPyConnection"]:  # noqa: ARG002 - all calls see the same tables
-        with self.database.source.connection() as connection:
+    def _prepare_connection(self, args: QueryArgs) -> Iterator["DuckDBPyConnection"]:  # noqa: ARG002 - all calls see the same tables
+        with self.database.source.get_connection() as connection:
             yield connection
 
     def preflight(self, args: dict[str, Any], open: Mapping[str, JsonSchema]) -> Preflight:  # noqa: A002
         """Bind the query on the real database, mended where its names can be looked up, and tell its columns."""
         if "sql" in open or "params" in open or "sql" not in args:
             return Preflight()
-        with self.database.source.connection() as connection:
+        with self.database.source.get_connection() as connection:
             checked = check_query(
                 args["sql"],
                 params=args.get("params") or {},
                 left_open=open,
-                schema=self.database.schema(),
+                schema=self.database.load_schema(),
                 connection=connection,
             )
-        return preflight_findings(checked, args=args, left_open=open)
+        return build_preflight(checked, args=args, left_open=open)

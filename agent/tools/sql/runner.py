@@ -12,23 +12,23 @@ from pydantic import JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema
 from agent.errors import ToolFailure
-from agent.tools.sql.duckdb_json import cell_schema, json_cell, unique_names
-from agent.tools.sql.statement import engine_sentence, parse_select
+from agent.tools.sql.duckdb_json import build_cell_schema, cell_to_json, deduplicate_names
+from agent.tools.sql.statement import format_engine_error, parse_select
 
 
-class FirstRows:
+class FirstRowsFilter:
     """Chooses rows as they come: those among the first `per_value` of their value in `column`; all without one."""
 
     def __init__(self, column: str | None, *, per_value: int, columns: Sequence[str]) -> None:
         """Raise `ToolFailure` if `column` is none of `columns`."""
-        problem = column_problem(column, columns=columns)
+        problem = check_first_row_column(column, columns=columns)
         if problem:
             raise ToolFailure(problem)
         self._column = column or None
         self._per_value = per_value
         self._seen: Counter[str] = Counter()
 
-    def takes(self, row: Mapping[str, JsonValue]) -> bool:
+    def accept_row(self, row: Mapping[str, JsonValue]) -> bool:
         """Whether `row`, which comes after all rows asked before, is among the first of its value."""
         if self._column is None:
             return True
@@ -38,7 +38,7 @@ class FirstRows:
         return self._seen[value] <= self._per_value
 
 
-def column_problem(column: str | None, *, columns: Sequence[str]) -> str | None:
+def check_first_row_column(column: str | None, *, columns: Sequence[str]) -> str | None:
     """Return a sentence if `column` is given and is none of `columns`."""
     if not column or column in columns:
         return None
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 T = TypeVar("T")
-_BATCH = 1_000
+_BATCH_SIZE = 1_000
 
 
 class QueryColumn(TypedDict):
@@ -81,7 +81,7 @@ class Query:
     max_rows: int = 1_000
 
 
-class Watch:
+class QueryWatchdog:
     """Stops the query of one call, when its time is over or its caller has gone."""
 
     def __init__(self, seconds: float) -> None:
@@ -93,9 +93,9 @@ class Watch:
         self._connection: DuckDBPyConnection | None = None
 
     @contextmanager
-    def over(self, connection: "DuckDBPyConnection") -> Iterator[None]:
+    def watch_connection(self, connection: "DuckDBPyConnection") -> Iterator[None]:
         """Watch `connection` for the length of the block."""
-        timer = threading.Timer(self.seconds, self._expire)
+        timer = threading.Timer(self.seconds, self._interrupt_on_timeout)
         timer.daemon = True
         with self._lock:
             if self._stopped:
@@ -109,60 +109,60 @@ class Watch:
             with self._lock:
                 self._connection = None
 
-    def stop(self) -> None:
+    def cancel_query(self) -> None:
         """Interrupt what runs, and let nothing begin."""
         with self._lock:
             self._stopped = True
             if self._connection is not None:
                 self._connection.interrupt()
 
-    def _expire(self) -> None:
+    def _interrupt_on_timeout(self) -> None:
         with self._lock:
             self.expired = True
             if self._connection is not None:
                 self._connection.interrupt()
 
 
-async def in_thread(work: Callable[[Watch], T], *, seconds: float) -> T:
+async def run_in_thread(work: Callable[[QueryWatchdog], T], *, seconds: float) -> T:
     """Run blocking `work` beside the event loop; when the caller is cancelled, its query is interrupted."""
-    watch = Watch(seconds)
+    watch = QueryWatchdog(seconds)
     try:
         return await asyncio.to_thread(work, watch)
     except asyncio.CancelledError:
-        watch.stop()
+        watch.cancel_query()
         raise
 
 
-def run_query(query: Query, *, connection: "DuckDBPyConnection", watch: Watch) -> QueryOutput:
+def run_query(query: Query, *, connection: "DuckDBPyConnection", watch: QueryWatchdog) -> QueryOutput:
     """Run one SELECT and return its rows. Raises `ToolFailure` with the engine's own words made into a sentence."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     statement = parse_select(query.sql, connection=connection)
-    if problems := parameter_problems(statement.parameters, given=query.params):
+    if problems := check_parameters(statement.parameters, given=query.params):
         raise ToolFailure(" ".join(problems))
-    params = {name: bound_value(value, name=name) for name, value in query.params.items()}
+    params = {name: bind_value(value, name=name) for name, value in query.params.items()}
     try:
-        with watch.over(connection):
+        with watch.watch_connection(connection):
             # An empty mapping is not None: DuckDB then looks for parameters and says which are missing.
             connection.execute(statement.sql, params or None)
-            return _fetch(query, connection=connection)
+            return _fetch_rows(query, connection=connection)
     except duckdb.Error as error:
         if watch.expired:
             raise ToolFailure(
                 f"The query took longer than {watch.seconds:g} seconds and was stopped; ask for less at once."
             ) from None
-        raise ToolFailure(f"The query failed: {engine_sentence(error)}") from None
+        raise ToolFailure(f"The query failed: {format_engine_error(error)}") from None
 
 
-def _fetch(query: Query, *, connection: "DuckDBPyConnection") -> QueryOutput:
+def _fetch_rows(query: Query, *, connection: "DuckDBPyConnection") -> QueryOutput:
     description = connection.description or []
-    names = unique_names(column[0] for column in description)
-    kept = FirstRows(query.first_row_of_each, per_value=query.rows_per_value, columns=names)
+    names = deduplicate_names(column[0] for column in description)
+    kept = FirstRowsFilter(query.first_row_of_each, per_value=query.rows_per_value, columns=names)
     rows: list[dict[str, JsonValue]] = []
-    while len(rows) <= query.max_rows and (batch := connection.fetchmany(_BATCH)):
+    while len(rows) <= query.max_rows and (batch := connection.fetchmany(_BATCH_SIZE)):
         for values in batch:
-            row = dict(zip(names, map(json_cell, values), strict=True))
-            if kept.takes(row):
+            row = dict(zip(names, map(cell_to_json, values), strict=True))
+            if kept.accept_row(row):
                 rows.append(row)
                 if len(rows) > query.max_rows:
                     break
@@ -175,7 +175,7 @@ def _fetch(query: Query, *, connection: "DuckDBPyConnection") -> QueryOutput:
     }
 
 
-def parameter_problems(used: tuple[str, ...], *, given: Mapping[str, object]) -> list[str]:
+def check_parameters(used: tuple[str, ...], *, given: Mapping[str, object]) -> list[str]:
     """Return a sentence for each parameter that is used but not given, or given but not used."""
     missing = [
         f"The SQL uses ${name}, but params has no {name!r}; give it there." for name in used if name not in given
@@ -188,18 +188,18 @@ def parameter_problems(used: tuple[str, ...], *, given: Mapping[str, object]) ->
     return missing + idle
 
 
-def bound_value(value: object, *, name: str) -> object:
+def bind_value(value: object, *, name: str) -> object:
     """Return a parameter as DuckDB takes it: a list of rows stands for its column of the parameter's name.
 
     Raises `ToolFailure` where the rows have neither that column nor exactly one.
     """
     if not (isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value)):
         return value
-    column = rows_column(list(value[0]), name=name)
+    column = resolve_parameter_column(list(value[0]), name=name)
     return [item.get(column) for item in value]
 
 
-def rows_column(columns: list[str], *, name: str) -> str:
+def resolve_parameter_column(columns: list[str], *, name: str) -> str:
     """Return the column that rows given as the parameter `name` stand for. Raises `ToolFailure`."""
     if name in columns:
         return name
@@ -211,7 +211,7 @@ def rows_column(columns: list[str], *, name: str) -> str:
     )
 
 
-def output_schema(columns: dict[str, JsonSchema] | None = None) -> JsonSchema:
+def build_output_schema(columns: dict[str, JsonSchema] | None = None) -> JsonSchema:
     """Return the JSON Schema of a `QueryOutput`, its rows narrowed to `columns` where they are known."""
     row: JsonSchema = {"type": "object"}
     if columns is not None:
@@ -230,8 +230,8 @@ def output_schema(columns: dict[str, JsonSchema] | None = None) -> JsonSchema:
     }
 
 
-def described_columns(connection: "DuckDBPyConnection") -> dict[str, JsonSchema]:
+def describe_columns(connection: "DuckDBPyConnection") -> dict[str, JsonSchema]:
     """Return the schemas of the columns of what `connection` ran last."""
     description = connection.description or []
-    names = unique_names(column[0] for column in description)
-    return {name: cell_schema(column[1]) for name, column in zip(names, description, strict=True)}
+    names = deduplicate_names(column[0] for column in description)
+    return {name: build_cell_schema(column[1]) for name, column in zip(names, description, strict=True)}

@@ -8,40 +8,42 @@ from urllib.parse import unquote, urlsplit
 
 from agent.errors import DataError
 
-Kind = Literal["duckdb", "sqlite", "postgres", "files"]
-KINDS = "a DuckDB or SQLite file, a CSV or Parquet file or a folder of them, or postgresql://user@host/database"
-TABLE_FILES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+SourceKind = Literal["duckdb", "sqlite", "postgres", "files"]
+SUPPORTED_SOURCES = (
+    "a DuckDB or SQLite file, a CSV or Parquet file or a folder of them, or postgresql://user@host/database"
+)
+TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
 @dataclass(frozen=True)
-class Location:
+class SourceLocation:
     """Where the data is: a file, a folder, or the URL of a PostgreSQL database."""
 
-    kind: Kind
+    kind: SourceKind
     address: str
     #: `address` as it may be shown: without a password.
     label: str
 
 
-def locate(location: str | Path) -> Location:
+def locate_source(location: str | Path) -> SourceLocation:
     """Tell what kind of source `location` is, by its scheme or by its first bytes. Raises `DataError`."""
     text = os.fspath(location)
     scheme, _, rest = text.partition("://")
     if rest and scheme in {"postgresql", "postgres"}:
-        return Location("postgres", text, without_password(text))
+        return SourceLocation("postgres", text, mask_source_password(text))
     if rest and scheme not in {"duckdb", "sqlite", "file"}:
-        raise DataError(f"A data source of kind {scheme + '://'!r} is not known; give {KINDS}.")
+        raise DataError(f"A data source of kind {scheme + '://'!r} is not known; give {SUPPORTED_SOURCES}.")
     # Three slashes are the form of SQLAlchemy and of file URLs alike: what follows is the path.
     path = Path(rest.removeprefix("/") if scheme in {"duckdb", "sqlite"} and rest else unquote(rest) if rest else text)
     path = path.expanduser()
     if not path.exists():
-        raise DataError(f"There is no data source {text!r}; check the path, or give {KINDS}.")
-    return Location(_kind_of(path, shown=text), os.fspath(path.resolve()), path.name)
+        raise DataError(f"There is no data source {text!r}; check the path, or give {SUPPORTED_SOURCES}.")
+    return SourceLocation(_detect_kind(path, shown=text), os.fspath(path.resolve()), path.name)
 
 
-def _kind_of(path: Path, *, shown: str) -> Kind:
+def _detect_kind(path: Path, *, shown: str) -> SourceKind:
     if path.is_dir():
-        if not tables_in(path):
+        if not find_table_files(path):
             raise DataError(f"The folder {shown!r} holds no CSV or Parquet file; name one that does, or a database.")
         return "files"
     try:
@@ -53,15 +55,15 @@ def _kind_of(path: Path, *, shown: str) -> Kind:
         return "duckdb"
     if head == b"SQLite format 3\0":
         return "sqlite"
-    if path.name.lower().endswith(TABLE_FILES):
+    if path.name.lower().endswith(TABLE_SUFFIXES):
         return "files"
-    raise DataError(f"{shown!r} is no data that can be opened; give {KINDS}.")
+    raise DataError(f"{shown!r} is no data that can be opened; give {SUPPORTED_SOURCES}.")
 
 
-def tables_in(folder: Path) -> dict[str, tuple[Path, ...]]:
+def find_table_files(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Return the table files of a folder by table name; a folder of Parquet parts inside it is one table."""
     tables: dict[str, tuple[Path, ...]] = {
-        table_name(file): (file,) for file in sorted(folder.iterdir()) if _is_table_file(file)
+        derive_table_name(file): (file,) for file in sorted(folder.iterdir()) if _is_table_file(file)
     }
     for inner in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
         parts = tuple(sorted(inner.rglob("*.parquet")))
@@ -71,16 +73,18 @@ def tables_in(folder: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def _is_table_file(file: Path) -> bool:
-    return file.is_file() and file.name.lower().endswith(TABLE_FILES)
+    return file.is_file() and file.name.lower().endswith(TABLE_SUFFIXES)
 
 
-def table_name(file: Path) -> str:
+def derive_table_name(file: Path) -> str:
     """Return the name of the table that `file` holds: its own without the ending."""
-    suffix = next(suffix for suffix in sorted(TABLE_FILES, key=len, reverse=True) if file.name.lower().endswith(suffix))
+    suffix = next(
+        suffix for suffix in sorted(TABLE_SUFFIXES, key=len, reverse=True) if file.name.lower().endswith(suffix)
+    )
     return file.name[: -len(suffix)]
 
 
-def without_password(url: str) -> str:
+def mask_source_password(url: str) -> str:
     """Return `url` as it may be shown: the password, if any, is three stars."""
     parts = urlsplit(url)
     if parts.password:

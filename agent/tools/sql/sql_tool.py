@@ -9,13 +9,13 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema
-from agent.tools.sql.runner import Query, QueryOutput, Watch, in_thread, run_query
+from agent.tools.sql.runner import Query, QueryOutput, QueryWatchdog, run_in_thread, run_query
 
-Text = Annotated[str, Field(max_length=4_000)]
-Scalar = bool | int | float | Text | None
-Rows = Annotated[list[dict[str, JsonValue]], Field(max_length=10_000)]
-Parameter = Scalar | Annotated[list[Scalar], Field(max_length=10_000)] | Rows
-Name = Annotated[str, Field(max_length=200)]
+ScalarText = Annotated[str, Field(max_length=4_000)]
+Scalar = bool | int | float | ScalarText | None
+TableRows = Annotated[list[dict[str, JsonValue]], Field(max_length=10_000)]
+ParameterValue = Scalar | Annotated[list[Scalar], Field(max_length=10_000)] | TableRows
+IdentifierText = Annotated[str, Field(max_length=200)]
 
 
 class QueryArgs(BaseModel):
@@ -28,7 +28,7 @@ class QueryArgs(BaseModel):
         max_length=4_000,
         description="One SELECT in DuckDB's SQL. Write $name for a value that params gives.",
     )
-    params: dict[str, Parameter] = Field(
+    params: dict[str, ParameterValue] = Field(
         default_factory=dict,
         max_length=50,
         description=(
@@ -36,7 +36,7 @@ class QueryArgs(BaseModel):
             'give a column of earlier rows as {"output_of": ..., "path": ["rows", "*", column]}.'
         ),
     )
-    first_row_of_each: Name | None = Field(
+    first_row_of_each: IdentifierText | None = Field(
         default=None,
         description=(
             "An output column: keep only the first row for each of its values, in the order of the query. For 'the "
@@ -48,7 +48,7 @@ class QueryArgs(BaseModel):
     )
     max_rows: int = Field(default=1_000, ge=1, le=10_000, description="At most so many rows are returned.")
 
-    def query(self) -> Query:
+    def to_query(self) -> Query:
         """Return what is to be run."""
         return Query(
             sql=self.sql,
@@ -62,7 +62,7 @@ class QueryArgs(BaseModel):
 class AnalyzeArgs(QueryArgs):
     """A query over rows of earlier outputs."""
 
-    tables: dict[Name, Rows | dict[str, JsonValue]] = Field(
+    tables: dict[IdentifierText, TableRows | dict[str, JsonValue]] = Field(
         min_length=1,
         max_length=20,
         description=(
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 QUERY_SECONDS = 60.0
 
 
-def read_only(*, output_schema: JsonSchema, context_provider: bool = False) -> dict[str, Any]:
+def build_read_only_metadata(*, output_schema: JsonSchema, context_provider: bool = False) -> dict[str, Any]:
     """Return the policy of a tool that only reads data at hand, in MCP's words and ours."""
     return {
         "readOnlyHint": True,
@@ -101,20 +101,20 @@ class SqlTool(BaseTool):
 
     @abstractmethod
     @contextmanager
-    def _connected(self, args: QueryArgs) -> Iterator["DuckDBPyConnection"]:
+    def _prepare_connection(self, args: QueryArgs) -> Iterator["DuckDBPyConnection"]:
         """Lend the connection on which the query of `args` finds its tables."""
 
     @abstractmethod
-    def _args(self, given: Mapping[str, Any]) -> QueryArgs:
+    def _parse_args(self, given: Mapping[str, Any]) -> QueryArgs:
         """Return the arguments as a model."""
 
     def _run(self, **given: Any) -> QueryOutput:  # noqa: ANN401 - the signature of BaseTool
-        return self._work(self._args(given), Watch(self.seconds))
+        return self._execute_query(self._parse_args(given), QueryWatchdog(self.seconds))
 
     async def _arun(self, **given: Any) -> QueryOutput:  # noqa: ANN401 - the signature of BaseTool
-        args = self._args(given)
-        return await in_thread(lambda watch: self._work(args, watch), seconds=self.seconds)
+        args = self._parse_args(given)
+        return await run_in_thread(lambda watch: self._execute_query(args, watch), seconds=self.seconds)
 
-    def _work(self, args: QueryArgs, watch: Watch) -> QueryOutput:
-        with self._connected(args) as connection:
-            return run_query(args.query(), connection=connection, watch=watch)
+    def _execute_query(self, args: QueryArgs, watch: QueryWatchdog) -> QueryOutput:
+        with self._prepare_connection(args) as connection:
+            return run_query(args.to_query(), connection=connection, watch=watch)

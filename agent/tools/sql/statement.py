@@ -12,25 +12,27 @@ if TYPE_CHECKING:
 
 #: Functions that stand in FROM and reach nothing but their arguments. Scanners of other databases and functions
 #: that run text as SQL are none of these, and DuckDB's own lock on files does not hold them.
-_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree", "repeat", "repeat_row"})
+_ALLOWED_TABLE_FUNCTIONS = frozenset(
+    {"unnest", "range", "generate_series", "json_each", "json_tree", "repeat", "repeat_row"}
+)
 
 
 @dataclass(frozen=True)
-class Statement:
+class SelectStatement:
     """A SELECT as DuckDB parsed it: its text without stray semicolons, and the names of its parameters."""
 
     sql: str
     parameters: tuple[str, ...]
 
 
-def parse_select(sql: str, *, connection: "DuckDBPyConnection") -> Statement:
+def parse_select(sql: str, *, connection: "DuckDBPyConnection") -> SelectStatement:
     """Parse `sql`, which must be one SELECT. Raises `ToolFailure` with a sentence otherwise."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
-        raise ToolFailure(f"The SQL cannot be parsed: {engine_sentence(error)}") from None
+        raise ToolFailure(f"The SQL cannot be parsed: {format_engine_error(error)}") from None
     if len(statements) != 1:
         found = "nothing" if not statements else f"{len(statements)} statements"
         raise ToolFailure(f"The SQL must be one SELECT statement, but it holds {found}; write one SELECT.")
@@ -40,27 +42,27 @@ def parse_select(sql: str, *, connection: "DuckDBPyConnection") -> Statement:
     if tree["error"] or len(tree["statements"]) != 1:
         kind = str(statements[0].type).rpartition(".")[2]
         raise ToolFailure(f"Only a SELECT statement can be run, but this is {kind}; the data is read only.")
-    for name in _table_functions(tree):
-        if name.lower() not in _TABLE_FUNCTIONS:
+    for name in _find_table_functions(tree):
+        if name.lower() not in _ALLOWED_TABLE_FUNCTIONS:
             raise ToolFailure(f"The function {name!r} cannot stand in FROM; name a table or a view of the database.")
     parameters = tuple(sorted(statements[0].named_parameters))
     if any(name.isdigit() for name in parameters):
         raise ToolFailure("Parameters have names: write $customer, not ? or $1, and give it in params.")
-    return Statement(statements[0].query.strip().rstrip(";").rstrip(), parameters)
+    return SelectStatement(statements[0].query.strip().rstrip(";").rstrip(), parameters)
 
 
-def _table_functions(node: Any) -> Iterator[str]:  # noqa: ANN401 - a parsed JSON document
+def _find_table_functions(node: Any) -> Iterator[str]:  # noqa: ANN401 - a parsed JSON document
     if isinstance(node, dict):
         if node.get("type") == "TABLE_FUNCTION":
             yield node["function"]["function_name"]
         for inner in node.values():
-            yield from _table_functions(inner)
+            yield from _find_table_functions(inner)
     elif isinstance(node, list):
         for inner in node:
-            yield from _table_functions(inner)
+            yield from _find_table_functions(inner)
 
 
-def engine_sentence(error: Exception) -> str:
+def format_engine_error(error: Exception) -> str:
     """Return the engine's message as one sentence, without the picture of the line that it points at."""
     text = str(error).split("\n\nLINE ")[0].split("\nLINE ")[0]
     _, _, tail = text.partition(" Error: ")

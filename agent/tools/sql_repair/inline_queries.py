@@ -7,7 +7,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 
-def standing_alone(sql: str, *, earlier: Mapping[str, str], parameter: Callable[[str, str], str | None]) -> str:
+def inline_earlier_queries(sql: str, *, earlier: Mapping[str, str], parameter: Callable[[str, str], str | None]) -> str:
     """Return `sql` with the values of `earlier` queries as list parameters, and as WITH queries where rows are needed.
 
     `earlier` are queries by the names that they are called by; `parameter` tells for such a name and a column under
@@ -29,7 +29,7 @@ def standing_alone(sql: str, *, earlier: Mapping[str, str], parameter: Callable[
     left: dict[str, None] = {}
     for table in tables:
         name = known[table.name.lower()]
-        if not _as_list(table, name, parameter):
+        if not _replace_with_list_parameter(table, name, parameter):
             left[name] = None
     try:
         added = {name: sqlglot.parse_one(earlier[name], dialect="duckdb") for name in left}
@@ -44,7 +44,7 @@ def standing_alone(sql: str, *, earlier: Mapping[str, str], parameter: Callable[
     return tree.sql(dialect="duckdb")
 
 
-def _as_list(table: exp.Table, name: str, parameter: Callable[[str, str], str | None]) -> bool:
+def _replace_with_list_parameter(table: exp.Table, name: str, parameter: Callable[[str, str], str | None]) -> bool:
     """Put a parameter in the place of `(SELECT column FROM name)` that a column is compared with."""
     select = table.find_ancestor(exp.Select)
     if select is None or not isinstance(select.parent, exp.Subquery | exp.In | exp.EQ):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from agent.tools.db_schema.model import DatabaseSchema, Relation
-from agent.tools.sql_repair.name_matching import singular
-from agent.tools.sql_repair.scopes import Scope, Source
+from agent.tools.sql_repair.name_matching import to_singular
+from agent.tools.sql_repair.scopes import Scope, TableSource
 
 
 @dataclass(frozen=True)
-class Step:
+class JoinStep:
     """From a table to the next: `left[i]` of the one equals `right[i]` of the other."""
 
     start: str
@@ -21,20 +21,20 @@ class Step:
     right: tuple[str, ...]
 
 
-def way(starts: Iterable[str], *, end: str, schema: DatabaseSchema) -> tuple[Step, ...] | None:
+def find_join_path(starts: Iterable[str], *, end: str, schema: DatabaseSchema) -> tuple[JoinStep, ...] | None:
     """Return the shortest way from one of the tables `starts` to the table `end`.
 
     None if there is none, or if a step of it could be taken by two different keys (an order's billing and its
     delivery address): which was meant cannot be told. `starts` that come first win a tie.
     """
-    steps = list(_steps(schema))
-    found: dict[str, tuple[Step, ...]] = dict.fromkeys(starts, ())
+    steps = list(_find_join_steps(schema))
+    found: dict[str, tuple[JoinStep, ...]] = dict.fromkeys(starts, ())
     queue = deque(found)
     while queue:
         here = queue.popleft()
         if here == end:
             taken = found[here]
-            return taken if all(_only_one(step, steps) for step in taken) else None
+            return taken if all(_is_unambiguous(step, steps) for step in taken) else None
         for step in steps:
             if step.start == here and step.end not in found:
                 found[step.end] = (*found[here], step)
@@ -42,24 +42,24 @@ def way(starts: Iterable[str], *, end: str, schema: DatabaseSchema) -> tuple[Ste
     return None
 
 
-def _only_one(step: Step, steps: list[Step]) -> bool:
+def _is_unambiguous(step: JoinStep, steps: list[JoinStep]) -> bool:
     return sum(other.start == step.start and other.end == step.end for other in steps) == 1
 
 
-def _steps(schema: DatabaseSchema) -> Iterator[Step]:
+def _find_join_steps(schema: DatabaseSchema) -> Iterator[JoinStep]:
     """Yield every foreign key in both directions; without any in the schema, what the names of columns say."""
     declared = [
-        Step(relation.name, key.table, key.columns, key.references)
+        JoinStep(relation.name, key.table, key.columns, key.references)
         for relation in schema.relations
         for key in relation.foreign_keys
         if relation.name != key.table
     ]
-    for step in declared or _by_name(schema):
+    for step in declared or _infer_steps_by_name(schema):
         yield step
-        yield Step(step.end, step.start, step.right, step.left)
+        yield JoinStep(step.end, step.start, step.right, step.left)
 
 
-def _by_name(schema: DatabaseSchema) -> Iterator[Step]:
+def _infer_steps_by_name(schema: DatabaseSchema) -> Iterator[JoinStep]:
     """Yield the steps that files without keys have by convention: `customer_id` names a row of `customers`."""
     for relation in schema.relations:
         for column in relation.columns:
@@ -68,41 +68,41 @@ def _by_name(schema: DatabaseSchema) -> Iterator[Step]:
                 continue
             for other in schema.relations:
                 target = other.column(column.name) or other.column("id")
-                if target and other is not relation and singular(other.name.lower()) == thing:
-                    yield Step(relation.name, other.name, (column.name,), (target.name,))
+                if target and other is not relation and to_singular(other.name.lower()) == thing:
+                    yield JoinStep(relation.name, other.name, (column.name,), (target.name,))
 
 
-def mend_joins(scope: Scope, *, schema: DatabaseSchema) -> Iterator[str]:
+def repair_joins(scope: Scope, *, schema: DatabaseSchema) -> Iterator[str]:
     """Rebuild each join whose condition names a column that its tables do not have, along foreign keys."""
     joins = list(scope.select.args.get("joins") or [])
     for place, join in enumerate(joins, start=1):
         source = scope.sources[place] if place < len(scope.sources) else None
-        if source is None or source.relation is None or _holds(join, scope=scope, upto=place):
+        if source is None or source.relation is None or _can_bind(join, scope=scope, upto=place):
             continue
         earlier = {known.relation.name: known.alias for known in scope.sources[:place] if known.relation is not None}
-        steps = way(earlier, end=source.relation.name, schema=schema) or _shared_id(
+        steps = find_join_path(earlier, end=source.relation.name, schema=schema) or _find_shared_id_step(
             [known.relation for known in scope.sources[:place] if known.relation is not None], source.relation
         )
         if not steps:
             continue
         aliases = {**earlier, source.relation.name: source.alias}
-        added = [_join(step, aliases=aliases) for step in steps[:-1]]
+        added = [_build_join(step, aliases=aliases) for step in steps[:-1]]
         join.set("using", None)
-        join.set("on", _condition(steps[-1], aliases=aliases))
-        _insert(scope, added, before=join, steps=steps[:-1], aliases=aliases, schema=schema)
+        join.set("on", _build_condition(steps[-1], aliases=aliases))
+        _insert_joins(scope, added, before=join, steps=steps[:-1], aliases=aliases, schema=schema)
         yield f"{source.relation.name!r} is joined by its key: {join.args['on'].sql(dialect='duckdb')}."
 
 
-def join_owner(scope: Scope, lost: Sequence[exp.Column], *, schema: DatabaseSchema) -> list[str] | None:
+def join_owner_tables(scope: Scope, lost: Sequence[exp.Column], *, schema: DatabaseSchema) -> list[str] | None:
     """Join the tables that have the `lost` columns; None, and nothing changed, if one of them cannot be reached."""
     present = {source.relation.name: source.alias for source in scope.sources if source.relation is not None}
     if not present or len(present) < sum(source.relation is not None for source in scope.sources):
         # The same table twice: which of the two leads on cannot be told.
         return None
-    reached: dict[str, tuple[Step, ...]] = {}
+    reached: dict[str, tuple[JoinStep, ...]] = {}
     owners: dict[int, str] = {}
     for column in lost:
-        owner = _nearest_owner(column, starts=[*present, *reached], schema=schema)
+        owner = _find_nearest_owner(column, starts=[*present, *reached], schema=schema)
         if owner is None:
             return None
         owners[id(column)] = owner[0]
@@ -110,8 +110,8 @@ def join_owner(scope: Scope, lost: Sequence[exp.Column], *, schema: DatabaseSche
             reached.setdefault(step.end, (step,))
     aliases = {**present, **{name: name for name in reached}}
     for (step,) in reached.values():
-        scope.select.append("joins", _join(step, aliases=aliases))
-        scope.sources.append(_source(step.end, schema=schema))
+        scope.select.append("joins", _build_join(step, aliases=aliases))
+        scope.sources.append(_build_source(step.end, schema=schema))
     notes = []
     for column in lost:
         owner_name = owners[id(column)]
@@ -128,8 +128,8 @@ def move_to_view(scope: Scope, *, schema: DatabaseSchema) -> list[str] | None:
     if any(source.relation is None for source in scope.sources) or scope.outer:
         return None
     inside_joins = {id(node) for join in scope.select.args.get("joins") or [] for node in join.find_all(exp.Column)}
-    used = [column for column in scope.columns() if id(column) not in inside_joins]
-    names = {column.name.lower() for column in used} - scope.aliases()
+    used = [column for column in scope.find_columns() if id(column) not in inside_joins]
+    names = {column.name.lower() for column in used} - scope.get_aliases()
     holders = [
         relation
         for relation in schema.relations
@@ -141,17 +141,17 @@ def move_to_view(scope: Scope, *, schema: DatabaseSchema) -> list[str] | None:
     place, _, plain = holder.name.rpartition(".")
     scope.select.set("from_", exp.From(this=exp.table_(plain, db=place or None)))
     scope.select.set("joins", None)
-    scope.sources[:] = [_source(holder.name, schema=schema)]
+    scope.sources[:] = [_build_source(holder.name, schema=schema)]
     for column in used:
         column.set("table", None)
     return [f"All these columns are in {holder.name!r}, so they are read from there."]
 
 
-def _holds(join: exp.Join, *, scope: Scope, upto: int) -> bool:
+def _can_bind(join: exp.Join, *, scope: Scope, upto: int) -> bool:
     """Whether the condition of `join` binds: its columns are those of the tables so far."""
     seen = scope.sources[: upto + 1]
     for name in join.args.get("using") or []:
-        if not (seen[-1].may_have(name.name) and any(source.may_have(name.name) for source in seen[:-1])):
+        if not (seen[-1].can_have_column(name.name) and any(source.can_have_column(name.name) for source in seen[:-1])):
             return False
     condition = join.args.get("on")
     if condition is None:
@@ -159,15 +159,15 @@ def _holds(join: exp.Join, *, scope: Scope, upto: int) -> bool:
         return bool(join.args.get("using")) or join.kind == "CROSS" or not _is_plain_join(join)
     for column in condition.find_all(exp.Column):
         owners = [source for source in seen if not column.table or source.alias.lower() == column.table.lower()]
-        if not any(source.may_have(column.name) for source in owners):
+        if not any(source.can_have_column(column.name) for source in owners):
             return False
     return True
 
 
-def _shared_id(earlier: Sequence[Relation], joined: Relation) -> tuple[Step, ...]:
+def _find_shared_id_step(earlier: Sequence[Relation], joined: Relation) -> tuple[JoinStep, ...]:
     """Return the step by the one id that both sides have, which is all that views have for a key."""
     steps = [
-        Step(relation.name, joined.name, (column.name,), (column.name,))
+        JoinStep(relation.name, joined.name, (column.name,), (column.name,))
         for relation in earlier
         for column in relation.columns
         if column.name.lower().endswith("_id") and joined.column(column.name) is not None
@@ -180,9 +180,9 @@ def _is_plain_join(join: exp.Join) -> bool:
     return not join.sql(dialect="duckdb").lstrip().startswith(",")
 
 
-def _nearest_owner(
+def _find_nearest_owner(
     column: exp.Column, *, starts: Sequence[str], schema: DatabaseSchema
-) -> tuple[str, tuple[Step, ...]] | None:
+) -> tuple[str, tuple[JoinStep, ...]] | None:
     """Return the table that has `column` and the shortest way to it; None if two are as near.
 
     A table that the query itself names before the dot goes first.
@@ -191,7 +191,7 @@ def _nearest_owner(
     named = [relation for relation in owners if column.table and relation.name.lower() == column.table.lower()]
     ways = []
     for relation in named or owners:
-        steps = way(starts, end=relation.name, schema=schema)
+        steps = find_join_path(starts, end=relation.name, schema=schema)
         if steps is not None:
             ways.append((relation.name, steps))
     ways.sort(key=lambda found: (len(found[1]), found[0]))
@@ -200,12 +200,12 @@ def _nearest_owner(
     return ways[0]
 
 
-def _insert(
+def _insert_joins(
     scope: Scope,
     added: list[exp.Join],
     *,
     before: exp.Join,
-    steps: Sequence[Step],
+    steps: Sequence[JoinStep],
     aliases: dict[str, str],
     schema: DatabaseSchema,
 ) -> None:
@@ -214,22 +214,22 @@ def _insert(
     scope.select.set("joins", [*joins[:place], *added, *joins[place:]])
     for step in steps:
         aliases.setdefault(step.end, step.end)
-        scope.sources.append(_source(step.end, schema=schema))
+        scope.sources.append(_build_source(step.end, schema=schema))
 
 
-def _source(name: str, *, schema: DatabaseSchema) -> Source:
+def _build_source(name: str, *, schema: DatabaseSchema) -> TableSource:
     relation: Relation | None = schema.relation(name)
     columns = frozenset(column.name.lower() for column in relation.columns) if relation else None
-    return Source(name.rpartition(".")[2], relation, columns)
+    return TableSource(name.rpartition(".")[2], relation, columns)
 
 
-def _join(step: Step, *, aliases: dict[str, str]) -> exp.Join:
+def _build_join(step: JoinStep, *, aliases: dict[str, str]) -> exp.Join:
     aliases.setdefault(step.end, step.end)
     place, _, plain = step.end.rpartition(".")
-    return exp.Join(this=exp.table_(plain, db=place or None), on=_condition(step, aliases=aliases))
+    return exp.Join(this=exp.table_(plain, db=place or None), on=_build_condition(step, aliases=aliases))
 
 
-def _condition(step: Step, *, aliases: dict[str, str]) -> exp.Expr:
+def _build_condition(step: JoinStep, *, aliases: dict[str, str]) -> exp.Expr:
     sides = (aliases[step.start].rpartition(".")[2], aliases[step.end].rpartition(".")[2])
     return exp.and_(
         *(

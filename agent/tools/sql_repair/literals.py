@@ -6,40 +6,40 @@ import sqlglot
 from pydantic import JsonValue
 from sqlglot import exp
 
-from agent.tools.sql_repair.name_matching import folded, one_slip, plural_of
-from agent.tools.sql_repair.scopes import Scope, nodes
+from agent.tools.sql_repair.name_matching import is_one_typo_apart, is_plural_variant, normalize_text
+from agent.tools.sql_repair.scopes import Scope, walk_nodes
 
 
-def mend_literals(scope: Scope) -> Iterator[str]:
+def repair_literals(scope: Scope) -> Iterator[str]:
     """Replace each text literal that its column does not have by the one value it can have meant, in place."""
-    for values, operand in _compared(scope):
+    for values, operand in _find_comparisons(scope):
         if isinstance(operand, exp.Literal) and operand.is_string:
-            right = nearest_value(operand.name, values)
+            right = find_nearest_value(operand.name, values)
             if right is not None:
                 wrong = operand.name
                 operand.replace(exp.Literal.string(right))
                 yield f"There is no value {wrong!r}; {right!r} was meant."
 
 
-def mend_owners(scope: Scope) -> Iterator[str]:
+def repair_compared_columns(scope: Scope) -> Iterator[str]:
     """Compare a text that a column does not have with the one column that has it, in place.
 
     `department = 'Desks'` speaks of `category` if that has 'Desks' and no department is called so.
     """
-    for node in list(nodes(scope.select)):
+    for node in list(walk_nodes(scope.select)):
         column, operand = (node.this, node.expression) if isinstance(node, exp.EQ) else (None, None)
         if not isinstance(column, exp.Column) or not isinstance(operand, exp.Literal) or not operand.is_string:
             continue
-        source, known = scope.resolve(column), scope.column_of(column)
+        source, known = scope.resolve(column), scope.find_column(column)
         if source is None or source.relation is None or known is None or not known.values:
             continue
-        if operand.name in known.values or nearest_value(operand.name, known.values) is not None:
+        if operand.name in known.values or find_nearest_value(operand.name, known.values) is not None:
             continue
         owners = [
             (other.name, value)
             for other in source.relation.columns
             for value in other.values or ()
-            if folded(value) == folded(operand.name)
+            if normalize_text(value) == normalize_text(operand.name)
         ]
         if len(owners) == 1:
             wrong, (right, value) = column.name, owners[0]
@@ -48,37 +48,39 @@ def mend_owners(scope: Scope) -> Iterator[str]:
             yield f"{value!r} is no {wrong}; it is a value of {right!r}."
 
 
-def mend_patterns(scope: Scope) -> Iterator[str]:
+def repair_date_patterns(scope: Scope) -> Iterator[str]:
     """Let a date compared with a pattern, such as `'2024%'`, be compared as the text it is written as, in place."""
-    for node in list(nodes(scope.select)):
+    for node in list(walk_nodes(scope.select)):
         if not isinstance(node, exp.Like | exp.ILike) or not isinstance(node.this, exp.Column):
             continue
-        known = scope.column_of(node.this)
+        known = scope.find_column(node.this)
         if known is not None and known.type.upper().startswith(("DATE", "TIMESTAMP")):
             name = node.this.sql(dialect="duckdb")
             node.set("this", exp.cast(node.this.copy(), "VARCHAR"))
             yield f"{name!r} is a date; it was compared as text."
 
 
-def mend_values(scope: Scope, *, params: dict[str, JsonValue]) -> Iterator[str]:
+def repair_parameter_values(scope: Scope, *, params: dict[str, JsonValue]) -> Iterator[str]:
     """Do the same in `params`, for parameters that are compared with a column."""
-    for values, operand in _compared(scope):
+    for values, operand in _find_comparisons(scope):
         for name in {node.name for node in operand.find_all(exp.Placeholder)} & params.keys():
             notes: list[str] = []
             given = params[name]
 
-            def snapped(value: JsonValue, *, notes: list[str] = notes, values: tuple[str, ...] = values) -> JsonValue:
-                right = nearest_value(value, values) if isinstance(value, str) else None
+            def snap_value(
+                value: JsonValue, *, notes: list[str] = notes, values: tuple[str, ...] = values
+            ) -> JsonValue:
+                right = find_nearest_value(value, values) if isinstance(value, str) else None
                 if right is None:
                     return value
                 notes.append(f"There is no value {value!r}; {right!r} was meant.")
                 return right
 
-            params[name] = [snapped(item) for item in given] if isinstance(given, list) else snapped(given)
+            params[name] = [snap_value(item) for item in given] if isinstance(given, list) else snap_value(given)
             yield from notes
 
 
-def nearest_value(text: str, values: tuple[str, ...]) -> str | None:
+def find_nearest_value(text: str, values: tuple[str, ...]) -> str | None:
     """Return the only one of `values` that `text` can have meant; None if it is one of them, or means none or several.
 
     The same but for case, accents and signs goes first, then a plural, then one slip of the pen. No more than that:
@@ -87,9 +89,9 @@ def nearest_value(text: str, values: tuple[str, ...]) -> str | None:
     if text in values:
         return None
     tests: tuple[Callable[[str], bool], ...] = (
-        lambda value: folded(value) == folded(text),
-        lambda value: plural_of(value, text),
-        lambda value: one_slip(value, text),
+        lambda value: normalize_text(value) == normalize_text(text),
+        lambda value: is_plural_variant(value, text),
+        lambda value: is_one_typo_apart(value, text),
     )
     for fits in tests:
         found = [value for value in values if fits(value)]
@@ -98,10 +100,10 @@ def nearest_value(text: str, values: tuple[str, ...]) -> str | None:
     return None
 
 
-def _compared(scope: Scope) -> list[tuple[tuple[str, ...], exp.Expr]]:
+def _find_comparisons(scope: Scope) -> list[tuple[tuple[str, ...], exp.Expr]]:
     """Return what is compared for equality with a column whose values are all known, each with those values."""
     found: list[tuple[tuple[str, ...], exp.Expr]] = []
-    for node in list(nodes(scope.select)):
+    for node in list(walk_nodes(scope.select)):
         pairs: list[tuple[exp.Expr, exp.Expr]] = []
         if isinstance(node, exp.EQ | exp.NEQ):
             pairs = [(node.this, node.expression), (node.expression, node.this)]
@@ -111,32 +113,32 @@ def _compared(scope: Scope) -> list[tuple[tuple[str, ...], exp.Expr]]:
         elif isinstance(node, exp.Like | exp.ILike) and not {"%", "_"} & set(node.expression.name):
             pairs = [(node.this, node.expression)]
         for column, operand in pairs:
-            known = scope.column_of(column) if isinstance(column, exp.Column) else None
+            known = scope.find_column(column) if isinstance(column, exp.Column) else None
             if known is not None and known.values and not isinstance(operand, exp.Column):
                 found.append((known.values, operand))
     return found
 
 
-_CASTS = ("DATE", "TIMESTAMP", "TIME", "UUID")
+_CAST_TYPES = ("DATE", "TIMESTAMP", "TIME", "UUID")
 
 
-def mend_lists(scope: Scope, *, lists: Mapping[str, str | None]) -> Iterator[str]:
+def repair_list_comparisons(scope: Scope, *, lists: Mapping[str, str | None]) -> Iterator[str]:
     """Turn comparisons of a column with a list parameter into `IN (SELECT unnest($name))`, in place.
 
     Texts are cast to the type of a date column: they come as JSON, which has no dates.
     """
-    for node in list(nodes(scope.select)):
+    for node in list(walk_nodes(scope.select)):
         if not isinstance(node, exp.In | exp.EQ | exp.NEQ) or not isinstance(node.this, exp.Column):
             continue
-        name = _list_named(node, lists=lists)
+        name = _find_list_parameter(node, lists=lists)
         if name is None:
             continue
-        column = scope.column_of(node.this)
+        column = scope.find_column(node.this)
         kind = column.type.partition("(")[0] if column is not None else ""
         if kind.endswith("[]"):
             continue
-        cast = next((word for word in _CASTS if kind.startswith(word)), None) if lists[name] == "VARCHAR" else None
-        query = _unnested(name, cast=kind if cast else None)
+        cast = next((word for word in _CAST_TYPES if kind.startswith(word)), None) if lists[name] == "VARCHAR" else None
+        query = _build_unnest_query(name, cast=kind if cast else None)
         if isinstance(node, exp.In) and node.args.get("query") is not None and not cast:
             continue
         inside = exp.In(this=node.this.copy(), query=query)
@@ -144,7 +146,7 @@ def mend_lists(scope: Scope, *, lists: Mapping[str, str | None]) -> Iterator[str
         yield f"${name} is a list, so {node.this.sql(dialect='duckdb')} is looked for in its items."
 
 
-def _list_named(node: exp.Expr, *, lists: Mapping[str, str | None]) -> str | None:
+def _find_list_parameter(node: exp.Expr, *, lists: Mapping[str, str | None]) -> str | None:
     """Return the list parameter that is all of what `node` compares its column with."""
     if isinstance(node, exp.In):
         query = node.args.get("query")
@@ -166,6 +168,6 @@ def _list_named(node: exp.Expr, *, lists: Mapping[str, str | None]) -> str | Non
     return operand.name if isinstance(operand, exp.Placeholder) and operand.name in lists else None
 
 
-def _unnested(name: str, *, cast: str | None) -> exp.Expr:
+def _build_unnest_query(name: str, *, cast: str | None) -> exp.Expr:
     given = f"CAST(${name} AS {cast}[])" if cast else f"${name}"
     return sqlglot.parse_one(f"(SELECT unnest({given}))", dialect="duckdb")

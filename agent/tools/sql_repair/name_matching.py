@@ -5,46 +5,46 @@ import unicodedata
 from collections.abc import Iterable
 
 
-def meant(wrong: str, names: Iterable[str], *, of: str = "") -> str | None:
+def match_name(wrong: str, names: Iterable[str], *, of: str = "") -> str | None:
     """Return the only one of `names` that `wrong` can have meant; None if none or several can.
 
     A name is meant if it is the same but for case, spaces, underscores or a plural, if it differs by one slip of the
     pen, or if it says more: `customer` means `customer_name`, and `name` asked of `customers` does too.
     """
     found = sorted(set(names))
-    for fits in (_same, one_slip):
+    for fits in (_is_same_name, is_one_typo_apart):
         matches = [name for name in found if fits(wrong, name)]
         if len(matches) == 1:
             return matches[0]
         if matches:
             return None
-    longer = [name for name in found if _words(wrong) < _words(name)]
+    longer = [name for name in found if _split_words(wrong) < _split_words(name)]
     if len(longer) > 1:
-        owner = _words(of)
+        owner = _split_words(of)
         # Who says `customer` where there are an id and a name means the name.
-        narrower = [name for name in longer if _words(name) <= _words(wrong) | owner | {"name"}]
-        longer = [name for name in narrower if "name" in _words(name)] or narrower
+        narrower = [name for name in longer if _split_words(name) <= _split_words(wrong) | owner | {"name"}]
+        longer = [name for name in narrower if "name" in _split_words(name)] or narrower
     return longer[0] if len(longer) == 1 else None
 
 
-def folded(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Return `text` without case, accents, spaces and signs; an ampersand is an "and"."""
     plain = unicodedata.normalize("NFKD", text.replace("&", " and ")).casefold()
     return "".join(letter for letter in plain if letter.isalnum())
 
 
-def plural_of(left: str, right: str) -> bool:
+def is_plural_variant(left: str, right: str) -> bool:
     """Whether two texts have the same words, each in the singular or in the plural."""
-    one, other = ([singular(word) for word in re.findall(r"\w+", text.casefold())] for text in (left, right))
+    one, other = ([to_singular(word) for word in re.findall(r"\w+", text.casefold())] for text in (left, right))
     return one == other
 
 
-def one_slip(left: str, right: str) -> bool:
+def is_one_typo_apart(left: str, right: str) -> bool:
     """Whether two words of five letters or more differ by one letter: missing, extra, wrong, or swapped with the next.
 
     Digits are no slips: 2023 is not a way to write 2024.
     """
-    a, b = sorted((folded(left), folded(right)), key=len)
+    a, b = sorted((normalize_text(left), normalize_text(right)), key=len)
     if len(a) < 5 or len(b) - len(a) > 1 or re.findall(r"\d", a) != re.findall(r"\d", b):
         return False
     start = next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
@@ -54,7 +54,7 @@ def one_slip(left: str, right: str) -> bool:
     return swapped or a[start + 1 :] == b[start + 1 :]
 
 
-def singular(word: str) -> str:
+def to_singular(word: str) -> str:
     """Return an English word without the ending of its plural."""
     if word.endswith("ies") and len(word) > 4:
         return f"{word[:-3]}y"
@@ -63,11 +63,11 @@ def singular(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
 
 
-def _same(left: str, right: str) -> bool:
-    return folded(left) == folded(right) or _words(left) == _words(right)
+def _is_same_name(left: str, right: str) -> bool:
+    return normalize_text(left) == normalize_text(right) or _split_words(left) == _split_words(right)
 
 
-def _words(name: str) -> frozenset[str]:
+def _split_words(name: str) -> frozenset[str]:
     """Return the words of an identifier in lower case and singular: `OrderLines` and `order_line` have the same."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return frozenset(singular(word) for word in re.split(r"[^0-9a-z]+", parted.lower()) if word)
+    return frozenset(to_singular(word) for word in re.split(r"[^0-9a-z]+", parted.lower()) if word)

@@ -8,12 +8,12 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from agent.tools.db_schema.model import DatabaseSchema, Relation
-from agent.tools.sql_repair.aggregates import grouped
-from agent.tools.sql_repair.name_matching import meant
-from agent.tools.sql_repair.scopes import Scope, scopes
+from agent.tools.sql_repair.aggregates import get_group_keys
+from agent.tools.sql_repair.name_matching import match_name
+from agent.tools.sql_repair.scopes import Scope, build_scopes
 
 
-def with_labels(sql: str, *, schema: DatabaseSchema) -> str:
+def replace_keys_with_labels(sql: str, *, schema: DatabaseSchema) -> str:
     """Return a grouped query so that it shows the name of what it groups by in the place of its key.
 
     Only where it shows no other text, and the key leads to one table with one column of names. Rows stay apart by their
@@ -23,28 +23,28 @@ def with_labels(sql: str, *, schema: DatabaseSchema) -> str:
         tree = sqlglot.parse_one(sql, dialect="duckdb")
     except SqlglotError:
         return sql
-    scope = next(scopes(tree, schema=schema), None)
-    if scope is None or scope.select is not tree or tree.args.get("group") is None or _shows_text(scope):
+    scope = next(build_scopes(tree, schema=schema), None)
+    if scope is None or scope.select is not tree or tree.args.get("group") is None or _has_text_column(scope):
         return sql
     if any(source.relation is None for source in scope.sources):
         return sql
-    changed = [_shown(item, scope, schema=schema) for item in list(scope.select.expressions)]
+    changed = [_replace_key_with_label(item, scope, schema=schema) for item in list(scope.select.expressions)]
     return tree.sql(dialect="duckdb") if any(changed) else sql
 
 
-def _shows_text(scope: Scope) -> bool:
-    known = [scope.column_of(column) for column in _plain(scope)]
+def _has_text_column(scope: Scope) -> bool:
+    known = [scope.find_column(column) for column in _find_plain_columns(scope)]
     return any(column is not None and column.is_text for column in known)
 
 
-def _plain(scope: Scope) -> Iterator[exp.Column]:
+def _find_plain_columns(scope: Scope) -> Iterator[exp.Column]:
     for item in scope.select.expressions:
         column = item.unalias()
         if isinstance(column, exp.Column):
             yield column
 
 
-def _shown(item: exp.Expression, scope: Scope, *, schema: DatabaseSchema) -> bool:
+def _replace_key_with_label(item: exp.Expression, scope: Scope, *, schema: DatabaseSchema) -> bool:
     """Put the name in the place of `item` if that is a key which leads to one; return whether it is."""
     column = item.unalias()
     source = scope.resolve(column) if isinstance(column, exp.Column) else None
@@ -52,11 +52,11 @@ def _shown(item: exp.Expression, scope: Scope, *, schema: DatabaseSchema) -> boo
         return False
     keys = [key for key in source.relation.foreign_keys if key.columns == (column.name,)]
     target = schema.relation(keys[0].table) if len(keys) == 1 else None
-    label = _label(target) if target is not None else None
+    label = _find_label_column(target) if target is not None else None
     if target is None or label is None or any(each.relation == target for each in scope.sources):
         return False
-    aliases = scope.aliases()
-    for each in scope.columns():
+    aliases = scope.get_aliases()
+    for each in scope.find_columns():
         owner = scope.resolve(each)
         own_name = each.name.lower() in aliases and each.find_ancestor(exp.Order, exp.Having, exp.Qualify) is not None
         if not each.table and owner is not None and not own_name:
@@ -78,7 +78,7 @@ def _shown(item: exp.Expression, scope: Scope, *, schema: DatabaseSchema) -> boo
     return True
 
 
-def _label(target: Relation) -> str | None:
+def _find_label_column(target: Relation) -> str | None:
     """Return the one column of `target` that names its rows; None where none or several do."""
     names = [
         column.name
@@ -89,16 +89,16 @@ def _label(target: Relation) -> str | None:
 
 
 _WORD = re.compile(r"[a-z]+|\d+")
-_NUMBERS = frozenset(
+_NUMBER_WORDS = frozenset(
     {"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty"}
 )
 #: Numbers with more digits are years and amounts.
-_DIGITS = 3
+_MAX_COUNT_DIGITS = 3
 #: Who says so wants some of the rows and leaves open how many.
-_SOME = frozenset({"top", "best", "few", "some", "several", "dozen", "sample", "examples", "leading"})
+_QUANTITY_WORDS = frozenset({"top", "best", "few", "some", "several", "dozen", "sample", "examples", "leading"})
 
 
-def without_unasked_limit(sql: str, *, asked: str) -> str:
+def remove_unrequested_limit(sql: str, *, asked: str) -> str:
     """Return `sql` without its LIMIT where `asked` speaks of no number of rows; LIMIT 1 is left, which "most" asks for.
 
     Without anything to mend, `sql` comes back as it was, letter by letter.
@@ -112,13 +112,17 @@ def without_unasked_limit(sql: str, *, asked: str) -> str:
     if not isinstance(number, exp.Literal) or not number.is_int or int(number.name) == 1:
         return sql
     words = set(_WORD.findall(asked.lower()))
-    if words & _SOME or words & _NUMBERS or any(word.isdigit() and len(word) <= _DIGITS for word in words):
+    if (
+        words & _QUANTITY_WORDS
+        or words & _NUMBER_WORDS
+        or any(word.isdigit() and len(word) <= _MAX_COUNT_DIGITS for word in words)
+    ):
         return sql
     tree.set("limit", None)
     return tree.sql(dialect="duckdb")
 
 
-def without_limit(sql: str, *, lists: Collection[str]) -> tuple[str, int | None]:
+def remove_limit(sql: str, *, lists: Collection[str]) -> tuple[str, int | None]:
     """Return a query without its LIMIT, and how many of the chosen rows that LIMIT leaves, None for all.
 
     LIMIT would cut the rows off before the first of each value are chosen. Where a parameter in `lists` says whose rows
@@ -137,7 +141,7 @@ def without_limit(sql: str, *, lists: Collection[str]) -> tuple[str, int | None]
     return tree.sql(dialect="duckdb"), None if named & set(lists) else int(number.name)
 
 
-def one_row_each(sql: str, *, column: str) -> bool:
+def has_one_row_per_value(sql: str, *, column: str) -> bool:
     """Whether a query groups by `column` alone, so that each of its values has one row anyway."""
     try:
         tree = sqlglot.parse_one(sql, dialect="duckdb")
@@ -145,7 +149,7 @@ def one_row_each(sql: str, *, column: str) -> bool:
         return False
     if not isinstance(tree, exp.Select):
         return False
-    keys = grouped(tree)
+    keys = get_group_keys(tree)
     chosen = next((item for item in tree.expressions if item.alias_or_name.lower() == column.lower()), None)
     return (
         len(keys) == 1
@@ -158,6 +162,6 @@ def one_row_each(sql: str, *, column: str) -> bool:
     )
 
 
-def named_column(name: str, *, columns: Collection[str]) -> str:
+def match_column(name: str, *, columns: Collection[str]) -> str:
     """Return the one of a query's `columns` that `name` means, or `name` where it is one or means none."""
-    return name if name in columns else meant(name.rpartition(".")[2], columns) or name
+    return name if name in columns else match_name(name.rpartition(".")[2], columns) or name

@@ -15,14 +15,20 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from agent.tools.db_schema.model import DatabaseSchema
-from agent.tools.sql_repair.aggregates import mend_counts, mend_groups, mend_unions
-from agent.tools.sql_repair.columns import mend_columns, mend_tables, unresolved
-from agent.tools.sql_repair.literals import mend_lists, mend_literals, mend_owners, mend_patterns, mend_values
-from agent.tools.sql_repair.scopes import scopes
+from agent.tools.sql_repair.aggregates import repair_counts, repair_grouping, repair_unions
+from agent.tools.sql_repair.columns import find_unresolved_columns, repair_columns, repair_tables
+from agent.tools.sql_repair.literals import (
+    repair_compared_columns,
+    repair_date_patterns,
+    repair_list_comparisons,
+    repair_literals,
+    repair_parameter_values,
+)
+from agent.tools.sql_repair.scopes import build_scopes
 
 
 @dataclass(frozen=True)
-class Mended:
+class RepairedQuery:
     """SQL and parameters as they should be, with a sentence for each thing that was changed."""
 
     sql: str
@@ -30,42 +36,42 @@ class Mended:
     notes: tuple[str, ...] = ()
 
 
-def mend_constants(
+def repair_constants(
     sql: str, *, schema: DatabaseSchema, params: Mapping[str, JsonValue], lists: Mapping[str, str | None]
-) -> Mended:
+) -> RepairedQuery:
     """Mend what the engine does not complain of: values that do not exist, lists compared as one value, wrong totals.
 
     `lists` names the parameters that are lists, with the DuckDB type of their items where it is known.
     Without anything to mend, `sql` comes back as it was, letter by letter.
     """
-    tree = _parsed(sql)
+    tree = _parse_statement(sql)
     if tree is None:
-        return Mended(sql, params)
-    tree, notes = mend_unions(tree)
-    return _constants_mended(tree, sql=sql, schema=schema, params=params, lists=lists, notes=notes)
+        return RepairedQuery(sql, params)
+    tree, notes = repair_unions(tree)
+    return _repair_tree_constants(tree, sql=sql, schema=schema, params=params, lists=lists, notes=notes)
 
 
-def mend_query(
+def repair_query(
     sql: str, *, schema: DatabaseSchema, params: Mapping[str, JsonValue], lists: Mapping[str, str | None]
-) -> Mended:
+) -> RepairedQuery:
     """Mend also what keeps a query from binding: names of tables and columns, joins, groups."""
-    tree = _parsed(sql)
+    tree = _parse_statement(sql)
     if tree is None:
-        return Mended(sql, params)
-    tree, grouped = mend_unions(tree)
-    notes = [*grouped, *mend_tables(tree, schema=schema)]
-    for scope in scopes(tree, schema=schema):
-        notes += mend_columns(scope, schema=schema)
-        notes += mend_groups(scope)
-    return _constants_mended(tree, sql=sql, schema=schema, params=params, lists=lists, notes=tuple(notes))
+        return RepairedQuery(sql, params)
+    tree, grouped = repair_unions(tree)
+    notes = [*grouped, *repair_tables(tree, schema=schema)]
+    for scope in build_scopes(tree, schema=schema):
+        notes += repair_columns(scope, schema=schema)
+        notes += repair_grouping(scope)
+    return _repair_tree_constants(tree, sql=sql, schema=schema, params=params, lists=lists, notes=tuple(notes))
 
 
-def owners(sql: str, *, schema: DatabaseSchema) -> list[str]:
+def explain_missing_columns(sql: str, *, schema: DatabaseSchema) -> list[str]:
     """Return a sentence for each column that the query asks of a table that has none: who has it, or what is near."""
-    tree = _parsed(sql)
+    tree = _parse_statement(sql)
     notes: list[str] = []
-    for scope in scopes(tree, schema=schema) if tree is not None else ():
-        for column in unresolved(scope):
+    for scope in build_scopes(tree, schema=schema) if tree is not None else ():
+        for column in find_unresolved_columns(scope):
             having = [relation.name for relation in schema.relations if relation.column(column.name) is not None]
             every = sorted({known.name for relation in schema.relations for known in relation.columns})
             near = get_close_matches(column.name, every, n=5)
@@ -76,7 +82,7 @@ def owners(sql: str, *, schema: DatabaseSchema) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _constants_mended(
+def _repair_tree_constants(
     tree: exp.Expr,
     *,
     sql: str,
@@ -84,21 +90,25 @@ def _constants_mended(
     params: Mapping[str, JsonValue],
     lists: Mapping[str, str | None],
     notes: tuple[str, ...],
-) -> Mended:
+) -> RepairedQuery:
     mended = dict(params)
     more: list[str] = []
-    for scope in scopes(tree, schema=schema):
-        more += mend_literals(scope)
-        more += mend_owners(scope)
-        more += mend_patterns(scope)
-        more += mend_counts(scope)
-        more += mend_lists(scope, lists=lists)
+    for scope in build_scopes(tree, schema=schema):
+        more += repair_literals(scope)
+        more += repair_compared_columns(scope)
+        more += repair_date_patterns(scope)
+        more += repair_counts(scope)
+        more += repair_list_comparisons(scope, lists=lists)
     in_sql = (*notes, *more)
-    in_values = [note for scope in scopes(tree, schema=schema) for note in mend_values(scope, params=mended)]
-    return Mended(tree.sql(dialect="duckdb") if in_sql else sql, mended, tuple(dict.fromkeys((*in_sql, *in_values))))
+    in_values = [
+        note for scope in build_scopes(tree, schema=schema) for note in repair_parameter_values(scope, params=mended)
+    ]
+    return RepairedQuery(
+        tree.sql(dialect="duckdb") if in_sql else sql, mended, tuple(dict.fromkeys((*in_sql, *in_values)))
+    )
 
 
-def _parsed(sql: str) -> exp.Expr | None:
+def _parse_statement(sql: str) -> exp.Expr | None:
     """Return the tree of one statement; None where the parser for repair does not know what the engine may know."""
     try:
         statements = [statement for statement in sqlglot.parse(sql, dialect="duckdb") if statement is not None]

@@ -9,7 +9,7 @@ from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
 
 
 @dataclass
-class Source:
+class TableSource:
     """A table, view, CTE or subquery in FROM, under the name by which its columns are called."""
 
     alias: str
@@ -18,7 +18,7 @@ class Source:
     #: In lower case; None where they cannot be told.
     columns: frozenset[str] | None
 
-    def may_have(self, column: str) -> bool:
+    def can_have_column(self, column: str) -> bool:
         """Whether the source has `column`, or cannot be known not to."""
         return self.columns is None or column.lower() in self.columns
 
@@ -28,20 +28,20 @@ class Scope:
     """A SELECT with the sources of its FROM, and the scopes it stands in."""
 
     select: exp.Select
-    sources: list[Source]
+    sources: list[TableSource]
     outer: list["Scope"] = field(default_factory=list)
 
-    def source(self, alias: str) -> Source | None:
+    def find_source(self, alias: str) -> TableSource | None:
         """Return the source called `alias` here; None if there is none."""
         return next((source for source in self.sources if source.alias.lower() == alias.lower()), None)
 
-    def columns(self) -> Iterator[exp.Column]:
+    def find_columns(self) -> Iterator[exp.Column]:
         """Yield the columns that this SELECT itself names, those of its subqueries left out."""
         from sqlglot import exp  # noqa: PLC0415 - slow to import
 
-        yield from [node for node in nodes(self.select) if isinstance(node, exp.Column) and node.name != "*"]
+        yield from [node for node in walk_nodes(self.select) if isinstance(node, exp.Column) and node.name != "*"]
 
-    def aliases(self) -> set[str]:
+    def get_aliases(self) -> set[str]:
         """Return the names, in lower case, that the SELECT gives to its own expressions.
 
         `city AS city` gives none: what it names must be had from a table.
@@ -55,31 +55,31 @@ class Scope:
             and not (isinstance(item.this, exp.Column) and item.this.name.lower() == item.alias.lower())
         }
 
-    def resolve(self, column: exp.Column) -> Source | None:
+    def resolve(self, column: exp.Column) -> TableSource | None:
         """Return the one source here that `column` is of; None if there is none, or more than one."""
         if column.table:
-            source = self.source(column.table)
-            return source if source is not None and source.may_have(column.name) else None
-        owners = [source for source in self.sources if source.may_have(column.name)]
+            source = self.find_source(column.table)
+            return source if source is not None and source.can_have_column(column.name) else None
+        owners = [source for source in self.sources if source.can_have_column(column.name)]
         return owners[0] if len(owners) == 1 else None
 
-    def column_of(self, column: exp.Column) -> Column | None:
+    def find_column(self, column: exp.Column) -> Column | None:
         """Return what the schema knows of `column`; None for what is no plain column of a table or view."""
         source = self.resolve(column)
         return source.relation.column(column.name) if source is not None and source.relation is not None else None
 
 
-def scopes(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[Scope]:
+def build_scopes(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[Scope]:
     """Yield the scope of each SELECT, outer ones first."""
     made: dict[int, Scope] = {}
     for select in list(tree.find_all(exp.Select, bfs=True)):
-        scope = Scope(select, list(sources(select, tree=tree, schema=schema)))
-        scope.outer = [made[id(above)] for above in _ancestors(select) if id(above) in made]
+        scope = Scope(select, list(build_sources(select, tree=tree, schema=schema)))
+        scope.outer = [made[id(above)] for above in _find_visible_ancestors(select) if id(above) in made]
         made[id(select)] = scope
         yield scope
 
 
-def _ancestors(select: exp.Select) -> Iterator[exp.Expr]:
+def _find_visible_ancestors(select: exp.Select) -> Iterator[exp.Expr]:
     """Yield what `select` stands in, as far as it sees it: a query in WITH or in FROM sees nothing around it."""
     above = select.parent
     while above is not None and not isinstance(above, exp.CTE | exp.From | exp.Join):
@@ -87,42 +87,42 @@ def _ancestors(select: exp.Select) -> Iterator[exp.Expr]:
         above = above.parent
 
 
-def sources(select: exp.Select, *, tree: exp.Expr, schema: DatabaseSchema) -> Iterator[Source]:
+def build_sources(select: exp.Select, *, tree: exp.Expr, schema: DatabaseSchema) -> Iterator[TableSource]:
     """Yield the sources in the FROM clause of `select`, joined ones too."""
-    queries = _with_queries(tree)
-    for item in from_items(select):
-        yield _source(item, queries=queries, schema=schema)
+    queries = _find_with_queries(tree)
+    for item in get_from_items(select):
+        yield _build_source(item, queries=queries, schema=schema)
 
 
-def from_items(select: exp.Select) -> list[exp.Expr]:
+def get_from_items(select: exp.Select) -> list[exp.Expr]:
     """Return the tables, subqueries and functions in the FROM clause, in order."""
     start = select.args.get("from_")
     return [clause.this for clause in ([start] if start else []) + (select.args.get("joins") or [])]
 
 
-def nodes(select: exp.Expr) -> Iterator[exp.Expr]:
+def walk_nodes(select: exp.Expr) -> Iterator[exp.Expr]:
     """Yield the nodes below `select` that belong to it, not to a SELECT inside it."""
     for child in select.iter_expressions():
         if not isinstance(child, exp.Query) or isinstance(child, exp.Table):
             yield child
-            yield from nodes(child)
+            yield from walk_nodes(child)
 
 
-def _with_queries(tree: exp.Expr) -> dict[str, exp.Expr]:
+def _find_with_queries(tree: exp.Expr) -> dict[str, exp.Expr]:
     return {query.alias.lower(): query for query in tree.find_all(exp.CTE)}
 
 
-def _source(item: exp.Expr, *, queries: dict[str, exp.Expr], schema: DatabaseSchema) -> Source:
+def _build_source(item: exp.Expr, *, queries: dict[str, exp.Expr], schema: DatabaseSchema) -> TableSource:
     if isinstance(item, exp.Table) and not item.db and item.name.lower() in queries:
-        return Source(item.alias_or_name, None, _outputs(queries[item.name.lower()]))
+        return TableSource(item.alias_or_name, None, _get_output_columns(queries[item.name.lower()]))
     if isinstance(item, exp.Table):
-        relation = schema.relation(table_name(item))
+        relation = schema.relation(get_relation_name(item))
         columns = frozenset(column.name.lower() for column in relation.columns) if relation else None
-        return Source(item.alias_or_name, relation, columns)
-    return Source(item.alias_or_name, None, _outputs(item) if isinstance(item, exp.Subquery) else None)
+        return TableSource(item.alias_or_name, relation, columns)
+    return TableSource(item.alias_or_name, None, _get_output_columns(item) if isinstance(item, exp.Subquery) else None)
 
 
-def _outputs(query: exp.Expr) -> frozenset[str] | None:
+def _get_output_columns(query: exp.Expr) -> frozenset[str] | None:
     """Return the names that a CTE or subquery gives its columns; None where a star hides them."""
     alias = query.args.get("alias")
     if alias is not None and alias.columns:
@@ -133,6 +133,6 @@ def _outputs(query: exp.Expr) -> frozenset[str] | None:
     return frozenset(name.lower() for name in inner.named_selects)
 
 
-def table_name(table: exp.Table) -> str:
+def get_relation_name(table: exp.Table) -> str:
     """Return the name under which the schema knows `table`."""
     return f"{table.db}.{table.name}" if table.db and table.db.lower() not in {"main", "public"} else table.name

@@ -15,18 +15,18 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
-from agent.core.grounding import ungrounded
+from agent.core.grounding import find_ungrounded
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
 from agent.llm.models import resolve_model
-from agent.llm.replies import Malformed
-from agent.tools.writing.write_text import MAX_INPUT
+from agent.llm.replies import MalformedReply
+from agent.tools.writing.write_text import MAX_INPUT_CHARACTERS
 from prompts import render
 
-REPAIR = "typed_repair.v1"
+TYPED_REPAIR_PROMPT = "typed_repair.v1"
 _ATTEMPTS = 3
 #: Items of one question; a small model loses count of more.
-_BATCH = 20
+_BATCH_SIZE = 20
 
 Inputs = Field(min_length=1, max_length=20, description="Named data, all that the text may speak of: earlier outputs.")
 
@@ -66,83 +66,87 @@ class ClassifyArgs(_Args):
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    words: str
+    prompt: str
     schema: JsonSchema
     #: What is wrong with a reply that fits the schema, as sentences.
-    problems: Callable[[dict[str, Any]], list[str]]
+    find_problems: Callable[[dict[str, Any]], list[str]]
 
 
-class _Typed(BaseTool):
+class _TypedWritingTool(BaseTool):
     #: Called at the first question, so that no model is needed before.
     writer: Callable[[], BaseChatModel]
     answer_schema: ClassVar[JsonSchema]
 
     @abstractmethod
-    def questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:
+    def build_questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:
         """Return what the model is to be asked."""
 
-    def joined(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
+    def merge_answers(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the output, of the answers in order."""
         return answers[0]
 
     async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         size = len(to_json(arguments))
-        if size > MAX_INPUT:
-            raise ToolFailure(f"The data of {self.name} take {size:,} characters of {MAX_INPUT:,}; give it fewer.")
-        return self.joined([await self._answered(question) for question in self.questions(arguments)])
+        if size > MAX_INPUT_CHARACTERS:
+            raise ToolFailure(
+                f"The data of {self.name} take {size:,} characters of {MAX_INPUT_CHARACTERS:,}; give it fewer."
+            )
+        return self.merge_answers(
+            [await self._ask_until_valid(question) for question in self.build_questions(arguments)]
+        )
 
     def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         with start_blocking_portal() as portal:
             return portal.call(partial(self._arun, **arguments))
 
-    async def _answered(self, question: _Question) -> dict[str, Any]:
-        from agent.llm.structured_output import ask  # noqa: PLC0415 - `openai` takes a second to load
+    async def _ask_until_valid(self, question: _Question) -> dict[str, Any]:
+        from agent.llm.structured_output import ask_json  # noqa: PLC0415 - `openai` takes a second to load
 
-        messages: list[BaseMessage] = [HumanMessage(question.words)]
+        messages: list[BaseMessage] = [HumanMessage(question.prompt)]
         model = resolve_model(self.writer())
         problems: list[str] = []
         for _ in range(_ATTEMPTS):
-            reply = await ask(model, messages, schema=question.schema, name=self.name)
-            problems = [reply.reason] if isinstance(reply, Malformed) else question.problems(reply.value)
-            if not isinstance(reply, Malformed) and not problems:
+            reply = await ask_json(model, messages, schema=question.schema, name=self.name)
+            problems = [reply.reason] if isinstance(reply, MalformedReply) else question.find_problems(reply.value)
+            if not isinstance(reply, MalformedReply) and not problems:
                 return reply.value
-            messages += [AIMessage(reply.raw or "{}"), HumanMessage(render(REPAIR, problems=problems))]
+            messages += [AIMessage(reply.raw or "{}"), HumanMessage(render(TYPED_REPAIR_PROMPT, problems=problems))]
         raise ToolFailure(f"The model's answer to {self.name!r} cannot be used: {' '.join(problems)}")
 
 
-def _policy(output_schema: JsonSchema) -> dict[str, Any]:
+def _build_metadata(output_schema: JsonSchema) -> dict[str, Any]:
     hints = {"readOnlyHint": True, "destructiveHint": False, "idempotentHint": False, "openWorldHint": False}
     return {**hints, "timeout_s": 300, "output_schema": output_schema}
 
 
-def _object(**properties: JsonSchema) -> JsonSchema:
+def _make_object_schema(**properties: JsonSchema) -> JsonSchema:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
 _TEXT: JsonSchema = {"type": "string", "minLength": 1}
-_SUMMARY = _object(
+_SUMMARY = _make_object_schema(
     summary=_TEXT,
     points={
         "type": "array",
         "minItems": 1,
-        "items": _object(text=_TEXT, inputs={"type": "array", "minItems": 1, "items": {"type": "string"}}),
+        "items": _make_object_schema(text=_TEXT, inputs={"type": "array", "minItems": 1, "items": {"type": "string"}}),
     },
 )
-_DRAFT = _object(subject=_TEXT, body=_TEXT)
+_DRAFT = _make_object_schema(subject=_TEXT, body=_TEXT)
 
 
-class Summarise(_Typed):
+class SummarizeTool(_TypedWritingTool):
     """Summarises in points, each of which names the data that it rests on."""
 
     name: str = "summarise"
     description: str = "Summarise data in points; returns `summary` and `points`, each with `text` and its `inputs`."
     args_schema: type[BaseModel] = SummariseArgs
-    metadata: dict[str, Any] | None = _policy(_SUMMARY)
+    metadata: dict[str, Any] | None = _build_metadata(_SUMMARY)
 
-    def questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
+    def build_questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
         request = SummariseArgs.model_validate(arguments)
 
-        def problems(answer: dict[str, Any]) -> Iterator[str]:
+        def find_problems(answer: dict[str, Any]) -> Iterator[str]:
             if len(answer["points"]) > request.max_points:
                 yield f"There are {len(answer['points'])} points; give at most {request.max_points}."
             for point in answer["points"]:
@@ -150,34 +154,36 @@ class Summarise(_Typed):
                 if unknown:
                     yield f"There are no data named {unknown[0]!r}; there are: {', '.join(request.inputs)}."
                 else:
-                    yield from _unfounded(point["text"], *(request.inputs[name] for name in point["inputs"]))
-            yield from _unfounded(answer["summary"], request.about, *request.inputs.values())
+                    yield from _find_ungrounded(point["text"], *(request.inputs[name] for name in point["inputs"]))
+            yield from _find_ungrounded(answer["summary"], request.about, *request.inputs.values())
 
         words = render("summarise.v1", **request.model_dump())
-        return [_Question(words, _SUMMARY, lambda answer: list(problems(answer)))]
+        return [_Question(words, _SUMMARY, lambda answer: list(find_problems(answer)))]
 
 
-class Draft(_Typed):
+class DraftTool(_TypedWritingTool):
     """Drafts a text with a subject."""
 
     name: str = "draft"
     description: str = "Draft an email, letter, report, announcement or message; returns `subject` and `body`."
     args_schema: type[BaseModel] = DraftArgs
-    metadata: dict[str, Any] | None = _policy(_DRAFT)
+    metadata: dict[str, Any] | None = _build_metadata(_DRAFT)
 
-    def questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
+    def build_questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
         request = DraftArgs.model_validate(arguments)
 
-        def problems(answer: dict[str, Any]) -> list[str]:
+        def find_problems(answer: dict[str, Any]) -> list[str]:
             count = len(answer["body"].split())
             long = [f"The body has {count} words; {request.max_words} are allowed."]
-            found = list(_unfounded(f"{answer['subject']}\n\n{answer['body']}", request.instruction, request.inputs))
+            found = list(
+                _find_ungrounded(f"{answer['subject']}\n\n{answer['body']}", request.instruction, request.inputs)
+            )
             return (long if request.max_words is not None and count > request.max_words else []) + found
 
-        return [_Question(render("draft.v1", **request.model_dump()), _DRAFT, problems)]
+        return [_Question(render("draft.v1", **request.model_dump()), _DRAFT, find_problems)]
 
 
-class Classify(_Typed):
+class ClassifyTool(_TypedWritingTool):
     """Classifies items by a schema that the plan gives."""
 
     name: str = "classify"
@@ -186,7 +192,7 @@ class Classify(_Typed):
         "Returns `results`, one for each item, in their order."
     )
     args_schema: type[BaseModel] = ClassifyArgs
-    metadata: dict[str, Any] | None = _policy(_object(results={"type": "array"}))
+    metadata: dict[str, Any] | None = _build_metadata(_make_object_schema(results={"type": "array"}))
 
     def preflight(self, args: dict[str, Any]) -> Preflight:
         """Check the schema, and tell by it what the results will look like."""
@@ -197,22 +203,22 @@ class Classify(_Typed):
             Draft202012Validator.check_schema(schema)
         except SchemaError as error:
             return Preflight(problems=(f"'item_schema' is no JSON Schema: {error.message}.",))
-        return Preflight(output_schema=_object(results={"type": "array", "items": schema}))
+        return Preflight(output_schema=_make_object_schema(results={"type": "array", "items": schema}))
 
-    def questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
+    def build_questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
         request = ClassifyArgs.model_validate(arguments)
         found = self.preflight(arguments)
         if found.problems:
             raise ToolFailure(found.problems[0])
-        batches = [request.items[start : start + _BATCH] for start in range(0, len(request.items), _BATCH)]
-        return [self._question(batch, request) for batch in batches]
+        batches = [request.items[start : start + _BATCH_SIZE] for start in range(0, len(request.items), _BATCH_SIZE)]
+        return [self._build_question(batch, request) for batch in batches]
 
-    def joined(self, answers: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: D102 - as in the base
+    def merge_answers(self, answers: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: D102 - as in the base
         return {"results": [result for answer in answers for result in answer["results"]]}
 
     @staticmethod
-    def _question(batch: list[JsonValue], request: ClassifyArgs) -> _Question:
-        def problems(answer: dict[str, Any]) -> list[str]:
+    def _build_question(batch: list[JsonValue], request: ClassifyArgs) -> _Question:
+        def find_problems(answer: dict[str, Any]) -> list[str]:
             count = len(answer["results"])
             return (
                 [] if count == len(batch) else [f"There are {len(batch)} items and {count} results; give one for each."]
@@ -225,16 +231,16 @@ class Classify(_Typed):
             items=batch,
             count=len(batch),
         )
-        schema = _object(results={"type": "array", "items": request.item_schema})
-        return _Question(words, schema, problems)
+        schema = _make_object_schema(results={"type": "array", "items": request.item_schema})
+        return _Question(words, schema, find_problems)
 
 
-def _unfounded(text: str, *data: JsonValue) -> Iterator[str]:
-    unknown = ungrounded(text, *data)
+def _find_ungrounded(text: str, *data: JsonValue) -> Iterator[str]:
+    unknown = find_ungrounded(text, *data)
     if unknown:
         yield f"The data do not bear out {', '.join(map(repr, unknown))}, in: {text:.200}"
 
 
 def typed_writing_tools(writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
     """Make the tools that summarise, draft and classify with a model, which is asked for only when one is called."""
-    return [Summarise(writer=writer), Draft(writer=writer), Classify(writer=writer)]
+    return [SummarizeTool(writer=writer), DraftTool(writer=writer), ClassifyTool(writer=writer)]

@@ -9,15 +9,15 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
-from agent.core.grounding import ungrounded
+from agent.core.grounding import find_ungrounded
 from agent.errors import ToolFailure
-from agent.llm.usage import begin_call, count_call, usage_of
+from agent.llm.usage import begin_call, count_call, extract_usage
 from prompts import render
 
-PROMPT = "write_text.v1"
-REPAIR = "write_text_repair.v1"
+WRITE_TEXT_PROMPT = "write_text.v1"
+WRITE_TEXT_REPAIR_PROMPT = "write_text_repair.v1"
 
-MAX_INPUT = 60_000  # characters of JSON: about 20,000 tokens, which every model we know of can read
+MAX_INPUT_CHARACTERS = 60_000  # characters of JSON: about 20,000 tokens, which every model we know of can read
 
 
 class WriteTextArgs(BaseModel):
@@ -55,42 +55,43 @@ class WriteText(BaseTool):
     }
 
     def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
-        draft = Draft(WriteTextArgs.model_validate(arguments))
+        draft = WritingConversation(WriteTextArgs.model_validate(arguments))
         model = self.writer()
         text: str | None = None
         while text is None:
             begin_call()
             reply = model.invoke(draft.messages)
-            count_call(usage_of(reply))
-            text = draft.judge(reply)
+            count_call(extract_usage(reply))
+            text = draft.check_reply(reply)
         return {"text": text}
 
     async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
-        draft = Draft(WriteTextArgs.model_validate(arguments))
+        draft = WritingConversation(WriteTextArgs.model_validate(arguments))
         model = self.writer()
         text: str | None = None
         while text is None:
             begin_call()
             reply = await model.ainvoke(draft.messages)
-            count_call(usage_of(reply))
-            text = draft.judge(reply)
+            count_call(extract_usage(reply))
+            text = draft.check_reply(reply)
         return {"text": text}
 
 
-class Draft:
+class WritingConversation:
     """The conversation that leads to one text: a request, and one repair if the text says more than the data."""
 
     def __init__(self, request: WriteTextArgs) -> None:
         size = len(to_json(request.inputs))
-        if size > MAX_INPUT:
+        if size > MAX_INPUT_CHARACTERS:
             raise ToolFailure(
-                f"The inputs of write_text take {size:,} characters of {MAX_INPUT:,}; aggregate the rows first."
+                f"The inputs of write_text take {size:,} characters of {MAX_INPUT_CHARACTERS:,}; "
+                f"aggregate the rows first."
             )
         self._request = request
         self._repaired = False
-        self.messages: list[BaseMessage] = [HumanMessage(render(PROMPT, **request.model_dump()))]
+        self.messages: list[BaseMessage] = [HumanMessage(render(WRITE_TEXT_PROMPT, **request.model_dump()))]
 
-    def judge(self, reply: AIMessage) -> str | None:
+    def check_reply(self, reply: AIMessage) -> str | None:
         """Take the model's reply: its text if the data bear it out, None after asking for a repair.
 
         Raises `ToolFailure` for an empty or cut-off reply, and for a repaired text that is still not borne out.
@@ -100,14 +101,14 @@ class Draft:
             raise ToolFailure("The model wrote nothing; give a plainer instruction or fewer inputs.")
         if reply.response_metadata.get("finish_reason") == "length":
             raise ToolFailure("The model's text was cut off; ask for fewer words.")
-        unknown = ungrounded(text, self._request.instruction, self._request.inputs)
+        unknown = find_ungrounded(text, self._request.instruction, self._request.inputs)
         if not unknown:
             return text
         if self._repaired:
             listed = ", ".join(repr(item) for item in unknown)
             raise ToolFailure(f"The text says what the inputs do not bear out: {listed}; give the data for it.")
         self._repaired = True
-        self.messages += [reply, HumanMessage(render(REPAIR, ungrounded=unknown))]
+        self.messages += [reply, HumanMessage(render(WRITE_TEXT_REPAIR_PROMPT, ungrounded=unknown))]
         return None
 
 

@@ -5,72 +5,80 @@ from collections.abc import Callable
 from langgraph.types import StateSnapshot
 
 from agent.errors import DataError, NoModelError, PersistenceError, PlanwaveError, UsageError
-from graphs.cli.terminal.command_context import Manner
-from graphs.cli.terminal.escalation_prompts import impasse_of, show_waiting
+from graphs.cli.terminal.command_context import CommandContext
+from graphs.cli.terminal.escalation_prompts import parse_escalation, show_interrupt
 from graphs.cli.terminal.report import (
-    command,
-    exit_status,
-    failure_record,
-    files_made,
+    build_failure_record,
+    build_run_record,
+    find_output_files,
+    format_command,
+    get_exit_status,
+    get_status,
     print_answer,
-    run_record,
-    status_of,
 )
-from graphs.cli.terminal.run_options import Wanted
-from graphs.cli.terminal.run_view import Track
-from graphs.cli.terminal.screen import Screen, complain, open_screen, print_json
-from graphs.cli.terminal.signals import Interrupted
-from graphs.cli.terminal.units import spell
-from graphs.thread_status import results_of
+from graphs.cli.terminal.run_options import RunOptions
+from graphs.cli.terminal.run_view import RunTracker
+from graphs.cli.terminal.screen import Screen, open_screen, print_error, print_json
+from graphs.cli.terminal.signals import SignalInterrupt
+from graphs.cli.terminal.units import format_duration
+from graphs.thread_status import collect_results
 
 #: What the caller can put right before trying again; everything else is a run that failed.
-_BAD_USE = (UsageError, NoModelError, DataError, PersistenceError)
+_USAGE_ERRORS = (UsageError, NoModelError, DataError, PersistenceError)
 
 
-def tell_end(state: StateSnapshot, *, thread: str, wanted: Wanted, manner: Manner, track: Track | None = None) -> int:
+def report_end(
+    state: StateSnapshot,
+    *,
+    thread: str,
+    options: RunOptions,
+    context: CommandContext,
+    tracker: RunTracker | None = None,
+) -> int:
     """Tell what a thread came to; `track` is of the run that has just ended, for its time."""
-    screen, status = manner.screen, status_of(state)
-    if manner.as_json:
-        print_json(run_record(state, thread=thread))
+    screen, status = context.screen, get_status(state)
+    if context.as_json:
+        print_json(build_run_record(state, thread=thread))
     elif status == "awaiting_approval":
-        _tell_waiting(state, thread=thread, manner=manner)
+        _report_waiting(state, thread=thread, context=context)
     else:
         screen.say("")
         answer = state.values.get("answer") or "There is no answer."
         print_answer(answer, screen=screen)
         screen.say("")
-        tell_problems(state, screen=screen)
-        made = files_made(results_of(state), folder=wanted.settings().output_folder)
+        print_problems(state, screen=screen)
+        made = find_output_files(collect_results(state), folder=options.build_settings().output_folder)
         for file in [file for file in made if str(file) not in answer]:
             screen.say(f"made {file}", style="green")
-    took = f" in {spell(track.clock() - track.began)}" if track is not None else ""
+    took = f" in {format_duration(tracker.clock() - tracker.started_at)}" if tracker is not None else ""
     word = status.replace("_", " ")
-    screen.say(f"{word}{took}; look again with: {command('show', thread, db=manner.db)}", style="dim")
-    return exit_status(state)
+    screen.say(f"{word}{took}; look again with: {format_command('show', thread, db=context.db)}", style="dim")
+    return get_exit_status(state)
 
 
-def tell_stop(state: StateSnapshot, *, thread: str, manner: Manner) -> None:
+def report_stop(state: StateSnapshot, *, thread: str, context: CommandContext) -> None:
     """Say how to go on with a thread that a signal stopped."""
-    if manner.as_json:
-        print_json(run_record(state, thread=thread))
+    if context.as_json:
+        print_json(build_run_record(state, thread=thread))
     if state.created_at is None:
-        manner.screen.say("Stopped before anything was begun.")
+        context.screen.say("Stopped before anything was begun.")
         return
-    done = sum(record.get("status") == "done" for record in results_of(state).values())
-    manner.screen.say(
-        f"Stopped; what is done ({done} tasks) is kept. Go on with: {_on(thread, manner)}", style="yellow"
+    done = sum(record.get("status") == "done" for record in collect_results(state).values())
+    context.screen.say(
+        f"Stopped; what is done ({done} tasks) is kept. Go on with: {_format_resume_command(thread, context)}",
+        style="yellow",
     )
 
 
-def tell_failure(error: PlanwaveError, *, thread: str | None, manner: Manner) -> int:
+def report_failure(error: PlanwaveError, *, thread: str | None, context: CommandContext) -> int:
     """Say in one sentence what went wrong, and return the exit status: 2 for bad use, 1 for a run that failed."""
-    complain(str(error))
-    if manner.as_json:
-        print_json(failure_record(str(error), thread=thread))
-    return 2 if isinstance(error, _BAD_USE) else 1
+    print_error(str(error))
+    if context.as_json:
+        print_json(build_failure_record(str(error), thread=thread))
+    return 2 if isinstance(error, _USAGE_ERRORS) else 1
 
 
-def tell_problems(state: StateSnapshot, *, screen: Screen) -> None:
+def print_problems(state: StateSnapshot, *, screen: Screen) -> None:
     """Print the problems that the answer does not name itself."""
     answer = state.values.get("answer") or ""
     for problem in state.values.get("problems") or ():
@@ -78,30 +86,32 @@ def tell_problems(state: StateSnapshot, *, screen: Screen) -> None:
             screen.say(f"problem: {problem}", style="red")
 
 
-def _tell_waiting(state: StateSnapshot, *, thread: str, manner: Manner) -> None:
+def _report_waiting(state: StateSnapshot, *, thread: str, context: CommandContext) -> None:
     for waiting in state.interrupts:
         if waiting.value.get("error"):
-            complain(str(waiting.value["error"]))
-        if not manner.screen.interactive:
-            show_waiting(waiting.value, screen=manner.screen)
-    about = "an answer" if any(impasse_of(waiting.value) for waiting in state.interrupts) else "approval"
-    manner.screen.say(f"Waiting for {about}; answer with: {_on(thread, manner)}", style="yellow")
+            print_error(str(waiting.value["error"]))
+        if not context.screen.interactive:
+            show_interrupt(waiting.value, screen=context.screen)
+    about = "an answer" if any(parse_escalation(waiting.value) for waiting in state.interrupts) else "approval"
+    context.screen.say(f"Waiting for {about}; answer with: {_format_resume_command(thread, context)}", style="yellow")
 
 
-def _on(thread: str, manner: Manner) -> str:
-    return command("resume", thread, db=manner.db)
+def _format_resume_command(thread: str, context: CommandContext) -> str:
+    return format_command("resume", thread, db=context.db)
 
 
-def leave_with(work: Callable[[Manner], int], *, as_json: bool, yes: bool, db: str | None, thread: str | None) -> int:
+def run_command(
+    work: Callable[[CommandContext], int], *, as_json: bool, yes: bool, db: str | None, thread: str | None
+) -> int:
     """Return the exit status of `work`; an error of our tree is told, a signal before the run began too."""
-    manner = Manner(screen=open_screen(as_json=as_json), as_json=as_json, yes=yes, db=db)
+    manner = CommandContext(screen=open_screen(as_json=as_json), as_json=as_json, auto_approve=yes, db=db)
     try:
         return work(manner)
-    except Interrupted as stop:
+    except SignalInterrupt as stop:
         sentence = "Stopped before anything was begun."
-        complain(sentence)
+        print_error(sentence)
         if as_json:
-            print_json(failure_record(sentence, thread=thread, status="cancelled"))
+            print_json(build_failure_record(sentence, thread=thread, status="cancelled"))
         return stop.status
     except PlanwaveError as error:
-        return tell_failure(error, thread=thread, manner=manner)
+        return report_failure(error, thread=thread, context=manner)

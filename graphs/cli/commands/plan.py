@@ -9,88 +9,90 @@ from pydantic import BaseModel
 from agent.core.plan.dependencies import waves
 from agent.core.plan.tool_spec import ToolSpec
 from agent.errors import UsageError
-from agent.events import Emit, PlanMade, event_from
+from agent.events import Emit, PlanCompiled, parse_event
 from agent.execution.call_log import MemoryCallLog
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Executor
 from agent.execution.ledger import MemoryLedger
 from agent.llm.models import Model, resolve_model
-from agent.planning.context import answers, gathered
-from agent.planning.planner import NotPlanned, Planned, Wanting, make_plan
+from agent.planning.context import call_context_providers, run_questions
+from agent.planning.planner import ContextRequest, PlanningFailure, PlanningResult, make_plan
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.models import prepare_model
 from graphs.cli.commands.tools import make_tools
-from graphs.cli.terminal.command_context import Manner
-from graphs.cli.terminal.live_view import watch
-from graphs.cli.terminal.run_options import Wanted
-from graphs.cli.terminal.run_view import Track
-from graphs.cli.terminal.screen import Screen, complain, print_json
+from graphs.cli.terminal.command_context import CommandContext
+from graphs.cli.terminal.live_view import create_display
+from graphs.cli.terminal.run_options import RunOptions
+from graphs.cli.terminal.run_view import RunTracker
+from graphs.cli.terminal.screen import Screen, print_error, print_json
 from graphs.cli.terminal.signals import Stopper
 
 
-def plan_goal(goal: str, *, wanted: Wanted, manner: Manner) -> int:
+def plan_goal(goal: str, *, options: RunOptions, context: CommandContext) -> int:
     """Plan a goal, run nothing, print the plan, and return the exit status.
 
     Raises errors of our tree, and `Interrupted` on a signal.
     """
     if not goal.strip():
         raise UsageError('The goal is empty; say what is to be planned: planwave plan "..."')
-    stopper = manner.stopper()
-    with stopper.catching():
-        tools = make_tools(wanted, wanted.settings(), screen=manner.screen)
-        prepare_model(wanted.model, screen=manner.screen)
-        made = asyncio.run(_plan(goal.strip(), tools, wanted=wanted, manner=manner, stopper=stopper))
-    if isinstance(made, NotPlanned):
-        complain("No plan came of it.")
+    stopper = context.create_stopper()
+    with stopper.catch_signals():
+        tools = make_tools(options, options.build_settings(), screen=context.screen)
+        prepare_model(options.model, screen=context.screen)
+        made = asyncio.run(_plan_with_display(goal.strip(), tools, options=options, context=context, stopper=stopper))
+    if isinstance(made, PlanningFailure):
+        print_error("No plan came of it.")
         for problem in made.problems:
-            complain(f"problem: {problem}")
+            print_error(f"problem: {problem}")
         return 1
-    if manner.as_json:
+    if context.as_json:
         print_json(made.plan)
     else:
-        manner.screen.say(
+        context.screen.say(
             "Keep it with --json > plan.json, and run it with: planwave run --plan plan.json", style="dim"
         )
     return 0
 
 
-def list_tools(*, wanted: Wanted, manner: Manner) -> int:
+def list_tools(*, options: RunOptions, context: CommandContext) -> int:
     """Print the tools that a plan can use; return the exit status. Raises errors of our tree."""
-    toolbox = Toolbox(make_tools(wanted, wanted.settings(), screen=manner.screen))
-    if manner.as_json:
+    toolbox = Toolbox(make_tools(options, options.build_settings(), screen=context.screen))
+    if context.as_json:
         print_json({"tools": [spec.model_dump(mode="json") for spec in toolbox.specs.values()]})
     else:
-        _print_tools(toolbox.specs.values(), screen=manner.screen)
+        _print_tools(toolbox.specs.values(), screen=context.screen)
     return 0
 
 
-async def _plan(
-    goal: str, tools: list[BaseTool], *, wanted: Wanted, manner: Manner, stopper: Stopper
-) -> Planned | NotPlanned:
-    settings, toolbox = wanted.settings(), Toolbox(tools)
-    shown = watch(manner.screen, Track())
+async def _plan_with_display(
+    goal: str, tools: list[BaseTool], *, options: RunOptions, context: CommandContext, stopper: Stopper
+) -> PlanningResult | PlanningFailure:
+    settings, toolbox = options.build_settings(), Toolbox(tools)
+    shown = create_display(context.screen, RunTracker())
 
     def emit(event: BaseModel) -> None:
-        shown.see(event_from(event.model_dump(mode="json")))
+        shown.show_event(parse_event(event.model_dump(mode="json")))
 
-    async def work() -> Planned | NotPlanned:
-        model = resolve_model(wanted.model, scale=settings.model_scale)
-        made = await _made(goal, toolbox, settings, model=model, emit=emit)
-        if isinstance(made, Planned):
-            emit(PlanMade(revision=1, plan=made.plan, waves=waves(made.compiled.needs)))
+    async def make_and_emit() -> PlanningResult | PlanningFailure:
+        model = resolve_model(options.model, scale=settings.model_scale)
+        made = await _make_plan(goal, toolbox, settings, model=model, emit=emit)
+        if isinstance(made, PlanningResult):
+            emit(PlanCompiled(revision=1, plan=made.plan, waves=waves(made.compiled.needs)))
         return made
 
     try:
-        return await stopper.run(work())
+        return await stopper.run(make_and_emit())
     finally:
-        shown.rest()
+        shown.pause()
 
 
-async def _made(goal: str, toolbox: Toolbox, settings: Settings, *, model: Model, emit: Emit) -> Planned | NotPlanned:
+async def _make_plan(
+    goal: str, toolbox: Toolbox, settings: Settings, *, model: Model, emit: Emit
+) -> PlanningResult | PlanningFailure:
     """Make a plan; as long as the model may ask for more before it plans, give it that."""
     executor, slots = Executor(toolbox, settings, MemoryLedger(), MemoryCallLog()), Slots(settings.max_concurrency)
-    context = await gathered(toolbox, executor, thread="plan", revision=1, slots=slots, emit=emit)
+    context = await call_context_providers(toolbox, executor, thread="plan", revision=1, slots=slots, emit=emit)
     rounds = 0
     while True:
         made = await make_plan(
@@ -99,14 +101,14 @@ async def _made(goal: str, toolbox: Toolbox, settings: Settings, *, model: Model
             toolbox=toolbox,
             model=model,
             settings=settings,
-            limits=settings.limits(can_replan=False),
+            limits=settings.build_limits(can_replan=False),
             emit=emit,
             may_ask=rounds < settings.max_context_rounds,
         )
-        if not isinstance(made, Wanting):
+        if not isinstance(made, ContextRequest):
             return made
         rounds += 1
-        said = await answers(made.questions, executor, toolbox, thread="plan", revision=1, slots=slots, emit=emit)
+        said = await run_questions(made.questions, executor, toolbox, thread="plan", revision=1, slots=slots, emit=emit)
         context = "\n\n".join(filter(None, (context, said)))
 
 

@@ -8,91 +8,93 @@ from langgraph.types import StateSnapshot
 
 from agent.errors import PersistenceError, ThreadBusyError, UsageError
 from agent.settings import Settings
-from graphs.cli.commands.run import thread_state
+from graphs.cli.commands.run import load_thread_state
 from graphs.cli.terminal.approval_prompts import read_line
-from graphs.cli.terminal.command_context import Manner
-from graphs.cli.terminal.report import status_of
+from graphs.cli.terminal.command_context import CommandContext
+from graphs.cli.terminal.report import get_status
 from graphs.cli.terminal.screen import print_json
-from graphs.cli.terminal.units import read_span
+from graphs.cli.terminal.units import parse_duration
 from graphs.compiled_graph import PlanwaveGraph
-from graphs.persistence import Persistence, migrate, open_persistence
+from graphs.persistence import Persistence, migrate_database, open_persistence
 from graphs.plan_execute import build_graph
-from graphs.thread_status import results_of
+from graphs.thread_status import collect_results
 
 
-class Kept(TypedDict):
+class KeptThread(TypedDict):
     """An old thread that was not removed, and why."""
 
     thread_id: str
     why: str
 
 
-def delete_thread(thread: str, *, settings: Settings, manner: Manner) -> int:
+def delete_thread(thread: str, *, settings: Settings, context: CommandContext) -> int:
     """Delete a thread after asking and return the exit status: 0, or 1 where the person said no.
 
     Raises `UsageError` for a thread that is not there or where nobody can be asked, `ThreadBusyError` for one that is
     being run.
     """
-    return asyncio.run(_delete(thread, settings=settings, manner=manner))
+    return asyncio.run(_delete(thread, settings=settings, context=context))
 
 
-async def _delete(thread: str, *, settings: Settings, manner: Manner) -> int:
-    async with open_persistence(manner.database(settings)) as stored:
-        if not await stored.has(thread):
+async def _delete(thread: str, *, settings: Settings, context: CommandContext) -> int:
+    async with open_persistence(context.resolve_database_url(settings)) as stored:
+        if not await stored.has_thread(thread):
             raise UsageError(f"There is no thread {thread!r} in {stored.url}; `planwave threads` lists those that are.")
-        if not manner.yes and not await _agreed(thread, stored=stored, manner=manner):
-            manner.screen.say("Nothing was deleted.")
+        if not context.auto_approve and not await _confirm_deletion(thread, stored=stored, context=context):
+            context.screen.say("Nothing was deleted.")
             return 1
         await stored.delete(thread)
-    if manner.as_json:
+    if context.as_json:
         print_json({"removed": [thread]})
-    manner.screen.say(f"Deleted the thread {thread!r}. Files that it made stay where they are.")
+    context.screen.say(f"Deleted the thread {thread!r}. Files that it made stay where they are.")
     return 0
 
 
-async def _agreed(thread: str, *, stored: Persistence, manner: Manner) -> bool:
-    if not manner.screen.interactive:
+async def _confirm_deletion(thread: str, *, stored: Persistence, context: CommandContext) -> bool:
+    if not context.screen.interactive:
         raise UsageError(f"Deleting asks first, and there is no one to ask; add --yes to delete {thread!r}.")
     try:
-        state = await thread_state(thread, stored=stored)
-        about = f"{status_of(state).replace('_', ' ')}, {len(results_of(state))} results"
+        state = await load_thread_state(thread, stored=stored)
+        about = f"{get_status(state).replace('_', ' ')}, {len(collect_results(state))} results"
     except PersistenceError:
         about = "it cannot be read"
-    answer = read_line(f"Delete the thread {thread!r} ({about}) for good? [y/N] ", screen=manner.screen)
+    answer = read_line(f"Delete the thread {thread!r} ({about}) for good? [y/N] ", screen=context.screen)
     return (answer or "").strip().lower() in {"y", "yes"}
 
 
-def prune_threads(*, older_than: str, dry_run: bool, settings: Settings, manner: Manner) -> int:
+def prune_threads(*, older_than: str, dry_run: bool, settings: Settings, context: CommandContext) -> int:
     """Remove the threads that ended longer than a span of time ago, say which, and return the exit status 0.
 
     Raises `UsageError` for a span that is none.
     """
-    age = read_span(older_than)
-    removed, kept = asyncio.run(_prune(age, dry_run=dry_run, settings=settings, manner=manner))
-    if manner.as_json:
+    age = parse_duration(older_than)
+    removed, kept = asyncio.run(_prune(age, dry_run=dry_run, settings=settings, context=context))
+    if context.as_json:
         print_json({"removed": removed, "kept": kept, "dry_run": dry_run})
     for thread in removed:
-        manner.screen.say(f"{'would remove' if dry_run else 'removed'} {thread}")
+        context.screen.say(f"{'would remove' if dry_run else 'removed'} {thread}")
     for one in kept:
-        manner.screen.say(f"kept {one['thread_id']}: {one['why']}", style="dim")
+        context.screen.say(f"kept {one['thread_id']}: {one['why']}", style="dim")
     count = "1 thread" if len(removed) == 1 else f"{len(removed)} threads"
-    manner.screen.say(f"{'Would remove' if dry_run else 'Removed'} {count} that ended more than {older_than} ago.")
+    context.screen.say(f"{'Would remove' if dry_run else 'Removed'} {count} that ended more than {older_than} ago.")
     return 0
 
 
-async def _prune(age: timedelta, *, dry_run: bool, settings: Settings, manner: Manner) -> tuple[list[str], list[Kept]]:
+async def _prune(
+    age: timedelta, *, dry_run: bool, settings: Settings, context: CommandContext
+) -> tuple[list[str], list[KeptThread]]:
     removed: list[str] = []
-    kept: list[Kept] = []
+    kept: list[KeptThread] = []
     before = datetime.now(UTC) - age
-    async with open_persistence(manner.database(settings)) as stored:
+    async with open_persistence(context.resolve_database_url(settings)) as stored:
         graph = build_graph(tools=[], persistence=stored)
         for thread in reversed(await stored.threads()):
             try:
-                state = await _state(thread, graph)
+                state = await _load_state(thread, graph)
                 if state.created_at is not None and datetime.fromisoformat(state.created_at) > before:
                     # They come by age, the oldest first.
                     break
-                why = await _removed(thread, graph, stored=stored, dry_run=dry_run)
+                why = await _remove_thread(thread, graph, stored=stored, dry_run=dry_run)
             except ThreadBusyError:
                 why = "it is being run"
             except PersistenceError as error:
@@ -104,11 +106,11 @@ async def _prune(age: timedelta, *, dry_run: bool, settings: Settings, manner: M
     return removed, kept
 
 
-async def _removed(thread: str, graph: PlanwaveGraph, *, stored: Persistence, dry_run: bool) -> str | None:
+async def _remove_thread(thread: str, graph: PlanwaveGraph, *, stored: Persistence, dry_run: bool) -> str | None:
     """Remove a thread, or return why not. Raises `ThreadBusyError`."""
     async with stored.lease(thread):
         # Read once more, now that nobody can begin to run it.
-        state = await _state(thread, graph)
+        state = await _load_state(thread, graph)
         if state.interrupts:
             return "it waits for an answer"
         if state.next:
@@ -118,15 +120,15 @@ async def _removed(thread: str, graph: PlanwaveGraph, *, stored: Persistence, dr
     return None
 
 
-async def _state(thread: str, graph: PlanwaveGraph) -> StateSnapshot:
+async def _load_state(thread: str, graph: PlanwaveGraph) -> StateSnapshot:
     return await graph.aget_state({"configurable": {"thread_id": thread}})
 
 
-def migrate_tables(*, settings: Settings, manner: Manner) -> int:
+def migrate_tables(*, settings: Settings, context: CommandContext) -> int:
     """Make or upgrade the tables, say what was done, and return the exit status 0. Raises as `migrate`."""
-    done = asyncio.run(migrate(manner.database(settings)))
-    if manner.as_json:
+    done = asyncio.run(migrate_database(context.resolve_database_url(settings)))
+    if context.as_json:
         print_json({"done": done})
     for sentence in done or ["The tables are up to date; nothing was done."]:
-        manner.screen.say(sentence)
+        context.screen.say(sentence)
     return 0

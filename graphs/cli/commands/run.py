@@ -12,110 +12,112 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
 from agent.errors import AnswerError, PlanwaveError, UsageError
-from agent.events import event_from
-from graphs.cli.commands.exit import tell_end, tell_failure, tell_stop
+from agent.events import parse_event
+from graphs.cli.commands.exit import report_end, report_failure, report_stop
 from graphs.cli.commands.models import prepare_model
 from graphs.cli.commands.plan_file import read_plan
 from graphs.cli.commands.tools import make_tools
-from graphs.cli.terminal.approval_prompts import Decisions, approve_all, ask
-from graphs.cli.terminal.command_context import Manner
-from graphs.cli.terminal.escalation_prompts import ask_way_on, impasse_of
-from graphs.cli.terminal.live_view import Watch, watch
-from graphs.cli.terminal.report import in_full, outcomes_of, status_of
-from graphs.cli.terminal.run_options import REMEMBERED, Wanted, remembered_in
-from graphs.cli.terminal.run_view import Track
+from graphs.cli.terminal.approval_prompts import Decisions, approve_all, prompt_approvals
+from graphs.cli.terminal.command_context import CommandContext
+from graphs.cli.terminal.escalation_prompts import parse_escalation, prompt_escalation
+from graphs.cli.terminal.live_view import RunDisplay, create_display
+from graphs.cli.terminal.report import get_outcomes, get_status, load_full_results
+from graphs.cli.terminal.run_options import OPTIONS_METADATA_KEY, RunOptions, load_run_options
+from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import Screen
-from graphs.cli.terminal.signals import Interrupted, Stopper
+from graphs.cli.terminal.signals import SignalInterrupt, Stopper
 from graphs.compiled_graph import PlanwaveGraph
 from graphs.persistence import Persistence, open_persistence
 from graphs.plan_execute import build_graph
-from graphs.state import plan_in
-from graphs.thread_status import allowed_since, reopened, thread_snapshot
+from graphs.state import parse_stored_plan
+from graphs.thread_status import build_thread_snapshot, can_resume_without_answer, resume_after_budget
 
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class RunSession:
     """One thread driven until it ends, waits, or is stopped."""
 
     graph: Graph
     config: RunnableConfig
     screen: Screen
-    watch: Watch
+    display: RunDisplay
     stopper: Stopper
     #: Approve every call unasked.
-    yes: bool
+    auto_approve: bool
 
-    async def drive(self, given: Any) -> StateSnapshot:  # noqa: ANN401 - LangGraph's input: a state, a command, None
+    async def run_until_blocked(self, given: Any) -> StateSnapshot:  # noqa: ANN401 - LangGraph's input: a state, a command, None
         """Run from `given` until the end, or until it waits for an answer that nobody here gives.
 
         Raises `Interrupted` on a signal, and what the graph raises.
         """
         while True:
             try:
-                await self.stopper.run(self._stream(given))
+                await self.stopper.run(self._stream_events(given))
             except AnswerError as error:
-                if not self.screen.interactive or self.yes:
+                if not self.screen.interactive or self.auto_approve:
                     raise
-                self.watch.rest()
+                self.display.pause()
                 self.screen.say(str(error), style="bold red")
-            except Interrupted:
-                self.watch.track.stop()
+            except SignalInterrupt:
+                self.display.tracker.mark_interrupted()
                 raise
             finally:
-                self.watch.rest()
+                self.display.pause()
             state = await self.graph.aget_state(self.config)
-            decisions = self.answers(state)
+            decisions = self.collect_answers(state)
             if decisions is None:
                 return state
             given = Command(resume=decisions)
 
-    def answers(self, state: StateSnapshot) -> Mapping[str, Any] | None:
+    def collect_answers(self, state: StateSnapshot) -> Mapping[str, Any] | None:
         """Return what to resume with; None where nothing waits, or nobody answers."""
         answers: dict[str, Any] = {}
         for waiting in state.interrupts:
-            decisions = self._decisions(waiting.value)
+            decisions = self._collect_decisions(waiting.value)
             if decisions is None:
                 return None
             answers[waiting.id] = {"decisions": decisions}
         return answers or None
 
-    def _decisions(self, payload: Mapping[str, Any]) -> Decisions | None:
-        impasse = impasse_of(payload)
-        if impasse is not None and self.yes:
+    def _collect_decisions(self, payload: Mapping[str, Any]) -> Decisions | None:
+        impasse = parse_escalation(payload)
+        if impasse is not None and self.auto_approve:
             # It would be raised again and again.
             self.screen.say(f"--yes does not answer this: {impasse.reason}", style="yellow")
             return None
-        if self.yes:
+        if self.auto_approve:
             # An approval that was turned down once would be again, without end.
             return None if payload.get("error") else approve_all(payload, screen=self.screen)
         if not self.screen.interactive:
             return None
-        with self.stopper.question():
+        with self.stopper.translate_interrupt():
             if impasse is not None:
-                return ask_way_on(payload, impasse, screen=self.screen)
-            return ask(payload, screen=self.screen)
+                return prompt_escalation(payload, impasse, screen=self.screen)
+            return prompt_approvals(payload, screen=self.screen)
 
-    async def _stream(self, given: Any) -> None:  # noqa: ANN401 - as in `drive`
+    async def _stream_events(self, given: Any) -> None:  # noqa: ANN401 - as in `drive`
         stream = self.graph.astream(given, self.config, stream_mode=["custom", "updates"], version="v2")
         async for part in stream:
             if part["type"] == "custom":
-                self.watch.see(event_from(part["data"]))
+                self.display.show_event(parse_event(part["data"]))
 
 
-_WORDS = 4
-_LONGEST = 32
+_MAX_ID_WORDS = 4
+_MAX_STEM_LENGTH = 32
 
 
-def thread_name(goal: str) -> str:
+def make_thread_id(goal: str) -> str:
     """Return a new thread id: the first words of the goal, and four random characters."""
-    words = re.findall(r"[a-z0-9]+", goal.lower())[:_WORDS]
-    stem = "-".join(words)[:_LONGEST].strip("-") or "run"
+    words = re.findall(r"[a-z0-9]+", goal.lower())[:_MAX_ID_WORDS]
+    stem = "-".join(words)[:_MAX_STEM_LENGTH].strip("-") or "run"
     return f"{stem}-{secrets.token_hex(2)}"
 
 
-def start(goal: str | None, *, plan_file: str | None, thread: str | None, wanted: Wanted, manner: Manner) -> int:
+def run_goal(
+    goal: str | None, *, plan_file: str | None, thread: str | None, options: RunOptions, context: CommandContext
+) -> int:
     """Run a goal and return the exit status.
 
     Raises errors of our tree for what keeps it from beginning, and `Interrupted` where it was stopped before that.
@@ -124,25 +126,25 @@ def start(goal: str | None, *, plan_file: str | None, thread: str | None, wanted
     wish = (goal if goal is not None else (given.goal if given else None) or "").strip()
     if not wish and given is None:
         raise UsageError('The goal is empty; say what is to be found out or done: planwave run "..."')
-    name = thread or thread_name(wish)
-    wanted.settings()
-    stopper = manner.stopper()
-    with stopper.catching():
+    name = thread or make_thread_id(wish)
+    options.build_settings()
+    stopper = context.create_stopper()
+    with stopper.catch_signals():
         begin = {"goal": wish, "plan": given.document if given else None}
-        return asyncio.run(_start(begin, name, wanted=wanted, manner=manner, stopper=stopper))
+        return asyncio.run(_run_goal(begin, name, options=options, context=context, stopper=stopper))
 
 
-def resume(thread: str, *, wanted: Wanted, manner: Manner) -> int:
+def resume_thread(thread: str, *, options: RunOptions, context: CommandContext) -> int:
     """Go on with a thread, with the options that it was started with unless others are given; return the exit status.
 
     Raises as `start`, and `UsageError` for a thread that is not there.
     """
-    stopper = manner.stopper()
-    with stopper.catching():
-        return asyncio.run(_resume(thread, wanted=wanted, manner=manner, stopper=stopper))
+    stopper = context.create_stopper()
+    with stopper.catch_signals():
+        return asyncio.run(_resume(thread, options=options, context=context, stopper=stopper))
 
 
-async def thread_state(thread: str, *, stored: Persistence) -> StateSnapshot:
+async def load_thread_state(thread: str, *, stored: Persistence) -> StateSnapshot:
     """Return the state of a thread; no tool is needed for it. Raises `UsageError` where there is none."""
     state = await build_graph(tools=[], persistence=stored).aget_state({"configurable": {"thread_id": thread}})
     if state.created_at is None:
@@ -150,105 +152,121 @@ async def thread_state(thread: str, *, stored: Persistence) -> StateSnapshot:
     return state
 
 
-def track_of(state: StateSnapshot) -> Track:
+def build_tracker(state: StateSnapshot) -> RunTracker:
     """Return what is known of a thread's tasks."""
-    track = Track()
-    if thread_snapshot(state.values).compiled is not None:
-        track.restore(plan_in(state.values["plan"]), outcomes_of(state), revision=state.values.get("revision") or 1)
+    track = RunTracker()
+    if build_thread_snapshot(state.values).compiled is not None:
+        track.restore(
+            parse_stored_plan(state.values["plan"]), get_outcomes(state), revision=state.values.get("revision") or 1
+        )
     for waiting in state.interrupts:
-        track.ask(waiting.value)
+        track.mark_awaiting_approval(waiting.value)
     return track
 
 
-def thread_config(thread: str, wanted: Wanted) -> RunnableConfig:
+def build_thread_config(thread: str, run_options: RunOptions) -> RunnableConfig:
     """Return the config of a thread, which remembers what is wanted of it."""
-    options = wanted.lasting().model_dump_json(exclude_none=True)
-    return {"configurable": {"thread_id": thread}, "metadata": {REMEMBERED: options}}
+    options = run_options.to_persistent().model_dump_json(exclude_none=True)
+    return {"configurable": {"thread_id": thread}, "metadata": {OPTIONS_METADATA_KEY: options}}
 
 
-async def _start(begin: dict[str, Any], thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopper) -> int:
-    if wanted.lasting().data_withheld is not None:
-        manner.screen.say("The password in --data is not stored; to resume this thread, --data is to be given again.")
-    async with open_persistence(manner.database(wanted.settings())) as stored:
-        graph = _graph(wanted, stored=stored, manner=manner)
-        config = thread_config(thread, wanted)
+async def _run_goal(
+    begin: dict[str, Any], thread: str, *, options: RunOptions, context: CommandContext, stopper: Stopper
+) -> int:
+    if options.to_persistent().data_withheld is not None:
+        context.screen.say("The password in --data is not stored; to resume this thread, --data is to be given again.")
+    async with open_persistence(context.resolve_database_url(options.build_settings())) as stored:
+        graph = _build_graph(options, stored=stored, context=context)
+        config = build_thread_config(thread, options)
         before = await graph.aget_state(config)
         if before.next:
             raise UsageError(
-                f"The thread {thread!r} is not finished ({status_of(before)}); go on with `planwave resume {thread}` "
+                f"The thread {thread!r} is not finished ({get_status(before)}); go on with `planwave resume {thread}` "
                 "or choose another --thread."
             )
         if begin["plan"] is None:
             # Last of all, because it may fetch a gigabyte.
-            with stopper.question():
-                prepare_model(wanted.model, screen=manner.screen)
-        return await _driven(graph, config, begin, track=Track(), wanted=wanted, manner=manner, stopper=stopper)
+            with stopper.translate_interrupt():
+                prepare_model(options.model, screen=context.screen)
+        return await _run_session(
+            graph, config, begin, tracker=RunTracker(), options=options, context=context, stopper=stopper
+        )
 
 
-async def _resume(thread: str, *, wanted: Wanted, manner: Manner, stopper: Stopper) -> int:
-    async with open_persistence(manner.database(wanted.settings())) as stored:
-        state = await thread_state(thread, stored=stored)
-        wanted = wanted.over(remembered_in(state.metadata))
-        limits = wanted.settings().limits(can_replan=False, attended=True)
-        if not state.next and reopened(state.values, limits) is None:
-            manner.screen.say(f"The thread {thread!r} has ended before; nothing is run again.")
-            state = await in_full(state, stored.artifacts, thread=thread)
-            return tell_end(state, thread=thread, wanted=wanted, manner=manner)
-        wanted.require_data(thread)
+async def _resume(thread: str, *, options: RunOptions, context: CommandContext, stopper: Stopper) -> int:
+    async with open_persistence(context.resolve_database_url(options.build_settings())) as stored:
+        state = await load_thread_state(thread, stored=stored)
+        options = options.merge_defaults(load_run_options(state.metadata))
+        limits = options.build_settings().build_limits(can_replan=False, attended=True)
+        if not state.next and resume_after_budget(state.values, limits) is None:
+            context.screen.say(f"The thread {thread!r} has ended before; nothing is run again.")
+            state = await load_full_results(state, stored.artifacts, thread=thread)
+            return report_end(state, thread=thread, options=options, context=context)
+        options.require_data(thread)
         graph, config, track = (
-            _graph(wanted, stored=stored, manner=manner),
-            thread_config(thread, wanted),
-            track_of(state),
+            _build_graph(options, stored=stored, context=context),
+            build_thread_config(thread, options),
+            build_tracker(state),
         )
         if not state.values.get("plan"):
-            with stopper.question():
-                prepare_model(wanted.model, screen=manner.screen)
+            with stopper.translate_interrupt():
+                prepare_model(options.model, screen=context.screen)
         given: Command[Any] | None = None
-        if state.interrupts and not allowed_since(state.values, limits):
-            session = _session(graph, config, track=track, manner=manner, stopper=stopper)
+        if state.interrupts and not can_resume_without_answer(state.values, limits):
+            session = _create_session(graph, config, tracker=track, context=context, stopper=stopper)
             try:
-                decisions = session.answers(state)
-            except Interrupted as stop:
-                tell_stop(await in_full(state, stored.artifacts, thread=thread), thread=thread, manner=manner)
+                decisions = session.collect_answers(state)
+            except SignalInterrupt as stop:
+                report_stop(
+                    await load_full_results(state, stored.artifacts, thread=thread), thread=thread, context=context
+                )
                 return stop.status
             if decisions is None:
-                state = await in_full(state, stored.artifacts, thread=thread)
-                return tell_end(state, thread=thread, wanted=wanted, manner=manner)
+                state = await load_full_results(state, stored.artifacts, thread=thread)
+                return report_end(state, thread=thread, options=options, context=context)
             given = Command(resume=decisions)
-        return await _driven(graph, config, given, track=track, wanted=wanted, manner=manner, stopper=stopper)
+        return await _run_session(
+            graph, config, given, tracker=track, options=options, context=context, stopper=stopper
+        )
 
 
-async def _driven(
+async def _run_session(
     graph: PlanwaveGraph,
     config: RunnableConfig,
     given: Any,  # noqa: ANN401 - LangGraph's input: a state, a command, None
     *,
-    track: Track,
-    wanted: Wanted,
-    manner: Manner,
+    tracker: RunTracker,
+    options: RunOptions,
+    context: CommandContext,
     stopper: Stopper,
 ) -> int:
     thread = str(config["configurable"]["thread_id"])
     try:
-        state = await _session(graph, config, track=track, manner=manner, stopper=stopper).drive(given)
-    except Interrupted as stop:
-        state = await in_full(await graph.aget_state(config), graph.artifacts, thread=thread)
-        tell_stop(state, thread=thread, manner=manner)
+        state = await _create_session(
+            graph, config, tracker=tracker, context=context, stopper=stopper
+        ).run_until_blocked(given)
+    except SignalInterrupt as stop:
+        state = await load_full_results(await graph.aget_state(config), graph.artifacts, thread=thread)
+        report_stop(state, thread=thread, context=context)
         return stop.status
     except PlanwaveError as error:
-        return tell_failure(error, thread=thread, manner=manner)
-    state = await in_full(state, graph.artifacts, thread=thread)
-    return tell_end(state, thread=thread, wanted=wanted, manner=manner, track=track)
+        return report_failure(error, thread=thread, context=context)
+    state = await load_full_results(state, graph.artifacts, thread=thread)
+    return report_end(state, thread=thread, options=options, context=context, tracker=tracker)
 
 
-def _session(graph: Graph, config: RunnableConfig, *, track: Track, manner: Manner, stopper: Stopper) -> Session:
-    shown = watch(manner.screen, track)
-    return Session(graph, config, screen=manner.screen, watch=shown, stopper=stopper, yes=manner.yes)
+def _create_session(
+    graph: Graph, config: RunnableConfig, *, tracker: RunTracker, context: CommandContext, stopper: Stopper
+) -> RunSession:
+    shown = create_display(context.screen, tracker)
+    return RunSession(
+        graph, config, screen=context.screen, display=shown, stopper=stopper, auto_approve=context.auto_approve
+    )
 
 
-def _graph(wanted: Wanted, *, stored: Persistence, manner: Manner) -> PlanwaveGraph:
-    settings = wanted.settings()
-    if manner.screen.interactive and not manner.yes and "ask_if_unsure" not in settings.model_fields_set:
+def _build_graph(options: RunOptions, *, stored: Persistence, context: CommandContext) -> PlanwaveGraph:
+    settings = options.build_settings()
+    if context.screen.interactive and not context.auto_approve and "ask_if_unsure" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ask_if_unsure": True})
-    tools = make_tools(wanted, settings, screen=manner.screen)
-    return build_graph(tools=tools, model=wanted.model, settings=settings, persistence=stored)
+    tools = make_tools(options, settings, screen=context.screen)
+    return build_graph(tools=tools, model=options.model, settings=settings, persistence=stored)

@@ -10,88 +10,96 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.core.engine.call_preparation import Difference
-from agent.core.engine.progress import PhaseProgress, Progress
-from agent.core.mermaid import mermaid
-from agent.core.provenance.prov_json import prov_json
-from agent.core.provenance.xml_export import as_xml
+from agent.core.engine.call_preparation import PlanDiff
+from agent.core.engine.progress import PhaseProgress, TaskProgress
+from agent.core.mermaid import to_mermaid
+from agent.core.provenance.prov_json import to_prov_json
+from agent.core.provenance.xml_export import to_xml
 from agent.errors import UsageError
 from agent.execution.ledger import LedgerRow
 from agent.settings import Settings
-from graphs.cli.commands.exit import tell_problems
-from graphs.cli.commands.run import thread_state, track_of
-from graphs.cli.terminal.command_context import Manner
-from graphs.cli.terminal.escalation_prompts import show_waiting
-from graphs.cli.terminal.plan_table import plan_table
-from graphs.cli.terminal.report import Record, in_full, outcomes_of, print_answer, rollback_of, run_record, status_of
-from graphs.cli.terminal.screen import Screen, as_text, print_json, visible
-from graphs.cli.terminal.units import spell_size
+from graphs.cli.commands.exit import print_problems
+from graphs.cli.commands.run import build_tracker, load_thread_state
+from graphs.cli.terminal.command_context import CommandContext
+from graphs.cli.terminal.escalation_prompts import show_interrupt
+from graphs.cli.terminal.plan_table import build_plan_table
+from graphs.cli.terminal.report import (
+    JsonRecord,
+    build_run_record,
+    get_outcomes,
+    get_rollback,
+    get_status,
+    load_full_results,
+    print_answer,
+)
+from graphs.cli.terminal.screen import Screen, as_text, escape_controls, print_json
+from graphs.cli.terminal.units import format_size
 from graphs.persistence import open_persistence
-from graphs.run.plan_history import changes_of, provenance_of
-from graphs.state import plan_in
-from graphs.thread_status import overview, results_of, thread_snapshot, thread_standings
+from graphs.run.plan_history import list_plan_changes, provenance_of
+from graphs.state import parse_stored_plan
+from graphs.thread_status import build_thread_snapshot, collect_results, get_task_states, summarize_thread
 
-_PREVIEW = 160
-_REASON = 300
+_PREVIEW_WIDTH = 160
+_REASON_WIDTH = 300
 
 
-def list_threads(*, settings: Settings, manner: Manner, most: int) -> int:
+def print_threads(*, settings: Settings, context: CommandContext, most: int) -> int:
     """Print the newest threads, the one that changed last first; return the exit status."""
-    found = asyncio.run(_threads(settings=settings, manner=manner, most=most))
-    if manner.as_json:
+    found = asyncio.run(_load_summaries(settings=settings, context=context, most=most))
+    if context.as_json:
         print_json({"threads": found})
     elif not found:
-        manner.screen.say('There are no threads yet; make one with: planwave run "..."')
+        context.screen.say('There are no threads yet; make one with: planwave run "..."')
     else:
-        _print_threads(found, console=manner.screen.console)
+        _print_thread_table(found, console=context.screen.console)
     return 0
 
 
-def show_thread(thread: str, *, settings: Settings, manner: Manner, picture: bool) -> int:
+def show_thread(thread: str, *, settings: Settings, context: CommandContext, picture: bool) -> int:
     """Print what a thread has come to; with `picture`, only its plan as Mermaid. Return the exit status 0.
 
     Raises `UsageError` for a thread that is not there, or that has no plan to draw.
     """
-    full = manner.as_json and not picture
-    state, ledger = asyncio.run(_state(thread, settings=settings, manner=manner, full=full))
+    full = context.as_json and not picture
+    state, ledger = asyncio.run(_load_state(thread, settings=settings, context=context, full=full))
     if picture:
-        manner.screen.console.out(_picture(state, ledger, thread=thread), end="", highlight=False)
-    elif manner.as_json:
+        context.screen.console.out(_render_mermaid(state, ledger, thread=thread), end="", highlight=False)
+    elif context.as_json:
         about = {
             "goal": state.values.get("goal") or "",
-            **overview(state, ledger=ledger),
-            "changes": changes_of(state.values),
+            **summarize_thread(state, ledger=ledger),
+            "changes": list_plan_changes(state.values),
             "history": list(state.values.get("history") or ()),
         }
-        print_json({**run_record(state, thread=thread), **about})
+        print_json({**build_run_record(state, thread=thread), **about})
     else:
-        _print_thread(state, ledger, thread=thread, screen=manner.screen)
+        _print_thread_details(state, ledger, thread=thread, screen=context.screen)
     return 0
 
 
-async def _state(
-    thread: str, *, settings: Settings, manner: Manner, full: bool
+async def _load_state(
+    thread: str, *, settings: Settings, context: CommandContext, full: bool
 ) -> tuple[StateSnapshot, list[LedgerRow]]:
     """Return the state of a thread, and its rows of the ledger where no run has it: what it began is in doubt then."""
-    async with open_persistence(manner.database(settings)) as stored:
-        state = await thread_state(thread, stored=stored)
-        rows = [] if await stored.busy(thread) else await stored.ledger.rows(thread)
-        return await in_full(state, stored.artifacts, thread=thread) if full else state, rows
+    async with open_persistence(context.resolve_database_url(settings)) as stored:
+        state = await load_thread_state(thread, stored=stored)
+        rows = [] if await stored.is_busy(thread) else await stored.ledger.list_rows(thread)
+        return await load_full_results(state, stored.artifacts, thread=thread) if full else state, rows
 
 
-async def _threads(*, settings: Settings, manner: Manner, most: int) -> list[Record]:
-    async with open_persistence(manner.database(settings)) as stored:
+async def _load_summaries(*, settings: Settings, context: CommandContext, most: int) -> list[JsonRecord]:
+    async with open_persistence(context.resolve_database_url(settings)) as stored:
         return [
-            _summary(await thread_state(thread, stored=stored), thread=thread)
+            _summarize_thread(await load_thread_state(thread, stored=stored), thread=thread)
             for thread in (await stored.threads())[:most]
         ]
 
 
-def _summary(state: StateSnapshot, *, thread: str) -> Record:
-    results, plan = results_of(state), state.values.get("plan")
+def _summarize_thread(state: StateSnapshot, *, thread: str) -> JsonRecord:
+    results, plan = collect_results(state), state.values.get("plan")
     return {
         "thread_id": thread,
-        "status": status_of(state),
+        "status": get_status(state),
         "goal": state.values.get("goal") or "",
         "done": sum(record.get("status") == "done" for record in results.values()),
         "tasks": len(plan.get("tasks") or ()) if isinstance(plan, dict) else 0,
@@ -99,7 +107,7 @@ def _summary(state: StateSnapshot, *, thread: str) -> Record:
     }
 
 
-def _print_threads(found: list[Record], *, console: Console) -> None:
+def _print_thread_table(found: list[JsonRecord], *, console: Console) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=console.is_terminal)
     table.add_column("thread", no_wrap=True, overflow="fold")
     table.add_column("status", no_wrap=True)
@@ -108,108 +116,113 @@ def _print_threads(found: list[Record], *, console: Console) -> None:
     table.add_column("goal", ratio=1, overflow="ellipsis", no_wrap=True)
     for thread in found:
         table.add_row(
-            Text(visible(thread["thread_id"])),
+            Text(escape_controls(thread["thread_id"])),
             thread["status"].replace("_", " "),
             f"{thread['done']}/{thread['tasks']}",
-            _local(thread["changed_at"]),
-            Text(as_text(thread["goal"], width=_PREVIEW)),
+            _format_local_time(thread["changed_at"]),
+            Text(as_text(thread["goal"], width=_PREVIEW_WIDTH)),
         )
     console.print(table)
 
 
-def _print_thread(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str, screen: Screen) -> None:
-    track, values = track_of(state), state.values
-    about = overview(state, ledger=ledger)
-    track.correct({task: standing["status"] for task, standing in about["tasks"].items()})
-    head = [("thread", thread), ("goal", values.get("goal") or ""), ("status", status_of(state).replace("_", " "))]
-    head += [("started", _local(values.get("started_at"))), ("changed", _local(state.created_at))]
+def _print_thread_details(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str, screen: Screen) -> None:
+    track, values = build_tracker(state), state.values
+    about = summarize_thread(state, ledger=ledger)
+    track.apply_statuses({task: standing["status"] for task, standing in about["tasks"].items()})
+    head = [("thread", thread), ("goal", values.get("goal") or ""), ("status", get_status(state).replace("_", " "))]
+    head += [
+        ("started", _format_local_time(values.get("started_at"))),
+        ("changed", _format_local_time(state.created_at)),
+    ]
     head += [("plan", f"revision {values['revision']}, {values.get('replans') or 0} replans")] if track.rows else []
-    head += [("revised", _change(change)) for change in changes_of(values)]
-    head += [("replan", as_text(told, width=_REASON)) for told in values.get("history") or ()]
-    head += [("progress", _progress(about["progress"]))] if about["progress"] else []
-    head += [("rollback", text) for text in _rollback(rollback_of(state))]
+    head += [("revised", _format_change(change)) for change in list_plan_changes(values)]
+    head += [("replan", as_text(told, width=_REASON_WIDTH)) for told in values.get("history") or ()]
+    head += [("progress", _format_progress(about["progress"]))] if about["progress"] else []
+    head += [("rollback", text) for text in _format_rollback(get_rollback(state))]
     for name, text in head:
         screen.say(f"{name:8} {text}")
     for phase in about["phases"]:
-        screen.say(_phase(phase, current=phase["name"] == about["current_phase"]))
+        screen.say(_format_phase(phase, current=phase["name"] == about["current_phase"]))
     if track.rows:
-        screen.console.print(plan_table(track, width=screen.console.width))
-    for task, record in results_of(state).items():
+        screen.console.print(build_plan_table(track, width=screen.console.width))
+    for task, record in collect_results(state).items():
         if record.get("status") == "done":
-            screen.say(f"{task}: {_result(record)}")
-        for line in _failed_items(record):
+            screen.say(f"{task}: {_format_result(record)}")
+        for line in _format_failed_items(record):
             screen.say(f"{task}: {line}", style="yellow")
     for waiting in state.interrupts:
-        show_waiting(waiting.value, screen=screen)
-    tell_problems(state, screen=screen)
+        show_interrupt(waiting.value, screen=screen)
+    print_problems(state, screen=screen)
     if values.get("answer"):
         screen.say("")
         print_answer(values["answer"], screen=screen)
 
 
-def _result(record: Record) -> str:
+def _format_result(record: JsonRecord) -> str:
     artifact = record.get("artifact")
     if artifact is None:
-        return as_text(record.get("output"), width=_PREVIEW)
-    return f"{as_text(artifact['preview'], width=_PREVIEW)} ({spell_size(artifact['size'])})"
+        return as_text(record.get("output"), width=_PREVIEW_WIDTH)
+    return f"{as_text(artifact['preview'], width=_PREVIEW_WIDTH)} ({format_size(artifact['size'])})"
 
 
-def _failed_items(record: Record) -> list[str]:
+def _format_failed_items(record: JsonRecord) -> list[str]:
     """Return a line for each failure of an item that is told, and one for the others."""
     items = record.get("items")
     if not items:
         return []
-    told = [f"item {one['item']} failed: {as_text(one['error'], width=_PREVIEW)}" for one in items["errors"]]
+    told = [f"item {one['item']} failed: {as_text(one['error'], width=_PREVIEW_WIDTH)}" for one in items["errors"]]
     more = len(items["failed"]) - len(told)
     return [*told, *([f"{more:,} more items failed"] if more else [])]
 
 
-def _progress(counts: Progress) -> str:
+def _format_progress(counts: TaskProgress) -> str:
     parts = [f"{counts[word]} {word}" for word in ("completed", "failed", "skipped", "waiting") if counts[word]]
     return f"{counts['percentage']:g} % of {counts['total']}: {', '.join(parts)}"
 
 
-def _change(change: Record) -> str:
+def _format_change(change: JsonRecord) -> str:
     who = change["model"] or "a person"
-    return f"to revision {change['revision']} by {who}: {Difference.model_validate(change['difference'])}"
+    return f"to revision {change['revision']} by {who}: {PlanDiff.model_validate(change['difference'])}"
 
 
-def _rollback(report: Record | None) -> list[str]:
+def _format_rollback(report: JsonRecord | None) -> list[str]:
     if report is None:
         return []
     parts = [(", ".join(report["undone"]), "undone"), (", ".join(report["not_undone"]), "not undone")]
     return ["; ".join(f"{word}: {names}" for names, word in parts if names) or "nothing is undone yet"]
 
 
-def _phase(phase: PhaseProgress, *, current: bool) -> str:
-    about = f": {as_text(phase['description'], width=_PREVIEW)}" if phase["description"] else ""
+def _format_phase(phase: PhaseProgress, *, current: bool) -> str:
+    about = f": {as_text(phase['description'], width=_PREVIEW_WIDTH)}" if phase["description"] else ""
     return f"{'phase':8} {phase['name']} {phase['percentage']:g} %{' (current)' if current else ''}{about}"
 
 
-def _picture(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str) -> str:
-    if thread_snapshot(state.values).compiled is None:
+def _render_mermaid(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str) -> str:
+    if build_thread_snapshot(state.values).compiled is None:
         raise UsageError(f"The thread {thread!r} has no plan that could be drawn; look at it with `planwave show`.")
-    found = thread_standings(state, ledger=ledger)
-    return mermaid(plan_in(state.values["plan"]), {task: standing.status for task, standing in found.items()})
+    found = get_task_states(state, ledger=ledger)
+    return to_mermaid(
+        parse_stored_plan(state.values["plan"]), {task: standing.status for task, standing in found.items()}
+    )
 
 
-def _local(moment: str | None) -> str:
+def _format_local_time(moment: str | None) -> str:
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
 
 
-def export_thread(thread: str, *, settings: Settings, manner: Manner, form: str) -> int:
+def export_thread(thread: str, *, settings: Settings, context: CommandContext, form: str) -> int:
     """Print where each result of a thread came from (`prov`, as PROV-JSON) or its record (`xml`); return 0.
 
     Raises `UsageError` for a thread that is not there.
     """
-    state = asyncio.run(_exported_state(thread, settings=settings, manner=manner))
+    state = asyncio.run(_load_full_state(thread, settings=settings, context=context))
     if form == "prov":
-        print_json(prov_json(provenance_of(state.values, outcomes_of(state)), thread=thread))
+        print_json(to_prov_json(provenance_of(state.values, get_outcomes(state)), thread=thread))
     else:
-        manner.screen.console.out(as_xml(to_jsonable_python(run_record(state, thread=thread))), highlight=False)
+        context.screen.console.out(to_xml(to_jsonable_python(build_run_record(state, thread=thread))), highlight=False)
     return 0
 
 
-async def _exported_state(thread: str, *, settings: Settings, manner: Manner) -> StateSnapshot:
-    async with open_persistence(manner.database(settings)) as stored:
-        return await in_full(await thread_state(thread, stored=stored), stored.artifacts, thread=thread)
+async def _load_full_state(thread: str, *, settings: Settings, context: CommandContext) -> StateSnapshot:
+    async with open_persistence(context.resolve_database_url(settings)) as stored:
+        return await load_full_results(await load_thread_state(thread, stored=stored), stored.artifacts, thread=thread)

@@ -9,27 +9,27 @@ from agent.settings import Settings
 from agent.tools.analytics import analytics_tools
 from agent.tools.mcp.tools import mcp_tools
 from agent.tools.sample_data import ensure_shop
-from agent.tools.sql.data_source import open_source
+from agent.tools.sql.data_source import open_data_source
 from agent.tools.writing.typed_writing import typed_writing_tools
-from graphs.cli.terminal.run_options import Wanted
+from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.screen import Screen
 from graphs.delegation.delegate_tool import delegate_tool
 
 
-def make_tools(wanted: Wanted, settings: Settings, *, screen: Screen) -> list[BaseTool]:
+def make_tools(options: RunOptions, settings: Settings, *, screen: Screen) -> list[BaseTool]:
     """Return the tools over `wanted.data`, or over the sample shop, which is made first where it is not there.
 
     Those of the configuration's MCP servers follow. Raises `DataError` for data that cannot be opened, `SettingsError`
     and `ToolError` for a configuration or a server that is not as it should be.
     """
-    place = wanted.data or ensure_shop(settings.data_folder, say=screen.say)
+    place = options.data or ensure_shop(settings.data_folder, say=screen.say)
 
     def writer() -> BaseChatModel:
-        return resolve_model(wanted.model).chat
+        return resolve_model(options.model).chat
 
     output = settings.output_folder.expanduser().absolute()
-    analytics = analytics_tools(source=open_source(place), output=output, writer=writer)
-    file = wanted.configuration_file()
+    analytics = analytics_tools(source=open_data_source(place), output=output, writer=writer)
+    file = options.find_configuration_file()
     if file is None:
         return analytics
     configured = read_configuration(file)

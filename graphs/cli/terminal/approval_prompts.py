@@ -16,10 +16,10 @@ from pydantic import JsonValue
 from rich.panel import Panel
 from rich.text import Text
 
-from agent.core.compiler.argument_check import value_errors
-from graphs.cli.terminal.screen import Screen, visible
+from agent.core.compiler.argument_check import find_value_errors
+from graphs.cli.terminal.screen import Screen, escape_controls
 
-Payload = Mapping[str, Any]
+InterruptPayload = Mapping[str, Any]
 Decisions = list[dict[str, Any]]
 
 #: What is typed, what it decides, and how it is offered.
@@ -31,11 +31,11 @@ _KEYS = {
     "q": ("quit", "[q]uit"),
 }
 #: Seconds after which a signal that the read would have slept through is heard.
-_AWAKE_S = 0.2
-_DOUBT = "Approve: it did not happen, make it now. Give its result: it did happen. Reject: leave it as it is."
+_POLL_INTERVAL_S = 0.2
+_IN_DOUBT_HELP = "Approve: it did not happen, make it now. Give its result: it did happen. Reject: leave it as it is."
 
 
-def ask(payload: Payload, *, screen: Screen) -> Decisions | None:
+def prompt_approvals(payload: InterruptPayload, *, screen: Screen) -> Decisions | None:
     """Ask about every call in turn and return the decisions; None where the person leaves it waiting.
 
     `payload` is the interrupt's: `action_requests` and `review_configs` by position, and `error` where an answer
@@ -44,47 +44,47 @@ def ask(payload: Payload, *, screen: Screen) -> Decisions | None:
     actions, configs = payload["action_requests"], payload["review_configs"]
     if payload.get("error"):
         screen.say(str(payload["error"]), style="bold red")
-    show_doubt(payload, screen=screen)
+    show_uncertainty(payload, screen=screen)
     decisions: Decisions = []
     for number, (action, config) in enumerate(zip(actions, configs, strict=True), start=1):
-        show(action, screen=screen, number=number, of=len(actions))
-        decision = _decide(action, config, screen=screen)
+        show_call(action, screen=screen, number=number, of=len(actions))
+        decision = _prompt_decision(action, config, screen=screen)
         if decision is None:
             return None
         decisions.append(decision)
     return decisions
 
 
-def show_doubt(payload: Payload, *, screen: Screen) -> None:
+def show_uncertainty(payload: InterruptPayload, *, screen: Screen) -> None:
     """Say why the planner is not sure of the plan whose calls are asked about; nothing where it is."""
     if payload.get("unsure"):
         screen.say(f"The planner is not sure of this plan. {payload['unsure']}", style="yellow")
 
 
-def approve_all(payload: Payload, *, screen: Screen) -> Decisions | None:
+def approve_all(payload: InterruptPayload, *, screen: Screen) -> Decisions | None:
     """Approve every call, and say so; None where one is in doubt, since only a person can know what became of it."""
     for action in payload["action_requests"]:
         if action.get("doubt"):
             screen.say(f"--yes does not answer for {action.get('task_id', '')!r}: {action['doubt']}", style="yellow")
             return None
     for action in payload["action_requests"]:
-        call = f"{action['name']} {json.dumps(_shown_args(action), ensure_ascii=False)}"
+        call = f"{action['name']} {json.dumps(_select_shown_args(action), ensure_ascii=False)}"
         screen.say(f"approved by --yes: {action.get('task_id', '')}: {call}", style="yellow")
-    return [{"type": "approve", **_digest(action)} for action in payload["action_requests"]]
+    return [{"type": "approve", **_copy_digest(action)} for action in payload["action_requests"]]
 
 
-def show(action: Mapping[str, Any], *, screen: Screen, number: int, of: int) -> None:
+def show_call(action: Mapping[str, Any], *, screen: Screen, number: int, of: int) -> None:
     """Show one call: tool, task, purpose and all arguments as they will be given."""
-    args = json.dumps(_shown_args(action), ensure_ascii=False, indent=2)
+    args = json.dumps(_select_shown_args(action), ensure_ascii=False, indent=2)
     text = Text()
-    text.append("tool     ", style="dim").append(visible(action["name"]), style="bold")
-    text.append("\ntask     ", style="dim").append(visible(str(action.get("task_id", ""))))
-    text.append("\npurpose  ", style="dim").append(visible(str(action.get("description", ""))))
+    text.append("tool     ", style="dim").append(escape_controls(action["name"]), style="bold")
+    text.append("\ntask     ", style="dim").append(escape_controls(str(action.get("task_id", ""))))
+    text.append("\npurpose  ", style="dim").append(escape_controls(str(action.get("description", ""))))
     if action.get("doubt"):
-        text.append("\nin doubt ", style="dim").append(visible(str(action["doubt"])), style="bold yellow")
-        text.append(f"\n         {_DOUBT}", style="dim")
+        text.append("\nin doubt ", style="dim").append(escape_controls(str(action["doubt"])), style="bold yellow")
+        text.append(f"\n         {_IN_DOUBT_HELP}", style="dim")
     repeated = f"arguments of {len(action['items'])} calls" if action.get("items") else "arguments"
-    text.append(f"\n{repeated}\n", style="dim").append(visible(args))
+    text.append(f"\n{repeated}\n", style="dim").append(escape_controls(args))
     title = f"Approval {number} of {of}" if of > 1 else "Approval"
     if screen.live:
         screen.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
@@ -92,7 +92,7 @@ def show(action: Mapping[str, Any], *, screen: Screen, number: int, of: int) -> 
         screen.say(f"{title}\n{text.plain}")
 
 
-def _decide(action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
+def _prompt_decision(action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
     allowed = {key: word for key, (word, _) in _KEYS.items() if word in (*config["allowed_decisions"], "quit")}
     offer = ", ".join(_KEYS[key][1] for key in allowed)
     while True:
@@ -106,12 +106,12 @@ def _decide(action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Scr
             continue
         if word == "quit":
             return None
-        decision = _decision(word, action, config, screen=screen)
+        decision = _build_decision(word, action, config, screen=screen)
         if decision is not None:
-            return {**decision, **_digest(action)}
+            return {**decision, **_copy_digest(action)}
 
 
-def _decision(
+def _build_decision(
     word: str, action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen
 ) -> dict[str, Any] | None:
     """Return the decision; None where the person thought better of it."""
@@ -123,17 +123,17 @@ def _decision(
     if word == "respond":
         result = read_line("its result, as text (empty: back): ", screen=screen)
         return {"type": "respond", "message": result.strip()} if result and result.strip() else None
-    args = _edited(action["args"], schema=config.get("args_schema") or {}, screen=screen)
+    args = _edit_arguments(action["args"], schema=config.get("args_schema") or {}, screen=screen)
     return None if args is None else {"type": "edit", "edited_action": {"name": action["name"], "args": args}}
 
 
-def _edited(args: Mapping[str, Any], *, schema: dict[str, Any], screen: Screen) -> dict[str, Any] | None:
+def _edit_arguments(args: Mapping[str, Any], *, schema: dict[str, Any], screen: Screen) -> dict[str, Any] | None:
     """Return other arguments that fit the tool's schema; None for an empty answer or unchanged arguments."""
     draft = json.dumps(args, ensure_ascii=False, indent=2)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     while True:
         if editor:
-            written = _in_editor(editor, draft, screen=screen)
+            written = _open_editor(editor, draft, screen=screen)
         else:
             written = read_line("arguments as one line of JSON (empty: back): ", screen=screen)
         if written is None or not written.strip():
@@ -146,7 +146,7 @@ def _edited(args: Mapping[str, Any], *, schema: dict[str, Any], screen: Screen) 
             if found == args:
                 screen.say("Nothing was changed.", style="yellow")
                 return None
-            errors = value_errors(schema, found) if schema else []
+            errors = find_value_errors(schema, found) if schema else []
             if isinstance(found, dict) and not errors:
                 return found
             problem = f"Those are no arguments for this tool: {'; '.join(errors) or 'an object is wanted'}."
@@ -156,7 +156,7 @@ def _edited(args: Mapping[str, Any], *, schema: dict[str, Any], screen: Screen) 
             return None
 
 
-def _in_editor(editor: str, draft: str, *, screen: Screen) -> str | None:
+def _open_editor(editor: str, draft: str, *, screen: Screen) -> str | None:
     with tempfile.TemporaryDirectory(prefix="planwave-") as folder:
         file = Path(folder) / "arguments.json"
         file.write_text(draft + "\n", encoding="utf-8")
@@ -188,15 +188,15 @@ def _await_input() -> None:
     only when a line has come.
     """
     if os.name == "posix" and sys.stdin.isatty():
-        while not select.select((sys.stdin,), (), (), _AWAKE_S)[0]:
+        while not select.select((sys.stdin,), (), (), _POLL_INTERVAL_S)[0]:
             pass
 
 
-def _shown_args(action: Mapping[str, Any]) -> JsonValue:
+def _select_shown_args(action: Mapping[str, Any]) -> JsonValue:
     shown: JsonValue = action["items"] if action.get("items") else action["args"]
     return shown
 
 
-def _digest(action: Mapping[str, Any]) -> dict[str, str]:
+def _copy_digest(action: Mapping[str, Any]) -> dict[str, str]:
     """Bind the decision to the call that was shown."""
     return {"digest": action["digest"]} if "digest" in action else {}

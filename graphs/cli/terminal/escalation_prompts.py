@@ -7,83 +7,85 @@ from typing import Any, assert_never
 from rich.panel import Panel
 from rich.text import Text
 
-from agent.core.engine.escalations import Impasse
-from graphs.cli.terminal.approval_prompts import Decisions, Payload, read_line, show, show_doubt
-from graphs.cli.terminal.screen import Screen, visible
+from agent.core.engine.escalations import Escalation
+from graphs.cli.terminal.approval_prompts import Decisions, InterruptPayload, read_line, show_call, show_uncertainty
+from graphs.cli.terminal.screen import Screen, escape_controls
 
 #: What is typed, what it chooses, and how it is offered.
-_KEYS = {
+_ESCALATION_KEYS = {
     "g": ("guide", "[g]ive guidance"),
     "m": ("raise", "[m]ore of it"),
     "p": ("accept", "[p]artial results will do"),
     "x": ("abort", "[x] abort and undo"),
     "q": ("quit", "[q]uit"),
 }
-_IF_UNSURE = {
+_UNSURE_KEYS = {
     "r": ("run", "[r]un it"),
     "g": ("guide", "[g]ive guidance"),
     "x": ("abort", "[x] abort"),
     "q": ("quit", "[q]uit"),
 }
-_ANSWERS = {
+_QUESTION_KEYS = {
     "a": ("guide", "[a]nswer"),
     "n": ("decline", "[n]o answer"),
     "q": ("quit", "[q]uit"),
 }
 
 
-def show_waiting(payload: Payload, *, screen: Screen) -> None:
+def show_interrupt(payload: InterruptPayload, *, screen: Screen) -> None:
     """Show all that one interrupt asks: the impasse, or each call."""
-    impasse = impasse_of(payload)
+    impasse = parse_escalation(payload)
     if impasse is not None:
-        show_impasse(impasse, payload, screen=screen)
+        show_escalation(impasse, payload, screen=screen)
         return
-    show_doubt(payload, screen=screen)
+    show_uncertainty(payload, screen=screen)
     actions = payload["action_requests"]
     for number, action in enumerate(actions, start=1):
-        show(action, screen=screen, number=number, of=len(actions))
+        show_call(action, screen=screen, number=number, of=len(actions))
 
 
-def impasse_of(payload: Payload) -> Impasse | None:
+def parse_escalation(payload: InterruptPayload) -> Escalation | None:
     """Return what the interrupt is about; None where it asks to approve calls."""
     found = payload.get("impasse")
-    return None if found is None else Impasse.model_validate(found)
+    return None if found is None else Escalation.model_validate(found)
 
 
-def show_impasse(impasse: Impasse, payload: Payload, *, screen: Screen) -> None:
+def show_escalation(impasse: Escalation, payload: InterruptPayload, *, screen: Screen) -> None:
     """Show why the run does not go on, and the plan that is asked about."""
-    title, _ = _terms(impasse)
-    text = Text(visible(impasse.reason))
+    title, _ = _select_menu(impasse)
+    text = Text(escape_controls(impasse.reason))
     if impasse.tasks:
-        text.append("\ntasks    ", style="dim").append(visible(", ".join(impasse.tasks)))
+        text.append("\ntasks    ", style="dim").append(escape_controls(", ".join(impasse.tasks)))
     for task in (payload.get("plan") or {}).get("tasks", ()):
         args = json.dumps(task["args"], ensure_ascii=False, indent=2)
-        text.append(f"\n{visible(task['id'])}: {visible(task['tool'])}\n", style="dim").append(visible(args))
+        text.append(f"\n{escape_controls(task['id'])}: {escape_controls(task['tool'])}\n", style="dim").append(
+            escape_controls(args)
+        )
     if screen.live:
         screen.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
     else:
         screen.say(f"{title}\n{text.plain}")
 
 
-def _terms(impasse: Impasse) -> tuple[str, Mapping[str, tuple[str, str]]]:
+def _select_menu(impasse: Escalation) -> tuple[str, Mapping[str, tuple[str, str]]]:
     """Return the title of a question, and what can be typed."""
     match impasse.kind:
         case "question":
-            return "The replanner asks", _ANSWERS
+            return "The replanner asks", _QUESTION_KEYS
         case "unsure":
-            return "The planner is not sure", _IF_UNSURE
+            return "The planner is not sure", _UNSURE_KEYS
         case "budget" | "same_failure" | "no_way_on":
-            return "The run cannot go on by itself", _KEYS
+            return "The run cannot go on by itself", _ESCALATION_KEYS
         case _:
             assert_never(impasse.kind)
 
 
-def ask_way_on(payload: Payload, impasse: Impasse, *, screen: Screen) -> Decisions | None:
+def prompt_escalation(payload: InterruptPayload, impasse: Escalation, *, screen: Screen) -> Decisions | None:
     """Ask how to go on and return the decision; None where the person leaves it waiting. Raises `KeyboardInterrupt`."""
     if payload.get("error"):
         screen.say(str(payload["error"]), style="bold red")
-    show_impasse(impasse, payload, screen=screen)
-    _, keys = _terms(impasse)
+    show_escalation(impasse, payload, screen=screen)
+    _, keys = _select_menu(impasse)
     allowed = {key: word for key, (word, _) in keys.items() if word in (*impasse.choices, "decline", "quit")}
     offer = ", ".join(keys[key][1] for key in allowed)
     [action] = payload["action_requests"]
@@ -94,31 +96,33 @@ def ask_way_on(payload: Payload, impasse: Impasse, *, screen: Screen) -> Decisio
         word = allowed.get(typed.strip().lower())
         if word == "quit":
             return None
-        decision = _decision(word, impasse, action, screen=screen) if word is not None else None
+        decision = _build_decision(word, impasse, action, screen=screen) if word is not None else None
         if word is None:
             screen.say(f"{typed.strip()!r} is none of these; type one letter of {offer}.", style="yellow")
         if decision is not None:
             return [{**decision, "digest": action["digest"]}]
 
 
-def _decision(word: str, impasse: Impasse, action: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
+def _build_decision(
+    word: str, impasse: Escalation, action: Mapping[str, Any], *, screen: Screen
+) -> dict[str, Any] | None:
     """Return the decision; None where the person thought better of it."""
     if word == "guide":
         reader = "planner" if impasse.kind == "unsure" else "replanner"
         words = read_line(f"your words to the {reader} (empty: back): ", screen=screen)
         return {"type": "respond", "message": words.strip()} if words and words.strip() else None
     if word == "raise":
-        typed = read_line(f"how much more (empty: {impasse.step:.10g}): ", screen=screen)
-        return None if typed is None else _more(typed.strip(), action, screen=screen)
+        typed = read_line(f"how much more (empty: {impasse.default_increment:.10g}): ", screen=screen)
+        return None if typed is None else _parse_increase(typed.strip(), action, screen=screen)
     if word == "run":
         return {"type": "approve"}
     if word == "accept":
-        return _edit(action, choice="accept")
+        return _build_edit(action, choice="accept")
     why = read_line("why (empty is allowed): ", screen=screen)
     return None if why is None else {"type": "reject", "message": why.strip()}
 
 
-def _more(typed: str, action: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
+def _parse_increase(typed: str, action: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
     if not typed:
         return {"type": "approve"}
     try:
@@ -129,8 +133,8 @@ def _more(typed: str, action: Mapping[str, Any], *, screen: Screen) -> dict[str,
     if not by > 0:
         screen.say(f"{typed!r} is not above 0.", style="yellow")
         return None
-    return _edit(action, choice="raise", by=by)
+    return _build_edit(action, choice="raise", by=by)
 
 
-def _edit(action: Mapping[str, Any], **args: str | float) -> dict[str, Any]:
+def _build_edit(action: Mapping[str, Any], **args: str | float) -> dict[str, Any]:
     return {"type": "edit", "edited_action": {"name": action["name"], "args": args}}

@@ -6,12 +6,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from agent.core.engine.task_status import Status
-from graphs.cli.terminal.run_view import Row, Track
-from graphs.cli.terminal.screen import as_text, visible
-from graphs.cli.terminal.units import spell
+from agent.core.engine.task_status import TaskStatus
+from graphs.cli.terminal.run_view import RunTracker, TaskRow
+from graphs.cli.terminal.screen import as_text, escape_controls
+from graphs.cli.terminal.units import format_duration
 
-STYLES: Mapping[str, str] = {
+STATUS_STYLES: Mapping[str, str] = {
     "waiting": "dim",
     "ready": "",
     "running": "bold cyan",
@@ -27,7 +27,7 @@ STYLES: Mapping[str, str] = {
     "blocked": "dim",
 }
 #: Where rows must be left out, those that tell least go first.
-_LEAST_FIRST: Sequence[Status] = (
+_STATUS_PRIORITY: Sequence[TaskStatus] = (
     "waiting",
     "done",
     "rolled_back",
@@ -43,34 +43,34 @@ _LEAST_FIRST: Sequence[Status] = (
     "retrying",
 )
 #: Below this width there is no room for what a task is about.
-_NARROW = 76
+_NARROW_WIDTH = 76
 
 
-def plan_table(track: Track, *, width: int, rows: int | None = None) -> Table:
+def build_plan_table(tracker: RunTracker, *, width: int, rows: int | None = None) -> Table:
     """Return the plan wave by wave; with `rows`, the so many tasks that tell most, and a line for the others."""
-    shown, left_out = _chosen(list(track.rows.values()), rows)
+    shown, left_out = _select_rows(list(tracker.rows.values()), rows)
     table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, collapse_padding=True)
     table.add_column("wave", justify="right", no_wrap=True)
     table.add_column("task", no_wrap=True, overflow="ellipsis", max_width=max(12, width // 4))
     table.add_column("tool", no_wrap=True, overflow="ellipsis", max_width=max(10, width // 5))
-    if width >= _NARROW:
+    if width >= _NARROW_WIDTH:
         table.add_column("what", ratio=1, overflow="fold")
         table.add_column("needs", overflow="ellipsis", max_width=max(8, width // 6))
     table.add_column("status", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     before = 0
     for row in shown:
-        table.add_row(*_cells(track, row, wide=width >= _NARROW, first=row.wave != before))
+        table.add_row(*_build_cells(tracker, row, wide=width >= _NARROW_WIDTH, first=row.wave != before))
         before = row.wave
     if left_out:
-        table.caption = _counts(left_out)
+        table.caption = _summarize_rows(left_out)
     return table
 
 
-def standing(track: Track) -> str:
+def summarize_statuses(tracker: RunTracker) -> str:
     """Return one line on the whole: `3 of 5 done, 1 running, 1 failed`."""
-    parts = [f"{track.count('done')} of {len(track.rows)} done"]
-    words: Sequence[Status] = (
+    parts = [f"{tracker.count('done')} of {len(tracker.rows)} done"]
+    words: Sequence[TaskStatus] = (
         "running",
         "retrying",
         "awaiting_approval",
@@ -81,39 +81,43 @@ def standing(track: Track) -> str:
         "cancelled",
         "rolled_back",
     )
-    parts += [f"{count} {word.replace('_', ' ')}" for word in words if (count := track.count(word))]
+    parts += [f"{count} {word.replace('_', ' ')}" for word in words if (count := tracker.count(word))]
     return ", ".join(parts)
 
 
-def _cells(track: Track, row: Row, *, wide: bool, first: bool) -> list[Text]:
-    style = STYLES[row.status]
-    status = row.status.replace("_", " ") + _count(row)
-    cells = [Text(str(row.wave) if first else ""), Text(visible(row.task.id)), Text(visible(row.task.tool))]
+def _build_cells(tracker: RunTracker, row: TaskRow, *, wide: bool, first: bool) -> list[Text]:
+    style = STATUS_STYLES[row.status]
+    status = row.status.replace("_", " ") + _format_count(row)
+    cells = [
+        Text(str(row.wave) if first else ""),
+        Text(escape_controls(row.task.id)),
+        Text(escape_controls(row.task.tool)),
+    ]
     if wide:
         about = Text(as_text(row.task.description, width=200))
         if row.note:
             about.append(("\n" if row.task.description else "") + as_text(row.note, width=300), style=style)
-        cells += [about, Text(visible(", ".join(row.needs)), style="dim")]
-    return [*cells, Text(status, style=style), Text(spell(track.elapsed(row)))]
+        cells += [about, Text(escape_controls(", ".join(row.needs)), style="dim")]
+    return [*cells, Text(status, style=style), Text(format_duration(tracker.measure_duration(row)))]
 
 
-def _count(row: Row) -> str:
+def _format_count(row: TaskRow) -> str:
     if row.items is not None:
         return f" ({row.items[0]:,} of {row.items[1]:,})"
     # Of a `for_each` the attempts of all items are counted together, which says nothing here.
     return f" ({row.attempts}x)" if row.attempts > 1 and row.task.for_each is None else ""
 
 
-def _chosen(rows: list[Row], room: int | None) -> tuple[list[Row], list[Row]]:
+def _select_rows(rows: list[TaskRow], room: int | None) -> tuple[list[TaskRow], list[TaskRow]]:
     ordered = sorted(rows, key=lambda row: row.wave)
     if room is None or len(ordered) <= room:
         return ordered, []
-    telling = sorted(ordered, key=lambda row: _LEAST_FIRST.index(row.status), reverse=True)[: max(1, room)]
+    telling = sorted(ordered, key=lambda row: _STATUS_PRIORITY.index(row.status), reverse=True)[: max(1, room)]
     chosen = {row.task.id for row in telling}
     return [row for row in ordered if row.task.id in chosen], [row for row in ordered if row.task.id not in chosen]
 
 
-def _counts(rows: Iterable[Row]) -> str:
+def _summarize_rows(rows: Iterable[TaskRow]) -> str:
     statuses = [row.status for row in rows]
     found = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
     return f"and {len(statuses)} more: {found}"

@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent.config_file import DEFAULT_FILE
 from agent.errors import SettingsError, UsageError
 from agent.settings import Settings
-from graphs.stores.database import without_password
+from graphs.stores.database import mask_password
 
 #: Under this key of LangGraph's checkpoint metadata, which keeps texts and numbers only: so it is JSON as text.
-REMEMBERED = "planwave_options"
+OPTIONS_METADATA_KEY = "planwave_options"
 
 
-class Wanted(BaseModel):
+class RunOptions(BaseModel):
     """The options that decide what a run works with; None leaves it to the settings."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -36,7 +36,7 @@ class Wanted(BaseModel):
     max_cost: float | None = None
     deadline_s: float | None = None
 
-    def settings(self) -> Settings:
+    def build_settings(self) -> Settings:
         """Return the settings with these options. Raises `SettingsError` naming the first value that is wrong."""
         chosen: dict[str, Any] = {
             "dispatch": self.dispatch,
@@ -57,21 +57,21 @@ class Wanted(BaseModel):
                 f"The setting {name!r} (PLANWAVE_{name.upper()} or an option) is {first['input']!r}: {first['msg']}."
             ) from error
 
-    def lasting(self) -> "Wanted":
+    def to_persistent(self) -> "RunOptions":
         """Return the options so that they mean the same from any folder and hold no password."""
-        place = _lasting_place(self.data)
-        withheld = without_password(self.data) if self.data is not None and place is None else None
-        output = self.settings().output_folder.expanduser().absolute()
-        file = self.configuration_file()
+        place = _resolve_data_location(self.data)
+        withheld = mask_password(self.data) if self.data is not None and place is None else None
+        output = self.build_settings().output_folder.expanduser().absolute()
+        file = self.find_configuration_file()
         config = file.expanduser().absolute() if file is not None else None
         return self.model_copy(update={"data": place, "data_withheld": withheld, "output": output, "config": config})
 
-    def configuration_file(self) -> Path | None:
+    def find_configuration_file(self) -> Path | None:
         """Return the configuration to read: the one that is named, or the one in this folder, if there is one."""
         beside = Path(DEFAULT_FILE)
         return self.config or (beside if beside.is_file() else None)
 
-    def over(self, remembered: "Wanted") -> "Wanted":
+    def merge_defaults(self, remembered: "RunOptions") -> "RunOptions":
         """Return these options, and the remembered ones where nothing is said now."""
         now = {name: value for name, value in self if value is not None}
         return remembered.model_copy(update=now)
@@ -85,18 +85,18 @@ class Wanted(BaseModel):
             )
 
 
-def remembered_in(metadata: Mapping[str, Any] | None) -> Wanted:
+def load_run_options(metadata: Mapping[str, Any] | None) -> RunOptions:
     """Return the options that a thread was last run with; none for a thread that was started another way."""
     try:
-        return Wanted.model_validate_json(str((metadata or {}).get(REMEMBERED) or "{}"))
+        return RunOptions.model_validate_json(str((metadata or {}).get(OPTIONS_METADATA_KEY) or "{}"))
     except ValidationError:
-        return Wanted()
+        return RunOptions()
 
 
-def _lasting_place(data: str | None) -> str | None:
+def _resolve_data_location(data: str | None) -> str | None:
     """Return where data is; None for a URL with a password, which is to be given again."""
     if data is None:
         return None
     if "://" in data:
-        return data if without_password(data) == data else None
+        return data if mask_password(data) == data else None
     return str(Path(data).expanduser().absolute())

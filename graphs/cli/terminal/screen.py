@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 #: Line breaks and tabs lay text out; all other control characters could steer the terminal.
-_LAYOUT = frozenset("\n\t")
+_SAFE_CONTROLS = frozenset("\n\t")
 #: Marks that make text read otherwise than it runs: overrides, isolates and invisible joiners of bidirectional text.
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class Screen:
 
     def say(self, sentence: str, *, style: str = "") -> None:
         """Print a sentence; markup and control characters in it stay text."""
-        self.console.print(Text(visible(sentence), style=style), soft_wrap=not self.live)
+        self.console.print(Text(escape_controls(sentence), style=style), soft_wrap=not self.live)
 
 
 def open_screen(*, as_json: bool) -> Screen:
     """Return the screen of a command: with `as_json` people read standard error, and nobody is asked."""
     stream = sys.stderr if as_json else sys.stdout
-    _never_fail_on_letters(stream)
+    _replace_unencodable(stream)
     terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
     console = Console(
         file=stream, force_terminal=terminal, force_interactive=terminal, highlight=False, markup=False, emoji=False
@@ -45,12 +45,12 @@ def open_screen(*, as_json: bool) -> Screen:
     return Screen(console=console, live=terminal, interactive=stream.isatty() and sys.stdin.isatty() and not as_json)
 
 
-def complain(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     """Print what went wrong on standard error, in red where it is a terminal."""
-    _never_fail_on_letters(sys.stderr)
+    _replace_unencodable(sys.stderr)
     terminal = sys.stderr.isatty()
     console = Console(file=sys.stderr, force_terminal=terminal, highlight=False, markup=False, emoji=False)
-    console.print(Text(visible(sentence), style="bold red"), soft_wrap=True)
+    console.print(Text(escape_controls(sentence), style="bold red"), soft_wrap=True)
 
 
 def print_json(record: object) -> None:
@@ -62,25 +62,25 @@ def print_json(record: object) -> None:
     sys.stdout.buffer.flush()
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Return `text` with every character that could steer a terminal or reorder a line written as its escape."""
-    return "".join(f"\\u{ord(letter):04x}" if _steers(letter) else letter for letter in text)
+    return "".join(f"\\u{ord(letter):04x}" if _is_unsafe_character(letter) else letter for letter in text)
 
 
 def as_text(value: JsonValue, *, width: int | None = None) -> str:
     """Return a JSON value for people: texts as they are, the rest as JSON, cut to `width` and one line if given."""
-    text = visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+    text = escape_controls(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
     if width is None:
         return text
     flat = " ".join(text.split())
     return flat if len(flat) <= width else f"{flat[: width - 3]}..."
 
 
-def _steers(letter: str) -> bool:
-    return letter in _BIDI or (letter not in _LAYOUT and unicodedata.category(letter) in {"Cc", "Cs"})
+def _is_unsafe_character(letter: str) -> bool:
+    return letter in _BIDI_CONTROLS or (letter not in _SAFE_CONTROLS and unicodedata.category(letter) in {"Cc", "Cs"})
 
 
-def _never_fail_on_letters(stream: TextIO) -> None:
+def _replace_unencodable(stream: TextIO) -> None:
     """Show a letter that the terminal's encoding has not as `?`; a name in a row must not end a run."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")

@@ -14,7 +14,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SHOW_CURSOR: Final = b"\x1b[?25h"
 
 
-class Interrupted(Exception):  # noqa: N818 - the person's wish, not an error
+class SignalInterrupt(Exception):  # noqa: N818 - the person's wish, not an error
     """The run was told to stop; `status` is the exit status that shells expect, 128 and the signal's number."""
 
     def __init__(self, number: int) -> None:
@@ -33,23 +33,23 @@ class Stopper:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @contextmanager
-    def catching(self) -> Iterator[None]:
+    def catch_signals(self) -> Iterator[None]:
         """Catch the signals inside the block."""
-        before = {number: signal.signal(number, self._caught) for number in _SIGNALS}
+        before = {number: signal.signal(number, self._handle_signal) for number in _SIGNALS}
         try:
-            with self.question():
+            with self.translate_interrupt():
                 yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     @contextmanager
-    def question(self) -> Iterator[None]:
+    def translate_interrupt(self) -> Iterator[None]:
         """Turn the `KeyboardInterrupt` by which a signal ends a question into `Interrupted`."""
         try:
             yield
         except KeyboardInterrupt:
-            raise Interrupted(self._signal or signal.SIGINT) from None
+            raise SignalInterrupt(self._signal or signal.SIGINT) from None
 
     async def run(self, work: Coroutine[object, object, T]) -> T:
         """Return what `work` returns. Raises `Interrupted` when a signal cancelled it.
@@ -63,11 +63,11 @@ class Stopper:
         except asyncio.CancelledError:
             if self._signal is None:
                 raise
-            raise Interrupted(self._signal) from None
+            raise SignalInterrupt(self._signal) from None
         finally:
             self._task = None
 
-    def _caught(self, number: int, _frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._signal is not None:
             if sys.stdout.isatty():
                 os.write(sys.stdout.fileno(), _SHOW_CURSOR)
@@ -75,8 +75,8 @@ class Stopper:
         self._signal = number
         if self._task is None or self._loop is None:
             raise KeyboardInterrupt
-        self._loop.call_soon_threadsafe(self._stop, self._task)
+        self._loop.call_soon_threadsafe(self._cancel_task, self._task)
 
-    def _stop(self, task: "asyncio.Task[object]") -> None:
+    def _cancel_task(self, task: "asyncio.Task[object]") -> None:
         self._on_stop()
         task.cancel()

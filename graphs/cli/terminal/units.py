@@ -7,18 +7,18 @@ from typing import Final
 from agent.core.engine.outcomes import Outcome
 from agent.errors import UsageError
 
-_SPAN: Final = re.compile(r"([0-9]{1,9})([mhdw])")
+_DURATION_PATTERN: Final = re.compile(r"([0-9]{1,9})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def seconds_of(outcome: Outcome) -> float | None:
+def get_call_seconds(outcome: Outcome) -> float | None:
     """Return the seconds between start and end of a task's call; None where no call was made."""
     if outcome.started_at is None or outcome.finished_at is None:
         return None
     return (datetime.fromisoformat(outcome.finished_at) - datetime.fromisoformat(outcome.started_at)).total_seconds()
 
 
-def spell(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Write a duration: `0.42 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`; nothing for None."""
     if seconds is None:
         return ""
@@ -30,16 +30,16 @@ def spell(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def spell_size(size: int) -> str:
+def format_size(size: int) -> str:
     """Write a number of bytes: `512 B`, `65.5 kB`, `1.2 MB`."""
     if size < 1000:
         return f"{size} B"
     return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
 
 
-def read_span(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """Read a span of time such as `12h`, `30d` or `8w`. Raises `UsageError` for anything else."""
-    found = _SPAN.fullmatch(text.strip())
+    found = _DURATION_PATTERN.fullmatch(text.strip())
     if found is None:
         raise UsageError(f"{text!r} is no span of time; write a number with m, h, d or w, such as 12h, 30d or 8w.")
     try:

@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from graphs.stores.database import Database, Later, Run
-from graphs.stores.tables.leases import Leases
+from graphs.stores.database import BlockingRunner, StatementRunner, StoreDatabase
+from graphs.stores.tables.leases import LeaseManager
 
 
 class SqlArtifacts:
@@ -15,18 +15,20 @@ class SqlArtifacts:
     at no other.
     """
 
-    def __init__(self, database: Database, *, leases: Leases, serde: SerializerProtocol, later: Later) -> None:
+    def __init__(
+        self, database: StoreDatabase, *, leases: LeaseManager, serde: SerializerProtocol, run_on_worker: BlockingRunner
+    ) -> None:
         self._database = database
         self._leases = leases
         self._serde = serde
-        self._later = later
+        self._run_on_worker = run_on_worker
 
     async def put(self, thread: str, digest: str, text: bytes) -> None:
         """See `ArtifactStore.put`."""
         tag, data = self._serde.dumps_typed(text)
 
-        def work(run: Run) -> None:
-            self._leases.fence(run, thread)
+        def insert_artifact(run: StatementRunner) -> None:
+            self._leases.check_fence(run, thread)
             # Replaced, since what is there may have been stored with another key.
             run(
                 "INSERT INTO planwave_artifacts (thread, digest, size, value_type, value) VALUES (?, ?, ?, ?, ?)"
@@ -38,12 +40,12 @@ class SqlArtifacts:
                 data,
             )
 
-        await self._later(self._database.transact, work)
+        await self._run_on_worker(self._database.run_in_transaction, insert_artifact)
 
     async def get(self, thread: str, digests: Collection[str]) -> dict[str, bytes]:
         """See `ArtifactStore.get`. Raises `PersistenceError` for what cannot be read."""
 
-        def work(run: Run) -> dict[str, bytes]:
+        def select_artifacts(run: StatementRunner) -> dict[str, bytes]:
             found = {}
             for digest in sorted(digests):
                 rows = run(
@@ -53,9 +55,9 @@ class SqlArtifacts:
                     found[digest] = bytes(self._serde.loads_typed((tag, bytes(data))))
             return found
 
-        return await self._later(self._database.transact, work)
+        return await self._run_on_worker(self._database.run_in_transaction, select_artifacts)
 
 
-def forget_artifacts(run: Run, thread: str) -> None:
+def delete_artifact_rows(run: StatementRunner, thread: str) -> None:
     """Delete the artifacts of a thread within a transaction."""
     run("DELETE FROM planwave_artifacts WHERE thread = ?", thread)

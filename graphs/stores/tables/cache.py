@@ -9,7 +9,7 @@ from langgraph.cache.base import BaseCache, FullKey, Namespace
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from agent.errors import PersistenceError
-from graphs.stores.database import Database, Later, Run
+from graphs.stores.database import BlockingRunner, StatementRunner, StoreDatabase
 
 
 class SqlCache(BaseCache[Any]):
@@ -19,27 +19,27 @@ class SqlCache(BaseCache[Any]):
     changed since, is not there. Values whose time is over are deleted when others are set.
     """
 
-    def __init__(self, database: Database, *, serde: SerializerProtocol, later: Later) -> None:
+    def __init__(self, database: StoreDatabase, *, serde: SerializerProtocol, run_on_worker: BlockingRunner) -> None:
         super().__init__(serde=serde)
         self._database = database
-        self._later = later
+        self._run_on_worker = run_on_worker
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, Any]:
         """Return the values that are there. Raises `PersistenceError` where the database does not answer."""
-        return self._database.transact(partial(self._read, keys))
+        return self._database.run_in_transaction(partial(self._select_values, keys))
 
     async def aget(self, keys: Sequence[FullKey]) -> dict[FullKey, Any]:
         """Return the values that are there. Raises as `get`."""
-        return await self._later(self.get, keys)
+        return await self._run_on_worker(self.get, keys)
 
     def set(self, pairs: Mapping[FullKey, tuple[Any, int | None]]) -> None:
         """Keep values, each for so many seconds, or without end. Raises as `get`."""
         sealed = [(key, self.serde.dumps_typed(value), ttl) for key, (value, ttl) in pairs.items()]
 
-        def work(run: Run) -> None:
-            run(f"DELETE FROM planwave_cache WHERE expires_at <= {self._database.now}")
+        def upsert_values(run: StatementRunner) -> None:
+            run(f"DELETE FROM planwave_cache WHERE expires_at <= {self._database.now_expression}")
             for (namespace, key), (tag, data), ttl in sealed:
-                until = "NULL" if ttl is None else f"{self._database.now} + {int(ttl)}"
+                until = "NULL" if ttl is None else f"{self._database.now_expression} + {int(ttl)}"
                 run(
                     "INSERT INTO planwave_cache (namespace, name, value_type, value, expires_at)"
                     f" VALUES (?, ?, ?, ?, {until}) ON CONFLICT (namespace, name) DO UPDATE SET"
@@ -50,33 +50,33 @@ class SqlCache(BaseCache[Any]):
                     data,
                 )
 
-        self._database.transact(work)
+        self._database.run_in_transaction(upsert_values)
 
     async def aset(self, pairs: Mapping[FullKey, tuple[Any, int | None]]) -> None:
         """Keep values. Raises as `get`."""
-        await self._later(self.set, pairs)
+        await self._run_on_worker(self.set, pairs)
 
     def clear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """Delete all values of `namespaces`; None: of all. Raises as `get`."""
 
-        def work(run: Run) -> None:
+        def delete_values(run: StatementRunner) -> None:
             if namespaces is None:
                 run("DELETE FROM planwave_cache")
             for namespace in namespaces or ():
                 run("DELETE FROM planwave_cache WHERE namespace = ?", json.dumps(namespace))
 
-        self._database.transact(work)
+        self._database.run_in_transaction(delete_values)
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """Delete all values of `namespaces`; None: of all. Raises as `get`."""
-        await self._later(self.clear, namespaces)
+        await self._run_on_worker(self.clear, namespaces)
 
-    def _read(self, keys: Sequence[FullKey], run: Run) -> dict[FullKey, Any]:
+    def _select_values(self, keys: Sequence[FullKey], run: StatementRunner) -> dict[FullKey, Any]:
         found: dict[FullKey, Any] = {}
         for namespace, key in keys:
             rows = run(
                 "SELECT value_type, value FROM planwave_cache WHERE namespace = ? AND name = ?"
-                f" AND (expires_at IS NULL OR expires_at > {self._database.now})",
+                f" AND (expires_at IS NULL OR expires_at > {self._database.now_expression})",
                 json.dumps(namespace),
                 key,
             )

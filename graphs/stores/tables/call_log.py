@@ -6,12 +6,12 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from agent.execution.call_log import LoggedCall
-from graphs.stores.checkpoint_validation import reading
-from graphs.stores.database import Database, Later, Run
-from graphs.stores.tables.leases import Leases
+from graphs.stores.checkpoint_validation import wrap_read_errors
+from graphs.stores.database import BlockingRunner, StatementRunner, StoreDatabase
+from graphs.stores.tables.leases import LeaseManager
 
 _COLUMNS = "thread, revision, task, item, tool, mark, attempts, started_at, record_type, record"
-_PUT = (
+_UPSERT = (
     f"INSERT INTO planwave_calls ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (thread, revision, task, item) DO UPDATE SET tool = excluded.tool, mark = excluded.mark,"
     " attempts = excluded.attempts, started_at = excluded.started_at, record_type = excluded.record_type,"
@@ -25,60 +25,62 @@ class SqlCallLog:
     Each batch is one transaction, so that the items of a large `for_each` cost little more than their bytes.
     """
 
-    def __init__(self, database: Database, *, leases: Leases, serde: SerializerProtocol, later: Later) -> None:
+    def __init__(
+        self, database: StoreDatabase, *, leases: LeaseManager, serde: SerializerProtocol, run_on_worker: BlockingRunner
+    ) -> None:
         self._database = database
         self._leases = leases
         self._serde = serde
-        self._later = later
+        self._run_on_worker = run_on_worker
 
-    async def note(self, calls: Sequence[LoggedCall]) -> None:
+    async def save_calls(self, calls: Sequence[LoggedCall]) -> None:
         """See `CallLog.note`."""
-        rows = [self._columns(call) for call in calls]
+        rows = [self._to_columns(call) for call in calls]
 
-        def work(run: Run) -> None:
+        def upsert_calls(run: StatementRunner) -> None:
             for thread in sorted({call.thread for call in calls}):
-                self._leases.fence(run, thread)
+                self._leases.check_fence(run, thread)
             for row in rows:
-                run(_PUT, *row)
+                run(_UPSERT, *row)
 
-        await self._later(self._database.transact, work)
+        await self._run_on_worker(self._database.run_in_transaction, upsert_calls)
 
-    async def items(self, thread: str, *, revision: int, task: str, tool: str) -> list[LoggedCall]:
+    async def load_task_calls(self, thread: str, *, revision: int, task: str, tool: str) -> list[LoggedCall]:
         """See `CallLog.items`."""
         which = "((revision = ? AND task = ?) OR (revision < ? AND tool = ? AND record IS NOT NULL))"
-        return await self._read(thread, which, revision, task, revision, tool)
+        return await self._select_calls(thread, which, revision, task, revision, tool)
 
-    async def tried(self, thread: str, *, revision: int) -> list[LoggedCall]:
+    async def load_retryable_calls(self, thread: str, *, revision: int) -> list[LoggedCall]:
         """See `CallLog.tried`."""
-        return await self._read(thread, "revision = ? AND record IS NULL", revision)
+        return await self._select_calls(thread, "revision = ? AND record IS NULL", revision)
 
-    async def forget(self, thread: str, tasks: Collection[str] | None = None) -> None:
+    async def delete_calls(self, thread: str, tasks: Collection[str] | None = None) -> None:
         """See `CallLog.forget`."""
 
-        def work(run: Run) -> None:
-            self._leases.fence(run, thread)
+        def delete_rows(run: StatementRunner) -> None:
+            self._leases.check_fence(run, thread)
             if tasks is None:
-                forget_calls(run, thread)
+                delete_call_rows(run, thread)
             for task in sorted(tasks or ()):
                 run("DELETE FROM planwave_calls WHERE thread = ? AND task = ?", thread, task)
 
-        await self._later(self._database.transact, work)
+        await self._run_on_worker(self._database.run_in_transaction, delete_rows)
 
-    async def _read(self, thread: str, which: str, *values: object) -> list[LoggedCall]:
-        def work(run: Run) -> list[LoggedCall]:
+    async def _select_calls(self, thread: str, which: str, *values: object) -> list[LoggedCall]:
+        def select_rows(run: StatementRunner) -> list[LoggedCall]:
             found = run(f"SELECT {_COLUMNS} FROM planwave_calls WHERE thread = ? AND {which}", thread, *values)
             # Sorted here, since databases differ in how they order texts.
-            return sorted(map(self._call, found), key=lambda call: call.key)
+            return sorted(map(self._parse_call, found), key=lambda call: call.key)
 
-        return await self._later(self._database.transact, work)
+        return await self._run_on_worker(self._database.run_in_transaction, select_rows)
 
-    def _columns(self, call: LoggedCall) -> tuple[Any, ...]:
+    def _to_columns(self, call: LoggedCall) -> tuple[Any, ...]:
         tag, data = self._serde.dumps_typed(call.record) if call.record is not None else (None, None)
         return *call.key, call.tool, call.mark, call.attempts, call.started_at, tag, data
 
-    def _call(self, columns: tuple[Any, ...]) -> LoggedCall:
+    def _parse_call(self, columns: tuple[Any, ...]) -> LoggedCall:
         thread, revision, task, item, tool, mark, attempts, started_at, tag, data = columns
-        with reading(f"The log of the calls of task {task!r} on thread {thread!r}"):
+        with wrap_read_errors(f"The log of the calls of task {task!r} on thread {thread!r}"):
             return LoggedCall(
                 thread=thread,
                 revision=revision,
@@ -92,6 +94,6 @@ class SqlCallLog:
             )
 
 
-def forget_calls(run: Run, thread: str) -> None:
+def delete_call_rows(run: StatementRunner, thread: str) -> None:
     """Delete what is known of the calls of a thread within a transaction."""
     run("DELETE FROM planwave_calls WHERE thread = ?", thread)

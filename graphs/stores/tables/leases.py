@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from agent.errors import LeaseLostError, PersistenceError, ThreadBusyError
-from graphs.stores.database import Database, Run
+from graphs.stores.database import StatementRunner, StoreDatabase
 
 
 class Owner(BaseModel):
@@ -36,12 +36,12 @@ class Owner(BaseModel):
     def __str__(self) -> str:
         return f"{self.host} pid {self.pid}"
 
-    def gone(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the process is known to have ended; False where that cannot be known from here."""
-        if self.machine != _machine():
+        if self.machine != _identify_machine():
             return False
         if Path("/proc/self/stat").exists():
-            return _started(self.pid) != self.pid_started
+            return _read_start_time(self.pid) != self.pid_started
         if os.name != "posix":
             return False
         try:
@@ -53,18 +53,18 @@ class Owner(BaseModel):
         return False
 
 
-def this_process() -> Owner:
+def get_current_process() -> Owner:
     """Return the process that asks; a forked child is another."""
     return Owner(
         host=platform.node() or "this host",
-        machine=_machine(),
+        machine=_identify_machine(),
         pid=os.getpid(),
-        pid_started=_started(os.getpid()) or "",
+        pid_started=_read_start_time(os.getpid()) or "",
     )
 
 
 @cache
-def _machine() -> str:
+def _identify_machine() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id")
     if boot.exists():
         # Containers of one machine share the boot but count their processes apart.
@@ -72,7 +72,7 @@ def _machine() -> str:
     return f"{platform.node()}:{uuid.getnode():x}"
 
 
-def _started(pid: int) -> str | None:
+def _read_start_time(pid: int) -> str | None:
     """Return the clock ticks from boot to the process's start (proc_pid_stat(5), field 22); None where it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
@@ -83,7 +83,7 @@ def _started(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-_ROW = (
+_SELECT_LEASE = (
     "SELECT epoch, owner, host, machine, pid, pid_started, since, expires_at > {now} FROM planwave_leases"
     " WHERE thread = ?"
 )
@@ -100,43 +100,44 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _LeaseRow:
     epoch: int
     token: str | None
     owner: Owner
     since: str
-    in_time: bool
+    is_unexpired: bool
 
     @property
-    def live(self) -> bool:
-        return self.token is not None and self.in_time and not self.owner.gone()
+    def is_live(self) -> bool:
+        return self.token is not None and self.is_unexpired and not self.owner.has_ended()
 
 
 @dataclass(slots=True)
-class Leases:
+class LeaseManager:
     """The leases of one database, and those of them that this process holds through it."""
 
-    database: Database
+    database: StoreDatabase
     #: How long a lease holds without being renewed, in seconds; it is renewed three times as often.
     ttl_s: float
     closed: bool = False
     _held: dict[str, Lease] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _ended: threading.Event = field(default_factory=threading.Event)
+    _stop_renewing: threading.Event = field(default_factory=threading.Event)
     _renewal: threading.Thread | None = None
 
     def acquire(self, thread: str, token: str) -> Lease:
         """Take a thread. Raises `ThreadBusyError` where a run, of this process or another, has it."""
-        owner = this_process()
+        owner = get_current_process()
 
-        def work(run: Run) -> int:
-            found = self._found(run, thread)
+        def take_lease(run: StatementRunner) -> int:
+            found = self._lock_row(run, thread)
             if found.token == token:
                 return found.epoch
-            _refuse_if_live(found, thread)
+            _raise_if_live(found, thread)
             taken = run(
                 "UPDATE planwave_leases SET epoch = epoch + 1, owner = ?, host = ?, machine = ?, pid = ?,"
-                f" pid_started = ?, since = ?, expires_at = {self.database.now} + ? WHERE thread = ? RETURNING epoch",
+                f" pid_started = ?, since = ?, expires_at = {self.database.now_expression} + ?"
+                " WHERE thread = ? RETURNING epoch",
                 token,
                 owner.host,
                 owner.machine,
@@ -148,7 +149,7 @@ class Leases:
             )
             return int(taken[0][0])
 
-        lease = Lease(thread, self.database.transact(work), token)
+        lease = Lease(thread, self.database.run_in_transaction(take_lease), token)
         with self._lock:
             self._held[thread] = lease
             if self._renewal is None:
@@ -163,13 +164,13 @@ class Leases:
             lease = self._held.get(thread)
             if lease is not None and lease.token == token:
                 del self._held[thread]
-        self.database.transact(
+        self.database.run_in_transaction(
             lambda run: run(
                 "UPDATE planwave_leases SET owner = NULL, expires_at = 0 WHERE thread = ? AND owner = ?", thread, token
             )
         )
 
-    def fence(self, run: Run, thread: str) -> None:
+    def check_fence(self, run: StatementRunner, thread: str) -> None:
         """Let a transaction write for `thread`, or raise.
 
         Raises `LeaseLostError` where this process had the thread and another took it over, `ThreadBusyError` where it
@@ -184,37 +185,39 @@ class Leases:
                     f"{self.ttl_s:g} s; nothing was written. See what the other makes of it before you go on."
                 )
             return
-        found = self._found(run, thread)
-        _refuse_if_live(found, thread)
+        found = self._lock_row(run, thread)
+        _raise_if_live(found, thread)
         if found.token is not None:
             # Else a paused owner could wake up and write over what is written now.
             run("UPDATE planwave_leases SET epoch = epoch + 1, owner = NULL, expires_at = 0 WHERE thread = ?", thread)
 
-    def busy(self, thread: str) -> bool:
+    def is_busy(self, thread: str) -> bool:
         """Return whether a run, of this process or another, has the thread; nothing is locked or written."""
 
-        def work(run: Run) -> bool:
-            rows = run(_ROW.format(now=self.database.now), thread)
-            return bool(rows) and _row(rows[0]).live
+        def query_lease(run: StatementRunner) -> bool:
+            rows = run(_SELECT_LEASE.format(now=self.database.now_expression), thread)
+            return bool(rows) and _parse_row(rows[0]).is_live
 
-        return self.database.transact(work)
+        return self.database.run_in_transaction(query_lease)
 
     def close(self) -> None:
         """Give back what is still held and stop renewing."""
         self.closed = True
-        self._ended.set()
+        self._stop_renewing.set()
         if self._renewal is not None:
             self._renewal.join()
         for lease in list(self._held.values()):
             self.release(lease.thread, lease.token)
 
-    def _found(self, run: Run, thread: str) -> _Found:
+    def _lock_row(self, run: StatementRunner, thread: str) -> _LeaseRow:
         """Return the thread's row, locked; made where there is none, so that there is always a row to lock."""
         run("INSERT INTO planwave_leases (thread, epoch) VALUES (?, 0) ON CONFLICT (thread) DO NOTHING", thread)
-        return _row(run(_ROW.format(now=self.database.now) + self.database.for_update, thread)[0])
+        return _parse_row(
+            run(_SELECT_LEASE.format(now=self.database.now_expression) + self.database.for_update, thread)[0]
+        )
 
     def _renew_all(self) -> None:
-        while not self._ended.wait(self.ttl_s / 3):
+        while not self._stop_renewing.wait(self.ttl_s / 3):
             for lease in list(self._held.values()):
                 try:
                     self._renew(lease)
@@ -223,9 +226,10 @@ class Leases:
                     continue
 
     def _renew(self, lease: Lease) -> None:
-        self.database.transact(
+        self.database.run_in_transaction(
             lambda run: run(
-                f"UPDATE planwave_leases SET expires_at = {self.database.now} + ? WHERE thread = ? AND owner = ?",
+                f"UPDATE planwave_leases SET expires_at = {self.database.now_expression} + ?"
+                " WHERE thread = ? AND owner = ?",
                 self.ttl_s,
                 lease.thread,
                 lease.token,
@@ -233,14 +237,14 @@ class Leases:
         )
 
 
-def _row(row: Sequence[Any]) -> _Found:
+def _parse_row(row: Sequence[Any]) -> _LeaseRow:
     epoch, token, host, machine, pid, started, since, in_time = row
     owner = Owner(host=host or "", machine=machine or "", pid=pid or 0, pid_started=started or "")
-    return _Found(epoch, token, owner, since or "", bool(in_time))
+    return _LeaseRow(epoch, token, owner, since or "", bool(in_time))
 
 
-def _refuse_if_live(found: _Found, thread: str) -> None:
-    if found.live:
+def _raise_if_live(found: _LeaseRow, thread: str) -> None:
+    if found.is_live:
         raise ThreadBusyError(
             f"Thread {thread!r} is being run by {found.owner} since {found.since}; wait for it, or stop it."
         )

@@ -8,17 +8,26 @@ from uuid import uuid4
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from agent.errors import StaleClaimError
-from agent.execution.ledger import Claim, Claimed, Grant, Intent, LedgerRow, Record, refusal, standing
-from graphs.stores.checkpoint_validation import reading
-from graphs.stores.database import Database, Later, Run
-from graphs.stores.tables.leases import Leases, this_process
+from agent.execution.ledger import (
+    Claimed,
+    ClaimResult,
+    Grant,
+    Intent,
+    LedgerRecord,
+    LedgerRow,
+    check_existing_row,
+    check_grant,
+)
+from graphs.stores.checkpoint_validation import wrap_read_errors
+from graphs.stores.database import BlockingRunner, StatementRunner, StoreDatabase
+from graphs.stores.tables.leases import LeaseManager, get_current_process
 
 _WHERE = "WHERE thread = ? AND revision = ? AND task = ? AND item = ?"
 _COLUMNS = (
     "thread, revision, task, item, tool, args_digest, approval, state, epoch, owner, since, finished_at, record_type,"
     " record"
 )
-_GRANT = "digest, thread, revision, task, expires_at, granted_by"
+_GRANT_COLUMNS = "digest, thread, revision, task, expires_at, granted_by"
 
 
 class SqlLedger:
@@ -26,57 +35,60 @@ class SqlLedger:
 
     def __init__(
         self,
-        database: Database,
+        database: StoreDatabase,
         *,
-        leases: Leases,
+        leases: LeaseManager,
         serde: SerializerProtocol,
-        later: Later,
+        run_on_worker: BlockingRunner,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._leases = leases
         self._serde = serde
-        self._later = later
+        self._run_on_worker = run_on_worker
         self._clock = clock
 
-    async def claim(self, intent: Intent, *, again: int | None = None) -> Claim:
+    async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
         """See `Ledger.claim`."""
         # A claim whose commit arrived but whose answer was lost finds its own token.
         token = uuid4().hex
-        return await self._later(
-            self._database.transact, lambda run: self._claimed(run, intent, again=again, token=token)
+        return await self._run_on_worker(
+            self._database.run_in_transaction,
+            lambda run: self._claim_row(run, intent, takeover_epoch=takeover_epoch, token=token),
         )
 
-    def _claimed(self, run: Run, intent: Intent, *, again: int | None, token: str) -> Claim:
-        self._leases.fence(run, intent.thread)
-        rows = self._rows(run, intent)
+    def _claim_row(
+        self, run: StatementRunner, intent: Intent, *, takeover_epoch: int | None, token: str
+    ) -> ClaimResult:
+        self._leases.check_fence(run, intent.thread)
+        rows = self._select_for_update(run, intent)
         if not rows:
-            if again is not None:
+            if takeover_epoch is not None:
                 raise StaleClaimError(f"There is no claim of {intent} to take over; claim it anew.")
-            no = self._refusal(run, intent)
+            no = self._check_approval(run, intent)
             if no is not None:
                 return no
-            if self._inserted(run, intent, token=token):
-                self._use(run, intent)
+            if self._insert_claim(run, intent, token=token):
+                self._mark_approval_used(run, intent)
                 return Claimed(epoch=1)
-            rows = self._rows(run, intent)
+            rows = self._select_for_update(run, intent)
         row, holder = rows[0]
         if holder == token:
             return Claimed(epoch=row.epoch)
-        found = standing(row, intent, again=again) or self._refusal(run, intent)
+        found = check_existing_row(row, intent, takeover_epoch=takeover_epoch) or self._check_approval(run, intent)
         if found is not None:
             return found
-        self._use(run, intent)
+        self._mark_approval_used(run, intent)
         run(
             f"UPDATE planwave_ledger SET epoch = epoch + 1, claim = ?, owner = ?, approval = ? {_WHERE}",
             token,
-            str(this_process()),
+            str(get_current_process()),
             intent.approval,
             *intent.key,
         )
         return Claimed(epoch=row.epoch + 1)
 
-    def _inserted(self, run: Run, intent: Intent, *, token: str) -> bool:
+    def _insert_claim(self, run: StatementRunner, intent: Intent, *, token: str) -> bool:
         made = run(
             "INSERT INTO planwave_ledger (thread, revision, task, item, tool, args_digest, approval, state, epoch,"
             " claim, owner, since) VALUES (?, ?, ?, ?, ?, ?, ?, 'started', 1, ?, ?, ?)"
@@ -86,20 +98,20 @@ class SqlLedger:
             intent.args_digest,
             intent.approval,
             token,
-            str(this_process()),
+            str(get_current_process()),
             self._clock().isoformat(),
         )
         return bool(made)
 
-    def _refusal(self, run: Run, intent: Intent) -> Claim | None:
+    def _check_approval(self, run: StatementRunner, intent: Intent) -> ClaimResult | None:
         rows = run(
-            f"SELECT {_GRANT}, used_at FROM planwave_approvals WHERE digest = ?{self._database.for_update}",
+            f"SELECT {_GRANT_COLUMNS}, used_at FROM planwave_approvals WHERE digest = ?{self._database.for_update}",
             intent.approval or "",
         )
-        grant = _grant(rows[0]) if rows else None
-        return refusal(intent, grant, used=bool(rows and rows[0][-1]), now=self._clock())
+        grant = _parse_grant(rows[0]) if rows else None
+        return check_grant(intent, grant, used=bool(rows and rows[0][-1]), now=self._clock())
 
-    def _use(self, run: Run, intent: Intent) -> None:
+    def _mark_approval_used(self, run: StatementRunner, intent: Intent) -> None:
         if intent.approval is not None:
             run(
                 "UPDATE planwave_approvals SET used_at = COALESCE(used_at, ?) WHERE digest = ?",
@@ -107,12 +119,12 @@ class SqlLedger:
                 intent.approval,
             )
 
-    async def complete(self, intent: Intent, *, epoch: int, record: Record) -> None:
+    async def complete(self, intent: Intent, *, epoch: int, record: LedgerRecord) -> None:
         """See `Ledger.complete`."""
         tag, data = self._serde.dumps_typed(record)
 
-        def work(run: Run) -> None:
-            self._leases.fence(run, intent.thread)
+        def mark_done(run: StatementRunner) -> None:
+            self._leases.check_fence(run, intent.thread)
             done = run(
                 "UPDATE planwave_ledger SET state = 'done', finished_at = COALESCE(finished_at, ?),"
                 " record_type = COALESCE(record_type, ?), record = COALESCE(record, ?)"
@@ -126,17 +138,17 @@ class SqlLedger:
             if not done:
                 raise StaleClaimError(f"The claim of {intent} at epoch {epoch} is not held; nothing was recorded.")
 
-        await self._later(self._database.transact, work)
+        await self._run_on_worker(self._database.run_in_transaction, mark_done)
 
     async def grant(self, approvals: Sequence[Grant]) -> None:
         """See `Ledger.grant`."""
 
-        def work(run: Run) -> None:
+        def insert_approvals(run: StatementRunner) -> None:
             for thread in sorted({approval.thread for approval in approvals}):
-                self._leases.fence(run, thread)
+                self._leases.check_fence(run, thread)
             for approval in approvals:
                 run(
-                    f"INSERT INTO planwave_approvals ({_GRANT}, granted_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                    f"INSERT INTO planwave_approvals ({_GRANT_COLUMNS}, granted_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT (digest) DO UPDATE SET expires_at = excluded.expires_at, granted_by ="
                     " excluded.granted_by, granted_at = excluded.granted_at WHERE planwave_approvals.used_at IS NULL",
                     approval.digest,
@@ -148,45 +160,45 @@ class SqlLedger:
                     self._clock().isoformat(),
                 )
 
-        await self._later(self._database.transact, work)
+        await self._run_on_worker(self._database.run_in_transaction, insert_approvals)
 
-    async def granted(self, digests: Collection[str]) -> set[str]:
+    async def find_usable_grants(self, digests: Collection[str]) -> set[str]:
         """See `Ledger.granted`."""
         now, wanted = self._clock(), sorted(set(digests))
 
-        def work(run: Run) -> set[str]:
+        def select_unused(run: StatementRunner) -> set[str]:
             found = [
-                run(f"SELECT {_GRANT} FROM planwave_approvals WHERE digest = ? AND used_at IS NULL", digest)
+                run(f"SELECT {_GRANT_COLUMNS} FROM planwave_approvals WHERE digest = ? AND used_at IS NULL", digest)
                 for digest in wanted
             ]
-            return {str(rows[0][0]) for rows in found if rows and not _grant(rows[0]).expired(now=now)}
+            return {str(rows[0][0]) for rows in found if rows and not _parse_grant(rows[0]).is_expired(now=now)}
 
-        return await self._later(self._database.transact, work)
+        return await self._run_on_worker(self._database.run_in_transaction, select_unused)
 
-    async def rows(self, thread: str) -> list[LedgerRow]:
+    async def list_rows(self, thread: str) -> list[LedgerRow]:
         """See `Ledger.rows`."""
 
-        def work(run: Run) -> list[LedgerRow]:
+        def select_rows(run: StatementRunner) -> list[LedgerRow]:
             found = run(f"SELECT {_COLUMNS}, claim FROM planwave_ledger WHERE thread = ?", thread)
             # Sorted here, since databases differ in how they order texts.
-            return sorted((self._row(columns) for columns in found), key=lambda row: row.intent.key)
+            return sorted((self._parse_row(columns) for columns in found), key=lambda row: row.intent.key)
 
-        return await self._later(self._database.transact, work)
+        return await self._run_on_worker(self._database.run_in_transaction, select_rows)
 
-    async def forget(self, thread: str) -> None:
+    async def delete_thread(self, thread: str) -> None:
         """See `Ledger.forget`."""
 
-        def work(run: Run) -> None:
-            self._leases.fence(run, thread)
-            forget_thread(run, thread)
+        def delete_rows(run: StatementRunner) -> None:
+            self._leases.check_fence(run, thread)
+            delete_ledger_rows(run, thread)
 
-        await self._later(self._database.transact, work)
+        await self._run_on_worker(self._database.run_in_transaction, delete_rows)
 
-    def _rows(self, run: Run, intent: Intent) -> list[tuple[LedgerRow, str]]:
+    def _select_for_update(self, run: StatementRunner, intent: Intent) -> list[tuple[LedgerRow, str]]:
         found = run(f"SELECT {_COLUMNS}, claim FROM planwave_ledger {_WHERE}{self._database.for_update}", *intent.key)
-        return [(self._row(columns), columns[-1]) for columns in found]
+        return [(self._parse_row(columns), columns[-1]) for columns in found]
 
-    def _row(self, columns: tuple[Any, ...]) -> LedgerRow:
+    def _parse_row(self, columns: tuple[Any, ...]) -> LedgerRow:
         (
             thread,
             revision,
@@ -204,7 +216,7 @@ class SqlLedger:
             data,
             _,
         ) = columns
-        with reading(f"The ledger's row of task {task!r} on thread {thread!r}"):
+        with wrap_read_errors(f"The ledger's row of task {task!r} on thread {thread!r}"):
             intent = Intent(
                 thread=thread,
                 revision=revision,
@@ -225,12 +237,12 @@ class SqlLedger:
             )
 
 
-def forget_thread(run: Run, thread: str) -> None:
+def delete_ledger_rows(run: StatementRunner, thread: str) -> None:
     """Delete the rows and approvals of a thread within a transaction."""
     run("DELETE FROM planwave_ledger WHERE thread = ?", thread)
     run("DELETE FROM planwave_approvals WHERE thread = ?", thread)
 
 
-def _grant(columns: tuple[Any, ...]) -> Grant:
+def _parse_grant(columns: tuple[Any, ...]) -> Grant:
     digest, thread, revision, task, expires_at, by = columns[:6]
     return Grant(digest=digest, thread=thread, revision=revision, task=task, expires_at=expires_at, by=by)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from agent.errors import PersistenceError
-from graphs.stores.database import Database, Run
+from graphs.stores.database import StatementRunner, StoreDatabase
 
 #: Each entry leads from one version to the next and is never changed after a release; `{bytes}` is the dialect's word.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -87,19 +87,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
     ),
 )
-VERSION = len(MIGRATIONS)
+SCHEMA_VERSION = len(MIGRATIONS)
 
 #: Version of each family of tables; None where there are none yet.
-Versions = Mapping[str, int | None]
+TableVersions = Mapping[str, int | None]
 
 
-def upgrade(database: Database, *, bytes_type: str) -> None:
+def upgrade_tables(database: StoreDatabase, *, bytes_type: str) -> None:
     """Bring our tables to `VERSION` in one transaction. Raises `PersistenceError` for tables of a newer Planwave."""
 
-    def work(run: Run) -> None:
+    def apply_migrations(run: StatementRunner) -> None:
         run("CREATE TABLE IF NOT EXISTS planwave_schema (version BIGINT PRIMARY KEY, applied_at TEXT NOT NULL)")
         version = run("SELECT COALESCE(MAX(version), 0) FROM planwave_schema")[0][0]
-        check(version, url=database.url)
+        check_version(version, url=database.url)
         for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
             for statement in statements:
                 run(statement.format(bytes=bytes_type))
@@ -107,18 +107,19 @@ def upgrade(database: Database, *, bytes_type: str) -> None:
                 "INSERT INTO planwave_schema (version, applied_at) VALUES (?, ?)", number, datetime.now(UTC).isoformat()
             )
 
-    database.transact(work)
+    database.run_in_transaction(apply_migrations)
 
 
-def check(version: int | None, *, url: str) -> None:
+def check_version(version: int | None, *, url: str) -> None:
     """Raise `PersistenceError` for tables of a newer Planwave."""
-    if (version or 0) > VERSION:
+    if (version or 0) > SCHEMA_VERSION:
         raise PersistenceError(
-            f"The database {url!r} has tables of version {version} and this Planwave knows {VERSION}; upgrade it."
+            f"The database {url!r} has tables of version {version} and this Planwave knows {SCHEMA_VERSION}; "
+            "upgrade it."
         )
 
 
-def changes(before: Versions, after: Versions) -> list[str]:
+def describe_changes(before: TableVersions, after: TableVersions) -> list[str]:
     """Return what an upgrade has done, one sentence for each family of tables that it changed."""
     done = []
     for family, version in after.items():

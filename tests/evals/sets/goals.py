@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool
 from agent.settings import Settings
 from agent.tools.analytics import analytics_tools
 from agent.tools.sample_data import ensure_shop
-from agent.tools.sql.data_source import DataSource, open_source
+from agent.tools.sql.data_source import DataSource, open_data_source
 from tests.evals.cases import Attempt, Call, Case, Verdict, Writer
 from tests.evals.sets.bikes import build_bikes
 from tests.evals.sets.clinic import build_clinic
@@ -45,19 +45,19 @@ def cases() -> list[Case]:
 @cache
 def shop() -> DataSource:
     """Return the sample shop, built where it is not yet there."""
-    return open_source(ensure_shop(Settings().data_folder))
+    return open_data_source(ensure_shop(Settings().data_folder))
 
 
 @cache
 def clinic() -> DataSource:
     """Return the clinic, made anew in each process."""
-    return open_source(build_clinic(_folder() / "clinic.sqlite"))
+    return open_data_source(build_clinic(_folder() / "clinic.sqlite"))
 
 
 @cache
 def bikes() -> DataSource:
     """Return the bike-share scheme, made anew in each process."""
-    return open_source(build_bikes(_folder() / "bikes.duckdb"))
+    return open_data_source(build_bikes(_folder() / "bikes.duckdb"))
 
 
 @cache
@@ -99,7 +99,7 @@ def _faults(goal: Goal, source: DataSource, attempt: Attempt, output: Path) -> I
 
 def gold_rows(gold: Gold, source: DataSource) -> list[tuple[Any, ...]]:
     """Return the right rows."""
-    with source.connection() as connection:
+    with source.get_connection() as connection:
         return connection.execute(gold.sql).fetchall()
 
 

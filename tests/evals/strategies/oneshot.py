@@ -6,8 +6,8 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
-from agent.llm.replies import Malformed
-from agent.llm.structured_output import ask
+from agent.llm.replies import MalformedReply
+from agent.llm.structured_output import ask_json
 from tests.evals.cases import Attempt, Call
 from tests.evals.strategies.calling import called_in_order
 from tests.evals.strategies.forms import call_schemas, definitions, prompt, shown
@@ -26,8 +26,8 @@ async def attempt(bench: Bench) -> Attempt:
         SystemMessage(prompt("oneshot", tools=told)),
         HumanMessage(f"Goal: {bench.case.goal}"),
     ]
-    reply = await ask(bench.model, messages, schema=schema(specs), name="plan", max_tokens=_MAX_TOKENS)
-    if isinstance(reply, Malformed):
+    reply = await ask_json(bench.model, messages, schema=schema(specs), name="plan", max_tokens=_MAX_TOKENS)
+    if isinstance(reply, MalformedReply):
         return Attempt((), ending="no plan", problems=(reply.reason,))
     calls = [_call(task) for task in reply.value["tasks"]]
     return await called_in_order(calls, bench.tools) if bench.case.runs else Attempt(tuple(calls), ending="finished")

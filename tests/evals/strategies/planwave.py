@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from agent.planning.planner import NotPlanned, make_plan
+from agent.planning.planner import PlanningFailure, make_plan
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.plan_execute import build_graph
@@ -60,10 +60,10 @@ async def _planned(bench: Bench, settings: Settings) -> Attempt:
         toolbox=toolbox,
         model=bench.model,
         settings=settings,
-        limits=settings.limits(can_replan=False),
+        limits=settings.build_limits(can_replan=False),
         emit=lambda _event: None,
     )
-    if isinstance(made, NotPlanned):
+    if isinstance(made, PlanningFailure):
         return Attempt(calls=(), ending="no plan", problems=made.problems)
     calls = tuple(
         Call(id=name, tool=task.tool, args=task.args, needs=tuple(made.compiled.needs[name]), text=task.description)

@@ -10,8 +10,8 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from agent.core.plan.tool_spec import JsonSchema
-from agent.llm.replies import Malformed
-from agent.llm.structured_output import ask
+from agent.llm.replies import MalformedReply
+from agent.llm.structured_output import ask_json
 from tests.evals.cases import Attempt, Call
 from tests.evals.strategies.calling import called
 from tests.evals.strategies.forms import call_schemas, definitions, prompt, shown
@@ -39,8 +39,8 @@ async def attempt(bench: Bench) -> Attempt:
     calls: list[Call] = []
     outputs: dict[str, Any] = {}
     for _ in range(MAX_STEPS):
-        reply = await ask(bench.model, messages, schema=schema, name="step", max_tokens=_MAX_TOKENS)
-        if isinstance(reply, Malformed):
+        reply = await ask_json(bench.model, messages, schema=schema, name="step", max_tokens=_MAX_TOKENS)
+        if isinstance(reply, MalformedReply):
             messages += [AIMessage(reply.raw or "{}"), HumanMessage(f"This cannot be used: {reply.reason}")]
             continue
         step = reply.value["step"]
