@@ -36,14 +36,14 @@ SOURCE = WeightsSource(
 
 PULL = """
 import os, signal, sys
-from agent.llm.embedded.download import Source
-from agent.llm.embedded.weights import pull
+from agent.llm.embedded.download import WeightsSource
+from agent.llm.embedded.weights import fetch_weights
 
 def progress(done, total):
     if len(sys.argv) > 2 and done >= int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-print(pull(env=os.environ, progress=progress, source=Source.model_validate_json(sys.argv[1])))
+print(fetch_weights(env=os.environ, on_progress=progress, source=WeightsSource.model_validate_json(sys.argv[1])))
 """
 
 

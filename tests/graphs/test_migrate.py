@@ -26,7 +26,11 @@ PLAN = {
         {"id": "w", "tool": "write", "args": {"value": 1}, "depends_on": ["r"]},
     ]
 }
-_MIGRATE = "import asyncio, sys; from graphs.persistence import migrate_database; print(asyncio.run(migrate_database(sys.argv[1])))"
+_MIGRATE = """
+import asyncio, sys
+from graphs.persistence import migrate_database
+print(asyncio.run(migrate_database(sys.argv[1])))
+"""
 _RUN = """
 import asyncio, sys
 sys.path.append("tests/graphs")
