@@ -4,8 +4,9 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
-from postgres import database_url, postgres_server, postgres_url  # noqa: F401 - fixtures
 from pytest_socket import socket_allow_hosts
+
+from tests.support.postgres import database_url, postgres_server, postgres_url  # noqa: F401 - fixtures
 
 _ALWAYS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("ci", derandomize=True, max_examples=60, **_ALWAYS)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_endpoint import Endpoint
 from pytest_examples import CodeExample, EvalExample, find_examples
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from graphs.cli.app import app
 from graphs.plan_execute import graph
+from tests.support.openai_endpoint import Endpoint
 
 ROOT = Path(__file__).parents[1]
 ROOMS = (".", "agent", "agent/core", "graphs", "prompts", "tests", "notebooks")

@@ -117,7 +117,7 @@ def kinds_of(workloads: Iterable[Workload]) -> set[str]:
 def postgres(folder: Path) -> Iterator[Callable[[], str] | None]:
     """Give what makes a new database on a server of one's own; None where there is no server to start."""
     try:
-        from tests.postgres import PostgresServer
+        from tests.support.postgres import PostgresServer
 
         server = PostgresServer(folder)
     except (ImportError, OSError):

@@ -18,7 +18,7 @@ from agent.settings import Settings
 from graphs.plan_execute import build_graph
 from tests.bench.driving import Sleepers
 from tests.bench.figures import Finding, figure
-from tests.openai_endpoint import Endpoint, Request, Text
+from tests.support.openai_endpoint import Endpoint, Request, Text
 
 BENCH = "first_tool"
 TOKENS_PER_S = 50

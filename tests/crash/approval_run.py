@@ -4,13 +4,13 @@ import asyncio
 import random
 from typing import Any
 
-from journal import Journal
 from langchain_core.tools import StructuredTool
 from langgraph.types import Command
 
 from agent.settings import Settings
 from graphs.persistence import Persistence, open_persistence
 from graphs.plan_execute import PlanwaveGraph, build_graph
+from tests.support.journal import Journal
 
 APPROVE = {"decisions": [{"type": "approve"}]}
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from approval_run import APPROVE, plan_of
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Send
 
 from agent.core.engine.approvals import hash_approval_request
 from agent.core.plan.hashing import hash_json
 from graphs.plan_execute import PlanwaveGraph
+from tests.crash.approval_run import APPROVE, plan_of
 
 NODES = ("gather_context", "planner", "wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback")
 

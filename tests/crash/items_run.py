@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from journal import Journal
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.types import Command
@@ -16,6 +15,7 @@ from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 from graphs.stores.tables.call_log import SqlCallLog
+from tests.support.journal import Journal
 
 
 def items(count: int) -> dict[str, Any]:

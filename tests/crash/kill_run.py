@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-from faults import befall
-from journal import Journal
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -17,7 +15,6 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.types import Command
-from scripted_worker import Worker
 
 from agent.errors import ToolFailure
 from agent.settings import Settings
@@ -28,6 +25,9 @@ from graphs.stores.postgres import PostgresCheckpointSaver
 from graphs.stores.single_thread import SingleThreadSaver
 from graphs.stores.sqlite import SqliteCheckpointSaver
 from graphs.stores.tables.ledger import SqlLedger
+from tests.support.faults import befall
+from tests.support.journal import Journal
+from tests.support.scripted_worker import Worker
 
 READS, KEYED, UNKEYED, UNDO_KEYED, UNDO_UNKEYED = "look", "deliver", "post", "recall", "unpost"
 #: First what can be read, then, approved, two writes; one reading of what was written fails and is planned anew.

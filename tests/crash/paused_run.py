@@ -5,13 +5,13 @@ from collections.abc import Generator
 from typing import Any
 
 import psycopg
-from faults import befall
-from journal import Journal
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.store.base import PutOp
 
 from graphs.persistence import Persistence, open_persistence
+from tests.support.faults import befall
+from tests.support.journal import Journal
 
 
 async def pause_in_a_transaction(url: str, path: str, thread: str, ttl_s: float) -> None:

@@ -4,11 +4,11 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from approval_run import APPROVE, graph_over, plan_of
-from journal import Journal
 from langgraph.types import Command
 
 from graphs.persistence import open_persistence
+from tests.crash.approval_run import APPROVE, graph_over, plan_of
+from tests.support.journal import Journal
 
 
 async def soak(url: str, path: str, count: int, every: int) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from approval_run import begin, graph_over
-from journal import Journal
 from langgraph.types import Command
-from tampering import CANARY, Rows
 
 from agent.errors import PlanwaveError
 from graphs.persistence import open_persistence
+from tests.crash.approval_run import begin, graph_over
+from tests.crash.tampering import CANARY, Rows
+from tests.support.journal import Journal
 
 #: Audit events by which code that is not ours could come to run (docs.python.org, "Audit events table").
 _RUNS_CODE = frozenset(

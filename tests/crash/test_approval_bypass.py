@@ -3,11 +3,11 @@
 from collections import Counter
 
 import pytest
-from approval_run import graph_over
-from bypass import WAYS, Attempt
-from journal import Journal
 
 from graphs.persistence import open_persistence
+from tests.crash.approval_run import graph_over
+from tests.crash.bypass import WAYS, Attempt
+from tests.support.journal import Journal
 
 _FULL = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -3,9 +3,10 @@
 from collections import Counter
 
 import pytest
-from approval_run import answer, begin, statuses
-from children import Child, barrier
-from journal import Journal
+
+from tests.crash.approval_run import answer, begin, statuses
+from tests.support.forked_child import Child, barrier
+from tests.support.journal import Journal
 
 _FULL = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

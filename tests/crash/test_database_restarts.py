@@ -5,9 +5,10 @@ import time
 from collections import Counter
 
 import pytest
-from children import Child, Raised
-from journal import Journal
-from kill_run import effects, ending, repeated, run
+
+from tests.crash.kill_run import effects, ending, repeated, run
+from tests.support.forked_child import Child, Raised
+from tests.support.journal import Journal
 
 GOES_ON = 0
 

@@ -1,9 +1,10 @@
 """Runs killed among the items of a `for_each`, and between the attempts of a call."""
 
 import pytest
-from children import KILLED, Child
-from items_run import items, retried, run
-from journal import Journal
+
+from tests.crash.items_run import items, retried, run
+from tests.support.forked_child import KILLED, Child
+from tests.support.journal import Journal
 
 
 @pytest.mark.parametrize(

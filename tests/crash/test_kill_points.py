@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
-from children import KILLED, Child, Raised
-from journal import Journal
-from kill_run import closed_too_early, effects, ending, repeated, run, unasked
+
+from tests.crash.kill_run import closed_too_early, effects, ending, repeated, run, unasked
+from tests.support.forked_child import KILLED, Child, Raised
+from tests.support.journal import Journal
 
 #: The story, how many calls a person is asked about in it, its end, its replans, and what it writes and undoes.
 STORIES = {

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from journal import Journal
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.tools import StructuredTool
 from langgraph.types import Command
@@ -11,6 +10,7 @@ from langgraph.types import Command
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
+from tests.support.journal import Journal
 
 AT = {"configurable": {"thread_id": "t"}}
 

@@ -4,8 +4,9 @@ import statistics
 import sys
 
 import pytest
-from children import Child
-from soak_run import soak
+
+from tests.crash.soak_run import soak
+from tests.support.forked_child import Child
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the memory of a process is read in /proc")
 

@@ -1,8 +1,9 @@
 """Rows of the database changed behind our back: nothing in them is imported or run."""
 
 import pytest
-from children import Child
-from tampered_run import read_tampered
+
+from tests.crash.tampered_run import read_tampered
+from tests.support.forked_child import Child
 
 _FULL = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -6,10 +6,11 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from children import Child, Raised
-from journal import Journal
-from kill_run import effects, ending, record_of, run
-from paused_run import pause_in_a_transaction, pause_while_storing, store_with_the_lease
+
+from tests.crash.kill_run import effects, ending, record_of, run
+from tests.crash.paused_run import pause_in_a_transaction, pause_while_storing, store_with_the_lease
+from tests.support.forked_child import Child, Raised
+from tests.support.journal import Journal
 
 TTL_S = 1.0
 

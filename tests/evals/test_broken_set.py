@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from openai_endpoint import Endpoint
 
 from agent.llm.models import resolve_model
 from tests.evals.records import Key
@@ -13,6 +12,7 @@ from tests.evals.sets import broken
 from tests.evals.strategies import STRATEGIES
 from tests.evals.strategies.calling import called_in_order
 from tests.evals.strategies.oneshot import given_calls
+from tests.support.openai_endpoint import Endpoint
 
 CASES = {case.id: case for case in broken.cases()}
 WORLDS = {world.name: world for world in broken.WORLDS}

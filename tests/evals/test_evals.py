@@ -4,7 +4,6 @@ import statistics
 from dataclasses import replace
 
 import pytest
-from openai_endpoint import Endpoint
 
 from tests.evals import __main__ as command
 from tests.evals.cases import half
@@ -14,6 +13,7 @@ from tests.evals.sets import SETS
 from tests.evals.strategies import STRATEGIES
 from tests.evals.tabling import mcnemar, spread, table, wilson
 from tests.evals.toy_case import CASE, KEY, oneshot_plan
+from tests.support.openai_endpoint import Endpoint
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from openai_endpoint import Endpoint
 
 from tests.evals import __main__ as command
 from tests.evals.cases import Case, Verdict, final_call
@@ -12,6 +11,7 @@ from tests.evals.langsmith_server import LangSmithServer
 from tests.evals.records import read_lines
 from tests.evals.sets import SETS
 from tests.evals.sets.arithmetic import tool
+from tests.support.openai_endpoint import Endpoint
 
 NUMBERS = {name: {"description": name, "type": "int"} for name in ("arg_0", "arg_1")}
 CASE = Case(

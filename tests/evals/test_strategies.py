@@ -4,7 +4,6 @@ import json
 
 import pytest
 from jsonschema import Draft202012Validator
-from openai_endpoint import Stall
 
 from agent.tools.toolbox import Toolbox
 from tests.evals.sets import goals
@@ -15,6 +14,7 @@ from tests.evals.strategies.llmcompiler import read_plan
 from tests.evals.strategies.oneshot import schema
 from tests.evals.strategies.references import UnresolvedError, referred, resolved
 from tests.evals.toy_case import NUMBERS, oneshot_plan, run
+from tests.support.openai_endpoint import Stall
 
 
 def planwave_plan(path):

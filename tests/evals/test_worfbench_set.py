@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai_endpoint import Endpoint
 
 from agent.llm.models import resolve_model
 from agent.tools.toolbox import Toolbox
@@ -20,6 +19,7 @@ from tests.evals.sets import sentences, worfbench
 from tests.evals.sets.outside import DATA
 from tests.evals.sets.workflow import Workflow, f1_chain, f1_graph, matching, scores
 from tests.evals.strategies import STRATEGIES
+from tests.support.openai_endpoint import Endpoint
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the data lie beside a development checkout only")
 needs_model = pytest.mark.skipif(not sentences.available(), reason="the sentence model is not in the cache")

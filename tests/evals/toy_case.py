@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from openai_endpoint import Endpoint
-
 from agent.llm.models import resolve_model
 from tests.evals.cases import Attempt, Case, Verdict, final_call
 from tests.evals.records import Key, Line
 from tests.evals.running import run_case
 from tests.evals.sets.arithmetic import tool
 from tests.evals.strategies import STRATEGIES
+from tests.support.openai_endpoint import Endpoint
 
 NUMBERS = {
     "arg_0": {"description": "the one number", "type": "int or float"},

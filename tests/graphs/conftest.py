@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine
-from openai_endpoint import make_endpoint  # noqa: F401 - a fixture
 
 from agent.tools.sample_data import ensure_shop
+from tests.support.command_line import CommandLine
+from tests.support.openai_endpoint import make_endpoint  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="session")

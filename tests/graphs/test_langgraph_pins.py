@@ -14,10 +14,10 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.pregel._read import ChannelRead
 from langgraph.types import Command, Send
 from typing_extensions import TypedDict
-from worlds import thread
 
 from graphs.run.task_runner import _load_sibling_results
 from graphs.state import merge_results
+from tests.support.worlds import thread
 
 
 class State(TypedDict, total=False):

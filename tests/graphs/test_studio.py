@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from langgraph_sdk import get_client
-from studio import StudioServer
-from worlds import APPROVE, ref
+
+from tests.support.studio import StudioServer
+from tests.support.worlds import APPROVE, ref
 
 REVENUE = "SELECT status, count(*) AS orders FROM orders GROUP BY status ORDER BY status"
 

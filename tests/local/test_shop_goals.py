@@ -7,12 +7,12 @@ was tried are measured by `python -m tests.evals goals planwave`.
 from pathlib import Path
 
 import pytest
-from shop_goals import TUNED
-from workbench import line, run_goal
 
 from agent.llm.models import is_model_available
 from agent.settings import Settings
 from tests.evals.sets.goal import Goal
+from tests.local.shop_goals import TUNED
+from tests.local.workbench import line, run_goal
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(1_200)]
 

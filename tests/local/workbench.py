@@ -1,6 +1,6 @@
 """A goal run by the embedded model on the sample shop, and its results held against gold rows.
 
-`python tests/local/workbench.py [tuned|shop|NAME ...]` prints plans, rows and verdicts as they are.
+`python -m tests.local.workbench [tuned|shop|NAME ...]` prints plans, rows and verdicts as they are.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ import duckdb
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from shop_goals import TUNED
 
 from agent.settings import Settings
 from agent.tools.sample_data import ensure_shop
@@ -25,6 +24,7 @@ from graphs.plan_execute import build_graph
 from tests.evals.sets.goal import Goal
 from tests.evals.sets.goals_shop import SHOP
 from tests.evals.sets.grading import same_rows
+from tests.local.shop_goals import TUNED
 
 #: Bytes; the axes alone take more.
 _SMALLEST_CHART = 3_000

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from operations.moving_world import company_of
-from postgres import PostgresServer
 from regions import Company
+
+from tests.operations.moving_world import company_of
+from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,12 @@ import os
 from typing import Any
 
 from langgraph.types import Command
-from operations.moving_world import plan
 from region_move import RegionMove
 from regions import Company
 
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
+from tests.operations.moving_world import plan
 
 
 async def move(url: str, company: Company) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from postgres import PostgresServer
 from psycopg.sql import SQL
 from region_move import moving_plan
 from regions import Company
+
+from tests.support.postgres import PostgresServer
 
 ORDERS = """
 CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);

@@ -4,9 +4,10 @@ import signal
 import time
 
 import pytest
-from crash.children import KILLED, Child
-from operations.killed_move import move
-from operations.moving_world import SLOW, region_of, stored
+
+from tests.operations.killed_move import move
+from tests.operations.moving_world import SLOW, region_of, stored
+from tests.support.forked_child import KILLED, Child
 
 RESTORING = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'restore orders' AND state = 'active'"
 

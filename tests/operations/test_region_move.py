@@ -5,7 +5,6 @@ import json
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langgraph.types import Command
-from operations.moving_world import STEPS, Fault, databases, plan, region_of, stored
 from region_move import RegionMove, ref
 
 from agent.core.compiler.editor import PlanEditor
@@ -13,6 +12,7 @@ from agent.core.plan.document import Plan
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
+from tests.operations.moving_world import STEPS, Fault, databases, plan, region_of, stored
 
 CONFIG = {"configurable": {"thread_id": "move"}}
 WRITES = {"dump", "upload", "provision", "restore", "switch"}

@@ -4,9 +4,9 @@
 """
 
 import pytest
-from golden_files import assert_golden
 
 from prompts import PromptError, list_prompts, render
+from tests.prompts.golden_files import assert_golden
 
 WRITING = {
     "instruction": "Summarise the best customers for the board.",

@@ -4,9 +4,9 @@
 """
 
 import pytest
-from golden_files import assert_golden
 
 from prompts import render
+from tests.prompts.golden_files import assert_golden
 
 GOAL = "Plot the rain of the 3 wettest stations"
 STEP = {

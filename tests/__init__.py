@@ -1,0 +1,1 @@
+"""Tests: a scripted model, and everything else real."""

@@ -1,0 +1,104 @@
+"""Which model a choice and an environment lead to, and what is said where none is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from langchain_core.language_models import FakeListChatModel
+from langchain_openai import ChatOpenAI
+
+from agent.errors import NoModelError, UsageError, WeightsError
+from agent.llm.models import DEFAULT_OPENAI_MODEL, is_model_available, resolve_model
+from tests.support.openai_endpoint import Endpoint
+
+KEY = {"OPENAI_API_KEY": "sk-test"}
+SERVER = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+DEFAULT = f"openai:{DEFAULT_OPENAI_MODEL}"
+
+
+@pytest.mark.parametrize(
+    ("choice", "env", "name"),
+    [
+        ("openai:gpt-x", KEY, "openai:gpt-x"),
+        ("openai:gpt-x", SERVER, "openai:gpt-x"),
+        ("openai:local", SERVER, "openai:local"),
+        ("openai:org/model:tag", SERVER, "openai:org/model:tag"),
+        ("openai:gpt-x", KEY | {"PLANWAVE_MODEL": "openai:other"}, "openai:gpt-x"),
+        (None, KEY | {"PLANWAVE_MODEL": "openai:other"}, "openai:other"),
+        (None, KEY, DEFAULT),
+        (None, SERVER, DEFAULT),
+        (None, KEY | {"PLANWAVE_MODEL": ""}, DEFAULT),
+        ("", KEY, DEFAULT),
+    ],
+)
+def test_the_choice_goes_first_then_the_variable_then_what_there_is(choice, env, name):
+    model = resolve_model(choice, env=env)
+    assert (model.name, model.scale, model.output_method) == (name, "large", "json_schema")
+    assert isinstance(model.chat, ChatOpenAI)
+    assert model.chat.model_name == name.removeprefix("openai:")
+    assert is_model_available(choice, env=env)
+
+
+def test_what_the_caller_sets_goes_before_the_defaults():
+    model = resolve_model("openai:gpt-x", env=KEY, scale="small", timeout_s=3)
+    assert (model.scale, model.timeout_s) == ("small", 3)
+
+
+def test_a_model_of_langchains_is_taken_as_it_is():
+    chat = FakeListChatModel(responses=["x"])
+    model = resolve_model(chat, env={})
+    assert model.chat is chat
+    assert (model.name, model.scale, model.output_method) == ("FakeListChatModel", "large", "text")
+    assert is_model_available(chat, env={})
+
+
+@pytest.mark.parametrize("choice", ["gpt-5", "anthropic:x", "openai:", "Local", "local:x"])
+@pytest.mark.parametrize("ask", [resolve_model, is_model_available])
+def test_a_choice_that_names_no_model_is_misuse(ask, choice):
+    with pytest.raises(UsageError, match=rf"'{choice}' names no model.*OPENAI_API_KEY.*OPENAI_BASE_URL.*models pull"):
+        ask(choice, env=KEY)
+
+
+def test_a_named_model_without_key_and_server_is_told_the_three_ways():
+    with pytest.raises(NoModelError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL.*planwave\[local\].*models pull"):
+        resolve_model("openai:gpt-x", env={})
+    assert not is_model_available("openai:gpt-x", env={})
+
+
+def test_without_the_extra_and_without_a_key_there_is_one_message_with_three_ways(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(NoModelError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL.*planwave\[local\].*models pull"):
+        resolve_model(None, env={})
+    assert not is_model_available(None, env={})
+
+
+def test_local_is_available_only_with_its_weights_and_asking_fetches_nothing(tmp_path):
+    pytest.importorskip("xllamacpp")
+    env = {"PLANWAVE_CACHE": str(tmp_path / "cache")}
+    assert not is_model_available(None, env=env)
+    assert not (tmp_path / "cache").exists()
+    own = tmp_path / "own.gguf"
+    assert not is_model_available("local", env=env | {"PLANWAVE_LOCAL_GGUF": str(own)})
+    own.write_bytes(b"GGUF")
+    assert is_model_available("local", env=env | {"PLANWAVE_LOCAL_GGUF": str(own)})
+
+
+def test_weights_that_cannot_be_loaded_are_named(tmp_path):
+    pytest.importorskip("xllamacpp")
+    own = tmp_path / "own.gguf"
+    own.write_bytes(b"GGUF and then nothing that fits")
+    with pytest.raises(WeightsError, match=r"own.gguf.*cannot be loaded"):
+        resolve_model("local", env={"PLANWAVE_LOCAL_GGUF": str(own)})
+
+
+async def test_a_server_that_wants_no_key_needs_none():
+    with Endpoint(["Good day."]) as endpoint:
+        model = resolve_model("openai:scripted", env={"OPENAI_BASE_URL": endpoint.url})
+        reply = await model.chat.ainvoke("Hello")
+    assert reply.text == "Good day."
+
+
+def test_asking_for_what_is_available_does_not_load_the_runtime():
+    code = "import sys, agent.llm.models as m; m.available('local'); sys.exit('xllamacpp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0

@@ -1,0 +1,1 @@
+"""Runs killed, paused and tampered with, and what is left of them."""

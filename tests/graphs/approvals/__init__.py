@@ -1,0 +1,1 @@
+"""Questions to a human on real runs, and every kind of answer."""

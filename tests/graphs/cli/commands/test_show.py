@@ -1,0 +1,113 @@
+"""`threads`, `show`, `tools` and `models`."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import CommandLine, query, save
+
+TASKS = (
+    query("read", "SELECT 7 AS n"),
+    query("never", "SELECT 8 AS n", condition="read.row_count > 5"),
+    save("keep", "a.csv", {"output_of": "read", "path": ["rows"]}),
+)
+
+
+def test_threads_are_listed_newest_first(planwave: CommandLine) -> None:
+    assert "There are no threads yet" in planwave.here("threads").stdout
+    for name in ("one", "two"):
+        planwave.here("run", f"Goal {name}", "--thread", name, "--plan", planwave.plan_file(*TASKS))
+    listed = json.loads(planwave.here("threads", "--json").stdout)["threads"]
+    assert [(one["thread_id"], one["status"], one["goal"]) for one in listed] == [
+        ("two", "awaiting_approval", "Goal two"),
+        ("one", "awaiting_approval", "Goal one"),
+    ]
+    assert [(one["done"], one["tasks"]) for one in listed] == [(1, 3), (1, 3)]
+    table = planwave.here("threads", "--most", "1").stdout
+    assert "Goal two" in table
+    assert "Goal one" not in table
+    assert "1/3" in table
+
+
+def test_a_thread_is_shown_with_statuses_timings_and_results(planwave: CommandLine) -> None:
+    planwave.here("run", "Look", "--thread", "t", "--plan", planwave.plan_file(*TASKS))
+    shown = planwave.here("show", "t").stdout
+    assert "Look" in shown
+    assert "awaiting approval" in shown
+    assert "skipped" in shown
+    assert '"rows": [{"n": 7}]' in shown
+    assert '"path": "a.csv"' in shown
+    planwave.here("resume", "t", "--yes")
+    ended = planwave.here("show", "t")
+    assert ended.exit_code == 0
+    assert "completed" in ended.stdout
+    assert json.loads(planwave.here("show", "t", "--json").stdout)["status"] == "completed"
+
+
+def test_the_picture_is_all_that_is_printed(planwave: CommandLine) -> None:
+    planwave.here("run", "Look", "--thread", "t", "--plan", planwave.plan_file(*TASKS))
+    drawn = planwave.here("show", "t", "--mermaid").stdout.splitlines()
+    assert drawn[:4] == [
+        "flowchart TD",
+        '    t0["read<br/>query_database<br/>done"]',
+        '    t1["never<br/>query_database<br/>if read.row_count #62; 5<br/>skipped"]',
+        '    t2["keep<br/>save_file<br/>awaiting_approval"]',
+    ]
+    assert "    class t2 awaiting_approval" in drawn
+
+
+def test_a_thread_without_a_plan_has_no_picture(planwave: CommandLine) -> None:
+    planwave.here("run", "Look", "--thread", "t", "--plan", planwave.plan_file({"id": "a", "tool": "none"}))
+    ended = planwave.here("show", "t", "--mermaid")
+    assert ended.exit_code == 2
+    assert "no plan that could be drawn" in ended.stderr
+    assert "no tool 'none'" in planwave.here("show", "t").stdout
+
+
+def test_a_thread_keeps_its_options(planwave: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my.csv").write_text("n\n41\n")
+    monkeypatch.chdir(tmp_path)
+    plan = planwave.plan_file(
+        query("read", "SELECT n + 1 AS n FROM my"), save("keep", "a.csv", {"output_of": "read", "path": ["rows"]})
+    )
+    begun = planwave.here("run", "x", "--thread", "t", "--data", "my.csv", "--output", "mine", "--plan", plan)
+    assert begun.exit_code == 3, begun.output
+    monkeypatch.chdir("/")
+    ended = planwave.here("resume", "t", "--yes")
+    assert ended.exit_code == 0, ended.output
+    assert (tmp_path / "mine" / "a.csv").read_text() == "n\n42\n"
+
+
+def test_tools_are_listed_with_what_they_may_do(planwave: CommandLine) -> None:
+    shown = planwave.here("tools").stdout
+    assert "query_database (reads)" in shown
+    assert "save_file (writes, asks first)" in shown
+    listed = json.loads(planwave.here("tools", "--json").stdout)["tools"]
+    assert {"describe_database", "query_database", "save_file"} <= {tool["name"] for tool in listed}
+
+
+def test_models_tells_what_is_set_and_no_secret(planwave: CommandLine) -> None:
+    planwave.env |= {"OPENAI_API_KEY": "sk-very-secret", "OPENAI_BASE_URL": "http://me:hidden@localhost:1234/v1"}
+    del planwave.env["PLANWAVE_LOCAL_GGUF"]
+    planwave.env["PLANWAVE_CACHE"] = str(planwave.home)
+    shown = planwave.here("models").stdout
+    assert "http://localhost:1234/v1, with a key" in shown
+    assert "planwave models pull" in shown
+    found = json.loads(planwave.here("models", "--json").stdout)
+    assert found["ready"] is True
+    assert found["model"].startswith("openai:")
+    assert "secret" not in shown + json.dumps(found)
+    assert "hidden" not in shown + json.dumps(found)
+
+
+def test_a_file_of_ones_own_is_not_fetched(planwave: CommandLine) -> None:
+    own = Path(planwave.env["PLANWAVE_LOCAL_GGUF"])
+    ended = planwave.here("models", "pull")
+    assert ended.exit_code == 1
+    assert os.fspath(own) in ended.stderr
+    own.write_bytes(b"GGUF and more")
+    ended = planwave.here("models", "pull", "--json")
+    assert ended.exit_code == 0, ended.output
+    assert json.loads(ended.stdout) == {"weights": os.fspath(own)}

@@ -1,0 +1,1 @@
+"""Runs that reach a budget, and how they go on."""

@@ -1,0 +1,191 @@
+"""Private values reach no checkpoint, trace, log or output: they are looked for in every byte."""
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import pytest
+from langchain_core.tools import StructuredTool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+from pydantic import BaseModel, SecretStr
+
+from agent.errors import UsageError
+from agent.tools.toolbox import Toolbox
+from graphs.plan_execute import build_graph
+from tests.support.collector import Collector
+from tests.support.processes import ROOT
+from tests.support.stored_bytes import stored_bytes
+from tests.support.worlds import ref, thread
+
+COUNT = 100
+CONFIGURED = [f"configured/canary {n:03}+{n * 7919:x}" for n in range(COUNT)]
+GIVEN = [f"given-canary-{n:03}-{n * 104729:x}" for n in range(COUNT)]
+
+
+def test_two_hundred_canaries_are_found_nowhere(tmp_path):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LANG", "OPENAI_", "PLANWAVE_"))}
+    secrets = {f"CONFIGURED_{n}": value for n, value in enumerate(CONFIGURED)}
+    secrets |= {f"PLANWAVE_SECRET_S_{n}": value for n, value in enumerate(GIVEN)}
+    with Collector() as collector:
+        tracing = {"LANGSMITH_TRACING": "true", "LANGSMITH_ENDPOINT": collector.url, "LANGSMITH_API_KEY": "k"}
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "tests.graphs.observability.private_run",
+                str(tmp_path / "t.db"),
+                str(tmp_path / "log.txt"),
+            ],
+            env={**kept, **secrets, **tracing, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            timeout=250,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr[-3000:].decode()
+    places = {
+        "database": stored_bytes(f"sqlite:///{tmp_path}/t.db"),
+        "trace": collector.received,
+        "log": (tmp_path / "log.txt").read_bytes(),
+        "output": done.stdout + done.stderr,
+    }
+    found = {place: [each for each in [*CONFIGURED, *GIVEN] if each.encode() in data] for place, data in places.items()}
+    shown = {place: sum(f"visible-{n}".encode() in data for n in range(COUNT)) for place, data in places.items()}
+    for place, data in places.items():
+        print(f"{place}: {len(data):,} bytes, {shown[place]} of {COUNT} visible marks, {len(found[place])} canaries")
+    assert found == {place: [] for place in places}
+    assert shown["database"] == shown["trace"] == shown["output"] == COUNT
+    assert done.stdout.count(b"**********") >= 2 * COUNT
+    assert len(places["log"]) > 1000
+    assert b"opened with ********** and **********" in done.stdout
+
+
+def door(name: str, key: SecretStr, spare: SecretStr | None = None) -> str:
+    """Open a door."""
+    return f"{name} {len(key.get_secret_value())} {spare}"
+
+
+@pytest.fixture
+def graph():
+    return build_graph(tools=[StructuredTool.from_function(door)], checkpointer=InMemorySaver())
+
+
+class Account(BaseModel):
+    user: str
+    password: SecretStr
+
+
+def login(account: Account, spares: list[SecretStr] | None = None, hosts: dict[str, Account] | None = None) -> str:
+    """Log in."""
+    given = [account, *(hosts or {}).values()]
+    return " ".join(f"{each.user}/{len(each.password.get_secret_value())}" for each in given)
+
+
+def plan(**args):
+    return {"tasks": [{"id": "d", "tool": "door", "args": {"name": "front", **args}}]}
+
+
+@pytest.mark.parametrize("given", ["s3cret", {"template": "s3{x}", "values": {"x": "cret"}}, ref("x"), 3, ["s3cret"]])
+async def test_a_private_argument_in_clear_is_refused_before_anything_is_stored(graph, given):
+    with pytest.raises(UsageError, match="'key' of 'door' itself, which would be stored; nothing was") as caught:
+        await graph.ainvoke({"goal": "g", "plan": plan(key=given)}, thread())
+    assert "s3cret" not in str(caught.value)
+    undo = {"tool": "door", "args": {"name": "x", "key": given}}
+    with pytest.raises(UsageError, match="rollback of 'd'"):
+        await graph.ainvoke({"goal": "g", "plan": {"tasks": [{"id": "d", "tool": "x", "rollback": undo}]}}, thread())
+    assert (await graph.aget_state(thread())).created_at is None
+
+
+async def test_a_person_sees_the_name_and_cannot_put_the_value_in_its_place(graph, monkeypatch):
+    monkeypatch.setenv("PLANWAVE_SECRET_FRONT", "four")
+    out = await graph.ainvoke({"goal": "g", "plan": plan(key="secret:FRONT")}, thread())
+    assert out["__interrupt__"][0].value["action_requests"][0]["args"]["key"] == "secret:FRONT"
+    edit = {"type": "edit", "edited_action": {"name": "door", "args": {"name": "front", "key": "s3cret"}}}
+    for answer in ({"decisions": [edit]}, [{"type": "edit", "args": {"action": "door", "args": {"key": "s3cret"}}}]):
+        with pytest.raises(UsageError, match="The edited call gives the private argument 'key'"):
+            await graph.ainvoke(Command(resume=answer), thread())
+    out = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), thread())
+    assert out["results"]["d"]["output"] == "front 4 None"
+
+
+async def test_a_fork_cannot_put_the_value_into_the_plan_either(graph):
+    await graph.ainvoke({"goal": "g", "plan": plan(key="secret:FRONT")}, thread())
+    for edited in ({"plan": plan(key="s3cret")}, {"plan": plan(key="s3cret"), "status": "running"}):
+        with pytest.raises(UsageError, match="gives the private argument 'key'"):
+            await graph.aupdate_state(thread(), edited, as_node="planner")
+        with pytest.raises(UsageError, match="gives the private argument 'key'"):
+            await asyncio.to_thread(graph.update_state, thread(), edited, "planner")
+        with pytest.raises(UsageError, match="gives the private argument 'key'"):
+            await graph.ainvoke(Command(update=edited), thread())
+
+
+async def test_a_secret_that_is_not_set_is_the_tasks_failure(graph):
+    await graph.ainvoke({"goal": "g", "plan": plan(key="secret:NOWHERE")}, thread())
+    out = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), thread())
+    assert "set PLANWAVE_SECRET_NOWHERE in the environment" in out["results"]["d"]["error"]
+
+
+def test_a_planner_is_told_to_give_the_name():
+    schema = Toolbox([StructuredTool.from_function(door)]).specs["door"].args_schema
+    assert schema["properties"]["key"]["pattern"] == "^secret:([A-Za-z0-9_]+)$"
+    assert "never the value" in schema["properties"]["key"]["description"]
+    assert "pattern" in schema["properties"]["spare"]["anyOf"][0]
+
+
+SAFE = {"user": "a", "password": "secret:A"}
+
+
+@pytest.mark.parametrize(
+    ("args", "place"),
+    [
+        ({"account": {"user": "a", "password": "s3cret"}}, "account.password"),
+        ({"account": {"user": "a", "password": ["s3cret"]}}, "account.password"),
+        ({"account": ref("x", "s3cret")}, "account"),
+        ({"account": {"template": "s3cret", "values": {}}}, "account"),
+        ({"account": SAFE, "spares": ["secret:A", "s3cret"]}, r"spares\[1\]"),
+        ({"account": SAFE, "hosts": {"one": SAFE, "two": {"user": "b", "password": "s3cret"}}}, "hosts.two.password"),
+    ],
+)
+async def test_a_private_value_deep_inside_an_argument_is_refused_in_clear_too(args, place):
+    graph = build_graph(tools=[StructuredTool.from_function(login)], checkpointer=InMemorySaver())
+    given = {"tasks": [{"id": "d", "tool": "login", "args": args}]}
+    with pytest.raises(UsageError, match=f"the private argument '{place}' of 'login' itself") as caught:
+        await graph.ainvoke({"goal": "g", "plan": given}, thread())
+    assert "s3cret" not in str(caught.value)
+    assert (await graph.aget_state(thread())).created_at is None
+
+
+async def test_secrets_deep_inside_arguments_are_filled_in_and_masked(monkeypatch):
+    monkeypatch.setenv("PLANWAVE_SECRET_A", "four")
+    monkeypatch.setenv("PLANWAVE_SECRET_B", "canary")
+    tool = StructuredTool.from_function(login, metadata={"readOnlyHint": True})
+    graph = build_graph(tools=[tool], checkpointer=InMemorySaver())
+    args = {"account": SAFE, "spares": ["secret:A"], "hosts": {"h": {"user": "canary", "password": "secret:B"}}}
+    out = await graph.ainvoke({"goal": "g", "plan": {"tasks": [{"id": "d", "tool": "login", "args": args}]}}, thread())
+    assert out["results"]["d"]["output"] == "a/4 **********/6"
+    assert out["plan"]["tasks"][0]["args"] == args
+
+
+@pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "coroutine"])
+async def test_the_last_words_of_a_tool_that_exits_are_masked(monkeypatch, blocking):
+    monkeypatch.setenv("PLANWAVE_SECRET_A", "s3cret-word")
+
+    def leave(token: SecretStr) -> str:
+        sys.exit(f"no entry with {token.get_secret_value()}")
+
+    async def leave_later(token: SecretStr) -> str:
+        return leave(token)
+
+    made = {"func": leave} if blocking else {"coroutine": leave_later}
+    tool = StructuredTool.from_function(**made, name="leave", description="Leave.", metadata={"readOnlyHint": True})
+    graph = build_graph(tools=[tool], checkpointer=InMemorySaver())
+    plan = {"tasks": [{"id": "a", "tool": "leave", "args": {"token": "secret:A"}}]}
+    out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
+    assert out["results"]["a"]["error"] == "The tool 'leave' raised SystemExit: no entry with **********"
+
+
+def test_a_planner_is_told_to_give_the_name_deep_inside_too():
+    schema = Toolbox([StructuredTool.from_function(login)]).specs["login"].args_schema
+    assert schema["$defs"]["Account"]["properties"]["password"]["pattern"] == "^secret:([A-Za-z0-9_]+)$"
+    assert "pattern" not in schema["$defs"]["Account"]["properties"]["user"]

@@ -1,0 +1,1 @@
+"""Runs that are stopped, resumed, forked and rolled back."""

@@ -1,0 +1,1 @@
+"""Whole runs through the graph, by what they do."""

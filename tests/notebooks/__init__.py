@@ -1,0 +1,1 @@
+"""Every notebook, run from its first cell to its last."""

@@ -1,0 +1,1 @@
+"""A database moved between two servers, with failures at each step."""

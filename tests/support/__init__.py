@@ -1,0 +1,1 @@
+"""Worlds, servers, databases and processes that tests share."""
