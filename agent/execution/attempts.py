@@ -29,8 +29,11 @@ from agent.execution.retry_policy import (
 from agent.execution.tool_call import call_tool
 from agent.execution.writes import ClaimedWrite, WriteLedger
 from agent.json_values import JsonConversionError, error_text, to_json_value
+from agent.logging_context import get_logger, shorten_for_log
 from agent.settings import Settings
 from agent.tools.toolbox import IDEMPOTENCY_KEY
+
+_logger = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -153,6 +156,7 @@ class CallRunner:
     async def _make_attempt(self, call: _Call, *, emit: Emit) -> CallResult | CallFailed | _Retry:
         task, now = self.job.task, self._clock()
         call.begin_attempt(now)
+        _logger.debug("Attempt %d at %s", call.attempts, self._describe_call(call))
         emit(TaskStarted(task=task.id, tool=task.tool, attempt=call.attempts, at=now.isoformat()))
         try:
             output = await self._call_tool(call)
@@ -191,6 +195,13 @@ class CallRunner:
     async def _wait_for_retry(self, call: _Call, retry: _Retry, *, emit: Emit) -> None:
         """Log the failed attempt, so that it counts after a crash, and wait."""
         wait_s = round(retry.wait_s, 3)
+        _logger.info(
+            "Attempt %d at %s failed, trying again in %.3f s: %s",
+            call.attempts,
+            self._describe_call(call),
+            wait_s,
+            shorten_for_log(retry.error),
+        )
         emit(TaskRetrying(task=self.job.task.id, attempt=call.attempts, error=retry.error, wait_s=wait_s))
         await self.log.save_calls(
             [self.build_logged_call(call.item, attempts=call.attempts, started_at=call.started_at)]
@@ -208,6 +219,9 @@ class CallRunner:
             sentence = f"The output of {name!r} does not fit its schema: {'; '.join(errors[:5])}."
             return CallFailed("output", sentence, call.attempts, call.started_at)
         return CallResult(output, call.attempts, call.started_at)
+
+    def _describe_call(self, call: _Call) -> str:
+        return f"task {self.job.task.id!r}" if call.item is None else f"task {self.job.task.id!r}, item {call.item}"
 
     def _describe_error(self, error: Exception) -> str:
         text = error_text(error)

@@ -10,6 +10,7 @@ call         one, or one per item                                  attempts.py, 
 outcome      what is stored of the task                            here
 """
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol, assert_never
@@ -18,22 +19,26 @@ from pydantic import JsonValue
 
 from agent.core.engine.approvals import hash_approval_request, hash_calls
 from agent.core.engine.call_preparation import PreparedTask, prepare
-from agent.core.engine.outcomes import Done, Doubt, Failed, InDoubt, Outcome, Rejected
+from agent.core.engine.outcomes import Cancelled, Done, Doubt, Failed, InDoubt, Outcome, Rejected, Skipped
+from agent.errors import PersistenceError
 from agent.events import Emit
 from agent.execution.attempts import CallRunner
 from agent.execution.call_log import CallFailed, CallInDoubt, CallLog, CallOutcome, CallResult
-from agent.execution.concurrency import Slots
+from agent.execution.concurrency import RunHalted, Slots
 from agent.execution.for_each import BatchResult, run_items
 from agent.execution.job import Job, is_ungated_read
 from agent.execution.ledger import Ledger
 from agent.execution.result_cache import CachedResult, ResultCache, is_cacheable
 from agent.execution.writes import WriteLedger
+from agent.json_values import error_text
+from agent.logging_context import bind_log_context, get_logger, shorten_for_log
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 
 __all__ = ["Clock", "EarlyOutcomes", "Executor", "Job", "build_reused_outcome", "is_ungated_read", "utc_now"]
 
 Clock = Callable[[], datetime]
+_logger = get_logger(__name__)
 
 
 def utc_now() -> datetime:
@@ -78,14 +83,30 @@ class Executor:
         """Run a task and return its outcome. A failure is a value.
 
         Raises the exceptions in `propagate`, `RunHalted` if the run is stopped before all calls were made, and
-        `PersistenceError` if the ledger or the call log cannot be used.
+        `PersistenceError` if the ledger or the call log cannot be used, or another run has the thread.
         """
+        with bind_log_context(thread=job.thread, task=job.task.id, tool=job.task.tool):
+            try:
+                outcome = await self._run(job, slots=slots, emit=emit)
+            except RunHalted:
+                _logger.info("Task %r has no outcome yet: the run is being stopped", job.task.id)
+                raise
+            except PersistenceError as error:
+                # The fence among them: a lease that was lost, a claim that another run has taken over.
+                reason = shorten_for_log(error_text(error))
+                _logger.warning("Task %r has no outcome: %s: %s", job.task.id, type(error).__name__, reason)
+                raise
+            _log_outcome(job.task.id, outcome)
+        return outcome
+
+    async def _run(self, job: Job, *, slots: Slots, emit: Emit) -> Outcome:
         prepared = prepare(job.task, job.spec, needs=job.needs, outcomes=job.outcomes, revision=job.revision)
         if not isinstance(prepared, PreparedTask):
             return prepared
         known = await self._find_known_outcome(job, prepared, emit=emit)
         if known is not None:
             return known
+        _logger.info("Task %r begun: calls of %r: %d", job.task.id, job.task.tool, len(prepared.calls))
         started = self._clock()
         result = await self._make_calls(job, prepared, slots=slots, emit=emit)
         outcome = _build_outcome(result, job, prepared, started=started, finished=self._clock())
@@ -227,3 +248,34 @@ def _build_outcome(
             return InDoubt(revision=job.revision, doubts=(doubt,), attempts=attempts, started_at=start, finished_at=end)
         case _:
             assert_never(result)
+
+
+def _log_outcome(task: str, outcome: Outcome) -> None:
+    match outcome:
+        case Done(reused_from=str(source)):
+            reason = f"reused from {source!r}"
+        case Done(cached_at=str(at)):
+            reason = f"from the result cache, stored at {at}"
+        case Done(items=items):
+            reason = str(items or "")
+        case Failed(kind=kind, error=error):
+            reason = f"{kind}: {error}"
+        case Skipped(because=because) | Cancelled(because=because):
+            reason = because
+        case Rejected(message=message):
+            reason = message
+        case InDoubt(doubts=doubts):
+            reason = f"calls that may have taken effect: {len(doubts)}"
+        case _:
+            assert_never(outcome)
+    seconds, attempts = outcome.duration_s, outcome.attempts
+    _logger.log(
+        logging.INFO if isinstance(outcome, Done | Skipped) else logging.WARNING,
+        "Task %r ended: %s%s, attempts: %d%s",
+        task,
+        outcome.status,
+        "" if seconds is None else f" after {seconds:.3f} s",
+        attempts,
+        f" ({shorten_for_log(reason)})" if reason else "",
+        extra={"status": outcome.status, "duration_s": seconds, "attempts": attempts},
+    )

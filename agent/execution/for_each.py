@@ -23,10 +23,12 @@ from agent.execution.call_log import (
     serialize_call,
 )
 from agent.execution.concurrency import RunHalted
+from agent.logging_context import get_logger
 
 #: Items that end within this many seconds, times the number of items side by side, are stored together, so that items
 #: which take no time do not cost a transaction each.
 _BATCH_WINDOW_S: Final = 0.2e-3
+_logger = get_logger(__name__)
 _PROGRESS_STEPS: Final = 200
 #: Failures of one task that are reported.
 _MAX_ERRORS: Final = 20
@@ -54,6 +56,13 @@ async def run_items(
     outcomes = dict[int, CallOutcome](ended)
     width = min(runner.slots.get_tool_limit(runner.job.spec), runner.job.task.max_concurrency or len(calls))
     progress, storing = _ItemProgressReporter(runner, emit, ended), _ItemLogWriter(runner, width=width)
+    _logger.info(
+        "Items of task %r: %d, ended before: %d, side by side: at most %d",
+        runner.job.task.id,
+        len(calls),
+        len(ended),
+        width,
+    )
     remaining = (item for item in range(len(calls)) if item not in ended)
     halts: list[RunHalted] = []
 

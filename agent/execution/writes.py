@@ -13,8 +13,11 @@ from agent.execution.call_log import CallFailed, CallInDoubt, CallOutcome, CallR
 from agent.execution.job import Job
 from agent.execution.ledger import Claimed, FoundDone, FoundStarted, Intent, Ledger, NotApproved
 from agent.execution.tool_call import call_tool
-from agent.json_values import JsonConversionError, to_json_value
+from agent.json_values import error_text, to_json_value
+from agent.logging_context import get_logger, shorten_for_log
 from agent.tools.toolbox import Toolbox
+
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,16 @@ class WriteLedger:
             found = await self._ledger.claim(intent, takeover_epoch=takeover_epoch)
             match found:
                 case Claimed(epoch=epoch):
+                    _logger.info("Write claimed at epoch %d: %s", epoch, intent)
                     return ClaimedWrite(intent, args, epoch)
                 case FoundDone(record=record):
+                    _logger.info("Write not made again, its result is in the ledger: %s", intent)
                     return deserialize_call(record)
                 case NotApproved(reason=reason):
+                    _logger.warning("Write refused by the ledger: %s", reason)
                     return CallFailed("approval", reason, 0, None)
                 case FoundStarted(epoch=epoch, since=since, owner=owner):
+                    _logger.warning("Write begun at %s by %s and not seen to end: %s", since, owner, intent)
                     if get_repeatability(self._job.spec) == "no":
                         doubt = Doubt(item=item, epoch=epoch, since=since, owner=owner)
                         known = await self._resolve(ClaimedWrite(intent, args, epoch), CallInDoubt(doubt, 0, None))
@@ -77,6 +84,7 @@ class WriteLedger:
         Raises `PersistenceError` if the ledger cannot be used, or another run has taken the call over.
         """
         if isinstance(result, CallFailed) and result.may_have_effect and get_repeatability(self._job.spec) != "yes":
+            _logger.warning("Write failed and may have taken effect: %s", write.intent)
             since = result.started_at.isoformat() if result.started_at else ""
             doubt = Doubt(item=write.intent.item, epoch=write.epoch, since=since, owner="this run")
             known = await self._resolve(write, CallInDoubt(doubt, result.attempts, result.started_at))
@@ -87,15 +95,20 @@ class WriteLedger:
 
     async def confirm(self, args: Arguments, *, item: int | None, epoch: int, output: JsonValue) -> None:
         """Record that a call in doubt, claimed at `epoch`, happened and returned `output`."""
-        await self._complete(ClaimedWrite(self._build_intent(args, item), args, epoch), CallResult(output, 0, None))
+        write = ClaimedWrite(self._build_intent(args, item), args, epoch)
+        _logger.info("Write in doubt confirmed by a human: %s", write.intent)
+        await self._complete(write, CallResult(output, 0, None))
 
     async def _resolve(self, write: ClaimedWrite, doubt: CallInDoubt) -> CallResult | CallInDoubt | None:
         """Ask whether a call took effect that was begun and not seen to end; None: it did not."""
         verdict = await _verify_effect(write.args, self._job.spec, self._toolbox)
         if verdict is False:
+            _logger.info("Write found to have had no effect: %s", write.intent)
             return None
         if verdict is None:
+            _logger.warning("Write in doubt, nobody knows whether it took effect: %s", write.intent)
             return doubt
+        _logger.info("Write found to have taken effect: %s", write.intent)
         result = CallResult(verdict.output, doubt.attempts, doubt.started_at)
         await self._complete(write, result)
         return result
@@ -132,9 +145,13 @@ async def _verify_effect(args: Arguments, spec: ToolSpec, toolbox: Toolbox) -> _
     accepted = {key: args[key] for key in verifier.args_schema.get("properties", {}) if key in args}
     try:
         answer = to_json_value(await call_tool(toolbox[name], accepted, {}, spec=verifier))
-    except JsonConversionError:
-        return None
-    except Exception:  # noqa: BLE001 - a tool's own code; a check that fails has found nothing out
+    except Exception as error:  # noqa: BLE001 - a tool's own code; a check that fails has found nothing out
+        _logger.warning(
+            "The tool %r, which verifies %r, failed: %s",
+            name,
+            spec.name,
+            f"{type(error).__name__}: {shorten_for_log(error_text(error))}",
+        )
         return None
     return _parse_verdict(answer)
 
