@@ -12,10 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from agent.core.engine.call_preparation import Arguments
 from agent.core.engine.outcomes import Doubt, FailureKind
-from agent.events import Emit
-from agent.execution.concurrency import Slots, Urgency
 
 CallRecord = dict[str, JsonValue]
 
@@ -51,16 +48,6 @@ class CallInDoubt:
 
 
 CallOutcome = CallResult | CallFailed | CallInDoubt
-
-
-class CallRunner(Protocol):
-    """Makes one call of a task."""
-
-    async def run_call(
-        self, args: Arguments, *, item: int | None, slots: Slots, urgency: Urgency, emit: Emit
-    ) -> CallOutcome:
-        """Return what became of the call."""
-        ...
 
 
 def serialize_call(made: CallResult | CallFailed) -> CallRecord:

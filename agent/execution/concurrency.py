@@ -10,8 +10,10 @@ from aiolimiter import AsyncLimiter
 from anyio import CapacityLimiter
 
 from agent.core.plan.tool_spec import ToolSpec
+from agent.logging_context import get_logger
 
 Urgency = tuple[float, ...]
+_logger = get_logger(__name__)
 
 
 class RunHalted(Exception):  # noqa: N818 - the run is being stopped; nothing is wrong
@@ -37,6 +39,7 @@ class PrioritySemaphore:
         if self._free > 0:
             self._free -= 1
             return
+        _logger.debug("Waiting for a slot, like %d others", len(self._waiting))
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (urgency, next(self._arrivals), place))
         try:
@@ -92,9 +95,12 @@ class Slots:
             await own.acquire(urgency, begun=begun)
         try:
             if spec.policy.rate_per_s is not None:
-                await self.wait_unless_halted(
-                    self._get_rate_limiter(spec.name, spec.policy.rate_per_s).acquire(), begun=begun
-                )
+                limiter = self._get_rate_limiter(spec.name, spec.policy.rate_per_s)
+                if not limiter.has_capacity():
+                    _logger.debug(
+                        "Waiting for the rate limit of %r: %g calls a second", spec.name, spec.policy.rate_per_s
+                    )
+                await self.wait_unless_halted(limiter.acquire(), begun=begun)
             await self._all.acquire(urgency, begun=begun)
             try:
                 yield

@@ -1,29 +1,44 @@
-"""One task made into one outcome: prepared, approved, called with retries and a time limit."""
+"""Runs one task to its outcome; `Executor.run` is the way, from top to bottom.
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+prepare      condition, references, arguments                      agent.core.engine.call_preparation
+no call      finished work, a missing approval, the result cache   here
+call         one, or one per item                                  attempts.py, for_each.py
+  slot         a place to run in, at the tool's rate               concurrency.py
+  claim        a write only: the ledger, doubt, the `verify` tool  writes.py, ledger.py
+  attempt      the tool, within the time limit, with retries       tool_call.py, retry_policy.py
+  settle       a write only: recorded in the ledger, or in doubt   writes.py
+outcome      what is stored of the task                            here
+"""
+
+import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol, assert_never
 
 from pydantic import JsonValue
 
 from agent.core.engine.approvals import hash_approval_request, hash_calls
-from agent.core.engine.call_preparation import Arguments, PreparedTask, get_call_key, prepare
-from agent.core.engine.outcomes import Done, Doubt, Failed, InDoubt, Outcome, Rejected
-from agent.core.plan.document import Task
-from agent.core.plan.tool_spec import ToolSpec
+from agent.core.engine.call_preparation import PreparedTask, prepare
+from agent.core.engine.outcomes import Cancelled, Done, Doubt, Failed, InDoubt, Outcome, Rejected, Skipped
+from agent.errors import PersistenceError
 from agent.events import Emit
-from agent.execution.attempts import PriorAttempts, RetryingCallRunner
-from agent.execution.call_log import CallFailed, CallInDoubt, CallLog, CallOutcome, CallResult, CallRunner, LoggedCall
-from agent.execution.concurrency import Slots, Urgency
-from agent.execution.for_each import BatchResult, ItemBatch, find_finished_items, run_items
-from agent.execution.ledger import Intent, Ledger
+from agent.execution.attempts import CallRunner
+from agent.execution.call_log import CallFailed, CallInDoubt, CallLog, CallOutcome, CallResult
+from agent.execution.concurrency import RunHalted, Slots
+from agent.execution.for_each import BatchResult, run_items
+from agent.execution.job import Job, is_ungated_read
+from agent.execution.ledger import Ledger
 from agent.execution.result_cache import CachedResult, ResultCache, is_cacheable
-from agent.execution.writes import ConfirmedEffect, LedgerCallRunner, verify_effect
+from agent.execution.writes import WriteLedger
+from agent.json_values import error_text
+from agent.logging_context import bind_log_context, get_logger, shorten_for_log
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 
+__all__ = ["Clock", "EarlyOutcomes", "Executor", "Job", "build_reused_outcome", "is_ungated_read", "utc_now"]
+
 Clock = Callable[[], datetime]
+_logger = get_logger(__name__)
 
 
 def utc_now() -> datetime:
@@ -31,38 +46,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What the executor must know of one task; `outcomes` holds at least those of its needs."""
-
-    task: Task
-    spec: ToolSpec
-    needs: tuple[str, ...]
-    outcomes: Mapping[str, Outcome]
-    thread: str
-    revision: int
-    #: Whether a person must have approved the call.
-    gated: bool
-    #: The digest that a person approved.
-    approved_digest: str | None = None
-    #: Finished work of earlier revisions by fingerprint.
-    reusable: Mapping[str, tuple[str, Done]] = field(default_factory=dict)
-    #: Digests of calls that a person rejected, or left in doubt.
-    rejected_digests: Collection[str] = ()
-    #: By `call_key`: the epochs of calls that were in doubt and of which a person said that they did not happen.
-    takeover_epochs: Mapping[str, int] = field(default_factory=dict)
-    #: What earlier processes tried in vain of this call, where they did.
-    logged_attempts: LoggedCall | None = None
-    urgency: Urgency = ()
-    #: The task whose worker makes this call. No plan has its arguments, so the ledger keeps them for the undoing.
-    worker: str | None = None
-
-
 class EarlyOutcomes(Protocol):
-    """Knows of calls that were begun while their plan was being written."""
+    """Knows the calls that were begun while their plan was still being written."""
 
     async def await_outcome(self, fingerprint: str, *, task: str, emit: Emit) -> Outcome | None:
-        """Wait for such a call and return its outcome as that of `task`; None where there is none."""
+        """Wait for such a call and return its outcome as that of `task`; None if there is none."""
         ...
 
 
@@ -81,7 +69,7 @@ class Executor:
         early_outcomes: EarlyOutcomes | None = None,
         cache: ResultCache | None = None,
     ) -> None:
-        """`let_through` are exceptions by which a tool speaks to the graph; they are not failures."""
+        """`propagate` are exceptions by which a tool speaks to the graph; they are not failures of the task."""
         self._toolbox = toolbox
         self._settings = settings
         self._ledger = ledger
@@ -92,152 +80,159 @@ class Executor:
         self._cache = cache
 
     async def run(self, job: Job, *, slots: Slots, emit: Emit) -> Outcome:
-        """Return what became of the task. Failures are values; only bugs and `let_through` raise."""
-        ready = prepare(job.task, job.spec, needs=job.needs, outcomes=job.outcomes, revision=job.revision)
-        if not isinstance(ready, PreparedTask):
-            return ready
-        earlier = job.reusable.get(ready.fingerprint)
-        if earlier is not None:
-            return build_reused_outcome(earlier, revision=job.revision)
-        refusal = _check_approval(job, ready)
-        if refusal is not None:
-            return refusal
-        if self._early_outcomes is not None and is_ungated_read(job):
-            begun = await self._early_outcomes.await_outcome(ready.fingerprint, task=job.task.id, emit=emit)
-            if begun is not None:
-                return begun.model_copy(update={"revision": job.revision})
-        memory = self._cache if is_ungated_read(job) and is_cacheable(job.spec, ready) else None
-        if memory is not None and (known := await memory.get(ready.fingerprint)) is not None:
-            return build_cached_outcome(known, revision=job.revision)
+        """Run a task and return its outcome. A failure is a value.
+
+        Raises the exceptions in `propagate`, `RunHalted` if the run is stopped before all calls were made, and
+        `PersistenceError` if the ledger or the call log cannot be used, or another run has the thread.
+        """
+        with bind_log_context(thread=job.thread, task=job.task.id, tool=job.task.tool):
+            try:
+                outcome = await self._run(job, slots=slots, emit=emit)
+            except RunHalted:
+                _logger.info("Task %r has no outcome yet: the run is being stopped", job.task.id)
+                raise
+            except PersistenceError as error:
+                # The fence among them: a lease that was lost, a claim that another run has taken over.
+                reason = shorten_for_log(error_text(error))
+                _logger.warning("Task %r has no outcome: %s: %s", job.task.id, type(error).__name__, reason)
+                raise
+            _log_outcome(job.task.id, outcome)
+        return outcome
+
+    async def _run(self, job: Job, *, slots: Slots, emit: Emit) -> Outcome:
+        prepared = prepare(job.task, job.spec, needs=job.needs, outcomes=job.outcomes, revision=job.revision)
+        if not isinstance(prepared, PreparedTask):
+            return prepared
+        known = await self._find_known_outcome(job, prepared, emit=emit)
+        if known is not None:
+            return known
+        _logger.info("Task %r begun: calls of %r: %d", job.task.id, job.task.tool, len(prepared.calls))
         started = self._clock()
-        made = await (self._run_items if ready.is_for_each else self._run_single)(job, ready, slots=slots, emit=emit)
-        outcome = _build_outcome(made, job, ready, started=started, finished=self._clock())
-        ttl_s = job.spec.policy.cache_ttl_s
-        if memory is not None and ttl_s is not None and isinstance(outcome, Done) and outcome.items is None:
-            new = CachedResult(fingerprint=ready.fingerprint, output=outcome.output, at=outcome.finished_at or "")
-            await memory.put(new, ttl_s=ttl_s)
+        result = await self._make_calls(job, prepared, slots=slots, emit=emit)
+        outcome = _build_outcome(result, job, prepared, started=started, finished=self._clock())
+        await self._cache_output(job, prepared, outcome)
         return outcome
 
     async def confirm_effect(self, job: Job, doubt: Doubt, output: JsonValue) -> None:
-        """Record of a write in doubt that it happened and returned `output`, as a person knows."""
-        ready = prepare(job.task, job.spec, needs=job.needs, outcomes=job.outcomes, revision=job.revision)
-        if isinstance(ready, PreparedTask) and isinstance(
-            maker := self._build_runner(job, ready, logged=()), LedgerCallRunner
-        ):
-            args = ready.calls[doubt.item or 0]
-            await maker.confirm_effect(args, item=doubt.item, epoch=doubt.epoch, output=output)
-            return
-        raise AssertionError(f"the call of {job.task.id!r} was never in doubt")
+        """Record that a write in doubt happened and returned `output`, according to a human."""
+        prepared = prepare(job.task, job.spec, needs=job.needs, outcomes=job.outcomes, revision=job.revision)
+        if not isinstance(prepared, PreparedTask) or is_ungated_read(job):
+            raise AssertionError(f"the call of {job.task.id!r} was never in doubt")
+        writes = WriteLedger(job, self._ledger, self._toolbox)
+        await writes.confirm(prepared.calls[doubt.item or 0], item=doubt.item, epoch=doubt.epoch, output=output)
 
-    async def _run_single(self, job: Job, ready: PreparedTask, *, slots: Slots, emit: Emit) -> CallOutcome:
-        maker = self._build_runner(job, ready, logged=[job.logged_attempts] if job.logged_attempts else [])
-        return await maker.run_call(ready.calls[0], item=None, slots=slots, urgency=job.urgency, emit=emit)
+    async def _find_known_outcome(self, job: Job, prepared: PreparedTask, *, emit: Emit) -> Outcome | None:
+        """Return the outcome of a task that needs no call of its own, or must not make one; None if it is to be run."""
+        finished = job.reusable.get(prepared.fingerprint)
+        if finished is not None:
+            return build_reused_outcome(finished, revision=job.revision)
+        refusal = _check_approval(job, prepared)
+        if refusal is not None:
+            return refusal
+        if not is_ungated_read(job):
+            return None
+        if self._early_outcomes is not None:
+            early = await self._early_outcomes.await_outcome(prepared.fingerprint, task=job.task.id, emit=emit)
+            if early is not None:
+                return early.model_copy(update={"revision": job.revision})
+        if self._cache is not None and is_cacheable(job.spec, prepared):
+            cached = await self._cache.get(prepared.fingerprint)
+            if cached is not None:
+                return _build_cached_outcome(cached, revision=job.revision)
+        return None
 
-    async def _run_items(
-        self, job: Job, ready: PreparedTask, *, slots: Slots, emit: Emit
-    ) -> BatchResult | tuple[CallInDoubt, ...]:
+    async def _make_calls(
+        self, job: Job, prepared: PreparedTask, *, slots: Slots, emit: Emit
+    ) -> CallOutcome | BatchResult | tuple[CallInDoubt, ...]:
         task = job.task
-        logged = await self._calls.load_task_calls(job.thread, revision=job.revision, task=task.id, tool=task.tool)
-        series = ItemBatch(job.thread, job.revision, task.id, ready, self._calls, task.on_item_failure)
-        maker = self._build_runner(job, ready, logged=logged)
-        width = min(slots.get_tool_limit(job.spec), task.max_concurrency or len(ready.calls))
-        unfit = {item: CallFailed(why.kind, why.error, 0, None) for item, why in ready.invalid_items.items()}
-        ended = {**find_finished_items(series, logged), **unfit}
-        return await run_items(maker, series, ended, width=width, slots=slots, urgency=job.urgency, emit=emit)
-
-    def _build_runner(self, job: Job, ready: PreparedTask, *, logged: Iterable[LoggedCall]) -> CallRunner:
-        def is_own(call: LoggedCall) -> bool:
-            own = (call.revision, call.task) == (job.revision, job.task.id) and call.record is None
-            return own and call.mark == ready.compute_call_fingerprint(call.item or 0)
-
-        async def save_attempts(item: int | None, tried: PriorAttempts) -> None:
-            call = LoggedCall(
-                thread=job.thread,
-                revision=job.revision,
-                task=job.task.id,
-                item=item,
-                tool=job.task.tool,
-                mark=ready.compute_call_fingerprint(item or 0),
-                attempts=tried.attempts,
-                started_at=tried.started_at.isoformat() if tried.started_at else None,
-            )
-            await self._calls.save_calls([call])
-
-        attempts = RetryingCallRunner(
-            self._toolbox[job.task.tool],
-            job.task,
-            job.spec,
+        if prepared.is_for_each:
+            logged = await self._calls.load_task_calls(job.thread, revision=job.revision, task=task.id, tool=task.tool)
+        else:
+            logged = [job.logged_attempts] if job.logged_attempts else []
+        runner = CallRunner(
+            job,
+            prepared,
+            self._toolbox[task.tool],
             settings=self._settings,
-            thread=job.thread,
-            revision=job.revision,
+            slots=slots,
             clock=self._clock,
             propagate=self._propagate,
-            prior={get_call_key(call.item): _get_prior_attempts(call) for call in logged if is_own(call)},
-            save_attempts=save_attempts,
+            log=self._calls,
+            logged=logged,
+            writes=None if is_ungated_read(job) else WriteLedger(job, self._ledger, self._toolbox),
         )
-        if is_ungated_read(job):
-            return attempts
+        if prepared.is_for_each:
+            return await run_items(runner, logged, emit=emit)
+        return await runner.run(None, emit=emit)
 
-        def build_intent(args: Arguments, item: int | None) -> Intent:
-            return Intent(
-                thread=job.thread,
-                revision=job.revision,
-                task=job.task.id,
-                item=item,
-                tool=job.task.tool,
-                args_digest=hash_calls(job.task.tool, [args]),
-                approval=job.approved_digest if job.gated else None,
-            )
-
-        async def verify_call(args: Arguments) -> ConfirmedEffect | bool | None:
-            return await verify_effect(args, job.spec, self._toolbox)
-
-        return LedgerCallRunner(
-            attempts,
-            self._ledger,
-            job.spec,
-            intent=build_intent,
-            takeover_epochs=job.takeover_epochs,
-            verify=verify_call,
-            worker=job.worker,
-        )
+    async def _cache_output(self, job: Job, prepared: PreparedTask, outcome: Outcome) -> None:
+        """Keep the output for other threads, if the tool asks for it and nothing is missing in it."""
+        ttl_s = job.spec.policy.cache_ttl_s
+        if self._cache is None or ttl_s is None or not is_ungated_read(job) or not is_cacheable(job.spec, prepared):
+            return
+        if isinstance(outcome, Done) and outcome.items is None:
+            result = CachedResult(fingerprint=prepared.fingerprint, output=outcome.output, at=outcome.finished_at or "")
+            await self._cache.put(result, ttl_s=ttl_s)
 
 
-def is_ungated_read(job: Job) -> bool:
-    """Whether the task has no effect and nobody must be asked, so that its calls may be made at any time."""
-    return job.spec.policy.read_only and not job.gated
+def build_reused_outcome(earlier: tuple[str, Done], *, revision: int) -> Done:
+    """Return the outcome of a task whose work an earlier revision has done: `earlier` is the task and its outcome."""
+    source, done = earlier
+    return done.model_copy(update={"revision": revision, "reused_from": done.reused_from or source})
 
 
-def _get_prior_attempts(call: LoggedCall) -> PriorAttempts:
-    return PriorAttempts(call.attempts, datetime.fromisoformat(call.started_at) if call.started_at else None)
+def _build_cached_outcome(cached: CachedResult, *, revision: int) -> Done:
+    return Done(revision=revision, output=cached.output, fingerprint=cached.fingerprint, cached_at=cached.at)
+
+
+def _check_approval(job: Job, prepared: PreparedTask) -> Failed | Rejected | None:
+    """Refuse a call that was not approved exactly as it is now, or that needs no approval but was rejected before."""
+    task = job.task
+    if not job.gated:
+        digest = hash_calls(task.tool, prepared.calls)
+        if digest not in job.rejected_digests:
+            return None
+        message = "A human has rejected exactly this call before."
+        return Rejected(revision=job.revision, message=message, digest=digest)
+    if job.approved_digest == hash_approval_request(
+        thread=job.thread, revision=job.revision, task=task.id, tool=task.tool, calls=prepared.calls
+    ):
+        return None
+    problem = "was approved with other arguments" if job.approved_digest else "was never approved"
+    return Failed(
+        revision=job.revision,
+        kind="approval",
+        error=f"The call of {task.tool!r} by task {task.id!r} {problem}; it was not made.",
+        fingerprint=prepared.fingerprint,
+    )
 
 
 def _build_outcome(
-    made: CallOutcome | BatchResult | tuple[CallInDoubt, ...],
+    result: CallOutcome | BatchResult | tuple[CallInDoubt, ...],
     job: Job,
-    ready: PreparedTask,
+    prepared: PreparedTask,
     *,
     started: datetime,
     finished: datetime,
 ) -> Outcome:
-    if isinstance(made, BatchResult):
-        outcome = _build_outcome(made.result, job, ready, started=started, finished=finished)
-        return (
-            outcome.model_copy(update={"items": made.partial_failure}) if made.partial_failure is not None else outcome
-        )
-    if isinstance(made, tuple):
-        doubts = tuple(each.doubt for each in made)
-        return InDoubt(revision=job.revision, doubts=doubts, attempts=sum(each.attempts for each in made))
-    at, until = (made.started_at or started).isoformat(), finished.isoformat()
-    match made:
+    """Return what is stored of a task whose calls have ended."""
+    if isinstance(result, BatchResult):
+        outcome = _build_outcome(result.result, job, prepared, started=started, finished=finished)
+        partial = result.partial_failure
+        return outcome if partial is None else outcome.model_copy(update={"items": partial})
+    if isinstance(result, tuple):
+        doubts = tuple(call.doubt for call in result)
+        return InDoubt(revision=job.revision, doubts=doubts, attempts=sum(call.attempts for call in result))
+    start, end = (result.started_at or started).isoformat(), finished.isoformat()
+    match result:
         case CallResult(output=output, attempts=attempts):
             return Done(
                 revision=job.revision,
                 output=output,
                 attempts=attempts,
-                started_at=at,
-                finished_at=until,
-                fingerprint=ready.fingerprint,
+                started_at=start,
+                finished_at=end,
+                fingerprint=prepared.fingerprint,
             )
         case CallFailed(kind=kind, error=error, attempts=attempts):
             return Failed(
@@ -245,46 +240,42 @@ def _build_outcome(
                 kind=kind,
                 error=error,
                 attempts=attempts,
-                started_at=at,
-                finished_at=until,
-                fingerprint=ready.fingerprint,
+                started_at=start,
+                finished_at=end,
+                fingerprint=prepared.fingerprint,
             )
         case CallInDoubt(doubt=doubt, attempts=attempts):
-            return InDoubt(revision=job.revision, doubts=(doubt,), attempts=attempts, started_at=at, finished_at=until)
+            return InDoubt(revision=job.revision, doubts=(doubt,), attempts=attempts, started_at=start, finished_at=end)
         case _:
-            assert_never(made)
+            assert_never(result)
 
 
-def build_reused_outcome(earlier: tuple[str, Done], *, revision: int) -> Done:
-    """Return the outcome of work that an earlier revision has done."""
-    source, done = earlier
-    return done.model_copy(update={"revision": revision, "reused_from": done.reused_from or source})
-
-
-def build_cached_outcome(known: CachedResult, *, revision: int) -> Done:
-    """Return the outcome of a call that was made for another thread."""
-    return Done(revision=revision, output=known.output, fingerprint=known.fingerprint, cached_at=known.at)
-
-
-def compute_job_digest(job: Job, calls: tuple[dict[str, JsonValue], ...]) -> str:
-    """Return the digest that an approval of exactly these calls carries."""
-    return hash_approval_request(
-        thread=job.thread, revision=job.revision, task=job.task.id, tool=job.task.tool, calls=calls
-    )
-
-
-def _check_approval(job: Job, ready: PreparedTask) -> Failed | Rejected | None:
-    """Refuse a call that nobody approved as it now stands, or that runs unasked and was rejected before."""
-    if not job.gated:
-        mark = hash_calls(job.task.tool, ready.calls)
-        message = "A person has rejected exactly this call before."
-        return Rejected(revision=job.revision, message=message, digest=mark) if mark in job.rejected_digests else None
-    if job.approved_digest == compute_job_digest(job, ready.calls):
-        return None
-    what = "was approved with other arguments" if job.approved_digest else "was never approved"
-    return Failed(
-        revision=job.revision,
-        kind="approval",
-        error=f"The call of {job.task.tool!r} by task {job.task.id!r} {what}; it was not made.",
-        fingerprint=ready.fingerprint,
+def _log_outcome(task: str, outcome: Outcome) -> None:
+    match outcome:
+        case Done(reused_from=str(source)):
+            reason = f"reused from {source!r}"
+        case Done(cached_at=str(at)):
+            reason = f"from the result cache, stored at {at}"
+        case Done(items=items):
+            reason = str(items or "")
+        case Failed(kind=kind, error=error):
+            reason = f"{kind}: {error}"
+        case Skipped(because=because) | Cancelled(because=because):
+            reason = because
+        case Rejected(message=message):
+            reason = message
+        case InDoubt(doubts=doubts):
+            reason = f"calls that may have taken effect: {len(doubts)}"
+        case _:
+            assert_never(outcome)
+    seconds, attempts = outcome.duration_s, outcome.attempts
+    _logger.log(
+        logging.INFO if isinstance(outcome, Done | Skipped) else logging.WARNING,
+        "Task %r ended: %s%s, attempts: %d%s",
+        task,
+        outcome.status,
+        "" if seconds is None else f" after {seconds:.3f} s",
+        attempts,
+        f" ({shorten_for_log(reason)})" if reason else "",
+        extra={"status": outcome.status, "duration_s": seconds, "attempts": attempts},
     )

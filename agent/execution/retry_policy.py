@@ -4,6 +4,7 @@ What may pass: timeouts, broken connections, and answers with status 408, 409, 4
 errors for that; those of other clients than httpx are known by their names, so that none has to be installed.
 """
 
+import random
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.message import Message
@@ -12,12 +13,14 @@ from typing import Final
 from urllib.error import HTTPError, URLError
 
 import httpx
-from tenacity import RetryCallState, wait_random_exponential
-from tenacity.wait import wait_base
 
 _TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429})
 _UNPROCESSED_STATUSES: Final = frozenset({425, 429})
 _MAX_WAIT_S: Final = 60.0
+_FIRST_BACKOFF_S: Final = 0.5
+_MAX_BACKOFF_S: Final = 30.0
+#: More of them are beyond the longest wait, and at last beyond any float.
+_MAX_DOUBLINGS: Final = 10
 
 #: The call was at fault, though the client lists it among the failures of transport.
 _PERMANENT_ERRORS: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
@@ -144,13 +147,13 @@ def _get_aws_metadata(response: object) -> Mapping[str, object]:
     return metadata if isinstance(metadata, Mapping) else {}
 
 
-class WaitRetryAfter(wait_base):
-    """Wait as long as the answer asks for, else exponentially with full jitter: 0 to 0.5, 1, 2, ... 30 seconds."""
+def compute_wait_s(error: BaseException, *, retry: int) -> float:
+    """Return the seconds to wait before a retry, counted from 1, after `error`.
 
-    def __init__(self) -> None:
-        self._otherwise = wait_random_exponential(multiplier=0.5, max=30)
-
-    def __call__(self, retry_state: RetryCallState) -> float:  # noqa: D102 - tenacity's protocol
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        asked = parse_retry_after_s(error)
-        return min(asked, _MAX_WAIT_S) if asked is not None else self._otherwise(retry_state)
+    As many as the answer asks for, at most 60; else at random between 0 and 0.5, 1, 2, ... 30 (full jitter, so that
+    calls that failed together are not made together again).
+    """
+    asked = parse_retry_after_s(error)
+    if asked is not None:
+        return min(asked, _MAX_WAIT_S)
+    return random.uniform(0, min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(retry - 1, _MAX_DOUBLINGS)))  # noqa: S311 - no secret

@@ -1,174 +1,163 @@
 """Calls that change something: claimed in the ledger before, completed after, never silently made twice."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
-from typing import assert_never
+from dataclasses import dataclass
+from typing import Literal, assert_never
 
 from pydantic import JsonValue
 
+from agent.core.engine.approvals import hash_calls
 from agent.core.engine.call_preparation import Arguments, get_call_key, get_repeatability
 from agent.core.engine.outcomes import Doubt
 from agent.core.plan.tool_spec import ToolSpec
-from agent.events import Emit
-from agent.execution.attempts import RetryingCallRunner
 from agent.execution.call_log import CallFailed, CallInDoubt, CallOutcome, CallResult, deserialize_call, serialize_call
-from agent.execution.concurrency import Slots, Urgency
+from agent.execution.job import Job
 from agent.execution.ledger import Claimed, FoundDone, FoundStarted, Intent, Ledger, NotApproved
 from agent.execution.tool_call import call_tool
-from agent.json_values import JsonConversionError, to_json_value
+from agent.json_values import error_text, to_json_value
+from agent.logging_context import get_logger, shorten_for_log
 from agent.tools.toolbox import Toolbox
 
-#: Asks the tool's `verify` sibling: it happened (with this output), it did not, or nobody knows.
-VerifyCall = Callable[[Arguments], Awaitable["ConfirmedEffect | bool | None"]]
+_logger = get_logger(__name__)
 
 
-class ConfirmedEffect:
+@dataclass(frozen=True, slots=True)
+class ClaimedWrite:
+    """A call whose row in the ledger is this run's, from `epoch` on."""
+
+    intent: Intent
+    args: Arguments
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ConfirmedEffect:
     """An earlier call took effect; `output` is what the verifying tool knows of its result."""
 
-    def __init__(self, output: JsonValue) -> None:
-        self.output = output
+    output: JsonValue
 
 
-class LedgerCallRunner:
-    """Makes the calls of one task that writes, or that a person had to approve."""
+#: The answer of a `verify` tool: it happened, it did not, or nobody knows.
+_Verdict = _ConfirmedEffect | Literal[False] | None
 
-    def __init__(
-        self,
-        attempts: RetryingCallRunner,
-        ledger: Ledger,
-        spec: ToolSpec,
-        *,
-        intent: Callable[[Arguments, int | None], Intent],
-        takeover_epochs: Mapping[str, int],
-        verify: VerifyCall,
-        worker: str | None = None,
-    ) -> None:
-        """Take `cleared` as the epochs, by item, at which a person said that the call did not happen.
 
-        Of a call by the worker on a task the record keeps that task's name and the arguments.
-        """
-        self._attempts = attempts
+class WriteLedger:
+    """The ledger as the calls of one task use it that write, or that a human had to approve."""
+
+    def __init__(self, job: Job, ledger: Ledger, toolbox: Toolbox) -> None:
+        self._job = job
         self._ledger = ledger
-        self._spec = spec
-        self._intent = intent
-        self._takeover_epochs = takeover_epochs
-        self._verify = verify
-        self._worker = worker
+        self._toolbox = toolbox
 
-    async def run_call(
-        self, args: Arguments, *, item: int | None, slots: Slots, urgency: Urgency, emit: Emit
-    ) -> CallOutcome:
-        """Make the call unless the ledger knows its result; the claim is taken in the place in which it runs."""
-        intent = self._intent(args, item)
-        epoch: int | None = None
+    async def claim(self, args: Arguments, *, item: int | None) -> ClaimedWrite | CallOutcome:
+        """Claim a call that is about to be made, or return what is known of it: then it must not be made.
 
-        async def claim_before_call() -> CallOutcome | None:
-            nonlocal epoch
-            found = await self._claim(intent, args, item)
-            if isinstance(found, int):
-                epoch = found
-                return None
-            return found
-
-        made = await self._attempts.run_call(
-            args, item=item, slots=slots, urgency=urgency, emit=emit, before_call=claim_before_call
-        )
-        if epoch is None or isinstance(made, CallInDoubt):
-            return made
-        if isinstance(made, CallFailed) and made.may_have_effect and get_repeatability(self._spec) != "yes":
-            return await self._resolve_doubt(intent, args, item, epoch, made)
-        await self._complete(intent, args, epoch, made)
-        return made
-
-    async def confirm_effect(self, args: Arguments, *, item: int | None, epoch: int, output: JsonValue) -> None:
-        """Record of a call in doubt, begun at `epoch`, that it happened and returned `output`."""
-        await self._complete(self._intent(args, item), args, epoch, CallResult(output, 0, None))
-
-    async def _complete(self, intent: Intent, args: Arguments, epoch: int, made: CallResult | CallFailed) -> None:
-        record = serialize_call(made)
-        if self._worker is not None:
-            record |= {"worker": self._worker, "args": dict(args)}
-        await self._ledger.complete(intent, epoch=epoch, record=record)
-
-    async def _claim(self, intent: Intent, args: Arguments, item: int | None) -> int | CallOutcome:
-        """Return the epoch under which the call may be made now, or what is known instead."""
-        again = self._takeover_epochs.get(get_call_key(item))
+        Raises `PersistenceError` if the ledger cannot be used, or another run has the thread.
+        """
+        intent = self._build_intent(args, item)
+        takeover_epoch = self._job.takeover_epochs.get(get_call_key(item))
         while True:
-            claim = await self._ledger.claim(intent, takeover_epoch=again)
-            match claim:
+            found = await self._ledger.claim(intent, takeover_epoch=takeover_epoch)
+            match found:
                 case Claimed(epoch=epoch):
-                    return epoch
+                    _logger.info("Write claimed at epoch %d: %s", epoch, intent)
+                    return ClaimedWrite(intent, args, epoch)
                 case FoundDone(record=record):
+                    _logger.info("Write not made again, its result is in the ledger: %s", intent)
                     return deserialize_call(record)
                 case NotApproved(reason=reason):
+                    _logger.warning("Write refused by the ledger: %s", reason)
                     return CallFailed("approval", reason, 0, None)
                 case FoundStarted(epoch=epoch, since=since, owner=owner):
-                    if get_repeatability(self._spec) != "no":
-                        again = epoch
-                        continue
-                    verdict = await self._verify(args)
-                    if verdict is False:
-                        again = epoch
-                        continue
-                    if verdict is None:
-                        return CallInDoubt(Doubt(item=item, epoch=epoch, since=since, owner=owner), 0, None)
-                    return await self._record_success(intent, args, epoch, verdict, attempts=0, started=None)
+                    _logger.warning("Write begun at %s by %s and not seen to end: %s", since, owner, intent)
+                    if get_repeatability(self._job.spec) == "no":
+                        doubt = Doubt(item=item, epoch=epoch, since=since, owner=owner)
+                        known = await self._resolve(ClaimedWrite(intent, args, epoch), CallInDoubt(doubt, 0, None))
+                        if known is not None:
+                            return known
+                    takeover_epoch = epoch
                 case _:
-                    assert_never(claim)
+                    assert_never(found)
 
-    async def _resolve_doubt(
-        self, intent: Intent, args: Arguments, item: int | None, epoch: int, made: CallFailed
-    ) -> CallOutcome:
-        """Find out about a call that ended without an answer; it may have taken effect."""
-        verdict = await self._verify(args)
+    async def settle(self, write: ClaimedWrite, result: CallResult | CallFailed) -> CallOutcome:
+        """Record the result of a claimed call. If it failed but may have taken effect, find out first whether it did.
+
+        Raises `PersistenceError` if the ledger cannot be used, or another run has taken the call over.
+        """
+        if isinstance(result, CallFailed) and result.may_have_effect and get_repeatability(self._job.spec) != "yes":
+            _logger.warning("Write failed and may have taken effect: %s", write.intent)
+            since = result.started_at.isoformat() if result.started_at else ""
+            doubt = Doubt(item=write.intent.item, epoch=write.epoch, since=since, owner="this run")
+            known = await self._resolve(write, CallInDoubt(doubt, result.attempts, result.started_at))
+            if known is not None:
+                return known
+        await self._complete(write, result)
+        return result
+
+    async def confirm(self, args: Arguments, *, item: int | None, epoch: int, output: JsonValue) -> None:
+        """Record that a call in doubt, claimed at `epoch`, happened and returned `output`."""
+        write = ClaimedWrite(self._build_intent(args, item), args, epoch)
+        _logger.info("Write in doubt confirmed by a human: %s", write.intent)
+        await self._complete(write, CallResult(output, 0, None))
+
+    async def _resolve(self, write: ClaimedWrite, doubt: CallInDoubt) -> CallResult | CallInDoubt | None:
+        """Ask whether a call took effect that was begun and not seen to end; None: it did not."""
+        verdict = await _verify_effect(write.args, self._job.spec, self._toolbox)
         if verdict is False:
-            await self._complete(intent, args, epoch, made)
-            return made
+            _logger.info("Write found to have had no effect: %s", write.intent)
+            return None
         if verdict is None:
-            since = made.started_at.isoformat() if made.started_at else ""
-            return CallInDoubt(
-                Doubt(item=item, epoch=epoch, since=since, owner="this run"), made.attempts, made.started_at
-            )
-        return await self._record_success(intent, args, epoch, verdict, attempts=made.attempts, started=made.started_at)
+            _logger.warning("Write in doubt, nobody knows whether it took effect: %s", write.intent)
+            return doubt
+        _logger.info("Write found to have taken effect: %s", write.intent)
+        result = CallResult(verdict.output, doubt.attempts, doubt.started_at)
+        await self._complete(write, result)
+        return result
 
-    async def _record_success(
-        self,
-        intent: Intent,
-        args: Arguments,
-        epoch: int,
-        verdict: "ConfirmedEffect | bool",
-        *,
-        attempts: int,
-        started: datetime | None,
-    ) -> CallResult:
-        output = verdict.output if isinstance(verdict, ConfirmedEffect) else None
-        made = CallResult(output, attempts, started)
-        await self._complete(intent, args, epoch, made)
-        return made
+    async def _complete(self, write: ClaimedWrite, result: CallResult | CallFailed) -> None:
+        record = serialize_call(result)
+        if self._job.worker is not None:
+            record |= {"worker": self._job.worker, "args": dict(write.args)}
+        await self._ledger.complete(write.intent, epoch=write.epoch, record=record)
+
+    def _build_intent(self, args: Arguments, item: int | None) -> Intent:
+        job = self._job
+        return Intent(
+            thread=job.thread,
+            revision=job.revision,
+            task=job.task.id,
+            item=item,
+            tool=job.task.tool,
+            args_digest=hash_calls(job.task.tool, [args]),
+            approval=job.approved_digest if job.gated else None,
+        )
 
 
-async def verify_effect(args: Arguments, spec: ToolSpec, toolbox: Toolbox) -> ConfirmedEffect | bool | None:
-    """Ask the tool that `spec` names under `verify`, with those of `args` that it takes.
+async def _verify_effect(args: Arguments, spec: ToolSpec, toolbox: Toolbox) -> _Verdict:
+    """Call the tool that `spec` names under `verify` with those of `args` that it takes, and return its verdict.
 
-    It answers true or false, or `{"happened": true | false | null, "output": ...}`. None: nobody knows, which is also
-    the answer where there is no such tool or it fails.
+    It answers true or false, or `{"happened": true | false | null, "output": ...}`. Without such a tool, or if it
+    fails, nobody knows.
     """
     name = spec.policy.verify
     if name is None:
         return None
-    spec = toolbox.specs[name]
-    given = {key: args[key] for key in spec.args_schema.get("properties", {}) if key in args}
+    verifier = toolbox.specs[name]
+    accepted = {key: args[key] for key in verifier.args_schema.get("properties", {}) if key in args}
     try:
-        answer = to_json_value(await call_tool(toolbox[name], given, {}, spec=spec))
-    except JsonConversionError:
-        return None
-    except Exception:  # noqa: BLE001 - a tool's own code; a check that fails has found nothing out
+        answer = to_json_value(await call_tool(toolbox[name], accepted, {}, spec=verifier))
+    except Exception as error:  # noqa: BLE001 - a tool's own code; a check that fails has found nothing out
+        _logger.warning(
+            "The tool %r, which verifies %r, failed: %s",
+            name,
+            spec.name,
+            f"{type(error).__name__}: {shorten_for_log(error_text(error))}",
+        )
         return None
     return _parse_verdict(answer)
 
 
-def _parse_verdict(answer: JsonValue) -> ConfirmedEffect | bool | None:
+def _parse_verdict(answer: JsonValue) -> _Verdict:
     happened = answer.get("happened") if isinstance(answer, dict) else answer
     if happened is True:
-        return ConfirmedEffect(answer.get("output") if isinstance(answer, dict) else None)
+        return _ConfirmedEffect(answer.get("output") if isinstance(answer, dict) else None)
     return False if happened is False else None

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
@@ -23,9 +26,11 @@ from agent.llm.replies import MalformedReply, Reply, TextReply, Usage, parse_rep
 from agent.llm.response_schema import add_size_limits, to_strict_schema
 from agent.llm.streaming import STREAM_REFUSED_STATUSES, NotStreamedError, OnText, build_streaming_chat, stream_reply
 from agent.llm.usage import begin_call, count_call, extract_usage, parse_cost
+from agent.logging_context import get_logger
 from prompts import render
 
 OnUsage = Callable[[Usage], None]
+_logger = get_logger(__name__)
 
 #: From the surest to the last.
 _OUTPUT_METHODS: Final[tuple[OutputMethod, ...]] = ("json_schema", "function", "json_object", "text")
@@ -107,7 +112,7 @@ async def ask_text(
     if grammar is not None and model.supports_grammar:
         chat = chat.bind(extra_body={"grammar": grammar})
     try:
-        received = await _call_model(model, chat, messages)
+        received = await _call_model(model, chat, messages, method="text")
     except openai.APIStatusError as error:
         raise _to_reply_error(error) from error
     if on_usage is not None:
@@ -136,24 +141,27 @@ async def ask_texts(
     chat = enable_sampling(model.chat, seed=_SAMPLING_SEED)
     config = ensure_config()
     begin_call()
-    try:
-        async with asyncio.timeout(model.timeout_s):
-            result = await chat.agenerate(
-                [list(messages)],
-                callbacks=config.get("callbacks"),
-                tags=config.get("tags"),
-                metadata=config.get("metadata"),
-                n=number,
-                max_tokens=max_tokens,
-                **held,
-            )
-    except (*PROVIDER_ERRORS, openai.APIStatusError) as error:
-        raise _to_reply_error(error) from error
-    received = [
-        _parse_message(each.message)
-        for each in result.generations[0]
-        if isinstance(each, ChatGeneration) and isinstance(each.message, AIMessage)
-    ]
+    with _log_call(model, f"text, {number} at once") as log_reply:
+        try:
+            async with asyncio.timeout(model.timeout_s):
+                result = await chat.agenerate(
+                    [list(messages)],
+                    callbacks=config.get("callbacks"),
+                    tags=config.get("tags"),
+                    metadata=config.get("metadata"),
+                    n=number,
+                    max_tokens=max_tokens,
+                    **held,
+                )
+        except (*PROVIDER_ERRORS, openai.APIStatusError) as error:
+            raise _to_reply_error(error) from error
+        received = [
+            _parse_message(each.message)
+            for each in result.generations[0]
+            if isinstance(each, ChatGeneration) and isinstance(each.message, AIMessage)
+        ]
+        for first in received[:1]:
+            log_reply(first)
     for spent in (each.usage for each in received[:1]):
         count_call(spent)
         if on_usage is not None:
@@ -187,6 +195,7 @@ async def _try_methods(
         except openai.APIStatusError:
             # Turned down every way, so not for the way: the first answer says best what for.
             raise error from None
+        _logger.warning("Model %s refused the output method %s and took %s", model.name, way, reached[0])
         if "Invalid schema" not in error.message:
             model.unsupported.add(way)
         return reached
@@ -205,11 +214,13 @@ async def _ask_with_method(method: OutputMethod, model: Model, question: _Questi
         try:
             received = await _send_question(method, model, question, chat=chat, on_text=question.on_text)
         except NotStreamedError as error:
+            _logger.warning("Model %s did not stream its reply, asking for the whole: %s", model.name, error)
             unused = ["stream"] if error.permanent else []
             break
         except openai.APIStatusError as error:
             if error.status_code not in STREAM_REFUSED_STATUSES or is_prompt_too_long(error):
                 raise
+            _logger.warning("Model %s refused %s, asking without it", model.name, extra)
             unused.append(extra)
         else:
             model.unsupported.update(unused)
@@ -241,7 +252,7 @@ async def _send_question(
             messages = _append_schema(messages, schema=question.schema)
         case _:
             assert_never(method)
-    return await _call_model(model, limited, messages, on_text=on_text)
+    return await _call_model(model, limited, messages, method=method, on_text=on_text)
 
 
 def _append_schema(messages: Sequence[BaseMessage], *, schema: JsonSchema) -> list[BaseMessage]:
@@ -258,13 +269,59 @@ async def _call_model(
     chat: Runnable[LanguageModelInput, AIMessage],
     messages: Sequence[BaseMessage],
     *,
+    method: OutputMethod,
     on_text: OnText | None = None,
 ) -> _RawReply:
     """Put the question to `chat` if the budget allows; a status error passes, so that another way may be tried."""
     begin_call()
-    received = await _receive_reply(model, chat, messages, on_text=on_text)
+    with _log_call(model, "a stream, " + method if on_text else method) as log_reply:
+        received = await _receive_reply(model, chat, messages, on_text=on_text)
+        log_reply(received)
     count_call(received.usage)
     return received
+
+
+@contextmanager
+def _log_call(model: Model, method: str) -> Iterator[Callable[[_RawReply], None]]:
+    """Log that a call is made and how it ends, without the server's own words: they may repeat the prompt."""
+    started = time.monotonic()
+
+    def log_reply(reply: _RawReply) -> None:
+        seconds, usage = time.monotonic() - started, reply.usage
+        _logger.log(
+            logging.INFO if reply.fault is None else logging.WARNING,
+            "Model call ended: %s by %s after %.3f s, tokens read: %d, written: %d%s",
+            model.name,
+            method,
+            seconds,
+            usage.input_tokens,
+            usage.output_tokens,
+            "" if reply.fault is None else ", no usable reply",
+            extra={
+                "model": model.name,
+                "method": method,
+                "duration_s": seconds,
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
+            },
+        )
+
+    _logger.debug("Model call begun: %s by %s", model.name, method)
+    try:
+        yield log_reply
+    except Exception as error:
+        seconds, cause = time.monotonic() - started, error.__cause__ or error
+        status = cause.status_code if isinstance(cause, openai.APIStatusError) else None
+        _logger.warning(
+            "Model call failed: %s by %s after %.3f s: %s%s",
+            model.name,
+            method,
+            seconds,
+            type(cause).__name__,
+            "" if status is None else f" with status {status}",
+            extra={"model": model.name, "method": method, "duration_s": seconds},
+        )
+        raise
 
 
 async def _receive_reply(

@@ -12,7 +12,9 @@ from agent.core.engine.budgets import ExhaustedBudget, Spending, find_exhausted_
 from agent.core.plan.limits import Limits
 from agent.errors import BudgetError
 from agent.llm.replies import Usage, sum_costs
+from agent.logging_context import get_logger
 
+_logger = get_logger(__name__)
 _MILLION = 1_000_000
 _MAX_RUNS = 64
 
@@ -55,6 +57,7 @@ class Meter:
             if short is None:
                 self._since = add_spending(self._since, Spending(calls=1))
         if short is not None:
+            _logger.warning("Model call not made: %s", short)
             self.exhausted_budget = short
             raise BudgetError(short)
 

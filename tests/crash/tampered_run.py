@@ -113,7 +113,7 @@ async def _resumed(graph: Any, persistence: Any, thread: str) -> str:
 
 
 async def _rows(graph: Any, persistence: Any, thread: str) -> str:
-    await persistence.ledger.rows(thread)
+    await persistence.ledger.list_rows(thread)
     return "read"
 
 

@@ -40,7 +40,7 @@ async def reply_to(model: Model, **options):
 async def test_a_good_reply_is_parsed_and_its_tokens_are_told():
     told: list[Usage] = []
     with Endpoint([Text(json.dumps(GOOD), input_tokens=120, output_tokens=34)]) as endpoint:
-        reply = await reply_to(model_at(endpoint), usage=told.append, max_tokens=500)
+        reply = await reply_to(model_at(endpoint), on_usage=told.append, max_tokens=500)
     assert isinstance(reply, ParsedReply)
     assert reply.value == GOOD
     assert told == [Usage(input_tokens=120, output_tokens=34)] == [reply.usage]
@@ -83,7 +83,7 @@ MALFORMED = {
 async def test_a_reply_that_cannot_be_used_is_a_value_with_its_reason(answer, reason):
     told: list[Usage] = []
     with Endpoint([answer]) as endpoint:
-        reply = await reply_to(model_at(endpoint), usage=told.append)
+        reply = await reply_to(model_at(endpoint), on_usage=told.append)
     assert isinstance(reply, MalformedReply)
     assert reason in reply.reason
     assert reply.usage == Usage(input_tokens=11, output_tokens=7)
@@ -288,3 +288,41 @@ async def test_prose_from_a_server_that_refuses_the_key_is_explained():
         model = resolve_model("openai:scripted", env={**endpoint.env, "OPENAI_API_KEY": "wrong"})
         with pytest.raises(ModelReplyError, match="refused the key"):
             await ask_text(model, MESSAGES)
+
+
+async def test_each_call_is_logged_with_its_way_its_tokens_and_its_time(caplog):
+    caplog.set_level("INFO", logger="agent.llm")
+    with Endpoint([GOOD, Refusal("SECRET"), Failure(404, "SECRET")], supports={"json_object"}) as endpoint:
+        model = model_at(endpoint)
+        for _ in range(2):
+            await reply_to(model)
+        with pytest.raises(ModelReplyError):
+            await reply_to(model)
+    told = [(each.levelname, each.getMessage()) for each in caplog.records]
+    assert [level for level, _ in told] == [*["WARNING"] * 2, "INFO", *["WARNING"] * 4]
+    assert [text.split(" after ")[0] for _, text in told] == [
+        "Model call failed: openai:scripted by json_schema",
+        "Model call failed: openai:scripted by function",
+        "Model call ended: openai:scripted by json_object",
+        "Model openai:scripted refused the output method function and took json_object",
+        "Model openai:scripted refused the output method json_schema and took json_object",
+        "Model call ended: openai:scripted by json_object",
+        "Model call failed: openai:scripted by json_object",
+    ]
+    ended = caplog.records[2]
+    assert ended.getMessage().endswith(" s, tokens read: 11, written: 7")
+    assert (ended.model, ended.method, ended.input_tokens, ended.output_tokens) == (model.name, "json_object", 11, 7)
+    assert ended.duration_s >= 0
+    assert told[0][1].endswith(" s: BadRequestError with status 400")
+    assert told[5][1].endswith(", no usable reply")
+    assert told[6][1].endswith(" s: NotFoundError with status 404")
+    assert not [text for _, text in told if "SECRET" in text or "Plan it" in text]
+
+
+async def test_a_call_that_the_client_makes_again_is_logged_by_the_client(caplog):
+    caplog.set_level("INFO")
+    with Endpoint([Failure(500), GOOD]) as endpoint:
+        assert isinstance(await reply_to(model_at(endpoint)), ParsedReply)
+    assert [each.name for each in caplog.records if each.getMessage().startswith("Retrying request")] == [
+        "openai._base_client"
+    ]

@@ -28,7 +28,7 @@ async def everything(persistence):
         "claim": lambda: ledger.claim(CALL),
         "complete": lambda: ledger.complete(CALL, epoch=1, record={}),
         "grant": lambda: ledger.grant([Grant(digest="A", thread="t", revision=1, task="w")]),
-        "forget": lambda: ledger.forget("t"),
+        "forget": lambda: ledger.delete_thread("t"),
     }
 
 
@@ -37,8 +37,8 @@ async def stored(persistence):
     listed = [found async for found in persistence.saver.alist(thread())]
     return (
         [(found.config, found.checkpoint["id"], found.pending_writes) for found in listed],
-        await persistence.ledger.rows("t"),
-        await persistence.ledger.granted(["A"]),
+        await persistence.ledger.list_rows("t"),
+        await persistence.ledger.find_usable_grants(["A"]),
     )
 
 
