@@ -70,7 +70,7 @@ def _wrong_type(draw: random.Random, _: list[dict[str, Any]], task: dict[str, An
             ("description", {"a": 1}),
         ]
     )
-    return _put(task, {name: value}, f".{name}", "does not do here")
+    return _put(task, {name: value}, f".{name}", "is not valid here")
 
 
 def _cycle(draw: random.Random, tasks: list[dict[str, Any]], task: dict[str, Any]) -> Needles:
@@ -111,7 +111,7 @@ def _deep(draw: random.Random, _: list[dict[str, Any]], task: dict[str, Any]) ->
 
 def _no_number(draw: random.Random, _: list[dict[str, Any]], task: dict[str, Any]) -> Needles:
     task["args"] = {"value": draw.choice([float("nan"), float("inf"), -float("inf")])}
-    return ("args.value", "is no JSON number")
+    return ("args.value", "is not a JSON number")
 
 
 MUTATIONS: dict[str, Mutation] = {

@@ -1,4 +1,4 @@
-"""A call's arguments held against its tool's JSON Schema, with whatever references will fill in left open."""
+"""Checks the arguments of a call against the JSON Schema of its tool; what references will fill in is left open."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -23,13 +23,14 @@ from agent.core.plan.problems import Problem, ProblemKind, format_path, format_v
 from agent.core.plan.references import JsonPath, parse_reference
 from agent.core.plan.tool_spec import JsonSchema, SchemaKey, ToolSpec
 
+#: Keywords whose verdict on a value depends on all of it, so also on the references in it.
 _WHOLE_VALUE_KEYWORDS = frozenset(
     {
         *("anyOf", "oneOf", "not", "if", "enum", "const", "uniqueItems", "contains", "allOf"),
         *("unevaluatedItems", "unevaluatedProperties"),
     }
 )
-#: A name has to be found among no more than this many for a suggestion; each costs microseconds.
+#: With more candidates than this no similar name is suggested; each costs microseconds.
 _MAX_CANDIDATES = 200
 
 
@@ -46,7 +47,7 @@ _UNRESOLVED = _UnresolvedValue()
 def check_arguments(
     spec: ToolSpec, args: Mapping[str, JsonValue], *, place: str, task: str | None
 ) -> Iterator[Problem]:
-    """Yield what is missing, extra or wrongly typed in `args`; `place` and `task` go into each problem."""
+    """Yield what is missing, extra or of the wrong type in `args`; `place` and `task` go into each problem."""
     listed = spec.args_schema.get("properties")
     known = listed if isinstance(listed, dict) else {}
     if is_closed_object(spec.args_schema):
@@ -66,7 +67,7 @@ def check_arguments(
 
 
 def find_value_errors(schema: JsonSchema, value: JsonValue) -> list[str]:
-    """Return what keeps `value` from fitting `schema`, a sentence part each with its place."""
+    """Return why `value` does not fit `schema`: for each error its place and a message, without a full stop."""
     return [
         f"{format_path(tuple(error.absolute_path)) or 'the value'}: {_shorten_message(error.message)}"
         for error in _get_validator(SchemaKey(schema)).iter_errors(value)
@@ -74,7 +75,7 @@ def find_value_errors(schema: JsonSchema, value: JsonValue) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a remedy that names the closest of `known`; empty where none is close or there are too many."""
+    """Return a remedy that names the closest of `known`; empty if none is close or there are too many."""
     candidates = list(islice(known, _MAX_CANDIDATES + 1))
     close = get_close_matches(name, candidates, n=1, cutoff=0.6) if len(candidates) <= _MAX_CANDIDATES else []
     return f"Did you mean {close[0]!r}?" if close else ""
@@ -96,7 +97,7 @@ def _mark_references(value: JsonValue) -> object:
 
 
 def _is_undecided(error: ValidationError) -> bool:
-    """Whether what is wrong may come right once the references are filled in."""
+    """Whether the error may disappear once the references are filled in."""
     return error.instance is _UNRESOLVED or (
         error.validator in _WHOLE_VALUE_KEYWORDS and _has_unresolved(error.instance)
     )
@@ -114,13 +115,13 @@ def _to_problems(error: ValidationError, *, spec: ToolSpec, place: str, task: st
     path: JsonPath = tuple(error.absolute_path)
     if error.validator == "required" and isinstance(error.instance, dict):
         name = _get_missing_name(error)
-        wanted = get_argument_schema(spec.args_schema, (*path, name)).get("description", "")
+        description = get_argument_schema(spec.args_schema, (*path, name)).get("description", "")
         yield Problem(
             kind="missing_argument",
             place=format_path((place, *path)),
             task=task,
             what=f"the tool {spec.name!r} needs {name!r}.",
-            remedy=f"Give {name!r}{': ' + wanted if wanted else '.'}",
+            remedy=f"Give {name!r}{': ' + description if description else '.'}",
         )
         return
     kind: ProblemKind = "extra_argument" if error.validator == "additionalProperties" else "wrong_type"
@@ -133,18 +134,18 @@ def _to_problems(error: ValidationError, *, spec: ToolSpec, place: str, task: st
     )
 
 
-def _suggest_remedy(error: ValidationError, spec: ToolSpec, wanted: JsonSchema) -> str:
-    kinds = find_allowed_types(wanted, spec.args_schema)
+def _suggest_remedy(error: ValidationError, spec: ToolSpec, schema: JsonSchema) -> str:
+    kinds = find_allowed_types(schema, spec.args_schema)
     if error.validator == "additionalProperties":
-        names = ", ".join(repr(name) for name, _ in iterate_properties(dereference_schema(wanted, spec.args_schema)))
+        names = ", ".join(repr(name) for name, _ in iterate_properties(dereference_schema(schema, spec.args_schema)))
         return f"It takes {names}." if names else "Remove it."
     if error.validator in {"type", "anyOf", "oneOf"} and kinds:
-        return f"{spec.name!r} wants {describe_types(kinds)} there."
-    return "Give one of these." if error.validator == "enum" else f"Give what {spec.name!r} allows there."
+        return f"{spec.name!r} expects {describe_types(kinds)} here."
+    return "Give one of these." if error.validator == "enum" else f"Give a value that {spec.name!r} allows here."
 
 
 def _get_missing_name(error: ValidationError) -> str:
-    """Return the one name that this `required` error is about; the library has it in the message alone."""
+    """Return the name that this `required` error is about; the library has it only in the message."""
     names: list[str] = error.schema["required"] if isinstance(error.schema, dict) else []
     return next(name for name in names if error.message == f"{name!r} is a required property")
 

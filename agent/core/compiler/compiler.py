@@ -1,4 +1,4 @@
-"""The plan compiler: a plan and a catalogue make a compiled plan, or every problem at once."""
+"""The plan compiler: turns a plan and a catalogue into a compiled plan, or returns all problems."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,29 +23,29 @@ from agent.core.plan.parser import build_too_many_tasks_problem
 from agent.core.plan.problems import Problem, collect_problems, format_value
 from agent.core.plan.tool_spec import Catalogue, Preflight, ToolSpec
 
-#: No tool's duration is known, so that every task counts 1.
+#: No tool's duration is known, so every task counts 1.
 NO_DURATIONS: Mapping[str, float] = MappingProxyType({})
-#: Each further one costs another look at the whole graph.
+#: Each cycle costs another pass over the whole graph.
 _MAX_CYCLES = 10
-#: Tasks of a cycle that are named.
+#: How many tasks of a cycle are named.
 _MAX_CYCLE_LENGTH = 20
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledPlan:
-    """A plan that may run, with what follows from it; made anew from plan and catalogue, never stored."""
+    """A plan that can run, with what is derived from it; never stored, but compiled again from plan and catalogue."""
 
     plan: Plan
     catalogue: Catalogue
     tasks: Mapping[str, Task]
     needs: DependencyGraph
-    #: Every task behind what it needs.
+    #: The tasks, each after what it needs.
     order: tuple[str, ...]
-    #: Length of the longest path from the task's start to the plan's end, in seconds as far as they are known.
+    #: Length of the longest path from the start of a task to the end of the plan, in seconds as far as they are known.
     ranks: Mapping[str, float] = field(default_factory=dict)
 
     def get_spec(self, task_id: str) -> ToolSpec:
-        """Return what is known of the tool that a task calls."""
+        """Return the spec of the tool that a task calls."""
         return self.catalogue[self.tasks[task_id].tool]
 
 
@@ -57,11 +57,11 @@ def compile_plan(
     findings: Mapping[str, Preflight] | None = None,
     used: Mapping[str, Task | None] | None = None,
 ) -> CompiledPlan | tuple[Problem, ...]:
-    """Check `plan` against `catalogue` and return it compiled, or all of its problems (of a great many, the first).
+    """Check `plan` against `catalogue` and return it compiled, or all of its problems (at most the first 200).
 
-    `findings` are the results of preflight by task id: their problems count, their output schemas take the place of
-    the tools' own. `used` names the ids that already have a result in this thread, with the task that got it (None
-    where no task of this id may come again): only the very same task may keep its id.
+    `findings` are the preflight results by task id: their problems count, and their output schemas replace those of
+    the tools. `used` has the ids that already have a result in this thread, each with the task that got it, or None if
+    no task may have this id again: only a task with the same work may keep its id.
     """
     if len(plan.tasks) > limits.max_tasks:
         return (build_too_many_tasks_problem(len(plan.tasks), limits.max_tasks),)
@@ -70,7 +70,7 @@ def compile_plan(
     problems = collect_problems(
         chain(
             _check_ids(plan, used or {}),
-            # Before the graph, which reads every condition: what does not parse is slow to say why.
+            # Before the graph, which parses every condition: parse errors are slow to make, and this ends at the 200th.
             (problem for task in plan.tasks for problem in _check_task(task, catalogue, limits)),
             _check_graph(plan),
             check_references(plan, catalogue, findings or {}),
@@ -81,28 +81,28 @@ def compile_plan(
 
 
 def check_structure(plan: Plan) -> tuple[Problem, ...]:
-    """Return what is wrong with a plan's ids, references and order, whatever its tools are."""
+    """Return the problems of ids, references and order, which do not depend on the tools."""
     return collect_problems(chain(_check_ids(plan, {}), _check_graph(plan)))
 
 
 def link_plan(plan: Plan, catalogue: Catalogue, *, durations: Mapping[str, float] = NO_DURATIONS) -> CompiledPlan:
-    """Return what follows from a plan that was compiled before; `durations` are seconds by tool, 1 where unknown."""
+    """Return a plan that has no problems as compiled; `durations` are seconds by tool, 1 if unknown."""
     needs = build_dependency_graph(plan)
-    found = CompiledPlan(
+    compiled = CompiledPlan(
         plan=plan,
         catalogue=catalogue,
         tasks={task.id: task for task in plan.tasks},
         needs=needs,
         order=tuple(sort_topologically(needs)),
     )
-    return assign_ranks(found, durations=durations)
+    return assign_ranks(compiled, durations=durations)
 
 
 def assign_ranks(compiled: CompiledPlan, *, durations: Mapping[str, float]) -> CompiledPlan:
-    """Return `compiled` with the ranks that these durations make, in seconds by tool, 1 where unknown."""
+    """Return `compiled` with ranks for these durations, in seconds by tool, 1 if unknown."""
     tasks = compiled.tasks
-    known = ranks(compiled.needs, duration=lambda task: durations.get(tasks[task].tool, 1.0), ordered=compiled.order)
-    return replace(compiled, ranks=known)
+    found = ranks(compiled.needs, duration=lambda task: durations.get(tasks[task].tool, 1.0), ordered=compiled.order)
+    return replace(compiled, ranks=found)
 
 
 def _check_ids(plan: Plan, used: Mapping[str, Task | None]) -> Iterator[Problem]:
@@ -156,7 +156,7 @@ def _check_graph(plan: Plan) -> Iterator[Problem]:
 
 
 def _find_cycles(graph: Mapping[str, Iterable[str]]) -> Iterator[list[str]]:
-    """Yield cycles that have no task in common, each from a task over what it waits for back to itself."""
+    """Yield cycles that have no task in common, each as a path from a task through what it waits for back to itself."""
     left = {task: list(needs) for task, needs in graph.items()}
     for _ in range(_MAX_CYCLES):
         try:
@@ -243,10 +243,10 @@ def _check_condition(task: Task, condition: str, *, place: str) -> Iterator[Prob
         )
         return
     if not used:
-        what = f"{format_value(condition)} names no task, so it is always the same."
+        what = f"{format_value(condition)} uses no task, so its result is always the same."
         yield Problem(kind="bad_condition", place=place, task=task.id, what=what, remedy=remedy)
     for name in find_unknown_functions(condition):
-        what = f"{format_value(condition)} calls {name!r}, which is no function of CEL."
+        what = f"{format_value(condition)} calls {name!r}, which is not a CEL function."
         known = did_you_mean(name, CEL_FUNCTIONS) or f"The functions are {', '.join(sorted(CEL_FUNCTIONS))}."
         yield Problem(kind="bad_condition", place=place, task=task.id, what=what, remedy=known)
 

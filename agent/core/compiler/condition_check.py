@@ -1,12 +1,12 @@
-"""What the schemas of earlier outputs say of a condition, before anything runs.
+"""Type-checks conditions against the schemas of earlier outputs, before anything runs.
 
-The expression is read once more, by precedence climbing over the grammar of CEL (cel.dev, "Language Definition",
-syntax), and each part gets the JSON Schema of what it can be, `{}` where nothing is known. Only what cannot be counts:
-a member that a schema rules out, an order of two things that have none, a whole that is neither true nor false.
+The expression is parsed again, by precedence climbing over the grammar of CEL (cel.dev, "Language Definition", syntax),
+and each part gets the JSON Schema of its possible values, `{}` if nothing is known. Only what cannot work is reported:
+a member that a schema rules out, an operator with values that it does not take, a result that is not true or false.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from agent.core.plan.json_schema import NoSuchPath, describe_types, find_allowed_types, get_subschema
@@ -14,24 +14,24 @@ from agent.core.plan.references import JsonPath
 from agent.core.plan.tool_spec import JsonSchema
 
 
-class ExpressionType(NamedTuple):
-    """What a part of an expression can be; `root` is where its schema's references are looked up."""
+class _ExpressionType(NamedTuple):
+    """The possible values of a part of an expression; `root` is where references of its schema are looked up."""
 
     schema: JsonSchema
     root: JsonSchema
-    #: As it is written, for sentences; empty where it is no plain path.
+    #: The part as it is written, for sentences; empty if it is not a plain path.
     path: str = ""
 
     @property
     def json_types(self) -> frozenset[str] | None:
-        """The JSON types, None where nothing is known."""
+        """The JSON types, None if nothing is known."""
         return find_allowed_types(self.schema, self.root)
 
 
-UNKNOWN_TYPE = ExpressionType({}, {})
-BOOLEAN_TYPE = ExpressionType({"type": "boolean"}, {})
-#: What functions and macros give.
-FUNCTION_RESULTS: Mapping[str, JsonSchema] = {
+_UNKNOWN_TYPE = _ExpressionType({}, {})
+_BOOLEAN_TYPE = _ExpressionType({"type": "boolean"}, {})
+#: The result types of functions and macros.
+_FUNCTION_RESULTS: Mapping[str, JsonSchema] = {
     "size": {"type": "integer"},
     "int": {"type": "integer"},
     "double": {"type": "number"},
@@ -42,38 +42,6 @@ FUNCTION_RESULTS: Mapping[str, JsonSchema] = {
         for name in ("has", "all", "exists", "exists_one", "contains", "startsWith", "endsWith", "matches")
     },
 }
-
-
-def get_comparison_group(kind: str) -> str:
-    """Return what a JSON type is ordered among; empty where it has no order."""
-    return {"integer": "number", "number": "number", "string": "string", "boolean": "boolean"}.get(kind, "")
-
-
-def get_arithmetic_group(kind: str) -> str:
-    """Return what a JSON type is reckoned with; empty where it is not."""
-    return "number" if kind in {"integer", "number"} else ""
-
-
-def get_addition_group(kind: str) -> str:
-    """Return what a JSON type is added to; empty where it is not."""
-    return kind if kind in {"string", "array"} else get_arithmetic_group(kind)
-
-
-def infer_arithmetic_type(left: ExpressionType, right: ExpressionType) -> ExpressionType:
-    """Return what a sum, or another reckoning, of two parts gives."""
-    one, other = left.json_types, right.json_types
-    if one is None or other is None or len(one | other) != 1:
-        return UNKNOWN_TYPE
-    return ExpressionType({"type": next(iter(one))}, {})
-
-
-def join_types(one: ExpressionType, other: ExpressionType) -> ExpressionType:
-    """Return what is one part or the other."""
-    if {} in (one.schema, other.schema) or one.root != other.root:
-        return UNKNOWN_TYPE
-    return ExpressionType({"anyOf": [one.schema, other.schema]}, one.root)
-
-
 _TOKEN = re.compile(
     r"""\s+|//[^\n]*
     |(?P<number>0x[0-9a-fA-F]+u?|(?:\d+\.\d+|\.\d+|\d+)(?:[eE][+-]?\d+)?u?)
@@ -82,50 +50,42 @@ _TOKEN = re.compile(
     |(?P<sign>&&|\|\||[<>=!]=|[-+*/%<>!?:.,()\[\]{}])""",
     re.VERBOSE,
 )
-ORDERING_OPERATORS = frozenset({"<", "<=", ">", ">="})
-#: The grammar's levels of two-sided operators, the loosest first.
-PRECEDENCE_LEVELS: tuple[frozenset[str], ...] = (
+_ORDERING_OPERATORS = frozenset({"<", "<=", ">", ">="})
+_COMPARISON_OPERATORS = _ORDERING_OPERATORS | {"==", "!=", "in"}
+#: The levels of binary operators in the grammar, the loosest first.
+_PRECEDENCE_LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"||"}),
     frozenset({"&&"}),
-    ORDERING_OPERATORS | {"==", "!=", "in"},
+    _COMPARISON_OPERATORS,
     frozenset({"+", "-"}),
     frozenset({"*", "/", "%"}),
 )
-
-
-def tokenize(expression: str) -> list[tuple[str, str]]:
-    """Return the words of `expression`, each behind its kind: number, text, name or sign. Empty: it cannot be read."""
-    found: list[tuple[str, str]] = []
-    at = 0
-    while at < len(expression):
-        match = _TOKEN.match(expression, at)
-        if match is None:
-            return []
-        if match.lastgroup:
-            found.append((match.lastgroup, match.group()))
-        at = match.end()
-    return found
-
-
+#: The groups of JSON types that operators take on both sides; a type that is not here has no such operator.
+_ORDERING_GROUPS = {"integer": "number", "number": "number", "string": "string", "boolean": "boolean"}
+_ARITHMETIC_GROUPS = {"integer": "number", "number": "number"}
+_ADDITION_GROUPS = {**_ARITHMETIC_GROUPS, "string": "string", "array": "array"}
 _MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
-#: Deeper nesting is left to the run.
+#: Deeper nesting is not checked here, only when the condition is evaluated.
 _MAX_DEPTH = 20
 
 
-class UnsupportedExpression(Exception):  # noqa: N818 - says what it is
-    """The expression is beyond what is read here; nothing is said of it."""
+class _UnsupportedExpression(Exception):  # noqa: N818 - says what it is
+    """The expression uses what this parser does not support, so the rest of it is not checked."""
 
 
 def find_condition_faults(expression: str, outputs: Mapping[str, JsonSchema | None]) -> tuple[str, ...]:
-    """Return what the outputs' schemas rule out of `expression`, which parses, as ends of a sentence on it."""
+    """Return what the schemas of `outputs` rule out of `expression`, which must parse.
+
+    Each fault completes a sentence whose subject is the expression. `outputs` are schemas by task id, None if unknown.
+    """
     reader = _ConditionParser(expression, outputs)
     try:
         whole = reader.parse_expression()
-    except UnsupportedExpression:
+    except _UnsupportedExpression:
         return reader.report_faults()
     kinds = whole.json_types
     if reader.position == len(reader.tokens) and kinds is not None and "boolean" not in kinds:
-        reader.faults[f"gives {describe_types(kinds)} where true or false is wanted"] = ""
+        reader.faults[f"gives {describe_types(kinds)} where true or false is expected"] = ""
     return reader.report_faults()
 
 
@@ -133,76 +93,74 @@ class _ConditionParser:
     """One pass over the tokens of an expression."""
 
     def __init__(self, expression: str, outputs: Mapping[str, JsonSchema | None]) -> None:
-        self.tokens = tokenize(expression)
+        self.tokens = _tokenize(expression)
         self.position = 0
-        #: In order, each once, with the path that is not there where that is the fault.
+        #: In order, each once, with the path that does not exist if that is the fault, else with an empty text.
         self.faults: dict[str, str] = {}
         self._tested_paths: set[str] = set()
-        self._variables: dict[str, ExpressionType] = {
-            task: ExpressionType(schema or {}, schema or {}, task) for task, schema in outputs.items()
+        self._variables: dict[str, _ExpressionType] = {
+            task: _ExpressionType(schema or {}, schema or {}, task) for task, schema in outputs.items()
         }
         self._depth = 0
         #: Inside `has(...)`, where a member may be missing.
         self._is_inside_has = False
 
     def report_faults(self) -> tuple[str, ...]:
-        """Return the faults, but for members that the expression itself asks about with `has`."""
+        """Return the faults, except missing members that the expression itself tests with `has`."""
         return tuple(fault for fault, path in self.faults.items() if not path or path not in self._tested_paths)
 
-    def parse_expression(self) -> ExpressionType:
-        """Read `a ? b : c` or what is above it."""
+    def parse_expression(self) -> _ExpressionType:
+        """Parse `a ? b : c`, or an expression that binds tighter."""
         self._enter_level()
         found = self._parse_operators(0)
         if self._accept("?"):
-            self._require_type(found, {"boolean"}, "is asked with '?'")
+            self._require_boolean(found, "?")
             one = self.parse_expression()
             self._expect(":")
             other = self.parse_expression()
-            found = join_types(one, other)
+            found = _join_types(one, other)
         self._depth -= 1
         return found
 
     def _enter_level(self) -> None:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise UnsupportedExpression
+            raise _UnsupportedExpression
 
-    def _parse_operators(self, level: int) -> ExpressionType:
-        if level == len(PRECEDENCE_LEVELS):
+    def _parse_operators(self, level: int) -> _ExpressionType:
+        if level == len(_PRECEDENCE_LEVELS):
             return self._parse_unary()
         found = self._parse_operators(level + 1)
-        while (sign := self._peek()) in PRECEDENCE_LEVELS[level]:
+        while (sign := self._peek()) in _PRECEDENCE_LEVELS[level]:
             self.position += 1
             found = self._infer_operation(sign, found, self._parse_operators(level + 1))
         return found
 
-    def _infer_operation(self, sign: str, left: ExpressionType, right: ExpressionType) -> ExpressionType:
+    def _infer_operation(self, sign: str, left: _ExpressionType, right: _ExpressionType) -> _ExpressionType:
         if sign in {"||", "&&"}:
             for side in (left, right):
-                self._require_type(side, {"boolean"}, f"stands beside {sign!r}")
-            return BOOLEAN_TYPE
-        if sign in ORDERING_OPERATORS:
-            self._check_operands(sign, left, right, by=get_comparison_group, word="compares")
-        elif sign not in PRECEDENCE_LEVELS[2]:
-            self._check_operands(
-                sign, left, right, by=get_addition_group if sign == "+" else get_arithmetic_group, word="reckons"
-            )
-        if sign in PRECEDENCE_LEVELS[2]:
-            return BOOLEAN_TYPE
-        return infer_arithmetic_type(left, right)
+                self._require_boolean(side, sign)
+            return _BOOLEAN_TYPE
+        if sign in _ORDERING_OPERATORS:
+            self._check_operands(sign, left, right, groups=_ORDERING_GROUPS)
+        elif sign not in _COMPARISON_OPERATORS:
+            self._check_operands(sign, left, right, groups=_ADDITION_GROUPS if sign == "+" else _ARITHMETIC_GROUPS)
+        if sign in _COMPARISON_OPERATORS:
+            return _BOOLEAN_TYPE
+        return _infer_arithmetic_type(left, right)
 
     def _check_operands(
-        self, sign: str, left: ExpressionType, right: ExpressionType, *, by: Callable[[str], str], word: str
+        self, sign: str, left: _ExpressionType, right: _ExpressionType, *, groups: Mapping[str, str]
     ) -> None:
-        """Note a fault where no type that the left side may have goes with one of the right side."""
+        """Add a fault if no type of the left side is in the same group as one of the right side."""
         one, other = left.json_types, right.json_types
         if one is None or other is None:
             return
-        if not (set(map(by, one)) & set(map(by, other))) - {""}:
-            name = f"{left.path} " if left.path else ""
-            self.faults[f"{word} {name}({describe_types(one)}) by {sign!r} with {describe_types(other)}"] = ""
+        if not {groups[kind] for kind in one if kind in groups} & {groups.get(kind) for kind in other}:
+            sides = f"{_describe_operand(left, one)} and {_describe_operand(right, other)}"
+            self.faults[f"applies {sign!r} to {sides}, which does not work"] = ""
 
-    def _parse_unary(self) -> ExpressionType:
+    def _parse_unary(self) -> _ExpressionType:
         sign = self._peek()
         if sign not in {"!", "-"}:
             return self._parse_members(self._parse_primary())
@@ -210,10 +168,13 @@ class _ConditionParser:
         self._enter_level()
         found = self._parse_unary()
         self._depth -= 1
-        self._require_type(found, {"boolean"} if sign == "!" else {"integer", "number"}, f"stands behind {sign!r}")
-        return BOOLEAN_TYPE if sign == "!" else ExpressionType(found.schema, found.root)
+        if sign == "!":
+            self._require_boolean(found, sign)
+            return _BOOLEAN_TYPE
+        self._require_type(found, {"integer", "number"}, sign, takes="a number")
+        return _ExpressionType(found.schema, found.root)
 
-    def _parse_members(self, found: ExpressionType) -> ExpressionType:
+    def _parse_members(self, found: _ExpressionType) -> _ExpressionType:
         while True:
             if self._accept("."):
                 found = self._parse_member(found, self._expect_name())
@@ -222,113 +183,109 @@ class _ConditionParser:
             else:
                 return found
 
-    def _parse_member(self, found: ExpressionType, name: str) -> ExpressionType:
+    def _parse_member(self, found: _ExpressionType, name: str) -> _ExpressionType:
         if not self._accept("("):
             return self._follow_step(found, name, f".{name}")
         if name in _MACROS:
             return self._parse_macro(found, name)
         self._parse_arguments()
-        return ExpressionType(FUNCTION_RESULTS.get(name, {}), {})
+        return _ExpressionType(_FUNCTION_RESULTS.get(name, {}), {})
 
-    def _parse_index(self, found: ExpressionType) -> ExpressionType:
+    def _parse_index(self, found: _ExpressionType) -> _ExpressionType:
         kind, text = self.tokens[self.position] if self.position < len(self.tokens) else ("", "")
         plain = kind in {"number", "text"} and self.tokens[self.position + 1 : self.position + 2] == [("sign", "]")]
         if not plain:
             self.parse_expression()
             self._expect("]")
-            return UNKNOWN_TYPE
+            return _UNKNOWN_TYPE
         self.position += 2
         if kind == "number":
-            return self._follow_step(found, int(text), f"[{text}]") if text.isdigit() else UNKNOWN_TYPE
+            return self._follow_step(found, int(text), f"[{text}]") if text.isdigit() else _UNKNOWN_TYPE
         key = text[1:-1]
         if "\\" in text or text[0] not in "'\"" or text[:3] in {"'''", '"""'}:
-            return UNKNOWN_TYPE
+            return _UNKNOWN_TYPE
         if found.path == "outputs":
-            return self._variables.get(key, UNKNOWN_TYPE)
+            return self._variables.get(key, _UNKNOWN_TYPE)
         return self._follow_step(found, key, f"[{text}]")
 
-    def _follow_step(self, found: ExpressionType, step: str | int, written: str) -> ExpressionType:
+    def _follow_step(self, found: _ExpressionType, step: str | int, written: str) -> _ExpressionType:
         path: JsonPath = (step,)
         try:
-            # What the path of a reference takes for every item is a plain key here.
+            # In the path of a reference "*" means every item; in CEL it is a plain key.
             schema = {} if step == "*" else get_subschema(found.schema, path, root=found.root)
         except NoSuchPath as error:
             whole = f"{found.path}{written}"
-            # The last member inside `has(...)` may be missing, nothing before it.
+            # Only the last member inside `has(...)` may be missing.
             if self._is_inside_has and self._peek() == ")":
                 self._tested_paths.add(whole)
             else:
-                self.faults[f"asks for {whole}, but {found.path or 'what is before it'} {error}"] = whole
-            return UNKNOWN_TYPE
-        return ExpressionType(schema, found.root, f"{found.path}{written}" if found.path else "")
+                self.faults[f"uses {whole}, but {found.path or 'the part before it'} {error}"] = whole
+            return _UNKNOWN_TYPE
+        return _ExpressionType(schema, found.root, f"{found.path}{written}" if found.path else "")
 
-    def _parse_macro(self, found: ExpressionType, macro: str) -> ExpressionType:
-        """Read the arguments of a macro, in which a name stands for each item."""
+    def _parse_macro(self, found: _ExpressionType, macro: str) -> _ExpressionType:
+        """Parse the arguments of a macro, in which a name stands for each item."""
         name = self._expect_name()
         self._expect(",")
         kinds = found.json_types
-        item = UNKNOWN_TYPE
+        item = _UNKNOWN_TYPE
         if kinds == frozenset({"array"}):
-            item = ExpressionType(get_subschema(found.schema, (0,), root=found.root), found.root, name)
+            item = _ExpressionType(get_subschema(found.schema, (0,), root=found.root), found.root, name)
         hidden = self._variables.get(name)
         self._variables[name] = item
-        inner = self._parse_nested(self.parse_expression)
+        inner = self._parse_nested()
         if macro != "map":
-            self._require_type(inner, {"boolean"}, f"is what {macro!r} asks")
+            self._require_boolean(inner, macro)
         while self._accept(","):
-            inner = self._parse_nested(self.parse_expression)
+            inner = self._parse_nested()
         self._expect(")")
         self._variables.pop(name)
         if hidden is not None:
             self._variables[name] = hidden
         if macro == "filter":
-            return ExpressionType(found.schema, found.root)
+            return _ExpressionType(found.schema, found.root)
         if macro == "map":
-            return ExpressionType({"type": "array", "items": inner.schema}, inner.root)
-        return BOOLEAN_TYPE
+            return _ExpressionType({"type": "array", "items": inner.schema}, inner.root)
+        return _BOOLEAN_TYPE
 
-    def _parse_primary(self) -> ExpressionType:
+    def _parse_primary(self) -> _ExpressionType:
         if self.position >= len(self.tokens):
-            raise UnsupportedExpression
+            raise _UnsupportedExpression
         kind, text = self.tokens[self.position]
         self.position += 1
         if kind == "number":
-            return ExpressionType(
-                {"type": "integer" if re.fullmatch(r"(0x[0-9a-fA-F]+|\d+)u?", text) else "number"}, {}
-            )
+            is_integer = re.fullmatch(r"(0x[0-9a-fA-F]+|\d+)u?", text) is not None
+            return _ExpressionType({"type": "integer" if is_integer else "number"}, {})
         if kind == "text":
-            return (
-                ExpressionType({}, {})
-                if text[0] in "bB" or text[:2].lower() == "rb"
-                else ExpressionType({"type": "string"}, {})
-            )
+            is_bytes = text[0] in "bB" or text[:2].lower() == "rb"
+            return _UNKNOWN_TYPE if is_bytes else _ExpressionType({"type": "string"}, {})
         if kind == "name":
             return self._parse_identifier(text)
         if text == "(":
-            found = self._parse_nested(self.parse_expression)
+            found = self._parse_nested()
             self._expect(")")
             return found
         if text == "[":
             self._parse_literal("]")
-            return ExpressionType({"type": "array"}, {})
+            return _ExpressionType({"type": "array"}, {})
         if text == "{":
             self._parse_literal("}")
-            return ExpressionType({"type": "object"}, {})
-        raise UnsupportedExpression
+            return _ExpressionType({"type": "object"}, {})
+        raise _UnsupportedExpression
 
-    def _parse_identifier(self, name: str) -> ExpressionType:
+    def _parse_identifier(self, name: str) -> _ExpressionType:
         if name in {"true", "false"}:
-            return BOOLEAN_TYPE
+            return _BOOLEAN_TYPE
         if name == "null":
-            return ExpressionType({"type": "null"}, {})
+            return _ExpressionType({"type": "null"}, {})
         if self._accept("("):
-            asking, self._is_inside_has = self._is_inside_has, name == "has"
+            is_inside_has, self._is_inside_has = self._is_inside_has, name == "has"
             self._parse_arguments()
-            self._is_inside_has = asking
-            return ExpressionType(FUNCTION_RESULTS.get(name, {}), {})
+            self._is_inside_has = is_inside_has
+            return _ExpressionType(_FUNCTION_RESULTS.get(name, {}), {})
         if name == "outputs" and name not in self._variables:
-            return ExpressionType({}, {}, "outputs")
-        return self._variables.get(name, UNKNOWN_TYPE)
+            return _ExpressionType({}, {}, "outputs")
+        return self._variables.get(name, _UNKNOWN_TYPE)
 
     def _parse_arguments(self) -> None:
         if self._accept(")"):
@@ -340,21 +297,24 @@ class _ConditionParser:
 
     def _parse_literal(self, end: str) -> None:
         while not self._accept(end):
-            self._parse_nested(self.parse_expression)
+            self._parse_nested()
             if not (self._accept(",") or self._accept(":") or self._peek() == end):
-                raise UnsupportedExpression
+                raise _UnsupportedExpression
 
-    def _parse_nested(self, read: Callable[[], ExpressionType]) -> ExpressionType:
-        asking, self._is_inside_has = self._is_inside_has, False
-        found = read()
-        self._is_inside_has = asking
+    def _parse_nested(self) -> _ExpressionType:
+        """Parse an expression in brackets, which is not the direct argument of a `has` around it."""
+        is_inside_has, self._is_inside_has = self._is_inside_has, False
+        found = self.parse_expression()
+        self._is_inside_has = is_inside_has
         return found
 
-    def _require_type(self, found: ExpressionType, allowed: set[str], where: str) -> None:
+    def _require_boolean(self, found: _ExpressionType, sign: str) -> None:
+        self._require_type(found, {"boolean"}, sign, takes="true or false")
+
+    def _require_type(self, found: _ExpressionType, allowed: set[str], sign: str, *, takes: str) -> None:
         kinds = found.json_types
         if kinds is not None and not kinds & allowed:
-            name = f"{found.path}, {describe_types(kinds)}," if found.path else describe_types(kinds)
-            self.faults[f"does not hold together: {name} {where}"] = ""
+            self.faults[f"applies {sign!r} to {_describe_operand(found, kinds)}, but it takes {takes}"] = ""
 
     def _peek(self) -> str:
         if self.position >= len(self.tokens):
@@ -370,10 +330,43 @@ class _ConditionParser:
 
     def _expect(self, sign: str) -> None:
         if not self._accept(sign):
-            raise UnsupportedExpression
+            raise _UnsupportedExpression
 
     def _expect_name(self) -> str:
         if self.position >= len(self.tokens) or self.tokens[self.position][0] != "name":
-            raise UnsupportedExpression
+            raise _UnsupportedExpression
         self.position += 1
         return self.tokens[self.position - 1][1]
+
+
+def _tokenize(expression: str) -> list[tuple[str, str]]:
+    """Return the tokens of `expression`, each with its kind: number, text, name or sign. Empty if one is unknown."""
+    found: list[tuple[str, str]] = []
+    at = 0
+    while at < len(expression):
+        match = _TOKEN.match(expression, at)
+        if match is None:
+            return []
+        if match.lastgroup:
+            found.append((match.lastgroup, match.group()))
+        at = match.end()
+    return found
+
+
+def _describe_operand(part: _ExpressionType, kinds: frozenset[str]) -> str:
+    return f"{part.path} ({describe_types(kinds)})" if part.path else describe_types(kinds)
+
+
+def _infer_arithmetic_type(left: _ExpressionType, right: _ExpressionType) -> _ExpressionType:
+    """Return the type of an arithmetic operation on two parts."""
+    one, other = left.json_types, right.json_types
+    if one is None or other is None or len(one | other) != 1:
+        return _UNKNOWN_TYPE
+    return _ExpressionType({"type": next(iter(one))}, {})
+
+
+def _join_types(one: _ExpressionType, other: _ExpressionType) -> _ExpressionType:
+    """Return the type of a value that is one part or the other."""
+    if {} in (one.schema, other.schema) or one.root != other.root:
+        return _UNKNOWN_TYPE
+    return _ExpressionType({"anyOf": [one.schema, other.schema]}, one.root)

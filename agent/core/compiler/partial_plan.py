@@ -1,21 +1,20 @@
-"""What else is wrong with a malformed plan: its sound parts compiled, so that all problems are told at once."""
+"""Compiles the well-formed parts of a malformed plan, so that all of its problems are reported at once."""
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from pydantic import ValidationError
 
 from agent.core.compiler.compiler import CompiledPlan, compile_plan
 from agent.core.plan.document import MAX_ID_LENGTH, ExecutionMode, Plan, Task
 from agent.core.plan.limits import Limits
-from agent.core.plan.parser import build_field_problem
+from agent.core.plan.parser import build_field_problem, check_scalar
 from agent.core.plan.problems import Problem, ProblemKind
 from agent.core.plan.tool_spec import Catalogue
 
-#: Values that are looked at; a document may hold the same list many times over.
+#: Values that are looked at; a document may contain the same list many times.
 _MAX_VALUES = 200_000
 _MAX_DEPTH = 64
-#: What follows from a field that had to be left out, or may.
+#: Problems that may be there only because a field had to be left out.
 _UNCERTAIN_KINDS: frozenset[ProblemKind] = frozenset(
     {"missing_argument", "bad_for_each", "bad_rollback", "later_reference", "unknown_path", "type_mismatch"}
 )
@@ -23,9 +22,9 @@ _PLACEHOLDER_TOOL = "lost"
 
 
 def check_partial_plan(document: object, catalogue: Catalogue, *, limits: Limits) -> tuple[Problem, ...]:
-    """Return the problems that compiling finds in what is well-formed of a plan document that is not, as a whole.
+    """Return the problems that compiling finds in the well-formed parts of a plan document that is malformed.
 
-    Fields that are malformed are left out, and what would only follow from that is not told.
+    Malformed fields are left out, and problems that may be there only because of that are not reported.
     """
     raw = document.get("tasks") if isinstance(document, dict) else document
     if not isinstance(raw, list) or not 0 < len(raw) <= limits.max_tasks:
@@ -33,29 +32,29 @@ def check_partial_plan(document: object, catalogue: Catalogue, *, limits: Limits
     reader = _TaskReader({"tasks": raw})
     tasks = [task for index, each in enumerate(raw) if (task := reader.read_task(index, each)) is not None]
     modes: tuple[ExecutionMode, ...] = ("parallel", "sequential", "conditional")
-    wanted = document.get("execution_mode") if isinstance(document, dict) else None
-    mode = next((mode for mode in modes if mode == wanted), modes[0])
-    found = compile_plan(Plan(execution_mode=mode, tasks=tuple(tasks)), catalogue, limits=limits)
-    compiled = () if isinstance(found, CompiledPlan) else tuple(filter(reader.is_certain, found))
-    return (*reader.problems, *compiled)
+    given_mode = document.get("execution_mode") if isinstance(document, dict) else None
+    mode = next((mode for mode in modes if mode == given_mode), modes[0])
+    compiled = compile_plan(Plan(execution_mode=mode, tasks=tuple(tasks)), catalogue, limits=limits)
+    problems = () if isinstance(compiled, CompiledPlan) else tuple(filter(reader.is_certain, compiled))
+    return (*reader.problems, *problems)
 
 
 class _TaskReader:
-    """Reads tasks as far as they are well-formed, and keeps in mind what was left out."""
+    """Reads tasks as far as they are well-formed, and remembers what was left out."""
 
     def __init__(self, document: dict[str, object]) -> None:
-        #: What is malformed in fields that can be looked at.
+        #: What is malformed in fields that could be read.
         self.problems: list[Problem] = []
         self._document = document
         self._values_left = _MAX_VALUES
-        #: Tasks of which only the id is known.
+        #: Tasks of which only the id could be read.
         self._unreadable: set[str | None] = set()
         self._incomplete: set[str | None] = set()
-        #: A task has no id that could be read: any reference may mean it.
+        #: Whether a task has no id that could be read: any reference may mean that task.
         self._has_unnamed_task = False
 
     def read_task(self, index: int, raw: object) -> Task | None:
-        """Return what can be read of a task; None where not even its id can."""
+        """Return what can be read of a task; None if not even its id can."""
         fields = raw if isinstance(raw, dict) else {}
         sound = {
             name: fields[name] for name in fields if isinstance(name, str) and self._is_storable([name, fields[name]])
@@ -72,7 +71,7 @@ class _TaskReader:
         return task
 
     def _validate_task(self, sound: Mapping[str, object], index: int, *, given: Mapping[str, object]) -> Task | None:
-        """Return the task without those of its fields that are not as they should be, which are noted."""
+        """Return the task without its malformed fields, which become problems."""
         try:
             return Task.model_validate(sound)
         except ValidationError as error:
@@ -89,7 +88,7 @@ class _TaskReader:
         return self._validate_task(left, index, given=given)
 
     def is_certain(self, problem: Problem) -> bool:
-        """Whether a problem is there whatever the fields that were left out had meant."""
+        """Whether the problem exists whatever the left-out fields were meant to say."""
         if problem.kind == "unknown_reference" and self._has_unnamed_task:
             return False
         if problem.task in self._unreadable or problem.kind == "empty_plan":
@@ -102,29 +101,12 @@ class _TaskReader:
         while stack:
             one, depth = stack.pop()
             self._values_left -= 1
-            if self._values_left < 0 or depth > _MAX_DEPTH or not _is_plain_json(one):
+            if self._values_left < 0 or depth > _MAX_DEPTH:
                 return False
-            stack.extend((inner, depth + 1) for inner in _iterate_children(one))
+            if isinstance(one, dict):
+                stack.extend((inner, depth + 1) for pair in one.items() for inner in pair)
+            elif isinstance(one, list | tuple):
+                stack.extend((inner, depth + 1) for inner in one)
+            elif any(check_scalar(one, ())):
+                return False
         return True
-
-
-def _iterate_children(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
-        yield from value
-        yield from value.values()
-    elif isinstance(value, list | tuple):
-        yield from value
-
-
-def _is_plain_json(value: object) -> bool:
-    match value:
-        case str():
-            return value.isascii() or value == value.encode(errors="ignore").decode()
-        case bool() | None | dict() | list() | tuple():
-            return True
-        case int():
-            return abs(value) <= sys.float_info.max
-        case float():
-            return abs(value) <= sys.float_info.max
-        case _:
-            return False

@@ -1,4 +1,4 @@
-"""References checked from both sides: the path against the producer's output, its type against the argument."""
+"""Checks references from both sides: the path against the producer's output, its type against the argument."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -32,14 +32,14 @@ _TEXT_SCHEMA: JsonSchema = {"type": "string"}
 
 
 class RootedSchema(NamedTuple):
-    """A schema, and the document in which its local references are looked up."""
+    """A schema and the document in which its local references are looked up."""
 
     schema: JsonSchema
     root: JsonSchema
 
 
 def check_references(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Preflight]) -> Iterator[Problem]:
-    """Yield what is wrong with the references of every task: bad shape, bad path, type that cannot fit."""
+    """Yield the problems of the references of every task: invalid form, unknown path, type that cannot fit."""
     outputs = get_output_schemas(plan, catalogue, findings)
     needs = build_dependency_graph(plan) if any(task.rollback is not None for task in plan.tasks) else {}
     for task in plan.tasks:
@@ -52,22 +52,22 @@ def check_references(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Pr
             yield from _check_rollback(task, task.rollback, needs)
             item, known = get_item_schema(task, outputs), outputs
             if item is not None and has_item_reference(task.rollback.args):
-                # It is made for each item, and the output that it sees is that item's.
+                # It runs once for each item, and the output that it refers to is what that item returned.
                 known = {**outputs, task.id: _get_call_schema(task, catalogue, findings)}
             yield from _check_call_references(task, task.rollback, catalogue, known, item=item, field="rollback.args")
 
 
 def _check_rollback(task: Task, rollback: Call, needs: DependencyGraph) -> Iterator[Problem]:
-    """Yield references to more than is there whenever the task is done: its own output and what it waited for."""
-    behind: dict[str, None] | None = None
+    """Yield references to what may not exist when the task is done: only its own output and what it waited for do."""
+    known: dict[str, None] | None = None
     for where, found in find_argument_references(rollback.args):
         place = f"task {task.id!r}, {format_path(('rollback.args', *where))}"
         if isinstance(found, ItemReference) and task.for_each is None:
-            what = "an 'item' reference stands in the rollback of a task without 'for_each'."
+            what = "an 'item' reference is used in the rollback of a task without 'for_each'."
             yield _make_problem("bad_rollback", task, place, what, f"Refer to the output of {task.id!r}.")
         elif isinstance(found, OutputReference) and found.task != task.id:
-            behind = behind if behind is not None else ancestors(needs, task.id)
-            if found.task not in behind:
+            known = known if known is not None else ancestors(needs, task.id)
+            if found.task not in known:
                 what = f"it refers to {format_value(found.task)}, which {task.id!r} does not wait for."
                 remedy = f"Refer to {task.id!r} or to a task that it waits for."
                 yield _make_problem("bad_rollback", task, place, what, remedy)
@@ -76,7 +76,7 @@ def _check_rollback(task: Task, rollback: Call, needs: DependencyGraph) -> Itera
 def get_output_schemas(
     plan: Plan, catalogue: Catalogue, findings: Mapping[str, Preflight]
 ) -> dict[str, JsonSchema | None]:
-    """Return for each task the schema of its recorded output: the narrowest known, a list of it under `for_each`."""
+    """Return the narrowest known schema of each task's output, None if unknown; with `for_each` that of a list."""
     schemas: dict[str, JsonSchema | None] = {}
     for task in plan.tasks:
         one = _get_call_schema(task, catalogue, findings)
@@ -95,7 +95,7 @@ def _get_call_schema(task: Task, catalogue: Catalogue, findings: Mapping[str, Pr
 
 
 def get_item_schema(task: Task, outputs: Mapping[str, JsonSchema | None]) -> RootedSchema | None:
-    """Return the schema of one item of `for_each`, `{}` where nothing is known; None where the task has none."""
+    """Return the schema of one item of `for_each`, `{}` if nothing is known; None if the task has no `for_each`."""
     if task.for_each is None:
         return None
     source = parse_reference(task.for_each)
@@ -109,11 +109,11 @@ def get_item_schema(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Roo
 
 
 def _check_condition(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Iterator[Problem]:
-    """Yield what the outputs' schemas rule out of a condition that parses; the compiler tells of one that does not."""
+    """Yield what the output schemas rule out of a condition that parses; the compiler reports one that does not."""
     if task.condition is None or not is_parsable(task.condition):
         return
     place = f"task {task.id!r}, condition"
-    remedy = "Use members that are there, and compare like with like, so that it is true or false."
+    remedy = "Use members that exist and compare values of the same type; the result must be true or false."
     for fault in find_condition_faults(task.condition, outputs):
         yield _make_problem("bad_condition", task, place, f"{format_value(task.condition)} {fault}.", remedy)
 
@@ -129,7 +129,7 @@ def _check_for_each(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Ite
             "bad_for_each",
             task,
             place,
-            f"{task.for_each!r} is no reference.",
+            f"{task.for_each!r} is not a reference.",
             'Write {"output_of": id, "path": [...]}.',
         )
         return
@@ -144,7 +144,7 @@ def _check_for_each(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Ite
             task,
             place,
             f"the output of {source.task!r} {error}.",
-            "Use a path that is there.",
+            "Use a path that exists.",
         )
         return
     if kinds is not None and "array" not in kinds:
@@ -152,18 +152,18 @@ def _check_for_each(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Ite
             "bad_for_each",
             task,
             place,
-            f"the output of {source.task!r} is no list at {list(source.path)!r}.",
+            f"the output of {source.task!r} is not a list at {list(source.path)!r}.",
             "Refer to a list.",
         )
 
 
 def _check_item_options(task: Task) -> Iterator[Problem]:
-    """Yield what is said about items by a task that has none."""
-    for name, given in (
+    """Yield the fields about items that a task without `for_each` sets."""
+    for name, is_set in (
         ("on_item_failure", task.on_item_failure != "finish"),
         ("max_concurrency", task.max_concurrency is not None),
     ):
-        if given:
+        if is_set:
             what = f"{name!r} is about the items of a 'for_each', and the task has none."
             place, remedy = f"task {task.id!r}, {name}", f"Add 'for_each', or drop {name!r}."
             yield _make_problem("bad_for_each", task, place, what, remedy)
@@ -187,7 +187,10 @@ def _check_call_references(
             )
         elif isinstance(found, ItemReference) and item is None:
             if call is task:
-                what, remedy = "an 'item' reference stands in a task without 'for_each'.", "Add 'for_each' to the task."
+                what, remedy = (
+                    "an 'item' reference is used in a task without 'for_each'.",
+                    "Add 'for_each' to the task.",
+                )
                 yield _make_problem("bad_for_each", task, place, what, remedy)
         elif not (isinstance(found, OutputReference) and found.task not in outputs):
             wanted = (
@@ -210,11 +213,11 @@ def _check_types(
     try:
         given = get_subschema(produced.schema, path, root=produced.root)
     except NoSuchPath as error:
-        yield _make_problem("unknown_path", task, place, f"{name} {error}.", "Use a path that is there.")
+        yield _make_problem("unknown_path", task, place, f"{name} {error}.", "Use a path that exists.")
         return
     reason = find_mismatch(given, wanted.schema, roots=(produced.root, wanted.root))
     if reason:
-        remedy = "Refer to another part, or convert it in a task between."
+        remedy = "Refer to another part, or convert it in a task in between."
         yield _make_problem("type_mismatch", task, place, f"{name} {reason}.", remedy)
 
 
@@ -233,7 +236,7 @@ def _find_producer(
 
 
 def _is_inside_template(call: Call, where: JsonPath) -> bool:
-    """Whether the place lies in a template's values, which become text whatever they are."""
+    """Whether the place is inside the values of a template, which become text whatever they are."""
     value: Any = call.args[str(where[0])]
     for step in where[1:]:
         if isinstance(parse_reference(value), Template):

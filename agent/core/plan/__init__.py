@@ -1,1 +1,1 @@
-"""The plan document: its form, its parts and what they mean."""
+"""The plan document: its format, its parts and what they mean."""

@@ -1,7 +1,7 @@
-"""Conditions in CEL over earlier outputs.
+"""Conditions: CEL expressions over the outputs of earlier tasks.
 
-CEL is the Common Expression Language (cel.dev). A task whose id is an identifier is a variable of that name; any
-task is also to be had as `outputs["id"]`.
+CEL is the Common Expression Language (cel.dev). A task whose id is an identifier is a variable of that name; every
+task is also available as `outputs["id"]`.
 """
 
 import re
@@ -15,8 +15,7 @@ from agent.core.plan.references import UnresolvedReference, describe_type
 _MACRO_VARIABLE = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _OUTPUT_KEY = re.compile(r"\boutputs\s*\[\s*(?:'([^'\\]+)'|\"([^\"\\]+)\")\s*\]")
 
-
-#: What the engine can call, macros apart; a test holds each to it.
+#: The functions of the CEL engine, macros aside; a test calls each of them.
 CEL_FUNCTIONS = frozenset(
     (
         *("size", "int", "uint", "double", "string", "bytes", "timestamp", "duration", "type", "dyn"),
@@ -26,40 +25,69 @@ CEL_FUNCTIONS = frozenset(
     )
 )
 _CEL_MACROS = frozenset({"has", "all", "exists", "exists_one", "existsOne", "map", "filter"})
-
-
-#: The parser recurses in native code: at 40,000 characters of "1+1+..." it ends the process.
+#: The parser recurses in native code: 40,000 characters of "1+1+..." crash the process.
 _MAX_CHARACTERS = 2_000
 
 
 class ConditionError(ValueError):
-    """A condition that cannot be read; the message is one line."""
+    """A condition does not parse; the message is one line."""
 
 
 def find_condition_tasks(expression: str) -> frozenset[str]:
-    """Return the ids of the tasks that `expression` uses. Raises `ConditionError` where it does not parse."""
-    found = _parse_condition(expression)
-    if isinstance(found, str):
-        raise ConditionError(found)
-    return found
+    """Return the ids of the tasks that `expression` uses. Raises `ConditionError` if it does not parse."""
+    tasks = _parse_condition(expression)
+    if isinstance(tasks, str):
+        raise ConditionError(tasks)
+    return tasks
+
+
+def list_condition_tasks(expression: str | None) -> list[str]:
+    """Return the ids of the tasks that `expression` uses, sorted; empty if there is none or it does not parse."""
+    tasks = _parse_condition(expression) if expression is not None else ""
+    return [] if isinstance(tasks, str) else sorted(tasks)
 
 
 def is_parsable(expression: str) -> bool:
-    """Whether `expression` can be read."""
+    """Whether `expression` parses."""
     return not isinstance(_parse_condition(expression), str)
 
 
 def find_unknown_functions(expression: str) -> tuple[str, ...]:
-    """Return the functions that `expression`, which parses, calls and the engine has not."""
+    """Return the functions that `expression`, which must parse, calls and the CEL engine does not have."""
     import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
 
     called = cel.compile(expression).functions()
     return tuple(sorted(name for name in called if name.isidentifier() and name not in CEL_FUNCTIONS | _CEL_MACROS))
 
 
+def evaluate(expression: str, *, outputs: Mapping[str, JsonValue]) -> bool:
+    """Evaluate `expression` over `outputs` by task id, which must contain every task that it uses.
+
+    Raises `UnresolvedReference` with a sentence if it cannot be evaluated or its result is neither true nor false.
+    """
+    import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
+
+    used = {name: outputs.get(name) for name in find_condition_tasks(expression)}
+    variables = {name: value for name, value in used.items() if name.isidentifier()}
+    try:
+        result = cel.evaluate(expression, {**variables, "outputs": used})
+    except KeyError as error:
+        raise UnresolvedReference(
+            f"The condition {expression!r} uses {error.args[0]!r}, which does not exist."
+        ) from None
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0].split(". CEL does not", maxsplit=1)[0]
+        raise UnresolvedReference(f"The condition {expression!r} cannot be evaluated: {reason}.") from None
+    if not isinstance(result, bool):
+        raise UnresolvedReference(
+            f"The condition {expression!r} gives {describe_type(result)}, neither true nor false."
+        )
+    return result
+
+
 @lru_cache(maxsize=4096)
 def _parse_condition(expression: str) -> frozenset[str] | str:
-    """Return the names, or why there are none."""
+    """Return the ids of the tasks used, or why `expression` does not parse."""
     if len(expression) > _MAX_CHARACTERS:
         return f"it has {len(expression)} characters and {_MAX_CHARACTERS} are allowed"
     import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
@@ -74,28 +102,3 @@ def _parse_condition(expression: str) -> frozenset[str] | str:
         variables.remove("outputs")
         variables |= {one or other for one, other in _OUTPUT_KEY.findall(expression)}
     return frozenset(variables)
-
-
-def evaluate(expression: str, *, outputs: Mapping[str, JsonValue]) -> bool:
-    """Evaluate `expression` over `outputs`, which holds at least the tasks it names.
-
-    Raises `Unresolved` with a sentence where it has no answer or its answer is neither true nor false.
-    """
-    import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
-
-    used = {name: outputs.get(name) for name in find_condition_tasks(expression)}
-    variables = {name: value for name, value in used.items() if name.isidentifier()}
-    try:
-        answer = cel.evaluate(expression, {**variables, "outputs": used})
-    except KeyError as error:
-        raise UnresolvedReference(
-            f"The condition {expression!r} asks for {error.args[0]!r}, which is not there."
-        ) from None
-    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0].split(". CEL does not", maxsplit=1)[0]
-        raise UnresolvedReference(f"The condition {expression!r} cannot be decided: {reason}.") from None
-    if not isinstance(answer, bool):
-        raise UnresolvedReference(
-            f"The condition {expression!r} gives {describe_type(answer)}, neither true nor false."
-        )
-    return answer

@@ -1,45 +1,44 @@
-"""The order of a plan: what waits for what, waves, the closure up to the next gate, critical-path ranks.
+"""The dependency graph of a plan: topological order, waves, the closure up to the next gate, critical-path ranks.
 
-`graphlib` orders; the rank of a task is the length of the longest path from it to the end (list scheduling by
-critical path: T. C. Hu, "Parallel Sequencing and Assembly Line Problems", Operations Research 9(6), 1961).
+`graphlib` sorts; the rank of a task is the length of the longest path from it to the end (list scheduling by critical
+path: T. C. Hu, "Parallel Sequencing and Assembly Line Problems", Operations Research 9(6), 1961).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 
-from agent.core.plan.conditions import ConditionError, find_condition_tasks
+from agent.core.plan.conditions import list_condition_tasks
 from agent.core.plan.document import Plan, Task
-from agent.core.plan.references import OutputReference, find_argument_references, find_producers
+from agent.core.plan.references import find_argument_producers, find_producers
 
+#: For each task id the ids that it waits for.
 DependencyGraph = Mapping[str, tuple[str, ...]]
 
 
 def list_dependencies(task: Task) -> tuple[str, ...]:
-    """Return the ids that `task` itself names: dependencies, references, condition; each once, in that order."""
-    try:
-        conditions = sorted(find_condition_tasks(task.condition)) if task.condition is not None else []
-    except ConditionError:
-        conditions = []
-    in_args = (found.task for _, found in find_argument_references(task.args) if isinstance(found, OutputReference))
-    in_each = find_producers(task.for_each)
-    return tuple(dict.fromkeys((*task.depends_on, *in_args, *in_each, *conditions)))
+    """Return the ids that `task` names in `depends_on`, arguments, `for_each` and condition; each once, in that order.
+
+    A condition that does not parse adds none.
+    """
+    used = (*find_argument_producers(task.args), *find_producers(task.for_each), *list_condition_tasks(task.condition))
+    return tuple(dict.fromkeys((*task.depends_on, *used)))
 
 
 def build_dependency_graph(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Return for each task, in listed order, what it waits for; `sequential` adds the task listed before."""
+    """Return for each task, in listed order, what it waits for; `sequential` adds the task listed before it."""
     needs: dict[str, tuple[str, ...]] = {}
-    before: str | None = None
+    previous: str | None = None
     for task in plan.tasks:
         own = list_dependencies(task)
-        if plan.execution_mode == "sequential" and before is not None and before not in own:
-            own = (*own, before)
+        if plan.execution_mode == "sequential" and previous is not None and previous not in own:
+            own = (*own, previous)
         needs[task.id] = own
-        before = task.id
+        previous = task.id
     return needs
 
 
 def waves(needs: DependencyGraph) -> list[list[str]]:
-    """Return the tasks level by level: each level waits for nothing but earlier ones. Raises `graphlib.CycleError`."""
+    """Return the tasks level by level: each level waits only for earlier levels. Raises `graphlib.CycleError`."""
     sorter = TopologicalSorter(needs)
     sorter.prepare()
     position = {task: index for index, task in enumerate(needs)}
@@ -57,16 +56,16 @@ def execution_waves(plan: Plan) -> list[list[str]]:
 
 
 def sort_topologically(needs: DependencyGraph) -> list[str]:
-    """Return the tasks so that each stands behind what it needs. Raises `graphlib.CycleError`."""
+    """Return the tasks so that each comes after what it needs. Raises `graphlib.CycleError`."""
     return [task for level in waves(needs) for task in level]
 
 
 def ranks(
     needs: DependencyGraph, *, duration: Callable[[str], float] = lambda _: 1.0, ordered: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """Return for each task the length of the longest path from its start to the plan's end, in `duration`'s unit.
+    """Return for each task the length of the longest path from its start to the end of the plan, in `duration`'s unit.
 
-    `ordered` is `order(needs)` where that is known.
+    `ordered` is the result of `sort_topologically(needs)`, if the caller has it.
     """
     longest: dict[str, float] = {}
     after: dict[str, float] = dict.fromkeys(needs, 0.0)
@@ -79,7 +78,7 @@ def ranks(
 
 
 def ancestors(needs: DependencyGraph, task: str) -> dict[str, None]:
-    """Return everything that `task` waits for, near or far; a name of no task counts, and so does a way back to it."""
+    """Return all that `task` waits for, directly or not; unknown ids count, and so does `task` itself in a cycle."""
     found: dict[str, None] = {}
     left = list(needs[task])
     while left:
@@ -98,9 +97,9 @@ def find_runnable_closure(
     ordered: Iterable[str],
     limit: int | None = None,
 ) -> list[str]:
-    """Return every unsettled task that may start without anything from outside the returned set, at most `most`.
+    """Return every unsettled task that can start without anything from outside the returned set, at most `limit`.
 
-    `ordered` lists the tasks behind their needs; `runnable` refuses those that stand at a gate. A task is taken if all
+    `ordered` lists each task after its needs; `is_runnable` refuses tasks that wait at a gate. A task is taken if all
     its needs are settled or taken.
     """
     taken: dict[str, None] = {}

@@ -1,27 +1,27 @@
-"""The plan document: what a planner writes, a user may give, and the state stores."""
+"""The plan document: what a planner writes, a user can pass in, and the state stores."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator
 
-#: Characters of the longest id.
+#: Length of the longest id, in characters.
 MAX_ID_LENGTH = 200
 TaskId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 OnFailure = Literal["replan", "skip", "abort"]
 OnItemFailure = Literal[
-    "finish",  # make the other calls too; the task has failed
-    "stop",  # begin no other call; the task has failed
-    "skip",  # go on without the items that failed: the output is the list of the others, in order
-    "null",  # the same, with null in the place of each
+    "finish",  # make the other calls too; the task fails
+    "stop",  # start no other call; the task fails
+    "skip",  # go on without the failed items: the output is the list of the others, in order
+    "null",  # the same, with null in place of each failed item
 ]
-#: `parallel`: dependencies decide; `sequential`: one after the other as listed;
-#: `conditional`: as parallel, with conditions.
+#: `parallel`: the dependencies decide; `sequential`: one after the other as listed; `conditional`: as `parallel`, with
+#: conditions.
 ExecutionMode = Literal["parallel", "sequential", "conditional"]
 
 
 class Call(BaseModel):
-    """One tool and its arguments; references may stand anywhere inside the arguments."""
+    """One tool and its arguments; references are allowed anywhere inside the arguments."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class Call(BaseModel):
 
 
 class Task(Call):
-    """One node of a plan: a call, what it waits for and how it is to be treated."""
+    """One node of a plan: a call, what it waits for, and how it is run."""
 
     id: TaskId
     description: str = ""
@@ -40,46 +40,46 @@ class Task(Call):
     phase: str | None = None
     #: Lower runs first, as in a run queue.
     priority: int = 0
-    #: A CEL expression over earlier outputs; the task is skipped where it is false.
+    #: A CEL expression over earlier outputs; the task is skipped if it is false.
     condition: str | None = None
     #: A reference to a list; the call runs once for each item.
     for_each: dict[str, JsonValue] | None = None
-    #: What becomes of a `for_each` of which an item fails. Where all of them fail, the task has failed.
+    #: What to do if an item of a `for_each` fails. If all of them fail, the task fails.
     on_item_failure: OnItemFailure = "finish"
-    #: The most items of a `for_each` at the same time, within the bounds of tool and settings.
+    #: How many items of a `for_each` may run at the same time, within the limits of tool and settings.
     max_concurrency: int | None = Field(default=None, ge=1)
-    #: The call that undoes this one; it may refer to this task's own output. With `for_each`, one that refers to the
-    #: item undoes each item by itself, and its own output is then what that item returned.
+    #: The call that undoes this one; it may refer to the output of this task. With `for_each`, a rollback that refers
+    #: to the item runs once for each item, and the output of this task is then what that item returned.
     rollback: Call | None = None
-    #: Seconds for one attempt, within the bounds of the settings.
+    #: Timeout of one attempt in seconds, within the limits of the settings.
     timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_retries: int | None = Field(default=None, ge=0)
     on_failure: OnFailure = "replan"
-    #: Adds an approval to a tool that needs none; never takes one away.
+    #: Adds an approval to a tool that needs none; false takes none away.
     requires_approval: bool = False
-    #: `any`: run although some of what it waits for was skipped, as long as one is done.
+    #: `any`: run even if some of what it waits for failed or was skipped, as long as one is done.
     run_if: Literal["all", "any"] = "all"
 
     @field_validator("priority", "max_retries", "max_concurrency", mode="before")
     @classmethod
     def _reject_booleans(cls, value: object) -> object:
         if isinstance(value, bool):
-            raise ValueError("a number is wanted, not a truth value")  # noqa: TRY004 - what pydantic collects
+            raise ValueError("a number is expected, not true or false")  # noqa: TRY004 - what pydantic collects
         return value
 
 
 class Plan(BaseModel):
-    """A goal's tasks, in listed order."""
+    """The tasks for a goal, in listed order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     execution_mode: ExecutionMode = "parallel"
-    #: Descriptions of phases by name, in their order; a task may name another one.
+    #: Descriptions of the phases by name, in order; a task may name a phase that is not described here.
     phases: dict[str, str] = Field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
 
     def get_task(self, task_id: str) -> Task:
-        """Return the task with that id; `KeyError` where there is none."""
+        """Return the task with that id. Raises `KeyError` if there is none."""
         for task in self.tasks:
             if task.id == task_id:
                 return task
@@ -89,7 +89,7 @@ class Plan(BaseModel):
 def make_free_id(task_id: str, taken: Iterable[str]) -> str:
     """Return a free id for another try at `task_id`: `t2` becomes `t2a`, then `t2b`, ... `t2z`, `t2aa`.
 
-    An id that is as long as may be loses its end.
+    An id that would become longer than `MAX_ID_LENGTH` is shortened at its end first.
     """
     used = set(taken)
     number = 1
@@ -105,5 +105,5 @@ def make_free_id(task_id: str, taken: Iterable[str]) -> str:
 
 
 def get_execution_fields(task: Task) -> Mapping[str, JsonValue]:
-    """Return the part of a task that decides what it does."""
+    """Return the fields of a task that affect what it does, without its prose and its phase."""
     return task.model_dump(mode="json", exclude={"description", "reasoning", "expected_outcome", "phase"})

@@ -1,4 +1,4 @@
-"""Digests of JSON values: SHA-256 over a canonical text."""
+"""Digests of JSON values: SHA-256 of a canonical text."""
 
 import hashlib
 import json
@@ -12,5 +12,5 @@ def to_canonical_json(value: JsonValue) -> str:
 
 
 def hash_json(value: JsonValue) -> str:
-    """Return the SHA-256 of the canonical text of `value`, as 64 hexadecimal digits."""
+    """Return the SHA-256 of the canonical JSON text of `value`, as 64 hexadecimal digits."""
     return hashlib.sha256(to_canonical_json(value).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""What JSON Schemas say of each other: the part at a path, and whether an output may fit an argument.
+"""Questions about JSON Schemas: the subschema at a path, and whether an output may fit an argument.
 
-Both answers are cautious: only what a schema rules out counts. Words of `type` that JSON Schema does not know say
-nothing. Listed `properties` count as all there are unless another word opens them; a list counts as having items.
+Both answers are cautious: only what a schema rules out counts. A `type` that JSON Schema does not know is ignored. The
+listed `properties` count as complete unless another keyword allows more; a list counts as having items.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,18 +23,27 @@ _TYPE_NAMES = {
     "null": "null",
 }
 _MAX_DEPTH = 12
-#: Words that let an object have more properties than `properties` lists.
+#: Keywords that let an object have more properties than `properties` lists.
 _OPENING_KEYWORDS = frozenset(
     {"patternProperties", "allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "if", "dependentSchemas"}
+)
+#: Keywords whose value is a map of schemas, a list of schemas, or one schema.
+_SCHEMA_MAP_KEYWORDS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_SCHEMA_LIST_KEYWORDS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+_SCHEMA_KEYWORDS = frozenset(
+    {
+        *("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames"),
+        *("unevaluatedItems", "unevaluatedProperties"),
+    }
 )
 
 
 class NoSuchPath(LookupError):  # noqa: N818 - says what it is
-    """A schema rules a path out; the message completes "the output of 'x' ..."."""
+    """A schema rules out a path; the message completes "the output of 'x' ..."."""
 
 
 def dereference_schema(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
-    """Follow a local `$ref`; a foreign or endless one says nothing."""
+    """Follow a local `$ref`; a remote or endless one gives `{}`."""
     for _ in range(_MAX_DEPTH):
         ref = schema.get("$ref")
         if not isinstance(ref, str):
@@ -50,7 +59,7 @@ def dereference_schema(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
 
 
 def branches(schema: JsonSchema, root: JsonSchema) -> list[JsonSchema]:
-    """Return the alternatives of `schema`: those of `anyOf` and `oneOf`, or itself."""
+    """Return the alternatives of `schema`: those of `anyOf` or `oneOf`, or `schema` itself, with `$ref` followed."""
     found: list[JsonSchema] = []
     seen: set[int] = set()
     stack = [schema]
@@ -68,7 +77,7 @@ def branches(schema: JsonSchema, root: JsonSchema) -> list[JsonSchema]:
 
 
 def find_allowed_types(schema: JsonSchema, root: JsonSchema) -> frozenset[str] | None:
-    """Return the JSON types that `schema` allows; None where it says nothing."""
+    """Return the JSON types that `schema` allows; None if it does not say."""
     found: set[str] = set()
     for branch in branches(schema, root):
         declared = branch.get("type")
@@ -102,35 +111,33 @@ def get_json_type(value: JsonValue) -> str:
 
 
 def get_subschema(schema: JsonSchema, path: JsonPath, *, root: JsonSchema) -> JsonSchema:
-    """Return the schema of what stands at `path`; `{}` where nothing is known. Raises `NoSuchPath`."""
+    """Return the schema of the value at `path`; `{}` if nothing is known. Raises `NoSuchPath` if it is ruled out."""
     if not path:
         return schema
     step, rest = path[0], path[1:]
     found: list[JsonSchema] = []
-    refused: list[NoSuchPath] = []
+    errors: list[NoSuchPath] = []
     for branch in branches(schema, root):
         if branch.get("type") == "null":
             continue
         try:
             found.append(_descend_into(branch, step, rest, root))
         except NoSuchPath as error:
-            refused.append(error)
-    if not found and refused:
-        raise refused[0]
+            errors.append(error)
+    if not found and errors:
+        raise errors[0]
     return found[0] if len(found) == 1 else {"anyOf": found} if found and {} not in found else {}
 
 
 def _descend_into(schema: JsonSchema, step: str | int, rest: JsonPath, root: JsonSchema) -> JsonSchema:
     kinds = find_allowed_types(schema, root)
-    if kinds is not None and not kinds & {"array", "object"}:
-        raise NoSuchPath(f"is {describe_types(kinds)} where the path goes on with {step!r}")
-    if isinstance(step, int) or (step == "*" and (kinds is None or "array" in kinds)):
-        if kinds is not None and "array" not in kinds:
-            raise NoSuchPath(f"is {describe_types(kinds)} where the path counts {step!r}")
+    is_counting = isinstance(step, int) or (step == "*" and (kinds is None or "array" in kinds))
+    if kinds is not None and ("array" if is_counting else "object") not in kinds:
+        part = f"item {step}" if isinstance(step, int) else "items" if step == "*" else repr(step)
+        raise NoSuchPath(f"is {describe_types(kinds)}, which has no {part}")
+    if is_counting:
         inner = get_subschema(_get_items_schema(schema), rest, root=root)
         return {"type": "array", "items": inner} if step == "*" else inner
-    if kinds is not None and "object" not in kinds:
-        raise NoSuchPath(f"is {describe_types(kinds)} where the path goes on with {step!r}")
     properties = schema.get("properties")
     if isinstance(properties, dict) and step in properties:
         return get_subschema(as_schema(properties[step]), rest, root=root)
@@ -142,7 +149,7 @@ def _descend_into(schema: JsonSchema, step: str | int, rest: JsonPath, root: Jso
 
 
 def as_schema(schema: object) -> JsonSchema:
-    """Return `schema` where it is an object; `true`, and what is no schema, says nothing."""
+    """Return `schema` if it is an object, else `{}`: `true`, or something that is not a schema."""
     return schema if isinstance(schema, dict) else {}
 
 
@@ -151,7 +158,7 @@ def _get_items_schema(schema: JsonSchema) -> JsonSchema:
 
 
 def is_closed_object(schema: JsonSchema) -> bool:
-    """Whether the listed properties are all there are."""
+    """Whether an object can have no properties besides those that `properties` lists."""
     return (
         "properties" in schema
         and schema.get("additionalProperties", False) is False
@@ -162,10 +169,10 @@ def is_closed_object(schema: JsonSchema) -> bool:
 def find_mismatch(
     producer: JsonSchema, consumer: JsonSchema, *, roots: tuple[JsonSchema, JsonSchema], depth: int = 0
 ) -> str | None:
-    """Say why no value of `producer` can be a value of `consumer`; None where one may be.
+    """Return why no value of `producer` can be a value of `consumer`; None if one may be.
 
-    `roots` are the documents in which each one's local references are looked up. The sentence part reads on from
-    "it ...": "gives a text where a number is wanted".
+    `roots` are the documents in which the local references of each are looked up. The reason completes a sentence that
+    begins with "it": "gives a text where a number is expected".
     """
     if depth > _MAX_DEPTH:
         return None
@@ -180,7 +187,7 @@ def find_mismatch(
         return None
     given_types, wanted_types = find_allowed_types(producer, roots[0]), find_allowed_types(consumer, roots[1])
     if given_types and wanted_types and not _intersect_types(given_types, wanted_types):
-        return f"gives {describe_types(given_types)} where {describe_types(wanted_types)} is wanted"
+        return _describe_mismatch(given_types, wanted_types)
     return reasons[0]
 
 
@@ -192,7 +199,7 @@ def _find_pair_mismatch(
         return None
     common = _intersect_types(given_types, wanted_types)
     if not common:
-        return f"gives {describe_types(given_types)} where {describe_types(wanted_types)} is wanted"
+        return _describe_mismatch(given_types, wanted_types)
     if common == {"array"}:
         inner = find_mismatch(_get_items_schema(given), _get_items_schema(wanted), roots=roots, depth=depth + 1)
         return inner and f"{inner} in its items"
@@ -200,7 +207,7 @@ def _find_pair_mismatch(
         return _find_object_mismatch(given, wanted, roots, depth)
     values, allowed = given.get("enum"), wanted.get("enum")
     if isinstance(values, list) and isinstance(allowed, list) and not any(value in allowed for value in values):
-        return f"gives one of {values!r} where one of {allowed!r} is wanted"
+        return f"gives one of {values!r} where one of {allowed!r} is expected"
     return None
 
 
@@ -211,7 +218,7 @@ def _find_object_mismatch(
     if is_closed_object(given):
         for name in wanted.get("required", []):
             if name not in have:
-                return f"has no {name!r}, which is wanted"
+                return f"has no {name!r}, which is required"
     for name in wanted.get("required", []):
         if name not in have or name not in want:
             continue
@@ -230,13 +237,17 @@ def _intersect_types(given: frozenset[str], wanted: frozenset[str]) -> set[str]:
     return both
 
 
+def _describe_mismatch(given: frozenset[str], wanted: frozenset[str]) -> str:
+    return f"gives {describe_types(given)} where {describe_types(wanted)} is expected"
+
+
 def describe_types(kinds: frozenset[str]) -> str:
-    """Return JSON types as words: "a text or null"."""
+    """Return JSON types in words: "a text or null"."""
     return " or ".join(_TYPE_NAMES[kind] for kind in sorted(kinds, key=list(_TYPE_NAMES).index)) or "nothing"
 
 
 def get_argument_schema(schema: JsonSchema, place: JsonPath) -> JsonSchema:
-    """Return the schema of the argument at `place`; `{}` where nothing is known of it."""
+    """Return the schema of the argument at `place`; `{}` if nothing is known about it."""
     try:
         return get_subschema(schema, place, root=schema)
     except NoSuchPath:
@@ -244,7 +255,7 @@ def get_argument_schema(schema: JsonSchema, place: JsonPath) -> JsonSchema:
 
 
 def is_valid_type(declared: object) -> bool:
-    """Whether what stands under `type` is a word of JSON Schema or a list of them."""
+    """Whether `declared`, the value of a `type` keyword, is a JSON type or a list of JSON types."""
     words: Iterable[object] = declared if isinstance(declared, list) else [declared]
     return declared != [] and all(isinstance(word, str) and word in _TYPES for word in words)
 
@@ -257,40 +268,30 @@ def iterate_properties(schema: JsonSchema) -> Iterator[tuple[str, JsonSchema]]:
             yield name, inner
 
 
-_SCHEMA_MAP_KEYWORDS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
-_SCHEMA_LIST_KEYWORDS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
-_SCHEMA_KEYWORDS = frozenset(
-    {
-        *("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames"),
-        *("unevaluatedItems", "unevaluatedProperties"),
-    }
-)
+def drop_unsupported_keywords(schema: JsonSchema, *, root: JsonSchema | None = None) -> JsonSchema:
+    """Return `schema` without what would make a validator fail or fetch something.
 
-
-def drop_unsupported_keywords(schema: JsonSchema) -> JsonSchema:
-    """Return `schema` without what a validator would stumble over.
-
-    Those are words of `type` that JSON Schema does not know, and references that lead out of the document or nowhere:
-    nothing is fetched.
+    Those are types that JSON Schema does not know, and references that lead out of the document or nowhere. `root` is
+    the document in which references are looked up; None: `schema` itself.
     """
-    return _drop_unsupported_keywords(schema, root=schema)
-
-
-def map_subschemas(word: str, value: object, change: Callable[[JsonSchema], JsonSchema]) -> object:
-    """Return what stands under `word` with each schema in it changed; `enum`, `default` and their like hold values."""
-    if isinstance(value, dict) and word in _SCHEMA_MAP_KEYWORDS:
-        return {name: change(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
-    if isinstance(value, list) and word in _SCHEMA_LIST_KEYWORDS:
-        return [change(inner) if isinstance(inner, dict) else inner for inner in value]
-    return change(value) if isinstance(value, dict) and word in _SCHEMA_KEYWORDS else value
-
-
-def _drop_unsupported_keywords(schema: JsonSchema, *, root: JsonSchema) -> JsonSchema:
-    inside = partial(_drop_unsupported_keywords, root=root)
+    root = schema if root is None else root
+    inside = partial(drop_unsupported_keywords, root=root)
     return {
-        word: map_subschemas(word, value, inside)
-        for word, value in schema.items()
-        if not (word == "type" and not is_valid_type(value))
-        and not (word == "$ref" and (isinstance(value, str) and not dereference_schema(schema, root)))
-        and not (word in {"$dynamicRef", "$id"} and isinstance(value, str))
+        keyword: map_subschemas(keyword, value, inside)
+        for keyword, value in schema.items()
+        if not (keyword == "type" and not is_valid_type(value))
+        and not (keyword == "$ref" and (isinstance(value, str) and not dereference_schema(schema, root)))
+        and not (keyword in {"$dynamicRef", "$id"} and isinstance(value, str))
     }
+
+
+def map_subschemas(keyword: str, value: object, change: Callable[[JsonSchema], JsonSchema]) -> object:
+    """Return the value of `keyword` with each schema directly in it changed.
+
+    A keyword such as `enum` or `default`, which contains values and not schemas, keeps its value.
+    """
+    if isinstance(value, dict) and keyword in _SCHEMA_MAP_KEYWORDS:
+        return {name: change(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
+    if isinstance(value, list) and keyword in _SCHEMA_LIST_KEYWORDS:
+        return [change(inner) if isinstance(inner, dict) else inner for inner in value]
+    return change(value) if isinstance(value, dict) and keyword in _SCHEMA_KEYWORDS else value

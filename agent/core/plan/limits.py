@@ -1,4 +1,4 @@
-"""The bounds within which plans are checked and runs are steered."""
+"""The limits that plans are checked against and runs are steered by."""
 
 from typing import Literal
 
@@ -6,31 +6,31 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Limits(BaseModel):
-    """The part of the settings that pure decisions need."""
+    """The part of the settings that the pure decisions need."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dispatch: Literal["eager", "wave"] = "eager"
     approve: Literal["ask", "never"] = "ask"
     max_tasks: int = Field(default=10_000, ge=1)
-    #: Tasks of one `Run`: what a checkpointed superstep costs grows with the square of its tasks.
+    #: Tasks of one `RunTasks`: the cost of a checkpointed superstep grows with the square of its tasks.
     max_dispatch: int = Field(default=4096, ge=1)
     max_replans: int = Field(default=3, ge=0)
     #: Upper bound for a task's own `max_retries`.
     max_retries: int = Field(default=5, ge=0)
     #: Upper bound for a task's own `timeout_s`, in seconds.
     max_timeout_s: float = Field(default=3600.0, gt=0)
-    #: Wall time of a run from its start, in seconds; None is without end.
+    #: Wall time of a run from its start, in seconds; None: no limit.
     deadline_s: float | None = Field(default=None, gt=0)
-    #: Model calls, tokens and cost of a run; None is without end.
+    #: Model calls, tokens and cost of a run; None: no limit.
     max_model_calls: int | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, ge=0)
     max_cost: float | None = Field(default=None, ge=0)
-    #: Whether a person is asked how to go on where a run cannot by itself.
+    #: Whether a human is asked how to go on if a run cannot go on by itself.
     can_escalate: bool = False
-    #: Whether that goes for every budget that is used up, and not for replans alone.
+    #: Whether that applies to every exhausted budget, not only to replans.
     can_escalate_budgets: bool = False
-    #: Whether a person is asked before a plan is run of which the planner is not sure.
+    #: Whether a human is asked before a plan is run that the planner is not sure of.
     asks_if_unsure: bool = False
     #: Whether there is a model that can replan.
     can_replan: bool = True

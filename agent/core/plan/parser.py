@@ -1,4 +1,4 @@
-"""Untrusted JSON made into a plan, or every reason why it is none."""
+"""Parses untrusted JSON into a plan, or returns every reason why it is not one."""
 
 import math
 import sys
@@ -11,16 +11,16 @@ from agent.core.plan.document import MAX_ID_LENGTH, Plan
 from agent.core.plan.problems import Problem, collect_problems, format_path, format_value
 
 _MAX_DEPTH = 64
-#: Values in a document, texts and numbers counted; a plan refers to its data and does not hold it.
+#: Values in a document, counting every text and number; a plan refers to its data and does not contain it.
 _MAX_VALUES = 500_000
-#: The range of a double: beyond it other readers of JSON see infinity.
+#: The largest double: beyond it other JSON parsers read infinity.
 _MAX_NUMBER = sys.float_info.max
-#: What pydantic says of these is about Python.
+#: Sentences for these errors; pydantic's own name Python types.
 _EXPECTED_FORMS = {
-    "tuple_type": "a list is wanted",
-    "dict_type": "an object is wanted",
-    "model_type": "an object is wanted",
-    "string_type": "a text is wanted",
+    "tuple_type": "a list is expected",
+    "dict_type": "an object is expected",
+    "model_type": "an object is expected",
+    "string_type": "a text is expected",
     "string_pattern_mismatch": "an id has no spaces and no control characters",
 }
 _FIELDS = ", ".join(map(repr, ("id", "tool", "args", "depends_on", "condition", "for_each")))
@@ -29,8 +29,8 @@ _FIELDS = ", ".join(map(repr, ("id", "tool", "args", "depends_on", "condition", 
 def parse_plan(document: object, *, max_tasks: int = 10_000) -> Plan | tuple[Problem, ...]:
     """Read a plan document: an object with `tasks`, or the list of tasks alone.
 
-    Nothing about a document raises: what is not JSON, is nested deeper than 64 levels, holds a text that is no Unicode
-    or a number that is not finite, comes back as problems with their places.
+    No document makes this raise: a value that is not JSON, nesting deeper than 64 levels, invalid Unicode and numbers
+    that are not finite come back as problems with their places.
     """
     if isinstance(document, Plan):
         return document
@@ -42,9 +42,8 @@ def parse_plan(document: object, *, max_tasks: int = 10_000) -> Plan | tuple[Pro
     tasks = document.get("tasks")
     if isinstance(tasks, list) and len(tasks) > max_tasks:
         return (build_too_many_tasks_problem(len(tasks), max_tasks),)
-    unfit = collect_problems(_find_invalid_values(document))
-    if unfit:
-        return unfit
+    if invalid := collect_problems(_find_invalid_values(document)):
+        return invalid
     try:
         return Plan.model_validate(document)
     except ValidationError as error:
@@ -53,24 +52,24 @@ def parse_plan(document: object, *, max_tasks: int = 10_000) -> Plan | tuple[Pro
 
 
 def build_too_many_tasks_problem(count: int, bound: int) -> Problem:
-    """Return the problem of a plan that is longer than the settings allow."""
+    """Return the problem of a plan with more tasks than the settings allow."""
     return Problem(
         kind="too_many_tasks",
         place="plan",
         what=f"it has {count} tasks and {bound} are allowed.",
-        remedy="Join tasks, use 'for_each' for repeated calls, or raise 'max_tasks'.",
+        remedy="Combine tasks, use 'for_each' for repeated calls, or raise 'max_tasks'.",
     )
 
 
 def _find_invalid_values(document: dict[object, object]) -> Iterator[Problem]:
-    """Find what no JSON store can keep, without recursion: the document may be nested without bound."""
+    """Find what no JSON store can keep; without recursion, since a document may be nested to any depth."""
     stack: list[tuple[object, tuple[str | int, ...]]] = [(document, ())]
     left = _MAX_VALUES
     while stack:
         value, place = stack.pop()
         left -= 1
         if left < 0:
-            what = f"it holds more than {_MAX_VALUES} values."
+            what = f"it contains more than {_MAX_VALUES} values."
             yield _build_malformed_problem("plan", what, "Keep data in files or databases, and let tools read it.")
             return
         if len(place) > _MAX_DEPTH:
@@ -86,21 +85,22 @@ def _find_invalid_values(document: dict[object, object]) -> Iterator[Problem]:
                         (key, (*place, ascii(key))),
                     ]
                 else:
-                    what = f"the key {format_value(key)} is no text."
-                    yield _build_malformed_problem(format_path(place), what, "Keys of JSON objects are texts.")
+                    what = f"the key {format_value(key)} is not a text."
+                    yield _build_malformed_problem(format_path(place), what, "Write the key as a text.")
         elif isinstance(value, list | tuple):
             stack += [(inner, (*place, index)) for index, inner in enumerate(value)]
         else:
-            yield from _check_scalar(value, place)
+            yield from check_scalar(value, place)
 
 
-def _check_scalar(value: object, place: tuple[str | int, ...]) -> Iterator[Problem]:
+def check_scalar(value: object, place: tuple[str | int, ...]) -> Iterator[Problem]:
+    """Yield why a value that is no container cannot be kept as JSON, at most one problem."""
     match value:
         case None | bool():
             pass
         case str():
             if _has_lone_surrogate(value):
-                what = f"the text {value[:40]!a} holds half of a surrogate pair."
+                what = f"the text {value[:40]!a} contains half of a surrogate pair."
                 yield _build_malformed_problem(format_path(place), what, "Write valid Unicode.")
         case int():
             if abs(value) > _MAX_NUMBER:
@@ -110,10 +110,10 @@ def _check_scalar(value: object, place: tuple[str | int, ...]) -> Iterator[Probl
         case float():
             if not math.isfinite(value):
                 yield _build_malformed_problem(
-                    format_path(place), f"{value!r} is no JSON number.", "Write a finite number or null."
+                    format_path(place), f"{value!r} is not a JSON number.", "Write a finite number or null."
                 )
         case _:
-            what = f"a {type(value).__name__} is no JSON value."
+            what = f"a {type(value).__name__} is not a JSON value."
             yield _build_malformed_problem(
                 format_path(place), what, "Use texts, numbers, true, false, null, lists and objects."
             )
@@ -130,7 +130,7 @@ def _has_lone_surrogate(text: str) -> bool:
 
 
 def build_field_problem(detail: ErrorDetails, document: dict[str, object]) -> Problem:
-    """Return what pydantic found wrong with a field of `document` as a problem."""
+    """Return an error that pydantic found in `document` as a problem."""
     place = tuple(detail["loc"])
     task = _find_task_id(place, document)
     name = place[-1] if place else "plan"
@@ -138,10 +138,10 @@ def build_field_problem(detail: ErrorDetails, document: dict[str, object]) -> Pr
         what, remedy = f"the field {name!r} is missing.", f"Give {name!r}."
     elif detail["type"] == "extra_forbidden":
         what = f"there is no field {format_value(name)} in the plan document."
-        remedy = f"Remove it, or move it into 'args'; a task has {_FIELDS} and more."
+        remedy = f"Remove it, or move it into 'args'; a task has the fields {_FIELDS} and others."
     else:
         message = _EXPECTED_FORMS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
-        what = f"{format_value(detail['input'])} does not do here: {message[:1].lower()}{message[1:]}."
+        what = f"{format_value(detail['input'])} is not valid here: {message[:1].lower()}{message[1:]}."
         remedy = f"Give {name!r} another value." if isinstance(name, str) else "Give another value."
     at = format_path(place) or "plan"
     return Problem(kind="malformed", place=f"task {task!r}, {at}" if task else at, what=what, remedy=remedy, task=task)

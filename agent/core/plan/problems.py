@@ -1,4 +1,4 @@
-"""What is wrong with a plan, as sentences."""
+"""The problems of a plan, as sentences."""
 
 import reprlib
 from collections.abc import Iterable
@@ -30,23 +30,23 @@ ProblemKind = Literal[
     "preflight",
     "further_problems",
 ]
-#: A planner that made more mistakes than this reads the first ones, and mending those often mends the rest.
+#: A planner that made more mistakes than this sees the first ones, and fixing those often fixes the rest.
 _MAX_PROBLEMS = 200
 
 
 class Problem(BaseModel):
-    """One thing that keeps a plan from running: where, what, and what to do about it."""
+    """One thing that keeps a plan from running: where, what, and the remedy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: ProblemKind
-    #: As in `task 'chart', args.rows`.
+    #: For example `task 'chart', args.rows`.
     place: str
     #: A sentence that names the value.
     what: str
-    #: A sentence that says what would mend it.
+    #: A sentence that says what would fix it.
     remedy: str = ""
-    #: The task it belongs to, where it belongs to one.
+    #: The task that has the problem, if it is one task.
     task: str | None = None
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Problem(BaseModel):
 
 
 def collect_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return `problems`, each once; of more than 200 the first ones, and a last one that says so."""
+    """Return `problems`, each once; if there are more than 200, the first 200 and one that says so."""
     found = tuple(islice(_iterate_distinct(problems), _MAX_PROBLEMS + 1))
     if len(found) <= _MAX_PROBLEMS:
         return found
@@ -63,7 +63,7 @@ def collect_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
         kind="further_problems",
         place="plan",
         what=f"it has more problems than the {_MAX_PROBLEMS} that are listed.",
-        remedy="Mend these first.",
+        remedy="Fix these first.",
     )
     return (*found[:_MAX_PROBLEMS], further)
 
@@ -77,7 +77,7 @@ def _iterate_distinct(problems: Iterable[Problem]) -> Iterable[Problem]:
 
 
 class _BoundedRepr(reprlib.Repr):
-    """`repr` that ends: of values nested without bound, and of whole numbers that Python refuses to print."""
+    """A `repr` of bounded length, also for values nested to any depth and for integers that Python refuses to print."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,13 +87,13 @@ class _BoundedRepr(reprlib.Repr):
         return repr(value) if value.bit_length() <= 128 else f"a whole number of {value.bit_length()} bits"
 
 
+_BOUNDED_REPR = _BoundedRepr()
+
+
 def format_value(value: object, *, most: int = 120) -> str:
-    """Return `value` as a text of at most `most` characters, whatever it is."""
+    """Return any value as a text of at most `most` characters."""
     text = _BOUNDED_REPR.repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-_BOUNDED_REPR = _BoundedRepr()
 
 
 def format_path(place: tuple[str | int, ...]) -> str:

@@ -1,9 +1,9 @@
-"""References inside arguments: finding them, leaving them open, filling them in.
+"""References inside arguments: parsing, finding and resolving them.
 
-Three objects are not literal: `{"output_of": id, "path": [...]}` is part of an earlier output, its type kept;
-`{"template": text, "values": {...}}` is a text with `{name}` fields; `{"item": [...]}` is part of the item that
-`for_each` is at. In a path a text names a key, a number counts into a list from 0, and `"*"` at a list takes the
-rest of the path from every item of it.
+Three objects are not literal: `{"output_of": id, "path": [...]}` is part of an earlier output, with its type kept;
+`{"template": text, "values": {...}}` is a text with `{name}` fields; `{"item": [...]}` is part of the current item of
+`for_each`. In a path a text is a key, a number is an index into a list from 0, and `"*"` at a list applies the rest of
+the path to every item of it.
 """
 
 import json
@@ -18,7 +18,7 @@ JsonPath = tuple[PathStep, ...]
 
 
 class OutputReference(NamedTuple):
-    """A part of a task's output."""
+    """A part of the output of a task."""
 
     task: str
     path: JsonPath = ()
@@ -38,7 +38,7 @@ class ItemReference(NamedTuple):
 
 
 class InvalidReference(NamedTuple):
-    """An object that looks like a reference and is none; `reason` completes the sentence "This ..."."""
+    """An object that looks like a reference and is not valid; `reason` completes the sentence "This ..."."""
 
     reason: str
 
@@ -47,7 +47,7 @@ Reference = OutputReference | Template | ItemReference | InvalidReference
 
 
 class UnresolvedReference(Exception):  # noqa: N818 - carries a sentence from a pure function to the executor, which makes it a value
-    """A reference has nothing to point at; the message is a sentence."""
+    """A reference points at nothing; the message is a sentence."""
 
 
 def parse_reference(value: JsonValue) -> Reference | None:
@@ -62,7 +62,7 @@ def parse_reference(value: JsonValue) -> Reference | None:
         return (
             OutputReference(task, path)
             if path is not None
-            else InvalidReference("reference has a path that is no list of keys and numbers")
+            else InvalidReference("reference has a path that is not a list of keys and numbers")
         )
     if "output_of" in keys:
         extra = sorted(keys - {"output_of", "path"})
@@ -74,7 +74,7 @@ def parse_reference(value: JsonValue) -> Reference | None:
         return (
             ItemReference(path)
             if path is not None
-            else InvalidReference("item reference has a path that is no list of keys and numbers")
+            else InvalidReference("item reference has a path that is not a list of keys and numbers")
         )
     return None
 
@@ -114,7 +114,7 @@ def _parse_path(value: JsonValue) -> JsonPath | None:
 
 
 def find_references(value: JsonValue, place: JsonPath = ()) -> Iterator[tuple[JsonPath, Reference]]:
-    """Yield every reference, template, item and misfit inside `value` with its place; values of templates included."""
+    """Yield every reference inside `value` with its place, those in the values of templates included."""
     found = parse_reference(value)
     if found is not None:
         yield place, found
@@ -137,13 +137,23 @@ def find_producers(value: JsonValue) -> Iterator[str]:
 
 
 def find_argument_references(args: Mapping[str, JsonValue]) -> Iterator[tuple[JsonPath, Reference]]:
-    """Yield what `specials` finds in each argument; the object of all arguments is never a reference itself."""
+    """Yield what `find_references` finds in each argument.
+
+    A tool may have an argument named `item`, or `template` and `values`; so the object of all arguments is never a
+    reference itself, whatever its keys are.
+    """
     for name, value in args.items():
         yield from find_references(value, (name,))
 
 
+def find_argument_producers(args: Mapping[str, JsonValue]) -> Iterator[str]:
+    """Yield the id of every task whose output the arguments use, as often as they use it."""
+    for value in args.values():
+        yield from find_producers(value)
+
+
 def has_item_reference(args: Mapping[str, JsonValue]) -> bool:
-    """Whether arguments refer to the item of a `for_each`."""
+    """Whether the arguments refer to the item of a `for_each`."""
     return any(isinstance(found, ItemReference) for _, found in find_argument_references(args))
 
 
@@ -155,9 +165,9 @@ _MISSING = _Missing()
 
 
 def resolve(value: JsonValue, *, outputs: Mapping[str, JsonValue], item: JsonValue | _Missing = _MISSING) -> JsonValue:
-    """Return `value` with every reference filled in from `outputs` and `item`; types are kept.
+    """Return `value` with every reference replaced by its part of `outputs` or `item`; types are kept.
 
-    Raises `Unresolved` with a sentence where a reference points at nothing.
+    Raises `UnresolvedReference` with a sentence if a reference points at nothing.
     """
     match parse_reference(value):
         case OutputReference(task, path):
@@ -166,7 +176,7 @@ def resolve(value: JsonValue, *, outputs: Mapping[str, JsonValue], item: JsonVal
             return follow_path(outputs[task], path, of=f"the output of {task!r}")
         case ItemReference(path):
             if isinstance(item, _Missing):
-                raise UnresolvedReference("An 'item' reference stands outside of a 'for_each' task.")
+                raise UnresolvedReference("An 'item' reference is used outside of a 'for_each' task.")
             return follow_path(item, path, of="the item")
         case Template(text, values):
             filled = {name: _as_text(resolve(inner, outputs=outputs, item=item)) for name, inner in values.items()}
@@ -185,16 +195,12 @@ def resolve(value: JsonValue, *, outputs: Mapping[str, JsonValue], item: JsonVal
 def resolve_args(
     args: Mapping[str, JsonValue], *, outputs: Mapping[str, JsonValue], item: JsonValue | _Missing = _MISSING
 ) -> dict[str, JsonValue]:
-    """Resolve each argument of a call. Raises `Unresolved`.
-
-    A tool may have an argument named `item`, or `template` and `values`; so the object of all arguments is none of
-    the three special ones, whatever its keys are.
-    """
+    """Resolve each argument of a call. Raises `UnresolvedReference`."""
     return {name: resolve(value, outputs=outputs, item=item) for name, value in args.items()}
 
 
 def follow_path(value: JsonValue, path: JsonPath, *, of: str) -> JsonValue:
-    """Return the part of `value` at `path`; `Unresolved` names the step that leads nowhere."""
+    """Return the part of `value` at `path`. Raises `UnresolvedReference`, which names the step that leads nowhere."""
     for position, step in enumerate(path):
         if step == "*" and isinstance(value, list):
             return [
@@ -209,9 +215,7 @@ def follow_path(value: JsonValue, path: JsonPath, *, of: str) -> JsonValue:
                 raise UnresolvedReference(f"There is no item {step} in {of}; the list has {len(value)}.")
             value = value[step]
         else:
-            raise UnresolvedReference(
-                f"The step {step!r} does not lead into {of}, which is {describe_type(value)} there."
-            )
+            raise UnresolvedReference(f"The step {step!r} does not lead into {of}, which is {describe_type(value)}.")
         of = f"{of} at {step!r}"
     return value
 
@@ -222,7 +226,7 @@ def _list_keys(value: Mapping[str, Any]) -> str:
 
 
 def _as_text(value: JsonValue) -> str:
-    """Text of a template's value: texts as they are, whole floats without a fraction, the rest as JSON."""
+    """Return a template value as text: texts as they are, whole floats without a fraction, the rest as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer():
@@ -233,12 +237,12 @@ def _as_text(value: JsonValue) -> str:
 
 
 def describe_type(value: JsonValue) -> str:
-    """JSON's word for the type of `value`."""
+    """Return the JSON type of `value` in words."""
     match value:
         case None:
             return "null"
         case bool():
-            return "a truth value"
+            return "true or false"
         case int() | float():
             return "a number"
         case str():
@@ -250,9 +254,9 @@ def describe_type(value: JsonValue) -> str:
 
 
 def split_open_value(value: JsonValue) -> tuple[JsonValue, list[JsonPath]]:
-    """Return `value` without what is not yet known, and the places left out: whole object keys, or the whole value.
+    """Return `value` without its references, and the places left out: whole object keys, or the whole value.
 
-    A list that holds a reference is left out as a whole, since its other items would change places.
+    A list that contains a reference is left out as a whole, since its other items would change position.
     """
     if parse_reference(value) is not None:
         return None, [()]
@@ -267,7 +271,7 @@ def split_open_value(value: JsonValue) -> tuple[JsonValue, list[JsonPath]]:
 
 
 def split_open_args(args: Mapping[str, JsonValue]) -> tuple[dict[str, JsonValue], list[JsonPath]]:
-    """Return `args` without what is not yet known, argument by argument, and the places left out."""
+    """Return `args` without their references, argument by argument, and the places left out."""
     known: dict[str, JsonValue] = {}
     left: list[JsonPath] = []
     for name, value in args.items():

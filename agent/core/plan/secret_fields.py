@@ -1,4 +1,4 @@
-"""Where private values stand in a tool's arguments, at whatever depth: as its JSON Schema says."""
+"""Finds the secret values in a tool's arguments, at any depth, by its JSON Schema."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -9,55 +9,58 @@ from agent.core.plan.json_schema import dereference_schema, map_subschemas
 from agent.core.plan.references import JsonPath, parse_reference
 from agent.core.plan.tool_spec import JsonSchema, SchemaKey
 
-#: Words under which schemas of the very same value stand.
+#: Keywords whose schemas apply to the same value as the schema that has the keyword.
 _BRANCH_KEYWORDS = ("anyOf", "oneOf", "allOf", "then", "else")
 
 
 def is_secret_schema(schema: JsonSchema) -> bool:
-    """Whether `schema` itself is that of a private value, as pydantic writes it for a `SecretStr`."""
+    """Whether `schema` is that of a secret, as pydantic writes it for a `SecretStr`."""
     return schema.get("writeOnly") is True and schema.get("format") == "password"
 
 
 def map_secret_schemas(schema: JsonSchema, change: Callable[[JsonSchema], JsonSchema]) -> JsonSchema:
-    """Return `schema` with that of each private value changed."""
+    """Return `schema` with the schema of each secret in it changed."""
     if is_secret_schema(schema):
         return change(schema)
     return {
-        word: map_subschemas(word, value, lambda inner: map_secret_schemas(inner, change))
-        for word, value in schema.items()
+        keyword: map_subschemas(keyword, value, lambda inner: map_secret_schemas(inner, change))
+        for keyword, value in schema.items()
     }
 
 
 def find_secret_values(schema: JsonSchema, args: Mapping[str, JsonValue]) -> Iterator[tuple[JsonPath, JsonValue]]:
-    """Yield each place in `args` where a private value stands, with what is there.
+    """Yield the place and the value of each secret in `args`.
 
-    So does a reference that would fill in something with a private value inside.
+    A reference whose value would contain a secret is yielded too.
     """
     if not _has_secret(SchemaKey(schema)):
         return
-    holding: dict[int, bool] = {}
-    stack = list(_find_parts((), [schema], args, schema, holding))
+    has_secret: dict[int, bool] = {}
+    stack = list(_find_parts((), [schema], args, schema, has_secret))
     while stack:
-        place, wanted, given = stack.pop()
-        here = _expand_schemas(wanted, schema)
-        if parse_reference(given) is not None or any(map(is_secret_schema, here)):
-            yield place, given
+        place, schemas, value = stack.pop()
+        expanded = _expand_schemas(schemas, schema)
+        if parse_reference(value) is not None or any(map(is_secret_schema, expanded)):
+            yield place, value
         else:
-            stack.extend(_find_parts(place, here, given, schema, holding))
+            stack.extend(_find_parts(place, expanded, value, schema, has_secret))
 
 
 def _find_parts(
-    place: JsonPath, around: Sequence[JsonSchema], given: object, root: JsonSchema, holding: dict[int, bool]
+    place: JsonPath, schemas: Sequence[JsonSchema], value: object, root: JsonSchema, has_secret: dict[int, bool]
 ) -> Iterator[tuple[JsonPath, list[JsonSchema], JsonValue]]:
-    """Yield the parts of a value in which a private one may stand, with the schemas of each."""
-    steps = given.items() if isinstance(given, Mapping) else enumerate(given) if isinstance(given, list) else ()
-    alike = _expand_schemas(around, root)
-    for step, inner in steps:
-        found = [each for one in alike for each in _get_schemas_at(one, step)]
+    """Yield the members of a value that may contain a secret, each with its place and its schemas.
+
+    `has_secret` caches by the identity of a schema whether a value of it can contain one.
+    """
+    members = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    expanded = _expand_schemas(schemas, root)
+    for step, inner in members:
+        found = [each for one in expanded for each in _get_schemas_at(one, step)]
         for each in found:
-            if id(each) not in holding:
-                holding[id(each)] = _contains_secret(each, root)
-        if any(holding[id(each)] for each in found):
+            if id(each) not in has_secret:
+                has_secret[id(each)] = _contains_secret(each, root)
+        if any(has_secret[id(each)] for each in found):
             yield (*place, step), found, inner
 
 
@@ -67,7 +70,7 @@ def _has_secret(key: SchemaKey) -> bool:
 
 
 def _expand_schemas(schemas: Sequence[object], root: JsonSchema) -> list[JsonSchema]:
-    """Return the schemas with all others that are of the same value: what they refer to, and their branches."""
+    """Return the schemas with all others that apply to the same value: what they refer to, and their branches."""
     found: list[JsonSchema] = []
     seen: set[int] = set()
     stack = list(schemas)
@@ -79,14 +82,14 @@ def _expand_schemas(schemas: Sequence[object], root: JsonSchema) -> list[JsonSch
         found.append(one)
         if "$ref" in one:
             stack.append(dereference_schema(one, root))
-        for word in _BRANCH_KEYWORDS:
-            under = one.get(word)
-            stack += under if isinstance(under, list) else [under]
+        for keyword in _BRANCH_KEYWORDS:
+            branch = one.get(keyword)
+            stack += branch if isinstance(branch, list) else [branch]
     return found
 
 
 def _get_schemas_at(schema: JsonSchema, step: str | int) -> list[JsonSchema]:
-    """Return the schemas of what stands at `step` within a value of `schema`."""
+    """Return the schemas of the member at `step` of a value of `schema`."""
     found: list[object]
     if isinstance(step, int):
         first = schema.get("prefixItems")
@@ -100,9 +103,14 @@ def _get_schemas_at(schema: JsonSchema, step: str | int) -> list[JsonSchema]:
 
 
 def _contains_secret(schema: JsonSchema, root: JsonSchema) -> bool:
-    """Whether a value of `schema` can have a private one inside, or be one."""
+    """Whether a value of `schema` can contain a secret, or be one."""
     seen: set[int] = set()
     stack = [schema]
+
+    def push(inner: JsonSchema) -> JsonSchema:
+        stack.append(inner)
+        return inner
+
     while stack:
         for one in _expand_schemas([stack.pop()], root):
             if id(one) in seen:
@@ -110,14 +118,6 @@ def _contains_secret(schema: JsonSchema, root: JsonSchema) -> bool:
             seen.add(id(one))
             if is_secret_schema(one):
                 return True
-            for word, value in one.items():
-                map_subschemas(word, value, _make_collector(stack))
+            for keyword, value in one.items():
+                map_subschemas(keyword, value, push)
     return False
-
-
-def _make_collector(into: list[JsonSchema]) -> Callable[[JsonSchema], JsonSchema]:
-    def take(schema: JsonSchema) -> JsonSchema:
-        into.append(schema)
-        return schema
-
-    return take

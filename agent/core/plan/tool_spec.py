@@ -1,4 +1,4 @@
-"""What the planner and the compiler know of a tool."""
+"""What the planner and the compiler know about a tool."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -9,7 +9,7 @@ JsonSchema = dict[str, Any]
 
 
 class SchemaKey:
-    """A schema as a cache key, by identity; holding it keeps the identity from being used again."""
+    """A schema as a cache key, by identity; keeping the schema alive keeps its identity from being reused."""
 
     def __init__(self, schema: JsonSchema) -> None:
         self.schema = schema
@@ -22,27 +22,27 @@ class SchemaKey:
 
 
 class Preflight(BaseModel):
-    """What a check without effect found out about one call's arguments.
+    """The result of checking the arguments of one call without any effect.
 
-    A tool offers it as a method `preflight(args)` (or as `metadata["preflight"]`), which may return a list of
-    sentences, each a problem, or this model. `args` holds what is known before the run: whatever a reference will
-    fill in is left out at the nearest object key. A second parameter named `open`, where the signature has it,
-    receives the JSON Schemas of what was left out, keyed by dotted path (`"params.customers"`).
+    A tool offers the check as a method `preflight(args)` (or as `metadata["preflight"]`), which returns a list of
+    sentences, each a problem, or this model. `args` contains what is known before the run: a value that a reference
+    will fill in is left out at the nearest object key. A second parameter named `open`, if the signature has one,
+    receives the JSON Schemas of what was left out, by dotted path (`"params.customers"`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     problems: tuple[str, ...] = ()
-    #: The arguments as the tool would rather have them; None keeps them. Keys left open stay as the plan has them.
+    #: The arguments that the tool prefers; None keeps them. Keys that were left out stay as the plan has them.
     args: dict[str, Any] | None = None
-    #: What was changed in them, a sentence each.
+    #: What was changed in the arguments, one sentence each.
     notes: tuple[str, ...] = ()
-    #: A schema narrower than the tool's own, known from these very arguments (the columns of a query, say).
+    #: A schema narrower than the tool's own, derived from these arguments (the columns of a query, for example).
     output_schema: JsonSchema | None = None
 
 
 class Policy(BaseModel):
-    """How a tool may be run: MCP's hints and our own limits. A tool that says nothing is a destructive write."""
+    """How a tool may be run: MCP's hints and our own limits. A tool without hints counts as a destructive write."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,35 +50,35 @@ class Policy(BaseModel):
     destructive: bool = True
     idempotent: bool = False
     open_world: bool = True
-    #: Seconds one attempt may take.
+    #: Timeout of one attempt in seconds.
     timeout_s: float | None = Field(default=None, gt=0)
-    #: Further attempts after the first, only for errors that may pass.
+    #: Attempts after the first one, for transient errors only.
     max_retries: int | None = Field(default=None, ge=0)
     max_concurrency: int | None = Field(default=None, ge=1)
     rate_per_s: float | None = Field(default=None, gt=0)
-    #: Seconds for which a result may be given to other threads that ask the same; None: never.
+    #: Seconds for which a result may be reused by other threads that make the same call; None: never.
     cache_ttl_s: int | None = Field(default=None, ge=1)
-    #: Name of the tool that tells whether an earlier call took effect.
+    #: Name of the tool that reports whether an earlier call took effect.
     verify: str | None = None
     #: Name of the tool that undoes a call.
     compensate: str | None = None
-    #: The tool takes an `idempotency_key`: the receiver drops a repeated call.
+    #: The tool takes an `idempotency_key`, by which the receiver ignores a repeated call.
     takes_idempotency_key: bool = False
     #: The tool is called before planning; its output is shown to the planner.
     context_provider: bool = False
-    #: The tool makes calls of its own, so it runs as a task of a dispatch only, never while the plan is being written.
+    #: The tool makes calls of its own, so it runs only as a task of a dispatch, never while the plan is being written.
     dispatched_only: bool = False
 
 
 class ToolSpec(BaseModel):
-    """A tool's name, purpose, schemas and policy: all that a plan can be checked against."""
+    """A tool's name, description, schemas and policy: all that a plan can be checked against."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     name: str
     description: str = ""
     args_schema: JsonSchema
-    #: None: nothing is known of the output, every path into it is left to the run.
+    #: None: nothing is known about the output, so paths into it are checked when the plan runs.
     output_schema: JsonSchema | None = None
     policy: Policy = Policy()
 

@@ -70,13 +70,13 @@ ROWS = {
         [take(number="5")],
         "wrong_type",
         "task 'b', args.number",
-        "'5' is not of type 'number'. 'take' wants a number there.",
+        "'5' is not of type 'number'. 'take' expects a number here.",
     ),
     "wrong type, nested": (
         [take(nested={"list": [{"deep": 1}, {"deep": 1.5}]})],
         "wrong_type",
         "task 'b', args.nested.list[1].deep",
-        "1.5 is not of type 'integer'. 'take' wants a whole number there.",
+        "1.5 is not of type 'integer'. 'take' expects a whole number here.",
     ),
     "wrong choice": (
         [take(choice="max")],
@@ -143,7 +143,7 @@ ROWS = {
         [FETCH, take(text=ref("a", "rws"))],
         "unknown_path",
         "task 'b', args.text",
-        "the output of 'a' at ['rws'] has no 'rws'; it has 'rows', 'row_count', 'best'. Use a path that is there.",
+        "the output of 'a' at ['rws'] has no 'rws'; it has 'rows', 'row_count', 'best'. Use a path that exists.",
     ),
     "unknown path, nested behind $ref": (
         [FETCH, take(text=ref("a", "rows", 0, "nmae"))],
@@ -173,19 +173,19 @@ ROWS = {
         [FETCH, take(text=ref("a", "rows", 0, "name", "first"))],
         "unknown_path",
         "task 'b', args.text",
-        "is a text where the path goes on with 'first'",
+        "is a text, which has no 'first'",
     ),
     "path counts into an object": (
         [FETCH, take(text=ref("a", 0))],
         "unknown_path",
         "task 'b', args.text",
-        "is an object where the path counts 0",
+        "is an object, which has no item 0",
     ),
     "path names a key of a list": (
         [FETCH, take(text=ref("a", "rows", "name"))],
         "unknown_path",
         "task 'b', args.text",
-        "is a list where the path goes on with 'name'",
+        "is a list, which has no 'name'",
     ),
     "unknown path in a template": (
         [FETCH, take(text={"template": "{x}", "values": {"x": ref("a", "rws")}})],
@@ -209,49 +209,49 @@ ROWS = {
         [FETCH, {**FETCH, "id": "each", "for_each": ref("a", "rows")}, take(whole=ref("each", "row_count"))],
         "unknown_path",
         "task 'b', args.whole",
-        "is a list where the path goes on with 'row_count'",
+        "is a list, which has no 'row_count'",
     ),
     "text into a number": (
         [FETCH, take(number=ref("a", "rows", 0, "name"))],
         "type_mismatch",
         "task 'b', args.number",
-        "the output of 'a' at ['rows', 0, 'name'] gives a text where a number is wanted. Refer to another part",
+        "the output of 'a' at ['rows', 0, 'name'] gives a text where a number is expected. Refer to another part",
     ),
     "text or null into a number": (
         [FETCH, take(number=ref("a", "rows", 0, "note"))],
         "type_mismatch",
         "task 'b', args.number",
-        "gives a text or null where a number is wanted",
+        "gives a text or null where a number is expected",
     ),
     "list of numbers into a list of texts": (
         [FETCH, take(texts=ref("a", "rows", "*", "total"))],
         "type_mismatch",
         "task 'b', args.texts",
-        "gives a number where a text is wanted in its items",
+        "gives a number where a text is expected in its items",
     ),
-    "object without what is wanted": (
+    "object without what is expected": (
         [FETCH, take(row=ref("a", "rows", 0, "owner"))],
         "type_mismatch",
         "task 'b', args.row",
-        "has no 'total', which is wanted",
+        "has no 'total', which is required",
     ),
     "reference below a nested argument": (
         [FETCH, take(nested={"list": [{"deep": ref("a", "rows")}]})],
         "type_mismatch",
         "task 'b', args.nested.list[0].deep",
-        "gives a list where a whole number is wanted",
+        "gives a list where a whole number is expected",
     ),
     "item of the wrong type": (
         [FETCH, {**take(number={"item": ["name"]}), "for_each": ref("a", "rows")}],
         "type_mismatch",
         "task 'b', args.number",
-        "the item gives a text where a number is wanted",
+        "the item gives a text where a number is expected",
     ),
     "template into a number": (
         [take(number={"template": "{n}", "values": {"n": 5}})],
         "type_mismatch",
         "task 'b', args.number",
-        "a template gives a text where a number is wanted",
+        "a template gives a text where a number is expected",
     ),
     "reference of a wrong shape": (
         [FREE, take(text={"output_of": "a", "paht": []})],
@@ -269,7 +269,7 @@ ROWS = {
         [take(text={"item": []})],
         "bad_for_each",
         "task 'b', args.text",
-        "an 'item' reference stands in a task without 'for_each'. Add 'for_each'",
+        "an 'item' reference is used in a task without 'for_each'. Add 'for_each'",
     ),
     "what items do, without for_each": (
         [FREE, after(on_item_failure="skip")],
@@ -297,13 +297,13 @@ ROWS = {
         [FETCH, {**take(), "for_each": ref("a", "row_count")}],
         "bad_for_each",
         "task 'b', for_each",
-        "the output of 'a' is no list at ['row_count']. Refer to a list.",
+        "the output of 'a' is not a list at ['row_count']. Refer to a list.",
     ),
     "for_each is no reference": (
         [{**take(), "for_each": {"in": [1, 2]}}],
         "bad_for_each",
         "task 'b', for_each",
-        "{'in': [1, 2]} is no reference. Write {\"output_of\"",
+        "{'in': [1, 2]} is not a reference. Write {\"output_of\"",
     ),
     "condition does not parse": (
         [FREE, after(condition="a.n >")],
@@ -321,7 +321,7 @@ ROWS = {
         [FREE, after(condition="1 > 0")],
         "bad_condition",
         "task 'b', condition",
-        "'1 > 0' names no task, so it is always the same.",
+        "'1 > 0' uses no task, so its result is always the same.",
     ),
     "condition names an unknown task": (
         [{"id": "orders", "tool": "free"}, after(condition="ordres.n > 0")],
@@ -375,13 +375,13 @@ ROWS = {
         [FREE, {**after("a"), "rollback": {"tool": "free", "args": {"x": {"item": []}}}}],
         "bad_rollback",
         "task 'b', rollback.args.x",
-        "an 'item' reference stands in the rollback of a task without 'for_each'",
+        "an 'item' reference is used in the rollback of a task without 'for_each'",
     ),
     "rollback with an output of the wrong type": (
         [{**FETCH, "rollback": {"tool": "take", "args": {"text": ref("a", "row_count")}}}],
         "type_mismatch",
         "task 'a', rollback.args.text",
-        "gives a whole number where a text is wanted",
+        "gives a whole number where a text is expected",
     ),
 }
 
@@ -403,7 +403,7 @@ def test_too_many_tasks():
     tasks = [{"id": f"t{number}", "tool": "free"} for number in range(4)]
     (found,) = problems_of(*tasks, limits=Limits(max_tasks=3))
     assert (found.kind, found.place) == ("too_many_tasks", "plan")
-    assert str(found).startswith("Plan: it has 4 tasks and 3 are allowed. Join tasks")
+    assert str(found).startswith("Plan: it has 4 tasks and 3 are allowed. Combine tasks")
 
 
 def test_no_tasks():

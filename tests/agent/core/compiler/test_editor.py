@@ -117,7 +117,7 @@ def test_a_rollback_that_names_its_own_task_follows_it():
 def test_a_condition_is_not_rewritten_but_named():
     kinds, sentence = refused(PlanEditor(PLAN).update, "b", {"id": "each"})
     assert kinds == [("c", "bad_condition")]
-    assert "'size(b) > 0' names 'b', which is to be 'each'" in sentence
+    assert "'size(b) > 0' names 'b', which is to be renamed to 'each'" in sentence
 
 
 def test_remove_says_who_holds_it_and_where():

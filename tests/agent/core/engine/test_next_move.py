@@ -104,7 +104,7 @@ def test_any_goes_on_with_what_is_there():
 
 def test_the_same_failure_again_ends_the_run():
     signature = compute_failure_signature({"read": FAILED}, ["read"])
-    found = move(READ, outcomes={"read": FAILED}, replanned=frozenset({signature}), replans=1)
+    found = move(READ, outcomes={"read": FAILED}, replanned_signatures=frozenset({signature}), replans=1)
     assert found == GiveUp("failed", "The replan ran into the same failure again: 'read': It broke.")
 
 

@@ -31,8 +31,8 @@ WRITE = {"id": "write", "tool": "write", "rollback": {"tool": "write"}}
 #: The facts of a run that has come to its bound, and what it is put to a person as.
 HALTED = {
     "replans used up": ({"replans": 3}, "budget"),
-    "the same failure": ({"replanned": frozenset({SIGNATURE}), "replans": 1}, "same_failure"),
-    "no way on": ({"stuck": "No plan came of it.", "replans": 1}, "no_way_on"),
+    "the same failure": ({"replanned_signatures": frozenset({SIGNATURE}), "replans": 1}, "same_failure"),
+    "no way on": ({"dead_end_reason": "No plan came of it.", "replans": 1}, "no_way_on"),
 }
 
 
@@ -61,7 +61,7 @@ def test_where_nothing_can_replan_nobody_is_asked(limits, facts, kind):
 
 def test_unattended_a_replanner_without_a_way_on_undoes_what_was_written():
     outcomes = {"read": FAILED, "write": DONE}
-    assert found(READ, WRITE, limits=Limits(), outcomes=outcomes, stuck="No plan.") == Rollback(
+    assert found(READ, WRITE, limits=Limits(), outcomes=outcomes, dead_end_reason="No plan.") == Rollback(
         ("write",), "failed", "No plan."
     )
 
@@ -130,7 +130,7 @@ def test_a_budget_of_the_model_does_not_end_a_run_that_needs_no_model():
 
 
 def test_a_task_that_the_budget_stopped_waits_for_what_can_run_and_runs_when_it_is_raised():
-    facts = {"cut": frozenset({"read"}), "spending": SPENT}
+    facts = {"out_of_budget": frozenset({"read"}), "spending": SPENT}
     tasks = READ, OTHER, {"id": "after", "tool": "free", "depends_on": ["read"]}
     assert found(*tasks, limits=Limits(max_model_calls=4), **facts) == RunTasks(("other",))
     end = found(*tasks, limits=Limits(max_model_calls=4), outcomes={"other": DONE}, **facts)

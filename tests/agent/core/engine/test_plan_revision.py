@@ -51,7 +51,7 @@ def test_every_task_has_one_fate(before, after):
     assert set(there.new) == new - old == set(back.dropped)
     assert set(there.kept) == set(back.kept)
     for task in there.kept:
-        one, other = before.task(task), after.task(task)
+        one, other = before.get_task(task), after.get_task(task)
         assert (one.tool, one.args, one.priority) == (other.tool, other.args, other.priority)
 
 

@@ -118,15 +118,17 @@ class World:
         number = self.snapshot.replans + 1
         replanned = self.snapshot.replanned_signatures | {move.signature}
         asked = self.snapshot.question is not None
-        self.snapshot = replace(self.snapshot, replans=number, replanned=replanned, question=None)
+        self.snapshot = replace(self.snapshot, replans=number, replanned_signatures=replanned, question=None)
         ways = ["change", "change", "again", "waive", "give up", "nothing"]
         ways += ["stuck"] + ["ask"] * (self.limits.can_escalate and not asked)
         match self.choose(f"replan {number} {self.escalations}", *ways):
             case "stuck":
-                self.snapshot = replace(self.snapshot, stuck="No plan came of it.")
+                self.snapshot = replace(self.snapshot, dead_end_reason="No plan came of it.")
             case "ask":
                 before = replanned - {move.signature}
-                self.snapshot = replace(self.snapshot, replans=number - 1, replanned=before, question="Which?")
+                self.snapshot = replace(
+                    self.snapshot, replans=number - 1, replanned_signatures=before, question="Which?"
+                )
             case "give up":
                 self.snapshot = replace(self.snapshot, stop=("failed", "There is no way on."))
             case "waive":
@@ -144,7 +146,11 @@ class World:
         self.escalations += 1
         choices = impasse.choices if self.escalations < 4 or impasse.kind == "question" else ("accept", "abort")
         choice = self.choose(f"escalation {self.escalations}", *choices)
-        again = {"stuck": None, "question": None, "replanned": self.snapshot.replanned_signatures - {impasse.signature}}
+        again = {
+            "dead_end_reason": None,
+            "question": None,
+            "replanned_signatures": self.snapshot.replanned_signatures - {impasse.signature},
+        }
         match choice:
             case "guide" | "raise":
                 self.snapshot = replace(self.snapshot, **again)

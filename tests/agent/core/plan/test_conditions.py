@@ -1,4 +1,4 @@
-"""Conditions: the tasks they name, what they decide, and what cannot be decided."""
+"""Conditions: the tasks they name, what they decide, and what cannot be evaluated."""
 
 from contextlib import suppress
 
@@ -60,9 +60,9 @@ def test_holds(expression, expected):
     [
         ("orders.nothing > 1", "The condition 'orders.nothing > 1' "),
         ("orders.row_count", "gives a number, neither true nor false."),
-        ("text > 5", "cannot be decided: "),
+        ("text > 5", "cannot be evaluated: "),
         ("orders.rows[9].n > 1", "The condition 'orders.rows[9].n > 1' "),
-        ("1 / 0 > orders.row_count", "cannot be decided: "),
+        ("1 / 0 > orders.row_count", "cannot be evaluated: "),
     ],
 )
 def test_what_cannot_be_decided(expression, sentence):

@@ -148,7 +148,7 @@ def test_every_dag_compiles_with_references_in_listed_order(needs):
     forms = [
         lambda need: {"args": {"x": {"output_of": need}}},
         lambda need: {"args": {"x": {"template": "{v}", "values": {"v": {"output_of": need}}}}},
-        lambda need: {"condition": f"{need}.n > 0"},
+        lambda need: {"condition": f"{need} != null"},
         lambda need: {"for_each": {"output_of": need}, "args": {"x": {"item": []}}},
     ]
     tasks = []

@@ -156,12 +156,12 @@ def test_where_nothing_is_ruled_out(schema, path, expected):
 @pytest.mark.parametrize(
     ("schema", "path", "reason"),
     [
-        ({"type": "string"}, ("x",), "is a text where the path goes on with 'x'"),
-        ({"enum": ["a", 1]}, ("x",), "is a text or a whole number where the path goes on with 'x'"),
+        ({"type": "string"}, ("x",), "is a text, which has no 'x'"),
+        ({"enum": ["a", 1]}, ("x",), "is a text or a whole number, which has no 'x'"),
         ({"type": "object", "properties": {}}, ("x",), "has no 'x'; it has nothing"),
-        ({"type": "object"}, (0,), "is an object where the path counts 0"),
-        ({"type": "array"}, ("x",), "is a list where the path goes on with 'x'"),
-        ({"anyOf": [{"type": "null"}, {"type": "string"}]}, ("x",), "is a text where the path goes on with 'x'"),
+        ({"type": "object"}, (0,), "is an object, which has no item 0"),
+        ({"type": "array"}, ("x",), "is a list, which has no 'x'"),
+        ({"anyOf": [{"type": "null"}, {"type": "string"}]}, ("x",), "is a text, which has no 'x'"),
     ],
 )
 def test_where_a_path_is_ruled_out(schema, path, reason):
@@ -175,7 +175,7 @@ def test_a_schema_that_is_its_own_alternative():
     loop["$ref"] = "#/$defs/A"
     assert branches(loop, loop) == [{"type": "string"}]
     assert find_allowed_types(loop, loop) == {"string"}
-    assert find_mismatch(loop, {"type": "integer"}, roots=(loop, {})) == "gives a text where a whole number is wanted"
+    assert find_mismatch(loop, {"type": "integer"}, roots=(loop, {})) == "gives a text where a whole number is expected"
 
 
 def test_a_schema_without_end():
@@ -191,9 +191,9 @@ def test_a_schema_without_end():
 @pytest.mark.parametrize(
     ("given", "wanted", "reason"),
     [
-        ({"type": "string"}, {"type": "integer"}, "gives a text where a whole number is wanted"),
-        ({"type": ["string", "null"]}, {"type": "array"}, "gives a text or null where a list is wanted"),
-        ({"enum": ["a"]}, {"type": "object"}, "gives a text where an object is wanted"),
+        ({"type": "string"}, {"type": "integer"}, "gives a text where a whole number is expected"),
+        ({"type": ["string", "null"]}, {"type": "array"}, "gives a text or null where a list is expected"),
+        ({"enum": ["a"]}, {"type": "object"}, "gives a text where an object is expected"),
         (
             {"type": "string", "enum": ["a"]},
             {"type": "string", "enum": ["b"]},
@@ -202,18 +202,18 @@ def test_a_schema_without_end():
         (
             {"type": "array", "items": {"type": "array", "items": {"type": "string"}}},
             {"type": "array", "items": {"type": "array", "items": {"type": "null"}}},
-            "gives a text where null is wanted in its items in its items",
+            "gives a text where null is expected in its items in its items",
         ),
         (
             {"type": "object", "properties": {"x": {"type": "string"}}},
             {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]},
-            "gives a text where a whole number is wanted at 'x'",
+            "gives a text where a whole number is expected at 'x'",
         ),
-        ({"type": "object", "properties": {}}, {"required": ["x"], "type": "object"}, "has no 'x', which is wanted"),
+        ({"type": "object", "properties": {}}, {"required": ["x"], "type": "object"}, "has no 'x', which is required"),
         (
             {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
             {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "null"}]},
-            "gives a text where a list is wanted",
+            "gives a text where a list is expected",
         ),
     ],
 )

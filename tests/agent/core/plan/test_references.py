@@ -78,10 +78,10 @@ def test_special(value, expected):
     [
         ({"output_of": 5}, "reference names no task: 'output_of' is 5"),
         ({"output_of": ""}, "reference names no task: 'output_of' is ''"),
-        ({"output_of": "a", "path": "rows"}, "reference has a path that is no list of keys and numbers"),
-        ({"output_of": "a", "path": [True]}, "reference has a path that is no list of keys and numbers"),
+        ({"output_of": "a", "path": "rows"}, "reference has a path that is not a list of keys and numbers"),
+        ({"output_of": "a", "path": [True]}, "reference has a path that is not a list of keys and numbers"),
         ({"output_of": "a", "paths": []}, "reference has more than 'output_of' and 'path': 'paths'"),
-        ({"item": [1.5]}, "item reference has a path that is no list of keys and numbers"),
+        ({"item": [1.5]}, "item reference has a path that is not a list of keys and numbers"),
         ({"template": "{a} {b}", "values": {"a": 1}}, "template has no value for 'b'"),
         ({"template": "{", "values": {}}, "write a literal brace twice"),
         ({"template": "{a.b}", "values": {"a": 1}}, "the field {a.b} must be a plain name"),
@@ -130,10 +130,10 @@ def test_a_path_keeps_the_type(path, expected):
             {"output_of": "a", "path": ["rows", "n"]},
             "The step 'n' does not lead into the output of 'a' at 'rows', which is a",
         ),
-        ({"output_of": "b", "path": [0]}, "which is a text there."),
-        ({"output_of": "c", "path": ["x"]}, "which is null there."),
+        ({"output_of": "b", "path": [0]}, "which is a text."),
+        ({"output_of": "c", "path": ["x"]}, "which is null."),
         ({"output_of": "a", "path": ["rows", "*", "zz"]}, "There is no 'zz' in the output of 'a' at 'rows' at 0"),
-        ({"item": []}, "An 'item' reference stands outside of a 'for_each' task."),
+        ({"item": []}, "An 'item' reference is used outside of a 'for_each' task."),
     ],
 )
 def test_a_reference_to_nothing(value, sentence):

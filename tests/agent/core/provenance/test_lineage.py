@@ -82,13 +82,13 @@ def test_branches_share_the_prefix_before_they_part(provenance):
 
 
 def test_an_origin_has_the_arguments_as_they_were(provenance):
-    assert provenance.origin("left").calls == ({"rows": [[1], [2]]},)
-    assert provenance.origin("each").calls == ({"rows": [1]}, {"rows": [2]})
-    assert provenance.origin("right").tool == "count"
+    assert provenance.get_origin("left").calls == ({"rows": [[1], [2]]},)
+    assert provenance.get_origin("each").calls == ({"rows": [1]}, {"rows": [2]})
+    assert provenance.get_origin("right").tool == "count"
 
 
 def test_a_statement_rests_on_what_it_cites_or_the_one_before_does(provenance):
-    assert [statement.tasks for statement in provenance.statements()] == [("join",), ("join",), ("right", "left")]
+    assert [statement.tasks for statement in provenance.split_answer()] == [("join",), ("join",), ("right", "left")]
 
 
 def test_a_task_belongs_to_the_plan_it_ran_under():

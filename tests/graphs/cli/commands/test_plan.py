@@ -56,7 +56,7 @@ def test_a_plan_file_is_edited_task_by_task_and_runs(planwave: CommandLine):
         (("edit", "two", "{"), "is not JSON"),
         (("edit", "two", "[]"), "is no JSON object"),
         (("edit", "two"), "2 words are given where 3 are wanted: give FILE TASK CHANGES"),
-        (("add", '{"id": "one", "tool": "t"}'), "there is a task of this id already"),
+        (("add", '{"id": "one", "tool": "t"}'), "there is already a task with this id"),
         (("move", "three"), "there is no task 'three'"),
     ],
 )
