@@ -1,1 +1,1 @@
-"""The chart tool: Vega-Lite specifications, their data and their look."""
+"""The chart tool: data preparation, Vega-Lite specifications and the theme."""

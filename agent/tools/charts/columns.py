@@ -1,4 +1,4 @@
-"""Columns of plain rows: what kind of values they hold and how they are called."""
+"""Columns of plain rows: the kind of their values, and their names as words."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,13 +26,13 @@ _ACRONYMS = {"id": "ID", "url": "URL", "usd": "USD", "eur": "EUR", "gbp": "GBP",
 
 @dataclass(frozen=True)
 class ChartColumn:
-    """One column of the rows, its values ready to be drawn."""
+    """One column of the rows, with values that can be drawn."""
 
     name: str
     kind: ColumnKind
-    #: Numbers, ISO instants in UTC, or texts; None where there is no value. In the order of the rows.
+    #: In the order of the rows: numbers, ISO instants in UTC, or texts; None for a missing value.
     values: tuple[Cell, ...]
-    #: The coarsest unit that tells all instants apart; None unless `kind` is "time".
+    #: The coarsest unit that loses nothing of the instants; None unless `kind` is "time".
     unit: TimeUnit | None = None
 
     @property
@@ -41,20 +41,20 @@ class ChartColumn:
         return humanize_name(self.name)
 
     def distinct(self) -> list[Cell]:
-        """Different values in the order of their first appearance."""
+        """Return the distinct values in the order of their first appearance."""
         return list(dict.fromkeys(self.values))
 
 
 def column_names(rows: Iterable[JsonRow]) -> list[str]:
-    """Every key that occurs in a row, in the order of first appearance."""
+    """Return every key that occurs in a row, in the order of first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def read_column(rows: Sequence[JsonRow], *, name: str) -> ChartColumn:
-    """Read one column; a row without the key has no value there.
+    """Read one column; a row without the key has no value in it.
 
-    Numbers written as text (as exact decimals often are) count as numbers. ISO 8601 dates, months ("2023-01") and
-    date-times count as time; without an offset they are taken as UTC.
+    Numbers written as text, as exact decimals often are, count as numbers. ISO 8601 dates, months ("2023-01") and
+    date-times count as time; without an offset they are read as UTC.
     """
     cells = [row.get(name) for row in rows]
     known = [cell for cell in cells if cell is not None]
@@ -63,28 +63,28 @@ def read_column(rows: Sequence[JsonRow], *, name: str) -> ChartColumn:
         return ChartColumn(name, "number", numbers)
     instants = [_parse_instant(cell) for cell in known]
     if known and all(instants):
-        found = [instant for instant in instants if instant]
-        iterator = iter(found)
-        values = tuple(None if cell is None else _format_instant(next(iterator)) for cell in cells)
-        return ChartColumn(name, "time", values, unit=_find_time_unit(found))
+        moments = [instant for instant in instants if instant]
+        remaining = iter(moments)
+        values = tuple(None if cell is None else _format_instant(next(remaining)) for cell in cells)
+        return ChartColumn(name, "time", values, unit=_find_time_unit(moments))
     if known and all(isinstance(cell, str) and _NUMBER.fullmatch(cell) for cell in known):
         return ChartColumn(name, "number", tuple(None if cell is None else float(str(cell)) for cell in cells))
     return ChartColumn(name, "text", tuple(None if cell is None else _cell_to_text(cell) for cell in cells))
 
 
 def humanize_name(name: str) -> str:
-    """Make a column's name a heading; a name that already has spaces is kept as it is."""
+    """Return a column's name as a heading; a name that already has spaces is returned unchanged."""
     if " " in name.strip():
         return name.strip()
     words = [word for word in _WORD_BREAK.split(name) if word]
     if not words:
         return name
-    spoken = [_ACRONYMS.get(word.lower(), word if word.isupper() else word.lower()) for word in words]
-    return " ".join([spoken[0][:1].upper() + spoken[0][1:], *spoken[1:]])
+    first, *rest = [_ACRONYMS.get(word.lower(), word if word.isupper() else word.lower()) for word in words]
+    return " ".join([first[:1].upper() + first[1:], *rest])
 
 
 def format_as_text(column: ChartColumn) -> ChartColumn:
-    """Turn instants and numbers into texts: "2023-01" is "Jan 2023", a year has no thousands separator."""
+    """Return the column with instants and numbers as texts: "2023-01" is "Jan 2023", and 2023 is "2023"."""
     if column.kind == "text":
         return column
     pattern = {"year": "%Y", "month": "%b %Y", "day": "%-d %b %Y"}.get(column.unit or "", "%-d %b %Y %H:%M:%S")
@@ -98,7 +98,7 @@ def format_as_text(column: ChartColumn) -> ChartColumn:
 
 
 def looks_like_years(values: Iterable[Cell]) -> bool:
-    """Whether all values are whole numbers that people read as calendar years."""
+    """Whether all values are whole numbers in the range of calendar years."""
     known = [value for value in values if value is not None]
     return bool(known) and all(isinstance(value, int) and 1800 <= value <= 2200 for value in known)
 
@@ -128,7 +128,7 @@ def _format_instant(moment: datetime) -> str:
 
 
 def _find_time_unit(moments: Sequence[datetime]) -> TimeUnit:
-    """Databases write a truncated month as its first day: the coarsest unit that loses nothing is what was meant."""
+    """Return the coarsest unit that loses nothing: databases write a truncated month as its first day."""
     if any((moment.hour, moment.minute, moment.second) != (0, 0, 0) for moment in moments):
         return "instant"
     if any(moment.day != 1 for moment in moments):

@@ -1,4 +1,4 @@
-"""Rows arranged for one chart: the roles of their columns, and what was summed or left out."""
+"""Rows prepared for one chart: the roles of their columns, and what was summed or left out."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ ChartKind = Literal[
 ]
 BAR_KINDS = ("bar", "horizontal_bar", "grouped_bar", "stacked_bar")
 
-MAX_SERIES = 8  # as many colours as a reader tells apart
+MAX_SERIES = 8  # colours that a reader can tell apart
 MAX_CATEGORIES = 60
 MAX_PANELS = 24
 OTHER_LABEL = "Other"
@@ -30,32 +30,37 @@ OTHER_LABEL = "Other"
 
 @dataclass(frozen=True)
 class Frame:
-    """What is drawn, with the roles of its columns settled."""
+    """The rows of one chart, with the roles of their columns decided."""
 
     kind: ChartKind
-    #: One mark each: `x` (category or abscissa), `y` (ordinate), `series`, and for a heatmap `value`.
+    #: A row per mark, with the keys `x` (category or abscissa), `y` (ordinate) and `series`; for a heatmap `x`, `y` and
+    #: `value`.
     rows: list[dict[str, Cell]]
     x: ChartColumn
     y: ChartColumn
     series: ChartColumn | None
-    #: Each series in a panel of its own: there are more of them than colours.
+    #: Whether each series gets a panel of its own, because there are more series than colours.
     panels: bool = False
-    #: What the reader must know: rows summed, categories left out.
+    #: Sentences for the reader: rows summed, categories left out.
     notes: tuple[str, ...] = ()
 
+    def has_negative_values(self) -> bool:
+        """Whether any `y` is below zero."""
+        return any(isinstance(row["y"], int | float) and row["y"] < 0 for row in self.rows)
+
     def list_categories(self) -> list[Cell]:
-        """Different values of `x`, in order."""
+        """Return the distinct values of `x`, in order."""
         return list(dict.fromkeys(row["x"] for row in self.rows))
 
     def list_series(self) -> list[str]:
-        """Different series, in order."""
+        """Return the distinct series, in order."""
         if self.series is None:
             return []
         return list(dict.fromkeys(str(row["series"]) for row in self.rows if "series" in row))
 
 
 def build_frame(rows: Sequence[JsonRow], *, kind: ChartKind, x: str, y: str, color: str | None) -> Frame:
-    """Settle the roles of the columns and bring the rows into a form that can be read.
+    """Decide the roles of the columns, sum duplicates, sort, and fold or cut what is too much for one chart.
 
     Raises `ToolFailure` if a column does not exist or is of a kind that the chart cannot show.
     """
@@ -83,7 +88,7 @@ def build_frame(rows: Sequence[JsonRow], *, kind: ChartKind, x: str, y: str, col
 def _put_numbers_on_y(
     columns: dict[str, ChartColumn], *, kind: ChartKind, x: ChartColumn, y: ChartColumn
 ) -> tuple[ChartColumn, ChartColumn]:
-    """`x` and `y` with the number in `y`: people give a horizontal bar's value as `x` as often as `y`."""
+    """Return `x` and `y` with the numbers in `y`: the value of a horizontal bar is given as `x` as often as `y`."""
     if y.kind == "number" and not (kind == "horizontal_bar" and x.kind == "number" and looks_like_years(y.values)):
         return x, y
     if x.kind == "number" and kind != "scatter":
@@ -92,7 +97,7 @@ def _put_numbers_on_y(
         return x, replace(y, kind="number")
     numbers = [column.name for column in columns.values() if column.kind == "number"]
     remedy = f"use one of {_join_names(numbers)}" if numbers else "rows have no column of numbers; query one"
-    raise ToolFailure(f"y names the column {y.name!r}, which holds {y.kind} values, not numbers; {remedy}.")
+    raise ToolFailure(f"y names the column {y.name!r}, which has {y.kind} values, not numbers; {remedy}.")
 
 
 def _make_marks(x: ChartColumn, y: ChartColumn, series: ChartColumn | None) -> list[dict[str, Cell]]:
@@ -109,7 +114,7 @@ def _format_series_name(value: Cell) -> str:
 
 
 def _find_series_column(columns: dict[str, ChartColumn], *, x: ChartColumn, y: ChartColumn) -> ChartColumn | None:
-    """Find the one further text column that tells rows with the same `x` apart, if rows share an `x` at all."""
+    """Return the text column that distinguishes rows with the same `x`; None if no rows share an `x`."""
     if len(x.distinct()) == len(x.values):
         return None
     for column in columns.values():
@@ -121,7 +126,7 @@ def _find_series_column(columns: dict[str, ChartColumn], *, x: ChartColumn, y: C
 
 
 def _sum_duplicates(frame: Frame) -> Frame:
-    """Add up rows at the same place, and say so."""
+    """Sum the rows with the same `x` and series, and add a note."""
     totals: dict[tuple[Cell, Cell], Cell] = {}
     for row in frame.rows:
         place = (row["x"], row["series"])
@@ -152,7 +157,7 @@ def _sort_key(value: Cell) -> tuple[float, str]:
 
 
 def _apply_limits(frame: Frame) -> Frame:
-    """Fold what no reader could tell apart, and say so."""
+    """Fold, split into panels or cut what is too much for one chart, and add a note."""
     match frame.kind:
         case "pie" | "donut":
             return _prepare_slices(frame)
@@ -169,7 +174,7 @@ def _apply_limits(frame: Frame) -> Frame:
 
 
 def _keep_first(frame: Frame, *, role: Literal["x", "series"], limit: int) -> Frame:
-    """Keep the first values of a role, in the given order: ranked rows come best first."""
+    """Keep the first values of a role, in the given order, since ranked rows come best first."""
     values = list(dict.fromkeys(row[role] for row in frame.rows))
     if len(values) <= limit:
         return frame
@@ -181,7 +186,7 @@ def _keep_first(frame: Frame, *, role: Literal["x", "series"], limit: int) -> Fr
 
 
 def _fold_small_series(frame: Frame) -> Frame:
-    """Keep the largest series and add up the rest as one."""
+    """Keep the largest series and sum the rest into one."""
     sizes: dict[Cell, float] = {}
     for row in frame.rows:
         sizes[row["series"]] = sizes.get(row["series"], 0.0) + abs(float(row["y"] or 0))
@@ -194,7 +199,7 @@ def _fold_small_series(frame: Frame) -> Frame:
 
 
 def _prepare_slices(frame: Frame) -> Frame:
-    if any(isinstance(row["y"], int | float) and row["y"] < 0 for row in frame.rows):
+    if frame.has_negative_values():
         raise ToolFailure(f"A {frame.kind} cannot show negative values of {frame.y.name!r}; use kind 'bar'.")
     if frame.series:
         raise ToolFailure(
@@ -215,7 +220,7 @@ def _prepare_slices(frame: Frame) -> Frame:
 
 def _prepare_scatter(x: ChartColumn, y: ChartColumn, *, series: ChartColumn | None) -> Frame:
     if x.kind == "text":
-        raise ToolFailure(f"A scatter chart needs numbers or dates in x, but {x.name!r} holds text; use kind 'bar'.")
+        raise ToolFailure(f"A scatter chart needs numbers or dates in x, but {x.name!r} has text; use kind 'bar'.")
     rows = [row for row in _make_marks(x, y, series) if row["x"] is not None and row["y"] is not None]
     notes: tuple[str, ...] = ()
     if len(rows) < len(x.values):

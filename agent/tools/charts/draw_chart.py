@@ -49,7 +49,7 @@ class DrawChartArgs(BaseModel):
 class DrawChart(BaseTool):
     """Draws rows as a chart and writes it as PNG, SVG and a self-contained HTML page.
 
-    The files are named by their content, so that drawing the same chart again changes nothing.
+    The files are named by a hash of their content, so drawing the same chart again changes nothing.
     """
 
     name: str = "draw_chart"
@@ -81,7 +81,7 @@ class DrawChart(BaseTool):
     }
 
     def preflight(self, args: dict[str, JsonValue], open: dict[str, JsonSchema]) -> Preflight:  # noqa: A002
-        """Check the columns against the rows, or their schema while they are not known; mend what is obvious."""
+        """Check the columns against the rows, or against their schema if they are not known yet; fix obvious slips."""
         return check_chart_arguments(args, schemas=open)
 
     def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
@@ -96,7 +96,7 @@ def draw(request: DrawChartArgs, *, folder: OutputFolder) -> dict[str, JsonValue
 
     Raises `ToolFailure` if a column does not exist or does not suit the kind of chart.
     """
-    # Altair and vl-convert take a second to import, which nobody should wait for who draws no chart.
+    # Altair and vl-convert take a second to import, so only drawing a chart imports them.
     from agent.tools.charts.html_page import write_chart  # noqa: PLC0415 - slow import
     from agent.tools.charts.vega_spec import ChartRequest, build_vega_spec  # noqa: PLC0415 - slow import
 
@@ -113,5 +113,5 @@ def draw(request: DrawChartArgs, *, folder: OutputFolder) -> dict[str, JsonValue
 
 
 def chart_tools(output: Path) -> list[BaseTool]:
-    """Make the tools that draw, writing into one folder."""
+    """Return the chart tools, which write into the folder `output`."""
     return [DrawChart(folder=OutputFolder(output))]

@@ -1,4 +1,4 @@
-"""Encodings that all kinds of charts share: data, tooltips, value axes and colours."""
+"""Encodings that all kinds of charts share: data, tooltips, axes and colours."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -11,12 +11,12 @@ from agent.tools.charts.data_prep import Frame
 
 AltairChart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 SizedChart: TypeAlias = tuple[AltairChart, float]
-"""A chart and its width in pixels, to which titles are wrapped."""
+"""A chart and its width in pixels, at which its titles are wrapped."""
 
 
 @dataclass(frozen=True)
 class ChartText:
-    """What stands around the marks."""
+    """The texts around the marks, and the unit of the numbers."""
 
     title: str
     subtitle: str | None
@@ -25,42 +25,38 @@ class ChartText:
     unit: str | None
 
 
-def make_base_chart(frame: Frame, *, words: ChartText) -> alt.Chart:
-    """Start a chart from the rows.
+def make_base_chart(frame: Frame, *, titles: ChartText) -> alt.Chart:
+    """Return a chart with the rows as its data and no marks.
 
-    Each value comes also as text (`label` short, `exact` in full), with the `place` of its label; each series with
-    its `rank`.
+    Computed fields: the value as text (`label` is short, `exact` is written out), the `place` of that label, and for
+    several series the `rank` of the series.
     """
     ranks = {name: rank for rank, name in enumerate(frame.list_series())}
     rows = [
         {**row, "rank": ranks.get(str(row["series"]), 0)} if ranks and "series" in row else row for row in frame.rows
     ]
-    chart = alt.Chart(alt.InlineData(values=rows))
-    value = frame.series if frame.kind == "heatmap" else frame.y
     field = "value" if frame.kind == "heatmap" else "y"
-    if value is None or value.kind != "number":
-        return chart
     values = [row[field] for row in frame.rows]
-    short = look.build_number_expression(f"datum.{field}", values=values, unit=words.unit)
-    exact = look.build_number_expression(f"datum.{field}", values=values, unit=words.unit, exact=True)
+    short = look.build_number_expression(f"datum.{field}", values=values, unit=titles.unit)
+    exact = look.build_number_expression(f"datum.{field}", values=values, unit=titles.unit, exact=True)
     known = f"isValid(datum.{field})"
-    return chart.transform_calculate(
+    return alt.Chart(alt.InlineData(values=rows)).transform_calculate(
         label=f"{known} ? {short} : 'no data'",
         exact=f"{known} ? {exact} : 'no data'",
         place=f"{known} ? datum.{field} : 0",
     )
 
 
-def tooltip(frame: Frame, *, words: ChartText) -> list[alt.Tooltip]:
-    """Tell over a mark what a reader asks: the category, the series, the exact value."""
-    tips = [alt.Tooltip("x", title=words.x_title, **encode_type(frame.x))]
+def tooltip(frame: Frame, *, titles: ChartText) -> list[alt.Tooltip]:
+    """Return the lines of a mark's tooltip: the category, the series, the exact value."""
+    tips = [alt.Tooltip("x", title=titles.x_title, **encode_type(frame.x))]
     if frame.series:
         tips.append(alt.Tooltip("series", type="nominal", title=frame.series.title))
-    return [*tips, alt.Tooltip("exact", type="nominal", title=words.y_title)]
+    return [*tips, alt.Tooltip("exact", type="nominal", title=titles.y_title)]
 
 
 def encode_type(column: ChartColumn) -> look.AltairOptions:
-    """Vega-Lite's `type` of a column's values, and the time unit that keeps them in UTC."""
+    """Return Vega-Lite's `type` for a column, with the time unit that keeps instants in UTC."""
     match column.kind:
         case "time":
             return {"type": "temporal", "timeUnit": look.get_time_unit(column) or "utcyearmonthdatehoursminutesseconds"}
@@ -71,34 +67,33 @@ def encode_type(column: ChartColumn) -> look.AltairOptions:
 
 
 def encode_time(column: ChartColumn) -> look.AltairOptions:
-    """Encode a position in time."""
+    """Return the options of a position channel that shows time."""
     unit = look.get_time_unit(column)
     fixed = {"timeUnit": unit} if unit else {"scale": alt.Scale(type="utc")}
-    return {"type": "temporal", "axis": alt.Axis(title=None, grid=False, **look.make_time_axis(column)), **fixed}
+    return {"type": "temporal", "axis": alt.Axis(**look.make_time_axis(column)), **fixed}
 
 
-def make_value_axis(frame: Frame, *, words: ChartText) -> alt.Axis:
-    """Thin lines and short numbers; what they measure is said in the subtitle."""
+def make_value_axis(frame: Frame, *, titles: ChartText) -> alt.Axis:
+    """Return an axis of grid lines and short numbers; it has no title, because the subtitle names the measure."""
     largest = max((abs(float(row["y"] or 0)) for row in frame.rows), default=0.0)
-    expr = look.build_axis_expression(unit=words.unit, largest=largest)
+    expr = look.build_axis_expression(unit=titles.unit, largest=largest)
     return alt.Axis(title=None, labelExpr=expr, domain=False, ticks=False, tickCount=6, grid=True)
 
 
 def encode_series_color(frame: Frame, *, width: float) -> look.AltairOptions:
-    """Give each series a colour, with a legend only where there is more than one."""
+    """Return the colour channel and its legend; empty for a single series, which has the theme's colour."""
     names = frame.list_series()
     if len(names) < 2:
-        return {"color": alt.value(look.PALETTE[0])}
+        return {}
     longest = max(len(str(name)) for name in names)
     columns = max(1, min(len(names), int(width / (longest * 6.6 + 34))))
-    scale = alt.Scale(domain=names, range=list(look.PALETTE[: len(names)]))
     stroke: look.AltairOptions = {"symbolType": "stroke", "symbolStrokeWidth": 3} if frame.kind == "line" else {}
     legend = alt.Legend(columns=columns, **stroke)
-    return {"color": alt.Color("series", type="nominal", scale=scale, legend=legend)}
+    return {"color": alt.Color("series", type="nominal", scale=alt.Scale(domain=names), legend=legend)}
 
 
 def baseline(*, along: Literal["x", "y"]) -> alt.Chart:
     """Draw a line at zero."""
-    rule = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=look.TEXT_COLOR, strokeWidth=1)
+    rule = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule()
     line: alt.Chart = rule.encode(x="zero:Q") if along == "x" else rule.encode(y="zero:Q")
     return line

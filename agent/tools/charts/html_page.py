@@ -1,4 +1,4 @@
-"""A chart's files: PNG, SVG and one HTML page that needs no network."""
+"""The files of a chart: PNG, SVG and an HTML page that needs no network."""
 
 import hashlib
 import html
@@ -18,9 +18,10 @@ from agent.core.plan.tool_spec import JsonSchema
 from agent.tools.files.output_folder import OutputFolder
 
 VEGA_LITE = alt.SCHEMA_VERSION.rpartition(".")[0]
-PIXELS_PER_UNIT = 2  # sharp on dense screens and on paper
+PIXELS_PER_UNIT = 2  # sharp on high-density screens and in print
 
-# The policy keeps a page with somebody's figures from talking to any server; Vega compiles its expressions with eval.
+# The content security policy keeps a page with private figures from contacting any server. It allows eval because
+# Vega compiles its expressions with it.
 _PAGE_TEMPLATE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -50,7 +51,7 @@ _BUNDLE_SNIPPET = "window.vegaEmbed = vegaEmbed; window.vega = vega; window.vega
 
 @dataclass(frozen=True)
 class ChartFiles:
-    """Where a chart was written."""
+    """The paths of a chart's files."""
 
     png: Path
     svg: Path
@@ -58,7 +59,7 @@ class ChartFiles:
 
 
 def write_chart(spec: JsonSchema, *, title: str, stem: str, folder: OutputFolder) -> ChartFiles:
-    """Write the three files, named by their content: the same chart is the same files, whenever it is drawn."""
+    """Write the three files, named by a hash of their content, so that drawing the same chart again is idempotent."""
     canonical = json.dumps(spec, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     name = f"{slugify(stem)}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
     contents: dict[str, Callable[[], bytes]] = {
@@ -75,8 +76,8 @@ def write_chart(spec: JsonSchema, *, title: str, stem: str, folder: OutputFolder
 
 
 def render_page(spec: JsonSchema, *, title: str) -> str:
-    """One HTML page with the chart, its data and the libraries that draw it."""
-    # In a script element only "<" can end the script or open a comment; JSON may write it as an escape.
+    """Return an HTML page with the chart, its data and the libraries that draw it."""
+    # In a script element only "<" can end the script or start a comment; in JSON it can be escaped.
     data = json.dumps(spec, sort_keys=True, ensure_ascii=False).replace("<", "\\u003c")
     return _PAGE_TEMPLATE.substitute(title=html.escape(title), library=_bundle_javascript(), spec=data)
 
@@ -88,6 +89,6 @@ def _bundle_javascript() -> str:
 
 
 def slugify(text: str) -> str:
-    """Make a short file name of plain letters, digits and hyphens."""
+    """Return `text` as a short file name of ASCII letters, digits and hyphens."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].rstrip("-") or "chart"

@@ -1,4 +1,4 @@
-"""Charts without bars: lines, areas, points, slices and cells."""
+"""Charts without bars: line, area, scatter, pie, donut and heatmap."""
 
 from typing import Literal
 
@@ -8,6 +8,7 @@ from agent.tools.charts import theme as look
 from agent.tools.charts.columns import Cell, ChartColumn, looks_like_years
 from agent.tools.charts.data_prep import Frame
 from agent.tools.charts.encodings import (
+    AltairChart,
     ChartText,
     SizedChart,
     baseline,
@@ -22,117 +23,116 @@ from agent.tools.charts.encodings import (
 MAX_LINE_MARKERS = 36
 MAX_LABELED_POINTS = 30
 MAX_LABELED_CELLS = 150
-MIN_LABELED_SHARE = 0.04  # of the whole: a narrower slice has no room for a label beside it
+MIN_LABELED_SHARE = 0.04  # of the whole; a narrower slice has no room for a label beside it
 WIDTH, HEIGHT = 680, 340
 
 
-def draw_lines(frame: Frame, *, words: ChartText) -> SizedChart:
-    """Lines or stacked areas, over time, numbers or ordered texts; more series than colours get a panel each."""
+def draw_lines(frame: Frame, *, titles: ChartText) -> SizedChart:
+    """Draw lines or stacked areas over time, numbers or ordered texts; with more series than colours, a panel each."""
     stack: Literal["zero"] | None = "zero" if frame.kind == "area" else None
-    base = make_base_chart(frame, words=words).encode(
-        x=_encode_x(frame, words=words),
+    base = make_base_chart(frame, titles=titles).encode(
+        x=_encode_x(frame, titles=titles),
         y=alt.Y(
-            "y", type="quantitative", stack=stack, axis=make_value_axis(frame, words=words), scale=_make_y_scale(frame)
+            "y",
+            type="quantitative",
+            stack=stack,
+            axis=make_value_axis(frame, titles=titles),
+            scale=_make_y_scale(frame),
         ),
-        tooltip=tooltip(frame, words=words),
+        tooltip=tooltip(frame, titles=titles),
     )
     dotted = len(frame.list_categories()) <= MAX_LINE_MARKERS
     if frame.panels:
-        panel = base.mark_line(color=look.PALETTE[0]).properties(width=220, height=130)
-        facet = alt.Facet("series", type="nominal", sort=frame.list_series(), header=alt.Header(labelAnchor="start"))
-        return panel.facet(facet, columns=3, title=None), 3 * 240
+        panel = base.mark_line().properties(width=220, height=130)
+        facet = alt.Facet("series", type="nominal", sort=frame.list_series(), title=None)
+        return panel.facet(facet, columns=3), 3 * 240
     if frame.kind == "area":
         marks = base.mark_area(opacity=0.85, line=len(frame.list_series()) < 2).encode(order="rank:Q")
     else:
         marks = base.mark_line(point={"size": 40} if dotted else False, strokeWidth=2.5)
     marks = marks.encode(**encode_series_color(frame, width=WIDTH))
-    negative = any(isinstance(row["y"], int | float) and row["y"] < 0 for row in frame.rows)
-    chart = alt.layer(marks, baseline(along="y")) if negative else alt.layer(marks)
+    chart = alt.layer(marks, baseline(along="y")) if frame.has_negative_values() else alt.layer(marks)
     return chart.properties(width=WIDTH, height=HEIGHT), WIDTH
 
 
-def _encode_x(frame: Frame, *, words: ChartText) -> alt.X:
+def _encode_x(frame: Frame, *, titles: ChartText) -> alt.X:
     if frame.x.kind == "time":
         return alt.X("x", **encode_time(frame.x))
     if frame.x.kind == "text":
-        turned = (
-            max((len(str(value)) for value in frame.list_categories()), default=0) * len(frame.list_categories()) > 90
-        )
-        axis = alt.Axis(title=words.x_title, labelAngle=-40 if turned else 0, labelLimit=140, grid=False)
-        return alt.X("x", type="ordinal", sort=[str(category) for category in frame.list_categories()], axis=axis)
+        labels = [str(category) for category in frame.list_categories()]
+        rotated = max(map(len, labels), default=0) * len(labels) > 90
+        axis = alt.Axis(title=titles.x_title, labelAngle=-40 if rotated else 0, labelLimit=140)
+        return alt.X("x", type="ordinal", sort=labels, axis=axis)
     return alt.X(
-        "x", type="quantitative", scale=alt.Scale(zero=False, nice=False), axis=_make_number_axis(frame.x, words)
+        "x", type="quantitative", scale=alt.Scale(zero=False, nice=False), axis=_make_number_axis(frame.x, titles)
     )
 
 
-def _make_number_axis(column: ChartColumn, words: ChartText) -> alt.Axis:
+def _make_number_axis(column: ChartColumn, titles: ChartText) -> alt.Axis:
     whole = all(value is None or float(value).is_integer() for value in column.values)
     pattern = "d" if looks_like_years(column.values) else ",.6~r"
     step: look.AltairOptions = {"tickMinStep": 1} if whole else {}
-    return alt.Axis(title=words.x_title, labelExpr=f"format(datum.value, '{pattern}')", grid=False, **step)
+    return alt.Axis(title=titles.x_title, labelExpr=f"format(datum.value, '{pattern}')", **step)
 
 
 def _make_y_scale(frame: Frame) -> alt.Scale:
-    """Lines may leave zero out when their values stay far from it; areas may not."""
+    """Return a scale that may leave out zero for lines whose values are far from it, but never for areas."""
     known = [float(row["y"]) for row in frame.rows if row["y"] is not None]
     near = not known or min(known) < 0.6 * max(known)
     return alt.Scale(zero=near or frame.kind == "area", nice=True)
 
 
-def draw_points(frame: Frame, *, words: ChartText) -> SizedChart:
-    """Draw points; where every point has a name of its own, the name stands beside it."""
+def draw_points(frame: Frame, *, titles: ChartText) -> SizedChart:
+    """Draw points; if each point has a name of its own, write it beside the point."""
     width, height = 600, 400
     place = (
         alt.X("x", **encode_time(frame.x))
         if frame.x.kind == "time"
-        else alt.X("x", type="quantitative", scale=alt.Scale(zero=False), axis=_make_number_axis(frame.x, words))
+        else alt.X("x", type="quantitative", scale=alt.Scale(zero=False), axis=_make_number_axis(frame.x, titles))
     )
-    axis = make_value_axis(frame, words=words)
-    axis["title"] = words.y_title
-    base = make_base_chart(frame, words=words).encode(
+    axis = make_value_axis(frame, titles=titles)
+    axis["title"] = titles.y_title
+    base = make_base_chart(frame, titles=titles).encode(
         x=place,
         y=alt.Y("y", type="quantitative", scale=alt.Scale(zero=False), axis=axis),
-        tooltip=tooltip(frame, words=words),
+        tooltip=tooltip(frame, titles=titles),
     )
     names = frame.list_series()
     marks = base.mark_circle(size=70 if len(frame.rows) <= 200 else 30, opacity=0.75)
-    if len(names) > 1 and len(names) == len(frame.rows):
-        named = marks.encode(color=alt.value(look.PALETTE[0]))
-        if len(names) > MAX_LABELED_POINTS:
-            return named.properties(width=width, height=height), width
-        text = base.mark_text(align="left", dx=8, fontSize=11, color=look.TEXT_COLOR).encode(text="series:N")
-        return alt.layer(named, text).properties(width=width, height=height), width
-    return marks.encode(**encode_series_color(frame, width=width)).properties(width=width, height=height), width
+    named = len(names) > 1 and len(names) == len(frame.rows)
+    chart: AltairChart = marks if named else marks.encode(**encode_series_color(frame, width=width))
+    if named and len(names) <= MAX_LABELED_POINTS:
+        chart = alt.layer(marks, base.mark_text(align="left", dx=8, fontSize=11).encode(text="series:N"))
+    return chart.properties(width=width, height=height), width
 
 
-def draw_slices(frame: Frame, *, words: ChartText) -> SizedChart:
-    """Draw a pie or a donut with each slice's name and share beside it, or in the legend when a slice is too narrow."""
+def draw_slices(frame: Frame, *, titles: ChartText) -> SizedChart:
+    """Draw a pie or a donut; names and shares are beside the slices, or in a legend if a slice is too narrow."""
     rows = _make_slice_rows(frame)
     beside = min(float(row["share"] or 0) for row in rows) >= MIN_LABELED_SHARE
     names = [row["name"] for row in rows]
     legend = None if beside else alt.Legend(orient="right", direction="vertical", columns=1)
-    colors = alt.Scale(domain=names, range=list(look.PALETTE[: len(names)]))
     base = (
-        make_base_chart(frame, words=words)
+        make_base_chart(frame, titles=titles)
         .properties(data=alt.InlineData(values=rows))
         .encode(
             theta=alt.Theta("y", type="quantitative", stack=True),
             order=alt.Order("rank", type="quantitative"),
-            color=alt.Color("name", type="nominal", scale=colors, legend=legend),
-            tooltip=tooltip(frame, words=words),
+            color=alt.Color("name", type="nominal", scale=alt.Scale(domain=names), legend=legend),
+            tooltip=tooltip(frame, titles=titles),
         )
     )
     inner = 80 if frame.kind == "donut" else 0
     layers = [base.mark_arc(outerRadius=140, innerRadius=inner, stroke="white", strokeWidth=2)]
     if beside:
         side = alt.expr("datum.right ? 'left' : 'right'")
-        text = base.mark_text(radius=152, fontSize=12, align=side, baseline="middle")
+        text = base.mark_text(radius=152, align=side, baseline="middle")
         layers.append(text.encode(text="name:N", color=alt.value(look.TEXT_COLOR)))
     return alt.layer(*layers).properties(width=560 if beside else 300, height=330), 560
 
 
 def _make_slice_rows(frame: Frame) -> list[dict[str, Cell | bool]]:
-    """Each slice with its share of the whole, its label, and the side of the circle it lies on."""
+    """Return each slice with its share of the whole, its label, and the side of the circle that it is on."""
     total = sum(float(row["y"] or 0) for row in frame.rows)
     rows: list[dict[str, Cell | bool]] = []
     before = 0.0
@@ -144,8 +144,8 @@ def _make_slice_rows(frame: Frame) -> list[dict[str, Cell | bool]]:
     return rows
 
 
-def draw_heatmap(frame: Frame, *, words: ChartText) -> SizedChart:
-    """Draw a heatmap: pale to dark, or two colours apart when values fall on both sides of zero."""
+def draw_heatmap(frame: Frame, *, titles: ChartText) -> SizedChart:
+    """Draw a heatmap, light to dark; with values on both sides of zero, in two diverging colours."""
     known = [float(row["value"]) for row in frame.rows if row["value"] is not None]
     if known and min(known) < 0 < max(known):
         scale = alt.Scale(scheme="blueorange", domainMid=0)
@@ -154,17 +154,17 @@ def draw_heatmap(frame: Frame, *, words: ChartText) -> SizedChart:
     wide, high = len({row["x"] for row in frame.rows}), len({row["y"] for row in frame.rows})
     step = min(64, max(14, 760 // max(wide, 1)))
     angle = 0 if max((len(str(row["x"])) for row in frame.rows), default=0) * 7 < step else -40
-    base = make_base_chart(frame, words=words).encode(
+    base = make_base_chart(frame, titles=titles).encode(
         x=alt.X(
             "x",
             **_encode_band(frame.x),
-            axis=alt.Axis(title=words.x_title, labelAngle=angle, labelLimit=120, ticks=False, domain=False),
+            axis=alt.Axis(title=titles.x_title, labelAngle=angle, labelLimit=120),
         ),
-        y=alt.Y("y", **_encode_band(frame.y), axis=alt.Axis(title=None, ticks=False, domain=False)),
+        y=alt.Y("y", **_encode_band(frame.y), axis=alt.Axis(title=None)),
     )
     tips = [
-        alt.Tooltip("x", title=words.x_title, **encode_type(frame.x)),
-        alt.Tooltip("y", title=words.y_title, **encode_type(frame.y)),
+        alt.Tooltip("x", title=titles.x_title, **encode_type(frame.x)),
+        alt.Tooltip("y", title=titles.y_title, **encode_type(frame.y)),
     ]
     title = frame.series.title if frame.series else ""
     labelled = len(frame.rows) <= MAX_LABELED_CELLS and step >= 40

@@ -1,4 +1,4 @@
-"""The check of a chart's arguments before anything runs."""
+"""Checks of a chart's arguments before anything runs."""
 
 import difflib
 import re
@@ -13,15 +13,15 @@ from agent.errors import ToolFailure
 from agent.tools.charts.columns import column_names, read_column
 from agent.tools.charts.data_prep import ChartKind, build_frame
 
-# A text may still turn out to be a date or an exact decimal.
+# "text" is any column of strings; they may turn out to be dates or exact decimals. "other" is an unknown type.
 ExpectedKind = Literal["number", "text", "other"]
 
-SIMILARITY_CUTOFF = 0.8  # of difflib's ratio: "revenu" is "revenue", "order" is not "orders_total"
+SIMILARITY_CUTOFF = 0.8  # of difflib's ratio: "revenu" matches "revenue", "order" does not match "orders_total"
 
 
 @dataclass(frozen=True)
 class _ExpectedColumns:
-    """Columns that the rows will have, as far as it is known before the run."""
+    """The columns that the rows will have, as far as they are known before the run."""
 
     kinds: Mapping[str, ExpectedKind]
 
@@ -29,7 +29,7 @@ class _ExpectedColumns:
         return [name for name, kind in self.kinds.items() if kind == "number"]
 
     def match_name(self, name: str) -> str | None:
-        """Find the one column that a misspelt name can only mean."""
+        """Return the only column that a misspelt name can mean; None if none or several can."""
         plain = {column: _normalize_name(column) for column in self.kinds}
         same = [column for column, spelling in plain.items() if spelling == _normalize_name(name)]
         if same:
@@ -40,33 +40,36 @@ class _ExpectedColumns:
 
 
 def check_chart_arguments(args: Mapping[str, JsonValue], *, schemas: Mapping[str, JsonSchema]) -> Preflight:
-    """Check names and kinds of the columns; with the rows known, everything that drawing would find.
+    """Check the names and kinds of the columns; if the rows are known, check everything that drawing would.
 
-    `schemas` holds the JSON Schemas of arguments that a reference will fill in, by dotted path.
+    `schemas` has the JSON Schemas of the arguments that a reference will fill in, by dotted path. A name that can mean
+    only one column is corrected in the arguments.
     """
     rows = args.get("rows")
     literal = isinstance(rows, list) and all(isinstance(row, dict) for row in rows) and "rows" not in schemas
     columns = _read_row_columns(rows) if literal else _read_schema_columns(schemas.get("rows", {}))
     if not columns.kinds:
         return Preflight()
-    mended = dict(args)
+    corrected = dict(args)
     problems = [
-        problem for role in ("x", "y", "color") if (problem := _correct_column_name(mended, role=role, columns=columns))
+        problem
+        for role in ("x", "y", "color")
+        if (problem := _correct_column_name(corrected, role=role, columns=columns))
     ]
     if not problems:
-        problems = _check_column_kinds(mended, columns=columns)
-    if not problems and literal and _is_complete(mended):
-        problems = _find_drawing_problems(mended)
+        problems = _check_column_kinds(corrected, columns=columns)
+    if not problems and literal and _is_complete(corrected):
+        problems = _find_drawing_problems(corrected)
     if problems:
         return Preflight(problems=tuple(problems))
-    return Preflight(args=mended if mended != dict(args) else None)
+    return Preflight(args=corrected if corrected != dict(args) else None)
 
 
 def _read_row_columns(rows: JsonValue) -> _ExpectedColumns:
-    found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    objects = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     kinds: dict[str, ExpectedKind] = {}
-    for name in column_names(found):
-        kinds[name] = "number" if read_column(found, name=name).kind == "number" else "text"
+    for name in column_names(objects):
+        kinds[name] = "number" if read_column(objects, name=name).kind == "number" else "text"
     return _ExpectedColumns(kinds)
 
 
@@ -88,7 +91,6 @@ def _infer_kind(schema: object) -> ExpectedKind:
     types = set(stated if isinstance(stated, list) else [stated]) - {"null"}
     if types and types <= {"number", "integer"}:
         return "number"
-    # Exact decimals and dates are strings, which only a plain string without a format rules neither in nor out.
     return "text" if types == {"string"} else "other"
 
 
@@ -119,14 +121,14 @@ def _check_column_kinds(args: dict[str, JsonValue], *, columns: _ExpectedColumns
         args["y"] = numbers[0]
         return []
     remedy = f"use one of {listed}" if numbers else "rows will have no column of numbers; query one"
-    return [f"y names the column {y!r}, which holds text, not numbers; {remedy}."]
+    return [f"y names the column {y!r}, which has text, not numbers; {remedy}."]
 
 
 def _check_heatmap_color(color: JsonValue, *, columns: _ExpectedColumns) -> list[str]:
     numbers = ", ".join(repr(name) for name in columns.list_numeric())
     if isinstance(color, str) and columns.kinds[color] == "text":
         return [
-            f"color of a heatmap names {color!r}, which holds text; use a column of numbers: {numbers or 'query one'}."
+            f"color of a heatmap names {color!r}, which has text; use a column of numbers: {numbers or 'query one'}."
         ]
     if color is None and not numbers and "other" not in columns.kinds.values():
         return ["A heatmap needs a column of numbers as color, and rows will have none; query one."]
@@ -138,7 +140,7 @@ def _is_complete(args: Mapping[str, JsonValue]) -> bool:
 
 
 def _find_drawing_problems(args: Mapping[str, JsonValue]) -> list[str]:
-    """Tell what arranging rows that are known already would fail with."""
+    """Return the error that preparing the known rows would raise, if any."""
     rows, kind, color = args["rows"], args["kind"], args.get("color")
     if not isinstance(rows, list) or kind not in get_args(ChartKind) or not (color is None or isinstance(color, str)):
         return []

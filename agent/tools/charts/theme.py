@@ -1,4 +1,4 @@
-"""The look of a chart: type, colours, number formats and time axes, as Vega-Lite configuration and expressions."""
+"""The look of all charts: fonts, colours, number formats and time axes, as Vega-Lite configuration and expressions."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -7,79 +7,99 @@ from typing import Any, Final, TypeAlias
 
 from agent.tools.charts.columns import Cell, ChartColumn
 
-# Keyword arguments of one of Altair's classes, whose types are too many to repeat.
+# Keyword arguments of Altair's classes, which have too many types to repeat here.
 AltairOptions: TypeAlias = dict[str, Any]
 
 FONT: Final = "Arimo, Liberation Sans, Helvetica, Arial, sans-serif"
 TEXT_COLOR: Final = "#222222"
 MUTED_COLOR: Final = "#666666"
 GRID_COLOR: Final = "#dddddd"
+TITLE_SIZE: Final = 18
+SUBTITLE_SIZE: Final = 13
+_LABELS: Final = {"labelFontSize": 12, "labelColor": TEXT_COLOR, "labelLimit": 260}
 
-# Okabe and Ito, "Color Universal Design" (2008), ordered for contrast on white; its yellow, too pale there, is olive.
+# Okabe and Ito, "Color Universal Design" (2008), ordered by contrast on white. Their yellow is too pale on white, so it
+# is olive here.
 PALETTE: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C00", "#7A7A7A")
 
+#: The look that all charts share, as Vega-Lite configuration. It is written into each specification instead of being
+#: registered with `alt.theme`: enabling a theme changes the whole process, also the charts of the user and those that
+#: other threads draw at that moment.
 CONFIG: Final = {
     "background": "white",
     "padding": 16,
     "font": FONT,
     "view": {"stroke": None},
+    "range": {"category": list(PALETTE)},
+    "scale": {"barBandPaddingInner": 0.28, "bandWithNestedOffsetPaddingOuter": 0.12},
+    "mark": {"color": PALETTE[0]},
+    "rule": {"color": TEXT_COLOR},
+    "text": {"color": TEXT_COLOR, "fontSize": 12},
     "title": {
         "anchor": "start",
         "frame": "bounds",
-        "fontSize": 18,
+        "fontSize": TITLE_SIZE,
         "fontWeight": "bold",
         "color": TEXT_COLOR,
-        "subtitleFontSize": 13,
+        "subtitleFontSize": SUBTITLE_SIZE,
         "subtitleColor": MUTED_COLOR,
         "subtitlePadding": 6,
         "offset": 16,
     },
     "axis": {
-        "labelFontSize": 12,
-        "labelColor": TEXT_COLOR,
+        **_LABELS,
+        "labelPadding": 6,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
         "titleColor": MUTED_COLOR,
         "titlePadding": 8,
-        "labelPadding": 6,
         "domainColor": "#999999",
         "gridColor": GRID_COLOR,
         "tickColor": "#999999",
-        "labelLimit": 260,
     },
+    "axisX": {"grid": False},
+    "axisBand": {"domain": False, "ticks": False},
+    "axisTemporal": {"title": None},
     "legend": {
+        **_LABELS,
         "orient": "top",
         "direction": "horizontal",
         "title": None,
-        "labelFontSize": 12,
-        "labelColor": TEXT_COLOR,
-        "labelLimit": 260,
         "symbolType": "square",
         "offset": 18,
     },
-    "header": {"labelFontSize": 13, "labelFontWeight": "bold", "labelColor": TEXT_COLOR, "title": None},
-    "range": {"category": list(PALETTE)},
+    "header": {
+        "labelFontSize": 13,
+        "labelFontWeight": "bold",
+        "labelColor": TEXT_COLOR,
+        "labelAnchor": "start",
+        "title": None,
+    },
+    "headerRow": {"labelOrient": "top", "labelAngle": 0, "labelPadding": -4},
 }
 
 _CURRENCY_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹"}
 
 
 def wrap_text(text: str, *, pixels: float, size: int) -> list[str]:
-    """Lines of `text` that fit into `pixels` at a font size: a letter is about 0.55 of the size wide."""
+    """Return `text` as lines of about `pixels` at a font size; a letter is about 0.55 of the size wide."""
     return textwrap.wrap(text, width=max(24, int(pixels / (size * 0.55)))) or [""]
 
 
 def build_number_expression(field: str, *, values: Iterable[Cell], unit: str | None, exact: bool = False) -> str:
-    """Give the Vega expression that writes `field` as people do: thousands apart, millions short, with its unit."""
+    """Return the Vega expression that formats `field` with thousands separators, SI suffixes and its unit.
+
+    `values` decide the number of digits; `exact` writes the number out instead of abbreviating it.
+    """
     number_format = _choose_number_format([value for value in values if value is not None], exact=exact)
     body = f"format(abs({field}), '{number_format}')"
     before, after = _place_unit(unit)
-    # d3-format calls a billion giga.
+    # d3-format abbreviates a billion as G, for giga.
     return f"({field} < 0 ? '\u2212' : '') + {_quote(before)} + replace({body}, 'G', 'B') + {_quote(after)}"
 
 
 def build_axis_expression(*, unit: str | None, largest: float) -> str:
-    """Give the Vega expression that writes the ticks of a value axis."""
+    """Return the Vega expression that formats the tick labels of a value axis."""
     before, after = _place_unit(unit)
     pattern = "~s" if largest >= 1_000_000 else ",~r" if largest < 1 else ","
     return (
@@ -104,6 +124,7 @@ def _choose_number_format(values: Sequence[Cell], *, exact: bool) -> str:
 
 
 def _place_unit(unit: str | None) -> tuple[str, str]:
+    """Return what to write before and after a number."""
     if not unit:
         return "", ""
     symbol = _CURRENCY_SYMBOLS.get(unit.upper(), unit)
@@ -113,17 +134,17 @@ def _place_unit(unit: str | None) -> tuple[str, str]:
 
 
 def _quote(text: str) -> str:
-    """`text` as a string literal of Vega's expression language."""
+    """Return `text` as a string literal of Vega's expression language."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ") + "'"
 
 
 def get_time_unit(column: ChartColumn) -> str | None:
-    """Vega-Lite's time unit for the column, in UTC so that no viewer's clock shifts a date."""
+    """Return Vega-Lite's time unit for the column; in UTC, so that the viewer's time zone cannot shift a date."""
     return {"year": "utcyear", "month": "utcyearmonth", "day": "utcyearmonthdate"}.get(column.unit or "")
 
 
 def make_time_axis(column: ChartColumn) -> AltairOptions:
-    """Axis settings for instants: ticks where a calendar has them, the year only where it changes."""
+    """Return axis settings for instants: ticks at calendar boundaries, the year only where it changes."""
     known = sorted(datetime.fromisoformat(str(value)) for value in column.values if value is not None)
     days = (known[-1] - known[0]).days if known else 0
     if column.unit == "year" or days > 6 * 366:

@@ -1,1 +1,1 @@
-"""Repair of SQL from what a schema says."""
+"""Deterministic repair of SQL with the database schema."""

@@ -1,4 +1,4 @@
-"""Aggregates where they belong, and every other column of such a SELECT in its GROUP BY."""
+"""Repair of aggregates: conditions, sort keys and GROUP BY of a SELECT, COUNT in place of SUM, and UNIONs of totals."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,11 @@ from sqlglot import exp
 from agent.tools.db_schema.model import Column
 from agent.tools.sql_repair.scopes import Scope, walk_nodes
 
+_NUMERIC_TYPES = ("DECIMAL", "DOUBLE", "FLOAT", "REAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+
 
 def repair_grouping(scope: Scope) -> Iterator[str]:
-    """Mend the grouping of one SELECT in place and yield a sentence for each change."""
+    """Repair the grouping of one SELECT in place and yield a sentence for each change."""
     yield from _move_conditions_to_having(scope.select)
     yield from _repair_order_by(scope.select)
     yield from _add_missing_group_keys(scope)
@@ -17,32 +19,30 @@ def repair_grouping(scope: Scope) -> Iterator[str]:
 
 def _move_conditions_to_having(select: exp.Select) -> Iterator[str]:
     """Move conditions on aggregates from WHERE to HAVING."""
-    where = select.args.get("where")
-    if where is None:
-        return
+    conditions = _split_where(select)
     totals = {
         item.alias.lower() for item in select.expressions if isinstance(item, exp.Alias) and find_aggregates(item)
     }
-    parts = list(where.this.flatten()) if isinstance(where.this, exp.And) else [where.this]
     moved = [
-        part
-        for part in parts
-        if find_aggregates(part)
+        condition
+        for condition in conditions
+        if find_aggregates(condition)
         or any(
-            isinstance(node, exp.Column) and not node.table and node.name.lower() in totals for node in walk_nodes(part)
+            isinstance(node, exp.Column) and not node.table and node.name.lower() in totals
+            for node in walk_nodes(condition)
         )
     ]
     if not moved:
         return
-    kept = [part for part in parts if part not in moved]
-    select.set("where", exp.Where(this=exp.and_(*kept, copy=False)) if kept else None)
-    for part in moved:
-        select.having(part, copy=False)
-        yield f"The condition {part.sql(dialect='duckdb')} is on a total, so it went to HAVING."
+    remaining = [condition for condition in conditions if condition not in moved]
+    select.set("where", exp.Where(this=exp.and_(*remaining, copy=False)) if remaining else None)
+    for condition in moved:
+        select.having(condition, copy=False)
+        yield f"The condition {condition.sql(dialect='duckdb')} is on an aggregate, so it was moved to HAVING."
 
 
 def _repair_order_by(select: exp.Select) -> Iterator[str]:
-    """Let ORDER BY name the total of a column where it names the column that is totalled."""
+    """If ORDER BY names a column of which the SELECT has only an aggregate, sort by that aggregate."""
     order = select.args.get("order")
     if order is None or not (select.args.get("group") or any(map(find_aggregates, select.expressions))):
         return
@@ -61,19 +61,19 @@ def _repair_order_by(select: exp.Select) -> Iterator[str]:
             if isinstance(total.this, exp.Column) and total.this.name.lower() == column.name.lower()
         ]
         if len(totals) == 1:
-            named = exp.column(totals[0].alias) if totals[0].alias else totals[0].copy()
-            ordered.set("this", named)
-            yield f"Rows are ordered by {named.sql(dialect='duckdb')}, the total of {column.name}."
+            key = exp.column(totals[0].alias) if totals[0].alias else totals[0].copy()
+            ordered.set("this", key)
+            yield f"The rows are sorted by {key.sql(dialect='duckdb')}, the aggregate of {column.name}."
 
 
 def _add_missing_group_keys(scope: Scope) -> Iterator[str]:
-    """Add to GROUP BY what is selected beside aggregates."""
+    """Add to GROUP BY what is selected next to aggregates."""
     select = scope.select
     group = select.args.get("group")
     if group is not None and (group.args.get("all") or set(group.args) - {"expressions", "all"}):
         return
-    totals = any(map(find_aggregates, select.expressions))
-    if group is None and not totals:
+    has_totals = any(map(find_aggregates, select.expressions))
+    if group is None and not has_totals:
         return
     if any(item.is_star for item in select.expressions):
         return
@@ -82,12 +82,26 @@ def _add_missing_group_keys(scope: Scope) -> Iterator[str]:
     for item in select.expressions:
         for part in _find_ungrouped_parts(item):
             names = {part.sql().lower(), part.name.lower(), item.alias.lower()} - {""}
-            # Without any total, a number that is not grouped by is one whose total was forgotten: which is not known.
-            if names & present or (not totals and not _is_text_column(part, scope=scope)):
+            # Without any aggregate, a number that is not grouped by should probably be aggregated; how is not known.
+            if names & present or (not has_totals and not _is_text_column(part, scope=scope)):
                 continue
             select.group_by(part.copy(), copy=False)
             present |= names
-            yield f"{part.sql(dialect='duckdb')} is selected beside a total, so it was added to GROUP BY."
+            yield f"{part.sql(dialect='duckdb')} is selected next to an aggregate, so it was added to GROUP BY."
+
+
+def _find_ungrouped_parts(item: exp.Expr) -> list[exp.Expr]:
+    """Return the parts of a selected expression that must be grouped: all of it, or its columns outside aggregates."""
+    expression = item.unalias()
+    nodes = [expression, *walk_nodes(expression)]
+    if any(isinstance(node, exp.Window) for node in nodes):
+        return []
+    columns: list[exp.Expr] = [
+        node for node in nodes if isinstance(node, exp.Column) and node.find_ancestor(exp.AggFunc) is None
+    ]
+    if not columns:
+        return []
+    return columns if find_aggregates(expression) else [expression]
 
 
 def _is_text_column(part: exp.Expr, *, scope: Scope) -> bool:
@@ -95,47 +109,11 @@ def _is_text_column(part: exp.Expr, *, scope: Scope) -> bool:
     return known is not None and known.is_text
 
 
-def _find_ungrouped_parts(item: exp.Expr) -> list[exp.Expr]:
-    """Return what of a selected expression must be grouped: all of it, or its columns outside of aggregates."""
-    expression = item.unalias()
-    inside = [expression, *walk_nodes(expression)]
-    if any(isinstance(node, exp.Window) for node in inside):
-        return []
-    columns: list[exp.Expr] = [
-        node for node in inside if isinstance(node, exp.Column) and node.find_ancestor(exp.AggFunc) is None
-    ]
-    if not columns:
-        return []
-    return columns if find_aggregates(expression) else [expression]
-
-
-def get_group_keys(select: exp.Select) -> list[exp.Expr]:
-    """Return the expressions of GROUP BY, a number taken as the place of a selected one."""
-    group = select.args.get("group")
-    found = []
-    for expression in group.expressions if group else []:
-        place = int(expression.name) - 1 if expression.is_int else -1
-        within = 0 <= place < len(select.expressions)
-        found.append(select.expressions[place].unalias() if within else expression)
-    return found
-
-
-def find_aggregates(expression: exp.Expr) -> list[exp.Expr]:
-    """Return the aggregate calls in `expression`, without those of windows and of subqueries."""
-    return [
-        node
-        for node in (expression, *walk_nodes(expression))
-        if isinstance(node, exp.AggFunc) and not isinstance(node.find_ancestor(exp.Window, exp.Select), exp.Window)
-    ]
-
-
-_NUMERIC_TYPES = ("DECIMAL", "DOUBLE", "FLOAT", "REAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
-
-
 def repair_counts(scope: Scope) -> Iterator[str]:
-    """Let `COUNT(*) AS docks` be the sum of `docks` where the only table has such a number, in place.
+    """Replace `COUNT(*) AS docks` by the sum of `docks`, in place, if the only table has such a number.
 
-    Who calls a count by the name of a number that each row has wants that number: rows are called by their table.
+    A count that is named like a numeric column of the row is meant to be the total of that column: a count of rows
+    would be named after the table.
     """
     relation = scope.sources[0].relation if len(scope.sources) == 1 else None
     if relation is None:
@@ -149,7 +127,7 @@ def repair_counts(scope: Scope) -> Iterator[str]:
         counted = count.this
         if isinstance(counted, exp.Star) or (isinstance(counted, exp.Column) and counted.name == column.name):
             count.replace(exp.Sum(this=exp.column(column.name, quoted=not column.name.isidentifier())))
-            yield f"{column.name!r} is a number of each row, so it was added up and not its rows counted."
+            yield f"{column.name!r} is a number in each row, so its values were summed instead of counting the rows."
 
 
 def _is_summable(column: Column) -> bool:
@@ -158,10 +136,10 @@ def _is_summable(column: Column) -> bool:
 
 
 def repair_unions(tree: exp.Expr) -> tuple[exp.Expr, tuple[str, ...]]:
-    """Return `tree` with such a UNION as a GROUP BY, and a sentence if it was one.
+    """Return a UNION of totals, each of one value of a column, as one query that groups by the column; and a note.
 
-    The parts of a UNION come in any order, equal ones fall together, and the name of the first stands for all: its
-    rows do not tell what they count.
+    The parts of a UNION come in any order, equal rows are merged, and the column name of the first part is used for
+    all: its rows do not say what they are totals of. Any other query is returned unchanged, without a note.
     """
     if not isinstance(tree, exp.Union) or _has_other_clauses(tree):
         return tree, ()
@@ -170,17 +148,17 @@ def repair_unions(tree: exp.Expr) -> tuple[exp.Expr, tuple[str, ...]]:
     totals = [each for select in selects if (each := _parse_single_total(select)) is not None]
     if len(totals) < len(parts):
         return tree, ()
-    column, rest = totals[0][0], totals[0][2]
+    column, _, rest = totals[0]
     values = [value for _, value, _ in totals]
-    if any(other != column or left != rest for other, _, left in totals) or len(set(values)) < len(values):
+    if any((each, others) != (column, rest) for each, _, others in totals) or len(set(values)) < len(values):
         return tree, ()
     grouped = selects[0].copy()
-    where = _find_text_equalities(grouped)[0]
-    name = where.this.copy()
-    where.replace(exp.In(this=name.copy(), expressions=[exp.Literal.string(value) for value in values]))
+    condition = _find_text_equalities(grouped)[0]
+    name = condition.this.copy()
+    condition.replace(exp.In(this=name.copy(), expressions=[exp.Literal.string(value) for value in values]))
     grouped.set("expressions", [name.copy(), grouped.expressions[0].unalias().as_("total")])
     grouped.group_by(name.copy(), copy=False)
-    return grouped, (f"Totals of several values of {name.sql(dialect='duckdb')} are grouped by it.",)
+    return grouped, (f"The totals for several values of {name.sql(dialect='duckdb')} became one query grouped by it.",)
 
 
 def _has_other_clauses(tree: exp.Union) -> bool:
@@ -196,13 +174,13 @@ def _flatten_union(tree: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def _parse_single_total(select: exp.Select) -> tuple[str, str, str] | None:
-    """Return the column that a single total is of one value of, the value, and all the rest of its query as text."""
+    """For a query of one aggregate for one value of a column, return the column, the value and the rest as SQL."""
     if len(select.expressions) != 1 or select.args.get("group") or not find_aggregates(select.expressions[0].unalias()):
         return None
-    equal = _find_text_equalities(select)
-    if len(equal) != 1:
+    equalities = _find_text_equalities(select)
+    if len(equalities) != 1:
         return None
-    column, value = equal[0].this.sql(dialect="duckdb"), equal[0].expression.name
+    column, value = equalities[0].this.sql(dialect="duckdb"), equalities[0].expression.name
     rest = select.copy()
     _find_text_equalities(rest)[0].replace(exp.true())
     rest.set("expressions", [rest.expressions[0].unalias()])
@@ -210,16 +188,40 @@ def _parse_single_total(select: exp.Select) -> tuple[str, str, str] | None:
 
 
 def _find_text_equalities(select: exp.Select) -> list[exp.EQ]:
-    """Return the conditions of WHERE, joined by AND, that compare a column with a text."""
+    """Return the conditions of WHERE that compare a column with a text literal."""
+    return [
+        condition
+        for condition in _split_where(select)
+        if isinstance(condition, exp.EQ)
+        and isinstance(condition.this, exp.Column)
+        and isinstance(condition.expression, exp.Literal)
+        and condition.expression.is_string
+    ]
+
+
+def _split_where(select: exp.Select) -> list[exp.Expr]:
+    """Return the conditions that AND joins in WHERE; empty without a WHERE."""
     where = select.args.get("where")
     if where is None:
         return []
-    parts = list(where.this.flatten()) if isinstance(where.this, exp.And) else [where.this]
+    return list(where.this.flatten()) if isinstance(where.this, exp.And) else [where.this]
+
+
+def get_group_keys(select: exp.Select) -> list[exp.Expr]:
+    """Return the expressions of GROUP BY; a number there is resolved to the selected expression at that position."""
+    group = select.args.get("group")
+    keys = []
+    for expression in group.expressions if group else []:
+        position = int(expression.name) - 1 if expression.is_int else -1
+        is_position = 0 <= position < len(select.expressions)
+        keys.append(select.expressions[position].unalias() if is_position else expression)
+    return keys
+
+
+def find_aggregates(expression: exp.Expr) -> list[exp.Expr]:
+    """Return the aggregate calls in `expression`, without those of windows and of subqueries."""
     return [
-        part
-        for part in parts
-        if isinstance(part, exp.EQ)
-        and isinstance(part.this, exp.Column)
-        and isinstance(part.expression, exp.Literal)
-        and part.expression.is_string
+        node
+        for node in (expression, *walk_nodes(expression))
+        if isinstance(node, exp.AggFunc) and not isinstance(node.find_ancestor(exp.Window, exp.Select), exp.Window)
     ]

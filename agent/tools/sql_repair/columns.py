@@ -1,4 +1,4 @@
-"""Every table and column under the name it has, every column asked of the table that owns it."""
+"""Repair of table and column names: right spelling, and each column taken from a table that has it."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,11 @@ from sqlglot import exp
 from agent.tools.db_schema.model import DatabaseSchema, Relation
 from agent.tools.sql_repair.joins import join_owner_tables, move_to_view, repair_joins
 from agent.tools.sql_repair.name_matching import match_name
-from agent.tools.sql_repair.scopes import Scope, TableSource, get_relation_name
+from agent.tools.sql_repair.scopes import Scope, TableSource, build_table, get_relation_name
 
 
 def repair_tables(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[str]:
-    """Give each unknown table the one name it can have meant, in place, and yield a sentence for each."""
+    """Replace the name of each unknown table by the only one it can mean, in place, and yield a sentence for each."""
     queries = {query.alias.lower() for query in tree.find_all(exp.CTE)}
     for table in list(tree.find_all(exp.Table)):
         name = get_relation_name(table)
@@ -21,52 +21,51 @@ def repair_tables(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[str]:
         if right is None:
             continue
         wrong = table.name
-        place, _, plain = right.rpartition(".")
-        renamed = exp.table_(plain, db=place or None, alias=table.alias or None)
+        renamed = build_table(right, alias=table.alias or None)
         table.replace(renamed)
         select = renamed.find_ancestor(exp.Select)
         for column in select.find_all(exp.Column) if select is not None and not renamed.alias else ():
             if column.table.lower() == wrong.lower():
-                column.set("table", exp.to_identifier(plain))
-        yield f"There is no table {wrong!r}; {right!r} was meant."
+                column.set("table", exp.to_identifier(renamed.name))
+        yield f"There is no table {wrong!r}; {right!r} was used instead."
 
 
 def repair_columns(scope: Scope, *, schema: DatabaseSchema) -> Iterator[str]:
-    """Mend one SELECT in place: joins first, then each column that no source of it has.
+    """Repair one SELECT in place, first its joins, then each column that none of its sources has.
 
-    What no rule can tell is left as it is, for the engine to complain of.
+    Yields a sentence for each change. What no rule can decide is left for the engine to report.
     """
     yield from repair_joins(scope, schema=schema)
     yield from _qualify_ambiguous_columns(scope)
     for column in find_unresolved_columns(scope):
-        yield from _correct_spelling(column, called=scope.find_source(column.table), among=[])
+        yield from _correct_spelling(column, qualifier=scope.find_source(column.table), sources=[])
     for column in find_unresolved_columns(scope):
         yield from _move_to_owner(scope, column)
-    lost = find_unresolved_columns(scope)
-    if not lost:
+    unresolved = find_unresolved_columns(scope)
+    if not unresolved:
         return
-    notes = join_owner_tables(scope, lost, schema=schema)
+    notes = join_owner_tables(scope, unresolved, schema=schema)
     if notes is None:
         notes = move_to_view(scope, schema=schema)
     if notes is None:
         notes = [
             note
-            for column in lost
-            for note in _correct_spelling(column, called=scope.find_source(column.table), among=scope.sources)
+            for column in unresolved
+            for note in _correct_spelling(column, qualifier=scope.find_source(column.table), sources=scope.sources)
         ]
     yield from notes
 
 
 def find_unresolved_columns(scope: Scope) -> list[exp.Column]:
-    """Return the columns of a SELECT that nothing it sees has."""
+    """Return the columns of a SELECT that no table it can see has."""
     return [column for column in scope.find_columns() if not _is_resolvable(scope, column)]
 
 
 def _is_resolvable(scope: Scope, column: exp.Column) -> bool:
     if column.table:
-        # An alias hides one of the same name further out.
-        for place in (scope, *scope.outer):
-            source = place.find_source(column.table)
+        # An alias hides the same alias in an outer scope.
+        for each in (scope, *scope.outer):
+            source = each.find_source(column.table)
             if source is not None:
                 return source.can_have_column(column.name)
         return False
@@ -79,7 +78,7 @@ def _is_resolvable(scope: Scope, column: exp.Column) -> bool:
 
 
 def _qualify_ambiguous_columns(scope: Scope) -> Iterator[str]:
-    """Give a bare column that several tables have to the first of them: joined on it, they agree."""
+    """Qualify a column that several tables have with the first of them, since it is usually the column they join on."""
     shared = {
         name.name.lower() for join in scope.select.args.get("joins") or [] for name in join.args.get("using") or []
     }
@@ -89,11 +88,11 @@ def _qualify_ambiguous_columns(scope: Scope) -> Iterator[str]:
         owners = [source for source in scope.sources if source.columns and source.can_have_column(column.name)]
         if len(owners) > 1:
             column.set("table", exp.to_identifier(owners[0].alias))
-            yield f"Several tables have {column.name!r}; it was taken from {owners[0].alias!r}."
+            yield f"Several tables have a column {column.name!r}; it was taken from {owners[0].alias!r}."
 
 
 def _move_to_owner(scope: Scope, column: exp.Column) -> Iterator[str]:
-    """Ask `column` of a source that has it, if there is one here."""
+    """Qualify `column` with a source here that has it, if there is one."""
     owners = [source for source in scope.sources if source.columns and source.can_have_column(column.name)]
     if owners and column.table:
         wrong = column.table
@@ -101,10 +100,12 @@ def _move_to_owner(scope: Scope, column: exp.Column) -> Iterator[str]:
         yield f"{wrong!r} has no column {column.name!r}; it was taken from {owners[0].alias!r}."
 
 
-def _correct_spelling(column: exp.Column, *, called: TableSource | None, among: list[TableSource]) -> Iterator[str]:
-    """Give `column` the one name that it can have meant: in the source it is asked of, else among all."""
-    owner = called or (among[0] if among else None)
-    for candidates in ([called] if called else [], among):
+def _correct_spelling(
+    column: exp.Column, *, qualifier: TableSource | None, sources: list[TableSource]
+) -> Iterator[str]:
+    """Replace the name of `column` by the only one it can mean, in its `qualifier` or else in `sources`."""
+    owner = qualifier or (sources[0] if sources else None)
+    for candidates in ([qualifier] if qualifier else [], sources):
         names = {name: source for source in candidates for name in _get_column_names(source)}
         right = match_name(column.name, names, of=_get_owner_name(owner))
         if right is not None:
@@ -112,7 +113,7 @@ def _correct_spelling(column: exp.Column, *, called: TableSource | None, among: 
             column.set("this", exp.to_identifier(right))
             if column.table:
                 column.set("table", exp.to_identifier(names[right].alias))
-            yield f"There is no column {wrong!r}; {right!r} was meant."
+            yield f"There is no column {wrong!r}; {right!r} was used instead."
             return
 
 

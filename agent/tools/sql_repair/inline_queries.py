@@ -1,4 +1,4 @@
-"""A query that speaks of earlier queries as of tables, rewritten so that it stands by itself."""
+"""Rewriting of a query that reads earlier queries as if they were tables, so that it can run alone."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,10 +8,10 @@ from sqlglot.errors import SqlglotError
 
 
 def inline_earlier_queries(sql: str, *, earlier: Mapping[str, str], parameter: Callable[[str, str], str | None]) -> str:
-    """Return `sql` with the values of `earlier` queries as list parameters, and as WITH queries where rows are needed.
+    """Return `sql` with `earlier` queries replaced by list parameters or, if their rows are needed, added as CTEs.
 
-    `earlier` are queries by the names that they are called by; `parameter` tells for such a name and a column under
-    which parameter the values of that column are given, None where they are not.
+    `earlier` maps names to queries; `parameter` returns, for such a name and a column, the parameter that has the
+    values of that column, or None. A query that refers to none of them, or cannot be parsed, is returned unchanged.
     """
     try:
         tree = sqlglot.parse_one(sql, dialect="duckdb")
@@ -26,38 +26,38 @@ def inline_earlier_queries(sql: str, *, earlier: Mapping[str, str], parameter: C
     ]
     if not tables or not isinstance(tree, exp.Query):
         return sql
-    left: dict[str, None] = {}
+    remaining: dict[str, None] = {}
     for table in tables:
         name = known[table.name.lower()]
         if not _replace_with_list_parameter(table, name, parameter):
-            left[name] = None
+            remaining[name] = None
     try:
-        added = {name: sqlglot.parse_one(earlier[name], dialect="duckdb") for name in left}
+        added = {name: sqlglot.parse_one(earlier[name], dialect="duckdb") for name in remaining}
     except SqlglotError:
         return sql
     for name, query in added.items():
         tree.with_(name, as_=query, copy=False)
     clause = tree.args.get("with_")
     if clause is not None:
-        # The query's own parts may speak of those that were added, which must then stand before them.
+        # The query's own CTEs may read the added ones, so those must come first.
         clause.expressions.sort(key=lambda part: part.alias not in added)
     return tree.sql(dialect="duckdb")
 
 
 def _replace_with_list_parameter(table: exp.Table, name: str, parameter: Callable[[str, str], str | None]) -> bool:
-    """Put a parameter in the place of `(SELECT column FROM name)` that a column is compared with."""
+    """Replace `(SELECT column FROM name)`, if a column is compared with it, by a parameter; return whether it was."""
     select = table.find_ancestor(exp.Select)
     if select is None or not isinstance(select.parent, exp.Subquery | exp.In | exp.EQ):
         return False
-    told = {part for part, value in select.args.items() if value} - {"expressions", "from_", "kind", "distinct"}
-    if told or len(select.expressions) != 1 or not isinstance(select.expressions[0].unalias(), exp.Column):
+    clauses = {part for part, value in select.args.items() if value} - {"expressions", "from_", "kind", "distinct"}
+    if clauses or len(select.expressions) != 1 or not isinstance(select.expressions[0].unalias(), exp.Column):
         return False
-    compared = select.find_ancestor(exp.In, exp.EQ, exp.Select)
-    if not isinstance(compared, exp.In | exp.EQ) or compared.this is select:
+    comparison = select.find_ancestor(exp.In, exp.EQ, exp.Select)
+    if not isinstance(comparison, exp.In | exp.EQ) or comparison.this is select:
         return False
-    given = parameter(name, select.expressions[0].unalias().name)
-    if given is None:
+    list_parameter = parameter(name, select.expressions[0].unalias().name)
+    if list_parameter is None:
         return False
-    values = sqlglot.parse_one(f"(SELECT unnest(${given}))", dialect="duckdb")
-    compared.replace(exp.In(this=compared.this.copy(), query=values))
+    values = sqlglot.parse_one(f"(SELECT unnest(${list_parameter}))", dialect="duckdb")
+    comparison.replace(exp.In(this=comparison.this.copy(), query=values))
     return True

@@ -1,4 +1,4 @@
-"""The one name among several that a wrong name must have meant, if there is one."""
+"""Matching of a wrong name or value to the only one that it can mean."""
 
 import re
 import unicodedata
@@ -6,43 +6,43 @@ from collections.abc import Iterable
 
 
 def match_name(wrong: str, names: Iterable[str], *, of: str = "") -> str | None:
-    """Return the only one of `names` that `wrong` can have meant; None if none or several can.
+    """Return the only one of `names` that `wrong` can mean; None if none or several can.
 
-    A name is meant if it is the same but for case, spaces, underscores or a plural, if it differs by one slip of the
-    pen, or if it says more: `customer` means `customer_name`, and `name` asked of `customers` does too.
+    A name matches if it is the same except for case, spaces, underscores or a plural, if it differs by one typo, or if
+    it has more words: `customer` matches `customer_name`, and so does `name` if the table `of` is `customers`.
     """
-    found = sorted(set(names))
-    for fits in (_is_same_name, is_one_typo_apart):
-        matches = [name for name in found if fits(wrong, name)]
+    candidates = sorted(set(names))
+    for matches_name in (_is_same_name, is_one_typo_apart):
+        matches = [name for name in candidates if matches_name(wrong, name)]
         if len(matches) == 1:
             return matches[0]
         if matches:
             return None
-    longer = [name for name in found if _split_words(wrong) < _split_words(name)]
+    longer = [name for name in candidates if _split_words(wrong) < _split_words(name)]
     if len(longer) > 1:
         owner = _split_words(of)
-        # Who says `customer` where there are an id and a name means the name.
+        # If there are an id and a name, `customer` means the name.
         narrower = [name for name in longer if _split_words(name) <= _split_words(wrong) | owner | {"name"}]
         longer = [name for name in narrower if "name" in _split_words(name)] or narrower
     return longer[0] if len(longer) == 1 else None
 
 
 def normalize_text(text: str) -> str:
-    """Return `text` without case, accents, spaces and signs; an ampersand is an "and"."""
+    """Return `text` without case, accents, spaces and punctuation; an ampersand becomes "and"."""
     plain = unicodedata.normalize("NFKD", text.replace("&", " and ")).casefold()
     return "".join(letter for letter in plain if letter.isalnum())
 
 
 def is_plural_variant(left: str, right: str) -> bool:
-    """Whether two texts have the same words, each in the singular or in the plural."""
+    """Whether two texts have the same words except for singular and plural."""
     one, other = ([to_singular(word) for word in re.findall(r"\w+", text.casefold())] for text in (left, right))
     return one == other
 
 
 def is_one_typo_apart(left: str, right: str) -> bool:
-    """Whether two words of five letters or more differ by one letter: missing, extra, wrong, or swapped with the next.
+    """Whether two words of five letters or more differ by one letter that is missing, extra, wrong or transposed.
 
-    Digits are no slips: 2023 is not a way to write 2024.
+    Different digits are never a typo: 2023 is not a misspelt 2024.
     """
     a, b = sorted((normalize_text(left), normalize_text(right)), key=len)
     if len(a) < 5 or len(b) - len(a) > 1 or re.findall(r"\d", a) != re.findall(r"\d", b):
@@ -55,7 +55,7 @@ def is_one_typo_apart(left: str, right: str) -> bool:
 
 
 def to_singular(word: str) -> str:
-    """Return an English word without the ending of its plural."""
+    """Return an English word without its plural ending."""
     if word.endswith("ies") and len(word) > 4:
         return f"{word[:-3]}y"
     if word.endswith(("ses", "xes", "ches", "shes")):
@@ -68,6 +68,6 @@ def _is_same_name(left: str, right: str) -> bool:
 
 
 def _split_words(name: str) -> frozenset[str]:
-    """Return the words of an identifier in lower case and singular: `OrderLines` and `order_line` have the same."""
-    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return frozenset(to_singular(word) for word in re.split(r"[^0-9a-z]+", parted.lower()) if word)
+    """Return the words of an identifier in lower case and singular; `OrderLines` and `order_line` have the same."""
+    separated = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    return frozenset(to_singular(word) for word in re.split(r"[^0-9a-z]+", separated.lower()) if word)

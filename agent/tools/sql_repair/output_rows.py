@@ -1,4 +1,4 @@
-"""Ids shown where their names would say more."""
+"""Adaptation of a query to the goal that it is for: names in place of ids, and only the LIMIT that was asked for."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -10,18 +10,27 @@ from sqlglot.errors import SqlglotError
 from agent.tools.db_schema.model import DatabaseSchema, Relation
 from agent.tools.sql_repair.aggregates import get_group_keys
 from agent.tools.sql_repair.name_matching import match_name
-from agent.tools.sql_repair.scopes import Scope, build_scopes
+from agent.tools.sql_repair.scopes import Scope, build_scopes, build_table
+
+_WORD = re.compile(r"[a-z]+|\d+")
+_NUMBER_WORDS = frozenset(
+    {"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty"}
+)
+#: Words that ask for some of the rows without a number.
+_QUANTITY_WORDS = frozenset({"top", "best", "few", "some", "several", "dozen", "sample", "examples", "leading"})
+#: Numbers with more digits are years or amounts, not numbers of rows.
+_MAX_COUNT_DIGITS = 3
 
 
 def replace_keys_with_labels(sql: str, *, schema: DatabaseSchema) -> str:
-    """Return a grouped query so that it shows the name of what it groups by in the place of its key.
+    """Return a grouped query that shows the name of what it groups by in place of its key.
 
-    Only where it shows no other text, and the key leads to one table with one column of names. Rows stay apart by their
-    key, so two of one name are not added up. Without anything to mend, `sql` comes back as it was, letter by letter.
+    Only if the query shows no other text, and the key leads to one table with one column of names. Rows are still
+    grouped by the key, so two with the same name stay separate. If there is nothing to replace, `sql` is returned
+    unchanged, character by character.
     """
-    try:
-        tree = sqlglot.parse_one(sql, dialect="duckdb")
-    except SqlglotError:
+    tree = _parse_query(sql)
+    if tree is None:
         return sql
     scope = next(build_scopes(tree, schema=schema), None)
     if scope is None or scope.select is not tree or tree.args.get("group") is None or _has_text_column(scope):
@@ -45,7 +54,7 @@ def _find_plain_columns(scope: Scope) -> Iterator[exp.Column]:
 
 
 def _replace_key_with_label(item: exp.Expression, scope: Scope, *, schema: DatabaseSchema) -> bool:
-    """Put the name in the place of `item` if that is a key which leads to one; return whether it is."""
+    """If `item` is a key of a table with names, join the table and select the name; return whether that was done."""
     column = item.unalias()
     source = scope.resolve(column) if isinstance(column, exp.Column) else None
     if source is None or source.relation is None:
@@ -55,31 +64,37 @@ def _replace_key_with_label(item: exp.Expression, scope: Scope, *, schema: Datab
     label = _find_label_column(target) if target is not None else None
     if target is None or label is None or any(each.relation == target for each in scope.sources):
         return False
-    aliases = scope.get_aliases()
-    for each in scope.find_columns():
-        owner = scope.resolve(each)
-        own_name = each.name.lower() in aliases and each.find_ancestor(exp.Order, exp.Having, exp.Qualify) is not None
-        if not each.table and owner is not None and not own_name:
-            # The table that is joined may have a column of the same name.
-            each.set("table", exp.to_identifier(owner.alias))
-    place, _, plain = target.name.rpartition(".")
+    _qualify_columns(scope)
+    table = build_table(target.name)
     on = exp.EQ(
-        this=exp.column(keys[0].references[0], table=plain, quoted=True),
+        this=exp.column(keys[0].references[0], table=table.name, quoted=True),
         expression=exp.column(column.name, table=source.alias, quoted=True),
     )
-    scope.select.append("joins", exp.Join(this=exp.table_(plain, db=place or None), on=on))
-    named = exp.column(label, table=plain, quoted=not label.isidentifier())
+    scope.select.append("joins", exp.Join(this=table, on=on))
+    name = exp.column(label, table=table.name, quoted=not label.isidentifier())
     group = scope.select.args["group"]
     if not group.args.get("all"):
-        group.append("expressions", named.copy())
-    # What sorts by the name that the query gave it goes on to do so.
-    own = item.alias if isinstance(item, exp.Alias) and item.alias != column.name else label
-    item.replace(exp.alias_(named, own, quoted=not own.isidentifier()))
+        group.append("expressions", name.copy())
+    # An alias of the query stays, because ORDER BY or HAVING may use it.
+    alias = item.alias if isinstance(item, exp.Alias) and item.alias != column.name else label
+    item.replace(exp.alias_(name, alias, quoted=not alias.isidentifier()))
     return True
 
 
+def _qualify_columns(scope: Scope) -> None:
+    """Qualify every column with its table, because a table that is joined may have a column of the same name."""
+    aliases = scope.get_aliases()
+    for column in scope.find_columns():
+        owner = scope.resolve(column)
+        is_alias = (
+            column.name.lower() in aliases and column.find_ancestor(exp.Order, exp.Having, exp.Qualify) is not None
+        )
+        if not column.table and owner is not None and not is_alias:
+            column.set("table", exp.to_identifier(owner.alias))
+
+
 def _find_label_column(target: Relation) -> str | None:
-    """Return the one column of `target` that names its rows; None where none or several do."""
+    """Return the only column of `target` with names of its rows; None if it has none or several."""
     names = [
         column.name
         for column in target.columns
@@ -88,28 +103,14 @@ def _find_label_column(target: Relation) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-_WORD = re.compile(r"[a-z]+|\d+")
-_NUMBER_WORDS = frozenset(
-    {"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty"}
-)
-#: Numbers with more digits are years and amounts.
-_MAX_COUNT_DIGITS = 3
-#: Who says so wants some of the rows and leaves open how many.
-_QUANTITY_WORDS = frozenset({"top", "best", "few", "some", "several", "dozen", "sample", "examples", "leading"})
-
-
 def remove_unrequested_limit(sql: str, *, asked: str) -> str:
-    """Return `sql` without its LIMIT where `asked` speaks of no number of rows; LIMIT 1 is left, which "most" asks for.
+    """Return `sql` without its LIMIT if the goal `asked` has no number of rows; LIMIT 1 stays: "most" asks for one row.
 
-    Without anything to mend, `sql` comes back as it was, letter by letter.
+    If there is nothing to remove, `sql` is returned unchanged, character by character.
     """
-    try:
-        tree = sqlglot.parse_one(sql, dialect="duckdb")
-    except SqlglotError:
-        return sql
-    limit = tree.args.get("limit")
-    number = limit.expression if isinstance(limit, exp.Limit) else None
-    if not isinstance(number, exp.Literal) or not number.is_int or int(number.name) == 1:
+    tree = _parse_query(sql)
+    number = _find_limit(tree)
+    if tree is None or not isinstance(number, exp.Literal) or not number.is_int or int(number.name) == 1:
         return sql
     words = set(_WORD.findall(asked.lower()))
     if (
@@ -123,45 +124,44 @@ def remove_unrequested_limit(sql: str, *, asked: str) -> str:
 
 
 def remove_limit(sql: str, *, lists: Collection[str]) -> tuple[str, int | None]:
-    """Return a query without its LIMIT, and how many of the chosen rows that LIMIT leaves, None for all.
+    """Return a query without its LIMIT, and the number of rows to keep of those that are chosen later; None for all.
 
-    LIMIT would cut the rows off before the first of each value are chosen. Where a parameter in `lists` says whose rows
-    are wanted, it limits nothing: each of those is to have its row.
+    LIMIT would cut rows off before the first rows of each value are chosen. If the query uses a parameter in `lists`,
+    all chosen rows are kept: each item of the list should have its row.
     """
-    try:
-        tree = sqlglot.parse_one(sql, dialect="duckdb")
-    except SqlglotError:
-        return sql, None
-    limit = tree.args.get("limit")
-    number = limit.expression if isinstance(limit, exp.Limit) else None
-    if number is None or not number.is_int or tree.args.get("offset") is not None:
+    tree = _parse_query(sql)
+    number = _find_limit(tree)
+    if tree is None or number is None or not number.is_int or tree.args.get("offset") is not None:
         return sql, None
     tree.set("limit", None)
-    named = {node.name for node in tree.find_all(exp.Placeholder)}
-    return tree.sql(dialect="duckdb"), None if named & set(lists) else int(number.name)
+    used = {node.name for node in tree.find_all(exp.Placeholder)}
+    return tree.sql(dialect="duckdb"), None if used & set(lists) else int(number.name)
 
 
 def has_one_row_per_value(sql: str, *, column: str) -> bool:
     """Whether a query groups by `column` alone, so that each of its values has one row anyway."""
-    try:
-        tree = sqlglot.parse_one(sql, dialect="duckdb")
-    except SqlglotError:
-        return False
+    tree = _parse_query(sql)
     if not isinstance(tree, exp.Select):
         return False
     keys = get_group_keys(tree)
-    chosen = next((item for item in tree.expressions if item.alias_or_name.lower() == column.lower()), None)
-    return (
-        len(keys) == 1
-        and chosen is not None
-        and keys[0].sql().lower()
-        in {
-            chosen.unalias().sql().lower(),
-            chosen.alias_or_name.lower(),
-        }
-    )
+    item = next((item for item in tree.expressions if item.alias_or_name.lower() == column.lower()), None)
+    if item is None or len(keys) != 1:
+        return False
+    return keys[0].sql().lower() in {item.unalias().sql().lower(), item.alias_or_name.lower()}
 
 
 def match_column(name: str, *, columns: Collection[str]) -> str:
-    """Return the one of a query's `columns` that `name` means, or `name` where it is one or means none."""
+    """Return the one of a query's `columns` that `name` means; `name` itself if it is one of them or means none."""
     return name if name in columns else match_name(name.rpartition(".")[2], columns) or name
+
+
+def _parse_query(sql: str) -> exp.Expr | None:
+    try:
+        return sqlglot.parse_one(sql, dialect="duckdb")
+    except SqlglotError:
+        return None
+
+
+def _find_limit(tree: exp.Expr | None) -> exp.Expr | None:
+    limit = tree.args.get("limit") if tree is not None else None
+    return limit.expression if isinstance(limit, exp.Limit) else None

@@ -1,8 +1,8 @@
 """Deterministic repair of SQL on its parsed tree: names, joins, groups, literals and list parameters.
 
-Small models write SQL whose shape is right and whose names are not: a column asked of the wrong table, a join left
-out, a value in another case. All of it can be looked up. The rules follow what was measured on a small local model,
-where asking the model to mend its own SQL gained nothing and looking up names and joins gained a fifth of the answers.
+Small models write SQL of the right shape with wrong names: a column of the wrong table, a missing join, a value in
+another case. All of that can be looked up. The rules follow measurements on a small local model: asking it to correct
+its own SQL gained nothing, and looking up names and joins gained a fifth of the answers.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from agent.tools.sql_repair.scopes import build_scopes
 
 @dataclass(frozen=True)
 class RepairedQuery:
-    """SQL and parameters as they should be, with a sentence for each thing that was changed."""
+    """The repaired SQL and parameters, with a sentence for each change."""
 
     sql: str
     params: Mapping[str, JsonValue]
@@ -39,10 +39,10 @@ class RepairedQuery:
 def repair_constants(
     sql: str, *, schema: DatabaseSchema, params: Mapping[str, JsonValue], lists: Mapping[str, str | None]
 ) -> RepairedQuery:
-    """Mend what the engine does not complain of: values that do not exist, lists compared as one value, wrong totals.
+    """Repair what the engine does not report: values that do not exist, lists compared as one value, wrong totals.
 
-    `lists` names the parameters that are lists, with the DuckDB type of their items where it is known.
-    Without anything to mend, `sql` comes back as it was, letter by letter.
+    `lists` has the parameters that are lists, each with the DuckDB type of its items or None if it is not known.
+    If there is nothing to repair, `sql` is returned unchanged, character by character.
     """
     tree = _parse_statement(sql)
     if tree is None:
@@ -54,12 +54,12 @@ def repair_constants(
 def repair_query(
     sql: str, *, schema: DatabaseSchema, params: Mapping[str, JsonValue], lists: Mapping[str, str | None]
 ) -> RepairedQuery:
-    """Mend also what keeps a query from binding: names of tables and columns, joins, groups."""
+    """Also repair what keeps a query from binding: names of tables and columns, joins, groups."""
     tree = _parse_statement(sql)
     if tree is None:
         return RepairedQuery(sql, params)
-    tree, grouped = repair_unions(tree)
-    notes = [*grouped, *repair_tables(tree, schema=schema)]
+    tree, union_notes = repair_unions(tree)
+    notes = [*union_notes, *repair_tables(tree, schema=schema)]
     for scope in build_scopes(tree, schema=schema):
         notes += repair_columns(scope, schema=schema)
         notes += repair_grouping(scope)
@@ -67,18 +67,18 @@ def repair_query(
 
 
 def explain_missing_columns(sql: str, *, schema: DatabaseSchema) -> list[str]:
-    """Return a sentence for each column that the query asks of a table that has none: who has it, or what is near."""
+    """Return a sentence for each column that cannot be resolved: the tables that have it, or similar names."""
     tree = _parse_statement(sql)
     notes: list[str] = []
     for scope in build_scopes(tree, schema=schema) if tree is not None else ():
         for column in find_unresolved_columns(scope):
-            having = [relation.name for relation in schema.relations if relation.column(column.name) is not None]
-            every = sorted({known.name for relation in schema.relations for known in relation.columns})
-            near = get_close_matches(column.name, every, n=5)
-            if having:
-                notes.append(f"{column.name!r} is a column of {', '.join(having)}.")
-            elif near:
-                notes.append(f"No table has a column {column.name!r}; near it are {', '.join(near)}.")
+            owners = [relation.name for relation in schema.relations if relation.column(column.name) is not None]
+            names = sorted({known.name for relation in schema.relations for known in relation.columns})
+            similar = get_close_matches(column.name, names, n=5)
+            if owners:
+                notes.append(f"{column.name!r} is a column of {', '.join(owners)}.")
+            elif similar:
+                notes.append(f"No table has a column {column.name!r}; similar names are {', '.join(similar)}.")
     return list(dict.fromkeys(notes))
 
 
@@ -91,25 +91,26 @@ def _repair_tree_constants(
     lists: Mapping[str, str | None],
     notes: tuple[str, ...],
 ) -> RepairedQuery:
-    mended = dict(params)
-    more: list[str] = []
+    sql_notes = list(notes)
     for scope in build_scopes(tree, schema=schema):
-        more += repair_literals(scope)
-        more += repair_compared_columns(scope)
-        more += repair_date_patterns(scope)
-        more += repair_counts(scope)
-        more += repair_list_comparisons(scope, lists=lists)
-    in_sql = (*notes, *more)
-    in_values = [
-        note for scope in build_scopes(tree, schema=schema) for note in repair_parameter_values(scope, params=mended)
+        sql_notes += repair_literals(scope)
+        sql_notes += repair_compared_columns(scope)
+        sql_notes += repair_date_patterns(scope)
+        sql_notes += repair_counts(scope)
+        sql_notes += repair_list_comparisons(scope, lists=lists)
+    repaired = dict(params)
+    parameter_notes = [
+        note for scope in build_scopes(tree, schema=schema) for note in repair_parameter_values(scope, params=repaired)
     ]
     return RepairedQuery(
-        tree.sql(dialect="duckdb") if in_sql else sql, mended, tuple(dict.fromkeys((*in_sql, *in_values)))
+        tree.sql(dialect="duckdb") if sql_notes else sql,
+        repaired,
+        tuple(dict.fromkeys((*sql_notes, *parameter_notes))),
     )
 
 
 def _parse_statement(sql: str) -> exp.Expr | None:
-    """Return the tree of one statement; None where the parser for repair does not know what the engine may know."""
+    """Return the tree of one statement; None if sqlglot cannot parse it, although the engine may."""
     try:
         statements = [statement for statement in sqlglot.parse(sql, dialect="duckdb") if statement is not None]
     except SqlglotError:

@@ -1,4 +1,4 @@
-"""Which tables a SELECT sees and which columns each of them has."""
+"""The tables that a SELECT can see, and the columns of each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,22 +10,22 @@ from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
 
 @dataclass
 class TableSource:
-    """A table, view, CTE or subquery in FROM, under the name by which its columns are called."""
+    """A table, view, CTE or subquery in FROM, with the alias that qualifies its columns."""
 
     alias: str
     #: None for a CTE, a subquery or a function.
     relation: Relation | None
-    #: In lower case; None where they cannot be told.
+    #: In lower case; None if they are not known.
     columns: frozenset[str] | None
 
     def can_have_column(self, column: str) -> bool:
-        """Whether the source has `column`, or cannot be known not to."""
+        """Whether the source has `column`; true if its columns are not known."""
         return self.columns is None or column.lower() in self.columns
 
 
 @dataclass
 class Scope:
-    """A SELECT with the sources of its FROM, and the scopes it stands in."""
+    """A SELECT with the sources in its FROM, and the scopes around it whose columns it can see."""
 
     select: exp.Select
     sources: list[TableSource]
@@ -36,15 +36,15 @@ class Scope:
         return next((source for source in self.sources if source.alias.lower() == alias.lower()), None)
 
     def find_columns(self) -> Iterator[exp.Column]:
-        """Yield the columns that this SELECT itself names, those of its subqueries left out."""
+        """Yield the columns that this SELECT itself names, without those of its subqueries."""
         from sqlglot import exp  # noqa: PLC0415 - slow to import
 
         yield from [node for node in walk_nodes(self.select) if isinstance(node, exp.Column) and node.name != "*"]
 
     def get_aliases(self) -> set[str]:
-        """Return the names, in lower case, that the SELECT gives to its own expressions.
+        """Return the aliases, in lower case, of the selected expressions.
 
-        `city AS city` gives none: what it names must be had from a table.
+        `city AS city` is left out: a table must have that column.
         """
         from sqlglot import exp  # noqa: PLC0415 - slow to import
 
@@ -56,7 +56,7 @@ class Scope:
         }
 
     def resolve(self, column: exp.Column) -> TableSource | None:
-        """Return the one source here that `column` is of; None if there is none, or more than one."""
+        """Return the source here that has `column`; None if there is none or more than one."""
         if column.table:
             source = self.find_source(column.table)
             return source if source is not None and source.can_have_column(column.name) else None
@@ -64,66 +64,46 @@ class Scope:
         return owners[0] if len(owners) == 1 else None
 
     def find_column(self, column: exp.Column) -> Column | None:
-        """Return what the schema knows of `column`; None for what is no plain column of a table or view."""
+        """Return `column` as the schema has it; None unless it is a column of a table or view."""
         source = self.resolve(column)
         return source.relation.column(column.name) if source is not None and source.relation is not None else None
 
 
 def build_scopes(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[Scope]:
     """Yield the scope of each SELECT, outer ones first."""
-    made: dict[int, Scope] = {}
+    scopes: dict[int, Scope] = {}
     for select in list(tree.find_all(exp.Select, bfs=True)):
-        scope = Scope(select, list(build_sources(select, tree=tree, schema=schema)))
-        scope.outer = [made[id(above)] for above in _find_visible_ancestors(select) if id(above) in made]
-        made[id(select)] = scope
+        scope = Scope(select, list(_build_sources(select, tree=tree, schema=schema)))
+        scope.outer = [scopes[id(above)] for above in _find_visible_ancestors(select) if id(above) in scopes]
+        scopes[id(select)] = scope
         yield scope
 
 
 def _find_visible_ancestors(select: exp.Select) -> Iterator[exp.Expr]:
-    """Yield what `select` stands in, as far as it sees it: a query in WITH or in FROM sees nothing around it."""
+    """Yield the nodes around `select` up to a CTE, FROM or JOIN: a query in one of these sees nothing outside it."""
     above = select.parent
     while above is not None and not isinstance(above, exp.CTE | exp.From | exp.Join):
         yield above
         above = above.parent
 
 
-def build_sources(select: exp.Select, *, tree: exp.Expr, schema: DatabaseSchema) -> Iterator[TableSource]:
-    """Yield the sources in the FROM clause of `select`, joined ones too."""
-    queries = _find_with_queries(tree)
-    for item in get_from_items(select):
-        yield _build_source(item, queries=queries, schema=schema)
-
-
-def get_from_items(select: exp.Select) -> list[exp.Expr]:
-    """Return the tables, subqueries and functions in the FROM clause, in order."""
+def _build_sources(select: exp.Select, *, tree: exp.Expr, schema: DatabaseSchema) -> Iterator[TableSource]:
+    """Yield the sources in the FROM clause of `select`, joined ones too, in order."""
+    with_queries = {query.alias.lower(): query for query in tree.find_all(exp.CTE)}
     start = select.args.get("from_")
-    return [clause.this for clause in ([start] if start else []) + (select.args.get("joins") or [])]
-
-
-def walk_nodes(select: exp.Expr) -> Iterator[exp.Expr]:
-    """Yield the nodes below `select` that belong to it, not to a SELECT inside it."""
-    for child in select.iter_expressions():
-        if not isinstance(child, exp.Query) or isinstance(child, exp.Table):
-            yield child
-            yield from walk_nodes(child)
-
-
-def _find_with_queries(tree: exp.Expr) -> dict[str, exp.Expr]:
-    return {query.alias.lower(): query for query in tree.find_all(exp.CTE)}
-
-
-def _build_source(item: exp.Expr, *, queries: dict[str, exp.Expr], schema: DatabaseSchema) -> TableSource:
-    if isinstance(item, exp.Table) and not item.db and item.name.lower() in queries:
-        return TableSource(item.alias_or_name, None, _get_output_columns(queries[item.name.lower()]))
-    if isinstance(item, exp.Table):
-        relation = schema.relation(get_relation_name(item))
-        columns = frozenset(column.name.lower() for column in relation.columns) if relation else None
-        return TableSource(item.alias_or_name, relation, columns)
-    return TableSource(item.alias_or_name, None, _get_output_columns(item) if isinstance(item, exp.Subquery) else None)
+    for clause in ([start] if start else []) + (select.args.get("joins") or []):
+        item = clause.this
+        if isinstance(item, exp.Table) and not item.db and item.name.lower() in with_queries:
+            yield TableSource(item.alias_or_name, None, _get_output_columns(with_queries[item.name.lower()]))
+        elif isinstance(item, exp.Table):
+            yield build_relation_source(get_relation_name(item), alias=item.alias_or_name, schema=schema)
+        else:
+            columns = _get_output_columns(item) if isinstance(item, exp.Subquery) else None
+            yield TableSource(item.alias_or_name, None, columns)
 
 
 def _get_output_columns(query: exp.Expr) -> frozenset[str] | None:
-    """Return the names that a CTE or subquery gives its columns; None where a star hides them."""
+    """Return the column names of a CTE or subquery; None if a star hides them."""
     alias = query.args.get("alias")
     if alias is not None and alias.columns:
         return frozenset(column.name.lower() for column in alias.columns)
@@ -133,6 +113,27 @@ def _get_output_columns(query: exp.Expr) -> frozenset[str] | None:
     return frozenset(name.lower() for name in inner.named_selects)
 
 
+def build_relation_source(name: str, *, alias: str, schema: DatabaseSchema) -> TableSource:
+    """Return the source for the table or view `name`; one with unknown columns if the schema does not have it."""
+    relation = schema.relation(name)
+    columns = frozenset(column.name.lower() for column in relation.columns) if relation else None
+    return TableSource(alias, relation, columns)
+
+
 def get_relation_name(table: exp.Table) -> str:
-    """Return the name under which the schema knows `table`."""
+    """Return the name of `table` in the schema."""
     return f"{table.db}.{table.name}" if table.db and table.db.lower() not in {"main", "public"} else table.name
+
+
+def build_table(name: str, *, alias: str | None = None) -> exp.Table:
+    """Return the SQL of a table or view by its name in the schema."""
+    schema, _, plain = name.rpartition(".")
+    return exp.table_(plain, db=schema or None, alias=alias)
+
+
+def walk_nodes(expression: exp.Expr) -> Iterator[exp.Expr]:
+    """Yield the nodes below `expression` that belong to its own SELECT, not to one nested in it."""
+    for child in expression.iter_expressions():
+        if not isinstance(child, exp.Query) or isinstance(child, exp.Table):
+            yield child
+            yield from walk_nodes(child)

@@ -245,7 +245,7 @@ REFUSED = [
     ({"x": "customer"}, "x names the column 'customer'"),
     ({"y": "customer_name", "x": "customer_name"}, "not numbers; use one of 'total_revenue'"),
     ({"color": "region"}, "color names the column 'region'"),
-    ({"kind": "scatter"}, "holds text; use kind 'bar'"),
+    ({"kind": "scatter"}, "has text; use kind 'bar'"),
     ({"kind": "heatmap", "y": "customer_name"}, "A heatmap needs a column of numbers as color"),
 ]
 
