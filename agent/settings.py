@@ -13,10 +13,13 @@ from agent.core.plan.limits import Limits
 class Settings(BaseSettings):
     """What a run may do and how; every field can be set as `PLANWAVE_<NAME>` in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="PLANWAVE_", frozen=True, extra="forbid")
+    # The docstring of a field that is an option of `planwave run` is its help text.
+    model_config = SettingsConfigDict(
+        env_prefix="PLANWAVE_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     dispatch: Literal["eager", "wave"] = "eager"
-    """`eager` starts a task when its needs are done; `wave` level by level, for stepping through."""
+    """`eager` starts a task as soon as its needs are done; `wave` runs wave by wave, for stepping through."""
     approve: Literal["ask", "never"] = "ask"
     """`never` runs writes unasked: for tests and trusted batch runs."""
     stream_plan: bool = True
@@ -28,7 +31,7 @@ class Settings(BaseSettings):
     max_concurrency: int = Field(default=32, ge=1)
     """Tool calls at the same time."""
     max_replans: int = Field(default=3, ge=0)
-    """Replans of one run, failed ones counted; 0 is without replanning."""
+    """Replans, failed ones counted, before a human is asked or the run ends as failed; 0: no replanning."""
     escalate: bool = True
     """Ask a person where a run cannot go on by itself, unless `approve` is `never`; else it ends as failed."""
     escalate_budgets: bool = False
@@ -39,11 +42,11 @@ class Settings(BaseSettings):
     max_questions: int = Field(default=2, ge=0)
     """Questions that the replanner may put to a person in one run."""
     max_model_calls: int | None = Field(default=None, ge=0)
-    """Calls of the model in one run, failed ones counted."""
+    """Model calls of one run, failed ones counted."""
     max_tokens: int | None = Field(default=None, ge=0)
-    """Tokens of one run, read and written; the last call may go beyond."""
+    """Model tokens of one run, input and output; the last call may exceed it."""
     max_cost: float | None = Field(default=None, ge=0)
-    """Cost of one run: as the server reports it with a reply, else by the prices below; the last call may go beyond."""
+    """Cost of one run, as the server reports it, else by the `PLANWAVE_PRICE_*`; the last call may exceed it."""
     price_input: float | None = Field(default=None, ge=0)
     """Price of a million tokens read, where the server reports no cost."""
     price_output: float | None = Field(default=None, ge=0)
@@ -53,7 +56,7 @@ class Settings(BaseSettings):
     max_context_rounds: int = Field(default=2, ge=0)
     """Times a large model may ask reading tools for more before it plans."""
     max_tasks: int = Field(default=10_000, ge=1)
-    """Tasks of one plan, and tasks run in one run over all its replans."""
+    """Tasks of one plan, and of one run over all its replans."""
     max_retries: int = Field(default=5, ge=0)
     """Upper bound for a task's `max_retries`."""
     default_retries: int = Field(default=2, ge=0)
@@ -63,7 +66,7 @@ class Settings(BaseSettings):
     default_timeout_s: float = Field(default=300.0, gt=0)
     """Seconds for one attempt where neither task nor tool says."""
     deadline_s: float | None = Field(default=None, gt=0)
-    """Seconds from the start of a run after which nothing new is begun."""
+    """Seconds from the start of a run after which no further task is started."""
     approval_ttl_s: float | None = Field(default=None, gt=0)
     """Seconds for which an approval is good; None is without end."""
     artifact_bytes: int = Field(default=2**16, ge=0)
@@ -73,7 +76,7 @@ class Settings(BaseSettings):
     data_folder: Path = Field(default_factory=lambda: platformdirs.user_data_path("planwave"))
     """Where the sample shop and the default database lie."""
     output_folder: Path = Field(default_factory=lambda: Path("planwave-output"))
-    """Where charts and saved files go; `save_file` cannot leave it."""
+    """The folder for charts and saved files; `save_file` writes nowhere else."""
 
     def build_limits(self, *, can_replan: bool, attended: bool = False) -> Limits:
         """Return the part that pure decisions need; `attended`: the run can stop for a person and go on later."""

@@ -1,35 +1,26 @@
-"""The `planwave` command."""
+"""The `planwave` command. Each command imports what it needs when it runs, so that `planwave --help` stays quick."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from graphs.cli.decorators import command, default_command
 from graphs.cli.options import (
-    ApproveAllOption,
-    BudgetOptions,
-    ConfigOption,
-    DatabaseOption,
-    DataOption,
-    DeadlineOption,
-    DispatchOption,
-    JsonOption,
-    MaxCostOption,
-    MaxModelCallsOption,
-    MaxReplansOption,
-    MaxTasksOption,
-    MaxTokensOption,
-    ModelOption,
-    OutputOption,
+    APPROVE_ALL,
+    CONFIG,
+    DATA,
+    DATABASE,
+    JSON,
+    RUN_OPTIONS,
     ThreadArgument,
-    build_run_options,
     get_exclusive_flag,
-    run_and_exit,
 )
 from graphs.cli.plan_app import plan_app
 from graphs.cli.threads_app import threads_app
 
 if TYPE_CHECKING:
     from graphs.cli.terminal.command_context import CommandContext
+    from graphs.cli.terminal.run_options import RunOptions
 
 app = typer.Typer(
     help="Plan a goal as a graph of tool calls, ask before acting, run what can run at once, and survive a restart.",
@@ -47,7 +38,7 @@ app.add_typer(threads_app, name="threads")
 app.add_typer(plan_app, name="plan")
 
 
-@app.command()
+@command(app, DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS)
 def run(
     goal: Annotated[str | None, typer.Argument(metavar="GOAL", help="What is to be found out or done.")] = None,
     *,
@@ -55,135 +46,71 @@ def run(
         str | None, typer.Option(metavar="FILE", help="A plan to run instead of making one; `-` is standard input.")
     ] = None,
     thread: Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")] = None,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
-    yes: ApproveAllOption = False,
-    model: ModelOption = None,
-    data: DataOption = None,
-    output: OutputOption = None,
-    dispatch: DispatchOption = None,
-    max_replans: MaxReplansOption = None,
-    max_tasks: MaxTasksOption = None,
-    max_model_calls: MaxModelCallsOption = None,
-    max_tokens: MaxTokensOption = None,
-    max_cost: MaxCostOption = None,
-    deadline: DeadlineOption = None,
-    config: ConfigOption = None,
-) -> None:
+    context: "CommandContext",
+    options: "RunOptions",
+) -> int:
     """Plan a goal and carry the plan out."""
+    from graphs.cli.commands.run import run_goal
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.run import run_goal  # noqa: PLC0415 - keeps --help quick
-
-        budgets = BudgetOptions(max_tasks, max_model_calls, max_tokens, max_cost)
-        chosen = build_run_options(model, data, output, dispatch, max_replans, deadline, config, budgets=budgets)
-        return run_goal(goal, plan_file=plan, thread=thread, options=chosen, context=manner)
-
-    run_and_exit(run_command, as_json=as_json, yes=yes, db=db)
+    return run_goal(goal, plan_file=plan, thread=thread, options=options, context=context)
 
 
-@app.command()
-def resume(
-    thread: ThreadArgument,
-    *,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
-    yes: ApproveAllOption = False,
-    model: ModelOption = None,
-    data: DataOption = None,
-    output: OutputOption = None,
-    dispatch: DispatchOption = None,
-    max_replans: MaxReplansOption = None,
-    max_tasks: MaxTasksOption = None,
-    max_model_calls: MaxModelCallsOption = None,
-    max_tokens: MaxTokensOption = None,
-    max_cost: MaxCostOption = None,
-    deadline: DeadlineOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Go on with a thread: after Ctrl-C, a crash, a budget that is raised now, or to answer a question."""
+@command(app, DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS)
+def resume(thread: ThreadArgument, *, context: "CommandContext", options: "RunOptions") -> int:
+    """Continue a thread: after Ctrl-C, a crash, with a raised budget, or to answer what it waits for."""
+    from graphs.cli.commands.run import resume_thread
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.run import resume_thread as go_on  # noqa: PLC0415 - keeps --help quick
-
-        budgets = BudgetOptions(max_tasks, max_model_calls, max_tokens, max_cost)
-        chosen = build_run_options(model, data, output, dispatch, max_replans, deadline, config, budgets=budgets)
-        return go_on(thread, options=chosen, context=manner)
-
-    run_and_exit(run_command, as_json=as_json, yes=yes, db=db, thread=thread)
+    return resume_thread(thread, options=options, context=context)
 
 
-@app.command()
-def migrate(*, db: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """Make the tables of a database, or bring them up to date; every command does so too where it may."""
+@command(app, DATABASE, JSON)
+def migrate(*, context: "CommandContext") -> int:
+    """Create or upgrade the tables of a database; every other command does so too, if the database allows it."""
+    from graphs.cli.commands.retention import migrate_tables
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.retention import migrate_tables  # noqa: PLC0415 - keeps --help quick
-
-        return migrate_tables(settings=build_run_options().build_settings(), context=manner)
-
-    run_and_exit(run_command, as_json=as_json, db=db)
+    return migrate_tables(context=context)
 
 
-@app.command()
+@command(app, DATABASE, JSON)
 def show(
     thread: ThreadArgument,
     *,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
+    context: "CommandContext",
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print only the plan, as a Mermaid flowchart.")] = False,
     prov: Annotated[bool, typer.Option("--prov", help="Print where each result came from, as W3C PROV-JSON.")] = False,
     xml: Annotated[bool, typer.Option("--xml", help="Print what --json prints, as XML.")] = False,
-) -> None:
+) -> int:
     """Show a thread: plan, statuses, timings, results, answer."""
+    from graphs.cli.commands.show import export_thread, show_thread
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.show import export_thread, show_thread  # noqa: PLC0415 - keeps --help quick
-
-        form = get_exclusive_flag(mermaid=mermaid, prov=prov, xml=xml)
-        if form in {"prov", "xml"}:
-            return export_thread(thread, settings=build_run_options().build_settings(), context=manner, form=form)
-        return show_thread(thread, settings=build_run_options().build_settings(), context=manner, picture=mermaid)
-
-    run_and_exit(run_command, as_json=as_json, db=db, thread=thread)
+    form = get_exclusive_flag(mermaid=mermaid, prov=prov, xml=xml)
+    if form in {"prov", "xml"}:
+        return export_thread(thread, context=context, form=form)
+    return show_thread(thread, context=context, mermaid=mermaid)
 
 
-@app.command()
-def tools(*, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
+@command(app, JSON, DATA, CONFIG)
+def tools(*, context: "CommandContext", options: "RunOptions") -> int:
     """List the tools that a plan can use."""
+    from graphs.cli.commands.plan import list_tools
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.plan import list_tools  # noqa: PLC0415 - keeps --help quick
-
-        return list_tools(options=build_run_options(data=data, config=config), context=manner)
-
-    run_and_exit(run_command, as_json=as_json)
+    return list_tools(options=options, context=context)
 
 
-@models_app.callback()
-def handle_models_group(context: typer.Context, *, as_json: JsonOption = False) -> None:
-    """Show which model is used, and what there is of the embedded one."""
-    if context.invoked_subcommand is not None:
-        return
+@default_command(models_app, JSON)
+def models(*, context: "CommandContext") -> int:
+    """Show which model is used, and the state of the embedded one."""
+    from graphs.cli.commands.models import print_models
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.models import print_models as list_them  # noqa: PLC0415 - keeps --help quick
-
-        return list_them(context=manner)
-
-    run_and_exit(run_command, as_json=as_json)
+    return print_models(context=context)
 
 
-@models_app.command()
-def pull(*, as_json: JsonOption = False) -> None:
-    """Fetch the weights of the embedded model into the cache; a fetch that was stopped goes on."""
+@command(models_app, JSON)
+def pull(*, context: "CommandContext") -> int:
+    """Fetch the weights of the embedded model into the cache; a fetch that was stopped continues."""
+    from graphs.cli.commands.models import pull_model
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.models import pull_model  # noqa: PLC0415 - keeps --help quick
-
-        return pull_model(context=manner)
-
-    run_and_exit(run_command, as_json=as_json)
+    return pull_model(context=context)
 
 
 def main() -> None:

@@ -1,111 +1,111 @@
-"""The options that commands share, and what every command does with them."""
+"""The options that commands share.
 
-from collections.abc import Callable
+`planwave --help` stays quick because nothing here loads pydantic or LangGraph: `list_setting_options` does, and it is
+called only when `run` or `resume` is run or shows its own help.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from graphs.cli.terminal.command_context import CommandContext
-    from graphs.cli.terminal.run_options import RunOptions
-
-DispatchMode = Literal["eager", "wave"]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on standard output, all else on error.")
-]
-ApproveAllOption = Annotated[bool, typer.Option("--yes", "-y", help="Approve every call unasked.")]
-SkipConfirmationOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DatabaseOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL", envvar="PLANWAVE_DB", help="sqlite:///FILE or postgresql://... Default: a file of yours."
-    ),
-]
-ModelOption = Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME or local.")]
-DataOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PLACE", help="A database's URL, or a DuckDB, SQLite, CSV or Parquet file. Default: a sample shop."
-    ),
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        envvar="PLANWAVE_CONFIG",
-        help="Names the MCP servers whose tools a plan can use. Default: planwave.toml beside you.",
-    ),
-]
-OutputOption = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where charts and saved files go.")]
-DispatchOption = Annotated[
-    DispatchMode | None, typer.Option(help="Start a task when its needs are done (eager), or wave by wave.")
-]
-MaxReplansOption = Annotated[
-    int | None, typer.Option(min=0, metavar="N", help="Replans before a person is asked, or the run ends as failed.")
-]
-MaxTasksOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Tasks of the run, replans included.")]
-MaxModelCallsOption = Annotated[int | None, typer.Option(min=0, metavar="N", help="Calls of the model.")]
-MaxTokensOption = Annotated[int | None, typer.Option(min=0, metavar="N", help="Tokens of the model, read and written.")]
-MaxCostOption = Annotated[
-    float | None, typer.Option(min=0, metavar="SUM", help="Cost of the model, as its server or PLANWAVE_PRICE_... say.")
-]
-DeadlineOption = Annotated[float | None, typer.Option(metavar="SECONDS", help="After this time nothing new is begun.")]
-ThreadArgument = Annotated[str, typer.Argument(metavar="THREAD", help="As `planwave threads` lists it.")]
+#: An option, or what returns several when they are needed.
+SharedOption = Parameter | Callable[[], Iterable[Parameter]]
 
 
-class BudgetOptions(NamedTuple):
-    """What a run may use up; None leaves it to the settings."""
-
-    max_tasks: int | None = None
-    max_model_calls: int | None = None
-    max_tokens: int | None = None
-    max_cost: float | None = None
+def _declare(name: str, annotation: Any, default: object = None) -> Parameter:  # noqa: ANN401 - as typer reads it
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-def build_run_options(
-    model: str | None = None,
-    data: str | None = None,
-    output: Path | None = None,
-    dispatch: DispatchMode | None = None,
-    max_replans: int | None = None,
-    deadline: float | None = None,
-    config: Path | None = None,
-    *,
-    budgets: BudgetOptions | None = None,
-) -> "RunOptions":
-    """Return the options of a command as what is wanted of its run."""
-    from graphs.cli.terminal.run_options import RunOptions  # noqa: PLC0415 - keeps --help quick
+JSON = _declare(
+    "as_json",
+    Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object on standard output, everything else on standard error."),
+    ],
+    default=False,
+)
+PLAN_JSON = JSON.replace(
+    annotation=Annotated[bool, typer.Option("--json", help="Print the plan document, which `run --plan` takes.")]
+)
+APPROVE_ALL = _declare(
+    "yes", Annotated[bool, typer.Option("--yes", "-y", help="Approve every call without asking.")], default=False
+)
+SKIP_CONFIRMATION = APPROVE_ALL.replace(
+    annotation=Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
+)
+DATABASE = _declare(
+    "db",
+    Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="PLANWAVE_DB",
+            help="sqlite:///FILE or postgresql://... Default: a file in your data folder.",
+        ),
+    ],
+)
+MODEL = _declare("model", Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME or local.")])
+DATA = _declare(
+    "data",
+    Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE", help="A database URL, or a DuckDB, SQLite, CSV or Parquet file. Default: a sample shop."
+        ),
+    ],
+)
+CONFIG = _declare(
+    "config",
+    Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="PLANWAVE_CONFIG",
+            help="Names the MCP servers whose tools a plan can use. Default: planwave.toml in the current folder.",
+        ),
+    ],
+)
+ThreadArgument = Annotated[str, typer.Argument(metavar="THREAD", help="A thread as `planwave threads` lists it.")]
 
-    return RunOptions(
-        model=model,
-        data=data,
-        output=output,
-        dispatch=dispatch,
-        max_replans=max_replans,
-        **(budgets._asdict() if budgets else {}),
-        deadline_s=deadline,
-        config=config,
-    )
+#: Of a setting whose option is not simply `--its-name N`: the spelling and the placeholder of its value.
+_SPELLINGS = {
+    "output_folder": ("--output", "FOLDER"),
+    "dispatch": ("--dispatch", None),
+    "max_cost": ("--max-cost", "SUM"),
+    "deadline_s": ("--deadline", "SECONDS"),
+}
+
+
+def list_setting_options() -> Iterator[Parameter]:
+    """Yield an option for each setting that a run can choose; type, lower bound and help are the field's own.
+
+    The environment variable is named but not read here: an option that is given replaces what a resumed thread
+    remembers, and the environment does not.
+    """
+    from agent.settings import Settings  # noqa: PLC0415 - see the top of the file
+    from graphs.cli.terminal.run_options import RunOptions  # noqa: PLC0415 - as above
+
+    for name in RunOptions.model_fields:
+        field = Settings.model_fields.get(name)
+        if field is None:
+            continue
+        spelling, metavar = _SPELLINGS.get(name, (f"--{name.replace('_', '-')}", "N"))
+        minimum = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None)
+        about = f"{' '.join((field.description or '').split())}  [env var: PLANWAVE_{name.upper()}]"
+        option = typer.Option(spelling, metavar=metavar, min=minimum, help=about)
+        yield _declare(name, Annotated[field.annotation | None, option])  # type: ignore[operator]  # a field has a type
+
+
+#: What decides what a run works with; together they are a `RunOptions`.
+RUN_OPTIONS: tuple[SharedOption, ...] = (MODEL, DATA, list_setting_options, CONFIG)
 
 
 def get_exclusive_flag(**flags: bool) -> str | None:
-    """Return the name of the one flag that is set, None where none is; two at once are bad use."""
+    """Return the name of the one flag that is set, or None. Raises `BadParameter` if several are."""
     chosen = [name for name, is_set in flags.items() if is_set]
     if len(chosen) > 1:
         raise typer.BadParameter(f"give either --{chosen[0]} or --{chosen[1]}.")
     return chosen[0] if chosen else None
-
-
-def run_and_exit(
-    work: Callable[["CommandContext"], int],
-    *,
-    as_json: bool,
-    yes: bool = False,
-    db: str | None = None,
-    thread: str | None = None,
-) -> None:
-    """Do the work of a command and leave with its exit status; an error of ours is one sentence."""
-    from graphs.cli.commands.exit import run_command  # noqa: PLC0415 - keeps --help quick
-
-    raise typer.Exit(run_command(work, as_json=as_json, yes=yes, db=db, thread=thread))

@@ -1,4 +1,4 @@
-"""The commands on plans: make one, look at it, check it, edit it where it is kept."""
+"""The commands on plans: make one, show it, check it, edit it where it is stored."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,28 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from graphs.cli.options import (
-    ConfigOption,
-    DatabaseOption,
-    DataOption,
-    JsonOption,
-    ModelOption,
-    build_run_options,
-    run_and_exit,
-)
+from graphs.cli.decorators import command
+from graphs.cli.options import CONFIG, DATA, DATABASE, JSON, MODEL, PLAN_JSON
 
 if TYPE_CHECKING:
     from graphs.cli.terminal.command_context import CommandContext
+    from graphs.cli.terminal.run_options import RunOptions
 
-_THREAD_HELP = "As `planwave threads` lists it: the plan of that thread, which must rest, in the place of a file."
+_THREAD_HELP = "Use the plan of this thread, which must not be running, instead of a file."
 ThreadOption = Annotated[str | None, typer.Option("--thread", metavar="THREAD", help=_THREAD_HELP)]
 BeforeOption = Annotated[str | None, typer.Option(metavar="TASK", help="List it right before this task.")]
-AfterOption = Annotated[str | None, typer.Option(metavar="TASK", help="List it right behind this task.")]
+AfterOption = Annotated[str | None, typer.Option(metavar="TASK", help="List it right after this task.")]
 PlanFileArgument = Annotated[str | None, typer.Argument(metavar="[FILE]", help="A plan file; `-` is standard input.")]
+TaskArguments = Annotated[list[str], typer.Argument(metavar="[FILE] TASK", help="The id of the task.")]
 
 
 class PlanGroup(TyperGroup):
-    """The group whose first word is a command or, where it is none, the goal of `make`."""
+    """The group whose first word is a command or, if it is none, the goal of `make`."""
 
     default_command = "make"
 
@@ -40,74 +35,55 @@ class PlanGroup(TyperGroup):
 
 plan_app = typer.Typer(
     cls=PlanGroup,
-    help="Plan a goal, or look at a plan, check and edit it.",
+    help="Plan a goal, or show, check and edit a plan.",
     no_args_is_help=True,
     rich_markup_mode=None,
-    epilog="`planwave plan GOAL` is `planwave plan make GOAL`, which a goal needs that is a command's name.",
+    epilog="`planwave plan GOAL` is short for `planwave plan make GOAL`; write `make` if the goal is a command's name.",
 )
 
 
-@plan_app.command()
+@command(plan_app, PLAN_JSON, MODEL, DATA, CONFIG)
 def make(
     goal: Annotated[str, typer.Argument(metavar="GOAL", help="What is to be found out or done.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan document, which `run --plan` takes.")] = False,
-    model: ModelOption = None,
-    data: DataOption = None,
-    config: ConfigOption = None,
-) -> None:
+    context: "CommandContext",
+    options: "RunOptions",
+) -> int:
     """Plan a goal and run nothing."""
+    from graphs.cli.commands.plan import plan_goal
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.plan import plan_goal  # noqa: PLC0415 - keeps --help quick
-
-        return plan_goal(goal, options=build_run_options(model, data, config=config), context=manner)
-
-    run_and_exit(run_command, as_json=as_json)
+    return plan_goal(goal, options=options, context=context)
 
 
-@plan_app.command()
+@command(plan_app, DATABASE, JSON)
 def show(
     file: PlanFileArgument = None,
     *,
     thread: ThreadOption = None,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
+    context: "CommandContext",
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the plan as a Mermaid flowchart.")] = False,
-) -> None:
+) -> int:
     """Show a plan wave by wave, with its phases."""
+    from graphs.cli.commands.plan_view import show_plan
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.plan_view import show_plan  # noqa: PLC0415 - keeps --help quick
-
-        return show_plan(
-            file, thread=thread, settings=build_run_options().build_settings(), context=manner, picture=mermaid
-        )
-
-    run_and_exit(run_command, as_json=as_json, db=db, thread=thread)
+    return show_plan(file, thread=thread, context=context, mermaid=mermaid)
 
 
-@plan_app.command()
+@command(plan_app, DATABASE, JSON, DATA, CONFIG)
 def validate(
     file: PlanFileArgument = None,
     *,
     thread: ThreadOption = None,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
-    data: DataOption = None,
-    config: ConfigOption = None,
-) -> None:
+    context: "CommandContext",
+    options: "RunOptions",
+) -> int:
     """Compile a plan against the tools and name every problem; nothing runs."""
+    from graphs.cli.commands.plan_view import validate_plan
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.plan_view import validate_plan  # noqa: PLC0415 - keeps --help quick
-
-        return validate_plan(file, thread=thread, options=build_run_options(data=data, config=config), context=manner)
-
-    run_and_exit(run_command, as_json=as_json, db=db, thread=thread)
+    return validate_plan(file, thread=thread, options=options, context=context)
 
 
-@plan_app.command()
+@command(plan_app, DATABASE, JSON)
 def add(
     words: Annotated[
         list[str],
@@ -117,83 +93,63 @@ def add(
     before: BeforeOption = None,
     after: AfterOption = None,
     thread: ThreadOption = None,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Add a task, last or beside another one; where there is no such file, a plan begins with it."""
+    context: "CommandContext",
+) -> int:
+    """Add a task, last or next to another one; if the file does not exist, it is made."""
+    from graphs.cli.commands.plan_edit import add_task
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.plan_edit import add_task  # noqa: PLC0415 - keeps --help quick
-
-        return add_task(words, thread=thread, before=before, after=after, options=build_run_options(), context=manner)
-
-    run_and_exit(run_command, as_json=as_json, db=db, thread=thread)
+    return add_task(words, thread=thread, before=before, after=after, context=context)
 
 
-@plan_app.command()
+@command(plan_app, DATABASE, JSON)
 def edit(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[FILE] TASK CHANGES", help="Fields and new values, as JSON; null: the default again."),
+        typer.Argument(metavar="[FILE] TASK CHANGES", help="Fields and new values, as JSON; null: back to default."),
     ],
     *,
     thread: ThreadOption = None,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
-) -> None:
+    context: "CommandContext",
+) -> int:
     """Change fields of a task; a new id goes into every reference."""
+    from graphs.cli.commands.plan_edit import edit_task
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.plan_edit import edit_task  # noqa: PLC0415 - keeps --help quick
-
-        return edit_task(words, thread=thread, options=build_run_options(), context=manner)
-
-    run_and_exit(run_command, as_json=as_json, db=db, thread=thread)
+    return edit_task(words, thread=thread, context=context)
 
 
-@plan_app.command()
+@command(plan_app, DATABASE, JSON)
 def remove(
-    words: Annotated[list[str], typer.Argument(metavar="[FILE] TASK", help="The id of the task.")],
+    words: TaskArguments,
     *,
     detach: Annotated[bool, typer.Option("--detach", help="Drop it from what other tasks wait for.")] = False,
-    dependents: Annotated[bool, typer.Option("--dependents", help="Remove all that rests on it as well.")] = False,
+    dependents: Annotated[
+        bool, typer.Option("--dependents", help="Also remove every task that depends on it.")
+    ] = False,
     thread: ThreadOption = None,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Remove a task that no other names."""
+    context: "CommandContext",
+) -> int:
+    """Remove a task that no other task refers to."""
+    from graphs.cli.commands.plan_edit import remove_task
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.plan_edit import remove_task  # noqa: PLC0415 - keeps --help quick
-
-        return remove_task(
-            words, thread=thread, detach=detach, dependents=dependents, options=build_run_options(), context=manner
-        )
-
-    run_and_exit(run_command, as_json=as_json, db=db, thread=thread)
+    return remove_task(words, thread=thread, detach=detach, dependents=dependents, context=context)
 
 
-@plan_app.command()
+@command(plan_app, DATABASE, JSON)
 def move(
-    words: Annotated[list[str], typer.Argument(metavar="[FILE] TASK", help="The id of the task.")],
+    words: TaskArguments,
     *,
     before: BeforeOption = None,
     after: AfterOption = None,
     thread: ThreadOption = None,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List a task before or behind another one, or last."""
+    context: "CommandContext",
+) -> int:
+    """List a task before or after another one, or last."""
+    from graphs.cli.commands.plan_edit import move_task
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.plan_edit import move_task  # noqa: PLC0415 - keeps --help quick
-
-        return move_task(words, thread=thread, before=before, after=after, options=build_run_options(), context=manner)
-
-    run_and_exit(run_command, as_json=as_json, db=db, thread=thread)
+    return move_task(words, thread=thread, before=before, after=after, context=context)
 
 
-@plan_app.command()
+@command(plan_app, DATABASE, as_json=True)
 def export(
     file: PlanFileArgument = None,
     *,
@@ -201,13 +157,9 @@ def export(
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="Write here. Default: standard output.")
     ] = None,
-    db: DatabaseOption = None,
-) -> None:
+    context: "CommandContext",
+) -> int:
     """Write a plan as a document that `run --plan` takes, with its goal."""
+    from graphs.cli.commands.plan_view import export_plan
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.plan_view import export_plan  # noqa: PLC0415 - keeps --help quick
-
-        return export_plan(file, thread=thread, to=to, settings=build_run_options().build_settings(), context=manner)
-
-    run_and_exit(run_command, as_json=True, db=db, thread=thread)
+    return export_plan(file, thread=thread, to=to, context=context)

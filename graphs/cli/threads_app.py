@@ -4,14 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphs.cli.options import (
-    DatabaseOption,
-    JsonOption,
-    SkipConfirmationOption,
-    ThreadArgument,
-    build_run_options,
-    run_and_exit,
-)
+from graphs.cli.decorators import command, default_command
+from graphs.cli.options import DATABASE, JSON, SKIP_CONFIRMATION, ThreadArgument
 
 if TYPE_CHECKING:
     from graphs.cli.terminal.command_context import CommandContext
@@ -19,68 +13,34 @@ if TYPE_CHECKING:
 threads_app = typer.Typer(help="List the threads, or delete them.", invoke_without_command=True)
 
 
-@threads_app.callback()
-def handle_threads_group(
-    context: typer.Context,
+@default_command(threads_app, DATABASE, JSON)
+def threads(
     *,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
+    context: "CommandContext",
     most: Annotated[int, typer.Option("--most", min=1, metavar="N", help="How many, newest first.")] = 50,
-) -> None:
+) -> int:
     """List the threads, or delete them."""
-    if context.invoked_subcommand is not None:
-        _reject_group_options(context)
-        return
+    from graphs.cli.commands.show import print_threads
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.show import print_threads as list_them  # noqa: PLC0415 - keeps --help quick
-
-        return list_them(settings=build_run_options().build_settings(), context=manner, most=most)
-
-    run_and_exit(run_command, as_json=as_json, db=db)
+    return print_threads(context=context, most=most)
 
 
-@threads_app.command()
-def delete(
-    thread: ThreadArgument,
-    *,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
-    yes: SkipConfirmationOption = False,
-) -> None:
+@command(threads_app, DATABASE, JSON, SKIP_CONFIRMATION)
+def delete(thread: ThreadArgument, *, context: "CommandContext") -> int:
     """Delete a thread: its checkpoints, results, approvals and record of writes."""
+    from graphs.cli.commands.retention import delete_thread
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.retention import delete_thread  # noqa: PLC0415 - keeps --help quick
-
-        return delete_thread(thread, settings=build_run_options().build_settings(), context=manner)
-
-    run_and_exit(run_command, as_json=as_json, yes=yes, db=db, thread=thread)
+    return delete_thread(thread, context=context)
 
 
-@threads_app.command()
+@command(threads_app, DATABASE, JSON)
 def prune(
     *,
     older_than: Annotated[str, typer.Option(metavar="SPAN", help="Such as 12h, 30d or 8w.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
-    db: DatabaseOption = None,
-    as_json: JsonOption = False,
-) -> None:
+    context: "CommandContext",
+) -> int:
     """Delete the threads that ended long ago; none that waits, runs or can be resumed."""
+    from graphs.cli.commands.retention import prune_threads
 
-    def run_command(manner: "CommandContext") -> int:
-        from graphs.cli.commands.retention import prune_threads  # noqa: PLC0415 - keeps --help quick
-
-        return prune_threads(
-            older_than=older_than, dry_run=dry_run, settings=build_run_options().build_settings(), context=manner
-        )
-
-    run_and_exit(run_command, as_json=as_json, db=db)
-
-
-def _reject_group_options(context: typer.Context) -> None:
-    """Refuse options between a group and its command, which would be read and do nothing: `--db` above all."""
-    for name in context.params:
-        if str(context.get_parameter_source(name)).endswith("COMMANDLINE"):
-            option = name.removeprefix("as_")
-            raise typer.BadParameter(f"write --{option} behind {context.invoked_subcommand!r}.")
+    return prune_threads(older_than=older_than, dry_run=dry_run, context=context)

@@ -157,9 +157,7 @@ def steer(compiled: CompiledPlan, limits: Limits) -> int:
 def shown(url: str) -> None:
     """Print a thread as `planwave show` does, for nobody."""
     screen = Screen(console=Console(file=StringIO(), width=120), live=False, interactive=False)
-    show_thread(
-        _THREAD, settings=Settings(), context=CommandContext(screen=screen, as_json=False, db=url), picture=False
-    )
+    show_thread(_THREAD, context=CommandContext(screen=screen, as_json=False, db=url), mermaid=False)
 
 
 def stored(file: Path) -> dict[str, float]:

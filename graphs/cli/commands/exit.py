@@ -101,12 +101,20 @@ def _format_resume_command(thread: str, context: CommandContext) -> str:
 
 
 def run_command(
-    work: Callable[[CommandContext], int], *, as_json: bool, yes: bool, db: str | None, thread: str | None
+    work: Callable[[CommandContext], int],
+    *,
+    thread: str | None = None,
+    as_json: bool = False,
+    yes: bool = False,
+    db: str | None = None,
 ) -> int:
-    """Return the exit status of `work`; an error of our tree is told, a signal before the run began too."""
-    manner = CommandContext(screen=open_screen(as_json=as_json), as_json=as_json, auto_approve=yes, db=db)
+    """Return the exit status of `work`; an error of our tree, or a signal before the run began, is reported.
+
+    `thread` is named in the report; the other arguments are those of `CommandContext`.
+    """
+    context = CommandContext(screen=open_screen(as_json=as_json), as_json=as_json, auto_approve=yes, db=db)
     try:
-        return work(manner)
+        return work(context)
     except SignalInterrupt as stop:
         sentence = "Stopped before anything was begun."
         print_error(sentence)
@@ -114,4 +122,4 @@ def run_command(
             print_json(build_failure_record(sentence, thread=thread, status="cancelled"))
         return stop.status
     except PlanwaveError as error:
-        return report_failure(error, thread=thread, context=manner)
+        return report_failure(error, thread=thread, context=context)

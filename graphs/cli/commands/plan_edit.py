@@ -14,9 +14,8 @@ from graphs.cli.commands.plan_file import PlanFile, read_or_create_plan, read_pl
 from graphs.cli.commands.run import build_thread_config, load_thread_state
 from graphs.cli.commands.tools import make_tools
 from graphs.cli.terminal.command_context import CommandContext
-from graphs.cli.terminal.run_options import RunOptions, load_run_options
+from graphs.cli.terminal.run_options import load_run_options
 from graphs.cli.terminal.screen import print_json
-from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 from graphs.run.state_updates import plan_to_json
 from graphs.thread_editing import load_plan_editor, replace_plan
@@ -30,7 +29,6 @@ def add_task(
     thread: str | None,
     before: str | None,
     after: str | None,
-    options: RunOptions,
     context: CommandContext,
 ) -> int:
     """Add the task in the last of `words`, to a new plan where there is no such file; return 0.
@@ -43,17 +41,16 @@ def add_task(
         file,
         thread,
         lambda plan: plan.add(given, before=before, after=after),
-        options=options,
         context=context,
         read=read_or_create_plan,
     )
 
 
-def edit_task(words: Sequence[str], *, thread: str | None, options: RunOptions, context: CommandContext) -> int:
+def edit_task(words: Sequence[str], *, thread: str | None, context: CommandContext) -> int:
     """Change fields of a task; return 0. Raises `UsageError` with every problem."""
     file, (task, changes) = _split_words(words, thread, "TASK", "CHANGES")
     given = _parse_object(changes, what="changes")
-    return _apply_edit(file, thread, lambda plan: plan.update(task, given), options=options, context=context)
+    return _apply_edit(file, thread, lambda plan: plan.update(task, given), context=context)
 
 
 def remove_task(
@@ -62,7 +59,6 @@ def remove_task(
     thread: str | None,
     detach: bool,
     dependents: bool,
-    options: RunOptions,
     context: CommandContext,
 ) -> int:
     """Remove a task; return 0. Raises `UsageError` with every problem."""
@@ -71,7 +67,6 @@ def remove_task(
         file,
         thread,
         lambda plan: plan.remove(task, detach=detach, dependents=dependents),
-        options=options,
         context=context,
     )
 
@@ -82,14 +77,11 @@ def move_task(
     thread: str | None,
     before: str | None,
     after: str | None,
-    options: RunOptions,
     context: CommandContext,
 ) -> int:
     """List a task elsewhere; return 0. Raises `UsageError` with every problem."""
     file, (task,) = _split_words(words, thread, "TASK")
-    return _apply_edit(
-        file, thread, lambda plan: plan.move(task, before=before, after=after), options=options, context=context
-    )
+    return _apply_edit(file, thread, lambda plan: plan.move(task, before=before, after=after), context=context)
 
 
 def _apply_edit(
@@ -97,13 +89,12 @@ def _apply_edit(
     thread: str | None,
     edit: PlanEdit,
     *,
-    options: RunOptions,
     context: CommandContext,
     read: Callable[[str], PlanFile] = read_plan,
 ) -> int:
     try:
         if thread is not None:
-            plan = asyncio.run(_edit_thread(thread, edit, options=options, context=context))
+            plan = asyncio.run(_edit_thread(thread, edit, context=context))
             told = f"The plan of thread {thread!r} is changed; go on with: planwave resume {thread}"
         else:
             plan = _edit_file(file or "-", edit, read)
@@ -125,10 +116,10 @@ def _edit_file(file: str, edit: PlanEdit, read: Callable[[str], PlanFile]) -> Pl
     return plan
 
 
-async def _edit_thread(thread: str, edit: PlanEdit, *, options: RunOptions, context: CommandContext) -> Plan:
-    async with open_persistence(context.resolve_database_url(options.build_settings())) as stored:
+async def _edit_thread(thread: str, edit: PlanEdit, *, context: CommandContext) -> Plan:
+    async with context.open_database() as stored:
         state = await load_thread_state(thread, stored=stored)
-        options = options.merge_defaults(load_run_options(state.metadata))
+        options = load_run_options(state.metadata)
         options.require_data(thread)
         settings = options.build_settings()
         tools = await asyncio.to_thread(make_tools, options, settings, screen=context.screen)

@@ -17,7 +17,6 @@ from agent.core.plan.parser import parse_plan
 from agent.core.plan.problems import Problem
 from agent.errors import UsageError
 from agent.plan_check import CheckedPlan, check_plan
-from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.plan_file import read_plan, write_json
 from graphs.cli.commands.run import load_thread_state
@@ -27,7 +26,6 @@ from graphs.cli.terminal.plan_table import build_plan_table
 from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import as_text, print_error, print_json
-from graphs.persistence import open_persistence
 from graphs.thread_status import get_task_states
 
 
@@ -43,13 +41,13 @@ class StoredPlan:
     statuses: Mapping[str, TaskStatus]
 
 
-async def load_plan(file: str | None, *, thread: str | None, settings: Settings, context: CommandContext) -> StoredPlan:
+async def load_plan(file: str | None, *, thread: str | None, context: CommandContext) -> StoredPlan:
     """Read the plan of a file or of a thread. Raises `UsageError` where there is none, or where both are named."""
     require_one_source(file, thread)
     if thread is None:
         given = read_plan(file or "-")
         return StoredPlan(given.document, given.goal or "", _describe_source(file), {})
-    async with open_persistence(context.resolve_database_url(settings)) as stored:
+    async with context.open_database() as stored:
         state = await load_thread_state(thread, stored=stored)
         # What a run that has the thread began is under way, and else in doubt.
         ledger = [] if await stored.is_busy(thread) else await stored.ledger.list_rows(thread)
@@ -81,16 +79,14 @@ def _describe_source(file: str | None) -> str:
     return "standard input" if file in {None, "-"} else str(file)
 
 
-def show_plan(
-    file: str | None, *, thread: str | None, settings: Settings, context: CommandContext, picture: bool
-) -> int:
+def show_plan(file: str | None, *, thread: str | None, context: CommandContext, mermaid: bool) -> int:
     """Print a plan: as a table, as one JSON object, or as Mermaid; return 1 where it cannot be read as a graph."""
-    kept = asyncio.run(load_plan(file, thread=thread, settings=settings, context=context))
+    kept = asyncio.run(load_plan(file, thread=thread, context=context))
     plan = parse_plan(kept.document)
     problems = PlanEditor(plan).problems() if isinstance(plan, Plan) else plan
     if problems or not isinstance(plan, Plan):
         return _report_problems(problems, name=kept.name, context=context)
-    if picture:
+    if mermaid:
         context.screen.console.out(to_mermaid(plan, kept.statuses), end="", highlight=False)
     elif context.as_json:
         print_json(
@@ -106,11 +102,9 @@ def validate_plan(file: str | None, *, thread: str | None, options: RunOptions, 
     return asyncio.run(_check_and_report(file, thread=thread, options=options, context=context))
 
 
-def export_plan(
-    file: str | None, *, thread: str | None, to: Path | None, settings: Settings, context: CommandContext
-) -> int:
+def export_plan(file: str | None, *, thread: str | None, to: Path | None, context: CommandContext) -> int:
     """Write a plan with its goal, as `run --plan` takes it; return 0."""
-    kept = asyncio.run(load_plan(file, thread=thread, settings=settings, context=context))
+    kept = asyncio.run(load_plan(file, thread=thread, context=context))
     document = {**({"goal": kept.goal} if kept.goal else {}), **kept.document}
     if to is None:
         print_json(document)
@@ -124,7 +118,7 @@ async def _check_and_report(
     file: str | None, *, thread: str | None, options: RunOptions, context: CommandContext
 ) -> int:
     settings = options.build_settings()
-    kept = await load_plan(file, thread=thread, settings=settings, context=context)
+    kept = await load_plan(file, thread=thread, context=context)
     toolbox = Toolbox(await asyncio.to_thread(make_tools, options, settings, screen=context.screen))
     found = await check_plan(kept.document, toolbox, limits=settings.build_limits(can_replan=False))
     if not isinstance(found, CheckedPlan):

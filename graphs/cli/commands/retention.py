@@ -7,7 +7,6 @@ from typing import TypedDict
 from langgraph.types import StateSnapshot
 
 from agent.errors import PersistenceError, ThreadBusyError, UsageError
-from agent.settings import Settings
 from graphs.cli.commands.run import load_thread_state
 from graphs.cli.terminal.approval_prompts import read_line
 from graphs.cli.terminal.command_context import CommandContext
@@ -15,7 +14,7 @@ from graphs.cli.terminal.report import get_status
 from graphs.cli.terminal.screen import print_json
 from graphs.cli.terminal.units import parse_duration
 from graphs.compiled_graph import PlanwaveGraph
-from graphs.persistence import Persistence, migrate_database, open_persistence
+from graphs.persistence import Persistence, migrate_database
 from graphs.plan_execute import build_graph
 from graphs.thread_status import collect_results
 
@@ -27,17 +26,17 @@ class KeptThread(TypedDict):
     why: str
 
 
-def delete_thread(thread: str, *, settings: Settings, context: CommandContext) -> int:
+def delete_thread(thread: str, *, context: CommandContext) -> int:
     """Delete a thread after asking and return the exit status: 0, or 1 where the person said no.
 
     Raises `UsageError` for a thread that is not there or where nobody can be asked, `ThreadBusyError` for one that is
     being run.
     """
-    return asyncio.run(_delete(thread, settings=settings, context=context))
+    return asyncio.run(_delete(thread, context=context))
 
 
-async def _delete(thread: str, *, settings: Settings, context: CommandContext) -> int:
-    async with open_persistence(context.resolve_database_url(settings)) as stored:
+async def _delete(thread: str, *, context: CommandContext) -> int:
+    async with context.open_database() as stored:
         if not await stored.has_thread(thread):
             raise UsageError(f"There is no thread {thread!r} in {stored.url}; `planwave threads` lists those that are.")
         if not context.auto_approve and not await _confirm_deletion(thread, stored=stored, context=context):
@@ -62,13 +61,13 @@ async def _confirm_deletion(thread: str, *, stored: Persistence, context: Comman
     return (answer or "").strip().lower() in {"y", "yes"}
 
 
-def prune_threads(*, older_than: str, dry_run: bool, settings: Settings, context: CommandContext) -> int:
+def prune_threads(*, older_than: str, dry_run: bool, context: CommandContext) -> int:
     """Remove the threads that ended longer than a span of time ago, say which, and return the exit status 0.
 
     Raises `UsageError` for a span that is none.
     """
     age = parse_duration(older_than)
-    removed, kept = asyncio.run(_prune(age, dry_run=dry_run, settings=settings, context=context))
+    removed, kept = asyncio.run(_prune(age, dry_run=dry_run, context=context))
     if context.as_json:
         print_json({"removed": removed, "kept": kept, "dry_run": dry_run})
     for thread in removed:
@@ -80,13 +79,11 @@ def prune_threads(*, older_than: str, dry_run: bool, settings: Settings, context
     return 0
 
 
-async def _prune(
-    age: timedelta, *, dry_run: bool, settings: Settings, context: CommandContext
-) -> tuple[list[str], list[KeptThread]]:
+async def _prune(age: timedelta, *, dry_run: bool, context: CommandContext) -> tuple[list[str], list[KeptThread]]:
     removed: list[str] = []
     kept: list[KeptThread] = []
     before = datetime.now(UTC) - age
-    async with open_persistence(context.resolve_database_url(settings)) as stored:
+    async with context.open_database() as stored:
         graph = build_graph(tools=[], persistence=stored)
         for thread in reversed(await stored.threads()):
             try:
@@ -124,9 +121,9 @@ async def _load_state(thread: str, graph: PlanwaveGraph) -> StateSnapshot:
     return await graph.aget_state({"configurable": {"thread_id": thread}})
 
 
-def migrate_tables(*, settings: Settings, context: CommandContext) -> int:
+def migrate_tables(*, context: CommandContext) -> int:
     """Make or upgrade the tables, say what was done, and return the exit status 0. Raises as `migrate`."""
-    done = asyncio.run(migrate_database(context.resolve_database_url(settings)))
+    done = asyncio.run(migrate_database(context.resolve_database_url()))
     if context.as_json:
         print_json({"done": done})
     for sentence in done or ["The tables are up to date; nothing was done."]:

@@ -27,7 +27,7 @@ from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import Screen
 from graphs.cli.terminal.signals import SignalInterrupt, Stopper
 from graphs.compiled_graph import PlanwaveGraph
-from graphs.persistence import Persistence, open_persistence
+from graphs.persistence import Persistence
 from graphs.plan_execute import build_graph
 from graphs.state import parse_stored_plan
 from graphs.thread_status import build_thread_snapshot, can_resume_without_answer, resume_after_budget
@@ -175,7 +175,7 @@ async def _run_goal(
 ) -> int:
     if options.to_persistent().data_withheld is not None:
         context.screen.say("The password in --data is not stored; to resume this thread, --data is to be given again.")
-    async with open_persistence(context.resolve_database_url(options.build_settings())) as stored:
+    async with context.open_database() as stored:
         graph = _build_graph(options, stored=stored, context=context)
         config = build_thread_config(thread, options)
         before = await graph.aget_state(config)
@@ -194,7 +194,7 @@ async def _run_goal(
 
 
 async def _resume(thread: str, *, options: RunOptions, context: CommandContext, stopper: Stopper) -> int:
-    async with open_persistence(context.resolve_database_url(options.build_settings())) as stored:
+    async with context.open_database() as stored:
         state = await load_thread_state(thread, stored=stored)
         options = options.merge_defaults(load_run_options(state.metadata))
         limits = options.build_settings().build_limits(can_replan=False, attended=True)

@@ -17,7 +17,6 @@ from agent.core.provenance.prov_json import to_prov_json
 from agent.core.provenance.xml_export import to_xml
 from agent.errors import UsageError
 from agent.execution.ledger import LedgerRow
-from agent.settings import Settings
 from graphs.cli.commands.exit import print_problems
 from graphs.cli.commands.run import build_tracker, load_thread_state
 from graphs.cli.terminal.command_context import CommandContext
@@ -34,7 +33,6 @@ from graphs.cli.terminal.report import (
 )
 from graphs.cli.terminal.screen import Screen, as_text, escape_controls, print_json
 from graphs.cli.terminal.units import format_size
-from graphs.persistence import open_persistence
 from graphs.run.plan_history import list_plan_changes, provenance_of
 from graphs.state import parse_stored_plan
 from graphs.thread_status import build_thread_snapshot, collect_results, get_task_states, summarize_thread
@@ -43,9 +41,9 @@ _PREVIEW_WIDTH = 160
 _REASON_WIDTH = 300
 
 
-def print_threads(*, settings: Settings, context: CommandContext, most: int) -> int:
+def print_threads(*, context: CommandContext, most: int) -> int:
     """Print the newest threads, the one that changed last first; return the exit status."""
-    found = asyncio.run(_load_summaries(settings=settings, context=context, most=most))
+    found = asyncio.run(_load_summaries(context=context, most=most))
     if context.as_json:
         print_json({"threads": found})
     elif not found:
@@ -55,14 +53,14 @@ def print_threads(*, settings: Settings, context: CommandContext, most: int) -> 
     return 0
 
 
-def show_thread(thread: str, *, settings: Settings, context: CommandContext, picture: bool) -> int:
-    """Print what a thread has come to; with `picture`, only its plan as Mermaid. Return the exit status 0.
+def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
+    """Print what a thread has come to; with `mermaid`, only its plan as Mermaid. Return the exit status 0.
 
     Raises `UsageError` for a thread that is not there, or that has no plan to draw.
     """
-    full = context.as_json and not picture
-    state, ledger = asyncio.run(_load_state(thread, settings=settings, context=context, full=full))
-    if picture:
+    full = context.as_json and not mermaid
+    state, ledger = asyncio.run(_load_state(thread, context=context, full=full))
+    if mermaid:
         context.screen.console.out(_render_mermaid(state, ledger, thread=thread), end="", highlight=False)
     elif context.as_json:
         about = {
@@ -77,18 +75,16 @@ def show_thread(thread: str, *, settings: Settings, context: CommandContext, pic
     return 0
 
 
-async def _load_state(
-    thread: str, *, settings: Settings, context: CommandContext, full: bool
-) -> tuple[StateSnapshot, list[LedgerRow]]:
+async def _load_state(thread: str, *, context: CommandContext, full: bool) -> tuple[StateSnapshot, list[LedgerRow]]:
     """Return the state of a thread, and its rows of the ledger where no run has it: what it began is in doubt then."""
-    async with open_persistence(context.resolve_database_url(settings)) as stored:
+    async with context.open_database() as stored:
         state = await load_thread_state(thread, stored=stored)
         rows = [] if await stored.is_busy(thread) else await stored.ledger.list_rows(thread)
         return await load_full_results(state, stored.artifacts, thread=thread) if full else state, rows
 
 
-async def _load_summaries(*, settings: Settings, context: CommandContext, most: int) -> list[JsonRecord]:
-    async with open_persistence(context.resolve_database_url(settings)) as stored:
+async def _load_summaries(*, context: CommandContext, most: int) -> list[JsonRecord]:
+    async with context.open_database() as stored:
         return [
             _summarize_thread(await load_thread_state(thread, stored=stored), thread=thread)
             for thread in (await stored.threads())[:most]
@@ -210,12 +206,12 @@ def _format_local_time(moment: str | None) -> str:
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
 
 
-def export_thread(thread: str, *, settings: Settings, context: CommandContext, form: str) -> int:
+def export_thread(thread: str, *, context: CommandContext, form: str) -> int:
     """Print where each result of a thread came from (`prov`, as PROV-JSON) or its record (`xml`); return 0.
 
     Raises `UsageError` for a thread that is not there.
     """
-    state = asyncio.run(_load_full_state(thread, settings=settings, context=context))
+    state = asyncio.run(_load_full_state(thread, context=context))
     if form == "prov":
         print_json(to_prov_json(provenance_of(state.values, get_outcomes(state)), thread=thread))
     else:
@@ -223,6 +219,6 @@ def export_thread(thread: str, *, settings: Settings, context: CommandContext, f
     return 0
 
 
-async def _load_full_state(thread: str, *, settings: Settings, context: CommandContext) -> StateSnapshot:
-    async with open_persistence(context.resolve_database_url(settings)) as stored:
+async def _load_full_state(thread: str, *, context: CommandContext) -> StateSnapshot:
+    async with context.open_database() as stored:
         return await load_full_results(await load_thread_state(thread, stored=stored), stored.artifacts, thread=thread)

@@ -1,11 +1,13 @@
 """How a command speaks, and where it keeps its threads."""
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from agent.settings import Settings
+from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.screen import Screen
 from graphs.cli.terminal.signals import Stopper
+from graphs.persistence import Persistence, open_persistence
 
 _DEFAULT_FILE = "planwave.db"
 
@@ -26,9 +28,13 @@ class CommandContext:
         told = "Stopping: nothing new begins, what runs has a few seconds to end; Ctrl-C again ends at once."
         return Stopper(on_stop=lambda: self.screen.say(told, style="yellow"))
 
-    def resolve_database_url(self, settings: Settings) -> str:
-        """Return the database's URL."""
+    def open_database(self) -> AbstractAsyncContextManager[Persistence]:
+        """Open the database of the command. Raises as `open_persistence` and `resolve_database_url`."""
+        return open_persistence(self.resolve_database_url())
+
+    def resolve_database_url(self) -> str:
+        """Return the URL of the database. Raises `SettingsError` if it is the default and a setting is wrong."""
         if self.db is not None:
             return self.db
-        file = (settings.data_folder.expanduser().absolute() / _DEFAULT_FILE).as_posix()
+        file = (RunOptions().build_settings().data_folder.expanduser().absolute() / _DEFAULT_FILE).as_posix()
         return f"sqlite:///{quote(file, safe='/:')}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from agent.config_file import DEFAULT_FILE
 from agent.errors import SettingsError, UsageError
@@ -25,9 +25,11 @@ class RunOptions(BaseModel):
     data: str | None = None
     #: Of a thread that was run on data behind a password, which is not kept: the URL without it.
     data_withheld: str | None = None
-    output: Path | None = None
     #: The file that names MCP servers; None is the one beside the user, if there is one.
     config: Path | None = None
+    # Settings by their own names; each is an option of `run` and `resume` (`graphs.cli.options`).
+    #: Threads of earlier versions have it as `output`.
+    output_folder: Path | None = Field(default=None, validation_alias=AliasChoices("output_folder", "output"))
     dispatch: Literal["eager", "wave"] | None = None
     max_replans: int | None = None
     max_tasks: int | None = None
@@ -38,18 +40,9 @@ class RunOptions(BaseModel):
 
     def build_settings(self) -> Settings:
         """Return the settings with these options. Raises `SettingsError` naming the first value that is wrong."""
-        chosen: dict[str, Any] = {
-            "dispatch": self.dispatch,
-            "max_replans": self.max_replans,
-            "max_tasks": self.max_tasks,
-            "max_model_calls": self.max_model_calls,
-            "max_tokens": self.max_tokens,
-            "max_cost": self.max_cost,
-            "deadline_s": self.deadline_s,
-            "output_folder": self.output,
-        }
+        chosen = {name: value for name, value in self if value is not None and name in Settings.model_fields}
         try:
-            return Settings(**{name: value for name, value in chosen.items() if value is not None})
+            return Settings(**chosen)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = str(first["loc"][0]) if first["loc"] else "settings"
@@ -64,7 +57,9 @@ class RunOptions(BaseModel):
         output = self.build_settings().output_folder.expanduser().absolute()
         file = self.find_configuration_file()
         config = file.expanduser().absolute() if file is not None else None
-        return self.model_copy(update={"data": place, "data_withheld": withheld, "output": output, "config": config})
+        return self.model_copy(
+            update={"data": place, "data_withheld": withheld, "output_folder": output, "config": config}
+        )
 
     def find_configuration_file(self) -> Path | None:
         """Return the configuration to read: the one that is named, or the one in this folder, if there is one."""

@@ -2,10 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from graphs.cli.app import app
 from tests.support.command_line import CommandLine, query, save
 
 TASKS = (
@@ -111,3 +115,33 @@ def test_a_file_of_ones_own_is_not_fetched(planwave: CommandLine) -> None:
     ended = planwave.here("models", "pull", "--json")
     assert ended.exit_code == 0, ended.output
     assert json.loads(ended.stdout) == {"weights": os.fspath(own)}
+
+
+def test_the_list_of_commands_is_shown_without_what_commands_need() -> None:
+    code = (
+        "import sys; from graphs.cli.app import app; app(['--help'], standalone_mode=False);"
+        " assert not (found := {'pydantic', 'rich', 'langgraph'} & sys.modules.keys()), found"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "resume" in shown.stdout
+
+
+def test_the_options_of_run_are_those_of_resume(planwave: CommandLine) -> None:
+    run, resume = (
+        {option for parameter in get_command(app).commands[name].params for option in parameter.opts}
+        for name in ("run", "resume")
+    )
+    assert run - resume == {"goal", "--plan", "--thread"}
+    assert resume - run == {"thread"}
+    help_text = " ".join(planwave.here("resume", "--help").stdout.split())
+    assert "PLANWAVE_MAX_TOKENS" in help_text
+    refused = planwave.here("run", "x", "--max-tasks", "0")
+    assert (refused.exit_code, "--max-tasks" in refused.stderr) == (2, True)
+
+
+def test_an_option_before_the_command_of_a_group_is_refused(planwave: CommandLine) -> None:
+    for group, name in (("models", "pull"), ("threads", "prune")):
+        refused = planwave.here(group, "--json", name)
+        assert refused.exit_code == 2
+        assert "--json" in refused.stderr

@@ -122,3 +122,9 @@ def test_only_a_url_without_a_secret_is_remembered(url: str, shown: str) -> None
         with pytest.raises(UsageError, match="password is not stored"):
             again.require_data("t")
         RunOptions(data="other.db").merge_defaults(kept).require_data("t")
+
+
+def test_the_folder_that_an_earlier_version_stored_is_still_read() -> None:
+    remembered = load_run_options({"planwave_options": '{"data": "pets.db", "output": "/srv/charts", "max_tasks": 7}'})
+    settings = remembered.build_settings()
+    assert (settings.output_folder.as_posix(), settings.max_tasks) == ("/srv/charts", 7)
