@@ -100,5 +100,5 @@ async def test_a_server_that_wants_no_key_needs_none():
 
 
 def test_asking_for_what_is_available_does_not_load_the_runtime():
-    code = "import sys, agent.llm.models as m; m.available('local'); sys.exit('xllamacpp' in sys.modules)"
+    code = "import sys, agent.llm.models as m; m.is_model_available('local'); sys.exit('xllamacpp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
