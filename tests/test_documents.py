@@ -73,7 +73,7 @@ def commands(group: TyperGroup = PROGRAM, prefix: str = "planwave") -> Iterator[
 
 def default_of(group: Any) -> str | None:
     """Return the command of a group that needs no name, where there is one."""
-    return getattr(group, "default", None)
+    return getattr(group, "default_command", None)
 
 
 MADE: dict[str, Callable[[], str]] = {"graph": drawing, "commands": command_table, "options": option_table}
