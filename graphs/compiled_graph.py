@@ -5,14 +5,14 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast, overload
 
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command, Durability, GraphOutput, Interrupt
+from langgraph.types import All, Command, Durability, GraphOutput, Interrupt
 
 from agent.core.engine.approvals import ApprovalRequest, bind_to_digests, parse_decisions
 from agent.core.engine.escalations import Escalation, parse_escalation_answer
@@ -23,7 +23,7 @@ from agent.secret_values import reject_cleartext_call, reject_cleartext_secrets
 from agent.tools.toolbox import Toolbox
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner
 from graphs.run.services import Context
-from graphs.state import Input, Output, State
+from graphs.state import Input, Output, OutputState, State
 from graphs.stores.single_thread import LeasedSaver
 from graphs.thread_status import resume_after_budget
 
@@ -117,10 +117,19 @@ def _check_answer(answer: Any, asked: Any) -> None:  # noqa: ANN401
         raise AnswerError(decisions)
 
 
+class InvokeOptions(TypedDict, total=False):
+    """LangGraph's options of `invoke` with which it returns an `Output`; the others change what it returns."""
+
+    context: Context | dict[str, Any] | None
+    interrupt_before: All | Sequence[str] | None
+    interrupt_after: All | Sequence[str] | None
+    durability: Durability | None
+
+
 _END_OF_STREAM = object()
 
 
-class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
+class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
     """LangGraph's compiled graph with the manners of Planwave; `graphs.plan_execute.build_graph` makes it."""
 
     def __init__(
@@ -160,14 +169,47 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         }
         return cls(grace_s=grace_s, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002, ANN401
+    @overload
+    async def ainvoke(
+        self,
+        input: Input | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Output: ...
+
+    @overload
+    async def ainvoke(
+        self,
+        input: Input | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        **options: Any,  # noqa: ANN401 - LangGraph's own
+    ) -> Any: ...  # noqa: ANN401 - as these options say
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002
         """Run as `astream` does and return what LangGraph does, every output in full.
 
-        A stream and a state hold a large output as `artifact`: its digest, size, preview and schema; `ain_full` loads.
+        A stream and a state hold a large output as `artifact`: its digest, size, preview and schema; `aload_outputs`
+        loads it.
         """
         return await self._complete_result(await super().ainvoke(input, config, **options), config)
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002, ANN401
+    @overload
+    def invoke(
+        self,
+        input: Input | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Output: ...
+
+    @overload
+    def invoke(
+        self,
+        input: Input | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        **options: Any,  # noqa: ANN401 - LangGraph's own
+    ) -> Any: ...  # noqa: ANN401 - as these options say
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002
         """Run as `stream` does and return what `ainvoke` does."""
         out = super().invoke(input, config, **options)
         with start_blocking_portal() as portal:

@@ -17,7 +17,7 @@ from graphs.nodes.node_services import Nodes
 from graphs.persistence import Persistence
 from graphs.run.grants import Grants
 from graphs.run.services import Context, DurationEstimates, ModelChoice, Services, SharedResultCache, ToolsOrFactory
-from graphs.state import Input, Output, State, TaskOrder
+from graphs.state import Input, OutputState, State, TaskOrder
 from graphs.stores.serializer import use_exact_serializer
 from graphs.stores.single_thread import ensure_async_saver
 
@@ -75,8 +75,8 @@ def build_graph(
     )
 
 
-def _build_state_graph(nodes: Nodes) -> StateGraph[State, Context, Input, Output]:
-    builder = StateGraph(State, context_schema=Context, input_schema=Input, output_schema=Output)
+def _build_state_graph(nodes: Nodes) -> StateGraph[State, Context, Input, OutputState]:
+    builder = StateGraph(State, context_schema=Context, input_schema=Input, output_schema=OutputState)
     builder.add_node("gather_context", nodes.gather_context, metadata={"does": "asks the tools that give context"})
     builder.add_node("planner", nodes.planner, metadata={"does": "makes a plan that compiles"})
     builder.add_node("look_up", nodes.look_up, metadata={"does": "asks what the planner wants to know"})

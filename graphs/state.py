@@ -6,7 +6,7 @@ from typing import Annotated, Any, Required, get_type_hints
 
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import CheckpointTuple
-from langgraph.types import Overwrite
+from langgraph.types import Interrupt, Overwrite
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic makes no schema of the one in `typing` before Python 3.12
 
@@ -79,8 +79,8 @@ class Input(TypedDict, total=False):
     ]
 
 
-class Output(TypedDict, total=False):
-    """What a run returns."""
+class OutputState(TypedDict, total=False):
+    """What of the state a run returns."""
 
     status: str
     answer: str
@@ -92,6 +92,12 @@ class Output(TypedDict, total=False):
     rollback: dict[str, Any] | None
     usage: dict[str, int | float]
     budget: dict[str, Any] | None
+
+
+class Output(OutputState, total=False):
+    """What `invoke` and `ainvoke` return; `__interrupt__` is there while a person is asked, and only then."""
+
+    __interrupt__: list[Interrupt]
 
 
 class State(TypedDict, total=False):

@@ -1,1 +1,11 @@
 """A tool that gives one open-ended task to a LangChain agent."""
+
+from agent.moved_modules import Moved, forward_names
+from graphs.delegation.delegate_tool import DelegateArgs, delegate_tool
+
+__all__ = ["DelegateArgs", "delegate_tool"]
+
+__getattr__ = forward_names(
+    __name__,
+    Moved("delegate_tool", {"Delegate": "DelegateTool", "NAME": "DELEGATE_NAME", "PROMPT": "DELEGATE_PROMPT"}),
+)
