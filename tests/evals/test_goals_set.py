@@ -52,7 +52,7 @@ def _measured(gold, source, limit):
     if not measure.isdigit():
         body = f"{kept[0]}, {measure} AS measure FROM {kept[1]}"
         measure = str(kept[0].count(",") + 2)
-    with source.connection() as connection:
+    with source.get_connection() as connection:
         found = connection.execute(f"{body} ORDER BY {order} LIMIT {limit}").fetchall()
     values = [row[int(measure) - 1] for row in found]
     return len(set(values)) == len(values)
