@@ -1,1 +1,1 @@
-"""The catalogue of tools, and the analytics family."""
+"""The toolbox and the built-in tools."""

@@ -1,4 +1,4 @@
-"""The analytics family: query a data source, analyse, chart, write, save."""
+"""The analytics tools: query a data source, analyse rows, draw charts, write texts, save files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ from agent.tools.writing.write_text import writing_tools
 
 
 def analytics_tools(*, source: DataSource, output: Path, writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
-    """Return the family over `source`; files go to `output`; `writer` makes the model that drafts, when needed."""
+    """Return the tools on `source`. Files go to `output`; `writer` returns the model for texts, at its first use."""
     return [*database_tools(source), *chart_tools(output), *writing_tools(writer), *file_tools(output)]
 
 
 def default_tools(settings: Settings, model: str | BaseChatModel | None) -> Callable[[], Sequence[BaseTool]]:
-    """Return a function that makes the family over the sample shop, which is built at its first use."""
+    """Return a function that makes the tools on the sample shop, which it builds at its first use."""
 
     def make_tools() -> Sequence[BaseTool]:
         shop = ensure_shop(settings.data_folder)

@@ -1,4 +1,4 @@
-"""Coroutines of tools, made ready to be called often and to do no harm to the event loop."""
+"""Preparation of tools for the event loop: `sys.exit` cannot end it, and each call costs less."""
 
 from collections.abc import Callable, Coroutine
 from functools import lru_cache, wraps
@@ -12,23 +12,23 @@ from agent.json_values import error_text
 
 
 def has_coroutine(tool: BaseTool) -> bool:
-    """Whether `tool` runs in the event loop; one without a coroutine blocks, and belongs in a thread."""
+    """Whether `tool` runs in the event loop; one without a coroutine blocks and must run in a thread."""
     if isinstance(tool, StructuredTool | Tool):
         return tool.coroutine is not None
     return type(tool)._arun is not BaseTool._arun  # noqa: SLF001 - the method that a tool overrides to be async
 
 
 def prepare_tool(tool: BaseTool) -> BaseTool:
-    """Return `tool` such that `sys.exit` in its coroutine is a failure of the tool, and each call costs less.
+    """Return `tool` with `sys.exit` in its coroutine turned into a failure of the tool, and with cheaper calls.
 
-    LangChain makes a task of the coroutine, and a `SystemExit` in a task of asyncio ends the loop, and with it the
-    process, before anyone can catch it. It also works out at each call what the coroutine takes, from annotations that
-    are text in its own tools: a third of a call that returns at once.
+    LangChain runs the coroutine in a task, and a `SystemExit` in an asyncio task ends the loop, and with it the
+    process, before it can be caught. LangChain also resolves the annotations of the coroutine at each call; in its own
+    tools they are strings, which takes a third of the time of a call that returns immediately.
     """
     if not has_coroutine(tool):
         return tool
     copy = tool.model_copy()
-    # Set beside pydantic's fields: LangChain looks it up by name.
+    # Set around pydantic, whose fields do not include it; LangChain looks it up by name.
     object.__setattr__(copy, "_arun", _convert_system_exit(tool._arun, tool.name))  # noqa: SLF001 - what a tool overrides
     return copy
 
@@ -50,13 +50,13 @@ def _convert_system_exit(
 
 @lru_cache
 def _resolve_annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return what a function's annotations mean, once for all tools that have it from their class."""
+    """Return a function's annotations as types; cached, because all tools of a class share the function."""
     try:
         return get_type_hints(function)
-    except Exception:  # noqa: BLE001 - text that names what is not to be found; LangChain goes without it then, too
+    except Exception:  # noqa: BLE001 - an annotation that cannot be resolved; LangChain ignores it then, too
         return dict(getattr(function, "__annotations__", {}))
 
 
 def make_exit_failure(error: BaseException, name: str) -> ToolFailure:
-    """Return the failure that stands for what a tool raised to end the program or a loop."""
+    """Return the failure to raise for an exception with which a tool tried to end the process or a loop."""
     return ToolFailure(f"The tool {name!r} raised {type(error).__name__}: {error_text(error)}")

@@ -1,4 +1,4 @@
-"""The toolbox: LangChain tools, and what the planner and the compiler know of each."""
+"""The toolbox: LangChain tools, each with the specification that the planner and the compiler use."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ from agent.errors import ToolError
 from agent.secret_values import replace_secret_schemas
 from agent.tools.async_tools import prepare_tool
 
-#: The parameter that a tool declares to be given a key under which its receiver drops a repeated call.
+#: A tool that declares this parameter gets an idempotency key, with which its receiver can recognise a repeated call.
 IDEMPOTENCY_KEY = "idempotency_key"
 _HINT_FIELDS = {
     "readOnlyHint": "read_only",
@@ -42,7 +42,7 @@ class Toolbox(Mapping[str, BaseTool]):
     """Tools by name, in the order given, with a `ToolSpec` for each in `specs`."""
 
     def __init__(self, tools: Iterable[BaseTool] = ()) -> None:
-        """Take in `tools`; `ToolError` for a name that comes twice, a bad schema or policy, or an unknown sibling."""
+        """Check `tools`. Raises `ToolError` for a duplicate name, a bad schema or policy, or an unknown tool in it."""
         self._tools: dict[str, BaseTool] = {}
         self.specs: dict[str, ToolSpec] = {}
         for tool in tools:
@@ -51,14 +51,14 @@ class Toolbox(Mapping[str, BaseTool]):
             self._tools[tool.name] = prepare_tool(tool)
             self.specs[tool.name] = _build_spec(tool)
         for spec in self.specs.values():
-            for role, sibling in (("verify", spec.policy.verify), ("compensate", spec.policy.compensate)):
-                if sibling is not None and sibling not in self._tools:
-                    raise ToolError(f"Tool {spec.name!r} names {sibling!r} to {role} it, but there is no such tool.")
+            for role, related in (("verify", spec.policy.verify), ("compensate", spec.policy.compensate)):
+                if related is not None and related not in self._tools:
+                    raise ToolError(f"Tool {spec.name!r} names {related!r} to {role} it, but there is no such tool.")
             if (undo := spec.policy.compensate) is not None and (
-                lacking := find_missing_compensation_args(self.specs[undo], spec)
+                missing := find_missing_compensation_args(self.specs[undo], spec)
             ):
                 raise ToolError(
-                    f"Tool {spec.name!r} names {undo!r} to compensate it, which needs {', '.join(map(repr, lacking))}; "
+                    f"Tool {spec.name!r} names {undo!r} to compensate it, which needs {', '.join(map(repr, missing))}; "
                     f"neither an argument nor the output of {spec.name!r} has that name."
                 )
 
@@ -72,30 +72,30 @@ class Toolbox(Mapping[str, BaseTool]):
         return len(self._tools)
 
     def has_preflight(self, name: str) -> bool:
-        """Whether the tool can check arguments without effect."""
+        """Whether the tool can check arguments without side effects."""
         return _get_preflight(self._tools[name]) is not None
 
     def preflight(self, name: str, args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema]) -> Preflight:
-        """Let the tool check `args`; see `Preflight` for what it is given. Blocking: call it in a thread.
+        """Let the tool check `args`; `Preflight` describes the protocol. Blocking: call it in a thread.
 
-        A preflight that itself fails has found something: its error becomes a problem.
+        An exception in the preflight becomes a problem.
         """
         check = _get_preflight(self._tools[name])
         if check is None:
             return Preflight()
         extra = {"open": dict(left_open)} if "open" in inspect.signature(check).parameters else {}
         try:
-            found = check(dict(args), **extra)
-        except Exception as error:  # noqa: BLE001 - a tool's own code; whatever it raises must not end the compiler
+            result = check(dict(args), **extra)
+        except Exception as error:  # noqa: BLE001 - a tool's own code; no exception of it may end the compiler
             return Preflight(problems=(f"The preflight of {name!r} failed: {type(error).__name__}: {error}.",))
-        if isinstance(found, Preflight):
-            return found
-        return Preflight(problems=(found,) if isinstance(found, str) else tuple(map(str, found or ())))
+        if isinstance(result, Preflight):
+            return result
+        return Preflight(problems=(result,) if isinstance(result, str) else tuple(map(str, result or ())))
 
 
 def _get_preflight(tool: BaseTool) -> Callable[..., Any] | None:
-    found = getattr(tool, "preflight", None) or (tool.metadata or {}).get("preflight")
-    return found if callable(found) else None
+    check = getattr(tool, "preflight", None) or (tool.metadata or {}).get("preflight")
+    return check if callable(check) else None
 
 
 def _build_spec(tool: BaseTool) -> ToolSpec:
@@ -112,11 +112,13 @@ def _build_spec(tool: BaseTool) -> ToolSpec:
         raise ToolError(f"Tool {tool.name!r}: metadata {first['loc'][0]!r} is wrong: {first['msg']}.") from error
     if policy.cache_ttl_s is not None and not policy.read_only:
         raise ToolError(
-            f"Tool {tool.name!r} writes and has a 'cache_ttl_s'; only results of reading tools are kept. "
-            "Take it away, or say 'readOnlyHint': True."
+            f"Tool {tool.name!r} writes and has a 'cache_ttl_s'; only results of reading tools are cached. "
+            "Remove it, or set 'readOnlyHint': True."
         )
     if policy.context_provider and (why := _find_provider_problem(args_schema, policy)) is not None:
-        raise ToolError(f"Tool {tool.name!r} is a 'context_provider', which is called unasked before planning, {why}")
+        raise ToolError(
+            f"Tool {tool.name!r} is a 'context_provider', which is called automatically before planning, {why}"
+        )
     return ToolSpec(
         name=tool.name,
         description=tool.description,
@@ -128,29 +130,29 @@ def _build_spec(tool: BaseTool) -> ToolSpec:
 
 def _find_provider_problem(args_schema: JsonSchema, policy: Policy) -> str | None:
     if not policy.read_only:
-        return "and writes. Say 'readOnlyHint': True if it only reads, or take 'context_provider' away."
+        return "and writes. Set 'readOnlyHint': True if it only reads, or remove 'context_provider'."
     needed = args_schema.get("required")
     if needed:
-        return f"and needs {', '.join(map(repr, needed))}. Give it a default, or take 'context_provider' away."
+        return f"and needs {', '.join(map(repr, needed))}. Give it a default, or remove 'context_provider'."
     return None
 
 
 def _infer_hints(hints: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a hint implies where the others are silent: reading neither destroys nor minds a repetition."""
+    """Return the hints that a read-only tool has unless it says otherwise: not destructive, idempotent."""
     return {"destructive": False, "idempotent": True} if hints.get("read_only") is True else {}
 
 
 def _build_args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
-    """Return the JSON Schema of the arguments that a planner gives, and whether the tool takes an idempotency key."""
+    """Return the JSON Schema of the arguments that a planner sees, and whether the tool takes an idempotency key."""
     declared = tool.tool_call_schema
-    # A copy: LangChain keeps the schema it hands out.
+    # A copy, because LangChain returns a schema that it keeps.
     schema: JsonSchema = dict(declared if isinstance(declared, dict) else _get_model_schema(declared))
     _check_schema(tool.name, "args_schema", schema)
     schema.setdefault("type", "object")
-    listed = schema.setdefault("properties", {})
-    takes_key = IDEMPOTENCY_KEY in listed
+    properties = schema.setdefault("properties", {})
+    takes_key = IDEMPOTENCY_KEY in properties
     if takes_key:
-        schema["properties"] = {name: inner for name, inner in listed.items() if name != IDEMPOTENCY_KEY}
+        schema["properties"] = {name: inner for name, inner in properties.items() if name != IDEMPOTENCY_KEY}
         schema["required"] = [name for name in schema.get("required", []) if name != IDEMPOTENCY_KEY]
     return replace_secret_schemas(schema), takes_key
 
@@ -159,12 +161,12 @@ def _get_model_schema(model: type[BaseModel] | type[BaseModelV1]) -> JsonSchema:
     return model.model_json_schema() if issubclass(model, BaseModel) else model.schema()
 
 
-def _check_schema(name: str, word: str, schema: object) -> None:
+def _check_schema(name: str, role: str, schema: object) -> None:
     if schema is None:
         return
     if not isinstance(schema, dict):
-        raise ToolError(f"Tool {name!r}: {word} is {type(schema).__name__}; give a JSON Schema object.")
+        raise ToolError(f"Tool {name!r}: {role} is {type(schema).__name__}; give a JSON Schema object.")
     try:
         Draft202012Validator.check_schema(drop_unsupported_keywords(schema))
     except SchemaError as error:
-        raise ToolError(f"Tool {name!r}: {word} is no JSON Schema: {error.message}.") from error
+        raise ToolError(f"Tool {name!r}: {role} is not a JSON Schema: {error.message}.") from error

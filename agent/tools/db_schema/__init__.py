@@ -1,1 +1,1 @@
-"""The schema of a database: how it is read and how it is told to a model."""
+"""The schema of a database: how it is read, and how it is rendered for a model."""

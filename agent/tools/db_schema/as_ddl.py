@@ -1,4 +1,4 @@
-"""The schema of a database as the SQL that would make it, for a planner that writes nothing but SQL."""
+"""The schema of a database as CREATE statements, for a planner that writes only SQL."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,17 +9,17 @@ _MAX_VALUE_LETTERS = 90
 
 
 def render_schema_as_ddl(schema: DatabaseSchema) -> str:
-    """Return `schema` as SQL, with what is known of values as comments; the same text for the same schema.
+    """Return `schema` as SQL, with values in comments; the same text for the same schema.
 
-    Views come first, the one with most rows leading: that is the wide one. Values are listed where a column is first
-    met and not again. Where there are views, which say all that analysts ask for, each table takes one line, and none
-    where the views have all of its columns but keys: a short text keeps a small model to the views and off the joins.
+    Views come first, starting with the one with most rows, which is the wide one. The values of a column are listed at
+    its first occurrence only. If there are views, they have what analysts ask for. Then a table has one line, or none
+    if the views have all of its columns except keys: a short text makes a small model use the views instead of joins.
     """
-    said: set[tuple[str, tuple[str, ...]]] = set()
+    listed: set[tuple[str, tuple[str, ...]]] = set()
     in_views = {column.name for relation in schema.relations if relation.kind == "view" for column in relation.columns}
-    told = in_views | _find_key_columns(schema.relations) if in_views else set()
+    covered = in_views | _find_key_columns(schema.relations) if in_views else set()
     relations = sort_widest_first(
-        each for each in schema.relations if each.kind == "view" or not _get_column_names(each) <= told
+        each for each in schema.relations if each.kind == "view" or not _get_column_names(each) <= covered
     )
     return "\n".join(
         line
@@ -27,15 +27,15 @@ def render_schema_as_ddl(schema: DatabaseSchema) -> str:
         for line in (
             [_render_on_one_line(relation)]
             if in_views and relation.kind == "table"
-            else _render_lines(relation, said=said)
+            else _render_lines(relation, listed=listed)
         )
     )
 
 
 def _find_key_columns(relations: Iterable[Relation]) -> set[str]:
-    """Return the columns by which tables refer to each other."""
-    found = [key for relation in relations for key in relation.foreign_keys]
-    return {name for key in found for name in (*key.columns, *key.references)}
+    """Return the columns with which tables refer to each other."""
+    keys = [key for relation in relations for key in relation.foreign_keys]
+    return {name for key in keys for name in (*key.columns, *key.references)}
 
 
 def _get_column_names(relation: Relation) -> set[str]:
@@ -47,14 +47,14 @@ def _render_on_one_line(relation: Relation) -> str:
     return f"CREATE TABLE {relation.name} ({columns});{_format_comment(relation.comment)}"
 
 
-def _render_lines(relation: Relation, *, said: set[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
+def _render_lines(relation: Relation, *, listed: set[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
     rows = "" if relation.row_count is None else f"{relation.row_count:,} rows"
     yield f"CREATE {relation.kind.upper()} {relation.name} ({_format_comment(rows, relation.comment)}"
-    for place, column in enumerate(relation.columns, start=1):
-        known = (column.name, column.values or ())
-        values = "" if column.values and known in said else _describe_values(column)
-        said.add(known)
-        comma = "," if place < len(relation.columns) else ""
+    for number, column in enumerate(relation.columns, start=1):
+        named_values = (column.name, column.values or ())
+        values = "" if column.values and named_values in listed else _describe_values(column)
+        listed.add(named_values)
+        comma = "," if number < len(relation.columns) else ""
         yield f"  {_define_column(column, relation)}{comma}{_format_comment(column.comment, values)}"
     yield ");"
 
@@ -70,7 +70,7 @@ def _define_column(column: Column, relation: Relation) -> str:
 
 
 def _simplify_type(column: Column) -> str:
-    """Return the type as a plain word: a planner needs no more, and each costs one token."""
+    """Return the type as one plain word, which is one token and all that a planner needs."""
     kind = column.type.partition("(")[0]
     if column.is_text:
         return "TEXT"
@@ -88,5 +88,5 @@ def _describe_values(column: Column) -> str:
 
 
 def _format_comment(*parts: str | None) -> str:
-    told = "; ".join(" ".join(part.removesuffix(".").split()) for part in parts if part)
-    return f" -- {told}" if told else ""
+    text = "; ".join(" ".join(part.removesuffix(".").split()) for part in parts if part)
+    return f" -- {text}" if text else ""

@@ -11,11 +11,11 @@ _MAX_VALUE_LETTERS = 120
 def render_schema(schema: DatabaseSchema, *, only: Collection[str] | None = None) -> str:
     """Return `schema` as text, a line for each column; the same text for the same schema.
 
-    Views come first, the one with most rows leading: that is the wide one. Values are listed where a column is
-    first met and not again. `only` names the relations to show. Where there are views, which say all that analysts
-    ask for, each table takes one line: a short text keeps a small model to the views and off the joins.
+    Views come first, starting with the one with most rows, which is the wide one. The values of a column are listed at
+    its first occurrence only. If there are views, they have what analysts ask for. Then a table has one line: a short
+    text makes a small model use the views instead of joins. `only` names the tables and views to show, all in full.
     """
-    said: set[tuple[str, tuple[str, ...]]] = set()
+    listed: set[tuple[str, tuple[str, ...]]] = set()
     relations = sort_widest_first(relation for relation in schema.relations if only is None or relation.name in only)
     brief = only is None and any(relation.kind == "view" for relation in relations)
     return "\n".join(
@@ -24,7 +24,7 @@ def render_schema(schema: DatabaseSchema, *, only: Collection[str] | None = None
         for line in (
             [_render_on_one_line(relation)]
             if brief and relation.kind == "table"
-            else _render_lines(relation, said=said)
+            else _render_lines(relation, listed=listed)
         )
     )
 
@@ -35,7 +35,7 @@ def _render_on_one_line(relation: Relation) -> str:
     return f"{relation.kind} {relation.name}({columns}){_format_comment(relation.comment)}"
 
 
-def _render_lines(relation: Relation, *, said: set[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
+def _render_lines(relation: Relation, *, listed: set[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
     rows = "" if relation.row_count is None else f" ({relation.row_count:,} rows)"
     yield f"{relation.kind} {relation.name}{rows}{_format_comment(relation.comment)}"
     for column in relation.columns:
@@ -44,14 +44,14 @@ def _render_lines(relation: Relation, *, said: set[tuple[str, tuple[str, ...]]])
             for key in relation.foreign_keys
             if column.name in key.columns
         ]
-        known = (column.name, column.values or ())
-        values = "" if column.values and known in said else _describe_values(column)
-        said.add(known)
+        named_values = (column.name, column.values or ())
+        values = "" if column.values and named_values in listed else _describe_values(column)
+        listed.add(named_values)
         yield f"  {column.name} {_simplify_type(column)}{''.join(keys)}{values}{_format_comment(column.comment)}"
 
 
 def _simplify_type(column: Column) -> str:
-    """Return the type as a plain word: a planner needs no more, and each costs one token."""
+    """Return the type as one plain word, which is one token and all that a planner needs."""
     kind = column.type.partition("(")[0]
     if column.is_text:
         return "text"

@@ -1,4 +1,4 @@
-"""What the catalogue of a database says beside names and types: comments, views, foreign keys."""
+"""Reading of comments, views and foreign keys from the catalogue of a database."""
 
 import sqlite3
 from collections import defaultdict
@@ -36,15 +36,16 @@ WHERE k.contype = 'f' ORDER BY k.oid
 
 @dataclass
 class CatalogNotes:
-    """What the catalogue says beside names and types, by the name of the relation."""
+    """Comments, views and foreign keys by the name of the table or view."""
 
+    #: By table and column; the column is empty for a comment on the table itself.
     comments: dict[tuple[str, str], str] = field(default_factory=dict)
     views: set[str] = field(default_factory=set)
     foreign_keys: dict[str, list[ForeignKey]] = field(default_factory=lambda: defaultdict(list))
 
 
 def read_catalog_notes(source: DataSource, *, connection: "DuckDBPyConnection") -> CatalogNotes:
-    """Ask the catalogue of `source`, each kind in its own way."""
+    """Read the catalogue of `source`, whose form depends on the kind of source."""
     match source.kind:
         case "postgres":
             return _read_postgres_notes(connection)
@@ -56,11 +57,11 @@ def read_catalog_notes(source: DataSource, *, connection: "DuckDBPyConnection") 
 
 def _read_duckdb_notes(connection: "DuckDBPyConnection") -> CatalogNotes:
     notes = CatalogNotes()
-    mine = {"catalog": CATALOG}
+    parameters = {"catalog": CATALOG}
     for kind in ("table", "view"):
         for schema, name, comment in connection.execute(
             f"SELECT schema_name, {kind}_name, comment FROM duckdb_{kind}s() WHERE database_name = $catalog",  # noqa: S608 - two words above
-            mine,
+            parameters,
         ).fetchall():
             if kind == "view":
                 notes.views.add(qualify_name(schema, name))
@@ -69,16 +70,16 @@ def _read_duckdb_notes(connection: "DuckDBPyConnection") -> CatalogNotes:
     for schema, name, column, comment in connection.execute(
         "SELECT schema_name, table_name, column_name, comment FROM duckdb_columns() "
         "WHERE database_name = $catalog AND comment IS NOT NULL",
-        mine,
+        parameters,
     ).fetchall():
         notes.comments[qualify_name(schema, name), column] = comment
     for schema, name, columns, table, references in connection.execute(
         "SELECT schema_name, table_name, constraint_column_names, referenced_table, referenced_column_names "
         "FROM duckdb_constraints() WHERE database_name = $catalog AND constraint_type = 'FOREIGN KEY' "
         "ORDER BY table_oid, constraint_index",
-        mine,
+        parameters,
     ).fetchall():
-        # DuckDB's foreign keys stay within a schema.
+        # A foreign key of DuckDB cannot refer to another schema.
         key = ForeignKey(columns=columns, table=qualify_name(schema, table), references=references)
         notes.foreign_keys[qualify_name(schema, name)].append(key)
     return notes
@@ -115,14 +116,14 @@ def _read_sqlite_notes(source: DataSource) -> CatalogNotes:
 
 def _read_postgres_notes(connection: "DuckDBPyConnection") -> CatalogNotes:
     notes = CatalogNotes()
-    ask = "SELECT * FROM postgres_query($catalog, $sql)"
-    comments = connection.execute(ask, {"catalog": CATALOG, "sql": _POSTGRES_COMMENTS}).fetchall()
+    query = "SELECT * FROM postgres_query($catalog, $sql)"
+    comments = connection.execute(query, {"catalog": CATALOG, "sql": _POSTGRES_COMMENTS}).fetchall()
     for schema, name, column, comment, kind in comments:
         if kind in {"v", "m"}:
             notes.views.add(qualify_name(schema, name))
         if comment:
             notes.comments[qualify_name(schema, name), column] = comment
-    keys = connection.execute(ask, {"catalog": CATALOG, "sql": _POSTGRES_KEYS}).fetchall()
+    keys = connection.execute(query, {"catalog": CATALOG, "sql": _POSTGRES_KEYS}).fetchall()
     for schema, name, to_schema, table, columns, references in keys:
         key = ForeignKey(
             columns=columns.split(","), table=qualify_name(to_schema, table), references=references.split(",")
@@ -132,5 +133,5 @@ def _read_postgres_notes(connection: "DuckDBPyConnection") -> CatalogNotes:
 
 
 def qualify_name(schema: str, name: str) -> str:
-    """Return the name under which SQL finds a relation, with its schema unless that is the default."""
+    """Return the name of a table or view as SQL must write it, with its schema unless that is the default."""
     return name if schema in _DEFAULT_SCHEMAS else f"{schema}.{name}"

@@ -1,4 +1,4 @@
-"""The schema of an open data source, read from its catalogue and its rows."""
+"""Reading the schema of an open data source from its catalogue and its rows."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -12,16 +12,16 @@ from agent.tools.sql.runner import QueryWatchdog
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-#: A text column with at most so many different values has them listed.
+#: The values of a text column are listed if there are at most so many.
 MAX_LISTED_VALUES = 200
-#: Beyond so many rows the values of text columns are not looked for.
+#: The values of text columns are not queried if the table has more rows.
 _MAX_PROFILED_ROWS = 5_000_000
 _PROFILE_SECONDS = 20.0
 _OWN_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast"})
 
 
 def read_schema(source: DataSource) -> DatabaseSchema:
-    """Return the schema of `source`. Blocking: counts rows and looks for the values of text columns."""
+    """Return the schema of `source`. Blocking: counts rows and queries the values of text columns."""
     with source.get_connection() as connection:
         notes = read_catalog_notes(source, connection=connection)
         relations = [
@@ -37,7 +37,7 @@ def read_schema(source: DataSource) -> DatabaseSchema:
 
 
 def read_memory_schema(connection: "DuckDBPyConnection") -> DatabaseSchema:
-    """Return the tables of an in-memory database with their columns and nothing of their rows."""
+    """Return the tables of an in-memory database with their columns, without reading their rows."""
     return DatabaseSchema(
         relations=tuple(
             Relation(name=name, kind="table", columns=tuple(Column(name=column, type=kind) for column, kind in columns))
@@ -53,14 +53,14 @@ def _read_columns(connection: "DuckDBPyConnection", *, catalog: str = CATALOG) -
         "ORDER BY schema_name, table_name, column_index",
         {"catalog": catalog, "own": sorted(_OWN_SCHEMAS)},
     ).fetchall()
-    found: dict[str, list[tuple[str, str]]] = {}
+    columns: dict[str, list[tuple[str, str]]] = {}
     for schema, table, column, kind in rows:
-        found.setdefault(qualify_name(schema, table), []).append((column, kind))
-    return found
+        columns.setdefault(qualify_name(schema, table), []).append((column, kind))
+    return columns
 
 
 def _read_view_columns(source: DataSource, *, connection: "DuckDBPyConnection") -> dict[str, list[tuple[str, str]]]:
-    """Return the columns of SQLite's views, which DuckDB's catalogue lists without them."""
+    """Return the columns of SQLite views, which are missing in DuckDB's catalogue."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     found: dict[str, list[tuple[str, str]]] = {}
@@ -73,7 +73,7 @@ def _read_view_columns(source: DataSource, *, connection: "DuckDBPyConnection") 
         try:
             columns = connection.execute(f"DESCRIBE {quote_identifier(name)}").fetchall()
         except duckdb.Error:
-            # A view over a table that is gone is none that could be asked.
+            # A view over a table that no longer exists cannot be queried.
             continue
         found[name] = [(column, kind) for column, kind, *_ in columns]
     return found
@@ -95,7 +95,7 @@ def _build_relation(
 
 
 def _profile_relation(relation: Relation, *, connection: "DuckDBPyConnection") -> Relation:
-    """Return `relation` with its row count, date ranges and listed values; as it is where that takes too long."""
+    """Return `relation` with its row count, date ranges and listed values; unchanged if reading them fails."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     watch = QueryWatchdog(_PROFILE_SECONDS)
@@ -107,7 +107,7 @@ def _profile_relation(relation: Relation, *, connection: "DuckDBPyConnection") -
             )
             values = _query_values(relation, texts=texts, connection=connection)
     except duckdb.Error:
-        # A view that no longer binds, a table without the right to read it, or too many rows: the names still stand.
+        # A view that no longer binds, a table that may not be read, or a timeout: the names are still correct.
         return relation
     columns = []
     for column in relation.columns:
@@ -120,13 +120,13 @@ def _query_ranges(
     relation: Relation, *, connection: "DuckDBPyConnection"
 ) -> tuple[int, Mapping[str, tuple[str | None, str | None]]]:
     dated = [column.name for column in relation.columns if column.type.startswith(("DATE", "TIMESTAMP"))]
-    wanted = ", ".join(
+    expressions = ", ".join(
         ["count(*)", *(f"min({quote_identifier(name)}), max({quote_identifier(name)})" for name in dated)]
     )
-    row = connection.execute(f"SELECT {wanted} FROM {_quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
+    row = connection.execute(f"SELECT {expressions} FROM {_quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
     count, *ends = row or (0,)
-    shown = [None if end is None else str(cell_to_json(end)) for end in ends]
-    return count, {name: (shown[2 * place], shown[2 * place + 1]) for place, name in enumerate(dated)}
+    texts = [None if end is None else str(cell_to_json(end)) for end in ends]
+    return count, dict(zip(dated, zip(texts[::2], texts[1::2], strict=True), strict=True))
 
 
 def _query_values(
@@ -136,10 +136,10 @@ def _query_values(
         return {}
     counts = ", ".join(f"approx_count_distinct({quote_identifier(name)})" for name in texts)
     row = connection.execute(f"SELECT {counts} FROM {_quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
-    found = {}
-    for name, roughly in zip(texts, row or (), strict=True):
-        # The count is rough: it may be off by some percent either way.
-        if roughly > MAX_LISTED_VALUES * 1.5:
+    listed = {}
+    for name, approximate_count in zip(texts, row or (), strict=True):
+        # The approximate count may be off by some percent either way.
+        if approximate_count > MAX_LISTED_VALUES * 1.5:
             continue
         column = quote_identifier(name)
         values = connection.execute(
@@ -147,12 +147,12 @@ def _query_values(
             f"WHERE {column} IS NOT NULL LIMIT {MAX_LISTED_VALUES + 1}"
         ).fetchall()
         if len(values) <= MAX_LISTED_VALUES and all(len(value) <= 200 for (value,) in values):
-            found[name] = tuple(sorted(value for (value,) in values))
-    return found
+            listed[name] = tuple(sorted(value for (value,) in values))
+    return listed
 
 
 def quote_identifier(name: str) -> str:
-    """Return `name` quoted, so that SQL takes it as a name whatever it holds."""
+    """Return `name` as a quoted SQL identifier, whatever characters it has."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -1,4 +1,4 @@
-"""What a database holds: tables, views, columns, keys, and the values that a query may name."""
+"""The schema of a database: tables, views, columns, keys, and the values that a query may name."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -7,21 +7,21 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Column(BaseModel):
-    """A column, its type as DuckDB names it, and what is known of its values."""
+    """A column with its DuckDB type and what is known of its values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     type: str
     comment: str | None = None
-    #: Every value there is, sorted, where the column is text and they are few; None where they are many or unknown.
+    #: All distinct values of a text column, sorted; None if they are too many or not known.
     values: tuple[str, ...] | None = None
-    #: The range of a date or timestamp, in ISO 8601.
+    #: The first and last value of a date or timestamp column, in ISO 8601.
     first: str | None = None
     last: str | None = None
 
     def sample_values(self, *, most: int, letters: int) -> tuple[str, ...]:
-        """Return the first of `values`, as many as are short enough to be told in a prompt."""
+        """Return the first of `values` for a prompt: at most `most`, with at most `letters` characters in all."""
         shown: list[str] = []
         for value in (self.values or ())[:most]:
             if sum(map(len, shown)) + len(value) > letters:
@@ -31,12 +31,12 @@ class Column(BaseModel):
 
     @property
     def is_text(self) -> bool:
-        """Whether the column holds text."""
+        """Whether the column has text."""
         return self.type == "VARCHAR" or self.type.startswith("ENUM")
 
 
 class ForeignKey(BaseModel):
-    """Columns of one table that name a row of another: `columns[i]` equals `references[i]` of `table`."""
+    """Columns that refer to a row of another table: `columns[i]` equals `references[i]` of `table`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,35 +46,35 @@ class ForeignKey(BaseModel):
 
 
 class Relation(BaseModel):
-    """A table or a view; `name` is as SQL has to write it, with its schema unless that is the default."""
+    """A table or a view; `name` is as SQL must write it, with its schema unless that is the default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: Literal["table", "view"]
     comment: str | None = None
-    #: None where counting took too long.
+    #: None if counting took too long.
     row_count: int | None = None
     columns: tuple[Column, ...]
     foreign_keys: tuple[ForeignKey, ...] = ()
 
     def column(self, name: str) -> Column | None:
-        """Return the column called `name` in any case; None if there is none."""
+        """Return the column `name`, case-insensitively; None if there is none."""
         return next((column for column in self.columns if column.name.lower() == name.lower()), None)
 
 
 def sort_widest_first(relations: Iterable[Relation]) -> list[Relation]:
-    """Return views before tables, those with most rows first: in the order that a planner should look at them."""
+    """Return views before tables, those with most rows first: the order in which a planner should consider them."""
     return sorted(relations, key=lambda each: (each.kind == "table", -(each.row_count or 0), each.name))
 
 
 class DatabaseSchema(BaseModel):
-    """All tables and views of a source, views first, each kind in the order of their names."""
+    """All tables and views of a source, views first, then sorted by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     relations: tuple[Relation, ...]
 
     def relation(self, name: str) -> Relation | None:
-        """Return the table or view called `name` in any case; None if there is none."""
+        """Return the table or view `name`, case-insensitively; None if there is none."""
         return next((relation for relation in self.relations if relation.name.lower() == name.lower()), None)

@@ -1,1 +1,1 @@
-"""The tool that saves files, and the folder it cannot leave."""
+"""The tool that saves files, and the output folder that it is confined to."""

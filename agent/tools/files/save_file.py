@@ -32,7 +32,7 @@ class SaveFileArgs(BaseModel):
 
 
 class SaveFile(BaseTool):
-    """Saves a value as a file inside the output folder, whole or not at all."""
+    """Saves a value as a file in the output folder, atomically."""
 
     name: str = "save_file"
     description: str = "Save text, rows or a JSON value as a file; returns its path, size and SHA-256."
@@ -57,7 +57,7 @@ class SaveFile(BaseTool):
     }
 
     def preflight(self, args: dict[str, JsonValue], open: dict[str, JsonSchema]) -> Preflight:  # noqa: A002
-        """Check the path, and that the kind of file can hold the content."""
+        """Check the path, and that the content suits the kind of file."""
         path = args.get("path")
         if not isinstance(path, str):
             return Preflight()
@@ -69,8 +69,8 @@ class SaveFile(BaseTool):
         self, path: str, *, args: Mapping[str, JsonValue], schemas: Mapping[str, JsonSchema]
     ) -> list[str]:
         problems = []
-        known = "content" in args and not any(name.partition(".")[0] == "content" for name in schemas)
-        if known:
+        is_known = "content" in args and not any(name.partition(".")[0] == "content" for name in schemas)
+        if is_known:
             try:
                 content = serialize_content(args["content"], path=path)
             except ToolFailure as failure:
@@ -91,20 +91,20 @@ class SaveFile(BaseTool):
 
 
 def save_content(path: str, *, content: JsonValue, overwrite: bool, folder: OutputFolder) -> dict[str, JsonValue]:
-    """Save `content` under `path`; a file that already has exactly this content is left as it is.
+    """Save `content` at `path`; a file that already has exactly this content is not written again.
 
-    Raises `ToolFailure` if the path leaves the folder, the file exists and may not be overwritten, or the content
-    does not suit the kind of file.
+    Raises `ToolFailure` if the path leaves the folder, the file exists and must not be overwritten, or the content
+    does not suit the kind of file or is too large.
     """
     data = serialize_content(content, path=path)
     if len(data) > MAX_BYTES:
-        raise ToolFailure(f"{path!r} would take {len(data):,} bytes; save at most {MAX_BYTES:,}.")
+        raise ToolFailure(f"{path!r} would have {len(data):,} bytes; save at most {MAX_BYTES:,}.")
     written = folder.write(path, content=data, overwrite=overwrite)
     return {"path": str(written), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def file_tools(output: Path) -> list[BaseTool]:
-    """Make the tools that write files, all inside one folder."""
+    """Return the tools that write files, all in the folder `output`."""
     return [SaveFile(folder=OutputFolder(output))]
 
 
@@ -113,8 +113,10 @@ def _find_content_problem(schema: JsonSchema, *, path: str) -> str | None:
     kind = schema.get("type")
     items = schema.get("items")
     item = items.get("type") if isinstance(items, dict) else None
-    fits = kind in (None, "string") or (kind == "array" and item in (None, "object"))
-    if ending == ".json" or fits or isinstance(kind, list):
+    is_suitable = kind in (None, "string") or (kind == "array" and item in (None, "object"))
+    if ending == ".json" or is_suitable or isinstance(kind, list):
         return None
-    what = f"a list of {item} values" if kind == "array" else f"a value of type {kind}"
-    return f"{path!r} can hold text or rows, but content will be {what}; refer to its text or rows, or use '.json'."
+    described = f"a list of {item} values" if kind == "array" else f"a value of type {kind}"
+    return (
+        f"{path!r} can have text or rows, but content will be {described}; refer to its text or rows, or use '.json'."
+    )

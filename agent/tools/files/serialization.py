@@ -1,4 +1,4 @@
-"""The bytes that a value becomes in a file, by the ending of the file's name."""
+"""Serialization of a value to the bytes of a file; the format follows from the file suffix."""
 
 import csv
 import io
@@ -16,9 +16,9 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?%?")
 
 
 def serialize_content(content: JsonValue, *, path: str) -> bytes:
-    """Encode text as it is, rows as a CSV or Markdown table, anything else as JSON.
+    """Encode text as UTF-8, rows as a CSV or Markdown table, and anything as JSON if `path` ends in '.json'.
 
-    Raises `ToolFailure` for a value that the kind of file cannot hold.
+    Raises `ToolFailure` for a value that the kind of file cannot have.
     """
     ending = PurePosixPath(path).suffix.lower()
     if isinstance(content, str):
@@ -28,18 +28,17 @@ def serialize_content(content: JsonValue, *, path: str) -> bytes:
     rows = _as_rows(content)
     if rows is None:
         raise ToolFailure(
-            f"{path!r} can hold text or rows (a list of objects), not {_describe_kind(content)}; "
-            f"give one of these, or a path"
-            " that ends in '.json'."
+            f"{path!r} can have text or rows (a list of objects), not {_describe_kind(content)}; "
+            "give one of these, or a path that ends in '.json'."
         )
     return rows_to_csv(rows) if ending == ".csv" else rows_to_markdown(rows)
 
 
 def rows_to_csv(rows: Sequence[JsonRow]) -> bytes:
-    """Write rows as CSV (RFC 4180) in UTF-8.
+    """Return rows as CSV (RFC 4180) in UTF-8.
 
-    Spreadsheets run text that begins with =, +, -, @, tab or return as a formula; such text gets an apostrophe in
-    front (OWASP, "CSV Injection"). Numbers, also as text, stay as they are.
+    Spreadsheets evaluate text that begins with =, +, -, @, tab or carriage return as a formula, so such text gets an
+    apostrophe in front (OWASP, "CSV Injection"). Numbers, also as text, are unchanged.
     """
     names = column_names(rows)
     buffer = io.StringIO()
@@ -51,7 +50,7 @@ def rows_to_csv(rows: Sequence[JsonRow]) -> bytes:
 
 
 def rows_to_markdown(rows: Sequence[JsonRow]) -> bytes:
-    """Write rows as a Markdown table, numbers to the right."""
+    """Return rows as a Markdown table, with numbers aligned right."""
     names = column_names(rows)
     if not names:
         return b"No rows.\n"

@@ -1,4 +1,4 @@
-"""Sessions with one MCP server: one for each event loop, kept open and made anew when it is lost."""
+"""Sessions with one MCP server: one per event loop, kept open, and replaced when it is lost."""
 
 import asyncio
 import threading
@@ -18,9 +18,9 @@ from mcp.types import CONNECTION_CLOSED, CallToolResult
 
 from agent.config_file import HttpServer, StdioServer
 
-#: What a server answers that was started anew and knows nothing of the session: the call was not looked at.
+#: The error code of a server that was restarted and does not know the session: the call was not made.
 _SESSION_TERMINATED = 32600
-#: Seconds for one HTTP exchange to begin; how long an answer may take is the executor's to say.
+#: The time for an HTTP response to begin. How long a call may take is limited by the executor.
 _REQUEST_TIMEOUT = timedelta(seconds=30)
 _READ_TIMEOUT = timedelta(hours=24)
 
@@ -34,14 +34,14 @@ class SessionPool:
     def __init__(self, name: str, server: StdioServer | HttpServer) -> None:
         self._name = name
         self._server = server
-        self._held: dict[asyncio.AbstractEventLoop, _ManagedSession] = {}
+        self._sessions: dict[asyncio.AbstractEventLoop, _ManagedSession] = {}
         self._lock = threading.Lock()
 
     @asynccontextmanager
     async def open(self, on_lost: LossCallback = lambda: None) -> AsyncIterator[ClientSession]:
-        """Open a session for the time of the context; `lost` is called where its connection breaks.
+        """Open a session for the context; `on_lost` is called if its connection breaks.
 
-        What is raised can be an `ExceptionGroup`, in which anyio packs what happens in its tasks.
+        May raise an `ExceptionGroup`, because anyio groups the exceptions of its tasks.
         """
         async with create_session(build_connection(self._server, on_lost=on_lost)) as session:
             async with asyncio.timeout(self._server.start_timeout_s):
@@ -49,46 +49,46 @@ class SessionPool:
             yield session
 
     async def call(self, request: MCPToolCallRequest, handler: Handler) -> CallToolResult:  # noqa: ARG002 - an interceptor's signature
-        """Make a call in the session of the running loop: an interceptor that does not ask the adapters to connect.
+        """Make a call in the session of the running loop, as an interceptor that replaces the adapters' own connection.
 
-        Raises `ConnectionRefusedError` where the call was surely not made, `ConnectionError` where nobody knows.
+        Raises `ConnectionRefusedError` if the call was certainly not made, `ConnectionError` if it may have been.
         """
-        held = self._get_loop_session()
-        session = await held.get_session()
-        with held.track_call():
+        managed = self._get_loop_session()
+        session = await managed.get_session()
+        with managed.track_call():
             sending = asyncio.ensure_future(session.call_tool(request.name, dict(request.args)))
             try:
-                waits: set[asyncio.Future[Any]] = {sending, held.task}
+                waits: set[asyncio.Future[Any]] = {sending, managed.task}
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 if sending.done():
                     return sending.result()
             except McpError as error:
                 if error.error.code == _SESSION_TERMINATED:
-                    held.mark_lost()
-                    raise ConnectionRefusedError(f"The MCP server {self._name!r} was started anew.") from error
+                    managed.mark_lost()
+                    raise ConnectionRefusedError(f"The MCP server {self._name!r} was restarted.") from error
                 if error.error.code != CONNECTION_CLOSED:
                     raise
-                held.mark_lost()
-                await asyncio.wait({held.task})
+                managed.mark_lost()
+                await asyncio.wait({managed.task})
             except (ClosedResourceError, BrokenResourceError) as error:
-                held.mark_lost()
-                raise ConnectionRefusedError(f"The MCP server {self._name!r} has gone away.") from error
+                managed.mark_lost()
+                raise ConnectionRefusedError(f"The MCP server {self._name!r} has closed the connection.") from error
             finally:
                 sending.cancel()
-            raise held.make_connection_error()
+            raise managed.make_connection_error()
 
     def _get_loop_session(self) -> "_ManagedSession":
         loop = asyncio.get_running_loop()
         with self._lock:
-            self._held = {each: held for each, held in self._held.items() if not each.is_closed()}
-            held = self._held.get(loop)
-            if held is None or held.is_lost:
-                held = self._held[loop] = _ManagedSession(self._name, self.open)
-            return held
+            self._sessions = {each: managed for each, managed in self._sessions.items() if not each.is_closed()}
+            managed = self._sessions.get(loop)
+            if managed is None or managed.is_lost:
+                managed = self._sessions[loop] = _ManagedSession(self._name, self.open)
+            return managed
 
 
 class _ManagedSession:
-    """A session kept open by a task of its own, since anyio wants it closed by the task that opened it."""
+    """A session kept open by a task of its own, because anyio requires the task that opens it to close it."""
 
     def __init__(self, name: str, open_: Callable[[LossCallback], AbstractAsyncContextManager[ClientSession]]) -> None:
         self._name = name
@@ -96,23 +96,23 @@ class _ManagedSession:
         self._over = asyncio.Event()
         self._ready: asyncio.Future[ClientSession] = asyncio.get_running_loop().create_future()
         self._calls = 0
-        #: Since it was last idle, more than one call was under way at once.
+        #: Whether several calls have been in flight at the same time since the session was last idle.
         self._shared = False
         self._cause: BaseException | None = None
-        # Without the context of the call that happens to be the first: its trace ends before the session does.
+        # In an empty context, not in that of the first call, whose trace ends before the session.
         self.task = asyncio.create_task(self._keep_open(), name=f"MCP server {name}", context=Context())
 
     @property
     def is_lost(self) -> bool:
-        """Whether no further call may go by this session."""
+        """Whether the session cannot be used for further calls."""
         return self._over.is_set() or self.task.done()
 
     def mark_lost(self) -> None:
-        """Let the session go."""
+        """Close the session; further calls need a new one."""
         self._over.set()
 
     async def get_session(self) -> ClientSession:
-        """Return the session once it is open. Raises `ConnectionRefusedError` where it cannot be opened."""
+        """Wait until the session is open and return it. Raises `ConnectionRefusedError` if it cannot be opened."""
         waits: set[asyncio.Future[Any]] = {self.task, self._ready}
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if self._ready.done():
@@ -123,7 +123,7 @@ class _ManagedSession:
 
     @contextmanager
     def track_call(self) -> Iterator[None]:
-        """Count a call for the time of the context."""
+        """Count a call as in flight during the context."""
         self._calls += 1
         self._shared = self._shared or self._calls > 1
         try:
@@ -133,16 +133,17 @@ class _ManagedSession:
             self._shared = self._shared and (self._calls > 0 or self.is_lost)
 
     def make_connection_error(self) -> ConnectionError:
-        """Return the error of a call that the session ended under.
+        """Return the error for a call during which the session ended.
 
-        Only where no other call was under way was it this call's own connection that was refused.
+        A refused connection proves that the call was not made only if no other call was in flight: otherwise it may
+        have been the connection of the other call.
         """
         if not self._shared and isinstance(unwrap_exception_group(self._cause), httpx.ConnectError):
             return ConnectionRefusedError(
                 f"The MCP server {self._name!r} is not running: {describe_connection_error(self._cause)}."
             )
         return ConnectionError(
-            f"The MCP server {self._name!r} went away during the call: {describe_connection_error(self._cause)}."
+            f"The MCP server {self._name!r} was lost during the call: {describe_connection_error(self._cause)}."
         )
 
     async def _keep_open(self) -> None:
@@ -150,31 +151,31 @@ class _ManagedSession:
             async with self._open(self.mark_lost) as session:
                 self._ready.set_result(session)
                 await self._over.wait()
-        except Exception as error:  # noqa: BLE001 - whatever ends a session is told by the calls that it ends
+        except Exception as error:  # noqa: BLE001 - whatever ends a session is reported by the calls in flight
             self._cause = error
 
 
 def unwrap_exception_group(error: BaseException | None) -> BaseException | None:
-    """Return the first error that is no group, of what anyio packs together."""
+    """Return the first error in nested exception groups, as anyio raises them; other errors unchanged."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def describe_connection_error(error: BaseException | None) -> str:
-    """Return the words of an error, without the address that httpx puts there."""
-    found = unwrap_exception_group(error)
-    if found is None:
+    """Return the reason of a connection error as text, without the URL that httpx puts into it."""
+    reason = unwrap_exception_group(error)
+    if reason is None:
         return "the connection was closed"
-    if isinstance(found, httpx.HTTPStatusError):
-        return f"it answered with status {found.response.status_code}"
-    if isinstance(found, TimeoutError):
+    if isinstance(reason, httpx.HTTPStatusError):
+        return f"it answered with status {reason.response.status_code}"
+    if isinstance(reason, TimeoutError):
         return "it did not answer in time"
-    return str(found).rstrip(".") or type(found).__name__
+    return str(reason).rstrip(".") or type(reason).__name__
 
 
 def build_connection(server: StdioServer | HttpServer, *, on_lost: LossCallback) -> Connection:
-    """Return how the adapters reach a server."""
+    """Return the connection settings of a server for the adapters."""
     match server:
         case StdioServer():
             return StdioConnection(
@@ -198,7 +199,7 @@ def build_connection(server: StdioServer | HttpServer, *, on_lost: LossCallback)
 
 
 def _make_client_factory(on_lost: LossCallback) -> Callable[..., httpx.AsyncClient]:
-    """Return a maker of clients that notice an answer's connection breaking: MCP's own code waits on without a word."""
+    """Return a factory of clients that report a connection lost during a response; MCP alone would wait forever."""
 
     def make_client(
         headers: dict[str, str] | None = None, timeout: httpx.Timeout | None = None, auth: httpx.Auth | None = None
@@ -218,14 +219,14 @@ def _make_client_factory(on_lost: LossCallback) -> Callable[..., httpx.AsyncClie
 class _MonitoredStream(httpx.AsyncByteStream):
     def __init__(self, stream: httpx.AsyncByteStream, on_lost: LossCallback) -> None:
         self._stream = stream
-        self._lost = on_lost
+        self._on_lost = on_lost
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for part in self._stream:
                 yield part
         except httpx.TransportError:
-            self._lost()
+            self._on_lost()
             raise
 
     async def aclose(self) -> None:

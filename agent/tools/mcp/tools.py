@@ -23,19 +23,19 @@ _ToolCoroutine = Callable[..., Awaitable[Any]]
 
 
 class McpTool(StructuredTool):
-    """A tool of an MCP server; what the server was started with is kept from all that the tool says."""
+    """A tool of an MCP server; the secrets given to the server are redacted from the tool's outputs and errors."""
 
     secrets: tuple[SecretStr, ...] = Field(default=(), exclude=True)
 
 
 def mcp_tools(servers: McpServers) -> list[BaseTool]:
-    """Return the tools of all `servers`, in order. Blocking: each server is started or asked once, to list them.
+    """Return the tools of all `servers`, in order. Blocking: each server is started or connected to, to list its tools.
 
-    A tool that says nothing of itself is a write. Its output is what the server gives as structured content, where it
-    gives a schema too; else its text, or where there is not one text alone, the list of LangChain content blocks. A
-    session is opened at the first call and kept for as long as the event loop runs; one that is lost is opened anew by
-    the next call. Raises `ToolError` where the extra `mcp` is not installed, a server cannot be reached, or a policy
-    is for a tool that is not there.
+    A tool without hints counts as a write. Its output is the structured content if the server declares a schema for
+    it; otherwise the text, or the list of LangChain content blocks if it is not a single text. A session is opened at
+    the first call and stays open as long as the event loop runs; if it is lost, the next call opens a new one.
+    Raises `ToolError` if the extra `mcp` is not installed, a server cannot be reached, or a policy is for a tool that
+    the server does not have.
     """
     if not servers:
         return []
@@ -46,10 +46,10 @@ def mcp_tools(servers: McpServers) -> list[BaseTool]:
 
 
 async def _list_all_tools(servers: McpServers) -> list[BaseTool]:
-    found: dict[str, list[BaseTool]] = {name: [] for name in servers}
+    tools_by_server: dict[str, list[BaseTool]] = {name: [] for name in servers}
 
     async def list_server(name: str) -> None:
-        found[name] = await _list_server_tools(name, servers[name])
+        tools_by_server[name] = await _list_server_tools(name, servers[name])
 
     problem: ToolError | None = None
     try:
@@ -60,7 +60,7 @@ async def _list_all_tools(servers: McpServers) -> list[BaseTool]:
         problem = next(error for error in errors.exceptions if isinstance(error, ToolError))
     if problem is not None:
         raise problem
-    return [tool for tools in found.values() for tool in tools]
+    return [tool for tools in tools_by_server.values() for tool in tools]
 
 
 async def _list_server_tools(name: str, server: StdioServer | HttpServer) -> list[BaseTool]:
@@ -73,12 +73,12 @@ async def _list_server_tools(name: str, server: StdioServer | HttpServer) -> lis
     except Exception as error:
         raise ToolError(
             f"The MCP server {name!r} cannot be reached: {describe_connection_error(error)}; "
-            "start it, or take it out of the configuration."
+            "start it, or remove it from the configuration."
         ) from error
     unknown = sorted(server.tools.keys() - {tool.name for tool in listed})
     if unknown:
-        has = ", ".join(tool.name for tool in listed) or "none"
-        raise ToolError(f"The MCP server {name!r} has no tool {unknown[0]!r} to set a policy for; it has: {has}.")
+        names = ", ".join(tool.name for tool in listed) or "none"
+        raise ToolError(f"The MCP server {name!r} has no tool {unknown[0]!r} to set a policy for; it has: {names}.")
     return [_to_langchain_tool(tool, sessions, name=name, server=server) for tool in listed]
 
 
@@ -94,9 +94,9 @@ async def _fetch_tools(session: "ClientSession") -> list["Tool"]:
 def _to_langchain_tool(
     tool: "Tool", sessions: "SessionPool", *, name: str, server: StdioServer | HttpServer
 ) -> BaseTool:
-    from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool  # noqa: PLC0415 - as in `_of_one`
+    from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool  # noqa: PLC0415 - needs the extra `mcp`
 
-    from agent.tools.mcp.session import build_connection  # noqa: PLC0415 - as in `_of_one`
+    from agent.tools.mcp.session import build_connection  # noqa: PLC0415 - needs the extra `mcp`
 
     converted = convert_mcp_tool_to_langchain_tool(
         None,
@@ -125,7 +125,7 @@ def _metadata(tool: "Tool", policy: ToolPolicy) -> dict[str, Any]:
 
 
 def _adapt_call(call: _ToolCoroutine, *, structured: bool) -> _ToolCoroutine:
-    """Return `call` as a tool of ours: one output, and what the server calls an error as a `ToolFailure`."""
+    """Return `call` with a single output, and with an error that the server reports raised as `ToolFailure`."""
 
     async def call_tool(**arguments: JsonValue) -> object:
         try:

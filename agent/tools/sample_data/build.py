@@ -1,4 +1,4 @@
-"""The sample shop as a DuckDB file, made once and then left alone."""
+"""The sample shop as a DuckDB file, which is built once."""
 
 import csv
 import os
@@ -13,12 +13,12 @@ from agent.tools.sample_data.products import make_categories, make_products
 from agent.tools.sql.data_source import hide_progress_bar
 
 SEED = 20_210_101
-#: The number is the version of the rows: it changes with them, so no old file passes for a new one.
+#: The number is the version of the rows. It changes with them, so that a file with old rows is not used.
 SHOP_FILE = "sample_shop_v1.duckdb"
 
 
 def shop_tables(seed: int = SEED) -> dict[str, list[TableRow]]:
-    """Return the rows of every table, the referred tables first; the same rows for the same seed."""
+    """Return the rows of every table, referenced tables first; the same rows for the same seed."""
     rng = Random(seed)  # noqa: S311 - sample data, no secret
     categories = make_categories()
     products = make_products(categories, rng=rng)
@@ -63,10 +63,10 @@ def shop_tables(seed: int = SEED) -> dict[str, list[TableRow]]:
 
 
 def ensure_shop(folder: Path, *, say: Callable[[str], None] | None = None) -> Path:
-    """Return the sample shop's DuckDB file in `folder`, building it first if it is not there.
+    """Return the DuckDB file of the sample shop in `folder`; build it if it is not there.
 
-    The file is built aside and renamed into place, so two processes that start at once both end with a whole
-    file. `say` is told before the work starts.
+    The file is built in a temporary folder and renamed, so that two processes that start at the same time both get a
+    complete file. `say` is called with a sentence before the work starts.
     """
     shop = folder / SHOP_FILE
     if shop.exists():
@@ -75,12 +75,12 @@ def ensure_shop(folder: Path, *, say: Callable[[str], None] | None = None) -> Pa
         say(f"Making the sample shop in {shop} (once, a few seconds).")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".shop-") as aside:
-        made = Path(aside) / SHOP_FILE
-        _write_database(made, shop_tables())
+        new = Path(aside) / SHOP_FILE
+        _write_database(new, shop_tables())
         try:
-            made.replace(shop)
+            new.replace(shop)
         except PermissionError:
-            # Windows replaces no file that is open: then another process was first, with the same rows.
+            # Windows cannot replace an open file. Then another process was first, with the same rows.
             if not shop.exists():
                 raise
     return shop
@@ -95,7 +95,7 @@ def _write_database(file: Path, tables: dict[str, list[TableRow]]) -> None:
         for table, rows in tables.items():
             text = file.with_name(f"{table}.csv")
             _write_csv(text, rows)
-            # The name is one of the eight above, never input.
+            # The table name is a key of `shop_tables`, never user input.
             connection.execute(f"COPY {table} FROM '{_escape_quotes(text)}' (HEADER false, NULLSTR '')")
 
 

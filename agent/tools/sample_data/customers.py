@@ -1,4 +1,4 @@
-"""Who buys at the sample shop: persons and companies across Europe, each with habits."""
+"""The customers of the sample shop: persons and companies across Europe, with their buying habits."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from random import Random
 
 from agent.tools.sample_data.products import FIRST_DAY, Product, read_csv_rows
 
-#: Segment: (share of the customers, orders in a year from - to, lines in an order up to, units of a line).
+#: Segment: (share of the customers, (fewest, most) orders a year, most lines of an order, choices of units of a line).
 SEGMENTS = {
     "Consumer": (0.58, (2, 8), 4, (1, 1, 1, 1, 2, 2, 3)),
     "Small Business": (0.26, (6, 18), 6, (1, 1, 2, 2, 3, 4, 5)),
@@ -28,7 +28,7 @@ _PUBLIC_BODIES = (
 
 @dataclass(frozen=True)
 class Customer:
-    """A customer and how they buy: orders a year, basket size, and the products they favour by weight."""
+    """A customer with their buying habits: orders a year, basket size, and favourite products with weights."""
 
     customer_id: int
     name: str
@@ -56,7 +56,7 @@ class _Names:
 
 
 def make_customers(products: list[Product], *, rng: Random) -> list[Customer]:
-    """Return the customers, no two with the same name, in the order in which they joined."""
+    """Return the customers, with unique names, in the order in which they joined."""
     places = list(read_csv_rows("places.csv"))
     place_weights = list(accumulate(int(place["weight"]) for place in places))
     names_of = _read_names_by_country()
@@ -82,7 +82,7 @@ def make_customers(products: list[Product], *, rng: Random) -> list[Customer]:
                 country=place["country"],
                 region=place["region"],
                 joined_on=joined_on,
-                # The square makes a few customers large and most of them small.
+                # The square gives few customers many orders and most of them few.
                 orders_a_year=least + (most - least) * rng.random() ** 2,
                 largest_basket=largest_basket,
                 units=units,
@@ -100,7 +100,7 @@ def _choose_joining_day(rng: Random) -> date:
 
 
 def _choose_favorites(products: list[Product], *, popularity: list[int], rng: Random) -> tuple[Product, ...]:
-    """Return eight different products; the first is what the customer comes for."""
+    """Return eight different products; the first gets the highest weight."""
     chosen: dict[int, Product] = {}
     while len(chosen) < 8:
         product = rng.choices(products, cum_weights=popularity)[0]

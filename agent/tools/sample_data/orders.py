@@ -1,4 +1,4 @@
-"""What happens at the sample shop, day by day: orders, payments and returns."""
+"""The simulation of the sample shop: orders, payments and returns, day by day."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from random import Random
 from agent.tools.sample_data.customers import Customer
 from agent.tools.sample_data.products import FIRST_DAY, LAST_DAY, Product
 
-#: How much of a customer's usual rhythm a month sees; the shop as a whole peaks before Christmas.
+#: Factor by month, January first, on how often customers order; the peak is before Christmas.
 MONTH_FACTORS = (0.92, 0.88, 0.98, 0.97, 1.0, 0.93, 0.82, 0.78, 1.06, 1.05, 1.28, 1.33)
-#: Growth of the shop; 2023 was a weak year.
+#: Factor by year on how often customers order; 2023 is a weak year.
 YEAR_FACTORS = {2021: 0.94, 2022: 1.10, 2023: 1.04, 2024: 1.22}
 SALES_CHANNELS = {
     "Consumer": ("Web", "Web", "Web", "App", "App", "Store"),
@@ -35,7 +35,7 @@ TableRow = tuple[object, ...]
 
 @dataclass
 class SalesRows:
-    """The rows written so far, ready for the database; money in cents."""
+    """The rows so far, as they are written to the database; amounts are texts in euros."""
 
     orders: list[TableRow] = field(default_factory=list)
     order_lines: list[TableRow] = field(default_factory=list)
@@ -44,7 +44,7 @@ class SalesRows:
 
 
 def simulate_orders(customers: list[Customer], *, products: list[Product], rng: Random) -> SalesRows:
-    """Play the years of the shop and return its books, orders in the order of their days."""
+    """Simulate all years of the shop and return its rows, orders sorted by day."""
     shelf = _Shelf(products)
     placed = sorted(
         ((day, customer) for customer in customers for day in _order_days(customer, rng=rng)),
@@ -57,7 +57,7 @@ def simulate_orders(customers: list[Customer], *, products: list[Product], rng: 
 
 
 class _Shelf:
-    """What is on sale in a month, weighted by popularity and season."""
+    """The products on sale in a month, weighted by popularity and season."""
 
     def __init__(self, products: list[Product]) -> None:
         self._products = products
@@ -77,11 +77,11 @@ class _Shelf:
 
 
 def _order_days(customer: Customer, *, rng: Random) -> Iterator[date]:
-    """Yield the days on which the customer orders; companies rarely do at the weekend."""
+    """Yield the days on which the customer orders; companies rarely order at the weekend."""
     day = max(FIRST_DAY, customer.joined_on)
     while True:
         pace = customer.orders_a_year * YEAR_FACTORS[day.year] * MONTH_FACTORS[day.month - 1]
-        # Between a third and five thirds of the usual gap: regular, yet no clockwork.
+        # Between 1/3 and 5/3 of the average interval, so that orders are regular but not periodic.
         day += timedelta(days=max(1, round(365 / pace * (1 / 3 + rng.random() * 4 / 3))))
         if customer.segment != "Consumer" and day.weekday() >= 5 and rng.random() < 0.9:
             day += timedelta(days=7 - day.weekday())
@@ -134,7 +134,7 @@ def _status(shipped_on: date) -> str:
 
 
 def _basket(customer: Customer, *, day: date, shelf: _Shelf, rng: Random) -> list[tuple[Product, int]]:
-    """Return different products with their quantities: half favourites, half from the shelf."""
+    """Return different products with their quantities: half of them favourites, half from all on sale."""
     chosen: dict[int, tuple[Product, int]] = {}
     for _ in range(rng.randint(1, customer.largest_basket)):
         product = shelf.pick(day, rng=rng)
@@ -146,7 +146,7 @@ def _basket(customer: Customer, *, day: date, shelf: _Shelf, rng: Random) -> lis
 
 
 def _discount(segment: str, *, day: date, quantity: int, rng: Random) -> int:
-    """Return the discount in percent: volume, the November sale, and now and then a voucher."""
+    """Return the discount in percent: for volume, in the November sale, and sometimes for a voucher."""
     percent = 0
     if segment != "Consumer" and quantity >= 5:
         percent = 10 if quantity >= 10 else 5
@@ -161,12 +161,12 @@ def _write_payments(
     books: SalesRows, customer: Customer, *, order_id: int, day: date, amount: int, rng: Random
 ) -> None:
     method = rng.choice(PAYMENT_METHODS.get(customer.segment, PAYMENT_METHODS[""]))
-    at_once = customer.segment == "Consumer" and method != "Bank Transfer"
-    days = 0 if at_once else rng.choice((3, 7, 9, 14, 14, 21, 28, 30, 30, 44))
+    immediate = customer.segment == "Consumer" and method != "Bank Transfer"
+    days = 0 if immediate else rng.choice((3, 7, 9, 14, 14, 21, 28, 30, 30, 44))
     parts = [(days, amount)]
     if amount > 150_000 and rng.random() < 0.3:
         parts = [(days, amount // 2), (days + 30, amount - amount // 2)]
-    # One bill in a hundred is never paid; what falls due after the last day is still open.
+    # One invoice in a hundred is never paid, and payments after the last day are not there yet.
     if rng.random() < 0.01:
         return
     for later, part in parts:
@@ -190,7 +190,7 @@ def _write_return(books: SalesRows, line: TableRow, *, product: Product, shipped
 
 
 def _apply_discount(cents: int, *, percent: int) -> int:
-    """Return `cents` less `percent`, halves rounded up as the view `sales` does."""
+    """Return `cents` minus `percent`; halves are rounded up, as in the view `sales`."""
     return (cents * (100 - percent) + 50) // 100
 
 

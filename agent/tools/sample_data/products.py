@@ -1,4 +1,4 @@
-"""What the sample shop sells: categories, products and the history of their prices."""
+"""The products of the sample shop: categories, products and their price history."""
 
 import csv
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from random import Random
 FIRST_DAY = date(2021, 1, 1)
 LAST_DAY = date(2024, 12, 31)
 
-#: Demand for a kind of goods by month, January first; 10 is an ordinary month.
+#: Demand by month, January first, for the seasons of the categories; 10 is an average month.
 SEASONS = {
     "flat": (11, 10, 10, 10, 10, 9, 9, 8, 11, 10, 11, 10),
     "gift": (8, 8, 9, 9, 10, 9, 8, 8, 9, 10, 17, 20),
@@ -23,7 +23,7 @@ SEASONS = {
 
 @dataclass(frozen=True)
 class Category:
-    """A category and how its goods behave: which months they sell in, how often they come back."""
+    """A category, with the demand for it by month and the share of order lines that are returned."""
 
     category_id: int
     name: str
@@ -34,7 +34,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Product:
-    """A product with its prices in cents: `prices` holds (first day, price), oldest first."""
+    """A product; costs and prices are in cents, and `prices` has pairs of first day and price, oldest first."""
 
     product_id: int
     name: str
@@ -51,18 +51,18 @@ class Product:
         return next(price for since, price in reversed(self.prices) if since <= day)
 
     def is_sold_on(self, day: date) -> bool:
-        """Tell whether the product is on sale on `day`."""
+        """Whether the product is on sale on `day`."""
         return self.launched_on <= day and (self.discontinued_on is None or day <= self.discontinued_on)
 
 
 def read_csv_rows(name: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of one of the shop's own CSV files."""
+    """Yield the rows of a CSV file in this folder."""
     with (Path(__file__).parent / name).open(encoding="utf-8", newline="") as file:
         yield from csv.DictReader(file)
 
 
 def make_categories() -> list[Category]:
-    """Return the categories, numbered in the order of their file."""
+    """Return the categories, numbered in the order of the CSV file."""
     return [
         Category(number, row["category"], row["department"], SEASONS[row["season"]], float(row["return_rate"]))
         for number, row in enumerate(read_csv_rows("categories.csv"), start=1)
@@ -70,7 +70,7 @@ def make_categories() -> list[Category]:
 
 
 def make_products(categories: list[Category], *, rng: Random) -> list[Product]:
-    """Return the products: some come later than the shop, a few go, nearly all get dearer."""
+    """Return the products: some are launched later, a few are discontinued, and nearly all get more expensive."""
     by_name = {category.name: category for category in categories}
     products = []
     for number, row in enumerate(read_csv_rows("products.csv"), start=1):
@@ -98,7 +98,7 @@ def make_products(categories: list[Category], *, rng: Random) -> list[Product]:
 
 
 def _prices(latest: int, *, launched_on: date, rng: Random) -> list[tuple[date, int]]:
-    """Return the prices that led to `latest`: two or three steps, each ending in 0 or 5 cents."""
+    """Return the price history that ends with `latest`: up to three increases; earlier prices end in 0 or 5 cents."""
     steps = sorted({date(year, rng.choice((1, 2, 4, 9)), 1) for year in (2022, 2023, 2024) if rng.random() < 0.75})
     price, prices = latest, []
     for since in reversed([day for day in steps if day > launched_on]):

@@ -1,4 +1,4 @@
-"""SQL over rows of earlier outputs."""
+"""The tool `analyze_rows`: SQL over rows of earlier outputs."""
 
 import json
 import tempfile
@@ -27,7 +27,7 @@ _DESCRIPTION = (
 
 
 class AnalyzeRows(SqlTool):
-    """The tool `analyze_rows`."""
+    """Runs one SELECT over rows that are passed as tables."""
 
     name: str = "analyze_rows"
     description: str = _DESCRIPTION
@@ -49,7 +49,7 @@ class AnalyzeRows(SqlTool):
             yield connection
 
     def preflight(self, args: dict[str, Any], open: Mapping[str, JsonSchema]) -> Preflight:  # noqa: A002
-        """Bind the query to tables with the columns that the producers' schemas promise."""
+        """Bind the query to empty tables with the columns in the output schemas of the tasks that will provide them."""
         if "sql" in open or "tables" in open or "params" in open or "sql" not in args:
             return Preflight()
         try:
@@ -65,7 +65,7 @@ class AnalyzeRows(SqlTool):
             for name, schema in schemas.items():
                 columns = _infer_columns(schema)
                 if columns is None:
-                    # Rows of unknown columns: nothing can be said before they are there.
+                    # The columns are unknown, so nothing can be checked before the rows are there.
                     return Preflight()
                 _create_empty_table(name, columns, connection=connection)
             lock_down(connection)
@@ -80,18 +80,18 @@ class AnalyzeRows(SqlTool):
 
 
 def parse_table_rows(given: object, *, table: str) -> list[dict[str, JsonValue]]:
-    """Return rows given as a list or as a whole query output. Raises `ToolFailure`."""
+    """Return the rows of a table that is given as a list of rows or as a whole query output. Raises `ToolFailure`."""
     rows = given.get("rows") if isinstance(given, dict) else given
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ToolFailure(f"tables[{table!r}] is no list of rows; give the rows of an earlier output.")
+        raise ToolFailure(f"tables[{table!r}] is not a list of rows; give the rows of an earlier output.")
     return rows
 
 
 def _create_table_from_rows(name: str, rows: list[dict[str, JsonValue]], *, connection: "DuckDBPyConnection") -> None:
-    """Create the table `name` from rows, DuckDB finding the types of their values as it does for JSON files."""
+    """Create the table `name` from rows; DuckDB infers the column types as it does for JSON files."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if not columns:
-        # A table needs a column; a query that names another one says so itself.
+        # A table needs a column. A query that names another one fails with a message that says so.
         connection.execute(f"CREATE TABLE {quote_identifier(name)} (no_rows VARCHAR)")
         return
     with tempfile.TemporaryDirectory(prefix="planwave-") as folder:
@@ -100,12 +100,12 @@ def _create_table_from_rows(name: str, rows: list[dict[str, JsonValue]], *, conn
             "\n".join(json.dumps({key: row.get(key) for key in columns}, allow_nan=False) for row in rows),
             encoding="utf-8",
         )
-        # The whole file is looked at: a type found in the first rows alone could fail on a later one.
+        # The whole file is sampled: a type inferred from the first rows alone could fail on a later row.
         connection.read_json(str(file), format="newline_delimited", sample_size=-1).create(name)
 
 
 def _infer_columns(schema: JsonSchema) -> dict[str, str] | None:
-    """Return the columns and DuckDB types that rows of `schema` will have; None if it does not say."""
+    """Return the columns, with DuckDB types, of rows that fit `schema`; None if it does not list them."""
     properties = schema.get("properties")
     if "object" in get_json_types(schema) and isinstance(properties, dict) and "rows" in properties:
         schema = properties["rows"]

@@ -1,4 +1,4 @@
-"""Data sources: a DuckDB, SQLite, CSV or Parquet file or a PostgreSQL database, read only, behind DuckDB."""
+"""Read-only data sources, all queried through DuckDB: DuckDB, SQLite, CSV and Parquet files, PostgreSQL databases."""
 
 import importlib
 import os
@@ -21,15 +21,15 @@ from agent.tools.sql.source_location import (
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-#: The name under which DuckDB knows the attached data.
+#: The name of the attached data in DuckDB.
 CATALOG = "source"
 
 
 class DataSource:
-    """An open data source; every call works on a connection of its own, from any thread."""
+    """An open data source; it is thread-safe, because each call gets a connection of its own."""
 
     def __init__(self, location: SourceLocation, *, root: "DuckDBPyConnection", keep: object = None) -> None:
-        """Take over `root`, a locked connection with the data attached as `CATALOG`; `keep` lives as long."""
+        """Own `root`, a locked connection with the data attached as `CATALOG`, and keep a reference to `keep`."""
         self.kind: SourceKind = location.kind
         self.label = location.label
         self._address = location.address
@@ -39,7 +39,7 @@ class DataSource:
 
     @contextmanager
     def get_connection(self) -> Iterator["DuckDBPyConnection"]:
-        """Lend a connection whose unqualified table names are those of the source."""
+        """Yield a connection on which unqualified table names are those of the source; it is closed afterwards."""
         with self._lock:
             cursor = self._root.cursor()
         with closing(cursor):
@@ -52,44 +52,44 @@ class DataSource:
         return Path(self._address)
 
     def close(self) -> None:
-        """Let go of the data; calls under way end with an error."""
+        """Close the source; queries in flight end with an error."""
         self._root.close()
 
 
 def open_data_source(location: str | Path) -> DataSource:
-    """Open `location` for reading only: DuckDB itself refuses to write, to attach and to open any other file.
+    """Open `location` read only: DuckDB itself refuses to write, to attach and to open any other file.
 
-    CSV and Parquet files are read once into a temporary database that goes with the source.
-    Raises `DataError` for a place that does not exist, is of no known kind, or does not let us in.
+    CSV and Parquet files are imported once, into a temporary database that is deleted with the source.
+    Raises `DataError` for a location that does not exist, is of no known kind, or cannot be opened.
     """
-    found = locate_source(location)
+    source = locate_source(location)
     root = connect_in_memory()
     keep: object = None
     try:
-        match found.kind:
+        match source.kind:
             case "duckdb":
-                root.execute(f"ATTACH {quote_literal(found.address)} AS {CATALOG} (READ_ONLY)")
+                root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (READ_ONLY)")
             case "sqlite":
                 _load_extension(root, "sqlite_scanner", remedy="reinstall planwave")
-                root.execute(f"ATTACH {quote_literal(found.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
+                root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
             case "files":
-                keep = _import_files(Path(found.address))
+                keep = _import_files(Path(source.address))
                 database = Path(keep.name) / "files.duckdb"
                 root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
             case "postgres":
                 _load_extension(root, "postgres_scanner", remedy="install the extra: pip install 'planwave[postgres]'")
-                _attach_postgres(root, found)
+                _attach_postgres(root, source)
             case _:
-                assert_never(found.kind)
+                assert_never(source.kind)
     except _get_duckdb_error() as error:
         root.close()
-        raise DataError(_describe_open_error(found, error)) from None
+        raise DataError(_describe_open_error(source, error)) from None
     lock_down(root)
-    return DataSource(found, root=root, keep=keep)
+    return DataSource(source, root=root, keep=keep)
 
 
 def connect_in_memory() -> "DuckDBPyConnection":
-    """Return an in-memory DuckDB that loads nothing by itself; call `lock` once the data is in."""
+    """Return an in-memory DuckDB that loads no extension by itself; call `lock_down` after adding the data."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     return duckdb.connect(
@@ -104,7 +104,7 @@ def connect_in_memory() -> "DuckDBPyConnection":
 
 
 def lock_down(connection: "DuckDBPyConnection") -> None:
-    """Take from SQL every way to files, networks, extensions and settings, for good."""
+    """Permanently deny SQL on this database access to files, networks, extensions and settings."""
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     hide_progress_bar(connection)
     connection.execute("SET enable_external_access = false")
@@ -112,19 +112,19 @@ def lock_down(connection: "DuckDBPyConnection") -> None:
 
 
 def hide_progress_bar(connection: "DuckDBPyConnection") -> None:
-    """Keep DuckDB's bar out of the output where it takes the session for an interactive one."""
-    # In a notebook without ipywidgets there is no bar, and DuckDB refuses even to switch it off.
+    """Switch off DuckDB's progress bar, which it shows in sessions that look interactive."""
+    # In a notebook without ipywidgets there is no bar, and then DuckDB refuses to switch it off.
     if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
         connection.execute("SET enable_progress_bar = false")
 
 
 def quote_literal(text: str) -> str:
-    """Return `text` as an SQL literal, for statements that take no parameters."""
+    """Return `text` as an SQL string literal, for statements that take no parameters."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
-    """Read CSV or Parquet into a DuckDB file in a new temporary folder, a table for each."""
+    """Import CSV or Parquet files into a DuckDB file in a new temporary folder, one table each."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     folder = tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
@@ -141,7 +141,7 @@ def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
 
 
 def _load_extension(connection: "DuckDBPyConnection", extension: str, *, remedy: str) -> None:
-    """Load a DuckDB extension from the Python package that carries it: nothing is downloaded."""
+    """Load a DuckDB extension from the Python package that contains it; nothing is downloaded."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     try:
@@ -153,24 +153,24 @@ def _load_extension(connection: "DuckDBPyConnection", extension: str, *, remedy:
     )
     if not file.exists():
         raise DataError(
-            f"DuckDB is {duckdb.__version__} but its {extension} is of another release; install both in one release."
+            f"DuckDB is {duckdb.__version__}, but its {extension} is not; install the same release of both."
         )
     connection.execute(f"LOAD {quote_literal(os.fspath(file))}")
 
 
 def _attach_postgres(connection: "DuckDBPyConnection", location: SourceLocation) -> None:
-    """Attach the database; the password goes in as a secret, since SQL can read the address of what is attached."""
+    """Attach the database, with the password as a DuckDB secret: SQL can read the address of attached databases."""
     settings = _parse_postgres_url(location)
     password = settings.pop("password", None)
-    # Also without a password: else DuckDB looks for a secret that the user keeps for something else.
-    given = f", PASSWORD {quote_literal(str(password))}" if password else ""
-    connection.execute(f"CREATE SECRET entry (TYPE postgres{given})")
+    # Also without a password: otherwise DuckDB would use a secret that the user has stored for something else.
+    option = f", PASSWORD {quote_literal(str(password))}" if password else ""
+    connection.execute(f"CREATE SECRET entry (TYPE postgres{option})")
     address = " ".join(f"{key}={_quote_libpq_value(str(value))}" for key, value in settings.items())
     connection.execute(f"ATTACH {quote_literal(address)} AS {CATALOG} (TYPE postgres, READ_ONLY, SECRET entry)")
 
 
 def _parse_postgres_url(location: SourceLocation) -> dict[str, object]:
-    """Return what the URL says, by libpq's names. Raises `DataError`."""
+    """Return the parts of the URL by libpq's names. Raises `DataError`."""
     try:
         psycopg = importlib.import_module("psycopg")
         conninfo = importlib.import_module("psycopg.conninfo")
@@ -179,9 +179,9 @@ def _parse_postgres_url(location: SourceLocation) -> dict[str, object]:
     try:
         settings: dict[str, object] = conninfo.conninfo_to_dict(location.address)
     except psycopg.ProgrammingError:
-        # libpq's own words may hold the URL.
+        # libpq's own message may contain the URL with its password.
         raise DataError(
-            f"{location.label!r} is no URL of PostgreSQL; write postgresql://user@host:5432/database."
+            f"{location.label!r} is not a PostgreSQL URL; write postgresql://user@host:5432/database."
         ) from None
     return settings
 
@@ -197,7 +197,7 @@ def _get_duckdb_error() -> type[Exception]:
     return duckdb.Error
 
 
-#: What the engine says -> what the user can do about it.
+#: Part of the engine's message -> what the user can do about it.
 _REMEDIES: Mapping[str, str] = {
     "password authentication failed": "check the user and the password in the URL",
     "no password supplied": "put the password into the URL or into PGPASSWORD",
@@ -211,10 +211,10 @@ _REMEDIES: Mapping[str, str] = {
 
 def _describe_open_error(location: SourceLocation, error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[0] if lines else type(error).__name__
+    reason = lines[0] if lines else type(error).__name__
     if location.kind == "postgres" and (password := _parse_postgres_url(location).get("password")):
-        said = said.replace(str(password), "***")
+        reason = reason.replace(str(password), "***")
     remedy = next(
-        (remedy for sign, remedy in _REMEDIES.items() if sign in str(error)), "check that it is what you meant"
+        (remedy for sign, remedy in _REMEDIES.items() if sign in str(error)), "check that it is the right source"
     )
-    return f"The data source {location.label!r} cannot be opened: {said.rstrip('.')}. Remedy: {remedy}."
+    return f"The data source {location.label!r} cannot be opened: {reason.rstrip('.')}. Remedy: {remedy}."

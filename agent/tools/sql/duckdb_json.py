@@ -1,4 +1,4 @@
-"""Values and types of DuckDB as JSON: what a row holds, and the schema that says so beforehand."""
+"""DuckDB values as JSON values, and DuckDB types as JSON Schemas."""
 
 import base64
 import math
@@ -42,7 +42,7 @@ def cell_to_json(value: object) -> JsonValue:
 
 
 def build_cell_schema(kind: "DuckDBPyType") -> JsonSchema:
-    """Return the JSON Schema of what `json_cell` makes of a column of this type; null is always allowed."""
+    """Return the JSON Schema of what `cell_to_json` returns for a column of this type; null is always allowed."""
     name = kind.id
     if name in _INTEGERS:
         return {"type": ["integer", "null"]}
@@ -65,21 +65,21 @@ def build_cell_schema(kind: "DuckDBPyType") -> JsonSchema:
 
 
 def _build_part_schemas(kind: "DuckDBPyType") -> dict[str, JsonSchema]:
-    """Return the schemas of a nested type's parts by name; the length of an array is a part without a type."""
+    """Return the schemas of a nested type's parts by name; the length of an array is not a type and is left out."""
     from duckdb.sqltypes import DuckDBPyType  # noqa: PLC0415 - slow to import
 
     return {name: build_cell_schema(part) for name, part in kind.children if isinstance(part, DuckDBPyType)}
 
 
 def deduplicate_names(names: Iterable[str]) -> list[str]:
-    """Return `names` with a number after each one that came before, so that a row can be an object."""
+    """Return `names` with a number appended to repeated ones, so that a row can be a JSON object."""
     seen: set[str] = set()
     unique = []
     for name in names:
-        fresh, number = name, 1
-        while fresh in seen:
+        candidate, number = name, 1
+        while candidate in seen:
             number += 1
-            fresh = f"{name}_{number}"
-        seen.add(fresh)
-        unique.append(fresh)
+            candidate = f"{name}_{number}"
+        seen.add(candidate)
+        unique.append(candidate)
     return unique

@@ -1,4 +1,4 @@
-"""A query bound on the real database without being run: whether it fits, and the columns it will give."""
+"""The check of a query without running it: whether it binds to the tables, and the columns it will return."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,25 +29,25 @@ _DUCKDB_FORMAT_TYPES = {"date": "DATE", "date-time": "TIMESTAMP", "time": "TIME"
 
 @dataclass(frozen=True)
 class BindResult:
-    """What the engine says of a query: the schemas of its columns, or why it cannot run."""
+    """The result of binding a query: the schemas of its columns, or why it cannot run."""
 
     columns: Mapping[str, JsonSchema] | None = None
     problems: tuple[str, ...] = ()
 
 
 def bind_query(sql: str, *, params: Mapping[str, object], connection: "DuckDBPyConnection") -> BindResult:
-    """Let the engine bind `sql`, values and stand-ins as they are in `params`; no row is read."""
+    """Let the engine bind `sql` with the values and placeholders in `params`; no row is read."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     problems: list[str] = []
     try:
         statement = parse_select(sql, connection=connection)
         problems += check_parameters(statement.parameters, given=params)
-        # With something in each place the engine tells what else is wrong.
-        given = {name: params.get(name) for name in statement.parameters} or None
-        connection.execute(f"EXPLAIN {statement.sql}", given)
-        # LIMIT 0 gives the columns with their types; the text is one SELECT, as the parser has vouched.
-        connection.execute(f"SELECT * FROM (\n{statement.sql}\n) LIMIT 0", given)  # noqa: S608
+        # With a value for every parameter, the engine reports what else is wrong.
+        values = {name: params.get(name) for name in statement.parameters} or None
+        connection.execute(f"EXPLAIN {statement.sql}", values)
+        # LIMIT 0 returns the columns with their types. The parser has checked that the text is one SELECT.
+        connection.execute(f"SELECT * FROM (\n{statement.sql}\n) LIMIT 0", values)  # noqa: S608
         return BindResult(columns=describe_columns(connection), problems=tuple(problems))
     except ToolFailure as failure:
         return BindResult(problems=(str(failure),))
@@ -57,12 +57,12 @@ def bind_query(sql: str, *, params: Mapping[str, object], connection: "DuckDBPyC
 
 @dataclass(frozen=True)
 class CheckedQuery:
-    """A query that has been checked: its text and parameters, mended where they had to be, and how they bind."""
+    """A checked query: its text and parameters, repaired if necessary, and the result of binding them."""
 
     sql: str
     params: Mapping[str, JsonValue]
     binding: BindResult
-    #: What was mended, a sentence each.
+    #: A sentence for each repair.
     notes: tuple[str, ...] = ()
 
 
@@ -74,9 +74,9 @@ def check_query(
     schema: DatabaseSchema,
     connection: "DuckDBPyConnection",
 ) -> CheckedQuery:
-    """Bind `sql`, mending what can be looked up: values always, names and joins only where it does not bind as it is.
+    """Bind `sql`, with repairs: of values always, of names and joins only if it does not bind otherwise.
 
-    What mending does not make bind comes back as it was, with the engine's word on the original.
+    A query that does not bind even then is returned unchanged, with the engine's message about the original.
     """
     from agent.tools.sql_repair.repair import explain_missing_columns, repair_constants, repair_query  # noqa: PLC0415 - sqlglot is slow to import
 
@@ -86,34 +86,34 @@ def check_query(
     except ToolFailure as failure:
         return CheckedQuery(sql, params, BindResult(problems=(str(failure),)))
     lists = infer_list_types(params, left_open=left_open)
-    for mend in (repair_constants, repair_query):
-        mended = mend(sql, schema=schema, params=params, lists=lists)
-        values |= build_bind_values(mended.params, left_open={})
-        found = bind_query(mended.sql, params=values, connection=connection)
-        if not found.problems:
-            return CheckedQuery(mended.sql, mended.params, found, mended.notes)
-    found = bind_query(sql, params=build_bind_values(params, left_open=left_open), connection=connection)
+    for repair in (repair_constants, repair_query):
+        repaired = repair(sql, schema=schema, params=params, lists=lists)
+        values |= build_bind_values(repaired.params, left_open={})
+        binding = bind_query(repaired.sql, params=values, connection=connection)
+        if not binding.problems:
+            return CheckedQuery(repaired.sql, repaired.params, binding, repaired.notes)
+    binding = bind_query(sql, params=build_bind_values(params, left_open=left_open), connection=connection)
     return CheckedQuery(
-        sql, params, BindResult(problems=(*found.problems, *explain_missing_columns(sql, schema=schema)))
+        sql, params, BindResult(problems=(*binding.problems, *explain_missing_columns(sql, schema=schema)))
     )
 
 
 def infer_list_types(params: Mapping[str, JsonValue], *, left_open: Mapping[str, JsonSchema]) -> dict[str, str | None]:
-    """Return the parameters that are lists, with the DuckDB type of their items where it is known."""
-    found: dict[str, str | None] = {}
+    """Return the parameters that are lists, each with the DuckDB type of its items or None if it is not known."""
+    types: dict[str, str | None] = {}
     for name, value in params.items():
         if isinstance(value, list):
             texts = any(isinstance(item, str) for item in cast("list[object]", bind_value(value, name=name)))
-            found[name] = "VARCHAR" if texts else None
+            types[name] = "VARCHAR" if texts else None
     for name, schema in find_unresolved_params(left_open):
         if "array" in get_json_types(schema):
             items = schema.get("items")
-            found[name] = to_duckdb_type(_find_column_schema(items, name=name)) if isinstance(items, dict) else None
-    return found
+            types[name] = to_duckdb_type(_find_column_schema(items, name=name)) if isinstance(items, dict) else None
+    return types
 
 
 def find_unresolved_params(left_open: Mapping[str, JsonSchema]) -> Iterator[tuple[str, JsonSchema]]:
-    """Yield the parameters that a reference will fill in, each with what is known of it."""
+    """Yield the parameters that a reference will fill in, each with its schema."""
     for path, schema in left_open.items():
         root, _, name = path.partition(".")
         if root == "params" and name and "." not in name:
@@ -121,10 +121,10 @@ def find_unresolved_params(left_open: Mapping[str, JsonSchema]) -> Iterator[tupl
 
 
 def build_bind_values(params: Mapping[str, object], *, left_open: Mapping[str, JsonSchema]) -> dict[str, object]:
-    """Return `params` as the engine binds them, a typed empty value for each that a reference will fill in.
+    """Return `params` as the engine binds them, with a typed empty value for each that a reference will fill in.
 
-    `left_open` holds schemas by dotted path, such as `params.customers`. Raises `ToolFailure` for rows that do
-    not hold the column they stand for.
+    `left_open` has schemas by dotted path, such as `params.customers`. Raises `ToolFailure` for rows that do not have
+    the column that is needed.
     """
     values = {name: bind_value(value, name=name) for name, value in params.items()}
     for name, schema in find_unresolved_params(left_open):
@@ -144,7 +144,7 @@ def _build_placeholder(schema: JsonSchema, *, name: str) -> object:
 
 
 def _find_column_schema(items: JsonSchema, *, name: str) -> JsonSchema:
-    """Return the schema of the column that rows stand for; `items` itself where it is no row."""
+    """Return the schema of the column that is used of a list of rows; `items` itself if it is not a row."""
     if "object" not in get_json_types(items) or not isinstance(items.get("properties"), dict):
         return items
     properties: dict[str, JsonSchema] = items["properties"]
@@ -152,54 +152,57 @@ def _find_column_schema(items: JsonSchema, *, name: str) -> JsonSchema:
 
 
 def get_json_types(schema: JsonSchema) -> list[str]:
-    """Return the JSON types a schema allows beside null, those of its alternatives too."""
+    """Return the JSON types that a schema or one of its alternatives allows, without null."""
     declared = schema.get("type")
-    words = [declared] if isinstance(declared, str) else list(declared or ())
-    for word in ("anyOf", "oneOf"):
-        for option in schema.get(word) or ():
-            words.extend(get_json_types(option))
-    return [word for word in dict.fromkeys(words) if word != "null"]
+    types = [declared] if isinstance(declared, str) else list(declared or ())
+    for keyword in ("anyOf", "oneOf"):
+        for option in schema.get(keyword) or ():
+            types.extend(get_json_types(option))
+    return [each for each in dict.fromkeys(types) if each != "null"]
 
 
 def to_duckdb_type(schema: JsonSchema) -> str | None:
-    """Return the DuckDB type for values of `schema`; None where it says too little."""
-    words = get_json_types(schema)
-    if set(words) == {"integer", "number"}:
+    """Return the DuckDB type for values of `schema`; None if it does not determine one."""
+    types = get_json_types(schema)
+    if set(types) == {"integer", "number"}:
         return "DOUBLE"
-    if len(words) != 1:
+    if len(types) != 1:
         return None
-    if words[0] == "string":
+    if types[0] == "string":
         return _DUCKDB_FORMAT_TYPES.get(str(schema.get("format")), "VARCHAR")
-    if words[0] == "array":
+    if types[0] == "array":
         items: Any = schema.get("items")
         inner = to_duckdb_type(items) if isinstance(items, dict) else None
         return f"{inner}[]" if inner else None
-    return _DUCKDB_TYPES.get(words[0])
+    return _DUCKDB_TYPES.get(types[0])
 
 
 def build_preflight(
     checked: CheckedQuery, *, args: Mapping[str, Any], left_open: Mapping[str, JsonSchema]
 ) -> Preflight:
-    """Return what was found as the call needs it: problems, or its arguments and the columns it will give."""
-    found = checked.binding
-    if found.problems or found.columns is None:
-        return Preflight(problems=found.problems)
-    mended = {**args, "sql": checked.sql, **({"params": dict(checked.params)} if "params" in args else {})}
+    """Return the preflight of a call with a checked query: problems, or its repaired arguments and output schema."""
+    binding = checked.binding
+    if binding.problems or binding.columns is None:
+        return Preflight(problems=binding.problems)
+    repaired = {**args, "sql": checked.sql, **({"params": dict(checked.params)} if "params" in args else {})}
     if args.get("first_row_of_each"):
-        mended = _apply_first_row_choice(mended, left_open=left_open, columns=list(found.columns))
-    problem = check_first_row_column(mended.get("first_row_of_each"), columns=list(found.columns))
+        repaired = _apply_first_row_choice(repaired, left_open=left_open, columns=list(binding.columns))
+    problem = check_first_row_column(repaired.get("first_row_of_each"), columns=list(binding.columns))
     return Preflight(
         problems=(problem,) if problem else (),
-        args=mended,
+        args=repaired,
         notes=checked.notes,
-        output_schema=build_output_schema(dict(found.columns)),
+        output_schema=build_output_schema(dict(binding.columns)),
     )
 
 
 def _apply_first_row_choice(
     args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema], columns: list[str]
 ) -> dict[str, Any]:
-    """Return the arguments of a query whose first row of each value is kept, as they do what was meant."""
+    """Return the arguments with `first_row_of_each` as the column's exact name, and a LIMIT turned into `max_rows`.
+
+    A query that has one row per value anyway keeps its LIMIT.
+    """
     from agent.tools.sql_repair.output_rows import has_one_row_per_value, match_column, remove_limit  # noqa: PLC0415 - slow to import
 
     column = match_column(str(args["first_row_of_each"]), columns=columns)

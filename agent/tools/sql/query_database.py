@@ -1,4 +1,4 @@
-"""The tools that read a database: what is in it, and one SELECT at a time."""
+"""The tools that read a database: `describe_database` and `query_database`."""
 
 import asyncio
 import re
@@ -26,22 +26,22 @@ from agent.tools.sql_repair.schema_linking import SchemaLinks, link_columns
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-#: Who names these wants to see them.
+#: A goal with one of these words asks for ids to be shown.
 _ID_WORDS = re.compile(r"\b(ids?|keys?|codes?)\b", re.IGNORECASE)
 
 
 class IntrospectedDatabase:
-    """A data source with its schema, which is read when first asked for and then kept."""
+    """A data source with its schema, which is read at first use and then cached."""
 
     def __init__(self, source: DataSource) -> None:
-        """Work on `source`, which stays the caller's to close."""
+        """Wrap `source`, which the caller closes."""
         self.source = source
-        self._reading = threading.Lock()
+        self._lock = threading.Lock()
         self._schema: DatabaseSchema | None = None
 
     def load_schema(self) -> DatabaseSchema:
-        """Return the schema. Blocking the first time."""
-        with self._reading:
+        """Return the schema. Blocks while it is read, at the first call."""
+        with self._lock:
             if self._schema is None:
                 self._schema = read_schema(self.source)
             return self._schema
@@ -64,7 +64,7 @@ class DescribeArgs(BaseModel):
 
 
 class DescribeDatabase(BaseTool):
-    """The tool `describe_database`."""
+    """Returns the schema of a database."""
 
     name: str = "describe_database"
     description: str = (
@@ -86,8 +86,8 @@ class DescribeDatabase(BaseTool):
             if missing:
                 names = ", ".join(relation.name for relation in schema.relations)
                 raise ToolFailure(f"There is no table or view {missing[0]!r}; there are {names}.")
-            wanted = {name.lower() for name in tables}
-            relations = tuple(relation for relation in schema.relations if relation.name.lower() in wanted)
+            requested = {name.lower() for name in tables}
+            relations = tuple(relation for relation in schema.relations if relation.name.lower() in requested)
             schema = DatabaseSchema(relations=relations)
         return schema.model_dump(mode="json")
 
@@ -95,12 +95,12 @@ class DescribeDatabase(BaseTool):
         return await asyncio.to_thread(self._run, tables)
 
     def as_context(self, output: JsonValue) -> str:
-        """Word an output for a planner's prompt."""
+        """Return an output as text for a planner's prompt."""
         return render_schema(DatabaseSchema.model_validate(output))
 
 
 class QueryDatabase(SqlTool):
-    """The tool `query_database`."""
+    """Runs one SELECT on a database."""
 
     name: str = "query_database"
     description: str = (
@@ -114,23 +114,25 @@ class QueryDatabase(SqlTool):
     database: IntrospectedDatabase
 
     def find_tables_for(self, columns: Sequence[str]) -> SchemaLinks:
-        """Tell a planner which tables and views have the columns that a question is about."""
+        """Return the tables and views that have the columns of a question, for a planner."""
         return link_columns(columns, schema=self.database.load_schema())
 
     def replace_schema_with_sql(self, context: str) -> str:
-        """Return what a planner is told with this database in it as SQL, where it is in it."""
+        """Return a planner's `context` with the description of this database, if it is there, replaced by SQL."""
         schema = self.database.load_schema()
         return context.replace(render_schema(schema), render_schema_as_ddl(schema))
 
     def fit_to_goal(self, sql: str, goal: str) -> str:
-        """Return a planner's query as the goal has it: whole where no number of rows is asked for, names for ids."""
+        """Return a planner's query adapted to the goal: no LIMIT that was not asked for, and names instead of ids."""
         from agent.tools.sql_repair.output_rows import (  # noqa: PLC0415 - sqlglot is slow to import
             remove_unrequested_limit,
             replace_keys_with_labels,
         )
 
-        whole = remove_unrequested_limit(sql, asked=goal)
-        return whole if _ID_WORDS.search(goal) else replace_keys_with_labels(whole, schema=self.database.load_schema())
+        unlimited = remove_unrequested_limit(sql, asked=goal)
+        if _ID_WORDS.search(goal):
+            return unlimited
+        return replace_keys_with_labels(unlimited, schema=self.database.load_schema())
 
     def _parse_args(self, given: Mapping[str, Any]) -> QueryArgs:
         return QueryArgs.model_validate(given)
@@ -141,7 +143,7 @@ class QueryDatabase(SqlTool):
             yield connection
 
     def preflight(self, args: dict[str, Any], open: Mapping[str, JsonSchema]) -> Preflight:  # noqa: A002
-        """Bind the query on the real database, mended where its names can be looked up, and tell its columns."""
+        """Bind the query on the database, repaired if its names can be looked up, and return its output columns."""
         if "sql" in open or "params" in open or "sql" not in args:
             return Preflight()
         with self.database.source.get_connection() as connection:

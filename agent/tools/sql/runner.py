@@ -1,4 +1,4 @@
-"""One query run within a row limit and a time limit, its rows as JSON."""
+"""The run of one query, with a row limit and a time limit; its rows are JSON."""
 
 import asyncio
 import threading
@@ -15,38 +15,6 @@ from agent.errors import ToolFailure
 from agent.tools.sql.duckdb_json import build_cell_schema, cell_to_json, deduplicate_names
 from agent.tools.sql.statement import format_engine_error, parse_select
 
-
-class FirstRowsFilter:
-    """Chooses rows as they come: those among the first `per_value` of their value in `column`; all without one."""
-
-    def __init__(self, column: str | None, *, per_value: int, columns: Sequence[str]) -> None:
-        """Raise `ToolFailure` if `column` is none of `columns`."""
-        problem = check_first_row_column(column, columns=columns)
-        if problem:
-            raise ToolFailure(problem)
-        self._column = column or None
-        self._per_value = per_value
-        self._seen: Counter[str] = Counter()
-
-    def accept_row(self, row: Mapping[str, JsonValue]) -> bool:
-        """Whether `row`, which comes after all rows asked before, is among the first of its value."""
-        if self._column is None:
-            return True
-        # A list or an object is no key of a counter; its text is as good.
-        value = repr(row[self._column])
-        self._seen[value] += 1
-        return self._seen[value] <= self._per_value
-
-
-def check_first_row_column(column: str | None, *, columns: Sequence[str]) -> str | None:
-    """Return a sentence if `column` is given and is none of `columns`."""
-    if not column or column in columns:
-        return None
-    return (
-        f"first_row_of_each names {column!r}, which is no column of the query; it has {', '.join(map(repr, columns))}."
-    )
-
-
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -62,7 +30,7 @@ class QueryColumn(TypedDict):
 
 
 class QueryOutput(TypedDict):
-    """The rows of a query; `truncated` tells that there were more than the limit let through."""
+    """The rows of a query; `truncated` is true if the row limit cut some off."""
 
     columns: list[QueryColumn]
     rows: list[dict[str, JsonValue]]
@@ -72,7 +40,7 @@ class QueryOutput(TypedDict):
 
 @dataclass(frozen=True)
 class Query:
-    """What to run, and how much of it."""
+    """A query, its parameters and its limits."""
 
     sql: str
     params: Mapping[str, object] = field(default_factory=dict)
@@ -82,10 +50,10 @@ class Query:
 
 
 class QueryWatchdog:
-    """Stops the query of one call, when its time is over or its caller has gone."""
+    """Interrupts the query of one call when its time limit has passed or the call was cancelled."""
 
     def __init__(self, seconds: float) -> None:
-        """Allow the call `seconds`, counted from when it begins to work."""
+        """Allow the query `seconds`, counted from its start."""
         self.seconds = seconds
         self.expired = False
         self._stopped = False
@@ -94,7 +62,7 @@ class QueryWatchdog:
 
     @contextmanager
     def watch_connection(self, connection: "DuckDBPyConnection") -> Iterator[None]:
-        """Watch `connection` for the length of the block."""
+        """Watch the query on `connection` inside the block. Raises `ToolFailure` if it was cancelled before."""
         timer = threading.Timer(self.seconds, self._interrupt_on_timeout)
         timer.daemon = True
         with self._lock:
@@ -110,7 +78,7 @@ class QueryWatchdog:
                 self._connection = None
 
     def cancel_query(self) -> None:
-        """Interrupt what runs, and let nothing begin."""
+        """Interrupt the running query and prevent a later start."""
         with self._lock:
             self._stopped = True
             if self._connection is not None:
@@ -124,7 +92,7 @@ class QueryWatchdog:
 
 
 async def run_in_thread(work: Callable[[QueryWatchdog], T], *, seconds: float) -> T:
-    """Run blocking `work` beside the event loop; when the caller is cancelled, its query is interrupted."""
+    """Run blocking `work` in a thread; if the caller is cancelled, interrupt its query."""
     watch = QueryWatchdog(seconds)
     try:
         return await asyncio.to_thread(work, watch)
@@ -134,7 +102,7 @@ async def run_in_thread(work: Callable[[QueryWatchdog], T], *, seconds: float) -
 
 
 def run_query(query: Query, *, connection: "DuckDBPyConnection", watch: QueryWatchdog) -> QueryOutput:
-    """Run one SELECT and return its rows. Raises `ToolFailure` with the engine's own words made into a sentence."""
+    """Run one SELECT and return its rows. Raises `ToolFailure` with the engine's message as a sentence."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     statement = parse_select(query.sql, connection=connection)
@@ -143,13 +111,13 @@ def run_query(query: Query, *, connection: "DuckDBPyConnection", watch: QueryWat
     params = {name: bind_value(value, name=name) for name, value in query.params.items()}
     try:
         with watch.watch_connection(connection):
-            # An empty mapping is not None: DuckDB then looks for parameters and says which are missing.
+            # None instead of an empty mapping, with which DuckDB would report parameters as missing.
             connection.execute(statement.sql, params or None)
             return _fetch_rows(query, connection=connection)
     except duckdb.Error as error:
         if watch.expired:
             raise ToolFailure(
-                f"The query took longer than {watch.seconds:g} seconds and was stopped; ask for less at once."
+                f"The query took longer than {watch.seconds:g} seconds and was stopped; query less data."
             ) from None
         raise ToolFailure(f"The query failed: {format_engine_error(error)}") from None
 
@@ -157,12 +125,12 @@ def run_query(query: Query, *, connection: "DuckDBPyConnection", watch: QueryWat
 def _fetch_rows(query: Query, *, connection: "DuckDBPyConnection") -> QueryOutput:
     description = connection.description or []
     names = deduplicate_names(column[0] for column in description)
-    kept = FirstRowsFilter(query.first_row_of_each, per_value=query.rows_per_value, columns=names)
+    row_filter = FirstRowsFilter(query.first_row_of_each, per_value=query.rows_per_value, columns=names)
     rows: list[dict[str, JsonValue]] = []
     while len(rows) <= query.max_rows and (batch := connection.fetchmany(_BATCH_SIZE)):
         for values in batch:
             row = dict(zip(names, map(cell_to_json, values), strict=True))
-            if kept.accept_row(row):
+            if row_filter.accept_row(row):
                 rows.append(row)
                 if len(rows) > query.max_rows:
                     break
@@ -175,23 +143,55 @@ def _fetch_rows(query: Query, *, connection: "DuckDBPyConnection") -> QueryOutpu
     }
 
 
+class FirstRowsFilter:
+    """Accepts the first `per_value` rows of each value in `column`; without a column, all rows."""
+
+    def __init__(self, column: str | None, *, per_value: int, columns: Sequence[str]) -> None:
+        """Raise `ToolFailure` if `column` is not one of `columns`."""
+        problem = check_first_row_column(column, columns=columns)
+        if problem:
+            raise ToolFailure(problem)
+        self._column = column or None
+        self._per_value = per_value
+        self._seen: Counter[str] = Counter()
+
+    def accept_row(self, row: Mapping[str, JsonValue]) -> bool:
+        """Whether `row` is among the first of its value; rows must be passed in the order of the query."""
+        if self._column is None:
+            return True
+        # A list or an object cannot be a key of a counter, so its text is.
+        value = repr(row[self._column])
+        self._seen[value] += 1
+        return self._seen[value] <= self._per_value
+
+
+def check_first_row_column(column: str | None, *, columns: Sequence[str]) -> str | None:
+    """Return a sentence if `column` is given and is not one of `columns`."""
+    if not column or column in columns:
+        return None
+    return (
+        f"first_row_of_each names {column!r}, which is not a column of the query; "
+        f"use one of {', '.join(map(repr, columns))}."
+    )
+
+
 def check_parameters(used: tuple[str, ...], *, given: Mapping[str, object]) -> list[str]:
     """Return a sentence for each parameter that is used but not given, or given but not used."""
     missing = [
         f"The SQL uses ${name}, but params has no {name!r}; give it there." for name in used if name not in given
     ]
-    idle = [
+    unused = [
         f"params has {name!r}, but the SQL does not use ${name}; use it or leave it out."
         for name in given
         if name not in used
     ]
-    return missing + idle
+    return missing + unused
 
 
 def bind_value(value: object, *, name: str) -> object:
-    """Return a parameter as DuckDB takes it: a list of rows stands for its column of the parameter's name.
+    """Return a parameter as DuckDB takes it: a list of rows becomes the values of the column named like the parameter.
 
-    Raises `ToolFailure` where the rows have neither that column nor exactly one.
+    Raises `ToolFailure` if the rows have neither that column nor exactly one column.
     """
     if not (isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value)):
         return value
@@ -200,19 +200,20 @@ def bind_value(value: object, *, name: str) -> object:
 
 
 def resolve_parameter_column(columns: list[str], *, name: str) -> str:
-    """Return the column that rows given as the parameter `name` stand for. Raises `ToolFailure`."""
+    """Return the column that is used if the parameter `name` is a list of rows. Raises `ToolFailure`."""
     if name in columns:
         return name
     if len(columns) == 1:
         return columns[0]
     raise ToolFailure(
-        f"params[{name!r}] is rows with the columns {', '.join(map(repr, columns))}, none of which is {name!r}; "
+        f"params[{name!r}] is a list of rows with the columns {', '.join(map(repr, columns))}, "
+        f"none of which is {name!r}; "
         f'name the parameter after the column, or take one column of the rows with the path ["rows", "*", column].'
     )
 
 
 def build_output_schema(columns: dict[str, JsonSchema] | None = None) -> JsonSchema:
-    """Return the JSON Schema of a `QueryOutput`, its rows narrowed to `columns` where they are known."""
+    """Return the JSON Schema of a `QueryOutput`; if `columns` are known, rows have exactly those."""
     row: JsonSchema = {"type": "object"}
     if columns is not None:
         row = {"type": "object", "properties": columns, "required": list(columns), "additionalProperties": False}
@@ -231,7 +232,7 @@ def build_output_schema(columns: dict[str, JsonSchema] | None = None) -> JsonSch
 
 
 def describe_columns(connection: "DuckDBPyConnection") -> dict[str, JsonSchema]:
-    """Return the schemas of the columns of what `connection` ran last."""
+    """Return the schemas of the columns of the last query on `connection`."""
     description = connection.description or []
     names = deduplicate_names(column[0] for column in description)
     return {name: build_cell_schema(column[1]) for name, column in zip(names, description, strict=True)}

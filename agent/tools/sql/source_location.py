@@ -1,4 +1,4 @@
-"""Where data is: the kinds of data source, told by a URL's scheme or a file's first bytes."""
+"""Locations of data sources; their kind follows from the URL scheme or from the first bytes of the file."""
 
 import os
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 @dataclass(frozen=True)
 class SourceLocation:
-    """Where the data is: a file, a folder, or the URL of a PostgreSQL database."""
+    """The location of a data source: a file, a folder, or the URL of a PostgreSQL database."""
 
     kind: SourceKind
     address: str
-    #: `address` as it may be shown: without a password.
+    #: A name that may be shown: the file name, or the URL with its password redacted.
     label: str
 
 
 def locate_source(location: str | Path) -> SourceLocation:
-    """Tell what kind of source `location` is, by its scheme or by its first bytes. Raises `DataError`."""
+    """Return the location with its kind of source. Raises `DataError` if it does not exist or is of no known kind."""
     text = os.fspath(location)
     scheme, _, rest = text.partition("://")
     if rest and scheme in {"postgresql", "postgres"}:
         return SourceLocation("postgres", text, mask_source_password(text))
     if rest and scheme not in {"duckdb", "sqlite", "file"}:
         raise DataError(f"A data source of kind {scheme + '://'!r} is not known; give {SUPPORTED_SOURCES}.")
-    # Three slashes are the form of SQLAlchemy and of file URLs alike: what follows is the path.
+    # SQLAlchemy URLs and file URLs both have three slashes before the path.
     path = Path(rest.removeprefix("/") if scheme in {"duckdb", "sqlite"} and rest else unquote(rest) if rest else text)
     path = path.expanduser()
     if not path.exists():
@@ -44,7 +44,7 @@ def locate_source(location: str | Path) -> SourceLocation:
 def _detect_kind(path: Path, *, shown: str) -> SourceKind:
     if path.is_dir():
         if not find_table_files(path):
-            raise DataError(f"The folder {shown!r} holds no CSV or Parquet file; name one that does, or a database.")
+            raise DataError(f"The folder {shown!r} has no CSV or Parquet file; give one that has, or a database.")
         return "files"
     try:
         with path.open("rb") as file:
@@ -57,11 +57,11 @@ def _detect_kind(path: Path, *, shown: str) -> SourceKind:
         return "sqlite"
     if path.name.lower().endswith(TABLE_SUFFIXES):
         return "files"
-    raise DataError(f"{shown!r} is no data that can be opened; give {SUPPORTED_SOURCES}.")
+    raise DataError(f"{shown!r} is not a data source that can be opened; give {SUPPORTED_SOURCES}.")
 
 
 def find_table_files(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Return the table files of a folder by table name; a folder of Parquet parts inside it is one table."""
+    """Return the files of each table in a folder, by table name; a subfolder of Parquet files is one table."""
     tables: dict[str, tuple[Path, ...]] = {
         derive_table_name(file): (file,) for file in sorted(folder.iterdir()) if _is_table_file(file)
     }
@@ -77,7 +77,7 @@ def _is_table_file(file: Path) -> bool:
 
 
 def derive_table_name(file: Path) -> str:
-    """Return the name of the table that `file` holds: its own without the ending."""
+    """Return the table name of `file`: its file name without the suffix."""
     suffix = next(
         suffix for suffix in sorted(TABLE_SUFFIXES, key=len, reverse=True) if file.name.lower().endswith(suffix)
     )
@@ -85,7 +85,7 @@ def derive_table_name(file: Path) -> str:
 
 
 def mask_source_password(url: str) -> str:
-    """Return `url` as it may be shown: the password, if any, is three stars."""
+    """Return `url` with its password, if any, redacted as `***`."""
     parts = urlsplit(url)
     if parts.password:
         user, _, host = parts.netloc.rpartition("@")

@@ -1,4 +1,4 @@
-"""What the tools that run SQL have in common: policy, threads, limits."""
+"""The base of the tools that run SQL: arguments, policy, threads and limits."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema
 from agent.tools.sql.runner import Query, QueryOutput, QueryWatchdog, run_in_thread, run_query
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+#: Seconds that a query may take before it is interrupted.
+QUERY_SECONDS = 60.0
 
 ScalarText = Annotated[str, Field(max_length=4_000)]
 Scalar = bool | int | float | ScalarText | None
@@ -49,7 +55,7 @@ class QueryArgs(BaseModel):
     max_rows: int = Field(default=1_000, ge=1, le=10_000, description="At most so many rows are returned.")
 
     def to_query(self) -> Query:
-        """Return what is to be run."""
+        """Return the query to run."""
         return Query(
             sql=self.sql,
             params=self.params,
@@ -72,15 +78,8 @@ class AnalyzeArgs(QueryArgs):
     )
 
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
-#: Seconds a query may take before it is interrupted.
-QUERY_SECONDS = 60.0
-
-
 def build_read_only_metadata(*, output_schema: JsonSchema, context_provider: bool = False) -> dict[str, Any]:
-    """Return the policy of a tool that only reads data at hand, in MCP's words and ours."""
+    """Return the metadata of a tool that only reads local data: MCP's hints and the keys of `Policy`."""
     return {
         "readOnlyHint": True,
         "destructiveHint": False,
@@ -89,24 +88,24 @@ def build_read_only_metadata(*, output_schema: JsonSchema, context_provider: boo
         "context_provider": context_provider,
         "columns_of": {"first_row_of_each": "sql"},
         "output_schema": output_schema,
-        # The tool stops its own query first; this is for an engine that does not answer.
+        # The tool interrupts its own query before that; this is for an engine that does not react.
         "timeout_s": QUERY_SECONDS + 10,
     }
 
 
 class SqlTool(BaseTool):
-    """Runs one query per call, each on a connection of its own; many calls may run at once."""
+    """A tool that runs one query per call, each on a connection of its own, so that calls can run in parallel."""
 
     seconds: float = QUERY_SECONDS
 
     @abstractmethod
     @contextmanager
     def _prepare_connection(self, args: QueryArgs) -> Iterator["DuckDBPyConnection"]:
-        """Lend the connection on which the query of `args` finds its tables."""
+        """Yield a connection that has the tables for the query of `args`."""
 
     @abstractmethod
     def _parse_args(self, given: Mapping[str, Any]) -> QueryArgs:
-        """Return the arguments as a model."""
+        """Return the validated arguments."""
 
     def _run(self, **given: Any) -> QueryOutput:  # noqa: ANN401 - the signature of BaseTool
         return self._execute_query(self._parse_args(given), QueryWatchdog(self.seconds))

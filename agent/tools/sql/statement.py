@@ -1,4 +1,4 @@
-"""One SELECT statement, vouched for by DuckDB's own parser."""
+"""The check, with DuckDB's own parser, that SQL is a single SELECT statement."""
 
 import json
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from agent.errors import ToolFailure
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-#: Functions that stand in FROM and reach nothing but their arguments. Scanners of other databases and functions
-#: that run text as SQL are none of these, and DuckDB's own lock on files does not hold them.
+#: Functions in FROM that read nothing but their arguments. Scanners of other databases and functions that run text as
+#: SQL are not among them: DuckDB's own lock on files does not stop those.
 _ALLOWED_TABLE_FUNCTIONS = frozenset(
     {"unnest", "range", "generate_series", "json_each", "json_tree", "repeat", "repeat_row"}
 )
@@ -19,14 +19,14 @@ _ALLOWED_TABLE_FUNCTIONS = frozenset(
 
 @dataclass(frozen=True)
 class SelectStatement:
-    """A SELECT as DuckDB parsed it: its text without stray semicolons, and the names of its parameters."""
+    """A SELECT as DuckDB parsed it: its text without a trailing semicolon, and the names of its parameters."""
 
     sql: str
     parameters: tuple[str, ...]
 
 
 def parse_select(sql: str, *, connection: "DuckDBPyConnection") -> SelectStatement:
-    """Parse `sql`, which must be one SELECT. Raises `ToolFailure` with a sentence otherwise."""
+    """Parse `sql`. Raises `ToolFailure` if it is not one SELECT, or uses a table function that is not allowed."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     try:
@@ -34,20 +34,20 @@ def parse_select(sql: str, *, connection: "DuckDBPyConnection") -> SelectStateme
     except duckdb.Error as error:
         raise ToolFailure(f"The SQL cannot be parsed: {format_engine_error(error)}") from None
     if len(statements) != 1:
-        found = "nothing" if not statements else f"{len(statements)} statements"
-        raise ToolFailure(f"The SQL must be one SELECT statement, but it holds {found}; write one SELECT.")
-    # Only SELECT has a tree: everything that could write or change a setting is refused here and again by the lock.
+        count = f"{len(statements)} statements" if statements else "none"
+        raise ToolFailure(f"The SQL must be one SELECT statement, but it has {count}; write one SELECT.")
+    # Only a SELECT can be serialized: whatever could write or change a setting is refused here, and again by the lock.
     row = connection.execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchone()
     tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
     if tree["error"] or len(tree["statements"]) != 1:
         kind = str(statements[0].type).rpartition(".")[2]
-        raise ToolFailure(f"Only a SELECT statement can be run, but this is {kind}; the data is read only.")
+        raise ToolFailure(f"Only a SELECT statement can be run, but this is {kind}; the data is read-only.")
     for name in _find_table_functions(tree):
         if name.lower() not in _ALLOWED_TABLE_FUNCTIONS:
-            raise ToolFailure(f"The function {name!r} cannot stand in FROM; name a table or a view of the database.")
+            raise ToolFailure(f"The function {name!r} cannot be used in FROM; use a table or a view of the database.")
     parameters = tuple(sorted(statements[0].named_parameters))
     if any(name.isdigit() for name in parameters):
-        raise ToolFailure("Parameters have names: write $customer, not ? or $1, and give it in params.")
+        raise ToolFailure("Parameters have names: write $customer, not ? or $1, and give its value in params.")
     return SelectStatement(statements[0].query.strip().rstrip(";").rstrip(), parameters)
 
 
@@ -63,7 +63,7 @@ def _find_table_functions(node: Any) -> Iterator[str]:  # noqa: ANN401 - a parse
 
 
 def format_engine_error(error: Exception) -> str:
-    """Return the engine's message as one sentence, without the picture of the line that it points at."""
+    """Return the engine's message as one sentence, without the excerpt of the SQL that follows it."""
     text = str(error).split("\n\nLINE ")[0].split("\nLINE ")[0]
     _, _, tail = text.partition(" Error: ")
     sentence = " ".join((tail or text).split())

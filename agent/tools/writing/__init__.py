@@ -1,1 +1,1 @@
-"""Tools that let a model write text, free or typed."""
+"""Tools with which a model writes: free text, or JSON that fits a schema."""

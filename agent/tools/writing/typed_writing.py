@@ -1,4 +1,4 @@
-"""Writing with typed outputs: summarise, draft, classify; a reply is held to a schema and checked against its data."""
+"""Writing with typed outputs: summarise, draft, classify. A reply must fit a schema and be supported by its data."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from prompts import render
 
 TYPED_REPAIR_PROMPT = "typed_repair.v1"
 _ATTEMPTS = 3
-#: Items of one question; a small model loses count of more.
+#: Items in one question; with more, a small model returns a wrong number of results.
 _BATCH_SIZE = 20
 
 Inputs = Field(min_length=1, max_length=20, description="Named data, all that the text may speak of: earlier outputs.")
@@ -68,28 +68,29 @@ class ClassifyArgs(_Args):
 class _Question:
     prompt: str
     schema: JsonSchema
-    #: What is wrong with a reply that fits the schema, as sentences.
+    #: Returns sentences on what is wrong with a reply that fits the schema.
     find_problems: Callable[[dict[str, Any]], list[str]]
 
 
 class _TypedWritingTool(BaseTool):
-    #: Called at the first question, so that no model is needed before.
+    #: Called when a question is asked, so that no model is needed before.
     writer: Callable[[], BaseChatModel]
     answer_schema: ClassVar[JsonSchema]
 
     @abstractmethod
     def build_questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:
-        """Return what the model is to be asked."""
+        """Return the questions for the model."""
 
     def merge_answers(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the output, of the answers in order."""
+        """Return the output of the tool from the answers, in the order of the questions."""
         return answers[0]
 
     async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         size = len(to_json(arguments))
         if size > MAX_INPUT_CHARACTERS:
             raise ToolFailure(
-                f"The data of {self.name} take {size:,} characters of {MAX_INPUT_CHARACTERS:,}; give it fewer."
+                f"The data of {self.name} has {size:,} characters, and at most {MAX_INPUT_CHARACTERS:,} are allowed; "
+                "give it less data."
             )
         return self.merge_answers(
             [await self._ask_until_valid(question) for question in self.build_questions(arguments)]
@@ -136,7 +137,7 @@ _DRAFT = _make_object_schema(subject=_TEXT, body=_TEXT)
 
 
 class SummarizeTool(_TypedWritingTool):
-    """Summarises in points, each of which names the data that it rests on."""
+    """Summarises data in points, each with the names of the inputs that support it."""
 
     name: str = "summarise"
     description: str = "Summarise data in points; returns `summary` and `points`, each with `text` and its `inputs`."
@@ -152,13 +153,13 @@ class SummarizeTool(_TypedWritingTool):
             for point in answer["points"]:
                 unknown = [name for name in point["inputs"] if name not in request.inputs]
                 if unknown:
-                    yield f"There are no data named {unknown[0]!r}; there are: {', '.join(request.inputs)}."
+                    yield f"There is no input named {unknown[0]!r}; the inputs are: {', '.join(request.inputs)}."
                 else:
                     yield from _find_ungrounded(point["text"], *(request.inputs[name] for name in point["inputs"]))
             yield from _find_ungrounded(answer["summary"], request.about, *request.inputs.values())
 
-        words = render("summarise.v1", **request.model_dump())
-        return [_Question(words, _SUMMARY, lambda answer: list(find_problems(answer)))]
+        prompt = render("summarise.v1", **request.model_dump())
+        return [_Question(prompt, _SUMMARY, lambda answer: list(find_problems(answer)))]
 
 
 class DraftTool(_TypedWritingTool):
@@ -174,11 +175,11 @@ class DraftTool(_TypedWritingTool):
 
         def find_problems(answer: dict[str, Any]) -> list[str]:
             count = len(answer["body"].split())
-            long = [f"The body has {count} words; {request.max_words} are allowed."]
-            found = list(
-                _find_ungrounded(f"{answer['subject']}\n\n{answer['body']}", request.instruction, request.inputs)
-            )
-            return (long if request.max_words is not None and count > request.max_words else []) + found
+            problems = []
+            if request.max_words is not None and count > request.max_words:
+                problems.append(f"The body has {count} words; {request.max_words} are allowed.")
+            text = f"{answer['subject']}\n\n{answer['body']}"
+            return [*problems, *_find_ungrounded(text, request.instruction, request.inputs)]
 
         return [_Question(render("draft.v1", **request.model_dump()), _DRAFT, find_problems)]
 
@@ -195,21 +196,21 @@ class ClassifyTool(_TypedWritingTool):
     metadata: dict[str, Any] | None = _build_metadata(_make_object_schema(results={"type": "array"}))
 
     def preflight(self, args: dict[str, Any]) -> Preflight:
-        """Check the schema, and tell by it what the results will look like."""
+        """Check the schema of the items, and return the output schema that follows from it."""
         schema = args.get("item_schema")
         if not isinstance(schema, dict):
             return Preflight()
         try:
             Draft202012Validator.check_schema(schema)
         except SchemaError as error:
-            return Preflight(problems=(f"'item_schema' is no JSON Schema: {error.message}.",))
+            return Preflight(problems=(f"'item_schema' is not a JSON Schema: {error.message}.",))
         return Preflight(output_schema=_make_object_schema(results={"type": "array", "items": schema}))
 
     def build_questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
         request = ClassifyArgs.model_validate(arguments)
-        found = self.preflight(arguments)
-        if found.problems:
-            raise ToolFailure(found.problems[0])
+        preflight = self.preflight(arguments)
+        if preflight.problems:
+            raise ToolFailure(preflight.problems[0])
         batches = [request.items[start : start + _BATCH_SIZE] for start in range(0, len(request.items), _BATCH_SIZE)]
         return [self._build_question(batch, request) for batch in batches]
 
@@ -224,7 +225,7 @@ class ClassifyTool(_TypedWritingTool):
                 [] if count == len(batch) else [f"There are {len(batch)} items and {count} results; give one for each."]
             )
 
-        words = render(
+        prompt = render(
             "classify.v1",
             instruction=request.instruction,
             item_schema=request.item_schema,
@@ -232,15 +233,15 @@ class ClassifyTool(_TypedWritingTool):
             count=len(batch),
         )
         schema = _make_object_schema(results={"type": "array", "items": request.item_schema})
-        return _Question(words, schema, find_problems)
+        return _Question(prompt, schema, find_problems)
 
 
 def _find_ungrounded(text: str, *data: JsonValue) -> Iterator[str]:
     unknown = find_ungrounded(text, *data)
     if unknown:
-        yield f"The data do not bear out {', '.join(map(repr, unknown))}, in: {text:.200}"
+        yield f"The data does not support {', '.join(map(repr, unknown))}, in: {text:.200}"
 
 
 def typed_writing_tools(writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
-    """Make the tools that summarise, draft and classify with a model, which is asked for only when one is called."""
+    """Return the tools that summarise, draft and classify with the model that `writer` returns when one is called."""
     return [SummarizeTool(writer=writer), DraftTool(writer=writer), ClassifyTool(writer=writer)]

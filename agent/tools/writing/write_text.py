@@ -1,4 +1,4 @@
-"""The tool that lets the model write a text from given data."""
+"""The tool with which a model writes a text from given data."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from prompts import render
 WRITE_TEXT_PROMPT = "write_text.v1"
 WRITE_TEXT_REPAIR_PROMPT = "write_text_repair.v1"
 
-MAX_INPUT_CHARACTERS = 60_000  # characters of JSON: about 20,000 tokens, which every model we know of can read
+MAX_INPUT_CHARACTERS = 60_000  # characters of JSON, about 20,000 tokens: within the context of every common model
 
 
 class WriteTextArgs(BaseModel):
@@ -33,12 +33,12 @@ class WriteTextArgs(BaseModel):
 
 
 class WriteText(BaseTool):
-    """Drafts or summarises; every number and name in the text is checked against the inputs."""
+    """Writes a text; every number and name in it is checked against the inputs."""
 
     name: str = "write_text"
     description: str = "Write or summarise in words from given data only; returns the text under `text`."
     args_schema: type[BaseModel] = WriteTextArgs
-    #: Called at the first text, so that no model is needed before.
+    #: Called when a text is written, so that no model is needed before.
     writer: Callable[[], BaseChatModel]
     metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
         "readOnlyHint": True,
@@ -78,27 +78,27 @@ class WriteText(BaseTool):
 
 
 class WritingConversation:
-    """The conversation that leads to one text: a request, and one repair if the text says more than the data."""
+    """The conversation for one text: a request, and one repair if the text says more than the data supports."""
 
     def __init__(self, request: WriteTextArgs) -> None:
         size = len(to_json(request.inputs))
         if size > MAX_INPUT_CHARACTERS:
             raise ToolFailure(
-                f"The inputs of write_text take {size:,} characters of {MAX_INPUT_CHARACTERS:,}; "
-                f"aggregate the rows first."
+                f"The inputs of write_text have {size:,} characters, and at most {MAX_INPUT_CHARACTERS:,} are allowed; "
+                "aggregate the rows first."
             )
         self._request = request
         self._repaired = False
         self.messages: list[BaseMessage] = [HumanMessage(render(WRITE_TEXT_PROMPT, **request.model_dump()))]
 
     def check_reply(self, reply: AIMessage) -> str | None:
-        """Take the model's reply: its text if the data bear it out, None after asking for a repair.
+        """Return the text of the reply if the data supports it; otherwise ask for a repair and return None.
 
-        Raises `ToolFailure` for an empty or cut-off reply, and for a repaired text that is still not borne out.
+        Raises `ToolFailure` for an empty or cut-off reply, and for a repaired text that is still not supported.
         """
         text = reply.text.strip()
         if not text:
-            raise ToolFailure("The model wrote nothing; give a plainer instruction or fewer inputs.")
+            raise ToolFailure("The model wrote nothing; give a simpler instruction or fewer inputs.")
         if reply.response_metadata.get("finish_reason") == "length":
             raise ToolFailure("The model's text was cut off; ask for fewer words.")
         unknown = find_ungrounded(text, self._request.instruction, self._request.inputs)
@@ -106,12 +106,12 @@ class WritingConversation:
             return text
         if self._repaired:
             listed = ", ".join(repr(item) for item in unknown)
-            raise ToolFailure(f"The text says what the inputs do not bear out: {listed}; give the data for it.")
+            raise ToolFailure(f"The inputs do not support this part of the text: {listed}; add the data for it.")
         self._repaired = True
         self.messages += [reply, HumanMessage(render(WRITE_TEXT_REPAIR_PROMPT, ungrounded=unknown))]
         return None
 
 
 def writing_tools(writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
-    """Make the tools that write with a model, which is asked for only when there is something to write."""
+    """Return the tools that write with a model; `writer` returns it and is called when a text is written."""
     return [WriteText(writer=writer)]

@@ -96,16 +96,19 @@ def test_hints_and_limits():
         ({"readOnlyHint": "perhaps"}, "metadata 'read_only' is wrong"),
         ({"verify": "look"}, "Tool 'query' names 'look' to verify it, but there is no such tool."),
         ({"compensate": "undo"}, "Tool 'query' names 'undo' to compensate it, but there is no such tool."),
-        ({"cache_ttl_s": 60}, "Tool 'query' writes and has a 'cache_ttl_s'; only results of reading tools are kept."),
+        ({"cache_ttl_s": 60}, "Tool 'query' writes and has a 'cache_ttl_s'; only results of reading tools are cached."),
         ({"cache_ttl_s": 0, "readOnlyHint": True}, "metadata 'cache_ttl_s' is wrong"),
-        ({"context_provider": True}, "which is called unasked before planning, and writes. Say 'readOnlyHint': True"),
-        ({"context_provider": True, "readOnlyHint": True}, "and needs 'sql'. Give it a default, or take"),
+        (
+            {"context_provider": True},
+            "which is called automatically before planning, and writes. Set 'readOnlyHint': True",
+        ),
+        ({"context_provider": True, "readOnlyHint": True}, "and needs 'sql'. Give it a default, or remove"),
         ({"output_schema": "string"}, "Tool 'query': output_schema is str; give a JSON Schema object."),
         (
             {"output_schema": {"properties": []}},
-            "Tool 'query': output_schema is no JSON Schema: [] is not of type 'object'.",
+            "Tool 'query': output_schema is not a JSON Schema: [] is not of type 'object'.",
         ),
-        ({"output_schema": {"pattern": "("}}, "output_schema is no JSON Schema"),
+        ({"output_schema": {"pattern": "("}}, "output_schema is not a JSON Schema"),
     ],
 )
 def test_what_is_wrong_with_a_tool(metadata, sentence):
@@ -116,7 +119,7 @@ def test_what_is_wrong_with_a_tool(metadata, sentence):
 
 @pytest.mark.parametrize("args", [{"type": "object", "properties": []}, {"type": "object", "required": "sql"}])
 def test_a_bad_schema_of_arguments(args):
-    with pytest.raises(ToolError, match="args_schema is no JSON Schema"):
+    with pytest.raises(ToolError, match="args_schema is not a JSON Schema"):
         Toolbox([made(args=args)])
 
 

@@ -148,4 +148,4 @@ def test_a_provider_of_an_mcp_server_is_named_in_the_configuration(planwave: Com
         assert '## count\n{"notes": 0' in endpoint.requests[0].text
         status, errors = run("tools.keep = { context_provider = true }")
     assert status == 2
-    assert "Tool 'keep' is a 'context_provider', which is called unasked before planning, and writes." in errors
+    assert "Tool 'keep' is a 'context_provider', which is called automatically before planning, and writes." in errors

@@ -53,7 +53,7 @@ async def test_a_summary_names_for_each_point_the_data_it_rests_on(served):
     assert out["results"]["s"]["output"] == good
     assert out["results"]["say"]["output"] == {"value": "Acme has 1,234.5."}
     repair = endpoint.requests[1].text
-    assert "There are no data named 'revenue'; there are: sales." in repair
+    assert "There is no input named 'revenue'; the inputs are: sales." in repair
     assert "'Initech'" in repair
 
 
@@ -105,7 +105,7 @@ async def test_the_given_schema_is_known_to_the_compiler(served):
     out = await graph.ainvoke(plan(*tasks), thread())
     assert out["status"] == "failed"
     assert any("colour" in problem for problem in out["problems"])
-    assert any("'item_schema' is no JSON Schema" in problem for problem in out["problems"])
+    assert any("'item_schema' is not a JSON Schema" in problem for problem in out["problems"])
     assert endpoint.requests == []
 
 

@@ -91,7 +91,7 @@ def test_a_link_that_appears_after_the_check_is_not_followed(out: Path, tmp_path
     class Unchecked(OutputFolder):
         """The check as it was a moment before somebody put the link there."""
 
-        def problem(self, path: str) -> None:
+        def find_problem(self, path: str) -> None:
             return None
 
     outside = tmp_path / "outside"

@@ -58,7 +58,7 @@ async def test_no_rows_are_an_empty_table(analyze):
 
 
 async def test_what_is_no_rows_is_refused(analyze):
-    with pytest.raises(ToolFailure, match=r"tables\['t'\] is no list of rows"):
+    with pytest.raises(ToolFailure, match=r"tables\['t'\] is not a list of rows"):
         await analyze.ainvoke({"tables": {"t": {"answer": 42}}, "sql": "SELECT 1 AS a"})
 
 
@@ -104,4 +104,4 @@ def test_preflight_is_silent_about_rows_of_unknown_columns(analyze):
 
 def test_preflight_refuses_what_cannot_be_rows(analyze):
     found = analyze.preflight({"sql": "SELECT 1 AS a", "tables": {"t": "x"}}, {})
-    assert "is no list of rows" in found.problems[0]
+    assert "is not a list of rows" in found.problems[0]

@@ -88,7 +88,7 @@ def test_no_kind_of_source_can_be_written(library):
         "CREATE TABLE more (x INTEGER)",
         "ALTER TABLE members ADD COLUMN x INTEGER",
     ):
-        with library.connection() as connection, pytest.raises(duckdb.Error, match="read-only"):
+        with library.get_connection() as connection, pytest.raises(duckdb.Error, match="read-only"):
             connection.execute(sql)
 
 
@@ -120,7 +120,7 @@ async def test_a_folder_of_parquet_parts_is_one_table(tmp_path):
 
 def test_two_sources_may_have_one_file_open(shop_file, shop):
     second = open_data_source(shop_file)
-    with shop.connection() as one, second.get_connection() as other:
+    with shop.get_connection() as one, second.get_connection() as other:
         assert (
             one.execute("SELECT count(*) FROM sales").fetchone()
             == other.execute("SELECT count(*) FROM sales").fetchone()
@@ -142,8 +142,8 @@ def test_a_sqlite_file_is_not_touched(tmp_path):
     [
         ("nowhere.duckdb", "There is no data source 'nowhere.duckdb'; check the path"),
         ("mysql://root@localhost/db", "kind 'mysql://' is not known; give a DuckDB or SQLite file"),
-        ("notes.txt", "'{folder}/notes.txt' is no data that can be opened"),
-        ("empty", "holds no CSV or Parquet file"),
+        ("notes.txt", "'{folder}/notes.txt' is not a data source that can be opened"),
+        ("empty", "has no CSV or Parquet file"),
         ("broken.parquet", "cannot be opened"),
         ("broken.duckdb", "cannot be opened"),
     ],

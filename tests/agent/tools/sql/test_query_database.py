@@ -173,7 +173,10 @@ def test_the_tools_run_without_an_event_loop_too(query):
         ({"sql": "SELECT 1", "params": {"a": 1}}, "params has 'a', but the SQL does not use $a"),
         ({"sql": "SELECT ?"}, "Parameters have names"),
         ({"sql": "SELECT 'x'::INTEGER AS n"}, "Could not convert string 'x' to INT32"),
-        ({"sql": "SELECT 1 AS a", "first_row_of_each": "b"}, "names 'b', which is no column of the query; it has 'a'"),
+        (
+            {"sql": "SELECT 1 AS a", "first_row_of_each": "b"},
+            "names 'b', which is not a column of the query; use one of 'a'",
+        ),
     ],
 )
 async def test_what_fails_is_a_sentence_of_one_line(query, args, says):
@@ -218,9 +221,13 @@ def test_preflight_binds_with_what_is_known_of_open_parameters(query, schema):
         ({"sql": "SELECT 1 AS x", "params": {"a": 1}}, {}, "params has 'a', but the SQL does not use $a"),
         ({"sql": "SELECT 1 AS x"}, {"params.a": NAMES}, "params has 'a', but the SQL does not use $a"),
         ({"sql": "SELECT 1 WHERE 'x' IN $who"}, {"params.who": ROWS}, "none of which is 'who'"),
-        ({"sql": "SELECT city AS x FROM sales", "first_row_of_each": "color"}, {}, "names 'color', which is no column"),
+        (
+            {"sql": "SELECT city AS x FROM sales", "first_row_of_each": "color"},
+            {},
+            "names 'color', which is not a column",
+        ),
         ({"sql": "DELETE FROM sales"}, {}, "Only a SELECT statement can be run"),
-        ({"sql": "SELECT 1 AS a; SELECT 2"}, {}, "holds 2 statements"),
+        ({"sql": "SELECT 1 AS a; SELECT 2"}, {}, "has 2 statements"),
     ],
 )
 def test_preflight_finds_what_would_fail(query, args, left_open, says):

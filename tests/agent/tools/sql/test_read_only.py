@@ -68,7 +68,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("sql", ATTACKS)
 def test_the_engine_refuses(shop, folder, sql):
     before = sorted(file.name for file in folder.iterdir())
-    with shop.connection() as connection, pytest.raises(duckdb.Error):
+    with shop.get_connection() as connection, pytest.raises(duckdb.Error):
         connection.execute(sql.format(folder=folder)).fetchall()
     assert sorted(file.name for file in folder.iterdir()) == before
 
@@ -115,6 +115,6 @@ async def test_scanning_another_sqlite_file_is_refused_where_the_scanner_is_load
         f"SELECT * FROM sqlite_scan('{folder}/secret.sqlite', 'secrets')",
         "SELECT * FROM sqlite_query('source', 'SELECT * FROM secrets')",
     ):
-        with pytest.raises(ToolFailure, match="cannot stand in FROM"):
+        with pytest.raises(ToolFailure, match="cannot be used in FROM"):
             await query.ainvoke({"sql": sql})
     source.close()
