@@ -16,6 +16,9 @@ from tests.evals.strategies.references import UnresolvedError, referred, resolve
 from tests.evals.toy_case import NUMBERS, oneshot_plan, run
 from tests.support.openai_endpoint import Stall
 
+#: Longer than any test may take.
+ENDLESS_S = 3_600.0
+
 
 def planwave_plan(path):
     def task(name, tool_name, args):
@@ -145,9 +148,9 @@ def test_a_text_plan_keeps_texts_lists_and_references_apart():
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 async def test_a_case_that_goes_over_its_budget_ends_as_a_verdict(strategy, monkeypatch):
-    line, _ = await run(strategy, lambda _request: Stall(20.0), monkeypatch, budget_s=0.5)
+    line, _ = await run(strategy, lambda _request: Stall(ENDLESS_S), monkeypatch, budget_s=0.5)
     assert line.outcome == "over budget"
-    assert line.seconds < 10
+    assert 0.5 <= line.seconds < ENDLESS_S
 
 
 def test_references_keep_types_and_name_what_is_not_there():

@@ -1,7 +1,6 @@
 """Runs that are cancelled, left by their consumer, or told to drain."""
 
 import asyncio
-import time
 from collections import Counter
 
 import httpx
@@ -66,11 +65,10 @@ async def test_what_outlasts_the_grace_is_cancelled_and_runs_again(database_url,
         run = asyncio.create_task(graph.ainvoke(GOAL, thread()))
         await at_work(world)
         run.cancel()
-        began = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await run
-        assert time.monotonic() - began < 5
         assert world.now_running == 0
+        # What had been waited for would have come to its end and be noted.
         assert world.log == []
         await resumed_to_the_end(graph, world)
 

@@ -6,6 +6,7 @@
 import os
 import time
 from collections import Counter
+from statistics import median
 
 import pytest
 
@@ -19,8 +20,8 @@ from tests.support.malformed import Case, case
 from tests.support.worlds import World
 
 SEED = int(os.environ.get("PLANWAVE_SEED", "20261121"))
-#: Seconds of this process; the clock on the wall counts what else the machine does.
-LIMIT_S = 2.0
+#: How many times the processor seconds of the usual case the slowest may take.
+LIMIT = 500
 
 
 @pytest.mark.parametrize(
@@ -31,20 +32,23 @@ async def test_malformed_plans(count, tmp_path, capsys):
     world = World()
     graph, toolbox = build_graph(tools=world.tools()), Toolbox(world.tools())
     kinds: Counter[str] = Counter()
-    slowest, problems = 0.0, 0
+    problems, spent = 0, {}
     for number in range(count):
         made = case(SEED + number)
-        told, took = await told_of(made, graph, toolbox, tmp_path)
-        assert took < LIMIT_S, (SEED + number, made.kinds, took)
+        told, spent[SEED + number, made.kinds] = await told_of(made, graph, toolbox, tmp_path)
         missed = [needles for needles in made.expected if not any(all(n in line for n in needles) for line in told)]
         assert not missed, (SEED + number, made.kinds, missed, told)
         assert told, (SEED + number, made.kinds)
         assert world.log == []
         kinds.update(made.kinds)
-        slowest, problems = max(slowest, took), problems + len(told)
+        problems += len(told)
+    slowest = max(spent, key=spent.__getitem__)
+    usual = median(spent.values())
+    assert spent[slowest] < LIMIT * usual, (slowest, spent[slowest], usual)
     with capsys.disabled():
         print(f"\n{count} malformed plans from seed {SEED}: {problems} problems named, 0 crashes, 0 tools run,")
-        print(f"the slowest took {slowest:.2f} s; {', '.join(f'{kind} {n}' for kind, n in sorted(kinds.items()))}")
+        print(f"the slowest took {spent[slowest] / usual:.0f} times the usual processor time;")
+        print(", ".join(f"{kind} {n}" for kind, n in sorted(kinds.items())))
 
 
 async def told_of(made: Case, graph, toolbox: Toolbox, folder) -> tuple[list[str], float]:

@@ -32,7 +32,10 @@ CUT = 0
 
 @contextmanager
 def server(*answers, headers=None):
-    """Serve `answers`, a status each and then 200, and yield the address and the list of requests."""
+    """Serve `answers`, a status each and then 200, and yield the address and the list of requests.
+
+    A header that is a function is called when the answer is sent.
+    """
     asked, left = [], list(answers)
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,7 +47,7 @@ def server(*answers, headers=None):
                 return
             self.send_response(status)
             for name, value in (headers or {}).items() if status != 200 else ():
-                self.send_header(name, value)
+                self.send_header(name, value() if callable(value) else value)
             body = b'{"n": 7}'
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -136,7 +139,9 @@ async def test_an_answer_that_may_pass_is_waited_for_as_it_asks_whatever_the_cli
 
 
 async def test_a_date_is_waited_for_too():
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+    def later() -> str:
+        return format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+
     with server(503, headers={"Retry-After": later}) as (url, _):
         record, [wait] = await ran(by_httpx, url)
     assert record["status"] == "done"

@@ -1,6 +1,5 @@
 import asyncio
 import json
-import time
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -134,10 +133,9 @@ async def test_columns_of_one_name_are_told_apart(query):
 
 async def test_a_query_that_takes_too_long_is_stopped(shop):
     query = QueryDatabase(database=database_tools(shop)[1].database, seconds=0.3)
-    started = time.monotonic()
+    # To its end the query would take longer than any test may.
     with pytest.raises(ToolFailure, match=r"took longer than 0\.3 seconds"):
         await query.ainvoke({"sql": "SELECT count(*) FROM sales a, sales b, sales c"})
-    assert time.monotonic() - started < 20
     assert (await query.ainvoke({"sql": "SELECT 1 AS one"}))["rows"] == [{"one": 1}]
 
 
