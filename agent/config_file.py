@@ -11,9 +11,13 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
 
 from agent.errors import SettingsError
 
-#: The file that is read where no other is named.
+#: The file that is read if no other is named.
 DEFAULT_FILE = "planwave.toml"
 _VARIABLE_PATTERN = re.compile(r"\$\{([^}]*)\}")
+#: The position of a server's kind in the location of a pydantic error: mcp, servers, NAME, kind, field.
+_KIND_POSITION = 3
+#: The error types of a server that has neither a command nor a url, or both.
+_KIND_ERRORS = frozenset({"missing", "extra_forbidden"})
 
 
 class _FrozenTable(BaseModel):
@@ -21,7 +25,7 @@ class _FrozenTable(BaseModel):
 
 
 class ToolPolicy(_FrozenTable):
-    """What a person says of one tool, in MCP's words and ours; it goes before what the server says."""
+    """What the user says about one tool, in MCP's hints and our own fields; it overrides what the server says."""
 
     readOnlyHint: bool | None = None  # noqa: N815 - MCP's own word
     destructiveHint: bool | None = None  # noqa: N815 - as above
@@ -38,26 +42,26 @@ class ToolPolicy(_FrozenTable):
 
 
 class _Server(_FrozenTable):
-    #: Put the server's name before the names of its tools: `notes_find`.
+    #: Whether the names of its tools are prefixed with the name of the server: `notes_find`.
     prefix: bool = False
-    #: Seconds for the server to start and to answer the first question.
+    #: Seconds for the server to start and to answer the first request.
     start_timeout_s: float = Field(default=30.0, gt=0)
-    #: By the name that the server gives the tool.
+    #: By the server's own name of the tool.
     tools: dict[str, ToolPolicy] = Field(default_factory=dict)
 
 
 class StdioServer(_Server):
-    """A server that is started as a process and spoken to over its standard input and output."""
+    """A server that is started as a process and used over its standard input and output."""
 
     command: str = Field(min_length=1)
     args: tuple[str, ...] = ()
-    #: Besides these the process sees a few variables such as PATH, and no other.
+    #: Besides these the process gets only a few variables such as PATH.
     env: dict[str, SecretStr] = Field(default_factory=dict)
     cwd: Path | None = None
 
 
 class HttpServer(_Server):
-    """A server that runs by itself and is spoken to over streamable HTTP."""
+    """A server that runs elsewhere and is used over streamable HTTP."""
 
     url: str = Field(pattern="^https?://", repr=False)
     headers: dict[str, SecretStr] = Field(default_factory=dict)
@@ -66,12 +70,6 @@ class HttpServer(_Server):
 def _get_server_kind(server: object) -> str:
     known = server if isinstance(server, Mapping) else getattr(server, "__dict__", {})
     return "url" if "url" in known else "command"
-
-
-#: Where pydantic puts the kind of a server into the place of a mistake: mcp, servers, NAME, kind, field.
-_KIND_POSITION = 3
-#: The mistakes of a server that names no kind, or two.
-_KIND_ERRORS = frozenset({"missing", "extra_forbidden"})
 
 
 Server = Annotated[
@@ -86,11 +84,11 @@ class McpTable(_FrozenTable):
 
 
 class ToolsTable(_FrozenTable):
-    """The table `[tools]`: families of tools that are not there unless they are asked for."""
+    """The table `[tools]`: groups of tools that are off by default."""
 
     #: `summarise`, `draft` and `classify`.
     writing: bool = False
-    #: `delegate`, whose workers can be given every other tool.
+    #: `delegate`, whose workers can use every other tool.
     delegate: bool = False
 
 
@@ -102,27 +100,27 @@ class Configuration(_FrozenTable):
 
 
 def read_configuration(file: Path, *, environ: Mapping[str, str] = os.environ) -> Configuration:
-    """Read a configuration; `${NAME}` in any text of it stands for that variable of `environ`.
+    """Read a configuration; `${NAME}` in any text of it is replaced by that variable of `environ`.
 
-    Raises `SettingsError`, which names the place in the file, for a file that is not there or says what it may not.
+    Raises `SettingsError` if the file cannot be read or is not valid; the message names the place in the file.
     """
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"The configuration {str(file)!r} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise SettingsError(f"The configuration {str(file)!r} is no TOML: {error}.") from error
-    filled = _expand_variables(table, file=file, environ=environ)
+        raise SettingsError(f"The configuration {str(file)!r} is not valid TOML: {error}.") from error
+    expanded = _expand_variables(table, file=file, environ=environ)
     try:
-        found = Configuration.model_validate(filled)
+        configuration = Configuration.model_validate(expanded)
     except ValidationError as error:
-        # Neither the input nor pydantic's own words are shown: they could hold a secret.
+        # The input is not shown: it could contain a secret.
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for position, part in enumerate(first["loc"]) if position != _KIND_POSITION)
-        one_kind = place.startswith("mcp.servers.") and first["loc"][-1] in {"command", "url"}
-        told = "a server has either a command or a url" if one_kind and first["type"] in _KIND_ERRORS else first["msg"]
-        raise SettingsError(f"The configuration {str(file)!r} is wrong at {place!r}: {told}.") from None
-    return _resolve_folders(found, folder=file.absolute().parent)
+        is_kind = place.startswith("mcp.servers.") and first["loc"][-1] in {"command", "url"}
+        reason = "a server has either a command or a url" if is_kind and first["type"] in _KIND_ERRORS else first["msg"]
+        raise SettingsError(f"The configuration {str(file)!r} is not valid at {place!r}: {reason}.") from None
+    return _resolve_folders(configuration, folder=file.absolute().parent)
 
 
 def _expand_variables(value: Any, *, file: Path, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - any TOML value
@@ -130,7 +128,7 @@ def _expand_variables(value: Any, *, file: Path, environ: Mapping[str, str]) -> 
         name = match[1]
         if name not in environ:
             raise SettingsError(
-                f"The configuration {str(file)!r} names the variable {name!r}, which is not set; set it."
+                f"The configuration {str(file)!r} uses the environment variable {name!r}, which is not set; set it."
             )
         return environ[name]
 
@@ -145,12 +143,12 @@ def _expand_variables(value: Any, *, file: Path, environ: Mapping[str, str]) -> 
             return value
 
 
-def _resolve_folders(found: Configuration, *, folder: Path) -> Configuration:
-    """Return the configuration with each server's folder taken from where the file lies."""
+def _resolve_folders(configuration: Configuration, *, folder: Path) -> Configuration:
+    """Return the configuration with the `cwd` of each server resolved relative to the folder of the file."""
     servers = {
         name: server.model_copy(update={"cwd": folder / (server.cwd or "")})
         if isinstance(server, StdioServer)
         else server
-        for name, server in found.mcp.servers.items()
+        for name, server in configuration.mcp.servers.items()
     }
-    return found.model_copy(update={"mcp": McpTable(servers=servers)})
+    return configuration.model_copy(update={"mcp": McpTable(servers=servers)})

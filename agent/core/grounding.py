@@ -1,4 +1,4 @@
-"""Numbers and names of a text that the values it speaks of do not bear out."""
+"""Finds the numbers and names in a text that do not appear in the data it is about."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -35,7 +35,7 @@ _NUMBER = re.compile(
     r"(?P<ordinal>(?:st|nd|rd|th)\b)?"
 )
 _LIST_MARKER = re.compile(r"^[ \t]*(?:[-*>#]+[ \t]*)*\d{1,3}[.)](?=\s)", re.MULTILINE)
-# Headings, lines wholly in bold, and the head of a table.
+# Headings, lines entirely in bold, and table headers.
 _HEADING = re.compile(
     r"^[ \t]*#{1,6}[ \t].*$|^[ \t]*\*\*[^*\n]+\*\*:?[ \t]*$|^[ \t]*\|.*(?=\n[ \t]*\|[ \t]*:?-{3})", re.MULTILINE
 )
@@ -44,7 +44,7 @@ _SENTENCE_START = re.compile(
     r"(?:^|[.!?:;\u2014|])[\s\"'\u201c\u2018(\[*_>#|\-\u2013]*(?:\d{1,3}[.)]\s+)?[*_\"\u201c]*$", re.MULTILINE
 )
 _FOLLOWED_BY_SMALL = re.compile(r"[*_\"\u201d]*,?\s+(?:[^\W\d_A-Z\u00c0-\u00de]|[\d$\u20ac\u00a3(]+[^|\n]*[a-z])")
-#: "- **Acme**: 42", "2. Acme (42 orders)": what stands before a number in a list is a name like any other.
+#: "- **Acme**: 42", "2. Acme (42 orders)": the label of a number in a list is checked like any other name.
 _LABEL = re.compile(
     r"^[ \t]*(?:[-*+\u2022]|\d{1,3}[.)])?[ \t]+[*_]*"
     r"(?P<label>[^:\u2013\u2014(|\n*_]{1,80}?)"
@@ -52,8 +52,8 @@ _LABEL = re.compile(
     re.MULTILINE,
 )
 
-# Words that English writes with a capital although they name nothing in the data: the calendar, abbreviations, and
-# those that often stand first in a sentence with a name behind them.
+# Words that English writes with a capital although they are not names in the data: the calendar, abbreviations, and
+# words that often start a sentence with a name after them.
 _COMMON_WORDS = """
     mr mrs ms dr prof source january february march april may june july august september october
     november december jan feb mar apr jun jul aug sep sept oct nov dec monday tuesday wednesday
@@ -70,36 +70,36 @@ _COMMON_CAPITALIZED = frozenset(_COMMON_WORDS.split())
 
 
 def find_ungrounded(text: str, *values: JsonValue) -> list[str]:
-    """Numbers and names in `text` that do not appear in `values`, as they are written, in order, each once.
+    """Return the numbers and names in `text` that do not appear in `values`, as written, in order, each once.
 
-    A number counts as borne out if some number in the values rounds to it at the precision it is written in, also as
-    a percentage, in thousands, millions or billions, or without its sign; if it is the length of a list; or if it is
-    part of a date or of a text in the values. Numbers of list items and ordinals up to the longest list's length need
-    nothing. A name is a word with a capital inside a sentence; it is borne out by the same word in a value or a key.
+    A number is grounded if a number in the values rounds to it at the precision it is written in, also as a percentage,
+    in thousands, millions or billions, or without its sign; if it is the length of a list; or if it is part of a date
+    or of a text in the values. The numbers of list items and ordinals up to the length of the longest list need no
+    grounding. A name is a word with a capital inside a sentence; it is grounded by the same word in a value or a key.
     """
     facts = _Facts()
     for value in values:
         facts.add(value)
     body = _LIST_MARKER.sub(lambda match: " " * len(match.group()), text)
-    wanting: list[tuple[int, str]] = []
-    body = _blank_dates(body, facts=facts, wanting=wanting)
+    ungrounded: list[tuple[int, str]] = []
+    body = _blank_dates(body, facts=facts, ungrounded=ungrounded)
     body = _blank_known_texts(body, facts=facts)
     names = list(_find_unknown_names(body, facts=facts))
-    wanting += [(match.start(), match.group()) for match in names]
+    ungrounded += [(match.start(), match.group()) for match in names]
     inside = {place for match in names for place in range(*match.span())}
     for match in _NUMBER.finditer(body):
         if match.start() not in inside and not _is_number_grounded(match, body, facts):
-            wanting.append((match.start(), match.group().strip()))
-    return list(dict.fromkeys(found for _, found in sorted(wanting)))
+            ungrounded.append((match.start(), match.group().strip()))
+    return list(dict.fromkeys(found for _, found in sorted(ungrounded)))
 
 
 @dataclass
 class _Facts:
-    """What the values hold, in the forms that a text may use."""
+    """The contents of the values, in the forms in which a text may mention them."""
 
     numbers: set[Decimal] = field(default_factory=set)
     lengths: set[int] = field(default_factory=set)
-    #: Year, month and day of each date; a month alone has no day.
+    #: Year, month and day of each date; None for the day of a month.
     dates: set[tuple[int, int, int | None]] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
@@ -149,7 +149,8 @@ def _parse_date(match: re.Match[str]) -> tuple[int, int, int | None]:
     return int(parts["year"] or 0), month, int(parts["day"]) if parts.get("day") else None
 
 
-def _blank_dates(body: str, *, facts: _Facts, wanting: list[tuple[int, str]]) -> str:
+def _blank_dates(body: str, *, facts: _Facts, ungrounded: list[tuple[int, str]]) -> str:
+    """Blank out all dates, so that they are not read as numbers, and add those that are not in the values."""
     for pattern in _DATES:
 
         def check_date(match: re.Match[str]) -> str:
@@ -159,7 +160,7 @@ def _blank_dates(body: str, *, facts: _Facts, wanting: list[tuple[int, str]]) ->
                 for known_year, known_month, known_day in facts.dates
             )
             if not known and not _is_year_grounded(year, facts=facts, day=day):
-                wanting.append((match.start(), match.group().strip()))
+                ungrounded.append((match.start(), match.group().strip()))
             return " " * len(match.group())
 
         body = pattern.sub(check_date, body)
@@ -167,7 +168,7 @@ def _blank_dates(body: str, *, facts: _Facts, wanting: list[tuple[int, str]]) ->
 
 
 def _is_year_grounded(year: int, *, facts: _Facts, day: int | None) -> bool:
-    """Let a month pass whose year stands in a column of its own: its months may too, as mere numbers."""
+    """Whether a month without a day is accepted because its year is a number in the values: its months may be, too."""
     return day is None and Decimal(year) in facts.numbers
 
 
@@ -205,7 +206,7 @@ def _is_number_grounded(match: re.Match[str], body: str, facts: _Facts) -> bool:
     decimals = len(digits.partition(".")[2])
     step = Decimal(1).scaleb(_get_exponent(match) - decimals)
     shifts = (0, -2) if match["percent"] else (0,)
-    # "1,200" may be 1,234 rounded; so few digits as a text gives are what it claims.
+    # "1,200" may be 1,234 rounded to hundreds: trailing zeros count as rounding.
     zeros = len(digits) - len(digits.rstrip("0")) if decimals == 0 and len(digits) > 3 and not match["scale"] else 0
     steps = {step, step.scaleb(zeros)} if zeros >= 2 else {step}
     return any(
@@ -232,9 +233,10 @@ def _find_unknown_names(body: str, *, facts: _Facts) -> Iterator[re.Match[str]]:
 
 
 def _is_name(match: re.Match[str], *, body: str, labels: list[tuple[int, int]]) -> bool:
-    """Tell a name from a word that has its capital from the start of a sentence.
+    """Whether the word is a name, and not capitalised only because it starts a sentence.
 
-    There it counts as a name only if it stands alone, before another capital, or as the label of a figure in a list.
+    At the start of a sentence it counts as a name only if it stands alone, is followed by a word with a capital, or is
+    the label of a number in a list.
     """
     line = body.rfind("\n", 0, match.start()) + 1
     if not _SENTENCE_START.search(body[line : match.start()]):
@@ -251,5 +253,5 @@ def _is_known(word: str, *, facts: _Facts) -> bool:
     parts = [part for part in re.split(r"[-\u2019'&]", stem) if part]
     if len(parts) > 1 and all(part in facts.words or part in _COMMON_CAPITALIZED for part in parts):
         return True
-    # A plural or the singular of a word in the data.
+    # The plural or the singular of a word in the data.
     return f"{stem}s" in facts.words or stem.removesuffix("s") in facts.words

@@ -1,4 +1,4 @@
-"""A plan drawn as a Mermaid flowchart."""
+"""Draws a plan as a Mermaid flowchart."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from agent.core.engine.task_status import TaskStatus
 from agent.core.plan.dependencies import build_dependency_graph
 from agent.core.plan.document import Plan, Task
 
-#: Fill and border of each status; one that is not here keeps Mermaid's own look.
+#: Fill and border colour of each status; one that is not here keeps Mermaid's default.
 _STATUS_COLORS: Mapping[str, tuple[str, str]] = {
     "running": ("#dbeafe", "#2563eb"),
     "retrying": ("#dbeafe", "#d97706"),
@@ -20,27 +20,27 @@ _STATUS_COLORS: Mapping[str, tuple[str, str]] = {
     "cancelled": ("#f3f4f6", "#6b7280"),
     "blocked": ("#f3f4f6", "#9ca3af"),
 }
-#: Punctuation that means nothing to Mermaid inside a quoted label.
+#: Punctuation that has no meaning to Mermaid inside a quoted label.
 _SAFE_CHARACTERS = frozenset(" _-.,:/()=")
 _MAX_LABEL_LENGTH = 80
 
 
 def to_mermaid(plan: Plan, statuses: Mapping[str, TaskStatus] | None = None) -> str:
-    """Return the plan as a Mermaid flowchart, each task coloured by its status where there is one.
+    """Return the plan as a Mermaid flowchart, each task coloured by its status if it has one.
 
-    Task ids and tool names are arbitrary text: nodes are numbered and labels escaped, so nothing in a plan can
-    become syntax. A `for_each` task is drawn doubled, one that asks by itself as a hexagon, and the way into a
-    task with a condition is dotted.
+    Task ids and tool names are arbitrary text: nodes are numbered and labels escaped, so nothing in a plan can become
+    syntax. A `for_each` task has a double border, one with `requires_approval` is a hexagon, and the arrows into a task
+    with a condition are dotted.
     """
-    given = statuses or {}
+    known = statuses or {}
     node = {task.id: f"t{number}" for number, task in enumerate(plan.tasks)}
     lines = ["flowchart TD"]
-    lines += [f"    {node[task.id]}{_draw_node(task, given.get(task.id))}" for task in plan.tasks]
+    lines += [f"    {node[task.id]}{_draw_node(task, known.get(task.id))}" for task in plan.tasks]
     for task, needs in zip(plan.tasks, build_dependency_graph(plan).values(), strict=True):
         arrow = "-.->" if task.condition is not None else "-->"
         lines += [f"    {node[need]} {arrow} {node[task.id]}" for need in needs if need in node]
     for status, (fill, border) in _STATUS_COLORS.items():
-        coloured = [node[task.id] for task in plan.tasks if given.get(task.id) == status]
+        coloured = [node[task.id] for task in plan.tasks if known.get(task.id) == status]
         if coloured:
             lines.append(f"    classDef {status} fill:{fill},stroke:{border},color:#111827")
             lines.append(f"    class {','.join(coloured)} {status}")
@@ -56,7 +56,7 @@ def _draw_node(task: Task, status: TaskStatus | None) -> str:
 
 
 def _escape_label(text: str) -> str:
-    """Write everything but letters, digits and harmless punctuation as Mermaid's numeric entity."""
+    """Write everything except letters, digits and harmless punctuation as numeric entities of Mermaid."""
     flat = " ".join(text.split())
     flat = flat if len(flat) <= _MAX_LABEL_LENGTH else f"{flat[: _MAX_LABEL_LENGTH - 3]}..."
     return "".join(letter if letter.isalnum() or letter in _SAFE_CHARACTERS else f"#{ord(letter)};" for letter in flat)

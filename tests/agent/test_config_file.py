@@ -53,21 +53,24 @@ def test_a_file_without_servers_has_none(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[mcp.servers.a", "is no TOML"),
-        ("[mpc]", "wrong at 'mpc': Extra inputs"),
+        ("[mcp.servers.a", "is not valid TOML"),
+        ("[mpc]", "not valid at 'mpc': Extra inputs"),
         (
             '[mcp.servers.a]\ncommand = "x"\nurl = "http://h"',
-            "wrong at 'mcp.servers.a.command': a server has either a command or a url",
+            "not valid at 'mcp.servers.a.command': a server has either a command or a url",
         ),
-        ("[mcp.servers.a]\nargs = []", "wrong at 'mcp.servers.a.command': a server has either"),
-        ('[mcp.servers.a]\nurl = "ftp://h"', "wrong at 'mcp.servers.a.url': String should match"),
-        ('[mcp.servers.a]\ncommand = "x"\nargs = ["${NOT_SET}"]', "names the variable 'NOT_SET', which is not set"),
+        ("[mcp.servers.a]\nargs = []", "not valid at 'mcp.servers.a.command': a server has either"),
+        ('[mcp.servers.a]\nurl = "ftp://h"', "not valid at 'mcp.servers.a.url': String should match"),
+        (
+            '[mcp.servers.a]\ncommand = "x"\nargs = ["${NOT_SET}"]',
+            "uses the environment variable 'NOT_SET', which is not set",
+        ),
         (
             '[mcp.servers.a]\ncommand = "x"\n[mcp.servers.a.tools.t]\nreadOnly = true',
             "'mcp.servers.a.tools.t.readOnly'",
         ),
-        ('[mcp.servers.a]\ncommand = "x"\nenv = { A = 3 }', "wrong at 'mcp.servers.a.env.A'"),
-        ('[mcp.servers]\na = "x"', "wrong at 'mcp.servers.a'"),
+        ('[mcp.servers.a]\ncommand = "x"\nenv = { A = 3 }', "not valid at 'mcp.servers.a.env.A'"),
+        ('[mcp.servers]\na = "x"', "not valid at 'mcp.servers.a'"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path, text, says):

@@ -1,4 +1,4 @@
-"""What needs asking, what an approval covers, and how an answer is read.
+"""Approvals: which tasks need one, what it covers, and how an answer is parsed.
 
 Requests and answers have the shape of LangChain's human-in-the-loop middleware (`HITLRequest`, `HITLResponse`), so
 Studio, Agent Inbox and Agent Chat UI can show and answer them.
@@ -23,7 +23,7 @@ class _BaseDecision(BaseModel):
 
 
 class EditedAction(_BaseDecision):
-    """A tool and its arguments, as a person would rather have them."""
+    """A tool and its arguments as a human changed them."""
 
     name: str
     args: dict[str, JsonValue]
@@ -36,7 +36,7 @@ class ApproveDecision(_BaseDecision):
 
 
 class EditDecision(_BaseDecision):
-    """Run this call in its place; it is checked again."""
+    """Run this call instead; it is checked again."""
 
     type: Literal["edit"]
     edited_action: EditedAction
@@ -50,7 +50,7 @@ class RejectDecision(_BaseDecision):
 
 
 class RespondDecision(_BaseDecision):
-    """Do not run the call; the message is its result."""
+    """Do not run the call; use the message as its result."""
 
     type: Literal["respond"]
     message: str
@@ -58,40 +58,40 @@ class RespondDecision(_BaseDecision):
 
 Decision = Annotated[ApproveDecision | EditDecision | RejectDecision | RespondDecision, Field(discriminator="type")]
 _decision_list_adapter: TypeAdapter[list[Decision]] = TypeAdapter(list[Decision])
-#: Answers of the older `HumanInterrupt` schema and today's words for them.
+#: Decision types of the older `HumanInterrupt` schema, and their present names.
 _LEGACY_DECISION_TYPES = {"accept": "approve", "ignore": "reject", "response": "respond"}
 
 
 class ApprovalRequest(BaseModel):
-    """One call that waits for an answer; `args` are resolved."""
+    """One call that waits for a decision; `args` are resolved."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
     tool: str
     args: dict[str, JsonValue]
-    #: With `for_each`: the arguments of every item, in order; `args` is the first one's.
+    #: With `for_each`: the arguments of every item, in order; `args` are those of the first.
     items: tuple[dict[str, JsonValue], ...] | None = None
     description: str = ""
     digest: str
-    #: The call was begun before, then and by whom, and nobody knows whether it took effect.
+    #: When and by whom the call was started before, if it is unknown whether it took effect.
     doubt: str | None = None
 
 
 def needs_approval(task: Task, spec: ToolSpec, limits: Limits) -> bool:
-    """Whether a person is asked before `task` runs: everything that writes, and what a plan asks for itself."""
+    """Whether a human is asked before `task` runs: every write, and what the plan marks as `requires_approval`."""
     return limits.approve == "ask" and (not spec.policy.read_only or task.requires_approval)
 
 
 def hash_approval_request(
     *, thread: str, revision: int, task: str, tool: str, calls: Sequence[dict[str, JsonValue]]
 ) -> str:
-    """Return the digest that an approval is bound to; `calls` are the resolved arguments of each call of the task."""
+    """Return the digest that binds an approval; `calls` are the resolved arguments of each call of the task."""
     return hash_json({"thread": thread, "revision": revision, "task": task, "tool": tool, "calls": list(calls)})
 
 
 def hash_calls(tool: str, calls: Sequence[dict[str, JsonValue]]) -> str:
-    """Return the digest of a call whatever its task; a rejected one is not proposed again."""
+    """Return the digest of calls whatever their task, by which a rejected one is not proposed again."""
     return hash_json({"tool": tool, "calls": list(calls)})
 
 
@@ -121,10 +121,10 @@ def build_hitl_request(requests: Sequence[ApprovalRequest], specs: Sequence[Tool
 
 
 def list_allowed_decisions(request: ApprovalRequest) -> tuple[DecisionType, ...]:
-    """Return what may be answered; the many calls of a `for_each` are not edited one by one.
+    """Return the decisions that a request allows; the calls of a `for_each` cannot be edited one by one.
 
-    Of a call in doubt, `approve` says that it did not happen and is to be made, `respond` that it did, with this
-    result, and `reject` leaves it as it is.
+    For a call in doubt `approve` means that it did not happen and is to be made, `respond` that it did happen, with
+    this result, and `reject` leaves it as it is.
     """
     if request.doubt is not None:
         return ("approve", "respond", "reject") if request.items is None else ("approve", "reject")
@@ -132,15 +132,15 @@ def list_allowed_decisions(request: ApprovalRequest) -> tuple[DecisionType, ...]
 
 
 def parse_decisions(answer: object, requests: Sequence[ApprovalRequest]) -> list[Decision] | str:
-    """Read an answer to `requests` by position, or return a sentence that says why it is none.
+    """Parse an answer to `requests` by position, or return a sentence that says why it is not valid.
 
-    Besides `{"decisions": [...]}` a bare list, a single decision and the older `[{"type": "accept"}]` are understood.
-    An answer that carries `digest` values must carry those of these requests.
+    Besides `{"decisions": [...]}` a bare list, a single decision and the older `[{"type": "accept"}]` are accepted. If
+    decisions have a `digest`, it must be that of the request at the same position.
     """
     listed = _unwrap_decisions(answer)
     if not isinstance(listed, list) or not listed:
         return (
-            "An answer is {'decisions': [{'type': 'approve'}, ...]}, one for each call, "
+            "An answer must be {'decisions': [{'type': 'approve'}, ...]}, with one decision for each call, "
             f"not {format_value(answer)}."
         )
     if len(listed) != len(requests):
@@ -156,25 +156,24 @@ def parse_decisions(answer: object, requests: Sequence[ApprovalRequest]) -> list
             return f"Decision {position}: {decision.type!r} is not allowed for {request.task!r}."
         claimed = entry.get("digest") if isinstance(entry, dict) else None
         if claimed is not None and claimed != request.digest:
-            return f"Decision {position} answers another call than the one of {request.task!r}; nothing was approved."
+            return f"Decision {position} answers another call than that of {request.task!r}; nothing was approved."
     return decisions
 
 
 def bind_to_digests(answer: object, digests: Sequence[str]) -> object:
-    """Return an answer that `read_answer` takes so that it holds for the calls with these digests and no others."""
+    """Return an answer for `parse_decisions` that is valid only for the calls with these digests."""
     listed = _unwrap_decisions(answer)
     if not isinstance(listed, list) or len(listed) != len(digests):
         return answer
-    marked = zip(listed, digests, strict=True)
-    return {"decisions": [{**entry, "digest": mark} if isinstance(entry, dict) else entry for entry, mark in marked]}
+    pairs = zip(listed, digests, strict=True)
+    return {"decisions": [{**entry, "digest": digest} if isinstance(entry, dict) else entry for entry, digest in pairs]}
 
 
 def is_for_other_calls(answer: object, requests: Sequence[ApprovalRequest]) -> bool:
-    """Whether an answer holds for other calls than those of `requests`, by the digests that it carries."""
+    """Whether an answer is for other calls than those of `requests`, by the digests in it."""
     listed = _unwrap_decisions(answer)
     given = [entry.get("digest") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    wanted = [request.digest for request in requests]
-    return any(mark is not None for mark in given) and given != wanted
+    return any(digest is not None for digest in given) and given != [request.digest for request in requests]
 
 
 def _unwrap_decisions(answer: object) -> object:
@@ -183,7 +182,7 @@ def _unwrap_decisions(answer: object) -> object:
 
 
 def _upgrade_legacy_decision(entry: object) -> object:
-    """Put an entry of the older schema into today's words; anything else is left as it is."""
+    """Convert an entry of the older schema to the present one; return anything else as it is."""
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
         return entry
     word, args = _LEGACY_DECISION_TYPES.get(entry["type"], entry["type"]), entry.get("args")

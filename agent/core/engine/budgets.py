@@ -1,4 +1,4 @@
-"""What a run may use up: six budgets, what has gone of each, and which of them is used up."""
+"""The six budgets of a run: their limits, what has been used, and which of them is exhausted."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, assert_never
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from agent.core.plan.limits import Limits
 
 BudgetName = Literal["replans", "tasks", "model_calls", "tokens", "cost", "wall_time_s"]
-#: Those that calls of a model use up.
+#: The budgets that model calls use up.
 ModelBudget = Literal["model_calls", "tokens", "cost"]
 
 _MODEL_BUDGETS: Final[tuple[ModelBudget, ...]] = ("model_calls", "tokens", "cost")
@@ -23,20 +23,20 @@ _BUDGET_LABELS: Final[Mapping[BudgetName, str]] = {
 
 
 class Spending(BaseModel):
-    """What the model calls of a run have used up."""
+    """What the model calls of a run have used."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    #: Calls begun, those that failed included.
+    #: Calls started, failed ones included.
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    #: In the currency of the prices, or of the model's server; of calls whose cost is known.
+    #: Cost of the calls whose cost is known, in the currency of the prices or of the model's server.
     cost: float = 0.0
 
 
 class ExhaustedBudget(BaseModel):
-    """A budget that is used up; `used` is above `limit` where the last step took more than was left."""
+    """A budget that is used up; `used` is above `limit` if the last step took more than was left."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,22 +46,22 @@ class ExhaustedBudget(BaseModel):
 
     @property
     def setting(self) -> str:
-        """The field of the settings that raises it."""
+        """The settings field that raises the budget."""
         return get_budget_setting(self.name)
 
     def __str__(self) -> str:
-        """Return a sentence with the remedy."""
-        went = f"{self.used:.10g} of {self.limit:.10g}"
-        return f"The budget of {_BUDGET_LABELS[self.name]} is used up: {went}; raise {self.setting!r} to go on."
+        """Return a sentence with its remedy."""
+        used = f"{self.used:.10g} of {self.limit:.10g}"
+        return f"The budget of {_BUDGET_LABELS[self.name]} is used up: {used}; raise {self.setting!r} to go on."
 
 
 def get_budget_setting(name: BudgetName) -> str:
-    """Return the field of `Limits` and of the settings that bounds a budget."""
+    """Return the field of `Limits` and of the settings that limits a budget."""
     return "deadline_s" if name == "wall_time_s" else f"max_{name}"
 
 
 def get_budget_limit(name: BudgetName, limits: Limits) -> int | float | None:
-    """Return the bound of a budget; None is without one."""
+    """Return the limit of a budget; None: no limit."""
     match name:
         case "replans":
             return limits.max_replans
@@ -80,9 +80,9 @@ def get_budget_limit(name: BudgetName, limits: Limits) -> int | float | None:
 
 
 def find_exhausted_model_budget(spending: Spending, limits: Limits) -> ExhaustedBudget | None:
-    """Return the first budget that allows no further call of a model, None where all do.
+    """Return the first budget that allows no further model call; None if all do.
 
-    What a call takes is known when it has ended, so the last one may go beyond its budget.
+    The cost of a call is known only when it has ended, so the last call may go beyond its budget.
     """
     used: Mapping[ModelBudget, int | float] = {
         "model_calls": spending.calls,
@@ -97,7 +97,7 @@ def find_exhausted_model_budget(spending: Spending, limits: Limits) -> Exhausted
 
 
 def raise_limits(limits: Limits, raised: Mapping[str, int | float]) -> Limits:
-    """Return `limits` with the budgets that a person has raised, by name; what the settings allow beyond that stays."""
+    """Return `limits` with the budgets that a human raised, by name; a limit of the settings that is higher stays."""
     changes: dict[str, int | float] = {}
     names: tuple[BudgetName, ...] = ("replans", "tasks", *_MODEL_BUDGETS, "wall_time_s")
     for name in names:

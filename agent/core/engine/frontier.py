@@ -1,7 +1,7 @@
-"""What follows from the outcomes of a plan, kept up to date outcome by outcome.
+"""What follows from the outcomes of a plan, updated outcome by outcome.
 
-Derived anew at each move it would cost every move the whole plan, and a plan that is dispatched level by level its
-square.
+Deriving it again at each move would make every move cost as much as the whole plan, and a plan that is dispatched
+level by level its square.
 """
 
 from collections import Counter
@@ -20,14 +20,14 @@ def was_executed(outcome: Outcome) -> bool:
 class Frontier:
     """Which tasks of a plan are ready, blocked or failed, and how many are settled, after the outcomes so far.
 
-    It only grows: an outcome, once recorded, stays, and what is blocked stays blocked. Another plan, or other outcomes
-    than more of them, need another frontier. Whoever reads it in between does not change it.
+    It only grows: a recorded outcome stays, and a blocked task stays blocked. For another plan, or if outcomes were
+    removed or changed, make another frontier. Reading it does not change it.
     """
 
     def __init__(self, compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> None:
-        """Begin after `outcomes`, which may be of tasks that are not in the plan."""
+        """Start after `outcomes`, which may include those of tasks that are not in the plan."""
         self.compiled = compiled
-        #: Tasks without an outcome that cannot run as things stand.
+        #: Tasks without an outcome that cannot run because of the outcomes so far.
         self.blocked: set[str] = set()
         #: Failed and rejected tasks of the plan.
         self.failed: set[str] = set()
@@ -36,7 +36,7 @@ class Frontier:
         self._outcomes: dict[str, Outcome] = {}
         self._position = {task: at for at, task in enumerate(compiled.order)}
         self._dependants: dict[str, list[str]] = {task: [] for task in compiled.order}
-        #: Of each task that is not settled: how many of its needs are not.
+        #: For each task: how many of its needs are not settled.
         self._missing: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
         for task, needs in compiled.needs.items():
@@ -47,7 +47,7 @@ class Frontier:
         self.advance(outcomes)
 
     def advance(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Take in outcomes that were not there before."""
+        """Add outcomes of tasks that had none."""
         for task, outcome in outcomes.items():
             self.executed_count += was_executed(outcome)
             self._outcomes[task] = outcome
@@ -63,7 +63,7 @@ class Frontier:
         self._block_dependents(task for task in outcomes if task in self._position)
 
     def sort_in_plan_order(self, tasks: Iterable[str]) -> list[str]:
-        """Return those of `tasks` that are in the plan, each behind what it needs."""
+        """Return those of `tasks` that are in the plan, each after what it needs."""
         return sorted((task for task in tasks if task in self._position), key=self._position.__getitem__)
 
     def list_ready(self) -> list[str]:
@@ -90,7 +90,7 @@ class Frontier:
                 self._ready.add(dependant)
 
     def _block_dependents(self, changed: Iterable[str]) -> None:
-        """Block what rests on tasks that came to nothing, and what rests on that."""
+        """Block the tasks that depend on `changed` tasks that are not done, and the tasks that depend on those."""
         left = [task for task in changed if not isinstance(self._outcomes[task], Done)]
         while left:
             for task in self._dependants[left.pop()]:

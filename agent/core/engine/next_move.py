@@ -1,4 +1,4 @@
-"""The only place that chooses: everything that has happened, and the next move."""
+"""The only place that decides: takes everything that has happened and returns the next move."""
 
 from dataclasses import dataclass
 
@@ -14,67 +14,14 @@ from agent.core.plan.dependencies import find_runnable_closure
 from agent.core.plan.limits import Limits
 
 
-def find_doubtful_tasks(compiled: CompiledPlan, snapshot: Snapshot) -> tuple[str, ...]:
-    """Return the tasks with a call of which nobody knows whether it took effect, in plan order."""
-    return tuple(snapshot.get_frontier(compiled).sort_in_plan_order(snapshot.doubts - snapshot.outcomes.keys()))
-
-
-def _is_gated(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
-    return task not in snapshot.approved and needs_approval(compiled.tasks[task], compiled.get_spec(task), limits)
-
-
-def _is_held_back(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
-    if task in snapshot.out_of_budget and find_exhausted_model_budget(snapshot.spending, limits) is not None:
-        return True
-    return task in snapshot.doubts or _is_gated(compiled, task, snapshot, limits)
-
-
-def find_runnable_tasks(
-    compiled: CompiledPlan, snapshot: Snapshot, limits: Limits, *, limit: int | None = None
-) -> tuple[str, ...]:
-    """Return the tasks that can be sent to the executor now, at most `most`, the most urgent first."""
-    limit = limits.max_dispatch if limit is None else min(limit, limits.max_dispatch)
-    frontier = snapshot.get_frontier(compiled)
-    if limits.dispatch == "wave":
-        found = [task for task in frontier.list_ready() if not _is_held_back(compiled, task, snapshot, limits)][:limit]
-    else:
-        found = find_runnable_closure(
-            compiled.needs,
-            is_settled=frontier.is_settled,
-            is_runnable=lambda task: not _is_held_back(compiled, task, snapshot, limits),
-            ordered=compiled.order,
-            limit=limit,
-        )
-    return tuple(sorted(found, key=lambda task: (compiled.tasks[task].priority, -compiled.ranks[task])))
-
-
-def find_tasks_awaiting_approval(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
-    """Return the tasks that could run if a person approved them."""
-    return tuple(
-        task
-        for task in snapshot.get_frontier(compiled).list_ready()
-        if task not in snapshot.doubts and _is_gated(compiled, task, snapshot, limits)
-    )
-
-
-def find_undo_tasks_to_approve(undo: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
-    """Return every undoing that needs an approval: its arguments are known, so none waits for another to be shown."""
-    frontier = snapshot.get_frontier(undo)
-    return tuple(
-        task
-        for task in undo.order
-        if task not in snapshot.doubts and not frontier.is_settled(task) and _is_gated(undo, task, snapshot, limits)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class PlanAgain:
-    """A budget that kept a plan from being made has been raised: make it."""
+    """Plan again: the budget that stopped planning was raised, or a human asked for another plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """Put the planner's questions to their tools, and plan with the answers."""
+    """Call the tools that answer the planner's questions, and plan with the answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +33,23 @@ class RunTasks:
 
 @dataclass(frozen=True, slots=True)
 class AskHuman:
-    """Ask a person about these tasks, all at once."""
+    """Ask a human about these tasks, all in one request."""
 
     tasks: tuple[str, ...]
-    #: They are in doubt and will not be run any more; what happened decides what is undone.
+    #: The tasks are in doubt and will not run again; the answer decides what is undone.
     to_undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Escalate:
-    """Ask a person how to go on at all."""
+    """Ask a human how the run is to go on."""
 
     escalation: Escalation
 
 
 @dataclass(frozen=True, slots=True)
 class Replan:
-    """These tasks failed or were rejected, and everything else that can run has run."""
+    """Replan: these tasks failed or were rejected, and everything else that can run has run."""
 
     tasks: tuple[str, ...]
     signature: str
@@ -110,7 +57,7 @@ class Replan:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """Undo what these tasks changed, as far as it can be undone, then end."""
+    """Undo what these tasks changed, as far as possible, then end."""
 
     tasks: tuple[str, ...]
     status: EndStatus
@@ -119,7 +66,7 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Everything is settled; say what came out."""
+    """Everything is settled: write the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +75,7 @@ class GiveUp:
 
     status: EndStatus
     reason: str
-    #: The budget that ended the run; once it is raised, the run can go on from here.
+    #: The budget that ended the run; if it is raised, the run can go on from here.
     budget: ExhaustedBudget | None = None
 
 
@@ -136,10 +83,10 @@ Move = PlanAgain | LookUp | RunTasks | AskHuman | Escalate | Replan | Rollback |
 
 
 def next_move(snapshot: Snapshot, limits: Limits) -> Move:
-    """Choose what happens next; total, and a pure function of its arguments.
+    """Decide what happens next; a total and pure function.
 
-    Reading goes before asking, and mending before asking: a person is asked when nothing else can be done, about all
-    that waits, and not about a plan that is to be changed.
+    Running and replanning go before asking: a human is asked when nothing else can be done, about everything that
+    waits, and not about a plan that is about to change.
     """
     compiled = snapshot.compiled
     if compiled is None:
@@ -149,8 +96,8 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
         return _next_rollback_move(snapshot, snapshot.undo, limits)
     if snapshot.stop is not None:
         return GiveUp(*snapshot.stop) if snapshot.accepted else _end_run(snapshot, *snapshot.stop)
-    if (held := _check_before_start(snapshot, limits)) is not None:
-        return held
+    if (move := _check_before_start(snapshot, limits)) is not None:
+        return move
     failed = find_unresolved_failures(snapshot)
     if (fatal := _find_abort_reason(compiled, snapshot, failed)) is not None:
         return _end_run(snapshot, "failed", fatal)
@@ -165,15 +112,6 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
         return _replan_or_escalate(snapshot, failed, limits)
     waiting = find_tasks_awaiting_approval(compiled, snapshot, limits)
     return AskHuman(waiting) if waiting else Answer()
-
-
-def _check_before_start(snapshot: Snapshot, limits: Limits) -> Move | None:
-    """Return what keeps a plan from being run at all: the time, or that nobody is sure of it."""
-    if (spent := check_deadline(snapshot, limits)) is not None:
-        reason = f"The deadline of {spent.limit:g} s has passed after {spent.used:.1f} s."
-        return _handle_exhausted_budget(spent, reason, limits)
-    asks = limits.can_escalate and limits.asks_if_unsure and not snapshot.outcomes
-    return Escalate(Escalation(kind="unsure", reason=snapshot.unsure)) if asks and snapshot.unsure else None
 
 
 def _next_move_without_plan(snapshot: Snapshot, limits: Limits) -> Move:
@@ -193,18 +131,17 @@ def _next_move_without_plan(snapshot: Snapshot, limits: Limits) -> Move:
     return PlanAgain() if short is None else _handle_exhausted_budget(short, str(short), limits, planned=False)
 
 
-def _find_blocking_budget(
-    compiled: CompiledPlan, snapshot: Snapshot, limits: Limits, *, left: int
-) -> ExhaustedBudget | None:
-    """Return the budget that alone keeps a task from running, if there is one."""
-    if left <= 0 and find_runnable_tasks(compiled, snapshot, limits, limit=1):
-        return ExhaustedBudget(name="tasks", limit=limits.max_tasks, used=limits.max_tasks - left)
-    waits = any(task in compiled.tasks and task not in snapshot.outcomes for task in snapshot.out_of_budget)
-    return find_exhausted_model_budget(snapshot.spending, limits) if waits else None
+def _check_before_start(snapshot: Snapshot, limits: Limits) -> Move | None:
+    """Return the move if the plan must not run at all: the deadline has passed, or the planner is unsure of it."""
+    if (spent := check_deadline(snapshot, limits)) is not None:
+        reason = f"The deadline of {spent.limit:g} s has passed after {spent.used:.1f} s."
+        return _handle_exhausted_budget(spent, reason, limits)
+    asks = limits.can_escalate and limits.asks_if_unsure and not snapshot.outcomes
+    return Escalate(Escalation(kind="unsure", reason=snapshot.unsure)) if asks and snapshot.unsure else None
 
 
 def _find_abort_reason(compiled: CompiledPlan, snapshot: Snapshot, failed: tuple[str, ...]) -> str | None:
-    """Return the failure at which the plan says to abort."""
+    """Return the failure for which the plan says to abort, as a sentence."""
     for task in failed:
         outcome = snapshot.outcomes[task]
         if isinstance(outcome, Failed) and compiled.tasks[task].on_failure == "abort":
@@ -212,33 +149,14 @@ def _find_abort_reason(compiled: CompiledPlan, snapshot: Snapshot, failed: tuple
     return None
 
 
-def find_unresolved_failures(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return the failed and rejected tasks that something must still be done about, in plan order."""
-    if snapshot.compiled is None:
-        return ()
-    tasks, found = snapshot.compiled.tasks, snapshot.get_frontier(snapshot.compiled)
-    return tuple(
-        task
-        for task in found.sort_in_plan_order(found.failed - snapshot.waived)
-        if isinstance(snapshot.outcomes[task], Rejected) or tasks[task].on_failure != "skip"
-    )
-
-
-def _handle_exhausted_budget(
-    budget: ExhaustedBudget,
-    reason: str,
-    limits: Limits,
-    *,
-    failed: tuple[str, ...] = (),
-    signature: str | None = None,
-    planned: bool = True,
-) -> Escalate | GiveUp:
-    """Put a budget that is used up to a person, or end by it where nobody is asked."""
-    if not needs_escalation(budget, limits):
-        return GiveUp("failed", reason, budget)
-    return Escalate(
-        Escalation(kind="budget", reason=reason, tasks=failed, signature=signature, budget=budget, planned=planned)
-    )
+def _find_blocking_budget(
+    compiled: CompiledPlan, snapshot: Snapshot, limits: Limits, *, left: int
+) -> ExhaustedBudget | None:
+    """Return the budget that is the only thing that keeps a task from running, if there is one."""
+    if left <= 0 and find_runnable_tasks(compiled, snapshot, limits, limit=1):
+        return ExhaustedBudget(name="tasks", limit=limits.max_tasks, used=limits.max_tasks - left)
+    waits = any(task in compiled.tasks and task not in snapshot.outcomes for task in snapshot.out_of_budget)
+    return find_exhausted_model_budget(snapshot.spending, limits) if waits else None
 
 
 def _replan_or_escalate(snapshot: Snapshot, failed: tuple[str, ...], limits: Limits) -> Move:
@@ -272,12 +190,29 @@ def _replan_or_escalate(snapshot: Snapshot, failed: tuple[str, ...], limits: Lim
 
 def _end_without_replan(snapshot: Snapshot, failed: tuple[str, ...], *, rejected: bool) -> Move:
     if rejected:
-        return _end_run(snapshot, "cancelled", f"A person rejected {_describe_failures(snapshot, failed)}")
+        return _end_run(snapshot, "cancelled", f"A human rejected {_describe_failures(snapshot, failed)}")
     return GiveUp("failed", _describe_failures(snapshot, failed))
 
 
+def _handle_exhausted_budget(
+    budget: ExhaustedBudget,
+    reason: str,
+    limits: Limits,
+    *,
+    failed: tuple[str, ...] = (),
+    signature: str | None = None,
+    planned: bool = True,
+) -> Escalate | GiveUp:
+    """Ask a human about an exhausted budget, or end the run if nobody is asked."""
+    if not needs_escalation(budget, limits):
+        return GiveUp("failed", reason, budget)
+    return Escalate(
+        Escalation(kind="budget", reason=reason, tasks=failed, signature=signature, budget=budget, planned=planned)
+    )
+
+
 def _end_run(snapshot: Snapshot, status: EndStatus, reason: str) -> Move:
-    """End on purpose: what was written is undone first, once it is known what was."""
+    """End on purpose: first ask about the writes in doubt that could be undone, then undo what was written."""
     if snapshot.rollback_begun or snapshot.compiled is None:
         return GiveUp(status, reason)
     compiled = snapshot.compiled
@@ -292,10 +227,86 @@ def _end_run(snapshot: Snapshot, status: EndStatus, reason: str) -> Move:
     return Rollback(left, status, reason) if left else GiveUp(status, reason)
 
 
+def _next_rollback_move(snapshot: Snapshot, undo: CompiledPlan, limits: Limits) -> Move:
+    """Return the next move of a rollback: run every undo task that can run, then ask a human, then end."""
+    if tasks := find_runnable_tasks(undo, snapshot, limits):
+        return RunTasks(tasks)
+    waiting = (*find_doubtful_tasks(undo, snapshot), *find_undo_tasks_to_approve(undo, snapshot, limits))
+    if waiting:
+        return AskHuman(waiting)
+    status, reason = snapshot.stop or ("failed", "The run was rolled back.")
+    return GiveUp(status, reason)
+
+
+def find_runnable_tasks(
+    compiled: CompiledPlan, snapshot: Snapshot, limits: Limits, *, limit: int | None = None
+) -> tuple[str, ...]:
+    """Return the tasks that can be sent to the executor now, at most `limit`, the most urgent first."""
+    limit = limits.max_dispatch if limit is None else min(limit, limits.max_dispatch)
+    frontier = snapshot.get_frontier(compiled)
+    if limits.dispatch == "wave":
+        found = [task for task in frontier.list_ready() if not _is_held_back(compiled, task, snapshot, limits)][:limit]
+    else:
+        found = find_runnable_closure(
+            compiled.needs,
+            is_settled=frontier.is_settled,
+            is_runnable=lambda task: not _is_held_back(compiled, task, snapshot, limits),
+            ordered=compiled.order,
+            limit=limit,
+        )
+    return tuple(sorted(found, key=lambda task: (compiled.tasks[task].priority, -compiled.ranks[task])))
+
+
+def find_doubtful_tasks(compiled: CompiledPlan, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the tasks with a call of which it is unknown whether it took effect, in plan order."""
+    return tuple(snapshot.get_frontier(compiled).sort_in_plan_order(snapshot.doubts - snapshot.outcomes.keys()))
+
+
+def find_tasks_awaiting_approval(compiled: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
+    """Return the tasks that could run if a human approved them."""
+    return tuple(
+        task
+        for task in snapshot.get_frontier(compiled).list_ready()
+        if task not in snapshot.doubts and _is_gated(compiled, task, snapshot, limits)
+    )
+
+
+def find_undo_tasks_to_approve(undo: CompiledPlan, snapshot: Snapshot, limits: Limits) -> tuple[str, ...]:
+    """Return every undo task that needs approval: their arguments are known, so all can be shown at the same time."""
+    frontier = snapshot.get_frontier(undo)
+    return tuple(
+        task
+        for task in undo.order
+        if task not in snapshot.doubts and not frontier.is_settled(task) and _is_gated(undo, task, snapshot, limits)
+    )
+
+
+def _is_held_back(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
+    if task in snapshot.out_of_budget and find_exhausted_model_budget(snapshot.spending, limits) is not None:
+        return True
+    return task in snapshot.doubts or _is_gated(compiled, task, snapshot, limits)
+
+
+def _is_gated(compiled: CompiledPlan, task: str, snapshot: Snapshot, limits: Limits) -> bool:
+    return task not in snapshot.approved and needs_approval(compiled.tasks[task], compiled.get_spec(task), limits)
+
+
+def find_unresolved_failures(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the failed and rejected tasks that are not waived or marked `on_failure: skip`, in plan order."""
+    if snapshot.compiled is None:
+        return ()
+    tasks, found = snapshot.compiled.tasks, snapshot.get_frontier(snapshot.compiled)
+    return tuple(
+        task
+        for task in found.sort_in_plan_order(found.failed - snapshot.waived)
+        if isinstance(snapshot.outcomes[task], Rejected) or tasks[task].on_failure != "skip"
+    )
+
+
 def find_changed_tasks(snapshot: Snapshot) -> tuple[str, ...]:
     """Return the tasks that changed something, or may have, the last one first; those of earlier plans come last.
 
-    A result that was taken over from another task is one change, which the task that holds it now stands for.
+    If one task reused the result of another, both are one change, and the task with the reused result is returned.
     """
     compiled = snapshot.compiled
     if compiled is None:
@@ -308,17 +319,6 @@ def find_changed_tasks(snapshot: Snapshot) -> tuple[str, ...]:
             source = outcome.reused_from if isinstance(outcome, Done) else None
             found.setdefault(source or name, name)
     return tuple(found.values())
-
-
-def _next_rollback_move(snapshot: Snapshot, undo: CompiledPlan, limits: Limits) -> Move:
-    """Steer a rollback: every undoing that can run, then what a person must be asked, then the end."""
-    if tasks := find_runnable_tasks(undo, snapshot, limits):
-        return RunTasks(tasks)
-    waiting = (*find_doubtful_tasks(undo, snapshot), *find_undo_tasks_to_approve(undo, snapshot, limits))
-    if waiting:
-        return AskHuman(waiting)
-    status, reason = snapshot.stop or ("failed", "The run was rolled back.")
-    return GiveUp(status, reason)
 
 
 def _describe_failures(snapshot: Snapshot, failed: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""What became of a task: a closed union of values."""
+"""The outcome of a task: a closed union of values."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -7,32 +7,32 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 FailureKind = Literal[
     "argument",  # the resolved arguments do not fit the tool's schema
-    "reference",  # a reference or a condition had nothing to point at
-    "tool",  # the tool said no, or raised
-    "timeout",  # no answer within the time of one attempt, attempts used up
-    "transient",  # a failure that may pass did not, attempts used up
-    "output",  # the tool's output does not fit its own schema or is not JSON
-    "approval",  # a call that writes came without an approval of exactly this call
-    "in_doubt",  # a person chose to leave a call of which nobody knows whether it took effect
+    "reference",  # a reference pointed at nothing, or a condition could not be evaluated
+    "tool",  # the tool reported a failure, or raised an exception
+    "timeout",  # the last attempt did not return in time
+    "transient",  # the last attempt failed with an error that another attempt might have avoided
+    "output",  # the output does not fit the tool's own schema, or is not JSON
+    "approval",  # a write was not approved for exactly this call
+    "in_doubt",  # it is unknown whether the call took effect, and a human left it so
 ]
 
 
 class _BaseOutcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: The plan revision it ran under, from 1.
+    #: The plan revision that the task ran under, from 1.
     revision: int
     output: JsonValue = None
     error: str | None = None
     #: How often the tool was called.
     attempts: int = 0
-    #: ISO 8601 with UTC offset; None where no call was made.
+    #: ISO 8601 with UTC offset; None if no call was made.
     started_at: str | None = None
     finished_at: str | None = None
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds from the first attempt to the end, to the millisecond; None where no call was made."""
+        """Seconds from the first attempt to the end, to the millisecond; None if no call was made."""
         if self.started_at is None or self.finished_at is None:
             return None
         span = datetime.fromisoformat(self.finished_at) - datetime.fromisoformat(self.started_at)
@@ -44,22 +44,22 @@ class ItemFailure(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: Its position in the list, from 0.
+    #: Position of the item in the list, from 0.
     item: int
     kind: FailureKind
     error: str
 
 
 class PartialFailure(BaseModel):
-    """What is missing of a `for_each` of which some items failed."""
+    """What is missing from the output of a `for_each` of which some items failed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: Items in the list.
     total: int
-    #: The positions of those that failed, in order.
+    #: Positions of the items that failed, in order.
     failed: tuple[int, ...]
-    #: How many were not begun, because another had failed.
+    #: How many were not started, because another item had failed.
     not_begun: int = 0
     #: Why the first of them failed.
     errors: tuple[ItemFailure, ...]
@@ -71,22 +71,22 @@ class PartialFailure(BaseModel):
 
     def __str__(self) -> str:
         first = self.errors[0]
-        rest = f" and {self.not_begun} were not begun" if self.not_begun else ""
+        rest = f" and {self.not_begun} were not started" if self.not_begun else ""
         return f"{len(self.failed)} of {self.total} items failed{rest}, first item {first.item}: {first.error}"
 
 
 class Artifact(BaseModel):
-    """An output that is too large for the state, kept in a store of its own."""
+    """An output that is too large for the state and is kept in a store of its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: SHA-256 of the output's JSON text, as 64 hexadecimal digits.
     digest: str
-    #: Bytes of that text.
+    #: Size of that text in bytes.
     size: int
-    #: How the value begins, for people and models.
+    #: The beginning of the value, for humans and models.
     preview: str
-    #: What the value looks like, as a JSON Schema that it fits.
+    #: A JSON Schema that the value fits.
     output_schema: dict[str, JsonValue]
 
 
@@ -94,24 +94,24 @@ class Done(_BaseOutcome):
     """The call returned; `output` is what it returned."""
 
     status: Literal["done"] = "done"
-    #: Where the output is stored; then a record keeps this in its place.
+    #: Where the output is stored, if it is; the stored record has this instead of the output.
     artifact: Artifact | None = None
-    #: Digest of tool, resolved arguments and what they rest on; the same work is not done twice across replans.
+    #: Digest of tool, resolved arguments and what they depend on, by which a replan does not do the same work twice.
     fingerprint: str | None = None
-    #: The task whose result this is, where it was taken over instead of run.
+    #: The task whose result was reused, if this task was not run itself.
     reused_from: str | None = None
-    #: When the call of another thread ended whose result this is, ISO 8601; None where the tool was called.
+    #: If the result comes from a call of another thread: when that call ended, ISO 8601.
     cached_at: str | None = None
-    #: A person gave this result in place of the call.
+    #: A human gave this result instead of the call.
     answered_by_person: bool = False
-    #: The call was in doubt, and a person said that it took effect.
+    #: The call was in doubt, and a human said that it took effect.
     was_in_doubt: bool = False
-    #: What is missing of the output of a `for_each` that goes on without the items that failed.
+    #: What is missing from the output of a `for_each` that went on without the failed items.
     items: PartialFailure | None = None
 
     @property
     def is_offloaded(self) -> bool:
-        """Whether the output is in its store only, to be loaded before anything looks into it."""
+        """Whether the output is only in its store and must be loaded before anything reads it."""
         return self.artifact is not None and self.output is None
 
 
@@ -120,26 +120,26 @@ class Failed(_BaseOutcome):
 
     status: Literal["failed"] = "failed"
     kind: FailureKind
-    #: Digest as in `Done`, where the arguments were known; the same failure twice ends the replanning.
+    #: Digest as in `Done`, if the arguments were known; the same failure twice ends the replanning.
     fingerprint: str | None = None
     #: The items of a `for_each` that failed.
     items: PartialFailure | None = None
 
 
 class Skipped(_BaseOutcome):
-    """The task was not run, on purpose; `error` stays empty."""
+    """The task was not run on purpose; `error` stays empty."""
 
     status: Literal["skipped"] = "skipped"
-    #: A sentence: the condition that was false, or the task that this one rests on.
+    #: A sentence: the condition that was false, or the task that this one depends on.
     because: str
 
 
 class Rejected(_BaseOutcome):
-    """A person said no to the call."""
+    """A human rejected the call."""
 
     status: Literal["rejected"] = "rejected"
     message: str = ""
-    #: Digest of the call that was rejected; it is never proposed again.
+    #: Digest of the rejected call, which is never proposed again.
     digest: str | None = None
 
 
@@ -151,22 +151,22 @@ class Cancelled(_BaseOutcome):
 
 
 class Doubt(BaseModel):
-    """One call of which nobody knows whether it took effect."""
+    """One call of which it is unknown whether it took effect."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: Position within a `for_each`.
     item: int | None = None
-    #: The ledger's count of claims of this call.
+    #: How often the call was claimed in the ledger.
     epoch: int
-    #: ISO 8601.
+    #: When it was started, ISO 8601.
     since: str
-    #: Who began it.
+    #: Who started it.
     owner: str
 
 
 class InDoubt(_BaseOutcome):
-    """A write was begun and its end is unknown; a person decides. Not an end while the run goes on."""
+    """It is unknown whether a write that was started took effect; a human decides. Not final while the run goes on."""
 
     status: Literal["in_doubt"] = "in_doubt"
     doubts: tuple[Doubt, ...]
@@ -177,5 +177,5 @@ _outcome_adapter: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 
 
 def parse_outcome(record: JsonValue) -> Outcome:
-    """Read a stored outcome; `pydantic.ValidationError` where it is none."""
+    """Parse a stored outcome. Raises `pydantic.ValidationError` if it is not one."""
     return _outcome_adapter.validate_python(record)

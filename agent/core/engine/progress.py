@@ -1,4 +1,4 @@
-"""Status of each task and of the whole, derived from plan and outcomes; never stored."""
+"""The status of each task and the progress of the run, derived from plan and outcomes; never stored."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +14,7 @@ from agent.core.plan.document import Task
 class TaskProgress(TypedDict):
     """Counts of tasks: rejected ones count as failed, cancelled ones as skipped, those in doubt as waiting.
 
-    `percentage` is of settled tasks, 0 to 100.
+    `percentage` is the share of settled tasks, 0 to 100.
     """
 
     completed: int
@@ -29,10 +29,10 @@ class TaskProgress(TypedDict):
 def find_blocker(
     task: Task, needs: Collection[str], *, outcomes: Mapping[str, Outcome], blocked: Collection[str]
 ) -> str | None:
-    """Return the need that keeps `task` from running now, None where nothing does.
+    """Return the need that keeps `task` from running; None if nothing does.
 
-    A need blocks when it failed, was skipped, rejected or cancelled, or is blocked itself. With `run_if: any` one need
-    that is done, or may yet be, is enough.
+    A need blocks if it failed, was skipped, rejected or cancelled, is in doubt, or is blocked itself. With
+    `run_if: any` one need that is done, or may still be, is enough.
     """
     bad = [need for need in needs if need in blocked or (need in outcomes and not isinstance(outcomes[need], Done))]
     if not bad or (task.run_if == "any" and len(bad) < len(needs)):
@@ -41,7 +41,7 @@ def find_blocker(
 
 
 def find_blocked_tasks(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> dict[str, str]:
-    """Return every task without an outcome that cannot run as things stand, with the need that blocks it."""
+    """Return every task without an outcome that cannot run because of the outcomes so far, with its blocking need."""
     found: dict[str, str] = {}
     for task_id in compiled.order:
         if task_id not in outcomes:
@@ -63,26 +63,26 @@ def derive_statuses(
 ) -> dict[str, TaskStatus]:
     """Return the status of every task of the plan, in listed order.
 
-    An outcome says most, a doubt next, then what is under way: `running` calls, those that wait for their next
-    attempt, and those about which a person has been `asked`. `undone` are done tasks whose rollback is done.
+    An outcome goes first, then a doubt, then what is in flight: `retrying` tasks wait for their next attempt, `running`
+    ones have been called, `asked` ones wait for a human. `undone` are done tasks whose rollback is done.
     """
-    stuck = find_blocked_tasks(compiled, outcomes)
+    blocked = find_blocked_tasks(compiled, outcomes)
 
     def derive_status(task: str) -> TaskStatus:
         outcome = outcomes.get(task)
         if outcome is not None:
             return "rolled_back" if task in undone and isinstance(outcome, Done) else outcome.status
-        underway: tuple[tuple[Collection[str], TaskStatus], ...] = (
+        derived: tuple[tuple[Collection[str], TaskStatus], ...] = (
             (doubted, "in_doubt"),
             (retrying, "retrying"),
             (running, "running"),
             (asked, "awaiting_approval"),
-            (stuck, "blocked"),
+            (blocked, "blocked"),
         )
-        for tasks, found in underway:
+        for tasks, status in derived:
             if task in tasks:
-                return found
-        settled = all(need in outcomes or need in stuck for need in compiled.needs[task])
+                return status
+        settled = all(need in outcomes or need in blocked for need in compiled.needs[task])
         return "ready" if settled else "waiting"
 
     return {task.id: derive_status(task.id) for task in compiled.plan.tasks}
@@ -98,7 +98,7 @@ def count_progress(
 
 
 def build_progress(settled: Mapping[str, int], *, running: int, total: int) -> TaskProgress:
-    """Return the counts of `total` tasks, of which so many are `settled` by status of their outcomes."""
+    """Return the progress of `total` tasks; `settled` counts those with an outcome by its status."""
     completed, failed = settled.get("done", 0), settled.get("failed", 0) + settled.get("rejected", 0)
     skipped = settled.get("skipped", 0) + settled.get("cancelled", 0)
     return TaskProgress(
@@ -113,7 +113,7 @@ def build_progress(settled: Mapping[str, int], *, running: int, total: int) -> T
 
 
 def is_complete(counts: TaskProgress) -> bool:
-    """Whether every task is settled, one way or another."""
+    """Whether every task is settled."""
     return counts["waiting"] == counts["running"] == 0
 
 
@@ -125,18 +125,18 @@ def has_failures(counts: TaskProgress) -> bool:
 def build_final_outcomes(
     compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, revision: int, because: str
 ) -> dict[str, Outcome]:
-    """Return an outcome for every task that will never run, now that the run ends."""
+    """Return an outcome for every task that has none when the run ends; `because` is the sentence of cancelled ones."""
     ended: dict[str, Outcome] = {}
-    stuck = find_blocked_tasks(compiled, outcomes)
+    blocked = find_blocked_tasks(compiled, outcomes)
     for task in compiled.order:
         if task in outcomes:
             continue
-        need = stuck.get(task)
+        need = blocked.get(task)
         if need is None:
             ended[task] = Cancelled(revision=revision, because=because)
         else:
-            fate = _describe_end(outcomes.get(need) or ended.get(need))
-            ended[task] = Skipped(revision=revision, because=f"It rests on {need!r}, which {fate}.")
+            end = _describe_end(outcomes.get(need) or ended.get(need))
+            ended[task] = Skipped(revision=revision, because=f"It depends on {need!r}, which {end}.")
     return ended
 
 
@@ -153,7 +153,7 @@ def _describe_end(outcome: Outcome | None) -> str:
 
 
 class PhaseProgress(TypedDict):
-    """One phase; `percentage` is of tasks that are out of the way, 0 to 100."""
+    """One phase; `percentage` is the share of its tasks that no longer keep it from being complete, 0 to 100."""
 
     name: str
     description: str
@@ -164,10 +164,10 @@ class PhaseProgress(TypedDict):
 
 
 def compute_phase_progress(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[PhaseProgress]:
-    """Return the phases: those that the plan describes in its order, then those that only tasks name.
+    """Return the phases: first those that the plan describes, in its order, then those that only tasks name.
 
     A cancelled or skipped task, and one that will not run because of it, does not keep a phase from being complete. A
-    failed or rejected one does, until it is replanned or an edit takes it away.
+    failed or rejected one does, until it is replanned or removed by an edit.
     """
     members: dict[str, list[str]] = {name: [] for name in compiled.plan.phases}
     for task in compiled.plan.tasks:
@@ -178,13 +178,13 @@ def compute_phase_progress(compiled: CompiledPlan, outcomes: Mapping[str, Outcom
 
 
 def current_phase(phases: Sequence[PhaseProgress]) -> str | None:
-    """Return the name of the first phase that is not complete; None where all are, or there are none."""
+    """Return the name of the first phase that is not complete; None if there is none."""
     return next((phase["name"] for phase in phases if not phase["is_complete"]), None)
 
 
 def _find_passed_tasks(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> set[str]:
     passed = {task for task, outcome in outcomes.items() if isinstance(outcome, Done | Skipped | Cancelled)}
-    # Each stands behind what blocks it.
+    # In plan order, so each task comes after the one that blocks it.
     for task, need in find_blocked_tasks(compiled, outcomes).items():
         if need in passed:
             passed.add(task)

@@ -1,4 +1,4 @@
-"""All that has happened in a run, as facts for `next_move`."""
+"""Everything that has happened in a run, as facts for `next_move`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,76 +16,76 @@ EndStatus = Literal["completed", "failed", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that has happened in a run, as facts."""
+    """Everything that has happened in a run, as facts."""
 
     #: None: the plan did not compile.
     compiled: CompiledPlan | None
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     #: Why there is no compiled plan, as sentences.
     problems: tuple[str, ...] = ()
-    #: The planner wants to know more before it plans.
+    #: The planner wants to look something up before it plans.
     needs_lookup: bool = False
-    #: A person wants another plan in place of the one that was made.
+    #: A human wants another plan instead of the one that was made.
     needs_new_plan: bool = False
-    #: Why the planner is not sure of its plan; None where it is, or a person has confirmed it.
+    #: Why the planner is not sure of its plan; None if it is, or if a human has confirmed the plan.
     unsure: str | None = None
-    #: The budget that kept a plan from being made or taken.
+    #: The exhausted budget because of which there is no plan.
     planning_budget: ExhaustedBudget | None = None
-    #: Tasks with a call of which nobody knows whether it took effect.
+    #: Tasks with a call of which it is unknown whether it took effect.
     doubts: frozenset[str] = frozenset()
-    #: Tasks whose call, as it now stands, a person has approved.
+    #: Tasks whose present call a human has approved.
     approved: frozenset[str] = frozenset()
-    #: Failed or rejected tasks that the replanner chose to go on without.
+    #: Failed or rejected tasks that the replanner decided to go on without.
     waived: frozenset[str] = frozenset()
     #: Tasks that stopped without an outcome, because the budget allowed no further call of a model.
     out_of_budget: frozenset[str] = frozenset()
-    #: Signatures of the failures that were already replanned for.
+    #: Signatures of the failures for which there was a replan already.
     replanned_signatures: frozenset[str] = frozenset()
     replans: int = 0
-    #: Why the replanner found no way on, where it looked for one last.
+    #: Why the last attempt to replan found no way on.
     dead_end_reason: str | None = None
-    #: What the replanner asks a person.
+    #: The question of the replanner to a human.
     question: str | None = None
     spending: Spending = field(default_factory=Spending)
     #: Seconds since the run began.
     elapsed_s: float = 0.0
-    #: The replanner, a person or a signal ended the run: status and sentence.
+    #: The replanner, a human or a signal ended the run: status and sentence.
     stop: tuple[EndStatus, str] | None = None
-    #: A person chose to end with what there is, so nothing is undone.
+    #: A human chose to end with the results so far, so nothing is undone.
     accepted: bool = False
-    #: The plan that undoes finished writes, once a rollback has begun.
+    #: The plan that undoes finished writes, once a rollback has started.
     undo: CompiledPlan | None = None
-    #: A rollback has begun; there may be nothing that can be undone.
+    #: A rollback has started; there may be nothing that can be undone.
     rollback_begun: bool = False
-    #: The tasks of this run's earlier plans that the present one has not.
+    #: Tasks of earlier plans of this run that are not in the present plan.
     former_tasks: Mapping[str, Task] = field(default_factory=dict)
-    #: What follows from the outcomes, where it was kept from the move before; None: it is derived.
+    #: The frontier kept from the previous move; None: it is derived from the outcomes.
     frontier: Frontier | None = field(default=None, compare=False)
 
     def get_frontier(self, compiled: CompiledPlan) -> Frontier:
-        """Return what follows from the outcomes for one of this run's plans."""
-        kept = self.frontier
-        return kept if kept is not None and kept.compiled is compiled else Frontier(compiled, self.outcomes)
+        """Return the frontier of the outcomes in `compiled`, one of the plans of this run."""
+        cached = self.frontier
+        return cached if cached is not None and cached.compiled is compiled else Frontier(compiled, self.outcomes)
 
     def with_frontier(self) -> "Snapshot":
-        """Return this snapshot with what follows from it for the plan that is being carried out."""
+        """Return this snapshot with the frontier of the plan that is being run, so that it is derived only once."""
         active = self.undo or self.compiled
         return self if active is None else replace(self, frontier=self.get_frontier(active))
 
 
 def count_tasks_run(snapshot: Snapshot) -> int:
-    """Return how many tasks of the run, of all revisions, have been run: each counts once, whatever its attempts."""
-    kept = snapshot.frontier
-    return kept.executed_count if kept is not None else sum(map(was_executed, snapshot.outcomes.values()))
+    """Return how many tasks of the run, of all revisions, were executed: each counts once, whatever its attempts."""
+    cached = snapshot.frontier
+    return cached.executed_count if cached is not None else sum(map(was_executed, snapshot.outcomes.values()))
 
 
 def exhausted(budget: ExhaustedBudget, snapshot: Snapshot, limits: Limits) -> ExhaustedBudget | None:
-    """Return how `budget` stands within these limits; None where it is used up no more."""
+    """Return the present state of a budget that was exhausted; None if these limits allow more."""
     match budget.name:
         case "replans":
             used: int | float = snapshot.replans
         case "tasks" if snapshot.compiled is None:
-            # Of a plan that is too large, all tasks but the first ones are too many.
+            # A plan with too many tasks did not compile, so its size counts and not the tasks that ran.
             return budget.model_copy(update={"limit": limits.max_tasks}) if budget.used > limits.max_tasks else None
         case "tasks":
             used = count_tasks_run(snapshot)
@@ -100,12 +100,12 @@ def exhausted(budget: ExhaustedBudget, snapshot: Snapshot, limits: Limits) -> Ex
 
 
 def check_deadline(snapshot: Snapshot, limits: Limits) -> ExhaustedBudget | None:
-    """Return the deadline where it has passed."""
+    """Return the budget of the wall time if the deadline has passed."""
     if limits.deadline_s is None or snapshot.elapsed_s < limits.deadline_s:
         return None
     return ExhaustedBudget(name="wall_time_s", limit=limits.deadline_s, used=snapshot.elapsed_s)
 
 
 def needs_escalation(budget: ExhaustedBudget | None, limits: Limits) -> bool:
-    """Whether a person is asked how to go on: where `budget` is used up, or, None, where a run is stuck otherwise."""
+    """Whether a human is asked how to go on when `budget` is exhausted, or, if None, when a run is stuck otherwise."""
     return limits.can_escalate and (budget is None or budget.name == "replans" or limits.can_escalate_budgets)

@@ -1,4 +1,4 @@
-"""How each task of a run stands, derived from everything that has happened."""
+"""The state of each task of a run, derived from everything that has happened."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -11,26 +11,26 @@ from agent.core.engine.rollback import UNDO_PREFIX
 from agent.core.engine.snapshot import Snapshot
 from agent.core.engine.task_status import TaskStatus, is_terminal
 
-#: Failures that may pass: the same call can be tried again as it is.
+#: Kinds of failure after which the same call can be tried again unchanged.
 _TRANSIENT_KINDS = frozenset({"timeout", "transient"})
 
 
 class TaskState(BaseModel):
-    """One task as it stands."""
+    """The state of one task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
     status: TaskStatus
-    #: How often the tool was called, as far as it is recorded.
+    #: How often the tool was called, as far as recorded.
     attempts: int = 0
-    #: Seconds from the first attempt to the end; None where no call was made or none has ended.
+    #: Seconds from the first attempt to the end; None if no call was made or none has ended.
     duration_s: float | None = None
-    #: The run takes no further step from here but to undo.
+    #: Whether the run takes no further step from here except to undo.
     is_terminal: bool
-    #: The very same call may succeed at another time: it is to be tried again, or failed in a way that may pass.
+    #: Whether the same call may succeed later: it waits for another attempt, or its failure was transient.
     can_retry: bool
-    #: A sentence, where there is a reason.
+    #: A sentence; empty if there is no reason.
     because: str = ""
 
 
@@ -42,11 +42,10 @@ def derive_task_states(
     asked: Collection[str] = (),
     begun: Collection[str] = (),
 ) -> dict[str, TaskState]:
-    """Return how each task of the plan stands, in listed order; nothing where no plan compiled.
+    """Return the state of each task of the plan, in listed order; empty if no plan compiled.
 
-    `running`, `retrying` and `asked` are what is under way now, as the events of a run tell. `begun` are tasks with a
-    call in the ledger that was begun and not seen to end: where they are neither running nor retrying, they are in
-    doubt.
+    `running`, `retrying` and `asked` are the tasks in flight, known from the events of the run. `begun` are tasks with
+    a call that the ledger has as started and not ended: unless they are running or retrying, they are in doubt.
     """
     if snapshot.compiled is None:
         return {}
@@ -59,12 +58,14 @@ def derive_task_states(
         doubted=snapshot.doubts | {task for task in begun if task not in running and task not in retrying},
         undone=find_undone_tasks(snapshot),
     )
-    stuck = find_blocked_tasks(snapshot.compiled, snapshot.outcomes)
-    return {task: _build_task_state(task, status, snapshot.outcomes.get(task), stuck) for task, status in found.items()}
+    blocked = find_blocked_tasks(snapshot.compiled, snapshot.outcomes)
+    return {
+        task: _build_task_state(task, status, snapshot.outcomes.get(task), blocked) for task, status in found.items()
+    }
 
 
 def list_ready_tasks(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return the tasks that could begin now, the most urgent first: an approval may be all that they wait for."""
+    """Return the tasks that could start now, the most urgent first; some may still need an approval."""
     compiled = snapshot.compiled
     if compiled is None:
         return ()
@@ -74,7 +75,7 @@ def list_ready_tasks(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def find_undone_tasks(snapshot: Snapshot) -> frozenset[str]:
-    """Return the tasks whose rollback is done: of a `for_each`, that of every item that returned."""
+    """Return the tasks whose rollback is done; of a `for_each`, those whose every returned item was undone."""
     tasks = snapshot.undo.tasks if snapshot.undo is not None else {}
     names = {task.removeprefix(UNDO_PREFIX) for task in tasks if isinstance(snapshot.outcomes.get(task), Done)}
     items = Counter(name.rpartition("[")[0] for name in names if name.endswith("]"))
@@ -90,7 +91,11 @@ def _count_returned_items(outcome: Outcome | None) -> int:
     return len(outcome.output) if isinstance(outcome.output, list) else 0
 
 
-def _build_task_state(task: str, status: TaskStatus, outcome: Outcome | None, stuck: Mapping[str, str]) -> TaskState:
+def _build_task_state(task: str, status: TaskStatus, outcome: Outcome | None, blocked: Mapping[str, str]) -> TaskState:
+    if outcome is not None:
+        because = _describe_reason(outcome)
+    else:
+        because = f"It depends on {blocked[task]!r}." if task in blocked else ""
     return TaskState(
         task=task,
         status=status,
@@ -98,11 +103,7 @@ def _build_task_state(task: str, status: TaskStatus, outcome: Outcome | None, st
         duration_s=outcome.duration_s if outcome is not None else None,
         is_terminal=is_terminal(status),
         can_retry=status == "retrying" or (isinstance(outcome, Failed) and outcome.kind in _TRANSIENT_KINDS),
-        because=_describe_reason(outcome)
-        if outcome is not None
-        else f"It rests on {stuck[task]!r}."
-        if task in stuck
-        else "",
+        because=because,
     )
 
 

@@ -1,4 +1,4 @@
-"""The statuses of a task, and every step that may be seen from one to the next."""
+"""The statuses of a task, and every legal transition between them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,40 +8,40 @@ TaskStatus = Literal[
     "waiting",  # something it needs is neither settled nor blocked
     "ready",  # all it needs is settled, and nothing blocks it
     "running",  # its tool has been called
-    "retrying",  # a call of it failed in a way that may pass, and the next attempt is near
-    "awaiting_approval",  # a person has been asked about this very call
-    "blocked",  # what it needs came to nothing
+    "retrying",  # an attempt failed with a transient error, and another one follows
+    "awaiting_approval",  # a human has been asked about this call
+    "blocked",  # something it needs failed, was skipped, rejected or cancelled, or is blocked
     "done",  # the call returned
     "failed",  # the call did not return, or could not be made
-    "skipped",  # not run, on purpose
-    "rejected",  # a person said no
+    "skipped",  # not run on purpose
+    "rejected",  # a human rejected the call
     "cancelled",  # the run ended first
-    "in_doubt",  # a write was begun, and nobody knows whether it took effect
+    "in_doubt",  # a write was started, and it is unknown whether it took effect
     "rolled_back",  # it was done, and has been undone
 ]
 
-#: What a task is before its call begins. A changed plan may move it among these, and so may a stop or a crash.
+#: Statuses before the call starts. A changed plan, a stop or a crash may move a task between these.
 _OPEN: frozenset[TaskStatus] = frozenset({"waiting", "ready", "blocked"})
-#: What a call that is not begun, or is told at once, may come to without ever running.
+#: Outcomes that may be recorded without the task being seen as running.
 _WITHOUT_CALL: frozenset[TaskStatus] = frozenset({"done", "failed", "skipped", "rejected", "cancelled"})
 
-#: Every legal step. The run takes no step out of a terminal status but to undo; the other steps out of one are a
-#: person's edit of the plan, which opens again what came to nothing.
+#: Every legal transition. The run leaves a terminal status only to undo the task; the other transitions out of one come
+#: from a human's edit of the plan, after which a task that is not done is open again.
 TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = MappingProxyType(
     {
         # `skipped`: the run ended while what it needs was in doubt.
         "waiting": frozenset({"ready", "blocked", "skipped", "cancelled"}),
-        # `done`: the same work was done before. `in_doubt`: the ledger knows of a call that an earlier process began.
+        # `done`: the same work was done before. `in_doubt`: the ledger has a call that an earlier process started.
         "ready": _WITHOUT_CALL | {"waiting", "blocked", "running", "awaiting_approval", "in_doubt"},
-        # Back to `ready` where the process was stopped. A tool may ask a person by itself.
+        # Back to `ready` if the process was stopped. `awaiting_approval`: a tool may ask a human by itself.
         "running": frozenset({"retrying", "done", "failed", "in_doubt", "ready", "awaiting_approval"}),
-        # Of the calls of a `for_each` one may end the task while another waits for its next attempt.
+        # One call of a `for_each` may end the task while another waits for its next attempt.
         "retrying": frozenset({"running", "failed", "in_doubt", "ready"}),
-        # Approved, edited, answered in its place, rejected; or the plan is changed before an answer came.
+        # Approved, edited, answered instead of called, rejected; or the plan was changed before an answer came.
         "awaiting_approval": _OPEN | {"done", "rejected", "cancelled"},
-        # `cancelled`: where a run ends, its tasks are settled one by one.
+        # `cancelled`: when a run ends, its tasks are settled one by one.
         "blocked": frozenset({"waiting", "ready", "skipped", "cancelled"}),
-        # A person says: it did not happen, it did with this result, leave it.
+        # A human says: it did not happen, it did happen with this result, or leave it.
         "in_doubt": _OPEN | {"done", "failed"},
         "done": frozenset({"rolled_back"}),
         "failed": _OPEN,
@@ -58,18 +58,18 @@ TERMINAL_STATUSES: frozenset[TaskStatus] = frozenset(
 
 
 class IllegalTransition(AssertionError):  # noqa: N818 - says what it is
-    """A task was seen to take a step that is not in the table; the message tells its whole story."""
+    """A task made a transition that is not in the table; the message has all of its statuses so far."""
 
 
 def is_terminal(status: TaskStatus) -> bool:
-    """Whether the run takes no further step from here but to undo what was done."""
+    """Whether the run leaves this status only to undo the task."""
     return status in TERMINAL_STATUSES
 
 
 def append_status(story: tuple[TaskStatus, ...], status: TaskStatus, *, task: str) -> tuple[TaskStatus, ...]:
-    """Return the statuses that `task` went through with `status` at their end; the same one again is no step.
+    """Return the statuses that `task` went through with `status` added, unless it is the last one already.
 
-    Raises `IllegalStep` where the table does not have the step.
+    Raises `IllegalTransition` if the table does not have the transition.
     """
     if not story:
         return (status,)

@@ -1,1 +1,1 @@
-"""Which results an output rests on, and the formats that say it."""
+"""Which results an output depends on, and formats to export that."""

@@ -1,7 +1,7 @@
-"""Provenance in the W3C's words: PROV-DM as PROV-JSON.
+"""Exports provenance as PROV-JSON, a format of the W3C's PROV data model.
 
 https://www.w3.org/TR/prov-dm/ and https://www.w3.org/submissions/prov-json/. Goal, plans, results and answer are
-entities; planning and each call are activities; models, tools and persons are agents.
+entities; planning and each call are activities; models, tools and humans are agents.
 """
 
 from collections import defaultdict
@@ -14,15 +14,15 @@ from agent.core.plan.hashing import hash_json, to_canonical_json
 from agent.core.provenance.lineage import PlanVersion, Provenance, ResultOrigin
 
 _PREFIXES: dict[str, JsonValue] = {"pw": "urn:planwave:", "prov": "http://www.w3.org/ns/prov#"}
-#: Characters of a value that is written out.
+#: Length of the longest value that is written out, in characters of JSON text.
 _MAX_VALUE_LENGTH = 2**16
 Attributes = dict[str, JsonValue]
 
 
 def to_prov_json(provenance: Provenance, *, thread: str) -> dict[str, JsonValue]:
-    """Return a PROV-JSON document of a run.
+    """Return the PROV-JSON document of a run; `thread` is part of every identifier in it.
 
-    A result of at most 65,536 characters stands there by its value as JSON text, a longer one by that text's digest.
+    A result of at most 65,536 characters of JSON text is written out, a longer one as the digest of that text.
     """
     return _ProvDocument(thread).build(provenance)
 
@@ -52,14 +52,14 @@ class _ProvDocument:
         )
         at: Attributes = {"prov:endTime": version.at} if version.at else {}
         tokens: Attributes = {f"pw:{name}": count for name, count in (version.usage or {}).items()}
-        making = self._add_element("activity", self._build_local_name("planning", number), {**at, **tokens})
+        planning = self._add_element("activity", self._build_local_name("planning", number), {**at, **tokens})
         agent = self._add_agent(version.model) if version.model else self._add_author(version)
-        self._add_relation("wasGeneratedBy", {"prov:entity": plan, "prov:activity": making})
-        self._add_relation("used", {"prov:activity": making, "prov:entity": goal})
-        self._add_relation("wasAssociatedWith", {"prov:activity": making, "prov:agent": agent})
+        self._add_relation("wasGeneratedBy", {"prov:entity": plan, "prov:activity": planning})
+        self._add_relation("used", {"prov:activity": planning, "prov:entity": goal})
+        self._add_relation("wasAssociatedWith", {"prov:activity": planning, "prov:agent": agent})
         if previous is not None:
             change = {"prov:generatedEntity": plan, "prov:usedEntity": previous, "prov:type": "prov:Revision"}
-            self._add_relation("wasDerivedFrom", {**change, "prov:activity": making})
+            self._add_relation("wasDerivedFrom", {**change, "prov:activity": planning})
         return plan
 
     def _add_result(self, origin: ResultOrigin) -> None:
@@ -74,13 +74,13 @@ class _ProvDocument:
             return
         finished = outcome.cached_at or outcome.finished_at if isinstance(outcome, Done) else outcome.finished_at
         times = {"prov:startTime": outcome.started_at, "prov:endTime": finished}
-        told = {"pw:attempts": outcome.attempts, **_describe_arguments(origin)}
+        details = {"pw:attempts": outcome.attempts, **_describe_arguments(origin)}
         if isinstance(outcome, Done | Failed) and outcome.items is not None:
-            told["pw:failedItems"] = to_canonical_json(list(outcome.items.failed))
+            details["pw:failedItems"] = to_canonical_json(list(outcome.items.failed))
         call = self._add_element(
             "activity",
             self._build_local_name("call", origin.task),
-            {**{k: v for k, v in times.items() if v is not None}, **told},
+            {**{name: time for name, time in times.items() if time is not None}, **details},
         )
         at: Attributes = {"prov:time": finished} if finished else {}
         self._add_relation("wasGeneratedBy", {"prov:entity": result, "prov:activity": call, **at})
@@ -99,8 +99,8 @@ class _ProvDocument:
 
     def _add_answer(self, provenance: Provenance) -> None:
         for number, statement in enumerate(provenance.split_answer(), start=1):
-            said: Attributes = {"prov:type": "pw:Statement", "prov:value": statement.text}
-            entity = self._add_element("entity", self._build_local_name("statement", str(number)), said)
+            attributes: Attributes = {"prov:type": "pw:Statement", "prov:value": statement.text}
+            entity = self._add_element("entity", self._build_local_name("statement", str(number)), attributes)
             for task in statement.tasks:
                 source = self._build_identifier("result", task)
                 self._add_relation("wasDerivedFrom", {"prov:generatedEntity": entity, "prov:usedEntity": source})
@@ -134,7 +134,7 @@ class _ProvDocument:
 
 
 def _to_prov_value(key: str, value: JsonValue) -> JsonValue:
-    """Return a name of the vocabulary as one; a text that only looks like a name stays a text."""
+    """Return the value of a type or role as a qualified name; any other text stays a text, whatever it looks like."""
     if key in {"prov:type", "prov:role"}:
         return {"$": value, "type": "prov:QUALIFIED_NAME"}
     return value
@@ -142,18 +142,18 @@ def _to_prov_value(key: str, value: JsonValue) -> JsonValue:
 
 def _describe_result(origin: ResultOrigin) -> Attributes:
     outcome = origin.outcome
-    told: Attributes = {"prov:type": "pw:Result", "pw:task": origin.task, "pw:status": outcome.status}
-    told["pw:revision"] = outcome.revision
+    attributes: Attributes = {"prov:type": "pw:Result", "pw:task": origin.task, "pw:status": outcome.status}
+    attributes["pw:revision"] = outcome.revision
     if isinstance(outcome, Done) and outcome.artifact is not None and outcome.is_offloaded:
-        return {**told, "pw:sha256": outcome.artifact.digest, "pw:length": outcome.artifact.size}
+        return {**attributes, "pw:sha256": outcome.artifact.digest, "pw:length": outcome.artifact.size}
     if isinstance(outcome, Done):
         text = to_canonical_json(outcome.output)
-        short = len(text) <= _MAX_VALUE_LENGTH
+        is_short = len(text) <= _MAX_VALUE_LENGTH
         return {
-            **told,
-            **({"prov:value": text} if short else {"pw:sha256": hash_json(outcome.output), "pw:length": len(text)}),
+            **attributes,
+            **({"prov:value": text} if is_short else {"pw:sha256": hash_json(outcome.output), "pw:length": len(text)}),
         }
-    return {**told, **({"pw:error": outcome.error} if outcome.error else {})}
+    return {**attributes, **({"pw:error": outcome.error} if outcome.error else {})}
 
 
 def _describe_arguments(origin: ResultOrigin) -> Attributes:

@@ -1,7 +1,7 @@
-"""JSON values as XML, as XPath's `json-to-xml` writes them.
+"""Exports JSON values as XML, in the format of XPath's `json-to-xml`.
 
 https://www.w3.org/TR/xpath-functions-31/#json-to-xml-mapping: `map`, `array`, `string`, `number`, `boolean` and `null`
-in one namespace. Text that XML cannot hold is written with JSON's escapes and marked `escaped`.
+in one namespace. Text with characters that XML does not allow is written with JSON escapes and marked `escaped`.
 """
 
 import json
@@ -11,9 +11,10 @@ from xml.etree import ElementTree as ET
 from pydantic import JsonValue
 
 NAMESPACE = "http://www.w3.org/2005/xpath-functions"
-#: What is no character of XML 1.0 (https://www.w3.org/TR/xml/#charsets), the backslash that begins an escape, and the
-#: carriage return, which a parser makes a line feed.
+#: Characters that XML 1.0 does not allow (https://www.w3.org/TR/xml/#charsets), the backslash, which starts an escape,
+#: and the carriage return, which XML parsers turn into a line feed.
 _TO_ESCAPE = re.compile(r"[^\t\n\x20-\x5b\x5d-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: The same without the backslash: a text is escaped only if it has one of these.
 _INVALID_IN_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -28,38 +29,38 @@ def to_xml(value: JsonValue) -> str:
 def _build_element(value: JsonValue, *, key: str | None = None) -> ET.Element:
     match value:
         case None:
-            made = ET.Element("null")
+            element = ET.Element("null")
         case bool():
-            made = _build_text_element("boolean", "true" if value else "false")
+            element = _build_text_element("boolean", "true" if value else "false")
         case int() | float():
-            made = _build_text_element("number", json.dumps(value))
+            element = _build_text_element("number", json.dumps(value))
         case str():
             text, escaped = _escape_text(value)
-            made = _build_text_element("string", text)
+            element = _build_text_element("string", text)
             if escaped:
-                made.set("escaped", "true")
+                element.set("escaped", "true")
         case list():
-            made = ET.Element("array")
-            made.extend(_build_element(inner) for inner in value)
+            element = ET.Element("array")
+            element.extend(_build_element(inner) for inner in value)
         case dict():
-            made = ET.Element("map")
-            made.extend(_build_element(inner, key=name) for name, inner in value.items())
+            element = ET.Element("map")
+            element.extend(_build_element(inner, key=name) for name, inner in value.items())
     if key is not None:
         text, escaped = _escape_text(key)
-        made.set("key", text)
+        element.set("key", text)
         if escaped:
-            made.set("escaped-key", "true")
-    return made
+            element.set("escaped-key", "true")
+    return element
 
 
 def _build_text_element(tag: str, text: str) -> ET.Element:
-    made = ET.Element(tag)
-    made.text = text
-    return made
+    element = ET.Element(tag)
+    element.text = text
+    return element
 
 
 def _escape_text(text: str) -> tuple[str, bool]:
-    """Return `text` as XML can hold it, and whether it has escapes now."""
+    """Return `text` in characters that XML allows, and whether it has been escaped."""
     if _INVALID_IN_XML.search(text) is None:
         return text, False
     return _TO_ESCAPE.sub(lambda found: json.dumps(found[0])[1:-1], text), True

@@ -84,7 +84,7 @@ async def test_an_edited_call_is_checked_again_and_runs_as_edited(world):
     [
         (None, "None"),
         ({}, "empty"),
-        ({"decisions": []}, "one for each call"),
+        ({"decisions": []}, "one decision for each call"),
         ({"decisions": [{"type": "approve"}, {"type": "approve"}]}, "1 calls wait"),
         ({"decisions": [{"type": "maybe"}]}, "cannot be read"),
         ({"decisions": [{"type": "approve", "digest": "0" * 64}]}, "another call"),

@@ -80,7 +80,7 @@ async def test_each_undoing_is_approved_and_one_that_is_refused_keeps_those_befo
         "undone": ["job/3.0"],
         "not_undone": {
             "job/2.0": "A person refused to undo it: It is in use.",
-            "job/1.0": "'job/2.0', which rests on it, was not undone.",
+            "job/1.0": "'job/2.0', which depends on it, was not undone.",
         },
     }
     rows = {row.intent.task: row.intent.approval for row in await persistence.ledger.list_rows("t")}
@@ -100,7 +100,7 @@ async def test_what_no_tool_undoes_is_listed(shelf, persistence):
     worker = Worker(turns=[[("tell", {"text": "hello"})], [put("w")], "Told."])
     graph = graph_of(shelf, worker, persistence, approve="never")
     out = await graph.ainvoke(plan(JOB, {**END, "depends_on": ["job"]}), thread())
-    why = "Nothing undoes it: its tool 'tell' names none to compensate it."
+    why = "Nothing undoes it: its tool 'tell' names no compensating tool."
     assert out["rollback"] == {"undone": ["job/2.0"], "not_undone": {"job/1.0": why}}
 
 
@@ -128,8 +128,8 @@ async def test_a_rollback_goes_on_in_another_process(shelf, persistence):
 @pytest.mark.parametrize(
     ("decision", "why"),
     [
-        ({"type": "reject"}, "Nobody knows whether it took effect."),
-        ({"type": "respond", "message": "it did"}, "Nothing undoes it: its tool 'tell' names none to compensate it."),
+        ({"type": "reject"}, "It is unknown whether it took effect."),
+        ({"type": "respond", "message": "it did"}, "Nothing undoes it: its tool 'tell' names no compensating tool."),
     ],
     ids=["left", "it did"],
 )

@@ -208,7 +208,7 @@ async def test_a_given_plan_without_a_model_fails_unasked(world, monkeypatch):
         (edit(choice="more"), "choice"),
         (edit(choice="raise", by=-1), "by"),
         (edit(choice="guide"), "needs 'guidance'"),
-        (respond(" "), "no words"),
+        (respond(" "), "is empty"),
         ({"decisions": [{"type": "approve", "digest": "0" * 64}]}, "another call"),
         ({"decisions": [{"type": "approve"}, {"type": "approve"}]}, "1 calls wait"),
     ],

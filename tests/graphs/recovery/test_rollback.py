@@ -15,7 +15,7 @@ from tests.support.shelf import Shelf
 from tests.support.worlds import ref, thread
 
 MODES = pytest.mark.parametrize("dispatch", ["eager", "wave"])
-NOTHING_UNDOES = "Nothing undoes it: the task has no rollback, and its tool 'tell' names none to compensate it."
+NOTHING_UNDOES = "Nothing undoes it: the task has no rollback, and its tool 'tell' names no compensating tool."
 
 
 @pytest.fixture
@@ -98,11 +98,11 @@ async def test_a_refused_undoing_is_listed_and_the_rest_goes_on(shelf, persisten
     assert sorted(out["rollback"]["undone"]) == ["c", "z"]
     assert out["rollback"]["not_undone"] == {
         "b": "A person refused to undo it: It is in use.",
-        "a": "'b', which rests on it, was not undone.",
+        "a": "'b', which depends on it, was not undone.",
     }
     assert sorted(shelf.there.values()) == ["a", "b"]
     assert "Undone: " in out["answer"]
-    assert "Not undone: a. 'b', which rests on it, was not undone." in out["answer"]
+    assert "Not undone: a. 'b', which depends on it, was not undone." in out["answer"]
 
 
 async def test_an_undoing_is_tried_again_within_its_policy(shelf, persistence):
@@ -162,7 +162,7 @@ async def test_a_rejection_that_ends_the_run_undoes_what_was_done(shelf, persist
         ({"type": "approve"}, {"undone": ["a"], "not_undone": {}}, []),
         (
             {"type": "reject"},
-            {"undone": ["a"], "not_undone": {"b": "Nobody knows whether it took effect."}},
+            {"undone": ["a"], "not_undone": {"b": "It is unknown whether it took effect."}},
             [],
         ),
         ({"type": "respond", "message": "done"}, {"undone": ["b", "a"], "not_undone": {}}, []),
@@ -197,7 +197,7 @@ def test_show_and_json_tell_what_is_not_undone(planwave: CommandLine) -> None:
     fails = query("fails", "SELECT error('no') AS n FROM range(1)", depends_on=["keep"], on_failure="abort")
     tasks = (query("read", "SELECT 7 AS n"), save("keep", "a.csv", {"output_of": "read", "path": ["rows"]}), fails)
     ran = planwave.here("run", "Keep", "--thread", "t", "--plan", planwave.plan_file(*tasks), "--yes", "--json")
-    why = "Nothing undoes it: the task has no rollback, and its tool 'save_file' names none to compensate it."
+    why = "Nothing undoes it: the task has no rollback, and its tool 'save_file' names no compensating tool."
     assert json.loads(ran.stdout)["rollback"] == {"undone": [], "not_undone": {"keep": why}}
     assert json.loads(planwave.here("show", "t", "--json").stdout)["rollback"]["not_undone"] == {"keep": why}
     shown = planwave.here("show", "t").stdout
@@ -234,7 +234,7 @@ async def test_every_item_is_undone_by_itself(shelf, persistence, dispatch, roll
     assert sorted(out["rollback"]["undone"]) == ["p[0]", "p[2]"]
     assert out["rollback"]["not_undone"] == {
         "p[1]": "PermissionError: in use",
-        "a0": "'p[1]', which rests on it, was not undone.",
+        "a0": "'p[1]', which depends on it, was not undone.",
     }
     assert sorted(shelf.there.values()) == ["a0", "b"]
 

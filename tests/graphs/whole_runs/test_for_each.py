@@ -163,7 +163,7 @@ async def test_over_an_empty_list_nothing_is_called_and_the_output_is_empty(worl
 async def test_over_what_turns_out_to_be_no_list_the_task_fails_with_a_sentence(world):
     out = await graph_of(world).ainvoke({"goal": "g", "plan": over("text")}, thread())
     assert out["results"]["b"]["kind"] == "reference"
-    assert "'for_each' of this task does not lead to a list" in out["results"]["b"]["error"]
+    assert "'for_each' of this task does not refer to a list" in out["results"]["b"]["error"]
 
 
 async def test_a_for_each_over_the_output_of_another_one_keeps_the_order(world):

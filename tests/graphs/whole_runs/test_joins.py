@@ -51,7 +51,7 @@ async def test_what_depends_on_a_skipped_task_is_skipped_unless_it_says_any(disp
     }
     assert calls == {"a": 1, "join": 1, "after": 1}
     assert out["results"]["no"]["because"] == "Its condition is false: a.value == 'b'"
-    assert out["results"]["behind"]["because"] == "It rests on 'no', which was skipped."
+    assert out["results"]["behind"]["because"] == "It depends on 'no', which was skipped."
 
 
 async def test_a_join_that_looks_into_a_skipped_parent_fails_with_a_sentence_instead_of_hanging():
@@ -72,7 +72,7 @@ async def test_conditions_are_checked_against_schemas_before_anything_runs():
     ]
     out, statuses, calls = await ran(tasks)
     assert (out["status"], statuses, calls) == ("failed", {}, {})
-    for part in ("sise", "a (an object) by '>' with a whole number", "does not parse"):
+    for part in ("sise", "applies '>' to a (an object) and a whole number", "does not parse"):
         assert any(part in problem for problem in out["problems"]), (part, out["problems"])
 
 

@@ -56,11 +56,11 @@ def test_answers(answer, expected):
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (None, "one for each call, not None."),
-        ({}, "one for each call, not {}."),
-        ([], "one for each call, not []."),
-        ("approve", "one for each call, not 'approve'."),
-        ({"decisions": None}, "one for each call, not {'decisions': None}."),
+        (None, "one decision for each call, not None."),
+        ({}, "one decision for each call, not {}."),
+        ([], "one decision for each call, not []."),
+        ("approve", "one decision for each call, not 'approve'."),
+        ({"decisions": None}, "one decision for each call, not {'decisions': None}."),
         ({"decisions": [{"type": "approve"}] * 2}, "1 calls wait for an answer and 2 decisions were given"),
         ([{"type": "yes"}], "Decision 0 cannot be read: "),
         ([{}], "Decision 0 cannot be read: "),
@@ -70,7 +70,7 @@ def test_answers(answer, expected):
         ([{"type": "respond"}], "Decision 0 cannot be read: "),
         ([{"type": "edit", "args": {"action": "write"}}], "Decision 0 cannot be read: "),
         ([{"type": "edit", "edited_action": {"name": "write", "args": []}}], "Decision 0 cannot be read: "),
-        ([{"type": "approve", "digest": "d2"}], "answers another call than the one of 'a'; nothing was approved."),
+        ([{"type": "approve", "digest": "d2"}], "answers another call than that of 'a'; nothing was approved."),
     ],
 )
 def test_what_is_no_answer(answer, sentence):
@@ -84,7 +84,7 @@ def test_one_decision_for_each_call_by_position():
     assert parse_decisions(answer, [ONE, MANY]) == [APPROVE, REJECT]
     assert "2 calls wait for an answer and 1 decisions" in str(parse_decisions({"type": "approve"}, [ONE, MANY]))
     wrong = {"decisions": [{"type": "approve", "digest": "d1"}, {"type": "approve", "digest": "d1"}]}
-    assert "Decision 1 answers another call than the one of 'b'" in str(parse_decisions(wrong, [ONE, MANY]))
+    assert "Decision 1 answers another call than that of 'b'" in str(parse_decisions(wrong, [ONE, MANY]))
 
 
 def test_the_calls_of_for_each_are_not_edited():

@@ -88,7 +88,7 @@ def test_every_choice_can_be_made(impasse, decision, chosen):
     [
         (QUESTION, {"type": "approve"}, "'approve' is not allowed here"),
         (QUESTION, edit(choice="raise"), "'edit' is not allowed here"),
-        (QUESTION, {"type": "respond", "message": "  "}, "no words"),
+        (QUESTION, {"type": "respond", "message": "  "}, "is empty"),
         (CALLS, {"type": "respond", "message": "More."}, "'respond' is not allowed here"),
         (CALLS, edit(choice="guide", guidance="More."), "'guide' cannot be chosen here"),
         (COST, edit(choice="accept"), "'accept' cannot be chosen here"),

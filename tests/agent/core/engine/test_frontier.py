@@ -77,6 +77,6 @@ def test_what_is_blocked_may_be_recorded_as_skipped():
     compiled = compiled_of({"id": "a", "tool": "free"}, {"id": "b", "tool": "free", "depends_on": ["a"]})
     frontier = Frontier(compiled, {"a": Failed(revision=1, kind="tool", error="no")})
     assert frontier.blocked == {"b"}
-    frontier.advance({"b": Skipped(revision=1, because="It rests on 'a'.")})
+    frontier.advance({"b": Skipped(revision=1, because="It depends on 'a'.")})
     assert frontier.blocked == set()
     assert frontier.get_progress()["skipped"] == 1

@@ -118,7 +118,7 @@ def test_replans_are_bounded():
 def test_without_a_replanner(limits):
     assert move(READ, outcomes={"read": FAILED}, limits=limits) == GiveUp("failed", "'read': It broke.")
     rejected = move(READ, outcomes={"read": REJECTED}, limits=limits)
-    assert rejected == GiveUp("cancelled", "A person rejected 'read': Not this one.")
+    assert rejected == GiveUp("cancelled", "A human rejected 'read': Not this one.")
 
 
 def test_a_rejection_is_replanned_for():

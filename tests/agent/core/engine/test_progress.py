@@ -97,11 +97,11 @@ def test_in_the_end_every_task_has_one_outcome(found):
 def test_the_end_says_why():
     ended = build_final_outcomes(CHAIN, {"a": FAILED}, revision=2, because="The deadline passed.")
     assert ended == {
-        "b": Skipped(revision=2, because="It rests on 'a', which failed."),
-        "c": Skipped(revision=2, because="It rests on 'b', which was skipped."),
+        "b": Skipped(revision=2, because="It depends on 'a', which failed."),
+        "c": Skipped(revision=2, because="It depends on 'b', which was skipped."),
         "alone": Cancelled(revision=2, because="The deadline passed."),
     }
     rejected = build_final_outcomes(CHAIN, {"a": REJECTED}, revision=1, because="")
-    assert rejected["b"].because == "It rests on 'a', which was rejected."
+    assert rejected["b"].because == "It depends on 'a', which was rejected."
     cancelled = build_final_outcomes(CHAIN, {"a": CANCELLED}, revision=1, because="")
-    assert cancelled["b"].because == "It rests on 'a', which did not run."
+    assert cancelled["b"].because == "It depends on 'a', which did not run."

@@ -79,7 +79,7 @@ def test_what_has_no_undoing_is_listed_and_holds_nothing_up():
     made, hopeless = undone(make("a"), mail, outcomes={"a": done({"id": 1}), "m": done("sent")})
     assert list(made) == ["undo:a"]
     assert hopeless == {
-        "m": "Nothing undoes it: the task has no rollback, and its tool 'mail' names none to compensate it."
+        "m": "Nothing undoes it: the task has no rollback, and its tool 'mail' names no compensating tool."
     }
 
 
@@ -88,17 +88,17 @@ def test_an_undoing_that_cannot_be_made_keeps_what_it_rests_on():
     made, hopeless = undone(make("a"), bad, make("c"), outcomes={name: done({"id": 1}) for name in "abc"})
     assert list(made) == ["undo:c"]
     assert hopeless["b"].startswith("There is no 'no' in the output of 'b'")
-    assert hopeless["a"] == "'b', which rests on it, was not undone."
+    assert hopeless["a"] == "'b', which depends on it, was not undone."
 
 
 def test_what_nobody_knows_is_listed_and_holds_nothing_up():
     unsure = Failed(kind="in_doubt", **FAILED)
     made, hopeless = undone(make("a"), make("b", "a"), outcomes={"a": done({"id": 1}), "b": unsure})
     assert list(made) == ["undo:a"]
-    assert hopeless == {"b": "Nobody knows whether it took effect."}
+    assert hopeless == {"b": "It is unknown whether it took effect."}
     late = {"id": "k", "tool": "keep"}
     _, hopeless = undone(late, outcomes={"k": Failed(kind="timeout", **FAILED)})
-    assert hopeless == {"k": "It failed and may have taken effect all the same: It broke."}
+    assert hopeless == {"k": "It failed, but it may have taken effect: It broke."}
 
 
 def test_a_result_that_was_taken_over_is_undone_behind_all_that_rested_on_either():
@@ -112,7 +112,7 @@ def test_a_run_that_has_a_task_of_the_undoings_name_keeps_the_change():
     tasks = make("a"), {"id": "undo:a", "tool": "look"}
     made, hopeless = undone(*tasks, outcomes={"a": done({"id": 1}), "undo:a": done()}, wanted=["a"])
     assert made == {}
-    assert "'undo:a' already" in hopeless["a"]
+    assert "already has a task 'undo:a'" in hopeless["a"]
 
 
 def test_without_takes_away_what_waits_for_the_hopeless_near_or_far():
@@ -124,7 +124,7 @@ def test_without_takes_away_what_waits_for_the_hopeless_near_or_far():
     ]
     left, held = drop_impossible_undos(tasks, ["c"])
     assert [task.id for task in left] == ["undo:z"]
-    assert held == {name: f"'{by}', which rests on it, was not undone." for name, by in (("b", "c"), ("a", "b"))}
+    assert held == {name: f"'{by}', which depends on it, was not undone." for name, by in (("b", "c"), ("a", "b"))}
 
 
 def test_what_changes_something():
@@ -172,8 +172,8 @@ def test_the_calls_of_a_worker_are_undone_in_turn_and_only_those_of_its_own_plan
         "undo:j/10.0": (),
     }
     assert hopeless == {
-        "j/3.0": "Nothing undoes it: its tool 'mail' names none to compensate it.",
-        "j/1.0": "Nobody knows whether it took effect.",
+        "j/3.0": "Nothing undoes it: its tool 'mail' names no compensating tool.",
+        "j/1.0": "It is unknown whether it took effect.",
     }
 
 
@@ -191,6 +191,6 @@ def test_a_write_that_no_task_stands_for_is_listed():
     )
     assert [task.id for task in made] == ["undo:a"]
     assert hopeless == {
-        **dict.fromkeys(("worker/1.0", "old[2]"), "No task of the plan stands for this call of 'mail'."),
-        "gone/1.0": "Nobody knows whether it took effect.",
+        **dict.fromkeys(("worker/1.0", "old[2]"), "This call of 'mail' belongs to no task of the plan."),
+        "gone/1.0": "It is unknown whether it took effect.",
     }

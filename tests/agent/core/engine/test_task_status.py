@@ -258,7 +258,7 @@ def test_a_task_as_it_stands():
         "can_retry": True,
         "because": "No answer.",
     }
-    assert (found["b"].status, found["b"].is_terminal, found["b"].because) == ("blocked", False, "It rests on 'a'.")
+    assert (found["b"].status, found["b"].is_terminal, found["b"].because) == ("blocked", False, "It depends on 'a'.")
     assert (found["c"].status, found["c"].can_retry) == ("retrying", True)
 
 
