@@ -1,4 +1,4 @@
-"""What a run tells those who watch it: one JSON object an event, its kind under `event`."""
+"""Events of a run for those who watch it: one JSON object each, its kind under `event`."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -12,13 +12,13 @@ Role = Literal["context", "planner", "replanner", "answerer"]
 
 
 class RunEvent(BaseModel):
-    """What each kind of event is; `Event` is one of them."""
+    """The base of all kinds of events; `Event` is their union."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Thinking(RunEvent):
-    """A role is at work; `text` is a short line for a person."""
+    """A role is working; `text` is a short line for humans."""
 
     event: Literal["thinking"] = "thinking"
     role: Role
@@ -33,7 +33,7 @@ class PlanCompiled(RunEvent):
     plan: dict[str, JsonValue]
     #: Task ids level by level.
     waves: list[list[str]]
-    #: Against the revision before; None for the first.
+    #: Compared with the previous revision; None for the first.
     difference: PlanDiff | None = None
 
 
@@ -58,18 +58,18 @@ class TaskRetrying(RunEvent):
 
 
 class ItemProgress(RunEvent):
-    """How far a `for_each` is: told about 200 times at most, and at its end."""
+    """How far a `for_each` is: reported about 200 times at most, and at its end."""
 
     event: Literal["items"] = "items"
     task: str
-    #: Items that have ended, those that failed among them.
+    #: Items that have ended, including those that failed.
     ended: int
     failed: int
     total: int
 
 
 class TaskFinished(RunEvent):
-    """A task has its outcome: the stored record, with `preview` (at most 200 characters) in place of its output."""
+    """A task has its outcome: the stored record, with `preview` (at most 200 characters) instead of the output."""
 
     event: Literal["task_finished"] = "task_finished"
     task: str
@@ -77,28 +77,28 @@ class TaskFinished(RunEvent):
     error: str | None = None
     because: str | None = None
     preview: str | None = None
-    #: What is missing of a `for_each` that went on without the items that failed, as a sentence part.
+    #: What is missing in a `for_each` that continued without the items that failed, as part of a sentence.
     missing: str | None = None
     attempts: int = 0
     duration_s: float | None = None
 
 
 class PlanProgress(RunEvent):
-    """How far the plan is: at each dispatch, where tasks begin and end, and at the end."""
+    """How far the plan is: reported at each dispatch, when tasks begin and end, and at the end."""
 
     event: Literal["progress"] = "progress"
     progress: TaskProgress
 
 
 class ApprovalRequested(RunEvent):
-    """The run is about to stop for a person; `request` is the interrupt's payload."""
+    """The run is about to wait for a human; `request` is the interrupt's payload."""
 
     event: Literal["approval"] = "approval"
     request: dict[str, JsonValue]
 
 
 class ReplanStarted(RunEvent):
-    """These tasks failed or were rejected; the replanner is asked. `replan` counts from 1."""
+    """These tasks failed or were rejected, and the replanner is asked. `replan` counts from 1."""
 
     event: Literal["replan"] = "replan"
     replan: int
@@ -132,5 +132,5 @@ _EVENT_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 def parse_event(record: object) -> Event:
-    """Read an event from a stream. Raises `pydantic.ValidationError`."""
+    """Parse an event from a stream. Raises `pydantic.ValidationError`."""
     return _EVENT_ADAPTER.validate_python(record)

@@ -6,36 +6,36 @@ import pydantic_core
 from langchain_core.messages import ToolMessage
 from pydantic import JsonValue
 
-#: Characters of an error that are kept: a person and a model read them.
+#: Characters of an error that are kept, for humans and models to read.
 _MAX_ERROR_LENGTH: Final = 2_000
 
 
 class JsonConversionError(ValueError):
-    """A value has no JSON form; the message completes "The output of 'x' ..."."""
+    """A value has no JSON form; the message completes the sentence "The output of 'x' ..."."""
 
 
 def to_json_value(value: object) -> JsonValue:
-    """Return `value` in JSON's types: models, dataclasses, dates and tuples are converted, numbers kept exactly.
+    """Return `value` in JSON types: models, dataclasses, dates and tuples are converted, numbers kept exactly.
 
-    A tool that answers with LangChain's `ToolMessage` gave its artifact, or else its content. Numbers that are not
-    finite become null, and halves of surrogate pairs the replacement character, since no store keeps them.
+    Of a LangChain `ToolMessage` the artifact is taken, or else the content. Numbers that are not finite become null,
+    and lone surrogates the replacement character, since databases cannot store them. Raises `JsonConversionError`.
     """
     if isinstance(value, ToolMessage):
         value = value.artifact if value.artifact is not None else value.content
     try:
         return _replace_unstorable(pydantic_core.to_jsonable_python(value))
     except (ValueError, RecursionError) as error:
-        # What cannot be serialised, holds itself, is nested beyond all depth, or is no text.
-        raise JsonConversionError(f"is no JSON value: {error}") from None
+        # The value cannot be serialized, contains itself, is nested too deeply, or is not valid text.
+        raise JsonConversionError(f"is not a JSON value: {error}") from None
 
 
 def error_text(error: BaseException | None) -> str:
-    """Return the words of an error: what can be stored and read of them, whatever a tool has put there."""
+    """Return the message of an error as it can be stored, in at most 2,000 characters, whatever a tool put there."""
     try:
-        words = str(error)
-    except Exception:  # noqa: BLE001 - an error that cannot be told is still one
-        words = "its words cannot be read"
-    return replace_surrogates(words if len(words) <= _MAX_ERROR_LENGTH else f"{words[:_MAX_ERROR_LENGTH]}...")
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an error without a readable message is still an error
+        text = "its message cannot be read"
+    return replace_surrogates(text if len(text) <= _MAX_ERROR_LENGTH else f"{text[:_MAX_ERROR_LENGTH]}...")
 
 
 def _replace_unstorable(value: Any) -> JsonValue:  # noqa: ANN401 - any JSON value
@@ -53,5 +53,5 @@ def _replace_unstorable(value: Any) -> JsonValue:  # noqa: ANN401 - any JSON val
 
 
 def replace_surrogates(value: str) -> str:
-    """Return `value` with the replacement character for halves of surrogate pairs."""
+    """Return `value` with the replacement character in place of lone surrogates."""
     return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

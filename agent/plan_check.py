@@ -1,4 +1,4 @@
-"""A plan document checked against a toolbox: parse, compile, preflight, compile again with what was found."""
+"""Checks a plan document against a toolbox: parse, compile, preflight, compile again with the findings."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -34,14 +34,14 @@ from agent.tools.toolbox import Toolbox
 
 @dataclass(frozen=True, slots=True)
 class CheckedPlan:
-    """A plan that compiled, its arguments as preflight would have them, and what preflight found by task id."""
+    """A plan that compiled, with the arguments that preflight returned, and the findings of preflight by task id."""
 
     compiled: CompiledPlan
     findings: Mapping[str, Preflight]
 
 
 class PreflightChecker:
-    """What the preflights of a toolbox find; a call that one has passed is not asked about again."""
+    """Runs the preflights of a toolbox; a call that has passed is not checked again."""
 
     def __init__(self, toolbox: Toolbox) -> None:
         self.toolbox = toolbox
@@ -49,19 +49,19 @@ class PreflightChecker:
         self._lock = asyncio.Lock()
 
     async def check_call(self, task: Task, schemas: Mapping[str, JsonSchema | None]) -> Preflight:
-        """Return what is found about the call of `task`; `schemas` are those of the outputs that it may refer to."""
-        known, left = split_open_args(task.args)
-        left_open = {format_path(place): _get_reference_schema(task, place, schemas) for place in left}
+        """Return the findings about the call of `task`; `schemas` are those of the outputs that it may refer to."""
+        known, open_paths = split_open_args(task.args)
+        left_open = {format_path(path): _get_reference_schema(task, path, schemas) for path in open_paths}
         call = hash_json({"tool": task.tool, "args": known, "open": {**left_open}})
         async with self._lock:
-            found = self._passed.get(call)
-            if found is None:
-                ask = partial(self.toolbox.preflight, task.tool, known, left_open=left_open)
-                found = await anyio.to_thread.run_sync(ask)
-                # A problem may pass, such as a database that was away.
-                if not found.problems:
-                    self._passed[call] = found
-        return found
+            finding = self._passed.get(call)
+            if finding is None:
+                run_preflight = partial(self.toolbox.preflight, task.tool, known, left_open=left_open)
+                finding = await anyio.to_thread.run_sync(run_preflight)
+                # A problem may be temporary, such as a database that could not be reached.
+                if not finding.problems:
+                    self._passed[call] = finding
+        return finding
 
 
 async def check_plan(
@@ -74,9 +74,9 @@ async def check_plan(
 ) -> CheckedPlan | tuple[Problem, ...]:
     """Check an untrusted plan document and return it ready to run, or every problem at once.
 
-    Tools with a preflight are asked in topological order, so that what one finds out of its output is known to the
-    next. Where the plan is unsound in itself, preflight still checks every call that can be read. `preflights` are
-    those that were made for the same plan before.
+    Preflights run in topological order, so that the output schema that one finds is known to the next. If the plan does
+    not compile, preflight still checks every call that can be parsed. `used` are the tasks of earlier revisions by id,
+    `preflights` a checker that was used for the same plan before.
     """
     preflights = preflights or PreflightChecker(toolbox)
     plan = parse_plan(document, max_tasks=limits.max_tasks)
@@ -87,13 +87,11 @@ async def check_plan(
     if any(problem.task is None for problem in problems):
         return problems
     broken = {problem.task for problem in problems}
-    offering = {task.id for task in plan.tasks if task.id not in broken and toolbox.has_preflight(task.tool)}
-    asked = [task for task in _sort_tasks(plan) if task.id in offering] if offering else []
+    checkable = {task.id for task in plan.tasks if task.id not in broken and toolbox.has_preflight(task.tool)}
     findings: dict[str, Preflight] = {}
     schemas = get_output_schemas(plan, toolbox.specs, {})
-    for task in asked:
-        found = await preflights.check_call(task, schemas)
-        findings[task.id] = found
+    for task in [task for task in _sort_tasks(plan) if task.id in checkable] if checkable else []:
+        findings[task.id] = await preflights.check_call(task, schemas)
         schemas |= get_output_schemas(Plan(tasks=(task,)), toolbox.specs, findings)
     plan = plan.model_copy(
         update={"tasks": tuple(_apply_preflight_arguments(task, findings.get(task.id)) for task in plan.tasks)}
@@ -110,46 +108,46 @@ async def check_task(
     limits: Limits,
     findings: dict[str, Preflight],
 ) -> Task | None:
-    """Check one task of a plan that is still being written, and return it as preflight would have it.
+    """Check one task of a plan that is still being written, and return it with the arguments that preflight returned.
 
-    `before` are the tasks that have been checked, `findings` what preflight found of them; that of `task` is added.
-    None: it has a problem, or needs a task that is not among those before. Takes time for its own needs only.
+    `before` are the tasks that have been checked, `findings` the findings of preflight about them; that about `task` is
+    added. None: it has a problem, or needs a task that is not in `before`. The time depends on its own needs only.
     """
     needs = list_dependencies(task)
     if any(need not in before for need in needs):
         return None
     producers, specs = [before[need] for need in needs], preflights.toolbox.specs
 
-    def is_sound(checked: Task) -> bool:
-        found = compile_plan(Plan(tasks=(*producers, checked)), specs, limits=limits, findings=findings)
-        # What the producers need in their turn is left out, which is a problem of theirs here only.
-        return not isinstance(found, tuple) or not any(one.task in {checked.id, None} for one in found)
+    def compiles(checked: Task) -> bool:
+        compiled = compile_plan(Plan(tasks=(*producers, checked)), specs, limits=limits, findings=findings)
+        # What the producers need in turn is left out; the problems that they have for that are none of the plan.
+        return not isinstance(compiled, tuple) or not any(one.task in {checked.id, None} for one in compiled)
 
-    if not is_sound(task):
+    if not compiles(task):
         return None
     if not preflights.toolbox.has_preflight(task.tool):
         return task
     schemas = get_output_schemas(Plan(tasks=(*producers, task)), specs, findings)
     findings[task.id] = await preflights.check_call(task, schemas)
-    mended = _apply_preflight_arguments(task, findings[task.id])
-    return mended if is_sound(mended) else None
+    updated = _apply_preflight_arguments(task, findings[task.id])
+    return updated if compiles(updated) else None
 
 
 def _sort_tasks(plan: Plan) -> Iterable[Task]:
-    """Return the tasks behind what they need; as listed where they wait for each other in a cycle."""
+    """Return the tasks, each after its dependencies; in the order of the plan if there is a cycle."""
     try:
-        found = sort_topologically(build_dependency_graph(plan))
+        order = sort_topologically(build_dependency_graph(plan))
     except CycleError:
         return plan.tasks
     tasks = {task.id: task for task in plan.tasks}
-    return [tasks[task] for task in found]
+    return [tasks[task] for task in order]
 
 
-def _get_reference_schema(task: Task, place: JsonPath, schemas: Mapping[str, JsonSchema | None]) -> JsonSchema:
-    """Return what is known of the value that a reference will put at `place`."""
+def _get_reference_schema(task: Task, location: JsonPath, schemas: Mapping[str, JsonSchema | None]) -> JsonSchema:
+    """Return what is known of the value that a reference will put at `location`."""
     produced: RootedSchema | None = None
     path: JsonPath = ()
-    match parse_reference(follow_path(task.args, place, of="args")):
+    match parse_reference(follow_path(task.args, location, of="args")):
         case OutputReference(producer, path):
             schema = schemas.get(producer) or {}
             produced = RootedSchema(schema, schema)
@@ -160,33 +158,33 @@ def _get_reference_schema(task: Task, place: JsonPath, schemas: Mapping[str, Jso
     if produced is None:
         return {}
     try:
-        found = get_subschema(produced.schema, path, root=produced.root)
+        schema = get_subschema(produced.schema, path, root=produced.root)
     except NoSuchPath:
         return {}
-    # What is cut out of a document still points into it.
+    # The references inside a part of a schema still point to the definitions of the whole.
     definitions: JsonSchema = {word: produced.root[word] for word in ("$defs", "definitions") if word in produced.root}
-    return {**definitions, **found}
+    return {**definitions, **schema}
 
 
-def _apply_preflight_arguments(task: Task, found: Preflight | None) -> Task:
-    """Put preflight's arguments in the place of those it was shown; what was left open stays as the plan has it."""
-    if found is None or found.args is None:
+def _apply_preflight_arguments(task: Task, finding: Preflight | None) -> Task:
+    """Replace the arguments that preflight was shown by those it returned; what was left open stays as in the plan."""
+    if finding is None or finding.args is None:
         return task
-    known, left = split_open_args(task.args)
-    if found.args == known:
+    known, open_paths = split_open_args(task.args)
+    if finding.args == known:
         return task
-    args: dict[str, JsonValue] = dict(found.args)
-    for place in left:
-        _set_at_place(args, place, follow_path(task.args, place, of="args"))
+    args: dict[str, JsonValue] = dict(finding.args)
+    for path in open_paths:
+        _set_at_path(args, path, follow_path(task.args, path, of="args"))
     return task.model_copy(update={"args": args})
 
 
-def _set_at_place(args: dict[str, JsonValue], place: JsonPath, value: JsonValue) -> None:
-    """Set the value at `place`; places left open are always below objects."""
+def _set_at_path(args: dict[str, JsonValue], path: JsonPath, value: JsonValue) -> None:
+    """Set the value at `path`; the steps to an argument that was left open are always keys of objects."""
     target = args
-    for step in map(str, place[:-1]):
-        below = target.get(step)
-        inner = dict(below) if isinstance(below, dict) else {}
+    for step in map(str, path[:-1]):
+        child = target.get(step)
+        inner = dict(child) if isinstance(child, dict) else {}
         target[step] = inner
         target = inner
-    target[str(place[-1])] = value
+    target[str(path[-1])] = value

@@ -1,9 +1,9 @@
-"""Private values: named in a plan, filled in at the call, masked in whatever comes out of it.
+"""Secrets: named in a plan, injected at the call, redacted in its outputs and errors.
 
-An argument, or a part of one, is private where its schema says `writeOnly` and `format: password`, as that of a
-pydantic `SecretStr` does.
-A plan gives `secret:NAME` for it, and PLANWAVE_SECRET_NAME of the environment has the value. So plans, approvals,
-checkpoints and traces know the name only. Private too are the `SecretStr` values that a tool is configured with.
+An argument, or a part of one, is secret if its schema says `writeOnly` and `format: password`, as the schema of a
+pydantic `SecretStr` does. A plan gives `secret:NAME` for it, and PLANWAVE_SECRET_NAME in the environment has the value,
+so that plans, approvals, checkpoints and traces have the name only. The `SecretStr` values that a tool is configured
+with are secret too.
 """
 
 import json
@@ -26,20 +26,20 @@ from agent.errors import ToolFailure, UsageError
 from agent.json_values import JsonConversionError, to_json_value
 
 MASK = "**********"
-#: Shorter texts are in too many others to be masked, and are no secrets.
+#: Shorter texts occur in too many others to be redacted, and are not secrets.
 _MIN_SECRET_LENGTH = 4
-#: Of Base64, which has no blanks and fewer marks, so that chance makes a short run of it sooner.
+#: Of a Base64 form: it has no blanks and few punctuation marks, so that a short one occurs by chance more easily.
 _MIN_BASE64_LENGTH = 6
 
 
 def build_masks(texts: Iterable[str]) -> list[str]:
-    """Return what is to be masked, the longest first: each text, also as in a URL, a JSON text, or Base64."""
+    """Return the texts to redact, the longest first: each of `texts` as it is, in a URL, in JSON, and in Base64."""
     forms = {form for text in texts if len(text) >= _MIN_SECRET_LENGTH for form in _list_spellings(text)}
     return sorted(forms, key=lambda form: (-len(form), form))
 
 
 def redact_text(text: str, masks: Iterable[str]) -> str:
-    """Return `text` with each of `masks` made unreadable."""
+    """Return `text` with asterisks in place of each of `masks`."""
     for mask in masks:
         text = text.replace(mask, MASK)
     return text
@@ -47,24 +47,24 @@ def redact_text(text: str, masks: Iterable[str]) -> str:
 
 def _list_spellings(text: str) -> set[str]:
     escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
-    # What is no UTF-8 has surrogates in it, which cannot be encoded.
+    # A value that is not UTF-8 contains surrogates, which cannot be encoded.
     data = text.encode(errors="replace")
     in_urls = {quote(data, safe=""), quote(data), quote_plus(data)}
     return {text, *escaped, *in_urls, *_list_base64_forms(data)}
 
 
 def _list_base64_forms(data: bytes) -> set[str]:
-    """Return what Base64 makes of `data` wherever it stands in a longer text, as in `user:password` (RFC 4648).
+    """Return the Base64 forms of `data` at any position in a longer text, as in `user:password` (RFC 4648).
 
-    Three bytes become four letters, so there are three ways to cut it; letters that hold bits of a neighbour are left
-    out, since they are not known.
+    Three bytes become four characters, so there are three alignments; characters that contain bits of a neighbouring
+    byte are left out, since that byte is not known.
     """
-    found = set()
+    forms = set()
     for before in range(3):
         known = slice(-(-before * 8 // 6), (before + len(data)) * 8 // 6)
         for encode in (b64encode, urlsafe_b64encode):
-            found.add(encode(bytes(before) + data).decode()[known])
-    return {form for form in found if len(form) >= _MIN_BASE64_LENGTH}
+            forms.add(encode(bytes(before) + data).decode()[known])
+    return {form for form in forms if len(form) >= _MIN_BASE64_LENGTH}
 
 
 _VARIABLE_PREFIX = "PLANWAVE_SECRET_"
@@ -73,7 +73,7 @@ _MAX_DEPTH = 8
 
 
 def replace_secret_schemas(schema: JsonSchema) -> JsonSchema:
-    """Return the schema of a tool's arguments as a planner sees it: private ones take the name of a secret."""
+    """Return the schema of a tool's arguments as a planner sees it: secret arguments take the name of a secret."""
     return map_secret_schemas(schema, _to_reference_schema)
 
 
@@ -81,50 +81,50 @@ def inject_secrets(
     args: Mapping[str, Any], spec: ToolSpec, *, environ: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
     """Return `args` with the value of each secret that they name. Raises `ToolFailure` for one that is not set."""
-    found: Any = dict(args)
-    for place, value in find_secret_values(spec.args_schema, args):
+    injected: Any = dict(args)
+    for path, value in find_secret_values(spec.args_schema, args):
         name = _SECRET_REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if name is None:
             continue
         variable = f"{_VARIABLE_PREFIX}{name[1]}"
         if variable not in environ:
             raise ToolFailure(f"The secret {name[1]!r} of {spec.name!r} is not set; set {variable} in the environment.")
-        found = _replace_at_place(found, place, SecretStr(environ[variable]))
-    return dict(found)
+        injected = _replace_at_path(injected, path, SecretStr(environ[variable]))
+    return dict(injected)
 
 
-def _replace_at_place(value: Any, place: JsonPath, new: object) -> Any:  # noqa: ANN401 - arguments, with secrets filled in
-    if not place:
+def _replace_at_path(value: Any, path: JsonPath, new: object) -> Any:  # noqa: ANN401 - arguments, with secrets injected
+    if not path:
         return new
-    step, rest = place[0], place[1:]
+    step, rest = path[0], path[1:]
     copy: Any = dict(value) if isinstance(value, Mapping) else list(value)
-    copy[step] = _replace_at_place(copy[step], rest, new)
+    copy[step] = _replace_at_path(copy[step], rest, new)
     return copy
 
 
 def has_secret_arguments(args: Mapping[str, Any], spec: ToolSpec) -> bool:
-    """Whether a call gives a private argument."""
+    """Whether a call gives a secret argument."""
     return any(value is not None for _, value in find_secret_values(spec.args_schema, args))
 
 
 def redacting_tool(tool: BaseTool, args: Mapping[str, Any]) -> BaseTool:
-    """Return `tool` so that what it returns and raises holds no private value of its own or of `args`.
+    """Return `tool` so that its outputs and errors contain no secret of its own or of `args`.
 
-    It is masked inside the call, before a tracer sees it. A tool without private values is returned as it is.
+    They are redacted inside the call, before a tracer sees them. A tool without secrets is returned unchanged.
     """
-    places = (vars(tool), tool.__pydantic_private__ or {}, dict(args))
-    masks = build_masks({text for value in places for text in _find_secret_texts(value)})
+    holders = (vars(tool), tool.__pydantic_private__ or {}, dict(args))
+    masks = build_masks({text for value in holders for text in _find_secret_texts(value)})
     if not masks:
         return tool
     copy, plain = tool.model_copy(), isinstance(tool.args_schema, dict)
-    # Set beside pydantic's fields: LangChain looks the two up by name and reads their signatures.
+    # Set past pydantic's fields: LangChain looks the two up by name and inspects their signatures.
     object.__setattr__(copy, "_run", _redact_call(tool._run, masks, plain=plain))  # noqa: SLF001 - what a tool overrides
     object.__setattr__(copy, "_arun", _redact_async_call(tool._arun, masks, plain=plain))  # noqa: SLF001 - as above
     return copy
 
 
 def reject_cleartext_secrets(plan: object, specs: Mapping[str, ToolSpec]) -> None:
-    """Raise `UsageError` where a plan that is about to be stored gives a private argument in any way but by name."""
+    """Raise `UsageError` if a plan that is about to be stored gives a secret argument in any way but by name."""
     tasks = plan.get("tasks") if isinstance(plan, Mapping) else None
     for task in tasks if isinstance(tasks, list | tuple) else ():
         if isinstance(task, Mapping):
@@ -136,29 +136,29 @@ def reject_cleartext_secrets(plan: object, specs: Mapping[str, ToolSpec]) -> Non
 
 
 def reject_cleartext_call(tool: object, args: object, specs: Mapping[str, ToolSpec], *, where: str) -> None:
-    """Raise `UsageError` where one call gives a private argument in any way but by name; the value is not repeated."""
+    """Raise `UsageError` if a call gives a secret argument in any way but by name; the message omits the value."""
     spec = specs.get(tool) if isinstance(tool, str) else None
     if spec is None or not isinstance(args, Mapping):
         return
-    for place, value in find_secret_values(spec.args_schema, args):
+    for path, value in find_secret_values(spec.args_schema, args):
         if value is not None and not (isinstance(value, str) and _SECRET_REFERENCE.fullmatch(value)):
-            name = next((step for step in reversed(place) if isinstance(step, str)), "")
+            name = next((step for step in reversed(path) if isinstance(step, str)), "")
             variable = re.sub(r"\W", "_", name).upper()
             raise UsageError(
-                f"{where} gives the private argument {format_path(place)!r} of {tool!r} itself, which would be stored; "
-                f"nothing was. Name it, as in 'secret:{variable}', "
+                f"{where} gives the secret argument {format_path(path)!r} of {tool!r} as a value, which would be "
+                f"stored; nothing was stored. Name it, as in 'secret:{variable}', "
                 f"and set {_VARIABLE_PREFIX}{variable} in the environment."
             )
 
 
 def _to_reference_schema(schema: JsonSchema) -> JsonSchema:
-    told = f"{schema.get('description', '')} A secret: give `secret:NAME`, its name, never the value.".strip()
-    kept = {key: value for key, value in schema.items() if key not in {"minLength", "maxLength"}}
-    return {**kept, "pattern": f"^{_SECRET_REFERENCE.pattern}$", "description": told}
+    description = f"{schema.get('description', '')} A secret: give `secret:NAME`, its name, never the value.".strip()
+    rest = {key: value for key, value in schema.items() if key not in {"minLength", "maxLength"}}
+    return {**rest, "pattern": f"^{_SECRET_REFERENCE.pattern}$", "description": description}
 
 
 def _find_secret_texts(value: object, depth: int = 0) -> Iterator[str]:
-    """Yield the private texts in the fields of a tool, or in arguments."""
+    """Yield the secrets in the fields of a tool, or in arguments."""
     if isinstance(value, SecretStr):
         yield value.get_secret_value()
     elif isinstance(value, SecretBytes):
@@ -180,7 +180,7 @@ def _redact_call(call: Callable[..., Any], masks: list[str], *, plain: bool) -> 
     def run(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - whatever the tool takes
         try:
             return _redact_output(call(*args, **(_unwrap_secrets(kwargs) if plain else kwargs)), masks)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool's own code; what it raises goes on, masked
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool's own code; what it raises is passed on, redacted
             raise _redact_error(error, masks) from None
 
     return run
@@ -191,14 +191,14 @@ def _redact_async_call(call: Callable[..., Any], masks: list[str], *, plain: boo
     async def run(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - whatever the tool takes
         try:
             return _redact_output(await call(*args, **(_unwrap_secrets(kwargs) if plain else kwargs)), masks)
-        except Exception as error:  # noqa: BLE001 - a tool's own code; what it raises goes on, masked
+        except Exception as error:  # noqa: BLE001 - a tool's own code; what it raises is passed on, redacted
             raise _redact_error(error, masks) from None
 
     return run
 
 
 def _unwrap_secrets(arguments: Any) -> Any:  # noqa: ANN401 - whatever the tool takes
-    """Return the arguments of a tool whose schema is JSON and makes no `SecretStr` itself."""
+    """Return the arguments as a tool takes them whose schema is JSON, and which has no `SecretStr` fields."""
     if isinstance(arguments, Mapping):
         return {key: _unwrap_secrets(value) for key, value in arguments.items()}
     if isinstance(arguments, list):
@@ -228,10 +228,10 @@ def _redact_json(value: JsonValue, masks: list[str]) -> JsonValue:
 
 
 def _redact_error(error: Exception | SystemExit, masks: list[str]) -> Exception | SystemExit:
-    """Return the error without private values, and without those that led to it: a tracer writes all of them down."""
+    """Return the error without secrets, and without the errors that caused it, since a tracer records them all."""
     error.__cause__ = error.__context__ = None
     error.args = tuple(redact_text(each, masks) if isinstance(each, str) else each for each in error.args)
-    words = f"{error} {error!r}"
-    if not any(mask in words for mask in masks):
+    text = f"{error} {error!r}"
+    if not any(mask in text for mask in masks):
         return error
     return ToolFailure(f"{type(error).__name__}: {redact_text(str(error), masks)}")

@@ -1,1 +1,1 @@
-"""Calls of tools: retries, timeouts, limits, the ledger of writes and the log of calls."""
+"""Tool calls: retries, timeouts, limits, the ledger of writes and the log of calls."""

@@ -1,7 +1,7 @@
 """The log of calls: what is known of the calls of tasks that have no outcome yet.
 
-A task's outcome is recorded when all of its calls have ended. Here stand the items of a `for_each` that ended before,
-and how often a call was tried in vain, so that whoever takes the task up again goes on from there.
+A task's outcome is recorded when all of its calls have ended. Until then the log has the items of a `for_each` that
+have ended and the number of failed attempts of a call, so that a resumed task continues from there.
 """
 
 import threading
@@ -34,7 +34,7 @@ class CallFailed:
     error: str
     attempts: int
     started_at: datetime | None
-    #: The last attempt may have taken effect all the same.
+    #: Whether the last attempt may have taken effect all the same.
     may_have_effect: bool = False
 
 
@@ -50,67 +50,67 @@ class CallInDoubt:
 CallOutcome = CallResult | CallFailed | CallInDoubt
 
 
-def serialize_call(made: CallResult | CallFailed) -> CallRecord:
+def serialize_call(call: CallResult | CallFailed) -> CallRecord:
     """Return what is stored of a call that ended."""
-    started = made.started_at.isoformat() if made.started_at else None
-    if isinstance(made, CallResult):
-        return {"status": "done", "output": made.output, "attempts": made.attempts, "started_at": started}
+    started = call.started_at.isoformat() if call.started_at else None
+    if isinstance(call, CallResult):
+        return {"status": "done", "output": call.output, "attempts": call.attempts, "started_at": started}
     return {
         "status": "failed",
-        "kind": made.kind,
-        "error": made.error,
-        "attempts": made.attempts,
+        "kind": call.kind,
+        "error": call.error,
+        "attempts": call.attempts,
         "started_at": started,
     }
 
 
 def deserialize_call(record: CallRecord) -> CallResult | CallFailed:
-    """Return the call that `record_of` made a record of."""
-    found: dict[str, Any] = record
-    at = datetime.fromisoformat(found["started_at"]) if found["started_at"] else None
-    if found["status"] == "done":
-        return CallResult(found["output"], int(found["attempts"]), at)
-    return CallFailed(found["kind"], str(found["error"]), int(found["attempts"]), at)
+    """Return the call that `serialize_call` made the record of."""
+    fields: dict[str, Any] = record
+    started_at = datetime.fromisoformat(fields["started_at"]) if fields["started_at"] else None
+    if fields["status"] == "done":
+        return CallResult(fields["output"], int(fields["attempts"]), started_at)
+    return CallFailed(fields["kind"], str(fields["error"]), int(fields["attempts"]), started_at)
 
 
 class LoggedCall(BaseModel):
-    """One call, by its place in a plan."""
+    """One call, identified by its place in a plan."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     thread: str
     revision: int
     task: str
-    #: Position within a `for_each`; None where the task is one call.
+    #: Position within a `for_each`; None if the task is one call.
     item: int | None = None
     tool: str
-    #: Fingerprint of the call: tool, resolved arguments, and what they rest on.
+    #: Fingerprint of the call: tool, resolved arguments, and fingerprints of what they depend on.
     mark: str
-    #: How often it was made so far, in all processes.
+    #: Attempts so far, in all processes.
     attempts: int
     #: When the first attempt began: ISO 8601 with UTC offset.
     started_at: str | None = None
-    #: What became of it, as `agent.calls.record_of` says; None while it is to be tried again.
+    #: The result, as `serialize_call` returns it; None while the call is to be tried again.
     record: CallRecord | None = None
 
     @property
     def key(self) -> tuple[str, int, str, int]:
-        """What makes the call the same call after a restart; -1 stands for no item."""
+        """What identifies the call after a restart; -1 stands for no item."""
         return self.thread, self.revision, self.task, -1 if self.item is None else self.item
 
 
 class CallLog(Protocol):
     """Where calls are logged. Every method is atomic and may be called from any event loop.
 
-    Where threads have leases, the methods that write raise `LeaseLostError` or `ThreadBusyError` as a checkpoint does.
+    With leases, the methods that write raise `LeaseLostError` or `ThreadBusyError` as saving a checkpoint does.
     """
 
     async def save_calls(self, calls: Sequence[LoggedCall]) -> None:
-        """Store calls, all or none; what was known of the same calls before is replaced."""
+        """Store calls, all or none, in place of what was stored of the same calls before."""
         ...
 
     async def load_task_calls(self, thread: str, *, revision: int, task: str, tool: str) -> list[LoggedCall]:
-        """Return what is known of the calls of a task, and the calls of its tool that earlier revisions ended."""
+        """Return the calls of a task, and the calls of its tool that ended in earlier revisions."""
         ...
 
     async def load_retryable_calls(self, thread: str, *, revision: int) -> list[LoggedCall]:
@@ -118,25 +118,25 @@ class CallLog(Protocol):
         ...
 
     async def delete_calls(self, thread: str, tasks: Collection[str] | None = None) -> None:
-        """Delete what is known of the calls of these tasks, None: of all."""
+        """Delete the calls of these tasks, None: of all tasks."""
         ...
 
 
 class MemoryCallLog:
-    """Keeps the contract of `CallLog` for as long as the process lives, for graphs without persistence."""
+    """A `CallLog` in memory, for graphs without persistence."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._threads: dict[str, dict[tuple[str, int, str, int], LoggedCall]] = {}
 
     async def save_calls(self, calls: Sequence[LoggedCall]) -> None:
-        """See `CallLog.note`."""
+        """See `CallLog.save_calls`."""
         with self._lock:
             for call in calls:
                 self._threads.setdefault(call.thread, {})[call.key] = call
 
     async def load_task_calls(self, thread: str, *, revision: int, task: str, tool: str) -> list[LoggedCall]:
-        """See `CallLog.items`."""
+        """See `CallLog.load_task_calls`."""
         return [
             call
             for call in self._list_calls(thread)
@@ -145,16 +145,16 @@ class MemoryCallLog:
         ]
 
     async def load_retryable_calls(self, thread: str, *, revision: int) -> list[LoggedCall]:
-        """See `CallLog.tried`."""
+        """See `CallLog.load_retryable_calls`."""
         return [call for call in self._list_calls(thread) if call.revision == revision and call.record is None]
 
     async def delete_calls(self, thread: str, tasks: Collection[str] | None = None) -> None:
-        """See `CallLog.forget`."""
+        """See `CallLog.delete_calls`."""
         with self._lock:
-            kept = {} if tasks is None else self._threads.get(thread, {})
-            kept = {key: call for key, call in kept.items() if call.task not in (tasks or ())}
-            if kept:
-                self._threads[thread] = kept
+            calls = {} if tasks is None else self._threads.get(thread, {})
+            remaining = {key: call for key, call in calls.items() if call.task not in (tasks or ())}
+            if remaining:
+                self._threads[thread] = remaining
             else:
                 self._threads.pop(thread, None)
 

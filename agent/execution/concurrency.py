@@ -1,4 +1,4 @@
-"""Places to run in: a bound on calls at the same time, the most urgent waiter first."""
+"""Slots to run in: a limit on calls at the same time, the most urgent waiter first."""
 
 import asyncio
 import heapq
@@ -17,62 +17,62 @@ _logger = get_logger(__name__)
 
 
 class RunHalted(Exception):  # noqa: N818 - the run is being stopped; nothing is wrong
-    """No call is begun any more; the task runs when the thread is resumed."""
+    """No further call is begun; the task runs when the thread is resumed."""
 
 
 class PrioritySemaphore:
-    """A semaphore whose free place goes to the waiter with the lowest urgency tuple, then to the first come.
+    """A semaphore whose free slot goes to the waiter with the lowest urgency tuple, then to the first come.
 
-    The standard library's semaphores are first come first served. One event loop only.
+    The standard library's semaphores are first come, first served. For one event loop only.
     """
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, slots: int) -> None:
+        self._free = slots
         self._waiting: list[tuple[Urgency, int, asyncio.Future[None]]] = []
         self._arrivals = count()
         self._halted = False
 
     async def acquire(self, urgency: Urgency, *, begun: bool = False) -> None:
-        """Wait for a place. Raises `Halted` once `halt` was called, unless the work has `begun` and must go on."""
+        """Wait for a slot. Raises `RunHalted` once `halt` was called, unless the work has `begun` and must continue."""
         if self._halted and not begun:
             raise RunHalted
         if self._free > 0:
             self._free -= 1
             return
         _logger.debug("Waiting for a slot, like %d others", len(self._waiting))
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (urgency, next(self._arrivals), place))
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (urgency, next(self._arrivals), slot))
         try:
-            await place
+            await slot
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
+            if slot.done() and not slot.cancelled():
                 self.release()
             raise
 
     @property
     def free_count(self) -> int:
-        """How many places nobody has."""
+        """How many slots are free."""
         return self._free
 
     def halt(self) -> None:
-        """Turn away all who wait, and all who come to begin something."""
+        """Raise `RunHalted` for all who wait, and for all who ask later to begin something."""
         self._halted = True
-        for _, _, place in self._waiting:
-            if not place.done():
-                place.set_exception(RunHalted())
+        for _, _, slot in self._waiting:
+            if not slot.done():
+                slot.set_exception(RunHalted())
 
     def release(self) -> None:
-        """Give a place back: to the most urgent waiter, if one still waits."""
+        """Give a slot back: to the most urgent waiter, if there is one."""
         while self._waiting:
-            _, _, place = heapq.heappop(self._waiting)
-            if not place.done():
-                place.set_result(None)
+            _, _, slot = heapq.heappop(self._waiting)
+            if not slot.done():
+                slot.set_result(None)
                 return
         self._free += 1
 
 
 class Slots:
-    """The places of one run: in all, and per tool as its policy says."""
+    """The slots of one run: in all, and per tool as its policy says."""
 
     def __init__(self, max_concurrency: int) -> None:
         self._max_concurrency = max_concurrency
@@ -80,15 +80,15 @@ class Slots:
         self._per_tool: dict[str, PrioritySemaphore] = {}
         self._rates: dict[str, AsyncLimiter] = {}
         self._halted = asyncio.Event()
-        #: Threads for tools that have no coroutine; as many as there are places.
+        #: Threads for tools that have no coroutine; as many as there are slots.
         self.threads = CapacityLimiter(max_concurrency)
 
     @asynccontextmanager
     async def acquire_slot(self, spec: ToolSpec, *, urgency: Urgency, begun: bool = False) -> AsyncIterator[None]:
-        """Hold a place for one call: first the tool's own bound, then the rate, then one of all places.
+        """Hold a slot for one call: first one of its tool, then the rate limit, then one of the run.
 
-        The order keeps a call that waits for its tool from holding a place that another tool could use.
-        Raises `Halted` once `halt` was called; a call that has `begun`, and may not be left half done, goes on.
+        In this order a call that waits for its tool does not hold a slot that another tool could use.
+        Raises `RunHalted` once `halt` was called, unless the call has `begun` and must continue.
         """
         own = self._get_tool_semaphore(spec)
         if own is not None:
@@ -120,14 +120,14 @@ class Slots:
         return min(self._max_concurrency, spec.policy.max_concurrency or self._max_concurrency)
 
     def halt(self) -> None:
-        """Begin nothing more: who waits for a place gets `Halted`, who has one goes on."""
+        """Begin nothing more: who waits for a slot gets `RunHalted`, who has one continues."""
         self._halted.set()
         self._all.halt()
         for own in self._per_tool.values():
             own.halt()
 
     async def wait_unless_halted(self, waiting: Coroutine[None, None, None], *, begun: bool = False) -> None:
-        """Wait for `waiting` to end. Raises `Halted` as soon as `halt` is called, unless the work has `begun`."""
+        """Wait for `waiting` to end. Raises `RunHalted` as soon as `halt` is called, unless the work has `begun`."""
         if begun:
             await waiting
             return
@@ -142,16 +142,16 @@ class Slots:
             halt.cancel()
 
     def _get_tool_semaphore(self, spec: ToolSpec) -> PrioritySemaphore | None:
-        bound = spec.policy.max_concurrency
-        if bound is None:
+        limit = spec.policy.max_concurrency
+        if limit is None:
             return None
         own = self._per_tool.get(spec.name)
         if own is None:
-            own = self._per_tool[spec.name] = PrioritySemaphore(bound)
+            own = self._per_tool[spec.name] = PrioritySemaphore(limit)
             if self._halted.is_set():
                 own.halt()
         return own
 
     def _get_rate_limiter(self, name: str, per_s: float) -> AsyncLimiter:
-        """One call every 1/rate seconds, without a burst at the start."""
+        """Allow one call every 1 / `per_s` seconds, without a burst at the start."""
         return self._rates.setdefault(name, AsyncLimiter(1, 1 / per_s))

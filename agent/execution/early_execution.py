@@ -1,4 +1,4 @@
-"""Reading tasks that run while the rest of their plan is still being written."""
+"""Early execution: reading tasks of a plan run while the model still writes the rest of it."""
 
 import asyncio
 from collections import defaultdict, deque
@@ -19,27 +19,28 @@ from agent.core.plan.parser import parse_plan
 from agent.core.plan.tool_spec import Preflight
 from agent.events import Emit, TaskRetrying, TaskStarted, Thinking
 from agent.execution.concurrency import Slots
-from agent.execution.executor import Executor, Job, utc_now
+from agent.execution.executor import Executor, utc_now
+from agent.execution.job import Job
 from agent.plan_check import PreflightChecker, check_task
 
 
 @dataclass(eq=False)
 class _EarlyCall:
-    """A call that was begun early; it outlives the text that it was begun for."""
+    """A call that was begun early; it can outlive the text that it was begun for."""
 
     running: "asyncio.Task[Outcome]"
-    #: What it has told while no task of the whole plan has taken it over.
+    #: Its events so far, while no task of the whole plan has taken it over.
     pending_events: list[TaskStarted | TaskRetrying] = field(default_factory=list)
     forward_event: Callable[[TaskStarted | TaskRetrying], None] | None = None
     is_begun: bool = False
-    #: Whether a task of the present text makes this call.
+    #: Whether a task of the current text makes this call.
     is_wanted: bool = True
-    #: Whether it was begun for the present text. Another one may give it other limits, so its failure is not final.
+    #: Whether it was begun for the current text. Another text may set other limits, so that a failure is not final.
     is_current: bool = True
 
     @property
     def outcome(self) -> Outcome | None:
-        """What became of it; None while it runs, and where it was stopped or broke off."""
+        """Its outcome; None while it runs, and if it was cancelled or raised."""
         done = self.running.done() and not self.running.cancelled() and self.running.exception() is None
         outcome = self.running.result() if done else None
         return outcome if self.is_current or isinstance(outcome, Done) else None
@@ -47,13 +48,13 @@ class _EarlyCall:
 
 @dataclass(eq=False)
 class _PlanText:
-    """What is known of one text of the plan; a repair is another text."""
+    """What is known of one text of the plan; a repaired plan is another text."""
 
     incoming_tasks: "asyncio.Queue[Mapping[str, JsonValue] | None]" = field(default_factory=asyncio.Queue)
     reader: "asyncio.Task[None] | None" = None
     tasks: dict[str, Task] = field(default_factory=dict)
     findings: dict[str, Preflight] = field(default_factory=dict)
-    #: Tasks that run, have run, or run as soon as their needs are done.
+    #: Tasks that run, have run, or will run as soon as their needs are done.
     started: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     dependents: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -64,10 +65,10 @@ def _is_running(call: _EarlyCall) -> bool:
 
 
 class EarlyExecution:
-    """Begins reading tasks of a plan as they are written, and keeps their calls for the tasks of the whole plan.
+    """Begins the reading tasks of a plan as they are written, and keeps their calls for the tasks of the whole plan.
 
-    Calls are known by fingerprint, so that a plan that is mended keeps what it does not change, whatever its ids. One
-    event loop only.
+    Calls are identified by fingerprint, so that a repaired plan keeps what it does not change, whatever its ids are.
+    For one event loop only.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class EarlyExecution:
         until: datetime | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`slots` are those that the plan will run in. After `until` nothing is begun."""
+        """Take the `slots` that the plan will run in; nothing is begun after `until`."""
         self.preflights = preflights
         self.slots = slots
         self.revision = revision
@@ -99,40 +100,40 @@ class EarlyExecution:
         self._running: set[asyncio.Task[Outcome]] = set()
 
     def begin_text(self) -> None:
-        """Begin anew: the model writes another text. Calls go on, and those that failed are forgotten."""
+        """Start over, because the model writes another text. Calls continue; those that failed are forgotten."""
         self._stop_reader()
         self._text = _PlanText()
-        for mark, calls in list(self._calls.items()):
+        for fingerprint, calls in list(self._calls.items()):
             for call in calls:
                 call.is_wanted = call.is_current = False
-            self._filter_calls(mark, lambda call: not call.running.done() or call.outcome is not None)
+            self._filter_calls(fingerprint, lambda call: not call.running.done() or call.outcome is not None)
         self._text.reader = asyncio.create_task(self._read_tasks(self._text))
 
     def add_task(self, task: Mapping[str, JsonValue]) -> None:
-        """Take in the next task of the text, as a plan document has it; what cannot be read is left out."""
+        """Add the next task of the text, in the form of a plan document; one that cannot be parsed is ignored."""
         if self._open:
             self._text.incoming_tasks.put_nowait(task)
 
     async def wait_for_outcomes(self) -> Mapping[str, Outcome]:
-        """Wait until the text is read and all that began for it has ended; return what became of its tasks."""
+        """Wait until the text is read and all calls begun for it have ended; return the outcomes of its tasks."""
         text = self._text
         text.incoming_tasks.put_nowait(None)
         if text.reader is not None:
             await asyncio.wait((text.reader,))
         while running := [call.running for calls in self._calls.values() for call in calls if _is_running(call)]:
             await asyncio.wait(running)
-            # What waits for them begins in a callback of theirs.
+            # The tasks that depend on them are begun in their callbacks.
             await asyncio.sleep(0)
         return dict(text.outcomes)
 
     def close(self) -> None:
-        """Begin nothing more, because the run is to stop."""
+        """Begin nothing more, because the run is being stopped."""
         self._open = False
         self._stop_reader()
         self.slots.halt()
 
     async def finish(self) -> None:
-        """Begin nothing more, because the plan is whole; calls that no task of it makes are stopped and forgotten."""
+        """Begin nothing more, because the plan is whole; cancel and forget the calls that none of its tasks makes."""
         self._text.incoming_tasks.put_nowait(None)
         if (reader := self._text.reader) is not None:
             await asyncio.wait((reader,))
@@ -140,15 +141,15 @@ class EarlyExecution:
                 reader.result()
         self._open = False
         self._text = _PlanText()
-        for mark, calls in list(self._calls.items()):
+        for fingerprint, calls in list(self._calls.items()):
             for call in calls:
                 if not call.is_begun or not call.is_wanted:
                     call.running.cancel()
-            # A result that no task of this plan wants could pass later for one that was got after a write.
-            self._filter_calls(mark, lambda call: call.is_wanted and not call.running.cancelling())
+            # A result that no task of this plan uses could later pass for one that was read after a write.
+            self._filter_calls(fingerprint, lambda call: call.is_wanted and not call.running.cancelling())
 
     async def cancel(self) -> None:
-        """Stop everything and wait until nothing runs."""
+        """Cancel everything and wait until nothing runs."""
         self._open = False
         self._stop_reader()
         self._calls.clear()
@@ -159,7 +160,7 @@ class EarlyExecution:
             await asyncio.wait(running)
 
     async def await_outcome(self, fingerprint: str, *, task: str, emit: Emit) -> Outcome | None:
-        """Hand a call with this fingerprint over to `task`, each call once, and wait for its outcome."""
+        """Hand a call with this fingerprint over to `task`, each call only once, and wait for its outcome."""
         calls = self._calls.get(fingerprint)
         if not calls:
             return None
@@ -178,8 +179,8 @@ class EarlyExecution:
         if self._text.reader is not None:
             self._text.reader.cancel()
 
-    def _filter_calls(self, mark: str, predicate: Callable[[_EarlyCall], bool]) -> None:
-        self._calls[mark] = deque(filter(predicate, self._calls[mark]))
+    def _filter_calls(self, fingerprint: str, predicate: Callable[[_EarlyCall], bool]) -> None:
+        self._calls[fingerprint] = deque(filter(predicate, self._calls[fingerprint]))
 
     async def _read_tasks(self, text: _PlanText) -> None:
         while (document := await text.incoming_tasks.get()) is not None:
@@ -197,8 +198,8 @@ class EarlyExecution:
     def _start_task(self, text: _PlanText, task: Task) -> None:
         spec = self.preflights.toolbox.specs[task.tool]
         needs = list_dependencies(task)
-        unasked = spec.policy.read_only and not needs_approval(task, spec, self._limits)
-        if not unasked or spec.policy.dispatched_only or not text.started.issuperset(needs):
+        is_ungated_read = spec.policy.read_only and not needs_approval(task, spec, self._limits)
+        if not is_ungated_read or spec.policy.dispatched_only or not text.started.issuperset(needs):
             return
         text.started.add(task.id)
         for need in needs:
@@ -206,7 +207,7 @@ class EarlyExecution:
         self._run_ready_tasks(text, task.id)
 
     def _run_ready_tasks(self, text: _PlanText, first: str) -> None:
-        """Run `first`, and what waits for it where its call is done already, as far as their needs are done."""
+        """Run `first` if its needs are done; if its call is done already, run its dependents likewise."""
         ready = deque((first,))
         while ready and self._open and text is self._text:
             name = ready.popleft()
@@ -225,20 +226,20 @@ class EarlyExecution:
             self._run_ready_tasks(text, waiting)
 
     def _record_outcome(self, text: _PlanText, name: str, call: _EarlyCall) -> list[str]:
-        """Note the outcome of a task, and return the tasks that wait for it."""
+        """Record the outcome of a task, and return the tasks that wait for it."""
         if call.outcome is None:
             return []
         text.outcomes[name] = call.outcome
         return text.dependents.pop(name, [])
 
     def _find_or_start_call(self, text: _PlanText, task: Task) -> _EarlyCall | None:
-        """Return the call that `task` makes: one that was begun for an earlier text, or a new one."""
+        """Return the call that `task` makes, begun for an earlier text or now; None if it cannot be begun."""
         spec, needs = self.preflights.toolbox.specs[task.tool], list_dependencies(task)
         outcomes = {need: text.outcomes[need] for need in needs}
-        ready = prepare(task, spec, needs=needs, outcomes=outcomes, revision=self.revision)
-        if not isinstance(ready, PreparedTask):
+        prepared = prepare(task, spec, needs=needs, outcomes=outcomes, revision=self.revision)
+        if not isinstance(prepared, PreparedTask):
             return None
-        for call in self._calls[ready.fingerprint]:
+        for call in self._calls[prepared.fingerprint]:
             if not call.is_wanted:
                 call.is_wanted = True
                 return call
@@ -255,7 +256,7 @@ class EarlyExecution:
             urgency=(task.priority, 0.0),
         )
         call = self._start_call(job)
-        self._calls[ready.fingerprint].append(call)
+        self._calls[prepared.fingerprint].append(call)
         return call
 
     def _start_call(self, job: Job) -> _EarlyCall:

@@ -119,7 +119,8 @@ class Executor:
         if not isinstance(prepared, PreparedTask) or is_ungated_read(job):
             raise AssertionError(f"the call of {job.task.id!r} was never in doubt")
         writes = WriteLedger(job, self._ledger, self._toolbox)
-        await writes.confirm(prepared.calls[doubt.item or 0], item=doubt.item, epoch=doubt.epoch, output=output)
+        with bind_log_context(thread=job.thread, task=job.task.id, tool=job.task.tool):
+            await writes.confirm(prepared.calls[doubt.item or 0], item=doubt.item, epoch=doubt.epoch, output=output)
 
     async def _find_known_outcome(self, job: Job, prepared: PreparedTask, *, emit: Emit) -> Outcome | None:
         """Return the outcome of a task that needs no call of its own, or must not make one; None if it is to be run."""

@@ -1,6 +1,6 @@
-"""The ledger of effects: what is about to be written, what was, and which approvals cover it.
+"""The ledger of writes: what is about to be written, what was written, and which approvals cover it.
 
-A row is claimed before a write and completed after it, so that a crash in between is found and never guessed about.
+A row is claimed before a write and completed after it, so that a crash in between is detected and nobody has to guess.
 """
 
 import threading
@@ -20,22 +20,22 @@ class _FrozenModel(BaseModel):
 
 
 class Intent(_FrozenModel):
-    """One call that is about to be made; its key is thread : revision : task (: item)."""
+    """One call that is about to be made."""
 
     thread: str
     revision: int
     task: str
-    #: Position within a `for_each`; None where the task is one call.
+    #: Position within a `for_each`; None if the task is one call.
     item: int | None = None
     tool: str
-    #: Of the tool and its resolved arguments.
+    #: Digest of the tool and its resolved arguments.
     args_digest: str
-    #: Digest of the approval that the call rests on; None where no approval is needed.
+    #: Digest of the approval that covers the call; None if it needs no approval.
     approval: str | None = None
 
     @property
     def key(self) -> tuple[str, int, str, int]:
-        """What makes the call the same call after a restart; -1 stands for no item."""
+        """What identifies the call after a restart; -1 stands for no item."""
         return self.thread, self.revision, self.task, -1 if self.item is None else self.item
 
     def __str__(self) -> str:
@@ -51,16 +51,16 @@ class Claimed(_FrozenModel):
 
 
 class FoundDone(_FrozenModel):
-    """The call was made before, and this is its record; do not make it again."""
+    """The call was made before and this is its record; do not make it again."""
 
     found: Literal["done"] = "done"
     record: LedgerRecord
 
 
 class FoundStarted(_FrozenModel):
-    """The call was begun before and nobody knows whether it took effect.
+    """The call was begun before and it is not known whether it took effect.
 
-    Claim with `again=epoch` once it is known to have had none, or where its receiver drops repetitions by key.
+    Claim with `takeover_epoch=epoch` once it is known that it did not, or if the receiver ignores a repeated key.
     """
 
     found: Literal["started"] = "started"
@@ -72,7 +72,7 @@ class FoundStarted(_FrozenModel):
 
 
 class NotApproved(_FrozenModel):
-    """The call may not be made and nothing was written; `reason` is a sentence."""
+    """The call must not be made and nothing was written; `reason` is a sentence."""
 
     found: Literal["not_approved"] = "not_approved"
     reason: str
@@ -82,13 +82,13 @@ ClaimResult = Claimed | FoundDone | FoundStarted | NotApproved
 
 
 class Grant(_FrozenModel):
-    """An approval of exactly one task's call or calls, good for one use."""
+    """An approval of exactly one task's call or calls, for a single use."""
 
     digest: str
     thread: str
     revision: int
     task: str
-    #: ISO 8601 with UTC offset; None is without end.
+    #: ISO 8601 with UTC offset; None: never.
     expires_at: str | None = None
     #: Who approved.
     by: str = ""
@@ -101,7 +101,7 @@ class Grant(_FrozenModel):
         return given
 
     def is_expired(self, *, now: datetime) -> bool:
-        """Whether the approval's time is over."""
+        """Whether the approval has expired."""
         return self.expires_at is not None and datetime.fromisoformat(self.expires_at) <= now
 
 
@@ -112,40 +112,40 @@ class LedgerRow(_FrozenModel):
     state: Literal["started", "done"]
     epoch: int
     owner: str
-    #: When it was claimed first; ISO 8601 with UTC offset, as `finished_at`.
+    #: When it was first claimed; ISO 8601 with UTC offset, like `finished_at`.
     since: str
     finished_at: str | None = None
     record: LedgerRecord | None = None
 
 
 class Ledger(Protocol):
-    """Where effects are recorded. Every method is atomic and may be called from any event loop.
+    """Where writes are recorded. Every method is atomic and may be called from any event loop.
 
-    Where threads have leases, the methods that write raise `LeaseLostError` or `ThreadBusyError` as a checkpoint does.
+    With leases, the methods that write raise `LeaseLostError` or `ThreadBusyError` as saving a checkpoint does.
     """
 
     async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
-        """Take the row of a call, or say what stands in it.
+        """Claim the row of a call, or return what was found in it.
 
-        The approval that the intent names is used up in the same transaction. `again` takes over a row found started at
-        that epoch; where another was quicker, its newer epoch comes back as `FoundStarted`.
-        Raises `StaleClaimError` where there is no row to take over.
+        The approval that the intent names is used up in the same transaction. `takeover_epoch` takes over a row that
+        was found started at that epoch; if another process was quicker, the newer epoch is returned as `FoundStarted`.
+        Raises `StaleClaimError` if there is no row to take over.
         """
         ...
 
     async def complete(self, intent: Intent, *, epoch: int, record: LedgerRecord) -> None:
-        """Record what became of a call. The first record stays, so that completing twice is harmless.
+        """Record the result of a call. The first record stays, so that completing twice is harmless.
 
-        Raises `StaleClaimError` where the row is not, or no more, at that epoch.
+        Raises `StaleClaimError` if the row is not, or no longer, at that epoch.
         """
         ...
 
     async def grant(self, approvals: Sequence[Grant]) -> None:
-        """Store approvals, all or none; one that was used stays used, whatever is granted after."""
+        """Store approvals, all or none; one that was used stays used, even if it is granted again."""
         ...
 
     async def find_usable_grants(self, digests: Collection[str]) -> set[str]:
-        """Return those that are granted, neither expired nor used."""
+        """Return those of `digests` that are granted and neither expired nor used."""
         ...
 
     async def list_rows(self, thread: str) -> list[LedgerRow]:
@@ -158,9 +158,9 @@ class Ledger(Protocol):
 
 
 def check_existing_row(row: LedgerRow, intent: Intent, *, takeover_epoch: int | None) -> ClaimResult | None:
-    """Return what a claim finds in `row`, or None where the claim takes the row over."""
+    """Return what a claim finds in `row`, or None if the claim takes the row over."""
     if (row.intent.tool, row.intent.args_digest) != (intent.tool, intent.args_digest):
-        return NotApproved(reason=f"Another call was made or begun as {intent}; plan it anew under another revision.")
+        return NotApproved(reason=f"Another call was made or begun as {intent}; plan it again under another revision.")
     if row.state == "done":
         return FoundDone(record=row.record or {})
     if takeover_epoch != row.epoch:
@@ -171,13 +171,13 @@ def check_existing_row(row: LedgerRow, intent: Intent, *, takeover_epoch: int | 
 def check_grant(intent: Intent, grant: Grant | None, *, used: bool, now: datetime) -> NotApproved | None:
     """Return why the approval that `intent` names does not cover it, or None.
 
-    An approval that the same task has used already covers the rest of its items and its second try, expired or not:
-    it was good when the task began, and nobody could grant it anew.
+    An approval that the same task has used already covers its other items and its further attempts, expired or not:
+    it was valid when the task began, and it could not be granted again.
     """
     if intent.approval is None:
         return None
     if grant is None:
-        return NotApproved(reason=f"Nobody has approved {intent} as it now stands.")
+        return NotApproved(reason=f"Nobody has approved {intent} exactly as it is now.")
     if (grant.thread, grant.revision, grant.task) != intent.key[:3]:
         return NotApproved(reason=f"The approval was given for another call than {intent}.")
     if not used and grant.is_expired(now=now):
@@ -186,7 +186,7 @@ def check_grant(intent: Intent, grant: Grant | None, *, used: bool, now: datetim
 
 
 class MemoryLedger:
-    """Keeps the contract of `agent.ledger.Ledger` for as long as the process lives."""
+    """A `Ledger` in memory, for graphs without persistence."""
 
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
@@ -200,7 +200,7 @@ class MemoryLedger:
         with self._lock:
             row = self._rows.get(intent.key)
             if row is None and takeover_epoch is not None:
-                raise StaleClaimError(f"There is no claim of {intent} to take over; claim it anew.")
+                raise StaleClaimError(f"There is no claim of {intent} to take over; claim it without an epoch.")
             found = check_existing_row(row, intent, takeover_epoch=takeover_epoch) if row else None
             if found is not None:
                 return found
@@ -234,19 +234,19 @@ class MemoryLedger:
                     self._grants[approval.digest] = approval
 
     async def find_usable_grants(self, digests: Collection[str]) -> set[str]:
-        """See `Ledger.granted`."""
+        """See `Ledger.find_usable_grants`."""
         now = self._clock()
         with self._lock:
             found = {digest: self._grants[digest] for digest in digests if digest in self._grants}
             return {digest for digest, one in found.items() if digest not in self._used and not one.is_expired(now=now)}
 
     async def list_rows(self, thread: str) -> list[LedgerRow]:
-        """See `Ledger.rows`."""
+        """See `Ledger.list_rows`."""
         with self._lock:
             return [row for key, row in sorted(self._rows.items()) if key[0] == thread]
 
     async def delete_thread(self, thread: str) -> None:
-        """See `Ledger.forget`."""
+        """See `Ledger.delete_thread`."""
         with self._lock:
             self._rows = {key: row for key, row in self._rows.items() if key[0] != thread}
             gone = {digest for digest, approval in self._grants.items() if approval.thread == thread}

@@ -1,4 +1,4 @@
-"""Results of reading tools kept across threads, for the tools that ask for it."""
+"""Results of reading tools that are shared between threads, for the tools that ask for it."""
 
 from typing import Protocol
 
@@ -10,11 +10,11 @@ from agent.secret_values import has_secret_arguments
 
 
 class CachedResult(BaseModel):
-    """What a call gave when it was made."""
+    """What a call returned."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: The digest of the work it was kept for; a row moved to another place is told by it.
+    #: The digest of the work that it is the result of; a row that was moved to another key is recognized by it.
     fingerprint: str
     output: JsonValue
     #: When the call ended: ISO 8601 with UTC offset.
@@ -22,20 +22,20 @@ class CachedResult(BaseModel):
 
 
 class ResultCache(Protocol):
-    """Keeps results by fingerprint for a time; it may lose any of them."""
+    """Stores results by fingerprint for a time; it may lose any of them."""
 
     async def get(self, fingerprint: str) -> CachedResult | None:
-        """Return what was kept; None where there is nothing, or its time is over."""
+        """Return the result that was stored; None if there is none, or it has expired."""
         ...
 
     async def put(self, remembered: CachedResult, *, ttl_s: int) -> None:
-        """Keep a result for `ttl_s` seconds."""
+        """Store a result for `ttl_s` seconds."""
         ...
 
 
-def is_cacheable(spec: ToolSpec, ready: PreparedTask) -> bool:
+def is_cacheable(spec: ToolSpec, prepared: PreparedTask) -> bool:
     """Whether another thread may be given what these calls return.
 
-    Never where they name a secret: what its owner may see is not for everyone who shares the database.
+    Never if they name a secret: what its owner may see is not for everyone who shares the database.
     """
-    return spec.policy.cache_ttl_s is not None and not any(has_secret_arguments(call, spec) for call in ready.calls)
+    return spec.policy.cache_ttl_s is not None and not any(has_secret_arguments(call, spec) for call in prepared.calls)

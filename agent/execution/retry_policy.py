@@ -1,7 +1,7 @@
-"""Errors that may pass, and how long to wait before the next attempt.
+"""Which errors are transient, and how long to wait before the next attempt.
 
-What may pass: timeouts, broken connections, and answers with status 408, 409, 425, 429 or 5xx. Each client has its own
-errors for that; those of other clients than httpx are known by their names, so that none has to be installed.
+Transient are timeouts, broken connections, and responses with status 408, 409, 425, 429 or 5xx. Each client library has
+its own errors for that; those of other clients than httpx are known by name, so that none has to be installed.
 """
 
 import random
@@ -19,12 +19,12 @@ _UNPROCESSED_STATUSES: Final = frozenset({425, 429})
 _MAX_WAIT_S: Final = 60.0
 _FIRST_BACKOFF_S: Final = 0.5
 _MAX_BACKOFF_S: Final = 30.0
-#: More of them are beyond the longest wait, and at last beyond any float.
+#: More of them are beyond the longest wait, and in the end beyond any float.
 _MAX_DOUBLINGS: Final = 10
 
-#: The call was at fault, though the client lists it among the failures of transport.
+#: The call itself is wrong, although the client lists the error among those of the transport.
 _PERMANENT_ERRORS: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
-#: No connection came about, so nothing was sent.
+#: There was no connection, so nothing was sent.
 _CONNECT_ERRORS: Final = frozenset(
     {
         "aiohttp.client_exceptions.ClientConnectorError",
@@ -58,14 +58,14 @@ _CONNECTION_ERRORS: Final = _CONNECT_ERRORS | {
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether another attempt may succeed where this one met `error`."""
+    """Whether another attempt may succeed although this one raised `error`."""
     if (status := _get_http_status(error)) is not None:
         return status in _TRANSIENT_STATUSES or 500 <= status < 600
     return any(_is_connection_error(each) for each in _iterate_causes(error))
 
 
 def never_sent(error: BaseException) -> bool:
-    """Whether a call that met `error` surely changed nothing: it never arrived, or was turned away unread."""
+    """Whether a call that raised `error` surely changed nothing: it never arrived, or was rejected unprocessed."""
     if (status := _get_http_status(error)) is not None:
         return status in _UNPROCESSED_STATUSES
     return any(_is_connect_error(each) for each in _iterate_causes(error))
@@ -89,7 +89,7 @@ def _has_class_name(error: BaseException, names: frozenset[str]) -> bool:
 
 
 def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, and what the errors of urllib, urllib3 and requests wrap without saying `from`."""
+    """Yield the error, and the errors that those of urllib, urllib3 and requests wrap without `from`."""
     for _ in range(5):
         yield error
         reason = error.reason if isinstance(error, URLError) else getattr(error, "reason", None)
@@ -101,7 +101,7 @@ def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _get_http_status(error: BaseException) -> int | None:
-    """Return the status of an HTTP answer: of httpx, requests, aiohttp, urllib, botocore and the OpenAI client."""
+    """Return the status of an HTTP response of httpx, requests, aiohttp, urllib, botocore or the OpenAI client."""
     response = getattr(error, "response", None)
     candidates = [
         error.code if isinstance(error, HTTPError) else None,
@@ -112,7 +112,7 @@ def _get_http_status(error: BaseException) -> int | None:
 
 
 def parse_retry_after_s(error: BaseException | None) -> float | None:
-    """Return the seconds that the answer's Retry-After header asks for (RFC 9110, 10.2.3)."""
+    """Return the seconds that the response's Retry-After header asks for (RFC 9110, 10.2.3); None without one."""
     value = _get_retry_after_header(error)
     if value is None:
         return None
@@ -125,7 +125,7 @@ def parse_retry_after_s(error: BaseException | None) -> float | None:
 
 
 def is_retry_after_too_long(error: BaseException | None) -> bool:
-    """Whether the answer asks for a longer wait than is waited, so that an earlier attempt would be in vain."""
+    """Whether the response asks for a longer wait than the longest, so that an attempt before that would be useless."""
     return (parse_retry_after_s(error) or 0.0) > _MAX_WAIT_S
 
 
@@ -136,13 +136,13 @@ def _get_retry_after_header(error: BaseException | None) -> str | None:
         getattr(error, "headers", None),
         _get_aws_metadata(response).get("HTTPHeaders"),
     )
-    # `HTTPError` of urllib keeps a message, the others a mapping.
+    # `HTTPError` of urllib has a message, the others have a mapping.
     headers = (each for each in holders if isinstance(each, Mapping | Message))
     return next((value for each in headers if isinstance(value := each.get("retry-after"), str)), None)
 
 
 def _get_aws_metadata(response: object) -> Mapping[str, object]:
-    """Return what botocore's errors keep of an answer."""
+    """Return what botocore's errors keep of a response."""
     metadata = response.get("ResponseMetadata") if isinstance(response, Mapping) else None
     return metadata if isinstance(metadata, Mapping) else {}
 
@@ -150,7 +150,7 @@ def _get_aws_metadata(response: object) -> Mapping[str, object]:
 def compute_wait_s(error: BaseException, *, retry: int) -> float:
     """Return the seconds to wait before a retry, counted from 1, after `error`.
 
-    As many as the answer asks for, at most 60; else at random between 0 and 0.5, 1, 2, ... 30 (full jitter, so that
+    As many as the response asks for, at most 60; else at random between 0 and 0.5, 1, 2, ... 30 (full jitter, so that
     calls that failed together are not made together again).
     """
     asked = parse_retry_after_s(error)

@@ -1,4 +1,4 @@
-"""One call of a tool: its secrets filled in, in the event loop or in a thread; what it raises is an ordinary error."""
+"""One call of a tool: with its secrets, in the event loop or in a thread; whatever it raises is an ordinary error."""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,9 +24,10 @@ async def call_tool(
     spec: ToolSpec,
     threads: CapacityLimiter | None = None,
 ) -> object:
-    """Return what `tool` returns; one without a coroutine runs in a thread, which a cancelled call leaves behind.
+    """Return what `tool` returns; a tool without a coroutine runs in a thread, which goes on if the call is cancelled.
 
-    Secrets that `args` name are filled in, and masked in what is returned or raised.
+    Secrets that `args` name are injected, and redacted in what is returned or raised. Raises what the tool raises, and
+    `ToolFailure` if the tool exits, cancels itself, or needs a secret that is not set.
     """
     args = inject_secrets(args, spec)
     tool = redacting_tool(tool, args)
@@ -36,7 +37,7 @@ async def call_tool(
         run = partial(tool.invoke, args, config)
         return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=threads)
     except (SystemExit, StopAsyncIteration) as error:
-        # Where these get further, they end the process or a loop.
+        # Outside a tool they would end the process or a loop.
         raise make_exit_failure(error, spec.name) from error
     except asyncio.CancelledError as error:
         if (task := asyncio.current_task()) is not None and task.cancelling():

@@ -1,1 +1,1 @@
-"""Language models: which one, how it is asked for structured output, what it costs, how it fails."""
+"""Language models: the choice of one, structured output, streaming, usage, and errors of the provider."""

@@ -15,16 +15,16 @@ from agent.llm.embedded.server import LocalEndpoint
 
 _MAX_RETRIES: Final = 2
 _SEED: Final = 7
-#: The temperature of answers by chance: far enough apart to disagree where the model is not sure.
+#: The temperature of sampled answers: high enough that they disagree if the model is not sure.
 _SAMPLING_TEMPERATURE: Final = 0.7
-#: A server that wants no key still gets one, because the client sends none without.
+#: A server that needs no key still gets one, because the client makes no request without.
 _PLACEHOLDER_KEY: Final = "none"
-#: A kept connection belongs to one event loop, and a model outlives many.
+#: A connection that is kept open belongs to one event loop, and a model outlives many.
 _CLOSE_CONNECTION: Final = {"Connection": "close"}
 
 
 def build_server_model(name: str, *, url: str | None, key: str | None, timeout_s: float) -> ChatOpenAI:
-    """Return the model `name` of the server at `url`, None: OpenAI's own. `timeout_s` is seconds for one try."""
+    """Return the model `name` of the server at `url`, None: OpenAI's own. `timeout_s` is seconds for one attempt."""
     return ChatOpenAI(
         model=name,
         base_url=url or None,
@@ -32,14 +32,14 @@ def build_server_model(name: str, *, url: str | None, key: str | None, timeout_s
         timeout=timeout_s,
         max_retries=_MAX_RETRIES,
         use_responses_api=False,
-        # A reply is checked as a whole before anybody sees a word of it.
+        # A reply is checked as a whole before anybody sees any of it.
         disable_streaming=True,
         default_headers=_CLOSE_CONNECTION,
     )
 
 
 class EmbeddedChat(ChatOpenAI):
-    """The embedded model, of which several answers to one question are counted: its server counts the first alone."""
+    """The embedded model. Of several answers to one question its server counts the first only; here all are counted."""
 
     async def _agenerate(
         self,
@@ -51,9 +51,9 @@ class EmbeddedChat(ChatOpenAI):
         result = await super()._agenerate(messages, stop, run_manager, **kwargs)
         first, *others = (each.message for each in result.generations)
         if others and isinstance(first, AIMessage) and first.usage_metadata is not None:
-            written = [await self._count_text_tokens(str(each.text)) for each in others]
+            counts = [await self._count_text_tokens(str(each.text)) for each in others]
             tokens = first.usage_metadata
-            output = tokens["output_tokens"] + sum(written)
+            output = tokens["output_tokens"] + sum(counts)
             first.usage_metadata = UsageMetadata(
                 input_tokens=tokens["input_tokens"],
                 output_tokens=output,
@@ -62,14 +62,14 @@ class EmbeddedChat(ChatOpenAI):
         return result
 
     async def _count_text_tokens(self, text: str) -> int:
-        """Return how many tokens a text is, the one that ends it included."""
+        """Return how many tokens a text has, including the one that ends it."""
         root = str(self.openai_api_base).removesuffix("/v1")
         reply = await self.root_async_client.post(f"{root}/tokenize", cast_to=object, body={"content": text})
         return len(reply["tokens"]) + 1 if isinstance(reply, dict) else 0
 
 
 def build_embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float) -> ChatOpenAI:
-    """Return the model that this process serves at `endpoint`, always with the same words for the same question."""
+    """Return the model that this process serves at `endpoint`; it gives the same reply to the same question."""
     return EmbeddedChat(
         model=name,
         base_url=endpoint.url,
@@ -81,19 +81,19 @@ def build_embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float
         use_responses_api=False,
         disable_streaming=True,
         default_headers=_CLOSE_CONNECTION,
-        # A proxy of the environment has no way to this process.
+        # A proxy of the environment cannot reach this process.
         http_client=openai.DefaultHttpxClient(trust_env=False),
         http_async_client=openai.DefaultAsyncHttpxClient(trust_env=False),
     )
 
 
 def is_openai_compatible(chat: BaseChatModel) -> bool:
-    """Return whether `chat` asks a server over the OpenAI protocol."""
+    """Return whether `chat` speaks the OpenAI protocol to a server."""
     return isinstance(chat, ChatOpenAI)
 
 
 def enable_sampling(chat: BaseChatModel, *, seed: int) -> BaseChatModel:
-    """Return `chat` so that it answers by chance, the same for the same `seed`; a model of another maker as it is."""
+    """Return `chat` with sampling on, reproducible by `seed`; a model of another maker is returned unchanged."""
     return (
         chat.model_copy(update={"temperature": _SAMPLING_TEMPERATURE, "seed": seed})
         if isinstance(chat, ChatOpenAI)

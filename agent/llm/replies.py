@@ -1,4 +1,4 @@
-"""What came back from a model, and how a JSON object is read out of it."""
+"""Replies of a model, and how a JSON object is parsed from one."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from agent.llm.response_schema import remove_optional_nulls
 
 _FENCE_PATTERN: Final = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 _MAX_CHARACTERS: Final = 300
-#: Faults named in one sentence; a reply with more of them is written anew anyway.
+#: Faults named in one sentence; a reply with more of them is written again anyway.
 _MAX_FAULTS: Final = 3
 
 
@@ -24,7 +24,7 @@ class Usage(BaseModel):
 
     input_tokens: int = 0
     output_tokens: int = 0
-    #: As the server reports it with its reply, in a currency of its own; None where it says nothing.
+    #: As the server reports it with its reply, in the server's currency; None if it reports none.
     cost: float | None = None
 
     def __add__(self, other: "Usage") -> "Usage":
@@ -36,7 +36,7 @@ class Usage(BaseModel):
 
 
 def sum_costs(*costs: float | None) -> float | None:
-    """Return the sum of the costs that are known; None where none is."""
+    """Return the sum of the costs that are known; None if none is."""
     known = [cost for cost in costs if cost is not None]
     return sum(known) if known else None
 
@@ -52,7 +52,7 @@ class ParsedReply(BaseModel):
 
 
 class MalformedReply(BaseModel):
-    """A reply that cannot be used; `reason` is a sentence that the model itself can be told."""
+    """A reply that cannot be used; `reason` is a sentence that the model itself can be given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,14 +76,14 @@ Reply = ParsedReply | MalformedReply
 
 
 class _InvalidJsonError(ValueError):
-    """A sentence about text that is not the JSON we take."""
+    """The text is not JSON that we accept; the message is a sentence."""
 
 
 def parse_reply(raw: str, *, schema: JsonSchema, tolerant: bool, usage: Usage) -> Reply:
     """Return the JSON object in `raw` if it fits `schema`.
 
-    `tolerant` is for a server that was only asked for JSON, not held to it: fences and text around the object, and a
-    repeated key (the last counts), are let pass. Numbers that JSON does not have and lone surrogates never are.
+    `tolerant` is for a server that was asked for JSON but not constrained to it: fences and text around the object, and
+    repeated keys (the last one counts), are accepted. Numbers outside JSON and lone surrogates never are.
     """
     try:
         value = _parse_tolerant(raw) if tolerant else _parse_exact(raw)
@@ -120,7 +120,7 @@ def _parse_tolerant(raw: str) -> object:
             except (ValueError, RecursionError):
                 continue
             return value
-    raise _InvalidJsonError("The reply holds no complete JSON object.")
+    raise _InvalidJsonError("The reply contains no complete JSON object.")
 
 
 def _find_braces(text: str) -> Iterator[int]:
@@ -128,28 +128,28 @@ def _find_braces(text: str) -> Iterator[int]:
 
 
 def _reject_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
+    parsed: dict[str, object] = {}
     for key, value in pairs:
-        if key in found:
-            raise _InvalidJsonError(f"The key {key!r} stands twice in one object; name it once.")
-        found[key] = value
-    return found
+        if key in parsed:
+            raise _InvalidJsonError(f"The key {key!r} appears twice in one object; give it once.")
+        parsed[key] = value
+    return parsed
 
 
 def _reject_constant(word: str) -> float:
-    raise _InvalidJsonError(f"{word} is not a number of JSON's; leave it out or say null.")
+    raise _InvalidJsonError(f"{word} is not a JSON number; leave it out or use null.")
 
 
 def _refuse_unstorable(value: object) -> None:
-    """Refuse what a database or a later model could not take: infinite numbers and lone surrogates."""
+    """Reject what a database or another model could not accept: infinite numbers and lone surrogates."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
         raise _InvalidJsonError(
-            "The reply holds half a character (a lone surrogate); write the character whole."
+            "The reply contains half a character (a lone surrogate); write the whole character."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise _InvalidJsonError("The reply holds a number too large, or is nested too deeply.") from error
+        raise _InvalidJsonError("The reply contains a number that is too large, or is nested too deeply.") from error
 
 
 def _describe_faults(value: object, schema: JsonSchema) -> Iterator[str]:
@@ -158,7 +158,7 @@ def _describe_faults(value: object, schema: JsonSchema) -> Iterator[str]:
         place = ".".join(map(str, error.absolute_path)) or "the top"
         yield f"At {place}: {_truncate(error.message)}."
     if len(errors) > _MAX_FAULTS:
-        yield f"And {len(errors) - _MAX_FAULTS} more of the kind."
+        yield f"And {len(errors) - _MAX_FAULTS} more like these."
 
 
 def _truncate(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A JSON Schema as a model's server takes it, and the way back for what was written to it."""
+"""A JSON Schema in the form that a model's server accepts, and replies to it in the form of the original schema."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -16,7 +16,7 @@ _MAX_LONG_ENUM_CHARACTERS: Final = 15_000
 
 
 def find_exceeded_limits(schema: JsonSchema) -> str | None:
-    """Return what of a schema is beyond the limits, as a sentence; None where it is within."""
+    """Return a sentence that names the limits of strict mode that a schema exceeds; None if it exceeds none."""
     parts = list(_walk_schema(schema, level=0))
     names = [name for part, _ in parts for word in ("properties", "$defs") for name in part.get(word, {})]
     lists = [part["enum"] for part, _ in parts if isinstance(part.get("enum"), list)]
@@ -25,13 +25,13 @@ def find_exceeded_limits(schema: JsonSchema) -> str | None:
         ("properties", sum(len(part.get("properties", {})) for part, _ in parts), _MAX_PROPERTIES),
         ("levels of objects", max((level for _, level in parts), default=0), _MAX_DEPTH),
         (
-            "letters of names and values",
+            "characters of names and values",
             sum(map(len, names)) + sum(len(str(value)) for value in values),
             _MAX_CHARACTERS,
         ),
         ("values in lists of choices", sum(map(len, lists)), _MAX_ENUM_VALUES),
         (
-            "letters in one list of choices",
+            "characters in one list of choices",
             max((sum(map(len, each)) for each in lists if len(each) > _LONG_ENUM and _is_string_list(each)), default=0),
             _MAX_LONG_ENUM_CHARACTERS,
         ),
@@ -41,7 +41,7 @@ def find_exceeded_limits(schema: JsonSchema) -> str | None:
 
 
 def _walk_schema(part: JsonSchema, *, level: int) -> Iterator[tuple[JsonSchema, int]]:
-    """Yield each schema within `part` with the number of objects that it is inside of."""
+    """Yield each schema within `part` with the number of objects around it."""
     level += "properties" in part
     yield part, level
     for word in ("properties", "$defs"):
@@ -67,20 +67,20 @@ _STRICT_KEYWORDS: Final = frozenset(
     }
 )
 _NULL_SCHEMA: Final[JsonSchema] = {"type": "null"}
-#: A small model fills what has no end: these end it.
+#: A small model may never stop writing a string or a list that has no limit.
 _MAX_LENGTH: Final = 1000
 _MAX_ITEMS: Final = 20
 
 
 class _UnsupportedSchemaError(Exception):
-    """Raised inside this module where a schema admits something that the strict mode cannot say."""
+    """Raised inside this module for a schema that strict mode cannot express."""
 
 
 def to_strict_schema(schema: JsonSchema) -> JsonSchema | None:
-    """Return `schema` in the subset of OpenAI's strict mode, or None if it cannot be said there or is too large.
+    """Return `schema` in the subset of OpenAI's strict mode, or None if it cannot be expressed there or is too large.
 
-    Every object is closed and has all of its properties required; one that was optional admits null instead,
-    which `without_nulls` takes out again. Objects of any shape, tuples and mixed `allOf` cannot be said.
+    Every object is closed and has all of its properties required; a property that was optional allows null instead,
+    which `remove_optional_nulls` removes again. Objects of any shape, tuples and mixed `allOf` cannot be expressed.
     """
     try:
         strict = _to_strict(schema)
@@ -94,7 +94,7 @@ def to_strict_schema(schema: JsonSchema) -> JsonSchema | None:
 
 
 def add_size_limits(schema: JsonSchema, *, max_length: int = _MAX_LENGTH, max_items: int = _MAX_ITEMS) -> JsonSchema:
-    """Return `schema` with an end to every string and every list that has none."""
+    """Return `schema` with a limit for every string (characters) and every list (items) that has none."""
 
     def limit_part(part: JsonSchema) -> JsonSchema:
         kinds = _get_types(part)
@@ -109,9 +109,9 @@ def add_size_limits(schema: JsonSchema, *, max_length: int = _MAX_LENGTH, max_it
 
 
 def remove_optional_nulls(value: Any, *, schema: JsonSchema) -> Any:  # noqa: ANN401 - a JSON value
-    """Return `value` without the nulls that stand for an optional property left out.
+    """Return `value` without the nulls that stand for an optional property that was left out.
 
-    A null goes only where its property is optional and `schema` does not admit null there.
+    A null is removed only if its property is optional and `schema` does not allow null there.
     """
     return _prune_nulls(value, schema, schema.get("$defs", {}))
 

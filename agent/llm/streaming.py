@@ -1,4 +1,4 @@
-"""Replies heard while a model writes them, from servers that stream well, badly or not at all."""
+"""Replies that are read while a model writes them, from servers that stream well, badly or not at all."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -15,12 +15,12 @@ from langchain_openai import ChatOpenAI
 
 from agent.llm.models import Model
 
-#: Is told each piece of a reply's text as it comes.
+#: Is called with each piece of a reply's text as it arrives.
 OnText = Callable[[str], None]
 
-#: By these statuses servers turn down a stream, or the count of tokens at its end.
+#: Statuses by which servers refuse a stream, or the count of tokens at its end.
 STREAM_REFUSED_STATUSES: Final = frozenset((400, 403, 422))
-#: Would not be better without a stream, or is read as without one.
+#: Errors that would be the same without a stream, or are handled in the same way.
 _FINAL_ERRORS: Final = (
     openai.APIStatusError,
     openai.APITimeoutError,
@@ -33,22 +33,22 @@ _STREAM_ERRORS: Final = (openai.APIError, httpx.HTTPError, httpx2.HTTPError, Con
 
 
 class NotStreamedError(Exception):
-    """No whole reply came as a stream; asked without one, the server may give it."""
+    """No whole reply came as a stream; asked without a stream, the server may give one."""
 
     def __init__(self, *, permanent: bool) -> None:
-        """`for_good`: the server does not stream at all; otherwise this stream broke."""
+        """Say whether the server does not stream at all (`permanent`) or only this stream broke."""
         super().__init__("The server does not stream." if permanent else "The stream broke.")
         self.permanent = permanent
 
 
 def build_streaming_chat(model: Model, *, report_usage: bool) -> ChatOpenAI | None:
-    """Return the chat model of `model` set to stream, with its tokens told at the end if `counted`; None if it cannot.
+    """Return the chat model of `model` set to stream, with its usage at the end if `report_usage`; None if it cannot.
 
     https://platform.openai.com/docs/api-reference/chat/create, `stream` and `stream_options.include_usage`.
     """
     if not isinstance(model.chat, ChatOpenAI) or not model.can_stream:
         return None
-    # A model that thinks first sends nothing for minutes; `Model.timeout_s` bounds the whole as without a stream.
+    # A model that thinks first sends nothing for minutes; `Model.timeout_s` limits the whole, as without a stream.
     changes = {"disable_streaming": False, "stream_usage": report_usage, "stream_chunk_timeout": None}
     return model.chat.model_copy(update=changes)
 
@@ -56,13 +56,13 @@ def build_streaming_chat(model: Model, *, report_usage: bool) -> ChatOpenAI | No
 async def stream_reply(
     chat: Runnable[LanguageModelInput, AIMessage], messages: Sequence[BaseMessage], *, on_text: OnText
 ) -> AIMessage:
-    """Return the whole reply of `chat`, and tell `heard` each piece of its text or of its call's arguments as it comes.
+    """Return the whole reply of `chat`, and call `on_text` with each piece of its text or of its call's arguments.
 
-    Raises `NotStreamedError`, and the client's own errors where the server refuses the question.
+    Raises `NotStreamedError`, and the client's own errors if the server refuses the request.
     """
     chunks: list[AIMessageChunk] = []
-    async with aclosing(_stream_chunks(chat, messages)) as coming:
-        async for chunk in coming:
+    async with aclosing(_stream_chunks(chat, messages)) as stream:
+        async for chunk in stream:
             chunks.append(chunk)
             arguments = (call["args"] or "" for call in chunk.tool_call_chunks[:1])
             if piece := "".join(arguments) or str(chunk.text):
@@ -72,12 +72,12 @@ async def stream_reply(
     whole = add_ai_message_chunks(*chunks)
     match whole.response_metadata.get("finish_reason"):
         case None:
-            # It may have been cut off without a word.
+            # It may have been cut off without notice.
             raise NotStreamedError(permanent=True)
         case "stop" if not (
             str(whole.text).strip() or whole.tool_call_chunks or whole.additional_kwargs.get("refusal")
         ):
-            # Of a refusal the client keeps nothing in some ways of asking.
+            # With some output methods the client drops the text of a refusal.
             raise NotStreamedError(permanent=False)
     return whole
 
@@ -85,7 +85,7 @@ async def stream_reply(
 async def _stream_chunks(
     chat: Runnable[LanguageModelInput, AIMessage], messages: Sequence[BaseMessage]
 ) -> AsyncGenerator[AIMessageChunk]:
-    """Yield the chunks of a stream, which the client makes of anything that a server sends."""
+    """Yield the chunks of a stream; the client makes chunks of anything that a server sends."""
     begun = False
     try:
         async for chunk in chat.astream(list(messages)):
@@ -96,5 +96,5 @@ async def _stream_chunks(
     except _STREAM_ERRORS as error:
         raise NotStreamedError(permanent=False) from error
     except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # The client takes a whole completion, or a page, for a stream without chunks and trips over that.
+        # The client takes a whole completion, or a web page, for a stream without chunks, and raises one of these.
         raise NotStreamedError(permanent=not begun) from error

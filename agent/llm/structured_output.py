@@ -1,4 +1,4 @@
-"""Questions to a model whose replies are held to a JSON Schema, by whatever way its server offers."""
+"""Questions to a model whose replies must fit a JSON Schema, by whatever method its server supports."""
 
 import asyncio
 import json
@@ -32,9 +32,9 @@ from prompts import render
 OnUsage = Callable[[Usage], None]
 _logger = get_logger(__name__)
 
-#: From the surest to the last.
+#: The most reliable first.
 _OUTPUT_METHODS: Final[tuple[OutputMethod, ...]] = ("json_schema", "function", "json_object", "text")
-#: By these statuses servers turn down a parameter that they do not know.
+#: Statuses by which servers refuse a parameter that they do not know.
 _PARAMETER_REFUSED_STATUSES: Final = frozenset((400, 422))
 _SAMPLING_SEED: Final = 1
 _TRUNCATED_FAULT: Final = "The reply was cut off at the token limit: make it shorter."
@@ -45,7 +45,7 @@ _EMPTY_FAULT: Final = "The reply was empty."
 @dataclass(frozen=True, slots=True)
 class _Question:
     messages: Sequence[BaseMessage]
-    #: As it is sent; the reply is checked against the caller's own.
+    #: As it is sent; the reply is checked against the caller's schema.
     schema: JsonSchema
     name: str
     strict: bool
@@ -55,7 +55,7 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class _RawReply:
-    """What the server sent, whatever way it was asked."""
+    """What the server sent, by whatever method it was asked."""
 
     text: str
     usage: Usage
@@ -75,25 +75,25 @@ async def ask_json(
     on_usage: OnUsage | None = None,
     on_text: OnText | None = None,
 ) -> Reply:
-    """Ask for one JSON object that fits `schema`, and say what came of it.
+    """Ask for one JSON object that fits `schema`, and return the reply.
 
-    `name` is what the object is called to the model (letters, digits, `_` and `-`). `strict` takes the server's
-    strict mode where the schema can be said in it. `usage` is told the tokens. `heard` is told the text piece by piece
-    while the model writes it, if its server streams: never twice, but not to the end where the stream breaks. A reply
-    that cannot be used is a value, `Malformed`; raises `ModelReplyError` where there is none: refused, unreachable,
-    failed or silent.
+    `name` is the object's name to the model (letters, digits, `_` and `-`). `strict` uses the server's strict mode if
+    the schema can be expressed in it. `on_usage` is called with the tokens. `on_text` is called with the text piece by
+    piece while the model writes it, if its server streams: with no piece twice, but not with all if the stream breaks.
+    A reply that cannot be used is a value, `MalformedReply`. Raises `ModelReplyError` if there is no reply: the server
+    refused, failed, could not be reached, or did not answer in time.
     """
     sent = add_size_limits(schema) if model.scale == "small" else schema
     question = _Question(messages, sent, name, strict=strict, max_tokens=max_tokens, on_text=on_text)
     try:
-        way, received = await _try_methods(model, question, methods=_list_open_methods(model))
+        method, received = await _try_methods(model, question, methods=_list_open_methods(model))
     except openai.APIStatusError as error:
         raise _to_reply_error(error) from error
     if on_usage is not None:
         on_usage(received.usage)
     if received.fault is not None:
         return MalformedReply(reason=received.fault, raw=received.text, usage=received.usage)
-    return parse_reply(received.text, schema=schema, tolerant=way != "json_schema", usage=received.usage)
+    return parse_reply(received.text, schema=schema, tolerant=method != "json_schema", usage=received.usage)
 
 
 async def ask_text(
@@ -104,9 +104,10 @@ async def ask_text(
     grammar: str | None = None,
     on_usage: OnUsage | None = None,
 ) -> TextReply | MalformedReply:
-    """Ask for a text. One cut off at the token limit is kept and marked; raises `ModelReplyError` as `ask` does.
+    """Ask for a text. One that was cut off at the token limit is returned as truncated.
 
-    `grammar`, in GBNF, is what the text is held to by a server that knows grammars; others are not told of it.
+    `grammar`, in GBNF, constrains the text if the server supports grammars; else it is not sent. Raises
+    `ModelReplyError` as `ask_json` does.
     """
     chat = _limit_tokens(model.chat, max_tokens=max_tokens)
     if grammar is not None and model.supports_grammar:
@@ -131,11 +132,11 @@ async def ask_texts(
     grammar: str | None = None,
     on_usage: OnUsage | None = None,
 ) -> list[TextReply | MalformedReply]:
-    """Ask once for several texts, each by chance; for a model whose server writes so many at once.
+    """Ask once for several sampled texts; for a model whose server can write so many at once.
 
-    `grammar` as for `ask_text`. Raises `ModelReplyError` as `ask` does.
+    `grammar` as for `ask_text`. Raises `ModelReplyError` as `ask_json` does.
     """
-    held: dict[str, Any] = (
+    constraint: dict[str, Any] = (
         {"extra_body": {"grammar": grammar}} if grammar is not None and model.supports_grammar else {}
     )
     chat = enable_sampling(model.chat, seed=_SAMPLING_SEED)
@@ -151,7 +152,7 @@ async def ask_texts(
                     metadata=config.get("metadata"),
                     n=number,
                     max_tokens=max_tokens,
-                    **held,
+                    **constraint,
                 )
         except (*PROVIDER_ERRORS, openai.APIStatusError) as error:
             raise _to_reply_error(error) from error
@@ -175,34 +176,33 @@ async def ask_texts(
 
 
 def _list_open_methods(model: Model) -> tuple[OutputMethod, ...]:
-    return tuple(
-        way for way in _OUTPUT_METHODS[_OUTPUT_METHODS.index(model.output_method) :] if way not in model.unsupported
-    )
+    methods = _OUTPUT_METHODS[_OUTPUT_METHODS.index(model.output_method) :]
+    return tuple(method for method in methods if method not in model.unsupported)
 
 
 async def _try_methods(
     model: Model, question: _Question, *, methods: tuple[OutputMethod, ...]
 ) -> tuple[OutputMethod, _RawReply]:
-    """Ask by the first of `ways`; if the server turns it down and takes a later one, remember that."""
-    way, *later = methods
+    """Ask by the first of `methods`; if the server refuses it and accepts a later one, remember that."""
+    method, *later = methods
     try:
-        return way, await _ask_with_method(way, model, question)
+        return method, await _ask_with_method(method, model, question)
     except openai.APIStatusError as error:
         if not later or error.status_code not in _PARAMETER_REFUSED_STATUSES or is_prompt_too_long(error):
             raise
         try:
             reached = await _try_methods(model, question, methods=tuple(later))
         except openai.APIStatusError:
-            # Turned down every way, so not for the way: the first answer says best what for.
+            # Every method was refused, so the method is not the reason, and the first error explains it best.
             raise error from None
-        _logger.warning("Model %s refused the output method %s and took %s", model.name, way, reached[0])
+        _logger.warning("Model %s refused the output method %s and took %s", model.name, method, reached[0])
         if "Invalid schema" not in error.message:
-            model.unsupported.add(way)
+            model.unsupported.add(method)
         return reached
 
 
 async def _ask_with_method(method: OutputMethod, model: Model, question: _Question) -> _RawReply:
-    """Ask by `way`: as a stream where somebody listens and the server streams, else for the whole at once."""
+    """Ask by `method`: as a stream if `on_text` is given and the server streams, else for the whole reply at once."""
     unused: list[StreamFeature] = []
     extras: tuple[StreamFeature, ...] = (
         ("stream_usage", "stream") if question.on_text and "stream" not in model.unsupported else ()
@@ -226,7 +226,7 @@ async def _ask_with_method(method: OutputMethod, model: Model, question: _Questi
             model.unsupported.update(unused)
             return received
     received = await _send_question(method, model, question, chat=model.chat)
-    # Only now is it certain that it was the stream that was turned down.
+    # Only now is it certain that the server refused the stream and not the question.
     model.unsupported.update(unused)
     return received
 
@@ -260,7 +260,7 @@ def _append_schema(messages: Sequence[BaseMessage], *, schema: JsonSchema) -> li
 
 
 def _limit_tokens(chat: BaseChatModel, *, max_tokens: int | None) -> Runnable[LanguageModelInput, AIMessage]:
-    """Return `chat` with a limit of tokens; models of other makers name theirs differently and keep their own."""
+    """Return `chat` with a limit of tokens; a model of another maker names it differently and keeps its own limit."""
     return chat.bind(max_tokens=max_tokens) if max_tokens and isinstance(chat, ChatOpenAI) else chat
 
 
@@ -272,7 +272,7 @@ async def _call_model(
     method: OutputMethod,
     on_text: OnText | None = None,
 ) -> _RawReply:
-    """Put the question to `chat` if the budget allows; a status error passes, so that another way may be tried."""
+    """Ask `chat` if the budget allows it; a status error is passed on, so that another method may be tried."""
     begin_call()
     with _log_call(model, "a stream, " + method if on_text else method) as log_reply:
         received = await _receive_reply(model, chat, messages, on_text=on_text)
@@ -348,7 +348,7 @@ async def _receive_reply(
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         if not isinstance(model.chat, ChatOpenAI):
             raise
-        # The client reads what it takes for a completion without checking it first.
+        # The client parses what it takes for a completion without validating it first.
         raise ModelReplyError(
             f"The model server's reply does not follow the OpenAI protocol ({error}): check OPENAI_BASE_URL."
         ) from error

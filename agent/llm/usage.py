@@ -1,4 +1,4 @@
-"""The calls of a model counted as they are made, and none begun that the run's budget does not allow."""
+"""Counts the calls of models as they are made, and refuses those that the run's budget does not allow."""
 
 import threading
 from collections import OrderedDict
@@ -20,10 +20,10 @@ _MAX_RUNS = 64
 
 
 class Meter:
-    """What a run has spent on models, shared by all that is under way in it.
+    """What a run has spent on models, shared by everything that is in flight in it.
 
-    A call counts when it is begun, its tokens and cost when it has ended: calls side by side may each go beyond a
-    budget of tokens or cost once.
+    A call counts when it is begun, its tokens and cost when it has ended: each of several concurrent calls may exceed
+    a budget of tokens or cost once.
     """
 
     def __init__(self) -> None:
@@ -32,62 +32,62 @@ class Meter:
         self._stored = Spending()
         self._since = Spending()
         self._lock = threading.Lock()
-        #: The budget by which a call was refused last.
+        #: The budget because of which the last refused call was refused.
         self.exhausted_budget: ExhaustedBudget | None = None
 
     def begin_step(self, limits: Limits, stored: Spending, *, prices: tuple[float, float]) -> "Meter":
-        """Take over the bounds, what the state knows to be spent, and the prices of a million tokens read and written.
+        """Set the limits, the spending stored in the state, and the prices of a million tokens read and written.
 
-        For the beginning of a step, when all that was taken before is in the state.
+        For the beginning of a step, when everything that `take_spending` returned before is in the state.
         """
         self._limits, self._stored, self._prices, self.exhausted_budget = limits, stored, prices, None
         return self
 
     def take_spending(self) -> Spending:
-        """Return what was spent since it was last taken, to be stored."""
+        """Return what was spent since the last call of this method, to be stored."""
         with self._lock:
             taken, self._since = self._since, Spending()
             self._stored = add_spending(self._stored, taken)
         return taken
 
     def start_call(self) -> None:
-        """Count a call that is about to be made. Raises `BudgetError` where the budget allows none."""
+        """Count a call that is about to be made. Raises `BudgetError` if the budget does not allow it."""
         with self._lock:
-            short = find_exhausted_model_budget(add_spending(self._stored, self._since), self._limits)
-            if short is None:
+            exhausted = find_exhausted_model_budget(add_spending(self._stored, self._since), self._limits)
+            if exhausted is None:
                 self._since = add_spending(self._since, Spending(calls=1))
-        if short is not None:
-            _logger.warning("Model call not made: %s", short)
-            self.exhausted_budget = short
-            raise BudgetError(short)
+        if exhausted is not None:
+            _logger.warning("Model call not made: %s", exhausted)
+            self.exhausted_budget = exhausted
+            raise BudgetError(exhausted)
 
     def count_usage(self, usage: Usage) -> None:
-        """Count what a call that was begun has taken, whatever its reply is worth."""
-        read, written = self._prices
-        priced = (usage.input_tokens * read + usage.output_tokens * written) / _MILLION
-        cost = priced if usage.cost is None else usage.cost
+        """Count the tokens and the cost of a call that has ended, even if its reply cannot be used."""
+        input_price, output_price = self._prices
+        computed = (usage.input_tokens * input_price + usage.output_tokens * output_price) / _MILLION
+        cost = computed if usage.cost is None else usage.cost
         spent = Spending(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost=cost)
         with self._lock:
             self._since = add_spending(self._since, spent)
 
 
 class MeterRegistry:
-    """The meters of the runs that this process has under way; of more than 64 the latest."""
+    """The meters of the runs in this process, at most the 64 used last."""
 
     def __init__(self) -> None:
         self._meters: OrderedDict[str, Meter] = OrderedDict()
 
     def get_meter(self, run: str) -> Meter:
         """Return the meter of a run."""
-        found = self._meters.setdefault(run, Meter())
+        meter = self._meters.setdefault(run, Meter())
         self._meters.move_to_end(run)
         while len(self._meters) > _MAX_RUNS:
             self._meters.popitem(last=False)
-        return found
+        return meter
 
 
 def add_spending(first: Spending, second: Spending) -> Spending:
-    """Return the sum."""
+    """Return the sum of two spendings."""
     return Spending(
         calls=first.calls + second.calls,
         input_tokens=first.input_tokens + second.input_tokens,
@@ -101,7 +101,7 @@ _meter: ContextVar[Meter | None] = ContextVar("planwave_meter", default=None)
 
 @contextmanager
 def use_meter(meter: Meter) -> Iterator[Meter]:
-    """Have every call of a model that is made in this context counted by `meter`."""
+    """Let `meter` count every call of a model that is made in this context."""
     token = _meter.set(meter)
     try:
         yield meter
@@ -110,21 +110,21 @@ def use_meter(meter: Meter) -> Iterator[Meter]:
 
 
 def begin_call() -> None:
-    """Say that a model is about to be asked. Raises `BudgetError` where the run's budget does not allow it."""
+    """Report that a model is about to be asked. Raises `BudgetError` if the run's budget does not allow it."""
     if (meter := _meter.get()) is not None:
         meter.start_call()
 
 
 def count_call(usage: Usage) -> None:
-    """Say what a call took."""
+    """Report the tokens and the cost of a call."""
     if (meter := _meter.get()) is not None:
         meter.count_usage(usage)
 
 
 def extract_usage(message: AIMessage) -> Usage:
-    """Return the tokens of a reply, and its cost where the server reports it under `usage.cost`, as OpenRouter does.
+    """Return the tokens of a reply, and its cost if the server reports it under `usage.cost`, as OpenRouter does.
 
-    https://openrouter.ai/docs/use-cases/usage-accounting. Of a stream LangChain hands on the tokens only.
+    https://openrouter.ai/docs/use-cases/usage-accounting. For a stream, LangChain passes on the tokens only.
     """
     tokens = message.usage_metadata
     reported = message.response_metadata.get("token_usage")
@@ -135,7 +135,7 @@ def extract_usage(message: AIMessage) -> Usage:
 
 
 def parse_cost(value: object) -> float | None:
-    """Return a cost as a server reported it; None for what is no cost."""
+    """Return a cost as a server reported it; None for a value that is not a cost."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return float(value)
     return None
@@ -156,11 +156,11 @@ class UsageTotal(Usage):
 
 
 class UsageTally:
-    """Adds up the calls of one role; pass `count` as `usage` to `ask`."""
+    """Adds up the calls of one role; pass `add` as `on_usage` to `ask_json`."""
 
     def __init__(self) -> None:
         self.total = UsageTotal()
 
     def add(self, usage: Usage) -> None:
-        """Take in one more call."""
+        """Add a call."""
         self.total += usage

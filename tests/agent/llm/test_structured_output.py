@@ -65,10 +65,10 @@ MALFORMED = {
     "wrong type": ({"title": 3, "steps": []}, "At title: 3 is not of type 'string'"),
     "missing": ({"title": "x"}, "'steps' is a required property"),
     "extra": ({**GOOD, "surprise": 1}, "'surprise' was unexpected"),
-    "repeated key": ('{"title": "a", "title": "b", "steps": []}', "'title' stands twice"),
-    "NaN": ('{"title": NaN, "steps": []}', "NaN is not a number of JSON's"),
+    "repeated key": ('{"title": "a", "title": "b", "steps": []}', "'title' appears twice"),
+    "NaN": ('{"title": NaN, "steps": []}', "NaN is not a JSON number"),
     "lone surrogate": ('{"title": "\\ud800", "steps": []}', "half a character"),
-    "too large": ('{"title": 1e999, "steps": []}', "a number too large"),
+    "too large": ('{"title": 1e999, "steps": []}', "a number that is too large"),
     "too deep": ("[" * 100_000, "nested too deeply"),
     "long integer": ('{"title": ' + "9" * 5000 + ', "steps": []}', "not JSON"),
     "empty": ("", "empty"),
@@ -111,7 +111,7 @@ async def test_a_server_that_gives_no_reply_is_explained(answer, sentence):
 
 RETRIED = {
     "server error": (Failure(500), "failed with status 500"),
-    "rate": (Failure(429, headers={"Retry-After": "0"}), "rate or quota"),
+    "rate": (Failure(429, headers={"Retry-After": "0"}), "rate limit or quota"),
     "cut connection": (Cut(), "cannot be reached|broke"),
 }
 
@@ -140,7 +140,7 @@ async def test_retry_after_is_waited_for(monkeypatch):
 
 async def test_a_stall_ends_with_the_time_of_the_question():
     # Who waits for as long as other questions may take hears instead that the connection broke.
-    with Endpoint([Stall(10)]) as endpoint, pytest.raises(ModelReplyError, match="silent for too long"):
+    with Endpoint([Stall(10)]) as endpoint, pytest.raises(ModelReplyError, match="did not answer in time"):
         await reply_to(model_at(endpoint, timeout_s=0.4))
 
 

@@ -88,7 +88,9 @@ def plan(**args):
 
 @pytest.mark.parametrize("given", ["s3cret", {"template": "s3{x}", "values": {"x": "cret"}}, ref("x"), 3, ["s3cret"]])
 async def test_a_private_argument_in_clear_is_refused_before_anything_is_stored(graph, given):
-    with pytest.raises(UsageError, match="'key' of 'door' itself, which would be stored; nothing was") as caught:
+    with pytest.raises(
+        UsageError, match="'key' of 'door' as a value, which would be stored; nothing was stored"
+    ) as caught:
         await graph.ainvoke({"goal": "g", "plan": plan(key=given)}, thread())
     assert "s3cret" not in str(caught.value)
     undo = {"tool": "door", "args": {"name": "x", "key": given}}
@@ -103,7 +105,7 @@ async def test_a_person_sees_the_name_and_cannot_put_the_value_in_its_place(grap
     assert out["__interrupt__"][0].value["action_requests"][0]["args"]["key"] == "secret:FRONT"
     edit = {"type": "edit", "edited_action": {"name": "door", "args": {"name": "front", "key": "s3cret"}}}
     for answer in ({"decisions": [edit]}, [{"type": "edit", "args": {"action": "door", "args": {"key": "s3cret"}}}]):
-        with pytest.raises(UsageError, match="The edited call gives the private argument 'key'"):
+        with pytest.raises(UsageError, match="The edited call gives the secret argument 'key'"):
             await graph.ainvoke(Command(resume=answer), thread())
     out = await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), thread())
     assert out["results"]["d"]["output"] == "front 4 None"
@@ -112,11 +114,11 @@ async def test_a_person_sees_the_name_and_cannot_put_the_value_in_its_place(grap
 async def test_a_fork_cannot_put_the_value_into_the_plan_either(graph):
     await graph.ainvoke({"goal": "g", "plan": plan(key="secret:FRONT")}, thread())
     for edited in ({"plan": plan(key="s3cret")}, {"plan": plan(key="s3cret"), "status": "running"}):
-        with pytest.raises(UsageError, match="gives the private argument 'key'"):
+        with pytest.raises(UsageError, match="gives the secret argument 'key'"):
             await graph.aupdate_state(thread(), edited, as_node="planner")
-        with pytest.raises(UsageError, match="gives the private argument 'key'"):
+        with pytest.raises(UsageError, match="gives the secret argument 'key'"):
             await asyncio.to_thread(graph.update_state, thread(), edited, "planner")
-        with pytest.raises(UsageError, match="gives the private argument 'key'"):
+        with pytest.raises(UsageError, match="gives the secret argument 'key'"):
             await graph.ainvoke(Command(update=edited), thread())
 
 
@@ -150,7 +152,7 @@ SAFE = {"user": "a", "password": "secret:A"}
 async def test_a_private_value_deep_inside_an_argument_is_refused_in_clear_too(args, place):
     graph = build_graph(tools=[StructuredTool.from_function(login)], checkpointer=InMemorySaver())
     given = {"tasks": [{"id": "d", "tool": "login", "args": args}]}
-    with pytest.raises(UsageError, match=f"the private argument '{place}' of 'login' itself") as caught:
+    with pytest.raises(UsageError, match=f"the secret argument '{place}' of 'login' as a value") as caught:
         await graph.ainvoke({"goal": "g", "plan": given}, thread())
     assert "s3cret" not in str(caught.value)
     assert (await graph.aget_state(thread())).created_at is None

@@ -101,7 +101,9 @@ async def test_a_write_without_a_lease_shuts_out_an_owner_whose_time_was_over(da
 async def expire(persistence):
     """Let the lease run out, as it does while its process is paused."""
     database = persistence._backend.database
-    await persistence.saver.later(database.transact, lambda run: run("UPDATE planwave_leases SET expires_at = 1"))
+    await persistence.saver.run_on_worker(
+        database.run_in_transaction, lambda run: run("UPDATE planwave_leases SET expires_at = 1")
+    )
 
 
 async def test_a_deleted_thread_leaves_only_its_epoch(database_url):

@@ -65,11 +65,11 @@ TELLS = {
     leaves: "The tool 'leaves' raised SystemExit: 3",
     cancels: "The tool 'cancels' cancelled itself.",
     stops: "The tool 'stops' raised StopAsyncIteration: ",
-    is_mute: "MuteError: its words cannot be read",
+    is_mute: "MuteError: its message cannot be read",
     talks: f"ValueError: {('no ' * 1_000)[:2_000]}...",
     stammers: "ValueError: half \ufffd a letter",
-    circles: "The output of 'circles' is no JSON value: Circular reference",
-    digs: "The output of 'digs' is no JSON value: Maximum serialization depth",
+    circles: "The output of 'circles' is not a JSON value: Circular reference",
+    digs: "The output of 'digs' is not a JSON value: Maximum serialization depth",
 }
 
 

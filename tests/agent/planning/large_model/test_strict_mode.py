@@ -181,11 +181,11 @@ def test_what_is_too_large_is_named_with_its_limit():
         deep = {"type": "object", "properties": {"a": {"anyOf": [{"type": "array", "items": deep}]}}}
     assert find_exceeded_limits(deep) == "The schema has 11 levels of objects, at most 10."
     long = {"enum": [f"{n:060}" for n in range(251)]}
-    assert find_exceeded_limits(long) == "The schema has 15060 letters in one list of choices, at most 15000."
+    assert find_exceeded_limits(long) == "The schema has 15060 characters in one list of choices, at most 15000."
     assert (
         find_exceeded_limits({"enum": list(range(1_001))})
         == "The schema has 1001 values in lists of choices, at most 1000."
     )
     assert find_exceeded_limits({"$defs": {"a" * 120_001: {}}}) == (
-        "The schema has 120001 letters of names and values, at most 120000."
+        "The schema has 120001 characters of names and values, at most 120000."
     )
