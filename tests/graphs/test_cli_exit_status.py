@@ -94,5 +94,5 @@ def test_a_thread_that_has_ended_is_told_again_and_runs_nothing(planwave: Comman
     before = planwave.thread("t")["results"]
     ended = planwave.here("resume", "t")
     assert ended.exit_code == 0
-    assert "has ended before" in ended.stdout
+    assert "has already ended" in ended.stdout
     assert planwave.thread("t")["results"] == before
