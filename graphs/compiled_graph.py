@@ -182,7 +182,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
     ) -> dict[str, dict[str, Any]]:
         """Return the results of a state of this thread with every output in full.
 
-        Raises `PersistenceError` for an output that is not where it was put.
+        Raises `PersistenceError` if a stored output is missing.
         """
         return await self.artifacts.load_results(results, thread=self._get_thread_id(config) or "")
 

@@ -119,11 +119,9 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
                     if problem is None:
                         return edited, await self._grant_call(edited)
                 case RejectDecision(message=message) if doubt is not None:
-                    return (
-                        f"It is not known whether the call took effect; a person chose to leave it. {message}".strip()
-                    )
+                    return f"It is not known whether the call took effect; a human chose to leave it. {message}".strip()
                 case RejectDecision(message=message):
-                    return f"REJECTED by a person, who said: {message or 'nothing'}"
+                    return f"REJECTED by a human, who said: {message or 'nothing'}"
                 case RespondDecision(message=message) if doubt is not None:
                     # The write has taken effect, so a rollback must know about it.
                     await self._task_context.executor.confirm_effect(

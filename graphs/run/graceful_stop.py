@@ -1,4 +1,4 @@
-"""A run that can be stopped: nothing new is begun, what runs is given time, and what finished is kept."""
+"""A run that can be stopped: nothing new starts, what runs is given time to end, and what finished is kept."""
 
 import asyncio
 import logging
@@ -59,7 +59,7 @@ class GracefulRunControl(RunControl):
         self._cleanups.append(cleanup)
 
     async def run_cleanups(self) -> None:
-        """End what runs beside the graph."""
+        """Call the callbacks of `on_end`, the last one first."""
         while self._cleanups:
             await self._cleanups.pop()()
 

@@ -26,34 +26,37 @@ async def log(request, tmp_path):
 
 
 async def test_a_call_is_found_as_it_was_noted_last(log):
-    await log.note([call(item=0), call(item=1, attempts=3)])
-    await log.note([call(item=1, record=DONE)])
-    assert await log.items("t", revision=1, task="w", tool="look") == [call(item=0), call(item=1, record=DONE)]
+    await log.save_calls([call(item=0), call(item=1, attempts=3)])
+    await log.save_calls([call(item=1, record=DONE)])
+    assert await log.load_task_calls("t", revision=1, task="w", tool="look") == [
+        call(item=0),
+        call(item=1, record=DONE),
+    ]
 
 
 async def test_the_calls_of_other_tasks_count_once_an_earlier_revision_ended_them(log):
     own, other = call(item=0, revision=2, record=DONE), call("v", revision=2, item=0, record=DONE)
     ended, begun = call("u", item=0, record=DONE), call("u", item=1)
     of_another_tool, of_another_thread = call("x", tool="write", record=DONE), call("u", thread="s", record=DONE)
-    await log.note([own, other, ended, begun, of_another_tool, of_another_thread])
-    assert await log.items("t", revision=2, task="w", tool="look") == [ended, own]
+    await log.save_calls([own, other, ended, begun, of_another_tool, of_another_thread])
+    assert await log.load_task_calls("t", revision=2, task="w", tool="look") == [ended, own]
 
 
 async def test_calls_that_are_tried_again_are_found_by_their_revision(log):
     again, item = call("a", attempts=2), call("b", item=4)
-    await log.note([again, item, call("c", record=DONE), call("d", revision=2), call("e", thread="s")])
-    assert await log.tried("t", revision=1) == [again, item]
+    await log.save_calls([again, item, call("c", record=DONE), call("d", revision=2), call("e", thread="s")])
+    assert await log.load_retryable_calls("t", revision=1) == [again, item]
 
 
 async def test_what_is_forgotten_is_gone_and_nothing_else(log):
     calls = [call("a", record=DONE), call("b", record=DONE), call("b", revision=2), call("a", thread="s")]
-    await log.note(calls)
-    await log.forget("t", ["a"])
-    assert await log.items("t", revision=3, task="-", tool="look") == [calls[1]]
-    assert await log.tried("t", revision=2) == [calls[2]]
-    await log.forget("t")
-    assert await log.items("t", revision=3, task="-", tool="look") == []
-    assert await log.tried("s", revision=1) == [calls[3]]
+    await log.save_calls(calls)
+    await log.delete_calls("t", ["a"])
+    assert await log.load_task_calls("t", revision=3, task="-", tool="look") == [calls[1]]
+    assert await log.load_retryable_calls("t", revision=2) == [calls[2]]
+    await log.delete_calls("t")
+    assert await log.load_task_calls("t", revision=3, task="-", tool="look") == []
+    assert await log.load_retryable_calls("s", revision=1) == [calls[3]]
 
 
 async def test_a_deleted_thread_leaves_no_calls_and_a_busy_one_takes_none(database_url):

@@ -104,7 +104,7 @@ async def test_a_write_of_a_worker_stops_for_approval_and_is_made_once_in_anothe
 @pytest.mark.parametrize(
     ("decision", "result", "written"),
     [
-        ({"type": "reject", "message": "not today"}, "REJECTED by a person, who said: not today", []),
+        ({"type": "reject", "message": "not today"}, "REJECTED by a human, who said: not today", []),
         ({"type": "respond", "message": "done by hand"}, "done by hand", []),
         ({"type": "edit", "edited_action": {"name": "write", "args": {"value": 6}}}, '{"written": 6}', [("write", 6)]),
     ],

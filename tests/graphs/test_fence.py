@@ -28,7 +28,7 @@ async def everything(persistence):
         "claim": lambda: ledger.claim(CALL),
         "complete": lambda: ledger.complete(CALL, epoch=1, record={}),
         "grant": lambda: ledger.grant([Grant(digest="A", thread="t", revision=1, task="w")]),
-        "forget": lambda: ledger.forget("t"),
+        "forget": lambda: ledger.delete_thread("t"),
     }
 
 
@@ -37,8 +37,8 @@ async def stored(persistence):
     listed = [found async for found in persistence.saver.alist(thread())]
     return (
         [(found.config, found.checkpoint["id"], found.pending_writes) for found in listed],
-        await persistence.ledger.rows("t"),
-        await persistence.ledger.granted(["A"]),
+        await persistence.ledger.list_rows("t"),
+        await persistence.ledger.find_usable_grants(["A"]),
     )
 
 
@@ -101,7 +101,9 @@ async def test_a_write_without_a_lease_shuts_out_an_owner_whose_time_was_over(da
 async def expire(persistence):
     """Let the lease run out, as it does while its process is paused."""
     database = persistence._backend.database
-    await persistence.saver.later(database.transact, lambda run: run("UPDATE planwave_leases SET expires_at = 1"))
+    await persistence.saver.run_on_worker(
+        database.run_in_transaction, lambda run: run("UPDATE planwave_leases SET expires_at = 1")
+    )
 
 
 async def test_a_deleted_thread_leaves_only_its_epoch(database_url):

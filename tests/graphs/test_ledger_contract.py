@@ -45,7 +45,7 @@ async def test_a_call_is_claimed_once_and_its_record_found_after(ledger):
     record = {"output": {"big": 2**70, "list": [1, None, "ü"]}, "status": "done"}
     await ledger.complete(intent(), epoch=1, record=record)
     assert await ledger.claim(intent()) == FoundDone(record=record)
-    assert await ledger.claim(intent(), again=1) == FoundDone(record=record)
+    assert await ledger.claim(intent(), takeover_epoch=1) == FoundDone(record=record)
 
 
 async def test_of_many_claims_at_once_one_is_granted(ledger):
@@ -65,7 +65,7 @@ async def test_threads_revisions_tasks_and_items_are_different_calls(ledger):
     ]
     for call in calls:
         assert await ledger.claim(call) == Claimed(epoch=1)
-    assert [row.intent for row in await ledger.rows("t")] == sorted(
+    assert [row.intent for row in await ledger.list_rows("t")] == sorted(
         (call for call in calls if call.thread == "t"), key=lambda call: call.key
     )
 
@@ -81,32 +81,32 @@ async def test_without_its_approval_nothing_is_written(ledger):
     found = await ledger.claim(intent(approval="A"))
     assert isinstance(found, NotApproved)
     assert found.reason.endswith(".")
-    assert await ledger.rows("t") == []
+    assert await ledger.list_rows("t") == []
 
 
 async def test_an_approval_is_used_up_by_one_claim(ledger):
     await ledger.grant([approval("A"), approval("B", "x")])
-    assert await ledger.granted(["A", "B", "C"]) == {"A", "B"}
+    assert await ledger.find_usable_grants(["A", "B", "C"]) == {"A", "B"}
     assert await ledger.claim(intent(approval="A")) == Claimed(epoch=1)
-    assert await ledger.granted(["A", "B"]) == {"B"}
+    assert await ledger.find_usable_grants(["A", "B"]) == {"B"}
     await ledger.grant([approval("A")])
-    assert await ledger.granted(["A", "B"]) == {"B"}
+    assert await ledger.find_usable_grants(["A", "B"]) == {"B"}
 
 
 @pytest.mark.parametrize("other", [{"task": "x"}, {"revision": 2}, {"thread": "u"}])
 async def test_an_approval_of_another_task_covers_nothing(ledger, other):
     await ledger.grant([approval("A")])
     assert isinstance(await ledger.claim(intent(**other, approval="A")), NotApproved)
-    assert await ledger.granted(["A"]) == {"A"}
+    assert await ledger.find_usable_grants(["A"]) == {"A"}
 
 
 async def test_an_expired_approval_covers_nothing_until_it_is_given_again(ledger):
     await ledger.grant([approval("A", after_s=-1)])
-    assert await ledger.granted(["A"]) == set()
+    assert await ledger.find_usable_grants(["A"]) == set()
     found = await ledger.claim(intent(approval="A"))
     assert isinstance(found, NotApproved)
     assert "expired" in found.reason
-    assert await ledger.rows("t") == []
+    assert await ledger.list_rows("t") == []
     await ledger.grant([approval("A", after_s=60)])
     assert await ledger.claim(intent(approval="A")) == Claimed(epoch=1)
 
@@ -116,12 +116,12 @@ async def test_an_approval_covers_all_items_of_its_task_and_a_second_try_even_af
     assert await ledger.claim(intent(item=0, approval="A")) == Claimed(epoch=1)
     await asyncio.sleep(0.35)
     assert await ledger.claim(intent(item=1, approval="A")) == Claimed(epoch=1)
-    assert await ledger.claim(intent(item=0, approval="A"), again=1) == Claimed(epoch=2)
+    assert await ledger.claim(intent(item=0, approval="A"), takeover_epoch=1) == Claimed(epoch=2)
 
 
 async def test_one_of_many_takes_a_started_call_over(ledger):
     await ledger.claim(intent())
-    found = await asyncio.gather(*(ledger.claim(intent(), again=1) for _ in range(10)))
+    found = await asyncio.gather(*(ledger.claim(intent(), takeover_epoch=1) for _ in range(10)))
     assert [one for one in found if isinstance(one, Claimed)] == [Claimed(epoch=2)]
     assert {one.epoch for one in found} == {2}
 
@@ -130,7 +130,7 @@ async def test_only_the_claim_at_the_current_epoch_completes(ledger):
     with pytest.raises(StaleClaimError):
         await ledger.complete(intent(), epoch=1, record={})
     await ledger.claim(intent())
-    await ledger.claim(intent(), again=1)
+    await ledger.claim(intent(), takeover_epoch=1)
     with pytest.raises(StaleClaimError):
         await ledger.complete(intent(), epoch=1, record={"of": "the first"})
     await ledger.complete(intent(), epoch=2, record={"of": "the second"})
@@ -140,18 +140,18 @@ async def test_only_the_claim_at_the_current_epoch_completes(ledger):
 
 async def test_there_must_be_something_to_take_over(ledger):
     with pytest.raises(StaleClaimError):
-        await ledger.claim(intent(), again=1)
-    assert await ledger.rows("t") == []
+        await ledger.claim(intent(), takeover_epoch=1)
+    assert await ledger.list_rows("t") == []
 
 
 async def test_a_forgotten_thread_leaves_nothing_and_others_everything(ledger):
     await ledger.grant([approval("A"), approval("B", thread="u")])
     await ledger.claim(intent(approval="A"))
     await ledger.claim(intent(thread="u", approval="B"))
-    await ledger.forget("t")
-    assert await ledger.rows("t") == []
+    await ledger.delete_thread("t")
+    assert await ledger.list_rows("t") == []
     assert isinstance(await ledger.claim(intent(approval="A")), NotApproved)
-    assert len(await ledger.rows("u")) == 1
+    assert len(await ledger.list_rows("u")) == 1
 
 
 async def _play(ledger, chance):
@@ -168,12 +168,12 @@ async def _play(ledger, chance):
             match chance.randrange(5):
                 case 0:
                     await ledger.grant([approval("A", after_s=chance.choice([None, -1])), approval("B", "v")])
-                    heard.append(sorted(await ledger.granted(["A", "B"])))
+                    heard.append(sorted(await ledger.find_usable_grants(["A", "B"])))
                 case 1:
                     await ledger.complete(call, epoch=chance.randint(1, 3), record={"n": chance.randrange(9)})
                 case 2:
                     heard.append(
-                        (await ledger.claim(call, again=chance.randint(1, 3))).model_dump(
+                        (await ledger.claim(call, takeover_epoch=chance.randint(1, 3))).model_dump(
                             exclude={"since", "owner", "reason"}
                         )
                     )
@@ -181,8 +181,8 @@ async def _play(ledger, chance):
                     heard.append((await ledger.claim(call)).model_dump(exclude={"since", "owner", "reason"}))
         except StaleClaimError:
             heard.append("stale")
-    rows = [row.model_dump(exclude={"since", "owner", "finished_at"}) for row in await ledger.rows("t")]
-    await ledger.forget("t")
+    rows = [row.model_dump(exclude={"since", "owner", "finished_at"}) for row in await ledger.list_rows("t")]
+    await ledger.delete_thread("t")
     return heard, rows
 
 
