@@ -1,9 +1,11 @@
 """The compiled graph as users call it: checked inputs, durable by default, blocking calls that cannot deadlock."""
 
+import logging
 import queue
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack, cast, overload
 
@@ -27,11 +29,13 @@ from graphs.state import Input, Output, OutputState, State
 from graphs.stores.single_thread import LeasedSaver
 from graphs.thread_status import resume_after_budget
 
+_logger = logging.getLogger(__name__)
+
 _INTERRUPT_ID_PATTERN = re.compile("[0-9a-f]{32}")
 
 
 def validate_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
-    """Return the input as the graph takes it. Raises `UsageError` or `AnswerError` with nothing changed."""
+    """Return the input as the graph takes it. Raises `UsageError` or `AnswerError`; nothing is stored then."""
     if isinstance(given, Command):
         if given.resume is None and given.goto == () and given.update is None:
             raise AnswerError("The answer is None; answer with {'decisions': [{'type': 'approve'}, ...]}.")
@@ -44,20 +48,20 @@ def validate_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passe
         raise UsageError(f"A run is started with {{'goal': '...'}}, not {type(given).__name__}.")
     goal, plan = given.get("goal"), given.get("plan")
     if goal is not None and not isinstance(goal, str):
-        raise UsageError(f"The goal is {goal!r}; it must be a text.")
+        raise UsageError(f"The goal is {goal!r}; it must be a string.")
     if not (goal or "").strip() and plan is None:
-        raise UsageError("The goal is empty; say in a sentence what is to be found out or done.")
-    # Without this a plan of an earlier goal on the thread would pass for one that was given.
+        raise UsageError("The goal is empty; say in a sentence what to find out or do.")
+    # Otherwise the plan of an earlier goal on the thread would count as given.
     return {**given, "goal": goal or "", "plan": plan}
 
 
 def bind_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[Any]:
-    """Return an answer so that it holds for what was asked and for nothing else.
+    """Return the answer bound to what was asked, so that it is valid for nothing else.
 
-    LangGraph keeps an answer in the checkpoint, before a node can look at it, until the superstep ends. When a run is
-    taken up after a crash it gives it to whatever asks first: a worker's next call, once the one that was shown is
-    made. So an answer to a call carries its digest, and any other the id of its interrupt, which is not kept.
-    Raises `AnswerError` for one that does not fit, before anything is stored.
+    LangGraph stores an answer in the checkpoint, before a node can check it, until the superstep ends. When a run is
+    resumed after a crash, LangGraph gives it to whatever asks first: the next call of a worker, if the one that was
+    shown has been made. So an answer to a call carries the digest of the call, and any other answer the id of its
+    interrupt, which is not stored. Raises `AnswerError` for an answer that does not fit, before anything is stored.
     """
     if not waiting:
         raise AnswerError("Nothing on this thread waits for an answer; it may have been answered already.")
@@ -79,14 +83,14 @@ def bind_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[
     return replace(command, resume=marked)
 
 
-def _add_digests(answer: Any, asked: Any) -> Any:  # noqa: ANN401 - whatever a caller passes, and a tool asks
+def _add_digests(answer: Any, asked: Any) -> Any:  # noqa: ANN401 - whatever a caller passes and a tool asks
     if not _is_call_approval(asked):
         return answer
     return bind_to_digests(answer, [action["digest"] for action in asked["action_requests"]])
 
 
 def _is_call_approval(asked: Any) -> bool:  # noqa: ANN401 - as above
-    """Whether a question is one of ours about calls; a tool that asks may use the same schema for its own."""
+    """Return whether an interrupt asks to approve calls; a tool may use the same schema for its own question."""
     actions = asked.get("action_requests") if isinstance(asked, dict) else None
     ours = isinstance(actions, list) and all({"task_id", "digest"} <= action.keys() for action in actions)
     return ours and not _is_escalation(asked)
@@ -130,7 +134,7 @@ _END_OF_STREAM = object()
 
 
 class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
-    """LangGraph's compiled graph with the manners of Planwave; `graphs.plan_execute.build_graph` makes it."""
+    """LangGraph's compiled graph with checked input, leases and graceful stop; `build_graph` creates it."""
 
     def __init__(
         self,
@@ -141,9 +145,9 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         limits: Callable[[Context | None, bool], Limits],
         **parts: Any,  # noqa: ANN401 - LangGraph's own
     ) -> None:
-        """Take LangGraph's own `parts`, and the seconds that calls are given to end when a run is stopped.
+        """Take LangGraph's own `parts`, and the seconds that running calls get to end when a run is stopped.
 
-        `limits` tells those of a run that can stop for a person, by its context and whether its plan was given.
+        `limits` returns the limits of a run that can wait for a human, by its context and whether its plan was given.
         """
         super().__init__(**parts)
         self.grace_s = grace_s
@@ -220,7 +224,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
     ) -> dict[str, dict[str, Any]]:
         """Return the results of a state of this thread with every output in full.
 
-        Raises `PersistenceError` for an output that is not where it was put.
+        Raises `PersistenceError` if a stored output is missing.
         """
         return await self.artifacts.load_results(results, thread=self._get_thread_id(config) or "")
 
@@ -236,44 +240,45 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401
         """Stream a run as LangGraph does. Raises `UsageError` for an empty goal, `AnswerError` for an empty answer.
 
-        A superstep is on disk before the next one begins (`durability="sync"`) unless the caller says otherwise. With a
-        persistence the thread is held until the end: `ThreadBusyError` where another run has it, `LeaseLostError` where
-        another took it over. When the caller is cancelled, or stops early, nothing new is begun, what runs is given
-        the settings' `grace_s`, and what finished is stored; `astream(None, config)` goes on from there, and from where
-        a budget ended the run that the settings have raised since.
+        A superstep is on disk before the next one starts (`durability="sync"`) unless the caller says otherwise. With a
+        persistence the thread is leased until the end: raises `ThreadBusyError` if another run has it, `LeaseLostError`
+        if another run took it over. When the caller is cancelled, or stops early, no further task starts, running calls
+        get the settings' `grace_s` to end, and what has finished is stored. `astream(None, config)` continues from
+        there, and also where a budget ended the run, if the settings have raised that budget since.
         """
         kept = bool(self.checkpointer) or CONFIG_KEY_CHECKPOINTER in (config or {}).get("configurable", {})
         options["durability"] = _resolve_durability(options.get("durability"), config or {}) if kept else None
         given, control = validate_input(input), GracefulRunControl(has_breakpoints=self._has_breakpoints(options))
-        drained = GracefulRunner(control, grace_s=self.grace_s, caller_control=options.get("control"))
+        thread = self._get_thread_id(config)
+        runner = GracefulRunner(control, grace_s=self.grace_s, caller_control=options.get("control"), thread=thread)
         options["control"] = control
         await self._reject_plaintext_secrets(given)
-        async with self._hold_thread(config):
+        async with self._hold_thread(config), _log_run(thread, given):
             if isinstance(given, Command) and given.resume is not None:
                 given = bind_answer(given, (await self.aget_state(config or {})).interrupts)
             if given is None and kept:
                 given = await self._resume_after_budget(config, options.get("context"))
-            # Closed here, so that a run whose consumer stops early has stored its last before the thread is let go.
+            # Closed here, so that a run whose consumer stops early has stored everything before the thread is released.
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
-            async with aclosing(drained.stream_parts(run)) as parts:
+            async with aclosing(runner.stream_parts(run)) as parts:
                 async for part in parts:
                     yield part
 
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - LangGraph's own
-        """Change a state as LangGraph does, for `aupdate_state` too. Raises `UsageError` for a secret in clear."""
+        """Change a state as LangGraph does, for `aupdate_state` too. Raises `UsageError` for a cleartext secret."""
         for update in (each for step in supersteps for each in step):
             await self._reject_plaintext_secrets(Command(update=update.values))
         return await super().abulk_update_state(config, supersteps)
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - as above
-        """Change a state as LangGraph does, for `update_state` too. Raises `UsageError` for a secret in clear."""
+        """Change a state as LangGraph does, for `update_state` too. Raises `UsageError` for a cleartext secret."""
         with start_blocking_portal() as portal:
             for update in (each for step in supersteps for each in step):
                 portal.call(self._reject_plaintext_secrets, Command(update=update.values))
         return super().bulk_update_state(config, supersteps)
 
     async def _resume_after_budget(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
-        """Return what takes up a run that a budget ended, where these settings allow it to go on."""
+        """Return the command that resumes a run that a budget ended, if these settings allow it to continue."""
         state = await self.aget_state(config or {})
         if state.next or not state.values.get("budget"):
             return None
@@ -281,7 +286,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("given"))))
 
     async def _reject_plaintext_secrets(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
-        """Raise `UsageError` for a private argument in clear in a plan or an answer: LangGraph stores both as given."""
+        """Raise `UsageError` for a cleartext secret in a plan or an answer: LangGraph stores both as they are."""
         if isinstance(given, Command):
             for name, args in _find_edited_calls(given.resume):
                 reject_cleartext_call(name, args, (await self.toolbox()).specs, where="The edited call")
@@ -290,14 +295,14 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
             reject_cleartext_secrets(given["plan"], (await self.toolbox()).specs)
 
     def _hold_thread(self, config: RunnableConfig | None) -> AbstractAsyncContextManager[object]:
-        """Return what holds the thread for the run: its lease, or nothing where there are none."""
+        """Return the lease of the thread, or a null context if the checkpointer has no leases."""
         thread = self._get_thread_id(config)
         if thread is None or not isinstance(self.checkpointer, LeasedSaver):
             return nullcontext()
         return self.checkpointer.lease(thread)
 
     def _has_breakpoints(self, options: Mapping[str, Any]) -> bool:
-        """Whether a run with these options has breakpoints."""
+        """Return whether a run with these options has breakpoints."""
         own = (self.interrupt_before_nodes, self.interrupt_after_nodes)
         return any((*own, options.get("interrupt_before"), options.get("interrupt_after")))
 
@@ -306,9 +311,9 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         return None if thread is None else str(thread)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002, ANN401
-        """Stream a run to a caller without an event loop, or inside one that it blocks.
+        """Stream a run to a caller without an event loop, or to one that blocks its own.
 
-        The run has a loop and a thread of its own, so it waits for nothing that the caller holds.
+        The run has its own event loop and thread, so it cannot deadlock with the caller.
         """
         parts: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -325,23 +330,38 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
                 while (part := parts.get()) is not _END_OF_STREAM:
                     yield part
             except BaseException:
-                # Not where all was had: a run that is about to end would count as cancelled.
+                # Only if the stream was not read to its end: a run that is about to end would count as cancelled.
                 running.cancel()
                 raise
             running.result()
 
 
 def _resolve_durability(requested: Durability | None, config: RunnableConfig) -> Durability:
-    """Return `wanted`, or "sync" where nothing is.
+    """Return `requested`, or "sync" if that is None.
 
-    A LangGraph server says "async" for each client that says nothing, so on a server "async" is nobody's wish.
+    A LangGraph server passes "async" for each client that passes nothing, so on a server "async" counts as None.
     """
     on_server = "graph_id" in config.get("configurable", {})
     return "sync" if requested is None or (on_server and requested == "async") else requested
 
 
+@asynccontextmanager
+async def _log_run(thread: str | None, given: object) -> AsyncIterator[None]:
+    """Log the start and the end of one invocation of the graph."""
+    kind = "is resumed" if given is None else "takes an answer" if isinstance(given, Command) else "starts"
+    started_at, end, extra = time.monotonic(), "it ended or waits", {"thread_id": thread}
+    _logger.info("Run on thread %r %s", thread, kind, extra=extra)
+    try:
+        yield
+    except BaseException as error:
+        end = type(error).__name__
+        raise
+    finally:
+        _logger.info("Run on thread %r stops after %.3f s: %s", thread, time.monotonic() - started_at, end, extra=extra)
+
+
 def _find_edited_calls(answer: Any) -> Iterator[tuple[object, object]]:  # noqa: ANN401 - whatever a caller passes
-    """Yield tool and arguments of every call that stands anywhere in an answer, in today's form or the older one."""
+    """Yield tool and arguments of every call anywhere in an answer, in the present form or the older one."""
     waiting = [answer]
     while waiting:
         each = waiting.pop()

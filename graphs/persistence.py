@@ -1,4 +1,4 @@
-"""Everything that outlives a process, behind one URL."""
+"""Everything that is stored beyond the life of a process, opened by one URL."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ _KEY_VARIABLE = "PLANWAVE_AES_KEY"
 
 
 class Persistence:
-    """The stores of one database; `open_persistence` makes it."""
+    """The stores of one database; `open_persistence` creates it."""
 
     def __init__(
         self,
@@ -53,12 +53,12 @@ class Persistence:
         self.calls = calls
         self.artifacts = artifacts
         self.cache = cache
-        #: Without a password.
+        #: The URL without its password.
         self.url = backend.database.url
         self._backend = backend
 
     def lease(self, thread: str) -> AbstractAsyncContextManager[Lease]:
-        """Hold a thread. Raises `ThreadBusyError` where another run, also of this process, has it."""
+        """Hold a thread. Raises `ThreadBusyError` if another run, also of this process, has it."""
         return self.saver.lease(thread)
 
     async def is_busy(self, thread: str) -> bool:
@@ -66,15 +66,15 @@ class Persistence:
         return await self.saver.run_on_worker(self._backend.leases.is_busy, thread)
 
     async def has_thread(self, thread: str) -> bool:
-        """Return whether there is a thread."""
+        """Return whether the thread exists."""
         return await self.saver.run_on_worker(
             self._backend.database.run_in_transaction, lambda run: bool(run(_THREAD_EXISTS, thread))
         )
 
     async def delete(self, thread: str) -> bool:
-        """Delete all of a thread: checkpoints, ledger, approvals, calls, artifacts; return whether there was any.
+        """Delete a thread: checkpoints, ledger, approvals, calls, artifacts; return whether it existed.
 
-        Raises `ThreadBusyError` where a run has it.
+        Raises `ThreadBusyError` if a run has it.
         """
         if not await self.has_thread(thread):
             return False
@@ -93,22 +93,22 @@ class Persistence:
 async def open_persistence(url: str, *, key: bytes | None = None, ttl_s: float = 30.0) -> AsyncIterator[Persistence]:
     """Open `sqlite:///file.db` (three slashes: relative, four: absolute) or `postgresql://user@host/database`.
 
-    Makes what is missing. `key`, of 16, 24 or 32 bytes, encrypts checkpoints, ledger, calls, artifacts and cache;
-    without one the environment's PLANWAVE_AES_KEY does, in hexadecimal digits. A run that was silent for `ttl_s`
-    seconds may be taken for dead.
-    Raises `UsageError` for another kind of URL, `SettingsError` for a key that is none, `PersistenceError` where the
-    database cannot be opened.
+    Creates missing tables. `key`, of 16, 24 or 32 bytes, encrypts checkpoints, ledger, calls, artifacts and cache; the
+    environment variable PLANWAVE_AES_KEY, in hexadecimal digits, does so if it is None. A run that has not renewed its
+    lease for `ttl_s` seconds counts as dead, and another may take its thread over.
+    Raises `UsageError` for another kind of URL, `SettingsError` for an invalid key, `PersistenceError` if the database
+    cannot be opened.
     """
-    opened = await asyncio.to_thread(_open_stores, url, key, ttl_s)
-    persistence = await asyncio.to_thread(opened.__enter__)
+    stores = await asyncio.to_thread(_open_stores, url, key, ttl_s)
+    persistence = await asyncio.to_thread(stores.__enter__)
     try:
         yield persistence
     finally:
-        await asyncio.to_thread(opened.__exit__, None, None, None)
+        await asyncio.to_thread(stores.__exit__, None, None, None)
 
 
 async def migrate_database(url: str) -> list[str]:
-    """Make or upgrade the tables and return what was done, in sentences; nothing where they were up to date.
+    """Create or upgrade the tables and return what was done, in sentences; none if they were up to date.
 
     Raises as `open_persistence`.
     """
@@ -146,7 +146,9 @@ def _open_backend(url: str, *, key: bytes | None, ttl_s: float) -> AbstractConte
         return open_sqlite(_parse_sqlite_path(url), serde=serde, ttl_s=ttl_s)
     shown = mask_password(url)
     if scheme not in {"postgresql", "postgres"}:
-        raise UsageError(f"{shown!r} is no database; write 'sqlite:///planwave.db' or 'postgresql://user@host/name'.")
+        raise UsageError(
+            f"{shown!r} is not a database URL; write 'sqlite:///planwave.db' or 'postgresql://user@host/name'."
+        )
     try:
         from graphs.stores.postgres import open_postgres  # noqa: PLC0415 - an extra
     except ImportError:
@@ -161,7 +163,7 @@ def _read_environment_key() -> bytes | None:
     try:
         return bytes.fromhex(digits)
     except ValueError:
-        raise SettingsError(f"{_KEY_VARIABLE} is no hexadecimal number; 64 digits make a key of 32 bytes.") from None
+        raise SettingsError(f"{_KEY_VARIABLE} is not hexadecimal; give 64 digits for a key of 32 bytes.") from None
 
 
 def _parse_sqlite_path(url: str) -> str:
@@ -170,6 +172,6 @@ def _parse_sqlite_path(url: str) -> str:
         return ":memory:"
     if not rest.startswith("/"):
         raise UsageError(
-            f"{url!r} has two slashes; write 'sqlite:///{rest}' for a file beside you, four for an absolute path."
+            f"{url!r} has two slashes; write 'sqlite:///{rest}' for a relative path, four slashes for an absolute one."
         )
     return rest[1:]

@@ -1,4 +1,4 @@
-"""The plan of a paused thread, edited: checked before it is stored, and compiled again when the thread goes on."""
+"""Editing the plan of a paused thread: checked before it is stored, and compiled again when the thread continues."""
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 
@@ -21,9 +21,9 @@ from graphs.thread_status import collect_results, find_asked_tasks
 
 
 async def load_plan_editor(graph: PlanwaveGraph, config: RunnableConfig) -> PlanEditor:
-    """Return an editor of the plan of a thread that waits or was stopped; what is done cannot be changed in it.
+    """Return an editor of the plan of a thread that waits or was stopped; finished tasks cannot be changed in it.
 
-    Raises `UsageError` where the thread has ended, has no plan yet, or is undoing what it did.
+    Raises `UsageError` if the thread has ended, has no plan yet, or is being rolled back.
     """
     return _create_editor(await graph.aget_state(config))
 
@@ -31,22 +31,22 @@ async def load_plan_editor(graph: PlanwaveGraph, config: RunnableConfig) -> Plan
 async def replace_plan(
     graph: PlanwaveGraph, config: RunnableConfig, plan: Plan, *, toolbox: Toolbox, limits: Limits, ledger: Ledger
 ) -> None:
-    """Put an edited plan in the place of the thread's own; `await graph.ainvoke(None, config)` goes on with it.
+    """Replace the plan of a thread by an edited one; `await graph.ainvoke(None, config)` continues with it.
 
-    A new revision begins then: work that stands is kept, and every approval given so far is void. Raises `EditError`
-    with every problem where the plan does not compile or changes what is done, `UsageError` as `plan_editor` or where a
-    write is not settled, `ThreadBusyError` where a run has the thread; then nothing is stored.
+    This starts a new revision: finished work that still applies is kept, and every earlier approval is void. Raises
+    `EditError` with every problem if the plan does not compile or changes finished tasks, `UsageError` as
+    `load_plan_editor` and if a write is in doubt, `ThreadBusyError` if a run has the thread; then nothing is stored.
     """
     thread = str(config["configurable"]["thread_id"])
     async with _hold_thread(graph, thread):
         state = await graph.aget_state(config)
         edited = _create_editor(state).replace_plan(plan).plan
         await _require_settled_writes(state, ledger, thread=thread)
-        left = collect_results(state).keys() - {task.id for task in parse_stored_plan(state.values["plan"]).tasks}
-        checked = await check_plan(plan_to_json(edited), toolbox, limits=limits, used=dict.fromkeys(left))
+        removed = collect_results(state).keys() - {task.id for task in parse_stored_plan(state.values["plan"]).tasks}
+        checked = await check_plan(plan_to_json(edited), toolbox, limits=limits, used=dict.fromkeys(removed))
         if not isinstance(checked, CheckedPlan):
             raise EditError(checked)
-        # A changed state ends the superstep that was under way; what was finished of it is carried over by hand.
+        # A changed state ends the superstep that was running; its finished results are carried over here.
         update: StateRecord = {"plan": plan_to_json(edited), "results": collect_results(state), "pending": []}
         await graph.aupdate_state(config, {**update, "status": "running"}, as_node="planner")
 
@@ -55,24 +55,24 @@ def _create_editor(state: StateSnapshot) -> PlanEditor:
     if not state.next:
         raise UsageError("The thread has ended; export its plan, and run that.")
     if state.values.get("undo"):
-        raise UsageError("The thread is undoing what it did; its plan cannot be changed any more.")
+        raise UsageError("The thread is being rolled back; its plan cannot be changed any more.")
     if not state.values.get("plan"):
         raise UsageError("The thread has no plan yet; resume it first.")
     outcomes = parse_outcomes(collect_results(state))
-    done = [task for task, outcome in outcomes.items() if isinstance(outcome, Done | InDoubt)]
-    return PlanEditor(parse_stored_plan(state.values["plan"]), settled=done)
+    finished = [task for task, outcome in outcomes.items() if isinstance(outcome, Done | InDoubt)]
+    return PlanEditor(parse_stored_plan(state.values["plan"]), settled=finished)
 
 
 async def _require_settled_writes(state: StateSnapshot, ledger: Ledger, *, thread: str) -> None:
-    """Raise `UsageError` while a write is in doubt: under a new revision it would count as one never begun."""
-    known, revision = collect_results(state), state.values.get("revision")
-    begun = {row.intent.task for row in await ledger.list_rows(thread) if row.intent.revision == revision}
-    open_writes = sorted((begun | (state.values.get("doubts") or {}).keys()) - known.keys())
+    """Raise `UsageError` while a write is in doubt: under a new revision it would count as never started."""
+    results, revision = collect_results(state), state.values.get("revision")
+    started = {row.intent.task for row in await ledger.list_rows(thread) if row.intent.revision == revision}
+    open_writes = sorted((started | (state.values.get("doubts") or {}).keys()) - results.keys())
     if open_writes:
         named = ", ".join(map(repr, open_writes))
-        asked = "answer what is asked about it" if find_asked_tasks(state) & set(open_writes) else "resume the thread"
+        remedy = "answer what is asked about it" if find_asked_tasks(state) & set(open_writes) else "resume the thread"
         raise UsageError(
-            f"A write of {named} was begun and its end is not recorded; {asked} first, then edit the plan."
+            f"A write of {named} was started and its outcome is not recorded; {remedy} first, then edit the plan."
         )
 
 

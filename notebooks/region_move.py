@@ -15,18 +15,18 @@ from agent.errors import ToolFailure
 
 READS = {"readOnlyHint": True, "idempotentHint": True}
 AGAIN = {"destructiveHint": False, "idempotentHint": True}
-#: Seconds to wait for a restore that another process left behind.
+#: Seconds to wait for a restore that a killed process started.
 PATIENCE_S = 30
 
 
 class RegionMove:
-    """The steps of a move and what undoes them, each a tool."""
+    """The steps of a move and their undo steps, each a tool."""
 
     def __init__(self, company: Company) -> None:
         self.company = company
 
     def tools(self) -> list[BaseTool]:
-        """Return the tools. What does not say that it reads asks a person before it is called."""
+        """Return the tools. Each one that is not marked as reading needs the approval of a human."""
         return [
             _tool(self.where_is, READS),
             _tool(self.dump_database, AGAIN | {"compensate": "delete_dump"}),
@@ -44,11 +44,11 @@ class RegionMove:
         ]
 
     def where_is(self, service: str) -> dict[str, str]:
-        """Tell in which region a service's database is, and its name."""
+        """Return the region and the name of the database of a service."""
         return self.company.services()[service]
 
     def dump_database(self, region: str, database: str, name: str) -> dict[str, Any]:
-        """Write a database, as it now is, into a dump file of that name."""
+        """Dump the present state of a database into a file of that name."""
         path = self.company.work / f"{name}.dump"
         with tempfile.NamedTemporaryFile(dir=self.company.work, suffix=".part") as part:
             self.company.run(
@@ -65,12 +65,12 @@ class RegionMove:
         Path(path).unlink(missing_ok=True)
 
     def upload_object(self, path: str, name: str) -> dict[str, Any]:
-        """Put a file into the object store, in place of an object of that name."""
+        """Put a file into the object store; an object of that name is replaced."""
         url, files = f"{self.company.store}/{name}", self.company.files()
         try:
             files.put_file(path, url)
         except OSError as error:
-            raise ToolFailure(f"The store did not take {name!r}: {error}") from error
+            raise ToolFailure(f"The store did not accept {name!r}: {error}") from error
         return {"url": url, **_measured(Path(path))}
 
     def delete_object(self, url: str) -> None:
@@ -80,39 +80,39 @@ class RegionMove:
             files.rm_file(url)
 
     def provision_database(self, region: str, database: str, idempotency_key: str) -> dict[str, str]:
-        """Make an empty database and the role that owns it."""
-        owner, mark = _owner(database), f"made by {idempotency_key}"
+        """Create an empty database and the role that owns it."""
+        owner, mark = _owner(database), f"created by {idempotency_key}"
         with self.company.connect(region) as server:
-            held = server.execute(
+            database_owner = server.execute(
                 "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", [database]
             ).fetchone()
             role = server.execute(
                 "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s", [owner]
             ).fetchone()
-            if (held and held[0] != owner) or (role and role[0] != mark):
-                raise ToolFailure(f"Somebody else has made {database!r} or {owner!r} in {region!r}.")
+            if (database_owner and database_owner[0] != owner) or (role and role[0] != mark):
+                raise ToolFailure(f"Somebody else has created {database!r} or {owner!r} in {region!r}.")
             if role is None:
                 with server.transaction():
                     server.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(owner)))
-                    # So that the same call, made again after a crash, knows its own.
+                    # So that the same call, repeated after a crash, recognizes its own role.
                     server.execute(SQL("COMMENT ON ROLE {} IS {}").format(Identifier(owner), Literal(mark)))
-            if held is None:
+            if database_owner is None:
                 server.execute(SQL("CREATE DATABASE {} OWNER {}").format(Identifier(database), Identifier(owner)))
         return {"region": region, "database": database}
 
     def drop_database(self, region: str, database: str) -> None:
-        """Drop a provisioned database with all that is in it, and its owner."""
+        """Drop a provisioned database with everything in it, and its owner."""
         with self.company.connect(region) as server:
             server.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(database)))
             server.execute(SQL("DROP ROLE IF EXISTS {}").format(Identifier(_owner(database))))
 
     def restore_database(self, region: str, database: str, url: str, sha256: str) -> dict[str, Any]:
-        """Fill an empty database from a dump in the object store, all or nothing."""
+        """Restore a dump from the object store into an empty database, in one transaction."""
         with tempfile.NamedTemporaryFile(dir=self.company.work, suffix=".part") as part:
             self.company.files().get_file(url, part.name)
-            found = _measured(Path(part.name))["sha256"]
-            if found != sha256:
-                raise ToolFailure(f"The object {url!r} is not what was uploaded: its SHA-256 is {found}.")
+            digest = _measured(Path(part.name))["sha256"]
+            if digest != sha256:
+                raise ToolFailure(f"The object {url!r} is not what was uploaded: its SHA-256 is {digest}.")
             address = self.company.address(region, database, application_name=_restoring(database))
             self.company.run(
                 "pg_restore",
@@ -126,7 +126,7 @@ class RegionMove:
         return self._contents(region, database)
 
     def was_restored(self, region: str, database: str) -> dict[str, Any]:
-        """Tell whether a database was filled, once nobody is at it any more."""
+        """Return whether a database was restored, once no restore into it is running any more."""
         with self.company.connect(region) as server:
             until = time.monotonic() + PATIENCE_S
             while server.execute(
@@ -139,21 +139,21 @@ class RegionMove:
         return {"happened": bool(contents["tables"]), "output": contents}
 
     def empty_database(self, region: str, database: str) -> None:
-        """Drop everything that is in a database."""
+        """Drop everything in a database."""
         with self.company.connect(region, database) as server, server.transaction():
             server.execute("DROP SCHEMA public CASCADE")
             server.execute(SQL("CREATE SCHEMA public AUTHORIZATION {}").format(Identifier(_owner(database))))
 
     def compare_databases(self, database: str, one: str, other: str) -> dict[str, Any]:
-        """Compare the rows of every table of a database in two regions; it is a failure where they differ."""
-        here, there = self.company.checksums(one, database), self.company.checksums(other, database)
-        if here != there:
-            differing = sorted(table for table in here.keys() | there.keys() if here.get(table) != there.get(table))
-            raise ToolFailure(f"{database!r} in {other!r} is not what it is in {one!r}: see {differing}.")
-        return {"tables": [{"table": table, **found} for table, found in here.items()]}
+        """Compare the rows of every table of a database in two regions; fail if they differ."""
+        first, second = self.company.checksums(one, database), self.company.checksums(other, database)
+        if first != second:
+            differing = sorted(table for table in first.keys() | second.keys() if first.get(table) != second.get(table))
+            raise ToolFailure(f"{database!r} in {other!r} differs from the one in {one!r} in {differing}.")
+        return {"tables": [{"table": table, **checksum} for table, checksum in first.items()]}
 
     def switch_service(self, service: str, region: str, expected: str) -> dict[str, str]:
-        """Send a service to another region; it is a failure where it is not in the expected one any more."""
+        """Move a service to another region; fail if it is no longer in the expected one."""
         services = self.company.services()
         now = services[service]["region"]
         if now not in {region, expected}:
@@ -163,15 +163,15 @@ class RegionMove:
         return {"service": service, "region": region}
 
     def try_service(self, service: str) -> dict[str, Any]:
-        """Read through the service as its users do; it is a failure where it cannot."""
+        """Read through the service as its users do; fail if it cannot read."""
         place = self.company.services()[service]
         with self.company.connect(place["region"], place["database"]) as server:
             server.execute(SQL("SET ROLE {}").format(Identifier(_owner(place["database"]))))
             try:
-                found = server.execute("SELECT count(*), sum(total) FROM orders").fetchone()
+                count, total = server.execute("SELECT count(*), sum(total) FROM orders").fetchone()
             except psycopg.Error as error:
                 raise ToolFailure(f"{service!r} cannot read in {place['region']!r}: {error}") from error
-        return {"orders": found[0], "total": str(found[1])}
+        return {"orders": count, "total": str(total)}
 
     def _contents(self, region: str, database: str) -> dict[str, Any]:
         return {"region": region, "database": database, "tables": sorted(self.company.checksums(region, database))}

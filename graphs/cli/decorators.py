@@ -21,9 +21,9 @@ def command(
 ) -> Callable[[CommandFunction], CommandFunction]:
     """Return a decorator that makes a function a command of `group`, named and described as the function is.
 
-    `shared` are options that the function does not take one by one: it gets them as its `context` (`CommandContext`)
-    and its `options` (`RunOptions`), and in the help they are listed where these stand. `as_json` is the mode of a
-    command without the option `--json`.
+    `shared` are options that the function does not take one by one: it gets them as `context` (`CommandContext`) and
+    `options` (`RunOptions`), and the help lists them at the positions of these parameters. `as_json` is the output mode
+    of a command without the option `--json`.
     """
 
     def register(function: CommandFunction) -> CommandFunction:

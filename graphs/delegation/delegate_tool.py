@@ -1,4 +1,4 @@
-"""The tool `delegate`: one open-ended task given to a LangChain agent, which chooses its calls as it goes."""
+"""The tool `delegate`: gives one open-ended task to a LangChain agent, the worker, which chooses its calls itself."""
 
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -43,7 +43,7 @@ _STEP_SCHEMA = {
 
 
 class DelegateTool(BaseTool):
-    """Lets an agent work on one task; each of its calls is checked, asked about and recorded as a task's own."""
+    """Lets an agent work on one task; each of its calls is checked, approved and recorded like a task of the plan."""
 
     name: str = DELEGATE_NAME
     description: str = (
@@ -51,12 +51,12 @@ class DelegateTool(BaseTool):
         "Returns its `answer` and the `steps` that it took."
     )
     args_schema: type[BaseModel] = DelegateArgs
-    #: Called at the first task, so that no model is needed before.
+    #: Called at the first task, so that no model is needed earlier.
     model: Callable[[], BaseChatModel]
     #: The tools that a worker can be given.
     names: tuple[str, ...]
     metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
-        # It changes nothing itself: what a worker wants to change is asked about call by call.
+        # It changes nothing itself: each write of a worker needs its own approval.
         "readOnlyHint": True,
         "idempotentHint": False,
         "dispatched_only": True,
@@ -71,13 +71,13 @@ class DelegateTool(BaseTool):
     }
 
     def preflight(self, args: dict[str, Any]) -> Preflight:
-        """Find tools that a worker cannot be given."""
+        """Report tools in `args` that a worker cannot be given."""
         unknown = [name for name in args.get("tools") or () if name not in self.names]
-        has = ", ".join(self.names)
-        return Preflight(problems=tuple(f"A worker cannot be given {name!r}; there are: {has}." for name in unknown))
+        usable = ", ".join(self.names)
+        return Preflight(problems=tuple(f"A worker cannot be given {name!r}; choose of: {usable}." for name in unknown))
 
     def _run(self, **_: JsonValue) -> dict[str, JsonValue]:
-        raise ToolFailure("A worker runs within a graph only.")
+        raise ToolFailure("A worker runs only within a graph.")
 
     async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         from langchain.agents import create_agent  # noqa: PLC0415 - needs the extra `delegate`
@@ -86,16 +86,16 @@ class DelegateTool(BaseTool):
 
         from graphs.delegation.middleware import WorkerCallMiddleware  # noqa: PLC0415 - as above
 
-        request, work = DelegateArgs.model_validate(arguments), current_task()
-        if work is None:
-            raise ToolFailure("A worker runs within a dispatched task only.")
-        if work.board.compiled.tasks[work.task].for_each is not None:
-            raise ToolFailure("A worker has one task; write one task for each instead of 'for_each'.")
-        specs = [work.toolbox.specs[name] for name in request.tools or self.names]
+        request, context = DelegateArgs.model_validate(arguments), current_task()
+        if context is None:
+            raise ToolFailure("A worker runs only within a dispatched task.")
+        if context.board.compiled.tasks[context.task].for_each is not None:
+            raise ToolFailure("A worker takes one task; write one task for each item instead of 'for_each'.")
+        specs = [context.toolbox.specs[name] for name in request.tools or self.names]
         turns: AgentMiddleware[Any, Any, Any] = ModelCallLimitMiddleware(
             run_limit=request.max_steps, exit_behavior="error"
         )
-        calls: AgentMiddleware[Any, Any, Any] = WorkerCallMiddleware(work)
+        calls: AgentMiddleware[Any, Any, Any] = WorkerCallMiddleware(context)
         model, shown = self.model(), [_build_worker_tool(spec) for spec in specs]
         try:
             model.bind_tools(shown)
@@ -109,17 +109,17 @@ class DelegateTool(BaseTool):
             name=DELEGATE_NAME,
         )
         try:
-            ended = await agent.ainvoke({"messages": [HumanMessage(request.task)]})
+            result = await agent.ainvoke({"messages": [HumanMessage(request.task)]})
         except ModelCallLimitExceededError:
             raise ToolFailure(f"The worker did not end within {request.max_steps} turns; narrow its task.") from None
-        messages = ended["messages"]
+        messages = result["messages"]
         return {"answer": _extract_answer(messages[-1]), "steps": list(_list_steps(messages))}
 
 
 def delegate_tool(tools: Sequence[BaseTool], model: Callable[[], BaseChatModel]) -> BaseTool:
-    """Return `delegate` for workers that can be given `tools`, which must be among the graph's own.
+    """Return the tool `delegate` for workers that can be given `tools`, which the graph must have too.
 
-    Raises `ToolError` where the extra `delegate` is not installed.
+    Raises `ToolError` if the extra `delegate` is not installed.
     """
     if find_spec("langchain") is None:
         raise ToolError("Workers need the extra `delegate`; install it with: pip install 'planwave[delegate]'")
@@ -127,10 +127,10 @@ def delegate_tool(tools: Sequence[BaseTool], model: Callable[[], BaseChatModel])
 
 
 def _build_worker_tool(spec: ToolSpec) -> BaseTool:
-    """Return a tool as a worker's model sees it; its calls are made elsewhere."""
+    """Return a tool as the model of a worker sees it; the middleware makes its calls."""
 
     async def unreachable(**_: JsonValue) -> None:
-        raise AssertionError(f"the call of {spec.name!r} went past the middleware")
+        raise AssertionError(f"a call of {spec.name!r} bypassed the middleware")
 
     return StructuredTool(
         name=spec.name, description=spec.description, args_schema=spec.args_schema, coroutine=unreachable
@@ -138,29 +138,29 @@ def _build_worker_tool(spec: ToolSpec) -> BaseTool:
 
 
 def _extract_answer(last: AnyMessage) -> str:
-    """Return what a worker said at its end. Raises `ToolFailure` where that is nothing."""
+    """Return the last text of a worker. Raises `ToolFailure` if it is empty."""
     text = str(last.text).strip()
     if text:
         return text
     broken = [str(call["name"]) for call in last.invalid_tool_calls] if isinstance(last, AIMessage) else []
     if broken:
-        raise ToolFailure(f"The worker ended with a call of {broken[0]!r} whose arguments are no JSON; give it anew.")
+        raise ToolFailure(f"The worker ended with a call of {broken[0]!r} whose arguments are not JSON; run it again.")
     raise ToolFailure("The worker ended without an answer; narrow its task, or give it to another model.")
 
 
 def _list_steps(messages: Sequence[AnyMessage]) -> Iterator[dict[str, JsonValue]]:
-    """Yield the calls of a conversation in order, each with the beginning of what came of it.
+    """Yield the calls of a conversation in order, each with the start of its result.
 
-    They are paired turn by turn, since some models begin their ids anew in each.
+    Calls and results are paired turn by turn, because some models use the same ids again in each turn.
     """
     for at, turn in enumerate(messages):
         if not isinstance(turn, AIMessage):
             continue
-        said = takewhile(lambda message: not isinstance(message, AIMessage), messages[at + 1 :])
-        results = [message for message in said if isinstance(message, ToolMessage)]
+        following = takewhile(lambda message: not isinstance(message, AIMessage), messages[at + 1 :])
+        results = [message for message in following if isinstance(message, ToolMessage)]
         for call in turn.tool_calls:
-            found = next((each for each in results if each.tool_call_id == (call["id"] or "")), None)
-            if found is not None:
-                results.remove(found)
-            result = str(found.text)[:_PREVIEW_LENGTH] if found is not None else ""
+            message = next((each for each in results if each.tool_call_id == (call["id"] or "")), None)
+            if message is not None:
+                results.remove(message)
+            result = str(message.text)[:_PREVIEW_LENGTH] if message is not None else ""
             yield {"tool": call["name"], "args": dict(call["args"]), "result": result}

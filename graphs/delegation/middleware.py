@@ -1,4 +1,4 @@
-"""The calls that a delegated worker makes: each a task of its own, asked about and recorded as any other."""
+"""The calls of a delegated worker: each is a task of its own, approved and recorded like any other."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -37,7 +37,7 @@ from agent.results.summary import describe_failure
 from graphs.run.approvals import describe_doubt
 from graphs.run.task_runner import TaskContext
 
-#: Characters of a result that a worker is shown.
+#: Characters of a result that the worker sees.
 _MAX_RESULT_LENGTH = 12_000
 
 
@@ -49,18 +49,18 @@ class _WorkerCall:
 
 
 class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
-    """Makes the calls of a worker in place of LangChain's tool node."""
+    """Makes the calls of a worker instead of LangChain's tool node."""
 
     def __init__(self, task_context: TaskContext) -> None:
         super().__init__()
         self._task_context = task_context
-        # Its own: the worker holds one of the board's places already, and would wait for itself.
+        # Not those of the board: the worker already holds one of them, and would wait for itself.
         self._slots = Slots(task_context.settings.max_concurrency)
 
     async def awrap_model_call(
         self, request: ModelRequest[None], handler: Callable[[ModelRequest[None]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
-        """Let the worker's model be asked as far as the run's budget allows. Raises `BudgetError`."""
+        """Call the model of the worker if the budget of the run allows it. Raises `BudgetError`."""
         begin_call()
         response = await handler(request)
         for message in response.result:
@@ -71,37 +71,40 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
-        """Return what became of a call. Stops for approval by an interrupt, before any effect."""
-        asked = request.tool_call
-        spec = self._task_context.toolbox.specs.get(asked["name"]) if request.tool is not None else None
+        """Make a call and return its result. Interrupts for approval before any effect."""
+        requested = request.tool_call
+        spec = self._task_context.toolbox.specs.get(requested["name"]) if request.tool is not None else None
         if spec is None:
-            # LangChain's own words for a tool that is not there.
+            # LangChain answers that there is no such tool.
             return await handler(request)
-        call = _WorkerCall(f"{self._task_context.task}/{_locate_call(request)}", asked["name"], dict(asked["args"]))
+        name, args = requested["name"], dict(requested["args"])
+        call = _WorkerCall(f"{self._task_context.task}/{_locate_call(request)}", name, args)
         errors = _find_json_problems(call.args) or find_value_errors(spec.args_schema, call.args)
-        words = f"FAILED (argument): {'; '.join(errors[:5])}" if errors else await self._perform_call(call)
-        return ToolMessage(words, tool_call_id=asked["id"] or "", name=asked["name"])
+        text = f"FAILED (argument): {'; '.join(errors[:5])}" if errors else await self._perform_call(call)
+        return ToolMessage(text, tool_call_id=requested["id"] or "", name=name)
 
     async def _perform_call(self, call: _WorkerCall) -> str:
         doubt: InDoubt | None = None
-        cleared: dict[str, int] = {}
+        takeover_epochs: dict[str, int] = {}
         approved: str | None = None
         task = self._build_task(call)
         gated = needs_approval(task, self._task_context.toolbox.specs[call.tool], self._task_context.limits)
         while True:
             if gated or doubt is not None:
-                decided = await self._ask_until_decided(call, doubt)
-                if isinstance(decided, str):
-                    return decided
-                call, approved = decided
-                cleared = {get_call_key(each.item): each.epoch for each in doubt.doubts} if doubt is not None else {}
-            outcome = await self._run_call(call, gated=gated, approved_digest=approved, takeover_epochs=cleared)
+                decision = await self._ask_until_decided(call, doubt)
+                if isinstance(decision, str):
+                    return decision
+                call, approved = decision
+                takeover_epochs = (
+                    {get_call_key(each.item): each.epoch for each in doubt.doubts} if doubt is not None else {}
+                )
+            outcome = await self._run_call(call, gated=gated, approved_digest=approved, takeover_epochs=takeover_epochs)
             if not isinstance(outcome, InDoubt):
                 return _format_outcome(outcome)
             doubt = outcome
 
     async def _ask_until_decided(self, call: _WorkerCall, doubt: InDoubt | None) -> tuple[_WorkerCall, str] | str:
-        """Ask a person: return the call that was approved with its digest, or the words of another decision."""
+        """Ask a human: return the approved call with its digest, or the text of any other decision for the worker."""
         problem: str | None = None
         while True:
             decision = self._ask_once(call, doubt, problem)
@@ -116,13 +119,11 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
                     if problem is None:
                         return edited, await self._grant_call(edited)
                 case RejectDecision(message=message) if doubt is not None:
-                    return (
-                        f"It is not known whether the call took effect; a person chose to leave it. {message}".strip()
-                    )
+                    return f"It is not known whether the call took effect; a human chose to leave it. {message}".strip()
                 case RejectDecision(message=message):
-                    return f"REJECTED by a person, who said: {message or 'nothing'}"
+                    return f"REJECTED by a human, who said: {message or 'nothing'}"
                 case RespondDecision(message=message) if doubt is not None:
-                    # It is in effect, so a rollback has to know of it.
+                    # The write has taken effect, so a rollback must know about it.
                     await self._task_context.executor.confirm_effect(
                         self._build_job(call, gated=True), doubt.doubts[0], message
                     )
@@ -133,12 +134,12 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
                     assert_never(decision)
 
     def _ask_once(self, call: _WorkerCall, doubt: InDoubt | None, problem: str | None) -> Decision | str:
-        """Ask a person once: return what was decided, or why the answer is none."""
+        """Ask a human once: return the decision, or why the answer is not a valid one."""
         request, spec = self._build_request(call, doubt), self._task_context.toolbox.specs[call.tool]
         shown = {**build_hitl_request([request], [spec]), "revision": self._task_context.board.revision, "goal": None}
         while True:
             answer = interrupt({**shown, **({"error": problem} if problem else {})})
-            # Else it was given before a crash, to what was asked then; the next `interrupt` asks, or has this answer.
+            # An answer for other calls was given before a crash; the next `interrupt` asks, or has the answer for this.
             if not is_for_other_calls(answer, [request]):
                 decisions = parse_decisions(answer, [request])
                 return decisions if isinstance(decisions, str) else decisions[0]
@@ -148,7 +149,7 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
         if spec is None:
             return f"There is no tool {call.tool!r}; edit the call to one of: {', '.join(self._task_context.toolbox)}."
         errors = find_value_errors(spec.args_schema, call.args)
-        return f"The edited call does not do: {'; '.join(errors[:5])}." if errors else None
+        return f"The edited call is not valid: {'; '.join(errors[:5])}." if errors else None
 
     def _build_request(self, call: _WorkerCall, doubt: InDoubt | None) -> ApprovalRequest:
         return ApprovalRequest(
@@ -156,7 +157,7 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
             tool=call.tool,
             args=call.args,
             description=f"Call {call.tool}, as the worker on {self._task_context.task!r} wants to.",
-            # An answer about one attempt says nothing of the next.
+            # An answer about one attempt is not valid for the next.
             digest=self._compute_digest(call)
             if doubt is None
             else hash_json([self._compute_digest(call), doubt.doubts[0].epoch]),
@@ -170,9 +171,9 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
         )
 
     async def _grant_call(self, call: _WorkerCall) -> str:
-        mark, board = self._compute_digest(call), self._task_context.board
-        await self._task_context.grants.store_approvals({call.id: mark}, thread=board.thread, revision=board.revision)
-        return mark
+        digest, board = self._compute_digest(call), self._task_context.board
+        await self._task_context.grants.store_approvals({call.id: digest}, thread=board.thread, revision=board.revision)
+        return digest
 
     def _build_task(self, call: _WorkerCall) -> Task:
         return Task(id=call.id, tool=call.tool, args=call.args)
@@ -186,34 +187,34 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
         return await self._task_context.executor.run(job, slots=self._slots, emit=lambda _: None)
 
     def _build_job(self, call: _WorkerCall, *, gated: bool) -> Job:
-        work, board = self._task_context, self._task_context.board
+        context, board = self._task_context, self._task_context.board
         return Job(
             task=self._build_task(call),
-            spec=work.toolbox.specs[call.tool],
+            spec=context.toolbox.specs[call.tool],
             needs=(),
             outcomes={},
             thread=board.thread,
             revision=board.revision,
             gated=gated,
             rejected_digests=board.rejected,
-            worker=work.task,
+            worker=context.task,
         )
 
 
 def _locate_call(request: ToolCallRequest) -> str:
-    """Return the turn and the position of a call within it, which stay when the worker is taken up again."""
+    """Return the turn of a call and its position in the turn, which stay the same when the worker is resumed."""
     turns = [message for message in request.state["messages"] if isinstance(message, AIMessage)]
-    asked, calls = request.tool_call, turns[-1].tool_calls
+    requested, calls = request.tool_call, turns[-1].tool_calls
     # Some models give two calls the same id.
-    alike = [at for at, call in enumerate(calls) if call["id"] == asked["id"]]
-    same = (at for at in alike if (calls[at]["name"], calls[at]["args"]) == (asked["name"], asked["args"]))
-    return f"{len(turns)}.{next(same, alike[0])}"
+    same_id = [at for at, call in enumerate(calls) if call["id"] == requested["id"]]
+    same = (at for at in same_id if (calls[at]["name"], calls[at]["args"]) == (requested["name"], requested["args"]))
+    return f"{len(turns)}.{next(same, same_id[0])}"
 
 
 def _find_json_problems(args: Mapping[str, JsonValue]) -> list[str]:
-    """Return what is wrong with arguments that could not be stored as they are; NaN is not even like itself."""
-    same = to_json_value(args) == args
-    return [] if same else ["they hold a number that is not finite, or half of a surrogate pair"]
+    """Return what is wrong with arguments that could not be stored unchanged; NaN is not even equal to itself."""
+    is_storable = to_json_value(args) == args
+    return [] if is_storable else ["they hold a number that is not finite, or half of a surrogate pair"]
 
 
 def _format_outcome(outcome: Outcome) -> str:

@@ -1,6 +1,7 @@
-"""A run that can be stopped: nothing new is begun, what runs is given time, and what finished is kept."""
+"""A run that can be stopped: nothing new starts, what runs is given time to end, and what finished is kept."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any
@@ -11,13 +12,15 @@ from langgraph.runtime import RunControl
 
 from agent.execution.early_execution import EarlyExecution
 
-#: Seconds between two looks at a control that the caller keeps and that tells nobody when it changes.
+_logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at a control of the caller, which does not notify anybody when it changes.
 _POLL_INTERVAL_S = 0.1
 _END_OF_STREAM = object()
 
 
 class GracefulRunControl(RunControl):
-    """LangGraph's control of a run, which tells those who watch it when the run is to stop. One event loop only."""
+    """LangGraph's control of a run, with callbacks for when the run is to stop. For one event loop only."""
 
     __slots__ = (
         "_cleanups",
@@ -31,47 +34,47 @@ class GracefulRunControl(RunControl):
 
     def __init__(self, *, has_breakpoints: bool = False) -> None:
         super().__init__()
-        #: Whether the run may stop between two nodes, where a person then expects that nothing is under way.
+        #: Whether the run may stop between two nodes, where a human then expects that nothing is running.
         self.has_breakpoints = has_breakpoints
-        #: Whether a task of the superstep was not begun; LangGraph then takes the run for interrupted, not drained.
+        #: Whether a task of the superstep was not started; LangGraph then reports the run as interrupted, not drained.
         self.has_unstarted_tasks = False
-        #: What was begun of the run's plan while that was being written.
+        #: The tasks of the plan that were started while the model was still writing the plan.
         self.early_execution: EarlyExecution | None = None
-        #: Why the run is to stop, once it is.
+        #: Why the run is to stop; None until then.
         self.stop_reason: str | None = None
-        #: Whether LangGraph is to be told only later that it is.
+        #: Whether LangGraph is notified only by `allow_drain`.
         self._drain_deferred = False
         self._stop_callbacks: list[Callable[[], None]] = []
         self._cleanups: list[Callable[[], Awaitable[None]]] = []
 
     def on_stop(self, stop: Callable[[], None]) -> None:
-        """Call `stop` when the run is to stop, at once if it is already."""
+        """Call `stop` when the run is to stop, immediately if it already is."""
         if self.stop_reason is not None:
             stop()
         elif stop not in self._stop_callbacks:
             self._stop_callbacks.append(stop)
 
     def on_end(self, cleanup: Callable[[], Awaitable[None]]) -> None:
-        """Await `ending` when the run has ended, however it does."""
+        """Await `cleanup` when the run has ended, however it ends."""
         self._cleanups.append(cleanup)
 
     async def run_cleanups(self) -> None:
-        """End what was begun beside the run."""
+        """Call the callbacks of `on_end`, the last one first."""
         while self._cleanups:
             await self._cleanups.pop()()
 
     def defer_drain(self) -> None:
-        """Have the run go on to its next superstep whatever happens: what is under way is recorded there."""
+        """Let the run continue to its next superstep even if it is to stop: what is running is recorded there."""
         self._drain_deferred = True
 
     def allow_drain(self) -> None:
-        """Have the run stop before its next superstep again where it is to stop."""
+        """Undo `defer_drain`: the run stops before its next superstep if it is to stop."""
         self._drain_deferred = False
         if self.stop_reason is not None:
             super().request_drain(self.stop_reason)
 
     def request_drain(self, reason: str = "shutdown") -> None:
-        """Stop the run after what it has under way."""
+        """Stop the run once what is running has ended."""
         self.stop_reason = reason
         if not self._drain_deferred:
             super().request_drain(reason)
@@ -80,14 +83,17 @@ class GracefulRunControl(RunControl):
 
 
 class GracefulRunner:
-    """Drives a run in a task of its own, so that a consumer that is cancelled or goes away does not tear it down."""
+    """Drives a run in its own asyncio task, so that a consumer that is cancelled or goes away does not abort it."""
 
-    def __init__(self, control: GracefulRunControl, *, grace_s: float, caller_control: RunControl | None) -> None:
-        """`given` is a control that the caller keeps; when it asks for a drain, so does `control`."""
+    def __init__(
+        self, control: GracefulRunControl, *, grace_s: float, caller_control: RunControl | None, thread: str | None
+    ) -> None:
+        """Drain the run when `caller_control`, which the caller keeps, asks for it; `thread` is for the log."""
         self._control = control
         self._grace_s = grace_s
         self._caller_control = caller_control
-        #: As without a task in between, a run goes on to its next part when that is asked for.
+        self._extra = {"thread_id": thread}
+        #: As without a task in between, a run continues to its next part only when that is requested.
         self._requested_parts = asyncio.Semaphore(0)
         self._parts: asyncio.Queue[Any] = asyncio.Queue()
         self._consumer_gone = False
@@ -95,11 +101,11 @@ class GracefulRunner:
     async def stream_parts(self, run: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
         """Yield what `run` yields.
 
-        When the consumer is cancelled or closes this, the run is drained: calls that have begun get `grace_s` seconds
-        to end, then they are cancelled. What finished is stored before this ends, either way.
+        When the consumer is cancelled or closes this, the run is drained: running calls get `grace_s` seconds to end,
+        then they are cancelled. What has finished is stored before this ends, either way.
         """
         pump = asyncio.create_task(self._pump_parts(run))
-        looking = asyncio.create_task(self._poll_control(self._caller_control)) if self._caller_control else None
+        watcher = asyncio.create_task(self._poll_control(self._caller_control)) if self._caller_control else None
         try:
             while True:
                 self._requested_parts.release()
@@ -111,8 +117,8 @@ class GracefulRunner:
             if self._control.has_unstarted_tasks:
                 raise GraphDrained(self._control.drain_reason or "shutdown")
         finally:
-            if looking is not None:
-                looking.cancel()
+            if watcher is not None:
+                watcher.cancel()
             if not pump.done():
                 await self._drain_run(pump)
 
@@ -131,18 +137,25 @@ class GracefulRunner:
                 self._parts.put_nowait(_END_OF_STREAM)
 
     async def _poll_control(self, caller_control: RunControl) -> None:
-        while not caller_control.drain_requested:  # noqa: ASYNC110 - it offers nothing to wait for
+        while not caller_control.drain_requested:  # noqa: ASYNC110 - it offers nothing to await
             await asyncio.sleep(_POLL_INTERVAL_S)
-        self._control.request_drain(caller_control.drain_reason or "shutdown")
+        self._request_drain(caller_control.drain_reason or "shutdown")
 
     async def _drain_run(self, pump: "asyncio.Task[None]") -> None:
         self._consumer_gone = True
-        self._control.request_drain("stopped")
+        self._request_drain("stopped")
         self._requested_parts.release()
         with anyio.CancelScope(shield=True):
             try:
                 await asyncio.wait((pump,), timeout=self._grace_s)
+                if not pump.done():
+                    _logger.warning("Calls still run after %g s and are cancelled", self._grace_s, extra=self._extra)
             finally:
                 pump.cancel()
                 with suppress(asyncio.CancelledError, GraphDrained):
                     await pump
+        _logger.info("Run has stopped", extra=self._extra)
+
+    def _request_drain(self, reason: str) -> None:
+        _logger.info("Run is stopping: %s", reason, extra=self._extra)
+        self._control.request_drain(reason)

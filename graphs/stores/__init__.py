@@ -1,1 +1,1 @@
-"""What stands behind a database URL: checkpoints, leases, the ledger of effects and LangGraph's store."""
+"""The stores behind a database URL: checkpoints, leases, the ledger of writes and LangGraph's store."""

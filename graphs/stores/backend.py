@@ -1,4 +1,4 @@
-"""What one kind of database gives to `graphs.persistence`."""
+"""What SQLite and PostgreSQL each provide for `graphs.persistence`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from graphs.stores.tables.leases import LeaseManager
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A database, opened, and everything in it; all calls block."""
+    """An open database and everything in it; all calls block."""
 
     database: StoreDatabase
-    #: Its writes pass the fence of `leases`.
+    #: All its writes pass the fence of `leases`.
     saver: BaseCheckpointSaver[Any]
     store: BaseStore
     leases: LeaseManager
-    #: Makes or upgrades the tables, one process at a time, and returns what it did.
+    #: Creates or upgrades the tables, one process at a time, and returns what it did, in sentences.
     set_up: Callable[[], list[str]]

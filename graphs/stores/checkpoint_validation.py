@@ -1,5 +1,6 @@
-"""Stored checkpoints held against their shape before LangGraph sees them."""
+"""Stored checkpoints, checked against their expected shape before LangGraph sees them."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,29 +10,46 @@ from langgraph.checkpoint.base import CheckpointTuple
 from agent.errors import PersistenceError
 from graphs.state import validate_checkpoint
 
+_logger = logging.getLogger(__name__)
+
 _CHECKPOINT_TYPES = {"id": str, "ts": str, "channel_values": dict, "channel_versions": dict, "versions_seen": dict}
 
 
 @contextmanager
 def wrap_read_errors(what: str) -> Iterator[None]:
-    """Raise `PersistenceError` for a record that cannot be taken apart; `what` begins the sentence."""
+    """Raise `PersistenceError` if a record cannot be parsed; `what` starts the sentence.
+
+    A `PersistenceError` passes as it is. Errors are logged by type only, since their text may quote the record.
+    """
     try:
         yield
+    except PersistenceError as error:
+        _logger.warning("%s cannot be read: %s", what, type(error.__cause__ or error).__name__)
+        raise
     except (ValueError, TypeError, LookupError, AttributeError) as error:
+        _logger.warning("%s cannot be read: %s", what, type(error).__name__)
         raise PersistenceError(
-            f"{what} cannot be read: {error}. It was changed by something else, or is damaged."
+            f"{what} cannot be read: {error}. Something else has changed it, or it is damaged."
         ) from error
 
 
 def validate_checkpoint_tuple(
     found: CheckpointTuple, *, unwrap: Callable[[CheckpointTuple], CheckpointTuple] | None = None
 ) -> CheckpointTuple:
-    """Return `found`, `opened` where its values are sealed.
+    """Return `found`, after `unwrap` if that is given.
 
-    Raises `PersistenceError` where it has not the parts of a checkpoint.
+    Raises `PersistenceError` if it lacks a part of a checkpoint or a part has a wrong type.
     """
+    with wrap_read_errors(describe_checkpoint(found.config)):
+        _validate_shape(found)
+        result = unwrap(found) if unwrap is not None else found
+        validate_checkpoint(result)
+    return result
+
+
+def _validate_shape(found: CheckpointTuple) -> None:
     checkpoint, metadata = found.checkpoint, found.metadata
-    whole = (
+    is_valid = (
         isinstance(checkpoint, dict)
         and isinstance(metadata, dict)
         and all(isinstance(checkpoint.get(name), kind) for name, kind in _CHECKPOINT_TYPES.items())
@@ -41,14 +59,11 @@ def validate_checkpoint_tuple(
         and isinstance(metadata.get("parents", {}), dict)
         and _is_hexadecimal(checkpoint["id"])
     )
-    if not whole:
+    if not is_valid:
         thread = found.config["configurable"].get("thread_id")
         raise PersistenceError(
-            f"A checkpoint of thread {thread!r} is none; it was changed by something else, or is damaged."
+            f"A checkpoint of thread {thread!r} is not valid; something else has changed it, or it is damaged."
         )
-    values = unwrap(found) if unwrap is not None else found
-    validate_checkpoint(values)
-    return values
 
 
 def _is_hexadecimal(text: str) -> bool:
@@ -65,6 +80,6 @@ def get_thread_id(config: RunnableConfig) -> str:
 
 
 def describe_checkpoint(config: RunnableConfig | None) -> str:
-    """Return the beginning of a sentence about a checkpoint that a config leads to."""
+    """Return the start of a sentence about the checkpoint that a config selects."""
     thread = ((config or {}).get("configurable") or {}).get("thread_id")
     return f"A checkpoint of thread {thread!r}" if thread is not None else "A checkpoint"

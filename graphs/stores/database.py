@@ -21,18 +21,18 @@ class StoreDatabase(Protocol):
 
     #: Without a password.
     url: str
-    #: What a SELECT ends with to keep its rows from changing, and from being read so by another, until the commit.
+    #: The end of a SELECT whose rows no other transaction may change, or lock in this way, until the commit.
     for_update: str
-    #: The same for rows that only must not change.
+    #: The end of a SELECT whose rows no other transaction may change until the commit.
     for_share: str
-    #: The seconds since 1970 by the one clock that all processes here share.
+    #: SQL for the seconds since 1970, by the one clock that all processes share.
     now_expression: str
 
     def run_in_transaction(self, work: Callable[[StatementRunner], T]) -> T:
-        """Return what `work` returns, all of it stored or, where it raises, nothing.
+        """Return what `work` returns; everything it wrote is committed, or nothing if it raises.
 
-        `work` can be run again after a lost connection, even where its commit arrived: it must come out the same.
-        Raises `PersistenceError` where the database does not answer.
+        `work` may be run again after a lost connection, even if its commit had arrived: it must be idempotent. Raises
+        `PersistenceError` if the database fails.
         """
         ...
 
@@ -49,7 +49,7 @@ _SECRET_PARAMETER = re.compile(r"([?&](?:\w*password|passwd|pwd|\w*secret|\w*tok
 
 
 def mask_password(url: str) -> str:
-    """Return a URL with stars in the place of a password, before its host or in its query."""
+    """Return a URL with `***` in place of a password, before its host or in its query."""
     parts = urlsplit(url)
     if parts.password:
         url = url.replace(f":{parts.password}@", ":***@", 1)

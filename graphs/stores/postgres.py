@@ -1,4 +1,4 @@
-"""PostgreSQL as the place of checkpoints, leases, ledger and store."""
+"""PostgreSQL as the database for checkpoints, leases, ledger and store."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ _TEXT_MARK = "__planwave_text__"
 
 
 def wrap_texts(checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint with its texts in objects, which the serializer encrypts."""
+    """Return the checkpoint with its texts wrapped in objects, since LangGraph encrypts objects but not texts."""
     values = {
         name: {_TEXT_MARK: value} if isinstance(value, str) else value
         for name, value in checkpoint["channel_values"].items()
@@ -59,12 +59,12 @@ def wrap_texts(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def unwrap_texts(found: CheckpointTuple) -> CheckpointTuple:
-    """Return what was found as it was before. Raises `PersistenceError` for a text that nobody encrypted."""
+    """Undo `wrap_texts`. Raises `PersistenceError` if a text was stored unencrypted."""
     values = found.checkpoint["channel_values"]
     if plain := [name for name, value in values.items() if isinstance(value, str)]:
         thread = found.config["configurable"].get("thread_id")
         raise PersistenceError(
-            f"The {plain[0]!r} in a checkpoint of thread {thread!r} is not encrypted, though there is a key; "
+            f"The {plain[0]!r} in a checkpoint of thread {thread!r} is not encrypted, although a key is set; "
             "do not trust it."
         )
     checkpoint: Checkpoint = {
@@ -95,7 +95,7 @@ _SETUP_LOCK = "hashtext('planwave setup')"
 
 
 class PostgresCheckpointSaver(PostgresSaver):
-    """LangGraph's saver, each of whose writes is one transaction that begins at the fence."""
+    """LangGraph's saver; each write is one transaction that first passes the fence."""
 
     def __init__(self, database: PostgresDatabase, *, leases: LeaseManager, serde: SerializerProtocol) -> None:
         super().__init__(database.pool, serde=serde)
@@ -110,13 +110,13 @@ class PostgresCheckpointSaver(PostgresSaver):
         return PostgresSaver(connection, serde=self.serde)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return a checkpoint with its pending writes. Raises `PersistenceError` for one that cannot be read."""
+        """Return a checkpoint with its pending writes. Raises `PersistenceError` if it cannot be read."""
         with wrap_read_errors(describe_checkpoint(config)):
             found = self._database.run_with_retries(lambda connection: self._bind_saver(connection).get_tuple(config))
         return self._validate_tuple(found) if found else None
 
     def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401 - LangGraph's
-        """Yield checkpoints, the newest first. Raises `PersistenceError` for one that cannot be read."""
+        """Yield checkpoints, the newest first. Raises `PersistenceError` if one cannot be read."""
         with wrap_read_errors(describe_checkpoint(config)):
             found = self._database.run_with_retries(
                 lambda connection: [*self._bind_saver(connection).list(config, **options)]
@@ -150,16 +150,16 @@ class PostgresCheckpointSaver(PostgresSaver):
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Store what a task wrote. Raises as `put`."""
+        """Store the writes of a task. Raises as `put`."""
         self._write_fenced(get_thread_id(config), lambda saver: saver.put_writes(config, writes, task_id, task_path))
 
     def delete_thread(self, thread_id: str) -> None:
-        """Delete everything of a thread, its ledger, calls and artifacts too; its epoch stays. Raises as `put`."""
+        """Delete a thread with its ledger, calls and artifacts; its epoch stays. Raises as `put`."""
 
         def delete_rows(connection: Connection, run: StatementRunner) -> None:
             self._leases.check_fence(run, str(thread_id))
             self._bind_saver(connection).delete_thread(thread_id)
-            # What a thread of the same name did before must not pass for done.
+            # A later thread of the same name must not take its writes for made already.
             delete_ledger_rows(run, str(thread_id))
             delete_call_rows(run, str(thread_id))
             delete_artifact_rows(run, str(thread_id))
@@ -175,14 +175,14 @@ class PostgresCheckpointSaver(PostgresSaver):
 
 
 class RetryingStore(PostgresStore):
-    """LangGraph's store, whose batches are made again where a connection was lost; each of them may be."""
+    """LangGraph's store; a batch is made again if a connection was lost, since all its operations are idempotent."""
 
     def __init__(self, database: PostgresDatabase) -> None:
         super().__init__(database.pool)
         self._database = database
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry out operations in order, all of them or none."""
+        """Run operations in order, all of them or none."""
         listed = list(ops)
 
         def run_batch(connection: Connection) -> list[Result]:
@@ -194,7 +194,7 @@ class RetryingStore(PostgresStore):
 
 @contextmanager
 def open_postgres(url: str, *, shown: str, serde: SerializerProtocol, ttl_s: float) -> Iterator[Backend]:
-    """Connect to a server; `shown` is its URL without a password. Raises `PersistenceError` where that cannot be."""
+    """Connect to a server; `shown` is its URL without a password. Raises `PersistenceError` if that fails."""
     pool: Pool = ConnectionPool(
         url,
         connection_class=UnpipelinedConnection,
@@ -221,7 +221,7 @@ def open_postgres(url: str, *, shown: str, serde: SerializerProtocol, ttl_s: flo
 
 
 def _configure(connection: Connection, *, ttl_s: float) -> None:
-    """Let the server end what a paused process left open: its locks would keep others from the thread for ever."""
+    """Let the server end transactions of a paused process: their locks would keep others from the thread for ever."""
     connection.execute(f"SET idle_in_transaction_session_timeout = {max(1, round(ttl_s * 1000))}".encode())
 
 
@@ -232,8 +232,8 @@ def _set_up(database: PostgresDatabase) -> list[str]:
         return []
 
     def upgrade_locked(connection: Connection) -> list[str]:
-        # Asked again and again instead of waited for: LangGraph makes an index CONCURRENTLY, which waits for whoever
-        # waits in a statement, and that would be those who wait for this lock.
+        # Polled instead of waited for: LangGraph creates an index CONCURRENTLY, which waits until every other
+        # statement has ended, and one that waits for this lock would never end.
         Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, _SetupLockedError)),
             stop=stop_after_delay(RETRY_TIMEOUT_S),
@@ -241,11 +241,11 @@ def _set_up(database: PostgresDatabase) -> list[str]:
             reraise=True,
         )(_acquire_setup_lock, connection, database.url)
         try:
-            was = _read_versions(database)
+            previous = _read_versions(database)
             PostgresSaver(connection).setup()
             PostgresStore(connection).setup()
             schema.upgrade_tables(database, bytes_type="BYTEA")
-            return schema.describe_changes(was, _read_versions(database))
+            return schema.describe_changes(previous, _read_versions(database))
         finally:
             connection.execute(f"SELECT pg_advisory_unlock({_SETUP_LOCK})".encode())
 
@@ -253,25 +253,25 @@ def _set_up(database: PostgresDatabase) -> list[str]:
 
 
 class _SetupLockedError(PersistenceError):
-    """Another process sets the tables up."""
+    """Another process is setting up the tables."""
 
 
 def _acquire_setup_lock(connection: Connection, url: str) -> None:
     row = connection.execute(f"SELECT pg_try_advisory_lock({_SETUP_LOCK}) AS taken".encode()).fetchone()
     if row is None or not row["taken"]:
-        raise _SetupLockedError(f"Another process is setting up the tables of {url!r}; try again when it is done.")
+        raise _SetupLockedError(f"Another process is setting up the tables of {url!r}; try again when it has finished.")
 
 
 def _read_versions(database: PostgresDatabase) -> dict[str, int | None]:
     def query_versions(run: StatementRunner) -> dict[str, int | None]:
-        found: dict[str, int | None] = {}
+        versions: dict[str, int | None] = {}
         for family, table, column in (
             ("checkpoints", "checkpoint_migrations", "v"),
             ("store", "store_migrations", "v"),
             ("planwave", "planwave_schema", "version"),
         ):
-            there = run("SELECT to_regclass(?) IS NOT NULL", table)[0][0]
-            found[family] = run(f"SELECT MAX({column}) FROM {table}")[0][0] if there else None
-        return found
+            exists = run("SELECT to_regclass(?) IS NOT NULL", table)[0][0]
+            versions[family] = run(f"SELECT MAX({column}) FROM {table}")[0][0] if exists else None
+        return versions
 
     return database.run_in_transaction(query_versions)

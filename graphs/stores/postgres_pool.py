@@ -1,4 +1,4 @@
-"""A pool of connections to PostgreSQL that outlives a restart of the server."""
+"""A pool of connections to PostgreSQL that survives a restart of the server."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,16 +17,16 @@ from graphs.stores.database import StatementRunner
 T = TypeVar("T")
 Connection = psycopg.Connection[DictRow]
 Pool = ConnectionPool[Connection]
-#: How long a server that went away is waited for.
+#: Seconds for which a server that went away is waited for.
 RETRY_TIMEOUT_S = 20.0
 
 
 class PostgresDatabase:
-    """A pool of connections to one server, which may be restarted meanwhile."""
+    """A pool of connections to one server, which may be restarted while the pool is open."""
 
     for_update = " FOR UPDATE"
     for_share = " FOR SHARE"
-    #: Of the server, so that the clocks of the machines need not agree; not the transaction's, which stands still.
+    #: The clock of the server, since those of machines may differ; `now()` would not advance within a transaction.
     now_expression = "EXTRACT(EPOCH FROM clock_timestamp())::float8"
 
     def __init__(self, pool: Pool, *, url: str) -> None:
@@ -34,11 +34,11 @@ class PostgresDatabase:
         self.url = url
 
     def run_in_transaction(self, work: Callable[[StatementRunner], T]) -> T:
-        """See `Database.transact`."""
+        """See `StoreDatabase.run_in_transaction`."""
         return self.run_on_connection(lambda _, run: work(run))
 
     def run_on_connection(self, work: Callable[[Connection, StatementRunner], T]) -> T:
-        """Do as `transact` for work that needs the connection too."""
+        """Do as `run_in_transaction`, for work that needs the connection too."""
 
         def transact_once(connection: Connection) -> T:
             with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
@@ -52,7 +52,7 @@ class PostgresDatabase:
         return self.run_with_retries(transact_once)
 
     def run_with_retries(self, call: Callable[[Connection], T]) -> T:
-        """Return what `call` returns, which is made again on another connection where one was lost."""
+        """Return what `call` returns; it is made again on another connection if one was lost."""
 
         def call_once() -> T:
             with self.pool.connection() as connection:
@@ -71,10 +71,10 @@ class PostgresDatabase:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether the server went away, is starting, or had two transactions in each other's way.
+    """Return whether the server went away, is starting, or rolled back one of two conflicting transactions.
 
-    Errors without a code come from this side, of a connection that broke or was not to be had; classes 08, 57P and 40
-    are the server's words for the rest, and 25P03 for a transaction that was paused too long (PostgreSQL, appendix A).
+    Errors without a code come from the client, for a connection that broke or could not be made. The server reports the
+    rest in the classes 08, 57P and 40, and a transaction that was idle too long as 25P03 (PostgreSQL, appendix A).
     """
     if not isinstance(error, psycopg.OperationalError | psycopg.errors.IdleInTransactionSessionTimeout):
         return False
@@ -82,26 +82,28 @@ def _is_transient(error: BaseException) -> bool:
 
 
 class UnpipelinedCursor(psycopg.Cursor[Any]):
-    """A cursor that makes a pipeline of nothing."""
+    """A cursor that never sends a pipeline."""
 
     def executemany(
         self,
-        query: Any,  # noqa: ANN401 - whatever psycopg takes for a query, which grows with its versions
+        query: Any,  # noqa: ANN401 - the types that psycopg accepts as a query grow with its versions
         params_seq: Iterable[Params],
         *,
         returning: bool = False,
     ) -> None:
-        """Execute `query` with each of `params_seq`. Raises `NotSupportedError` where their rows are wanted."""
+        """Execute `query` with each of `params_seq`. Raises `NotSupportedError` if `returning` is set."""
         if returning:
-            raise psycopg.NotSupportedError("executemany returns no rows here; execute the statement once for each.")
+            raise psycopg.NotSupportedError(
+                "executemany returns no rows here; execute the statement for each of the parameters."
+            )
         for params in params_seq:
             self.execute(query, params)
 
 
 class UnpipelinedConnection(psycopg.Connection[DictRow]):
-    """A connection that makes a pipeline of nothing."""
+    """A connection that never sends a pipeline."""
 
     @contextmanager
     def pipeline(self) -> Iterator[Pipeline]:
-        """Yield a pipeline that is never entered; what is executed meanwhile is sent by itself."""
+        """Yield a pipeline that is never entered; each statement is sent by itself."""
         yield Pipeline(self)

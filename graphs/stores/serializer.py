@@ -1,4 +1,4 @@
-"""The serializer of checkpoints: msgpack with a closed list of types, and whole numbers of any size."""
+"""The serializer of checkpoints: msgpack with a closed list of types, and integers of any size."""
 
 import copy
 from typing import Any
@@ -11,15 +11,15 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from agent.errors import PersistenceError, SettingsError, UsageError
 
 _BIG_NUMBER_MARK = "__planwave_int__"
-#: No plus sign: what follows one is the name of a cipher (`EncryptedSerializer`).
+#: Without a plus sign, after which `EncryptedSerializer` expects the name of a cipher.
 _BIG_NUMBER_TAG = "msgpack_int"
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 class ExactSerializer(JsonPlusSerializer):
-    """LangGraph's serializer, except that numbers beyond 64 bits, which msgpack lacks, keep their value.
+    """LangGraph's serializer, except that integers beyond 64 bits, which msgpack lacks, keep their value.
 
-    A value without such numbers is stored as ever; one with them gets a type tag of its own.
+    A value with such integers gets its own type tag; any other value is stored as LangGraph does.
     """
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:  # noqa: ANN401 - LangGraph's signature
@@ -33,7 +33,7 @@ class ExactSerializer(JsonPlusSerializer):
         return (_BIG_NUMBER_TAG if tag == "msgpack" else tag), data
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:  # noqa: ANN401 - LangGraph's signature
-        """Return the value of a type tag and bytes. Raises `PersistenceError` for bytes that nobody here wrote."""
+        """Return the value of a type tag and bytes. Raises `PersistenceError` if the bytes cannot be read."""
         tag, payload = data
         if "+" in tag:
             raise PersistenceError(
@@ -44,35 +44,35 @@ class ExactSerializer(JsonPlusSerializer):
                 return super().loads_typed(data)
             return _decode_big_numbers(super().loads_typed(("msgpack", payload)))
         except Exception as error:
-            # Bytes from outside can go wrong in any way, and whatever it is, the record is what is wrong.
+            # Changed bytes can raise anything, and whatever it is, the record is at fault.
             raise PersistenceError(f"A stored value of type {tag!r} cannot be read: {error}.") from error
 
 
 class EncryptedOnlySerializer(EncryptedSerializer):
-    """LangGraph's encryption, which takes nothing for true that was not sealed with the key."""
+    """LangGraph's encryption, which refuses every value that was not encrypted with the key."""
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:  # noqa: ANN401 - LangGraph's signature
-        """Return the value. Raises `PersistenceError` for what was stored unsealed, with another key, or changed."""
+        """Return the value. Raises `PersistenceError` if it is unencrypted, has another key, or was changed."""
         tag, payload = data
         inner, plus, cipher = tag.rpartition("+")
         if not plus:
             raise PersistenceError(
-                f"A stored value of type {tag!r} is not encrypted, though there is a key; do not trust it."
+                f"A stored value of type {tag!r} is not encrypted, although a key is set; do not trust it."
             )
         try:
-            opened = self.cipher.decrypt(cipher, payload)
+            decrypted = self.cipher.decrypt(cipher, payload)
         except (ValueError, AssertionError) as error:
             raise PersistenceError(
                 "A stored value cannot be decrypted; it was stored with another key, or changed since."
             ) from error
-        return self.serde.loads_typed((inner, opened))
+        return self.serde.loads_typed((inner, decrypted))
 
 
 def create_strict_serializer(key: bytes | None = None) -> ExactSerializer | EncryptedOnlySerializer:
-    """Return a serializer that makes no type from a checkpoint but LangGraph's own and the plain ones.
+    """Return a serializer that loads no types from a checkpoint but LangGraph's own and plain ones.
 
-    `key`, of 16, 24 or 32 bytes, encrypts with AES in EAX mode. Raises `SettingsError` for one of another length,
-    `UsageError` where the extra `encryption` is missing.
+    `key`, of 16, 24 or 32 bytes, encrypts with AES in EAX mode. Raises `SettingsError` for a key of another length,
+    `UsageError` if the extra `encryption` is missing.
     """
     plain = ExactSerializer(allowed_msgpack_modules=(), allowed_json_modules=())
     if key is None:
@@ -82,14 +82,14 @@ def create_strict_serializer(key: bytes | None = None) -> ExactSerializer | Encr
             f"The encryption key has {len(key)} bytes; give 16, 24 or 32, such as secrets.token_bytes(32)."
         )
     try:
-        sealed = EncryptedOnlySerializer.from_pycryptodome_aes(plain, key=key)
+        encrypted = EncryptedOnlySerializer.from_pycryptodome_aes(plain, key=key)
     except ImportError:
         raise UsageError("Encryption needs the extra 'encryption': pip install 'planwave[encryption]'.") from None
-    return EncryptedOnlySerializer(sealed.cipher, plain)
+    return EncryptedOnlySerializer(encrypted.cipher, plain)
 
 
 def use_exact_serializer(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
-    """Return `saver`, as a clone over the same storage where its serializer is LangGraph's own."""
+    """Return `saver`, or a clone over the same storage if its serializer is LangGraph's own."""
     if type(saver.serde) is not JsonPlusSerializer:
         return saver
     serde = copy.copy(saver.serde)

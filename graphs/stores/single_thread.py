@@ -1,10 +1,10 @@
-"""Savers without a coroutine of their own, put to work on one thread.
+"""Blocking savers, run on one thread and given coroutines.
 
-One thread takes the calls in the order in which they were made. That makes a saver independent of event loops, so that
-a graph can be invoked from any of them, and it stores a task's writes before the checkpoint that follows them, which
-LangGraph by itself does not promise (langgraph#8039). It holds because LangGraph hands in the writes of a task when the
-task ends and the checkpoint when all have ended, each as a task of the event loop, which starts tasks in the order in
-which they were made; from its start to the queue of the thread a call waits for nothing.
+One thread takes the calls in the order in which they are made. This makes a saver independent of event loops, so that a
+graph can be invoked from any of them, and it stores the writes of a task before the checkpoint that follows them, which
+LangGraph alone does not guarantee (langgraph#8039). The order is right because LangGraph submits the writes of a task
+when the task ends and the checkpoint when all have ended, each as a task of the event loop, which starts tasks in the
+order of their creation; between its start and the queue of the thread a call awaits nothing.
 """
 
 import asyncio
@@ -33,29 +33,29 @@ T = TypeVar("T")
 
 
 class SingleThreadSaver(BaseCheckpointSaver[Any]):
-    """A blocking saver with coroutines; every call, blocking or not, goes through the one thread."""
+    """A blocking saver with coroutines; every call, blocking or not, runs on the one thread."""
 
     def __init__(self, inner: BaseCheckpointSaver[Any], *, worker: ThreadPoolExecutor | None = None) -> None:
-        """Serve `inner`, which stays the caller's to close."""
+        """Wrap `inner`, which the caller still has to close."""
         super().__init__(serde=inner.serde)
         self.inner = inner
         self._worker = worker or ThreadPoolExecutor(max_workers=1, thread_name_prefix="planwave-saver")
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "SingleThreadSaver":
-        """Return a saver over the same storage and thread that may make these types too."""
+        """Return a saver over the same storage and thread that may load these types too."""
         return SingleThreadSaver(self.inner.with_allowlist(extra_allowlist), worker=self._worker)
 
     def close(self) -> None:
-        """Finish what was begun and end the thread."""
+        """Wait for calls that were submitted and end the thread."""
         self._worker.shutdown(wait=True)
 
     async def run_on_worker(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the call's own arguments
-        """Return what a blocking call returns, made on the one thread after all that was handed in before.
+        """Return what a blocking call returns, run on the one thread after all that was submitted before.
 
-        Once handed in it is made, even if the caller is cancelled meanwhile: what a task finished is kept.
+        Once submitted it is run, even if the caller is cancelled: what a task has finished is stored.
         """
-        made = asyncio.get_running_loop().run_in_executor(self._worker, partial(call, *args, **kwargs))
-        return await asyncio.shield(made)
+        future = asyncio.get_running_loop().run_in_executor(self._worker, partial(call, *args, **kwargs))
+        return await asyncio.shield(future)
 
     def _run_and_wait(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the saver's own arguments
         return self._worker.submit(call, *args, **kwargs).result()
@@ -65,8 +65,8 @@ class SingleThreadSaver(BaseCheckpointSaver[Any]):
         """Return what the inner saver reads from a config."""
         return self.inner.config_specs
 
-    def get_next_version(self, current: Any, channel: None) -> Any:  # noqa: ANN401 - the saver's own version type
-        """Return the version that follows `current`."""
+    def get_next_version(self, current: Any, channel: None) -> Any:  # noqa: ANN401 - the version type of the saver
+        """Return the version after `current`."""
         return self.inner.get_next_version(current, channel)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -99,10 +99,10 @@ class SingleThreadSaver(BaseCheckpointSaver[Any]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """Yield checkpoints, the newest first."""
-        for found in await self.run_on_worker(
+        for checkpoint in await self.run_on_worker(
             _list_checkpoints, self.inner, config, filter=filter, before=before, limit=limit
         ):
-            yield found
+            yield checkpoint
 
     def put(
         self,
@@ -121,19 +121,19 @@ class SingleThreadSaver(BaseCheckpointSaver[Any]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store a checkpoint, after all writes that were handed in before it."""
+        """Store a checkpoint, after all writes that were submitted before it."""
         return await self.run_on_worker(self.inner.put, config, checkpoint, metadata, new_versions)
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Store what a task wrote."""
+        """Store the writes of a task."""
         self._run_and_wait(self.inner.put_writes, config, writes, task_id, task_path)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Store what a task wrote."""
+        """Store the writes of a task."""
         await self.run_on_worker(self.inner.put_writes, config, writes, task_id, task_path)
 
     def delete_thread(self, thread_id: str) -> None:
@@ -158,29 +158,29 @@ class SingleThreadSaver(BaseCheckpointSaver[Any]):
 
 
 class LeasedSaver(SingleThreadSaver):
-    """A saver over storage with leases, which its own writes are fenced by."""
+    """A saver whose storage has leases that fence its writes."""
 
     def __init__(self, inner: BaseCheckpointSaver[Any], *, leases: LeaseManager) -> None:
-        """Serve `inner`, whose writes pass the fence of `leases`; both stay the caller's to close."""
+        """Wrap `inner`, whose writes pass the fence of `leases`; the caller still has to close both."""
         super().__init__(inner)
         self._leases = leases
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "LeasedSaver":  # noqa: ARG002
-        """Return this saver: what it stores is plain, so no environment makes its list of types longer.
+        """Return this saver: it stores plain values only, so its list of types needs no additions.
 
-        LangGraph's own clone would also take what is not encrypted for true, key or not.
+        LangGraph's own clone would also accept unencrypted values although there is a key.
         """
         return self
 
     @asynccontextmanager
     async def lease(self, thread: str) -> AsyncIterator[Lease]:
-        """Hold a thread for one run. Raises `ThreadBusyError` where another run, also of this process, has it."""
+        """Hold a thread for one run. Raises `ThreadBusyError` if another run, also of this process, has it."""
         token = uuid4().hex
         try:
             yield await self.run_on_worker(self._leases.acquire, thread, token)
         finally:
-            # Also where acquiring was cancelled, since that goes on; the one thread releases after it, and after the
-            # last write of the run.
+            # Also if acquiring was cancelled, because the call on the thread still runs; the release comes after it and
+            # after the last write of the run.
             if not self._leases.closed:
                 await self.run_on_worker(self._leases.release, thread, token)
 
@@ -194,7 +194,7 @@ def _list_checkpoints(
 
 
 def ensure_async_saver(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
-    """Return `saver`, behind one thread where it has no coroutines of its own."""
+    """Return `saver`, or a `SingleThreadSaver` over it if it has no coroutines of its own."""
     blocking = isinstance(saver, SqliteSaver) or type(saver).aput is BaseCheckpointSaver.aput
     return SingleThreadSaver(saver) if blocking else saver
 
@@ -203,20 +203,20 @@ class SingleThreadStore(BaseStore):
     """A blocking store with coroutines."""
 
     def __init__(self, inner: BaseStore) -> None:
-        """Serve `inner`, which stays the caller's to close."""
+        """Wrap `inner`, which the caller still has to close."""
         super().__init__()
         self.inner = inner
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="planwave-store")
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry out operations in order."""
+        """Run operations in order."""
         return self._worker.submit(self.inner.batch, list(ops)).result()
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry out operations in order."""
-        made = asyncio.get_running_loop().run_in_executor(self._worker, self.inner.batch, list(ops))
-        return await asyncio.shield(made)
+        """Run operations in order."""
+        future = asyncio.get_running_loop().run_in_executor(self._worker, self.inner.batch, list(ops))
+        return await asyncio.shield(future)
 
     def close(self) -> None:
-        """Finish what was begun and end the thread."""
+        """Wait for calls that were submitted and end the thread."""
         self._worker.shutdown(wait=True)

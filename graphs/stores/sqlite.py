@@ -1,4 +1,4 @@
-"""SQLite as the place of checkpoints, leases, ledger and store."""
+"""SQLite as the database for checkpoints, leases, ledger and store."""
 
 import sqlite3
 import threading
@@ -45,29 +45,32 @@ VALUES_TABLE: Final = """CREATE TABLE IF NOT EXISTS planwave_values (
     value BLOB NOT NULL,
     PRIMARY KEY (thread, namespace, channel, version)
 )"""
-#: Names, in a stored checkpoint, the channels whose values are beside it.
+#: The key, in a stored checkpoint, of the names of channels whose values are in `planwave_values`.
 _EXTERNAL_VALUES_KEY: Final = "planwave_beside"
-#: A shorter text costs more beside than within.
+#: A text up to this length takes less space within the checkpoint.
 _MAX_INLINE_LENGTH: Final = 256
 
 
 def store_large_values(
     run: StatementRunner, thread: str, namespace: str, checkpoint: Checkpoint, *, serde: SerializerProtocol
 ) -> Checkpoint:
-    """Store the larger values of `checkpoint` that are not stored yet, and return it without them."""
+    """Store the large values of `checkpoint` that are not stored yet, and return it without them.
+
+    A value that several checkpoints share is so stored once.
+    """
     values, versions = checkpoint["channel_values"], checkpoint["channel_versions"]
-    beside = sorted(channel for channel, value in values.items() if channel in versions and _is_large(value))
-    if not beside:
+    external = sorted(channel for channel, value in values.items() if channel in versions and _is_large(value))
+    if not external:
         return checkpoint
-    for channel in beside:
+    for channel in external:
         key = (thread, namespace, channel, str(versions[channel]))
-        known = run(
+        is_stored = run(
             "SELECT 1 FROM planwave_values WHERE thread = ? AND namespace = ? AND channel = ? AND version = ?", *key
         )
-        if not known:
+        if not is_stored:
             run("INSERT INTO planwave_values VALUES (?, ?, ?, ?, ?, ?)", *key, *serde.dumps_typed(values[channel]))
-    within = {channel: value for channel, value in values.items() if channel not in beside}
-    return {**checkpoint, "channel_values": within, _EXTERNAL_VALUES_KEY: beside}  # type: ignore[typeddict-unknown-key]  # our own
+    inline = {channel: value for channel, value in values.items() if channel not in external}
+    return {**checkpoint, "channel_values": inline, _EXTERNAL_VALUES_KEY: external}  # type: ignore[typeddict-unknown-key]  # our own
 
 
 def load_large_values(
@@ -78,14 +81,14 @@ def load_large_values(
     *,
     serde: SerializerProtocol,
 ) -> Checkpoint:
-    """Return a stored checkpoint with its values. Raises `PersistenceError` where one is gone."""
-    whole: dict[str, Any] = dict(checkpoint)
-    beside = whole.pop(_EXTERNAL_VALUES_KEY, None)
-    if not beside:
+    """Return a stored checkpoint with all its values. Raises `PersistenceError` if one is missing."""
+    document: dict[str, Any] = dict(checkpoint)
+    external = document.pop(_EXTERNAL_VALUES_KEY, None)
+    if not external:
         return checkpoint  # type: ignore[no-any-return]  # as it was stored
-    values = dict(whole["channel_values"])
-    for channel in beside:
-        version = str(whole["channel_versions"][channel])
+    values = dict(document["channel_values"])
+    for channel in external:
+        version = str(document["channel_versions"][channel])
         rows = run(
             "SELECT type, value FROM planwave_values"
             " WHERE thread = ? AND namespace = ? AND channel = ? AND version = ?",
@@ -95,13 +98,13 @@ def load_large_values(
             version,
         )
         if not rows:
-            raise PersistenceError(f"The value of {channel!r} in a checkpoint of thread {thread!r} is gone.")
+            raise PersistenceError(f"The value of {channel!r} in a checkpoint of thread {thread!r} is missing.")
         values[channel] = serde.loads_typed(rows[0])
-    return {**whole, "channel_values": values}  # type: ignore[typeddict-item]  # its shape is checked by `sound`
+    return {**document, "channel_values": values}  # type: ignore[typeddict-item]  # `validate_checkpoint_tuple` checks it
 
 
 def delete_value_rows(run: StatementRunner, thread: str) -> None:
-    """Delete the values of a thread within a transaction."""
+    """Delete the large values of a thread within a transaction."""
     run("DELETE FROM planwave_values WHERE thread = ?", thread)
 
 
@@ -118,26 +121,26 @@ _LATEST_VERSIONS = {"checkpoints": 2, "store": len(SqliteStore.MIGRATIONS) - 1, 
 class SqliteDatabase:
     """One connection to a file, used by one thread at a time."""
 
-    #: A transaction that writes is alone in the database from its first statement on.
+    #: Rows need no locks: a transaction has the whole database for itself from its first statement on.
     for_update = ""
     for_share = ""
     now_expression = "planwave_now()"
 
     def __init__(self, path: str) -> None:
-        """Open `path` or `:memory:`. Raises `sqlite3.Error` and `OSError`."""
+        """Open the file `path`, or `:memory:`. Raises `sqlite3.Error` and `OSError`."""
         self.url = f"sqlite:///{path}"
         self.connection = _connect(path)
         self.connection.create_function("planwave_now", 0, time.time)
         self.lock = threading.RLock()
 
     def run_in_transaction(self, work: Callable[[StatementRunner], T]) -> T:
-        """See `Database.transact`."""
+        """See `StoreDatabase.run_in_transaction`."""
         with self.lock:
             try:
-                # IMMEDIATE: a transaction that reads first and finds the file changed when it writes cannot wait.
+                # IMMEDIATE: one that reads first fails, without waiting, if the file has changed before it writes.
                 self.connection.execute("BEGIN IMMEDIATE")
                 try:
-                    made = work(self._execute)
+                    result = work(self._execute)
                     self.connection.execute("COMMIT")
                 except BaseException:
                     self.connection.rollback()
@@ -149,10 +152,10 @@ class SqliteDatabase:
                         "end it, or continue it if it is paused, and try again."
                     ) from error
                 raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
-            return made
+            return result
 
     def read(self, work: Callable[[StatementRunner], T]) -> T:
-        """Do `work`, which only reads, with each of its statements by itself."""
+        """Return what `work` returns, which only reads; each of its statements is a transaction."""
         with self.lock:
             return work(self._execute)
 
@@ -161,7 +164,7 @@ class SqliteDatabase:
 
 
 class SqliteCheckpointSaver(SqliteSaver):
-    """LangGraph's saver, each of whose writes is one transaction that begins at the fence."""
+    """LangGraph's saver; each write is one transaction that first passes the fence."""
 
     def __init__(self, database: SqliteDatabase, *, leases: LeaseManager, serde: SerializerProtocol) -> None:
         super().__init__(database.connection, serde=serde)
@@ -170,23 +173,24 @@ class SqliteCheckpointSaver(SqliteSaver):
 
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:  # noqa: ARG002 - LangGraph's signature
-        """Yield a cursor; the transaction is its caller's, who has passed the fence in it."""
+        """Yield a cursor within the transaction of the caller, which has passed the fence."""
         with self._database.lock, closing(self.conn.cursor()) as cursor:
             yield cursor
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return a checkpoint with its pending writes. Raises `PersistenceError` for one that cannot be read."""
+        """Return a checkpoint with its pending writes. Raises `PersistenceError` if it cannot be read."""
         with wrap_read_errors(describe_checkpoint(config)):
             found = super().get_tuple(config)
-            return validate_checkpoint_tuple(self._load_values(found)) if found else None
+            loaded = self._load_values(found) if found else None
+        return validate_checkpoint_tuple(loaded) if loaded else None
 
     def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401
-        """Yield checkpoints, the newest first. Raises `PersistenceError` for one that cannot be read."""
+        """Yield checkpoints, the newest first. Raises `PersistenceError` if one cannot be read."""
         with wrap_read_errors(describe_checkpoint(config)):
-            # Read to its end first: given up in the middle, the generator would keep the database's lock.
+            # Read to the end first: if the caller stopped early, the generator would keep the lock of the database.
             listed = [*super().list(config, **options)]
-            found = [self._load_values(one) for one in listed]
-        return map(validate_checkpoint_tuple, found)
+            checkpoints = [self._load_values(each) for each in listed]
+        return map(validate_checkpoint_tuple, checkpoints)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -207,26 +211,26 @@ class SqliteCheckpointSaver(SqliteSaver):
         namespace = config["configurable"].get("checkpoint_ns") or ""
 
         def store_checkpoint(run: StatementRunner) -> RunnableConfig:
-            within = store_large_values(run, thread, namespace, checkpoint, serde=self.serde)
-            return write(config, within, metadata, new_versions)
+            remaining = store_large_values(run, thread, namespace, checkpoint, serde=self.serde)
+            return write(config, remaining, metadata, new_versions)
 
         return self._write_fenced(thread, store_checkpoint)
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Store what a task wrote. Raises as `put`."""
+        """Store the writes of a task. Raises as `put`."""
         write = super().put_writes
         self._write_fenced(get_thread_id(config), lambda _run: write(config, writes, task_id, task_path))
 
     def delete_thread(self, thread_id: str) -> None:
-        """Delete everything of a thread, its ledger, calls and artifacts too; its epoch stays. Raises as `put`."""
+        """Delete a thread with its ledger, calls and artifacts; its epoch stays. Raises as `put`."""
         delete = super().delete_thread
 
         def delete_rows(run: StatementRunner) -> None:
             self._leases.check_fence(run, str(thread_id))
             delete(thread_id)
-            # What a thread of the same name did before must not pass for done.
+            # A later thread of the same name must not take its writes for made already.
             delete_ledger_rows(run, str(thread_id))
             delete_call_rows(run, str(thread_id))
             delete_artifact_rows(run, str(thread_id))
@@ -235,7 +239,7 @@ class SqliteCheckpointSaver(SqliteSaver):
         self._database.run_in_transaction(delete_rows)
 
     def _load_values(self, found: CheckpointTuple) -> CheckpointTuple:
-        """Return `found` with the values that are stored beside it."""
+        """Return `found` with its large values."""
         thread, namespace = get_thread_id(found.config), found.config["configurable"].get("checkpoint_ns") or ""
         checkpoint = self._database.read(
             lambda run: load_large_values(run, thread, namespace, found.checkpoint, serde=self.serde)
@@ -252,7 +256,7 @@ class SqliteCheckpointSaver(SqliteSaver):
 
 @contextmanager
 def open_sqlite(path: str, *, serde: SerializerProtocol, ttl_s: float) -> Iterator[Backend]:
-    """Open a file, or `:memory:`. Raises `PersistenceError` where that cannot be."""
+    """Open a file, or `:memory:`. Raises `PersistenceError` if that fails."""
     try:
         if path != _MEMORY_PATH:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -272,7 +276,7 @@ def open_sqlite(path: str, *, serde: SerializerProtocol, ttl_s: float) -> Iterat
 
 def _connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, timeout=_BUSY_S, isolation_level=None)
-    # With WAL, NORMAL keeps every commit through a killed process; only a power cut can take the last ones.
+    # In WAL mode, NORMAL keeps every commit if the process is killed; only a power cut can lose the last ones.
     connection.execute("PRAGMA synchronous=NORMAL")
     return connection
 
@@ -285,7 +289,7 @@ def _set_up(path: str, database: SqliteDatabase, saver: SqliteCheckpointSaver, s
             if path == _MEMORY_PATH:
                 _upgrade(database, saver, store)
             else:
-                # LangGraph makes its tables in several transactions, between which no other process may look.
+                # LangGraph creates its tables in several transactions; no other process may look in between.
                 with FileLock(f"{path}.lock", timeout=_BUSY_S):
                     before = _read_versions(database)
                     _upgrade(database, saver, store)

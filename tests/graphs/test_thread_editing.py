@@ -90,7 +90,7 @@ async def test_a_plan_is_not_edited_while_a_write_is_not_settled(graph, world, s
     write = Intent(thread="t", revision=1, task="w", tool="write", args_digest="x")
     await stored.ledger.claim(write)
     editor = await load_plan_editor(graph, thread())
-    with pytest.raises(UsageError, match="A write of 'w' was begun and its end is not recorded"):
+    with pytest.raises(UsageError, match="A write of 'w' was started and its outcome is not recorded"):
         await put(graph, world, stored, editor.remove("v"))
 
 

@@ -1,4 +1,4 @@
-"""The last words of a command on a thread, and its exit status."""
+"""What a command reports at its end, and its exit status."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ from graphs.cli.terminal.signals import SignalInterrupt
 from graphs.cli.terminal.units import format_duration
 from graphs.thread_status import collect_results
 
-#: What the caller can put right before trying again; everything else is a run that failed.
+#: What the caller can correct before trying again; every other error is a run that failed.
 _USAGE_ERRORS = (UsageError, NoModelError, DataError, PersistenceError)
 
 
@@ -35,7 +35,10 @@ def report_end(
     context: CommandContext,
     tracker: RunTracker | None = None,
 ) -> int:
-    """Tell what a thread came to; `track` is of the run that has just ended, for its time."""
+    """Print the outcome of a thread and return its exit status.
+
+    `tracker` belongs to the run that has just ended; None if nothing was run.
+    """
     screen, status = context.screen, get_status(state)
     if context.as_json:
         print_json(build_run_record(state, thread=thread))
@@ -47,9 +50,9 @@ def report_end(
         print_answer(answer, screen=screen)
         screen.say("")
         print_problems(state, screen=screen)
-        made = find_output_files(collect_results(state), folder=options.build_settings().output_folder)
-        for file in [file for file in made if str(file) not in answer]:
-            screen.say(f"made {file}", style="green")
+        created = find_output_files(collect_results(state), folder=options.build_settings().output_folder)
+        for file in [file for file in created if str(file) not in answer]:
+            screen.say(f"created {file}", style="green")
     took = f" in {format_duration(tracker.clock() - tracker.started_at)}" if tracker is not None else ""
     word = status.replace("_", " ")
     screen.say(f"{word}{took}; look again with: {format_command('show', thread, db=context.db)}", style="dim")
@@ -57,21 +60,21 @@ def report_end(
 
 
 def report_stop(state: StateSnapshot, *, thread: str, context: CommandContext) -> None:
-    """Say how to go on with a thread that a signal stopped."""
+    """Say how to continue a thread that a signal stopped."""
     if context.as_json:
         print_json(build_run_record(state, thread=thread))
     if state.created_at is None:
-        context.screen.say("Stopped before anything was begun.")
+        context.screen.say("Stopped before anything was started.")
         return
     done = sum(record.get("status") == "done" for record in collect_results(state).values())
     context.screen.say(
-        f"Stopped; what is done ({done} tasks) is kept. Go on with: {_format_resume_command(thread, context)}",
+        f"Stopped; {done} finished tasks are stored. Continue with: {_format_resume_command(thread, context)}",
         style="yellow",
     )
 
 
 def report_failure(error: PlanwaveError, *, thread: str | None, context: CommandContext) -> int:
-    """Say in one sentence what went wrong, and return the exit status: 2 for bad use, 1 for a run that failed."""
+    """Print an error as one sentence and return the exit status: 2 for bad use, 1 for a run that failed."""
     print_error(str(error))
     if context.as_json:
         print_json(build_failure_record(str(error), thread=thread))
@@ -79,7 +82,7 @@ def report_failure(error: PlanwaveError, *, thread: str | None, context: Command
 
 
 def print_problems(state: StateSnapshot, *, screen: Screen) -> None:
-    """Print the problems that the answer does not name itself."""
+    """Print the problems that the answer does not mention."""
     answer = state.values.get("answer") or ""
     for problem in state.values.get("problems") or ():
         if problem not in answer:
@@ -116,7 +119,7 @@ def run_command(
     try:
         return work(context)
     except SignalInterrupt as stop:
-        sentence = "Stopped before anything was begun."
+        sentence = "Stopped before anything was started."
         print_error(sentence)
         if as_json:
             print_json(build_failure_record(sentence, thread=thread, status="cancelled"))

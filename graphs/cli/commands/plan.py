@@ -32,31 +32,31 @@ from graphs.cli.terminal.signals import Stopper
 def plan_goal(goal: str, *, options: RunOptions, context: CommandContext) -> int:
     """Plan a goal, run nothing, print the plan, and return the exit status.
 
-    Raises errors of our tree, and `Interrupted` on a signal.
+    Raises `PlanwaveError`, and `SignalInterrupt` on a signal.
     """
     if not goal.strip():
-        raise UsageError('The goal is empty; say what is to be planned: planwave plan "..."')
+        raise UsageError('The goal is empty; say what to plan: planwave plan "..."')
     stopper = context.create_stopper()
     with stopper.catch_signals():
         tools = make_tools(options, options.build_settings(), screen=context.screen)
         prepare_model(options.model, screen=context.screen)
-        made = asyncio.run(_plan_with_display(goal.strip(), tools, options=options, context=context, stopper=stopper))
-    if isinstance(made, PlanningFailure):
-        print_error("No plan came of it.")
-        for problem in made.problems:
+        result = asyncio.run(_plan_with_display(goal.strip(), tools, options=options, context=context, stopper=stopper))
+    if isinstance(result, PlanningFailure):
+        print_error("No plan was made.")
+        for problem in result.problems:
             print_error(f"problem: {problem}")
         return 1
     if context.as_json:
-        print_json(made.plan)
+        print_json(result.plan)
     else:
         context.screen.say(
-            "Keep it with --json > plan.json, and run it with: planwave run --plan plan.json", style="dim"
+            "Save it with --json > plan.json, and run it with: planwave run --plan plan.json", style="dim"
         )
     return 0
 
 
 def list_tools(*, options: RunOptions, context: CommandContext) -> int:
-    """Print the tools that a plan can use; return the exit status. Raises errors of our tree."""
+    """Print the tools that a plan can use; return 0. Raises `PlanwaveError`."""
     toolbox = Toolbox(make_tools(options, options.build_settings(), screen=context.screen))
     if context.as_json:
         print_json({"tools": [spec.model_dump(mode="json") for spec in toolbox.specs.values()]})
@@ -69,33 +69,33 @@ async def _plan_with_display(
     goal: str, tools: list[BaseTool], *, options: RunOptions, context: CommandContext, stopper: Stopper
 ) -> PlanningResult | PlanningFailure:
     settings, toolbox = options.build_settings(), Toolbox(tools)
-    shown = create_display(context.screen, RunTracker())
+    display = create_display(context.screen, RunTracker())
 
     def emit(event: BaseModel) -> None:
-        shown.show_event(parse_event(event.model_dump(mode="json")))
+        display.show_event(parse_event(event.model_dump(mode="json")))
 
     async def make_and_emit() -> PlanningResult | PlanningFailure:
         model = resolve_model(options.model, scale=settings.model_scale)
-        made = await _make_plan(goal, toolbox, settings, model=model, emit=emit)
-        if isinstance(made, PlanningResult):
-            emit(PlanCompiled(revision=1, plan=made.plan, waves=waves(made.compiled.needs)))
-        return made
+        result = await _make_plan(goal, toolbox, settings, model=model, emit=emit)
+        if isinstance(result, PlanningResult):
+            emit(PlanCompiled(revision=1, plan=result.plan, waves=waves(result.compiled.needs)))
+        return result
 
     try:
         return await stopper.run(make_and_emit())
     finally:
-        shown.pause()
+        display.pause()
 
 
 async def _make_plan(
     goal: str, toolbox: Toolbox, settings: Settings, *, model: Model, emit: Emit
 ) -> PlanningResult | PlanningFailure:
-    """Make a plan; as long as the model may ask for more before it plans, give it that."""
+    """Make a plan; before that, answer what the model asks, at most `max_context_rounds` times."""
     executor, slots = Executor(toolbox, settings, MemoryLedger(), MemoryCallLog()), Slots(settings.max_concurrency)
     context = await call_context_providers(toolbox, executor, thread="plan", revision=1, slots=slots, emit=emit)
     rounds = 0
     while True:
-        made = await make_plan(
+        result = await make_plan(
             goal,
             context=context,
             toolbox=toolbox,
@@ -105,11 +105,13 @@ async def _make_plan(
             emit=emit,
             may_ask=rounds < settings.max_context_rounds,
         )
-        if not isinstance(made, ContextRequest):
-            return made
+        if not isinstance(result, ContextRequest):
+            return result
         rounds += 1
-        said = await run_questions(made.questions, executor, toolbox, thread="plan", revision=1, slots=slots, emit=emit)
-        context = "\n\n".join(filter(None, (context, said)))
+        answers = await run_questions(
+            result.questions, executor, toolbox, thread="plan", revision=1, slots=slots, emit=emit
+        )
+        context = "\n\n".join(filter(None, (context, answers)))
 
 
 def _print_tools(specs: Iterable[ToolSpec], *, screen: Screen) -> None:

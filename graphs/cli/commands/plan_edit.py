@@ -31,7 +31,7 @@ def add_task(
     after: str | None,
     context: CommandContext,
 ) -> int:
-    """Add the task in the last of `words`, to a new plan where there is no such file; return 0.
+    """Add the task in the last of `words`, to a new plan if the file does not exist; return 0.
 
     Raises `UsageError` with every problem.
     """
@@ -79,7 +79,7 @@ def move_task(
     after: str | None,
     context: CommandContext,
 ) -> int:
-    """List a task elsewhere; return 0. Raises `UsageError` with every problem."""
+    """Move a task within the list; return 0. Raises `UsageError` with every problem."""
     file, (task,) = _split_words(words, thread, "TASK")
     return _apply_edit(file, thread, lambda plan: plan.move(task, before=before, after=after), context=context)
 
@@ -95,16 +95,16 @@ def _apply_edit(
     try:
         if thread is not None:
             plan = asyncio.run(_edit_thread(thread, edit, context=context))
-            told = f"The plan of thread {thread!r} is changed; go on with: planwave resume {thread}"
+            message = f"The plan of thread {thread!r} was changed; continue with: planwave resume {thread}"
         else:
             plan = _edit_file(file or "-", edit, read)
-            told = f"{file} is changed."
+            message = f"{file} was changed."
     except EditError as error:
         raise UsageError(f"Nothing was changed. {error}") from error
     if context.as_json or file == "-":
         print_json(plan_to_json(plan))
     else:
-        context.screen.say(told, style="green")
+        context.screen.say(message, style="green")
     return 0
 
 
@@ -132,19 +132,19 @@ async def _edit_thread(thread: str, edit: PlanEdit, *, context: CommandContext) 
 
 
 def _split_words(words: Sequence[str], thread: str | None, *names: str) -> tuple[str | None, Sequence[str]]:
-    """Return the file, where one is named, and the words behind it. Raises `UsageError` for another count of words."""
+    """Return the file, if one is named, and the words after it. Raises `UsageError` for a wrong number of words."""
     expected = names if thread is not None else ("FILE", *names)
     if len(words) != len(expected):
-        given = f"with --thread, give {' '.join(expected)}" if thread is not None else f"give {' '.join(expected)}"
-        raise UsageError(f"{len(words)} words are given where {len(expected)} are wanted: {given}.")
+        usage = f"with --thread, give {' '.join(expected)}" if thread is not None else f"give {' '.join(expected)}"
+        raise UsageError(f"{len(words)} words are given and {len(expected)} are expected: {usage}.")
     return (None, words) if thread is not None else (words[0], words[1:])
 
 
 def _parse_object(text: str, *, what: str) -> dict[str, JsonValue]:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"The {what} {text[:60]!r} is not JSON: {error}.") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"The {what} {text[:60]!r} is no JSON object; write it as {{...}}.")
-    return found
+    if not isinstance(value, dict):
+        raise UsageError(f"The {what} {text[:60]!r} is not a JSON object; write it as {{...}}.")
+    return value

@@ -31,25 +31,25 @@ from graphs.thread_status import get_task_states
 
 @dataclass(frozen=True, slots=True)
 class StoredPlan:
-    """A plan document as it was found; it may be no plan that runs."""
+    """A plan document as it is stored; it need not compile."""
 
     document: dict[str, JsonValue]
     goal: str
-    #: Where it is, for sentences.
+    #: Where it is, for messages.
     name: str
-    #: Of a thread's tasks; empty for a file.
+    #: By task, of a thread; empty for a file.
     statuses: Mapping[str, TaskStatus]
 
 
 async def load_plan(file: str | None, *, thread: str | None, context: CommandContext) -> StoredPlan:
-    """Read the plan of a file or of a thread. Raises `UsageError` where there is none, or where both are named."""
+    """Read the plan of a file or of a thread. Raises `UsageError` if there is none, or if both are named."""
     require_one_source(file, thread)
     if thread is None:
         given = read_plan(file or "-")
         return StoredPlan(given.document, given.goal or "", _describe_source(file), {})
     async with context.open_database() as stored:
         state = await load_thread_state(thread, stored=stored)
-        # What a run that has the thread began is under way, and else in doubt.
+        # A write that was started and is not finished is in doubt only if no run has the thread.
         ledger = [] if await stored.is_busy(thread) else await stored.ledger.list_rows(thread)
     return StoredPlan(
         document=get_plan_document(state, thread=thread),
@@ -68,7 +68,7 @@ def require_one_source(file: str | None, thread: str | None) -> None:
 
 
 def get_plan_document(state: StateSnapshot, *, thread: str) -> dict[str, JsonValue]:
-    """Return the plan document of a thread. Raises `UsageError` where it has none."""
+    """Return the plan document of a thread. Raises `UsageError` if it has none."""
     document = state.values.get("plan")
     if not isinstance(document, dict):
         raise UsageError(f"The thread {thread!r} has no plan yet; look at it with: planwave show {thread}")
@@ -80,32 +80,37 @@ def _describe_source(file: str | None) -> str:
 
 
 def show_plan(file: str | None, *, thread: str | None, context: CommandContext, mermaid: bool) -> int:
-    """Print a plan: as a table, as one JSON object, or as Mermaid; return 1 where it cannot be read as a graph."""
-    kept = asyncio.run(load_plan(file, thread=thread, context=context))
-    plan = parse_plan(kept.document)
+    """Print a plan as a table, as one JSON object or as Mermaid; return 1 if it is not a graph, else 0."""
+    stored_plan = asyncio.run(load_plan(file, thread=thread, context=context))
+    plan = parse_plan(stored_plan.document)
     problems = PlanEditor(plan).problems() if isinstance(plan, Plan) else plan
     if problems or not isinstance(plan, Plan):
-        return _report_problems(problems, name=kept.name, context=context)
+        return _report_problems(problems, name=stored_plan.name, context=context)
     if mermaid:
-        context.screen.console.out(to_mermaid(plan, kept.statuses), end="", highlight=False)
+        context.screen.console.out(to_mermaid(plan, stored_plan.statuses), end="", highlight=False)
     elif context.as_json:
         print_json(
-            {"goal": kept.goal, "plan": kept.document, "waves": execution_waves(plan), "statuses": kept.statuses}
+            {
+                "goal": stored_plan.goal,
+                "plan": stored_plan.document,
+                "waves": execution_waves(plan),
+                "statuses": stored_plan.statuses,
+            }
         )
     else:
-        _print_plan(plan, kept, context=context)
+        _print_plan(plan, stored_plan, context=context)
     return 0
 
 
 def validate_plan(file: str | None, *, thread: str | None, options: RunOptions, context: CommandContext) -> int:
-    """Compile a plan, preflight included, and print all problems; return 0 where there are none, else 1."""
+    """Compile a plan, preflight included, and print all problems; return 0 if there are none, else 1."""
     return asyncio.run(_check_and_report(file, thread=thread, options=options, context=context))
 
 
 def export_plan(file: str | None, *, thread: str | None, to: Path | None, context: CommandContext) -> int:
     """Write a plan with its goal, as `run --plan` takes it; return 0."""
-    kept = asyncio.run(load_plan(file, thread=thread, context=context))
-    document = {**({"goal": kept.goal} if kept.goal else {}), **kept.document}
+    stored_plan = asyncio.run(load_plan(file, thread=thread, context=context))
+    document = {**({"goal": stored_plan.goal} if stored_plan.goal else {}), **stored_plan.document}
     if to is None:
         print_json(document)
     else:
@@ -118,41 +123,41 @@ async def _check_and_report(
     file: str | None, *, thread: str | None, options: RunOptions, context: CommandContext
 ) -> int:
     settings = options.build_settings()
-    kept = await load_plan(file, thread=thread, context=context)
+    stored_plan = await load_plan(file, thread=thread, context=context)
     toolbox = Toolbox(await asyncio.to_thread(make_tools, options, settings, screen=context.screen))
-    found = await check_plan(kept.document, toolbox, limits=settings.build_limits(can_replan=False))
-    if not isinstance(found, CheckedPlan):
-        return _report_problems(found, name=kept.name, context=context)
-    waves = execution_waves(found.compiled.plan)
+    checked = await check_plan(stored_plan.document, toolbox, limits=settings.build_limits(can_replan=False))
+    if not isinstance(checked, CheckedPlan):
+        return _report_problems(checked, name=stored_plan.name, context=context)
+    waves = execution_waves(checked.compiled.plan)
     if context.as_json:
         print_json({"valid": True, "problems": [], "waves": waves})
     else:
         context.screen.say(
-            f"The plan in {kept.name} compiles: {len(found.compiled.tasks)} tasks in {len(waves)} waves."
+            f"The plan in {stored_plan.name} compiles: {len(checked.compiled.tasks)} tasks in {len(waves)} waves."
         )
     return 0
 
 
 def _report_problems(problems: Iterable[Problem], *, name: str, context: CommandContext) -> int:
-    """Tell what is wrong with a plan; return 1."""
-    found = list(problems)
+    """Print what is wrong with a plan; return 1."""
+    listed = list(problems)
     if context.as_json:
-        print_json({"valid": False, "problems": [problem.model_dump(mode="json") for problem in found]})
+        print_json({"valid": False, "problems": [problem.model_dump(mode="json") for problem in listed]})
     print_error(f"The plan in {name} does not compile.")
-    for problem in found:
+    for problem in listed:
         print_error(f"problem: {problem}")
     return 1
 
 
-def _print_plan(plan: Plan, kept: StoredPlan, *, context: CommandContext) -> None:
-    screen, track = context.screen, RunTracker()
-    track.restore(plan, {}, revision=0)
-    track.apply_statuses(kept.statuses)
-    if kept.goal:
-        screen.say(f"goal     {kept.goal}")
+def _print_plan(plan: Plan, stored_plan: StoredPlan, *, context: CommandContext) -> None:
+    screen, tracker = context.screen, RunTracker()
+    tracker.restore(plan, {}, revision=0)
+    tracker.apply_statuses(stored_plan.statuses)
+    if stored_plan.goal:
+        screen.say(f"goal     {stored_plan.goal}")
     for name, about in plan.phases.items():
         screen.say(f"phase    {name}: {as_text(about, width=160)}")
     if plan.tasks:
-        screen.console.print(build_plan_table(track, width=screen.console.width))
+        screen.console.print(build_plan_table(tracker, width=screen.console.width))
     else:
-        screen.say(f"The plan in {kept.name} has no tasks yet; add one with: planwave plan add FILE TASK")
+        screen.say(f"The plan in {stored_plan.name} has no tasks yet; add one with: planwave plan add FILE TASK")

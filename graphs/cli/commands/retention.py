@@ -1,4 +1,4 @@
-"""The commands that take away what is stored: `threads delete`, `threads prune`; and `migrate`."""
+"""The commands `threads delete`, `threads prune` and `migrate`."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -27,10 +27,9 @@ class KeptThread(TypedDict):
 
 
 def delete_thread(thread: str, *, context: CommandContext) -> int:
-    """Delete a thread after asking and return the exit status: 0, or 1 where the person said no.
+    """Delete a thread after asking and return the exit status: 0, or 1 if the answer was no.
 
-    Raises `UsageError` for a thread that is not there or where nobody can be asked, `ThreadBusyError` for one that is
-    being run.
+    Raises `UsageError` if there is no such thread or nobody to ask, `ThreadBusyError` if the thread is running.
     """
     return asyncio.run(_delete(thread, context=context))
 
@@ -38,20 +37,22 @@ def delete_thread(thread: str, *, context: CommandContext) -> int:
 async def _delete(thread: str, *, context: CommandContext) -> int:
     async with context.open_database() as stored:
         if not await stored.has_thread(thread):
-            raise UsageError(f"There is no thread {thread!r} in {stored.url}; `planwave threads` lists those that are.")
+            raise UsageError(
+                f"There is no thread {thread!r} in {stored.url}; `planwave threads` lists the existing ones."
+            )
         if not context.auto_approve and not await _confirm_deletion(thread, stored=stored, context=context):
             context.screen.say("Nothing was deleted.")
             return 1
         await stored.delete(thread)
     if context.as_json:
         print_json({"removed": [thread]})
-    context.screen.say(f"Deleted the thread {thread!r}. Files that it made stay where they are.")
+    context.screen.say(f"Deleted the thread {thread!r}. Files that it created stay where they are.")
     return 0
 
 
 async def _confirm_deletion(thread: str, *, stored: Persistence, context: CommandContext) -> bool:
     if not context.screen.interactive:
-        raise UsageError(f"Deleting asks first, and there is no one to ask; add --yes to delete {thread!r}.")
+        raise UsageError(f"Deleting asks first, and there is no terminal to ask at; add --yes to delete {thread!r}.")
     try:
         state = await load_thread_state(thread, stored=stored)
         about = f"{get_status(state).replace('_', ' ')}, {len(collect_results(state))} results"
@@ -62,9 +63,9 @@ async def _confirm_deletion(thread: str, *, stored: Persistence, context: Comman
 
 
 def prune_threads(*, older_than: str, dry_run: bool, context: CommandContext) -> int:
-    """Remove the threads that ended longer than a span of time ago, say which, and return the exit status 0.
+    """Remove the threads that ended longer ago than `older_than`, such as `30d`; print them and return 0.
 
-    Raises `UsageError` for a span that is none.
+    Raises `UsageError` if `older_than` is not a duration.
     """
     age = parse_duration(older_than)
     removed, kept = asyncio.run(_prune(age, dry_run=dry_run, context=context))
@@ -72,8 +73,8 @@ def prune_threads(*, older_than: str, dry_run: bool, context: CommandContext) ->
         print_json({"removed": removed, "kept": kept, "dry_run": dry_run})
     for thread in removed:
         context.screen.say(f"{'would remove' if dry_run else 'removed'} {thread}")
-    for one in kept:
-        context.screen.say(f"kept {one['thread_id']}: {one['why']}", style="dim")
+    for entry in kept:
+        context.screen.say(f"kept {entry['thread_id']}: {entry['why']}", style="dim")
     count = "1 thread" if len(removed) == 1 else f"{len(removed)} threads"
     context.screen.say(f"{'Would remove' if dry_run else 'Removed'} {count} that ended more than {older_than} ago.")
     return 0
@@ -89,11 +90,11 @@ async def _prune(age: timedelta, *, dry_run: bool, context: CommandContext) -> t
             try:
                 state = await _load_state(thread, graph)
                 if state.created_at is not None and datetime.fromisoformat(state.created_at) > before:
-                    # They come by age, the oldest first.
+                    # The oldest comes first, so all others are younger.
                     break
                 why = await _remove_thread(thread, graph, stored=stored, dry_run=dry_run)
             except ThreadBusyError:
-                why = "it is being run"
+                why = "it is running"
             except PersistenceError as error:
                 why = f"it cannot be read ({error}); delete it with `planwave threads delete`"
             if why is None:
@@ -106,7 +107,7 @@ async def _prune(age: timedelta, *, dry_run: bool, context: CommandContext) -> t
 async def _remove_thread(thread: str, graph: PlanwaveGraph, *, stored: Persistence, dry_run: bool) -> str | None:
     """Remove a thread, or return why not. Raises `ThreadBusyError`."""
     async with stored.lease(thread):
-        # Read once more, now that nobody can begin to run it.
+        # Read again, now that nobody else can start to run it.
         state = await _load_state(thread, graph)
         if state.interrupts:
             return "it waits for an answer"
@@ -122,7 +123,7 @@ async def _load_state(thread: str, graph: PlanwaveGraph) -> StateSnapshot:
 
 
 def migrate_tables(*, context: CommandContext) -> int:
-    """Make or upgrade the tables, say what was done, and return the exit status 0. Raises as `migrate`."""
+    """Create or upgrade the tables, print what was done, and return 0. Raises as `migrate_database`."""
     done = asyncio.run(migrate_database(context.resolve_database_url()))
     if context.as_json:
         print_json({"done": done})

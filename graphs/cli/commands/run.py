@@ -37,20 +37,20 @@ Graph = CompiledStateGraph[Any, Any, Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class RunSession:
-    """One thread driven until it ends, waits, or is stopped."""
+    """One thread, run until it ends, waits, or is stopped."""
 
     graph: Graph
     config: RunnableConfig
     screen: Screen
     display: RunDisplay
     stopper: Stopper
-    #: Approve every call unasked.
+    #: Approve every call without asking.
     auto_approve: bool
 
     async def run_until_blocked(self, given: Any) -> StateSnapshot:  # noqa: ANN401 - LangGraph's input: a state, a command, None
-        """Run from `given` until the end, or until it waits for an answer that nobody here gives.
+        """Run from `given` until the end, or until the thread waits for an answer that nobody here gives.
 
-        Raises `Interrupted` on a signal, and what the graph raises.
+        Raises `SignalInterrupt` on a signal, and what the graph raises.
         """
         while True:
             try:
@@ -72,7 +72,7 @@ class RunSession:
             given = Command(resume=decisions)
 
     def collect_answers(self, state: StateSnapshot) -> Mapping[str, Any] | None:
-        """Return what to resume with; None where nothing waits, or nobody answers."""
+        """Return what to resume with, by interrupt id; None if nothing waits or nobody answers."""
         answers: dict[str, Any] = {}
         for waiting in state.interrupts:
             decisions = self._collect_decisions(waiting.value)
@@ -82,22 +82,22 @@ class RunSession:
         return answers or None
 
     def _collect_decisions(self, payload: Mapping[str, Any]) -> Decisions | None:
-        impasse = parse_escalation(payload)
-        if impasse is not None and self.auto_approve:
-            # It would be raised again and again.
-            self.screen.say(f"--yes does not answer this: {impasse.reason}", style="yellow")
+        escalation = parse_escalation(payload)
+        if escalation is not None and self.auto_approve:
+            # Answered automatically it would come again without end.
+            self.screen.say(f"--yes does not answer this: {escalation.reason}", style="yellow")
             return None
         if self.auto_approve:
-            # An approval that was turned down once would be again, without end.
+            # An approval that was refused once would be refused again, without end.
             return None if payload.get("error") else approve_all(payload, screen=self.screen)
         if not self.screen.interactive:
             return None
         with self.stopper.translate_interrupt():
-            if impasse is not None:
-                return prompt_escalation(payload, impasse, screen=self.screen)
+            if escalation is not None:
+                return prompt_escalation(payload, escalation, screen=self.screen)
             return prompt_approvals(payload, screen=self.screen)
 
-    async def _stream_events(self, given: Any) -> None:  # noqa: ANN401 - as in `drive`
+    async def _stream_events(self, given: Any) -> None:  # noqa: ANN401 - as in `run_until_blocked`
         stream = self.graph.astream(given, self.config, stream_mode=["custom", "updates"], version="v2")
         async for part in stream:
             if part["type"] == "custom":
@@ -120,24 +120,25 @@ def run_goal(
 ) -> int:
     """Run a goal and return the exit status.
 
-    Raises errors of our tree for what keeps it from beginning, and `Interrupted` where it was stopped before that.
+    Raises `PlanwaveError` if the run cannot start, and `SignalInterrupt` if it was stopped before it started.
     """
     given = read_plan(plan_file) if plan_file is not None else None
-    wish = (goal if goal is not None else (given.goal if given else None) or "").strip()
-    if not wish and given is None:
-        raise UsageError('The goal is empty; say what is to be found out or done: planwave run "..."')
-    name = thread or make_thread_id(wish)
+    text = (goal if goal is not None else (given.goal if given else None) or "").strip()
+    if not text and given is None:
+        raise UsageError('The goal is empty; say what to find out or do: planwave run "..."')
+    name = thread or make_thread_id(text)
+    # A wrong setting is reported before anything else is done.
     options.build_settings()
     stopper = context.create_stopper()
     with stopper.catch_signals():
-        begin = {"goal": wish, "plan": given.document if given else None}
-        return asyncio.run(_run_goal(begin, name, options=options, context=context, stopper=stopper))
+        graph_input = {"goal": text, "plan": given.document if given else None}
+        return asyncio.run(_run_goal(graph_input, name, options=options, context=context, stopper=stopper))
 
 
 def resume_thread(thread: str, *, options: RunOptions, context: CommandContext) -> int:
-    """Go on with a thread, with the options that it was started with unless others are given; return the exit status.
+    """Continue a thread and return the exit status; options that are not given are those it was last run with.
 
-    Raises as `start`, and `UsageError` for a thread that is not there.
+    Raises as `run_goal`, and `UsageError` if there is no such thread.
     """
     stopper = context.create_stopper()
     with stopper.catch_signals():
@@ -145,51 +146,51 @@ def resume_thread(thread: str, *, options: RunOptions, context: CommandContext) 
 
 
 async def load_thread_state(thread: str, *, stored: Persistence) -> StateSnapshot:
-    """Return the state of a thread; no tool is needed for it. Raises `UsageError` where there is none."""
+    """Return the state of a thread, without its tools. Raises `UsageError` if there is no such thread."""
     state = await build_graph(tools=[], persistence=stored).aget_state({"configurable": {"thread_id": thread}})
     if state.created_at is None:
-        raise UsageError(f"There is no thread {thread!r} in {stored.url}; `planwave threads` lists those that are.")
+        raise UsageError(f"There is no thread {thread!r} in {stored.url}; `planwave threads` lists the existing ones.")
     return state
 
 
 def build_tracker(state: StateSnapshot) -> RunTracker:
-    """Return what is known of a thread's tasks."""
-    track = RunTracker()
+    """Return a tracker that shows the tasks of a stored thread."""
+    tracker = RunTracker()
     if build_thread_snapshot(state.values).compiled is not None:
-        track.restore(
+        tracker.restore(
             parse_stored_plan(state.values["plan"]), get_outcomes(state), revision=state.values.get("revision") or 1
         )
     for waiting in state.interrupts:
-        track.mark_awaiting_approval(waiting.value)
-    return track
+        tracker.mark_awaiting_approval(waiting.value)
+    return tracker
 
 
-def build_thread_config(thread: str, run_options: RunOptions) -> RunnableConfig:
-    """Return the config of a thread, which remembers what is wanted of it."""
-    options = run_options.to_persistent().model_dump_json(exclude_none=True)
-    return {"configurable": {"thread_id": thread}, "metadata": {OPTIONS_METADATA_KEY: options}}
+def build_thread_config(thread: str, options: RunOptions) -> RunnableConfig:
+    """Return the config of a thread; its metadata stores the options, for `resume`."""
+    stored_options = options.to_persistent().model_dump_json(exclude_none=True)
+    return {"configurable": {"thread_id": thread}, "metadata": {OPTIONS_METADATA_KEY: stored_options}}
 
 
 async def _run_goal(
-    begin: dict[str, Any], thread: str, *, options: RunOptions, context: CommandContext, stopper: Stopper
+    graph_input: dict[str, Any], thread: str, *, options: RunOptions, context: CommandContext, stopper: Stopper
 ) -> int:
     if options.to_persistent().data_withheld is not None:
-        context.screen.say("The password in --data is not stored; to resume this thread, --data is to be given again.")
+        context.screen.say("The password in --data is not stored; give --data again to resume this thread.")
     async with context.open_database() as stored:
         graph = _build_graph(options, stored=stored, context=context)
         config = build_thread_config(thread, options)
         before = await graph.aget_state(config)
         if before.next:
             raise UsageError(
-                f"The thread {thread!r} is not finished ({get_status(before)}); go on with `planwave resume {thread}` "
-                "or choose another --thread."
+                f"The thread {thread!r} is not finished ({get_status(before)}); "
+                f"continue it with `planwave resume {thread}` or choose another --thread."
             )
-        if begin["plan"] is None:
-            # Last of all, because it may fetch a gigabyte.
+        if graph_input["plan"] is None:
+            # Last, because it may download a gigabyte.
             with stopper.translate_interrupt():
                 prepare_model(options.model, screen=context.screen)
         return await _run_session(
-            graph, config, begin, tracker=RunTracker(), options=options, context=context, stopper=stopper
+            graph, config, graph_input, tracker=RunTracker(), options=options, context=context, stopper=stopper
         )
 
 
@@ -199,21 +200,18 @@ async def _resume(thread: str, *, options: RunOptions, context: CommandContext, 
         options = options.merge_defaults(load_run_options(state.metadata))
         limits = options.build_settings().build_limits(can_replan=False, attended=True)
         if not state.next and resume_after_budget(state.values, limits) is None:
-            context.screen.say(f"The thread {thread!r} has ended before; nothing is run again.")
+            context.screen.say(f"The thread {thread!r} has already ended; nothing is run again.")
             state = await load_full_results(state, stored.artifacts, thread=thread)
             return report_end(state, thread=thread, options=options, context=context)
         options.require_data(thread)
-        graph, config, track = (
-            _build_graph(options, stored=stored, context=context),
-            build_thread_config(thread, options),
-            build_tracker(state),
-        )
+        graph = _build_graph(options, stored=stored, context=context)
+        config, tracker = build_thread_config(thread, options), build_tracker(state)
         if not state.values.get("plan"):
             with stopper.translate_interrupt():
                 prepare_model(options.model, screen=context.screen)
         given: Command[Any] | None = None
         if state.interrupts and not can_resume_without_answer(state.values, limits):
-            session = _create_session(graph, config, tracker=track, context=context, stopper=stopper)
+            session = _create_session(graph, config, tracker=tracker, context=context, stopper=stopper)
             try:
                 decisions = session.collect_answers(state)
             except SignalInterrupt as stop:
@@ -226,7 +224,7 @@ async def _resume(thread: str, *, options: RunOptions, context: CommandContext, 
                 return report_end(state, thread=thread, options=options, context=context)
             given = Command(resume=decisions)
         return await _run_session(
-            graph, config, given, tracker=track, options=options, context=context, stopper=stopper
+            graph, config, given, tracker=tracker, options=options, context=context, stopper=stopper
         )
 
 

@@ -42,21 +42,21 @@ _REASON_WIDTH = 300
 
 
 def print_threads(*, context: CommandContext, most: int) -> int:
-    """Print the newest threads, the one that changed last first; return the exit status."""
-    found = asyncio.run(_load_summaries(context=context, most=most))
+    """Print at most `most` threads, the one that changed last first; return 0."""
+    summaries = asyncio.run(_load_summaries(context=context, most=most))
     if context.as_json:
-        print_json({"threads": found})
-    elif not found:
-        context.screen.say('There are no threads yet; make one with: planwave run "..."')
+        print_json({"threads": summaries})
+    elif not summaries:
+        context.screen.say('There are no threads yet; start one with: planwave run "..."')
     else:
-        _print_thread_table(found, console=context.screen.console)
+        _print_thread_table(summaries, console=context.screen.console)
     return 0
 
 
 def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
-    """Print what a thread has come to; with `mermaid`, only its plan as Mermaid. Return the exit status 0.
+    """Print the state of a thread, or with `mermaid` only its plan as a flowchart; return 0.
 
-    Raises `UsageError` for a thread that is not there, or that has no plan to draw.
+    Raises `UsageError` if there is no such thread, or if it has no plan to draw.
     """
     full = context.as_json and not mermaid
     state, ledger = asyncio.run(_load_state(thread, context=context, full=full))
@@ -76,7 +76,7 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
 
 
 async def _load_state(thread: str, *, context: CommandContext, full: bool) -> tuple[StateSnapshot, list[LedgerRow]]:
-    """Return the state of a thread, and its rows of the ledger where no run has it: what it began is in doubt then."""
+    """Return the state of a thread, and its ledger rows if no run has it: an unfinished write is in doubt then."""
     async with context.open_database() as stored:
         state = await load_thread_state(thread, stored=stored)
         rows = [] if await stored.is_busy(thread) else await stored.ledger.list_rows(thread)
@@ -103,14 +103,14 @@ def _summarize_thread(state: StateSnapshot, *, thread: str) -> JsonRecord:
     }
 
 
-def _print_thread_table(found: list[JsonRecord], *, console: Console) -> None:
+def _print_thread_table(summaries: list[JsonRecord], *, console: Console) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=console.is_terminal)
     table.add_column("thread", no_wrap=True, overflow="fold")
     table.add_column("status", no_wrap=True)
     table.add_column("done", justify="right", no_wrap=True)
     table.add_column("changed", no_wrap=True)
     table.add_column("goal", ratio=1, overflow="ellipsis", no_wrap=True)
-    for thread in found:
+    for thread in summaries:
         table.add_row(
             Text(escape_controls(thread["thread_id"])),
             thread["status"].replace("_", " "),
@@ -122,25 +122,25 @@ def _print_thread_table(found: list[JsonRecord], *, console: Console) -> None:
 
 
 def _print_thread_details(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str, screen: Screen) -> None:
-    track, values = build_tracker(state), state.values
+    tracker, values = build_tracker(state), state.values
     about = summarize_thread(state, ledger=ledger)
-    track.apply_statuses({task: standing["status"] for task, standing in about["tasks"].items()})
+    tracker.apply_statuses({task: task_state["status"] for task, task_state in about["tasks"].items()})
     head = [("thread", thread), ("goal", values.get("goal") or ""), ("status", get_status(state).replace("_", " "))]
     head += [
         ("started", _format_local_time(values.get("started_at"))),
         ("changed", _format_local_time(state.created_at)),
     ]
-    head += [("plan", f"revision {values['revision']}, {values.get('replans') or 0} replans")] if track.rows else []
+    head += [("plan", f"revision {values['revision']}, {values.get('replans') or 0} replans")] if tracker.rows else []
     head += [("revised", _format_change(change)) for change in list_plan_changes(values)]
-    head += [("replan", as_text(told, width=_REASON_WIDTH)) for told in values.get("history") or ()]
+    head += [("replan", as_text(entry, width=_REASON_WIDTH)) for entry in values.get("history") or ()]
     head += [("progress", _format_progress(about["progress"]))] if about["progress"] else []
     head += [("rollback", text) for text in _format_rollback(get_rollback(state))]
     for name, text in head:
         screen.say(f"{name:8} {text}")
     for phase in about["phases"]:
         screen.say(_format_phase(phase, current=phase["name"] == about["current_phase"]))
-    if track.rows:
-        screen.console.print(build_plan_table(track, width=screen.console.width))
+    if tracker.rows:
+        screen.console.print(build_plan_table(tracker, width=screen.console.width))
     for task, record in collect_results(state).items():
         if record.get("status") == "done":
             screen.say(f"{task}: {_format_result(record)}")
@@ -162,13 +162,13 @@ def _format_result(record: JsonRecord) -> str:
 
 
 def _format_failed_items(record: JsonRecord) -> list[str]:
-    """Return a line for each failure of an item that is told, and one for the others."""
+    """Return a line for each failed item whose error is stored, and one that counts the others."""
     items = record.get("items")
     if not items:
         return []
-    told = [f"item {one['item']} failed: {as_text(one['error'], width=_PREVIEW_WIDTH)}" for one in items["errors"]]
-    more = len(items["failed"]) - len(told)
-    return [*told, *([f"{more:,} more items failed"] if more else [])]
+    lines = [f"item {one['item']} failed: {as_text(one['error'], width=_PREVIEW_WIDTH)}" for one in items["errors"]]
+    more = len(items["failed"]) - len(lines)
+    return [*lines, *([f"{more:,} more items failed"] if more else [])]
 
 
 def _format_progress(counts: TaskProgress) -> str:
@@ -177,7 +177,7 @@ def _format_progress(counts: TaskProgress) -> str:
 
 
 def _format_change(change: JsonRecord) -> str:
-    who = change["model"] or "a person"
+    who = change["model"] or "a human"
     return f"to revision {change['revision']} by {who}: {PlanDiff.model_validate(change['difference'])}"
 
 
@@ -195,10 +195,10 @@ def _format_phase(phase: PhaseProgress, *, current: bool) -> str:
 
 def _render_mermaid(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str) -> str:
     if build_thread_snapshot(state.values).compiled is None:
-        raise UsageError(f"The thread {thread!r} has no plan that could be drawn; look at it with `planwave show`.")
-    found = get_task_states(state, ledger=ledger)
+        raise UsageError(f"The thread {thread!r} has no plan to draw; look at it with `planwave show`.")
+    states = get_task_states(state, ledger=ledger)
     return to_mermaid(
-        parse_stored_plan(state.values["plan"]), {task: standing.status for task, standing in found.items()}
+        parse_stored_plan(state.values["plan"]), {task: task_state.status for task, task_state in states.items()}
     )
 
 
@@ -207,9 +207,9 @@ def _format_local_time(moment: str | None) -> str:
 
 
 def export_thread(thread: str, *, context: CommandContext, form: str) -> int:
-    """Print where each result of a thread came from (`prov`, as PROV-JSON) or its record (`xml`); return 0.
+    """Print where each result of a thread came from (`form="prov"`, PROV-JSON) or its record (`"xml"`); return 0.
 
-    Raises `UsageError` for a thread that is not there.
+    Raises `UsageError` if there is no such thread.
     """
     state = asyncio.run(_load_full_state(thread, context=context))
     if form == "prov":

@@ -1,4 +1,4 @@
-"""The tools of a command: the analytics family over the user's data or the sample shop, and those of MCP servers."""
+"""The tools of a command: analytics over the user's data or the sample shop, and the tools of MCP servers."""
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
@@ -17,10 +17,10 @@ from graphs.delegation.delegate_tool import delegate_tool
 
 
 def make_tools(options: RunOptions, settings: Settings, *, screen: Screen) -> list[BaseTool]:
-    """Return the tools over `wanted.data`, or over the sample shop, which is made first where it is not there.
+    """Return the tools over `options.data`, or over the sample shop, which is created if it is missing.
 
-    Those of the configuration's MCP servers follow. Raises `DataError` for data that cannot be opened, `SettingsError`
-    and `ToolError` for a configuration or a server that is not as it should be.
+    The tools of the configuration's MCP servers follow. Raises `DataError` for data that cannot be opened,
+    `SettingsError` for a wrong configuration, `ToolError` for a server or a tool that cannot be used.
     """
     place = options.data or ensure_shop(settings.data_folder, say=screen.say)
 
@@ -35,7 +35,7 @@ def make_tools(options: RunOptions, settings: Settings, *, screen: Screen) -> li
     configured = read_configuration(file)
     servers = configured.mcp.servers
     if servers:
-        # Said before they are started: the file may have come with the folder.
+        # Printed before they are started: the file may have come with the folder.
         screen.say(f"MCP servers of {file}: {', '.join(servers)}.", style="dim")
     writing = typed_writing_tools(writer) if configured.tools.writing else []
     tools = [*analytics, *writing, *mcp_tools(servers)]

@@ -1,4 +1,4 @@
-"""Questions to the person at the terminal: each call that waits, shown whole, and what is to become of it."""
+"""Approval at the terminal: each call that waits is shown in full, and the user decides."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from graphs.cli.terminal.screen import Screen, escape_controls
 InterruptPayload = Mapping[str, Any]
 Decisions = list[dict[str, Any]]
 
-#: What is typed, what it decides, and how it is offered.
+#: By key that is typed: the decision, and its text in the menu.
 _KEYS = {
     "a": ("approve", "[a]pprove"),
     "e": ("edit", "[e]dit"),
@@ -30,16 +30,16 @@ _KEYS = {
     "r": ("reject", "[r]eject"),
     "q": ("quit", "[q]uit"),
 }
-#: Seconds after which a signal that the read would have slept through is heard.
+#: Seconds between two wake-ups while waiting for input, so that a signal is noticed.
 _POLL_INTERVAL_S = 0.2
-_IN_DOUBT_HELP = "Approve: it did not happen, make it now. Give its result: it did happen. Reject: leave it as it is."
+_IN_DOUBT_HELP = "Approve: it did not happen; make it now. Give its result: it did happen. Reject: leave it as it is."
 
 
 def prompt_approvals(payload: InterruptPayload, *, screen: Screen) -> Decisions | None:
-    """Ask about every call in turn and return the decisions; None where the person leaves it waiting.
+    """Ask about every call in turn and return the decisions; None if the user leaves it waiting.
 
-    `payload` is the interrupt's: `action_requests` and `review_configs` by position, and `error` where an answer
-    before did not do. Raises `KeyboardInterrupt`.
+    `payload` is that of the interrupt: `action_requests` and `review_configs` by position, and `error` if the previous
+    answer was refused. Raises `KeyboardInterrupt`.
     """
     actions, configs = payload["action_requests"], payload["review_configs"]
     if payload.get("error"):
@@ -56,13 +56,13 @@ def prompt_approvals(payload: InterruptPayload, *, screen: Screen) -> Decisions 
 
 
 def show_uncertainty(payload: InterruptPayload, *, screen: Screen) -> None:
-    """Say why the planner is not sure of the plan whose calls are asked about; nothing where it is."""
+    """Say why the planner is not sure of the plan that the calls belong to; print nothing if it is sure."""
     if payload.get("unsure"):
         screen.say(f"The planner is not sure of this plan. {payload['unsure']}", style="yellow")
 
 
 def approve_all(payload: InterruptPayload, *, screen: Screen) -> Decisions | None:
-    """Approve every call, and say so; None where one is in doubt, since only a person can know what became of it."""
+    """Approve every call and print that; None if one is in doubt, since only a human can find out what happened."""
     for action in payload["action_requests"]:
         if action.get("doubt"):
             screen.say(f"--yes does not answer for {action.get('task_id', '')!r}: {action['doubt']}", style="yellow")
@@ -74,7 +74,7 @@ def approve_all(payload: InterruptPayload, *, screen: Screen) -> Decisions | Non
 
 
 def show_call(action: Mapping[str, Any], *, screen: Screen, number: int, of: int) -> None:
-    """Show one call: tool, task, purpose and all arguments as they will be given."""
+    """Show one call: tool, task, purpose, and all arguments as they will be passed."""
     args = json.dumps(_select_shown_args(action), ensure_ascii=False, indent=2)
     text = Text()
     text.append("tool     ", style="dim").append(escape_controls(action["name"]), style="bold")
@@ -102,7 +102,7 @@ def _prompt_decision(action: Mapping[str, Any], config: Mapping[str, Any], *, sc
         key = answer.strip().lower()
         word = allowed.get(key) or (key if key in allowed.values() else None)
         if word is None:
-            screen.say(f"{answer.strip()!r} is none of these; type one letter of {offer}.", style="yellow")
+            screen.say(f"{answer.strip()!r} is not one of these; type one letter of {offer}.", style="yellow")
             continue
         if word == "quit":
             return None
@@ -114,12 +114,12 @@ def _prompt_decision(action: Mapping[str, Any], config: Mapping[str, Any], *, sc
 def _build_decision(
     word: str, action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen
 ) -> dict[str, Any] | None:
-    """Return the decision; None where the person thought better of it."""
+    """Return the decision; None if the user went back to the menu."""
     if word == "approve":
         return {"type": "approve"}
     if word == "reject":
-        why = read_line("why (the replanner reads it; empty is allowed): ", screen=screen)
-        return None if why is None else {"type": "reject", "message": why.strip()}
+        reason = read_line("reason (the replanner reads it; may be empty): ", screen=screen)
+        return None if reason is None else {"type": "reject", "message": reason.strip()}
     if word == "respond":
         result = read_line("its result, as text (empty: back): ", screen=screen)
         return {"type": "respond", "message": result.strip()} if result and result.strip() else None
@@ -128,7 +128,7 @@ def _build_decision(
 
 
 def _edit_arguments(args: Mapping[str, Any], *, schema: dict[str, Any], screen: Screen) -> dict[str, Any] | None:
-    """Return other arguments that fit the tool's schema; None for an empty answer or unchanged arguments."""
+    """Return new arguments that fit the schema of the tool; None for an empty answer or unchanged arguments."""
     draft = json.dumps(args, ensure_ascii=False, indent=2)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     while True:
@@ -139,17 +139,17 @@ def _edit_arguments(args: Mapping[str, Any], *, schema: dict[str, Any], screen: 
         if written is None or not written.strip():
             return None
         try:
-            found = json.loads(written)
+            edited = json.loads(written)
         except (ValueError, RecursionError) as error:
             problem = f"That is not JSON: {error}."
         else:
-            if found == args:
+            if edited == args:
                 screen.say("Nothing was changed.", style="yellow")
                 return None
-            errors = find_value_errors(schema, found) if schema else []
-            if isinstance(found, dict) and not errors:
-                return found
-            problem = f"Those are no arguments for this tool: {'; '.join(errors) or 'an object is wanted'}."
+            errors = find_value_errors(schema, edited) if schema else []
+            if isinstance(edited, dict) and not errors:
+                return edited
+            problem = f"These arguments do not fit the tool: {'; '.join(errors) or 'they are not an object'}."
         screen.say(problem, style="yellow")
         draft = written
         if editor and read_line("Enter opens the editor again, anything else goes back: ", screen=screen) != "":
@@ -161,15 +161,15 @@ def _open_editor(editor: str, draft: str, *, screen: Screen) -> str | None:
         file = Path(folder) / "arguments.json"
         file.write_text(draft + "\n", encoding="utf-8")
         try:
-            subprocess.run([*shlex.split(editor), os.fspath(file)], check=True)  # noqa: S603 - the person's own editor
+            subprocess.run([*shlex.split(editor), os.fspath(file)], check=True)  # noqa: S603 - the user's own editor
             return file.read_text(encoding="utf-8")
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
-            screen.say(f"The editor {editor!r} did not work: {error}. Set EDITOR to another one.", style="yellow")
+            screen.say(f"The editor {editor!r} failed: {error}. Set EDITOR to another one.", style="yellow")
             return None
 
 
 def read_line(prompt: str, *, screen: Screen) -> str | None:
-    """Read one line; None at the end of the input."""
+    """Read one line; None at the end of input."""
     if isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     try:
@@ -182,10 +182,10 @@ def read_line(prompt: str, *, screen: Screen) -> str | None:
 
 
 def _await_input() -> None:
-    """Wait until there is a line to read, awake now and then.
+    """Wait until there is a line to read, waking up regularly.
 
-    A signal that comes right before the blocking read begins does not interrupt it, and its Python handler would run
-    only when a line has come.
+    A signal that arrives right before the blocking read starts does not interrupt it, and its Python handler would run
+    only after a line was entered.
     """
     if os.name == "posix" and sys.stdin.isatty():
         while not select.select((sys.stdin,), (), (), _POLL_INTERVAL_S)[0]:

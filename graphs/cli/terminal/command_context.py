@@ -1,4 +1,4 @@
-"""How a command speaks, and where it keeps its threads."""
+"""What all commands share: where they print, whether they ask, and where threads are stored."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ _DEFAULT_FILE = "planwave.db"
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """What all commands on threads have in common."""
+    """The screen, the output mode and the database of one command."""
 
     screen: Screen
     as_json: bool
-    #: Approve every call unasked.
+    #: Approve every call, or delete, without asking.
     auto_approve: bool = False
     #: The database's URL as given; None is the file in the data folder.
     db: str | None = None
 
     def create_stopper(self) -> Stopper:
         """Return what catches Ctrl-C and SIGTERM for this command."""
-        told = "Stopping: nothing new begins, what runs has a few seconds to end; Ctrl-C again ends at once."
-        return Stopper(on_stop=lambda: self.screen.say(told, style="yellow"))
+        notice = "Stopping: no new task is started, running ones have a few seconds to end; Ctrl-C again ends at once."
+        return Stopper(on_stop=lambda: self.screen.say(notice, style="yellow"))
 
     def open_database(self) -> AbstractAsyncContextManager[Persistence]:
         """Open the database of the command. Raises as `open_persistence` and `resolve_database_url`."""

@@ -1,4 +1,4 @@
-"""A run that cannot go on by itself, shown at the terminal, and what the person there chooses."""
+"""A run that cannot continue by itself, shown at the terminal, and what the user chooses."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from agent.core.engine.escalations import Escalation
 from graphs.cli.terminal.approval_prompts import Decisions, InterruptPayload, read_line, show_call, show_uncertainty
 from graphs.cli.terminal.screen import Screen, escape_controls
 
-#: What is typed, what it chooses, and how it is offered.
+#: By key that is typed: the choice, and its text in the menu.
 _ESCALATION_KEYS = {
     "g": ("guide", "[g]ive guidance"),
-    "m": ("raise", "[m]ore of it"),
-    "p": ("accept", "[p]artial results will do"),
+    "m": ("raise", "[m]ore of the budget"),
+    "p": ("accept", "[p]artial results are enough"),
     "x": ("abort", "[x] abort and undo"),
     "q": ("quit", "[q]uit"),
 }
@@ -33,10 +33,10 @@ _QUESTION_KEYS = {
 
 
 def show_interrupt(payload: InterruptPayload, *, screen: Screen) -> None:
-    """Show all that one interrupt asks: the impasse, or each call."""
-    impasse = parse_escalation(payload)
-    if impasse is not None:
-        show_escalation(impasse, payload, screen=screen)
+    """Show everything that one interrupt asks: the escalation, or each call."""
+    escalation = parse_escalation(payload)
+    if escalation is not None:
+        show_escalation(escalation, payload, screen=screen)
         return
     show_uncertainty(payload, screen=screen)
     actions = payload["action_requests"]
@@ -45,17 +45,17 @@ def show_interrupt(payload: InterruptPayload, *, screen: Screen) -> None:
 
 
 def parse_escalation(payload: InterruptPayload) -> Escalation | None:
-    """Return what the interrupt is about; None where it asks to approve calls."""
-    found = payload.get("impasse")
-    return None if found is None else Escalation.model_validate(found)
+    """Return the escalation that the interrupt is about; None if it asks to approve calls."""
+    document = payload.get("impasse")
+    return None if document is None else Escalation.model_validate(document)
 
 
-def show_escalation(impasse: Escalation, payload: InterruptPayload, *, screen: Screen) -> None:
-    """Show why the run does not go on, and the plan that is asked about."""
-    title, _ = _select_menu(impasse)
-    text = Text(escape_controls(impasse.reason))
-    if impasse.tasks:
-        text.append("\ntasks    ", style="dim").append(escape_controls(", ".join(impasse.tasks)))
+def show_escalation(escalation: Escalation, payload: InterruptPayload, *, screen: Screen) -> None:
+    """Show why the run does not continue, and the plan that is asked about."""
+    title, _ = _select_menu(escalation)
+    text = Text(escape_controls(escalation.reason))
+    if escalation.tasks:
+        text.append("\ntasks    ", style="dim").append(escape_controls(", ".join(escalation.tasks)))
     for task in (payload.get("plan") or {}).get("tasks", ()):
         args = json.dumps(task["args"], ensure_ascii=False, indent=2)
         text.append(f"\n{escape_controls(task['id'])}: {escape_controls(task['tool'])}\n", style="dim").append(
@@ -67,26 +67,26 @@ def show_escalation(impasse: Escalation, payload: InterruptPayload, *, screen: S
         screen.say(f"{title}\n{text.plain}")
 
 
-def _select_menu(impasse: Escalation) -> tuple[str, Mapping[str, tuple[str, str]]]:
-    """Return the title of a question, and what can be typed."""
-    match impasse.kind:
+def _select_menu(escalation: Escalation) -> tuple[str, Mapping[str, tuple[str, str]]]:
+    """Return the title of an escalation, and what can be typed."""
+    match escalation.kind:
         case "question":
             return "The replanner asks", _QUESTION_KEYS
         case "unsure":
             return "The planner is not sure", _UNSURE_KEYS
         case "budget" | "same_failure" | "no_way_on":
-            return "The run cannot go on by itself", _ESCALATION_KEYS
+            return "The run cannot continue by itself", _ESCALATION_KEYS
         case _:
-            assert_never(impasse.kind)
+            assert_never(escalation.kind)
 
 
-def prompt_escalation(payload: InterruptPayload, impasse: Escalation, *, screen: Screen) -> Decisions | None:
-    """Ask how to go on and return the decision; None where the person leaves it waiting. Raises `KeyboardInterrupt`."""
+def prompt_escalation(payload: InterruptPayload, escalation: Escalation, *, screen: Screen) -> Decisions | None:
+    """Ask how to continue and return the decision; None if the user leaves it waiting. Raises `KeyboardInterrupt`."""
     if payload.get("error"):
         screen.say(str(payload["error"]), style="bold red")
-    show_escalation(impasse, payload, screen=screen)
-    _, keys = _select_menu(impasse)
-    allowed = {key: word for key, (word, _) in keys.items() if word in (*impasse.choices, "decline", "quit")}
+    show_escalation(escalation, payload, screen=screen)
+    _, keys = _select_menu(escalation)
+    allowed = {key: word for key, (word, _) in keys.items() if word in (*escalation.choices, "decline", "quit")}
     offer = ", ".join(keys[key][1] for key in allowed)
     [action] = payload["action_requests"]
     while True:
@@ -96,30 +96,30 @@ def prompt_escalation(payload: InterruptPayload, impasse: Escalation, *, screen:
         word = allowed.get(typed.strip().lower())
         if word == "quit":
             return None
-        decision = _build_decision(word, impasse, action, screen=screen) if word is not None else None
+        decision = _build_decision(word, escalation, action, screen=screen) if word is not None else None
         if word is None:
-            screen.say(f"{typed.strip()!r} is none of these; type one letter of {offer}.", style="yellow")
+            screen.say(f"{typed.strip()!r} is not one of these; type one letter of {offer}.", style="yellow")
         if decision is not None:
             return [{**decision, "digest": action["digest"]}]
 
 
 def _build_decision(
-    word: str, impasse: Escalation, action: Mapping[str, Any], *, screen: Screen
+    word: str, escalation: Escalation, action: Mapping[str, Any], *, screen: Screen
 ) -> dict[str, Any] | None:
-    """Return the decision; None where the person thought better of it."""
+    """Return the decision; None if the user went back to the menu."""
     if word == "guide":
-        reader = "planner" if impasse.kind == "unsure" else "replanner"
-        words = read_line(f"your words to the {reader} (empty: back): ", screen=screen)
-        return {"type": "respond", "message": words.strip()} if words and words.strip() else None
+        reader = "planner" if escalation.kind == "unsure" else "replanner"
+        message = read_line(f"your message to the {reader} (empty: back): ", screen=screen)
+        return {"type": "respond", "message": message.strip()} if message and message.strip() else None
     if word == "raise":
-        typed = read_line(f"how much more (empty: {impasse.default_increment:.10g}): ", screen=screen)
+        typed = read_line(f"how much more (empty: {escalation.default_increment:.10g}): ", screen=screen)
         return None if typed is None else _parse_increase(typed.strip(), action, screen=screen)
     if word == "run":
         return {"type": "approve"}
     if word == "accept":
         return _build_edit(action, choice="accept")
-    why = read_line("why (empty is allowed): ", screen=screen)
-    return None if why is None else {"type": "reject", "message": why.strip()}
+    reason = read_line("reason (may be empty): ", screen=screen)
+    return None if reason is None else {"type": "reject", "message": reason.strip()}
 
 
 def _parse_increase(typed: str, action: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
@@ -128,10 +128,10 @@ def _parse_increase(typed: str, action: Mapping[str, Any], *, screen: Screen) ->
     try:
         by = float(typed)
     except ValueError:
-        screen.say(f"{typed!r} is no number.", style="yellow")
+        screen.say(f"{typed!r} is not a number.", style="yellow")
         return None
     if not by > 0:
-        screen.say(f"{typed!r} is not above 0.", style="yellow")
+        screen.say(f"{typed!r} is not greater than 0.", style="yellow")
         return None
     return _build_edit(action, choice="raise", by=by)
 

@@ -1,4 +1,4 @@
-"""A run as it is shown while it runs: redrawn on a terminal, line by line elsewhere."""
+"""The display of a run while it runs: redrawn in place on a terminal, line by line elsewhere."""
 
 from typing import Protocol
 
@@ -22,14 +22,14 @@ from graphs.cli.terminal.run_view import RunTracker, TaskRow, format_retry
 from graphs.cli.terminal.screen import Screen, as_text, escape_controls
 from graphs.cli.terminal.units import format_duration
 
-#: Lines of a terminal that the table leaves to the prompt, its own head and the line of thought.
+#: Lines of a terminal that the table leaves to the prompt, its own header and the status line.
 _RESERVED = 8
-#: A `for_each` over fewer items is over before anybody asks how far it is.
+#: A `for_each` over fewer items needs no progress lines.
 _MANY_ITEMS = 20
 
 
 class RunDisplay(Protocol):
-    """Shows a run."""
+    """Shows a run on a screen."""
 
     tracker: RunTracker
 
@@ -37,11 +37,11 @@ class RunDisplay(Protocol):
         """Show one event."""
 
     def pause(self) -> None:
-        """Leave what is shown standing, because something else is to be written."""
+        """Stop redrawing and leave what is shown, because something else will be written."""
 
 
 def create_display(screen: Screen, tracker: RunTracker) -> RunDisplay:
-    """Return the way of showing that suits the screen."""
+    """Return the display that fits the screen."""
     return LiveDisplay(screen, tracker) if screen.live else LineDisplay(screen, tracker)
 
 
@@ -54,13 +54,13 @@ class LineDisplay:
         self._tenths: dict[str, int] = {}
 
     def show_event(self, event: Event) -> None:
-        """Write what happened."""
+        """Write the lines of an event."""
         self.tracker.apply_event(event)
         for line in self._format_event(event):
             self._screen.say(line)
 
     def pause(self) -> None:
-        """Do nothing: a line stands as it is written."""
+        """Do nothing: lines are not redrawn."""
 
     def _format_event(self, event: Event) -> list[str]:
         match event:
@@ -82,7 +82,7 @@ class LineDisplay:
                 return []
 
     def _format_items(self, event: ItemProgress) -> list[str]:
-        """Return a line at each tenth of many items."""
+        """Return a line at each tenth of the items, if they are many."""
         tenth = event.ended * 10 // event.total
         if event.total < _MANY_ITEMS or tenth == self._tenths.get(event.task, 0):
             return []
@@ -106,7 +106,7 @@ class LiveDisplay:
         self._printed_statuses: tuple[object, ...] = ()
 
     def show_event(self, event: Event) -> None:
-        """Take the event in; what a table cannot show is written above it."""
+        """Update the table; what it cannot show is written above it."""
         self.tracker.apply_event(event)
         match event:
             case PlanCompiled() if event.difference is not None:
@@ -118,13 +118,13 @@ class LiveDisplay:
         self._start()
 
     def pause(self) -> None:
-        """Put the whole table in the place of the moving one."""
+        """Replace the redrawn part by the whole table."""
         if self._live is not None:
             self._live.stop()
             self._live = None
-            standing_now = tuple((task, row.status) for task, row in self.tracker.rows.items())
-            if standing_now != self._printed_statuses:
-                self._printed_statuses = standing_now
+            statuses = tuple((task, row.status) for task, row in self.tracker.rows.items())
+            if statuses != self._printed_statuses:
+                self._printed_statuses = statuses
                 self._screen.console.print(build_plan_table(self.tracker, width=self._screen.console.width))
 
     def _start(self) -> None:
@@ -146,7 +146,7 @@ class LiveDisplay:
         whole = format_duration(self.tracker.clock() - self.tracker.started_at)
         if self.tracker.thinking:
             so_far = format_duration(self.tracker.clock() - self.tracker.thinking_since)
-            return f"{as_text(self.tracker.thinking, width=160)} ({so_far}; {whole} in all)"
+            return f"{as_text(self.tracker.thinking, width=160)} ({so_far}; {whole} in total)"
         return f"{summarize_statuses(self.tracker)} ({whole})" if self.tracker.rows else f"Working ({whole})"
 
     def _print_lines(self, lines: list[str]) -> None:

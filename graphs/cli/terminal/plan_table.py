@@ -26,7 +26,7 @@ STATUS_STYLES: Mapping[str, str] = {
     "rolled_back": "dim green",
     "blocked": "dim",
 }
-#: Where rows must be left out, those that tell least go first.
+#: Rows that must be left out for lack of space, the least interesting status first.
 _STATUS_PRIORITY: Sequence[TaskStatus] = (
     "waiting",
     "done",
@@ -42,12 +42,12 @@ _STATUS_PRIORITY: Sequence[TaskStatus] = (
     "running",
     "retrying",
 )
-#: Below this width there is no room for what a task is about.
+#: Below this width, in characters, descriptions and dependencies are left out.
 _NARROW_WIDTH = 76
 
 
 def build_plan_table(tracker: RunTracker, *, width: int, rows: int | None = None) -> Table:
-    """Return the plan wave by wave; with `rows`, the so many tasks that tell most, and a line for the others."""
+    """Return the plan wave by wave; with `rows`, only the most interesting tasks, and a count of the others."""
     shown, left_out = _select_rows(list(tracker.rows.values()), rows)
     table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, collapse_padding=True)
     table.add_column("wave", justify="right", no_wrap=True)
@@ -68,7 +68,7 @@ def build_plan_table(tracker: RunTracker, *, width: int, rows: int | None = None
 
 
 def summarize_statuses(tracker: RunTracker) -> str:
-    """Return one line on the whole: `3 of 5 done, 1 running, 1 failed`."""
+    """Return one line about all tasks: `3 of 5 done, 1 running, 1 failed`."""
     parts = [f"{tracker.count('done')} of {len(tracker.rows)} done"]
     words: Sequence[TaskStatus] = (
         "running",
@@ -104,7 +104,7 @@ def _build_cells(tracker: RunTracker, row: TaskRow, *, wide: bool, first: bool) 
 def _format_count(row: TaskRow) -> str:
     if row.items is not None:
         return f" ({row.items[0]:,} of {row.items[1]:,})"
-    # Of a `for_each` the attempts of all items are counted together, which says nothing here.
+    # A `for_each` counts the attempts of all its items together, which would be misleading here.
     return f" ({row.attempts}x)" if row.attempts > 1 and row.task.for_each is None else ""
 
 
@@ -112,12 +112,12 @@ def _select_rows(rows: list[TaskRow], room: int | None) -> tuple[list[TaskRow], 
     ordered = sorted(rows, key=lambda row: row.wave)
     if room is None or len(ordered) <= room:
         return ordered, []
-    telling = sorted(ordered, key=lambda row: _STATUS_PRIORITY.index(row.status), reverse=True)[: max(1, room)]
-    chosen = {row.task.id for row in telling}
+    by_interest = sorted(ordered, key=lambda row: _STATUS_PRIORITY.index(row.status), reverse=True)[: max(1, room)]
+    chosen = {row.task.id for row in by_interest}
     return [row for row in ordered if row.task.id in chosen], [row for row in ordered if row.task.id not in chosen]
 
 
 def _summarize_rows(rows: Iterable[TaskRow]) -> str:
     statuses = [row.status for row in rows]
-    found = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
-    return f"and {len(statuses)} more: {found}"
+    counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
+    return f"and {len(statuses)} more: {counts}"

@@ -1,4 +1,4 @@
-"""What a thread has come to, as a record for programs and as words for people."""
+"""The outcome of a thread, as a record for programs and as text for humans."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -19,14 +19,15 @@ from graphs.thread_status import collect_results
 JsonRecord = dict[str, Any]
 
 _EXIT_STATUSES: Mapping[str, int] = {"completed": 0, "failed": 1, "cancelled": 1, "awaiting_approval": 3}
-#: A path is no longer than this on any system we know.
+#: No common system has longer paths.
 _MAX_PATH_LENGTH = 4096
 
 
 def build_run_record(state: StateSnapshot, *, thread: str) -> JsonRecord:
     """Return the one JSON object of a run, its keys as in the README.
 
-    `interrupt` only where it waits for an answer, `budget` only where one ended it.
+    `interrupt` is there only if the run waits for an answer, `budget` only if one ended it, `rollback` only if
+    something is rolled back.
     """
     values = state.values
     record: JsonRecord = {
@@ -48,33 +49,33 @@ def build_run_record(state: StateSnapshot, *, thread: str) -> JsonRecord:
 
 
 def get_rollback(state: StateSnapshot) -> JsonRecord | None:
-    """Return what is undone so far and what is not, with the reason; None where nothing is rolled back."""
+    """Return what is undone so far, and what is not with the reason; None if nothing is rolled back."""
     if get_status(state) in _EXIT_STATUSES and not state.interrupts:
         return state.values.get("rollback")
     return build_rollback_report(state.values, get_outcomes(state))
 
 
 def build_failure_record(problem: str, *, thread: str | None, status: str = "failed") -> JsonRecord:
-    """Return the JSON object of a run that did not come as far as a state of its own."""
+    """Return the JSON object of a run that failed before it had a state."""
     empty: JsonRecord = {"answer": "", "plan": None, "results": {}, "replans": 0}
     return {"status": status, **empty, "problems": [problem], "thread_id": thread}
 
 
 def get_status(state: StateSnapshot) -> str:
-    """Return the status: the graph's own word, or `interrupted` where steps are left and nothing waits."""
+    """Return the status of the state, or `interrupted` if steps are left and none waits for an answer."""
     if state.interrupts:
         return "awaiting_approval"
     return "interrupted" if state.next else str(state.values.get("status") or "failed")
 
 
 async def load_full_results(state: StateSnapshot, artifacts: Artifacts, *, thread: str) -> StateSnapshot:
-    """Return the state with all results and every output of them."""
+    """Return the state with all results, every large output loaded."""
     results = await artifacts.load_results(collect_results(state), thread=thread)
     return state._replace(values={**state.values, "results": results})
 
 
 def get_outcomes(state: StateSnapshot) -> dict[str, Outcome]:
-    """Return the results as outcomes."""
+    """Return the parsed results, by task."""
     return {task: parse_outcome(record) for task, record in collect_results(state).items()}
 
 
@@ -84,20 +85,20 @@ def get_exit_status(state: StateSnapshot) -> int:
 
 
 def find_output_files(results: Mapping[str, JsonRecord], *, folder: Path) -> list[Path]:
-    """Return the files below `folder` that outputs name, each once, in order."""
+    """Return the existing files below `folder` whose paths occur in outputs, each once, in order."""
     root = folder.expanduser().absolute()
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for record in results.values():
         for text in _iterate_texts(record.get("output")):
             if len(text) <= _MAX_PATH_LENGTH and "\0" not in text:
                 path = Path(text)
                 if path.is_absolute() and path.is_relative_to(root) and path.is_file():
-                    found[path] = None
-    return list(found)
+                    files[path] = None
+    return list(files)
 
 
 def print_answer(answer: str, *, screen: Screen) -> None:
-    """Print the answer, its Markdown laid out where there is a terminal."""
+    """Print the answer, with its Markdown rendered if the screen is a terminal."""
     if screen.live:
         screen.console.print(Markdown(escape_controls(answer), hyperlinks=False))
     else:
@@ -105,7 +106,7 @@ def print_answer(answer: str, *, screen: Screen) -> None:
 
 
 def format_command(verb: str, thread: str, *, db: str | None) -> str:
-    """Return a command line on a thread as a person would type it, without the password of `db`."""
+    """Return the command line `planwave VERB THREAD` as one would type it, without the password of `db`."""
     words = ["planwave", verb, thread, *(["--db", _remove_password(db)] if db else [])]
     return shlex.join(words)
 

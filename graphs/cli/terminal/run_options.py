@@ -1,4 +1,4 @@
-"""What the options of a command ask for, and how a thread remembers it."""
+"""The options of a run, and how a thread stores them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,21 +11,21 @@ from agent.errors import SettingsError, UsageError
 from agent.settings import Settings
 from graphs.stores.database import mask_password
 
-#: Under this key of LangGraph's checkpoint metadata, which keeps texts and numbers only: so it is JSON as text.
+#: The key in LangGraph's checkpoint metadata. Metadata stores only texts and numbers, so the value is JSON as text.
 OPTIONS_METADATA_KEY = "planwave_options"
 
 
 class RunOptions(BaseModel):
-    """The options that decide what a run works with; None leaves it to the settings."""
+    """What a run works with; None leaves it to the settings and the environment."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: str | None = None
     #: A file, a folder or a URL.
     data: str | None = None
-    #: Of a thread that was run on data behind a password, which is not kept: the URL without it.
+    #: For a thread that was run on data behind a password, which is not stored: the URL without it.
     data_withheld: str | None = None
-    #: The file that names MCP servers; None is the one beside the user, if there is one.
+    #: The file that names MCP servers; None is the one in the current folder, if there is one.
     config: Path | None = None
     # Settings by their own names; each is an option of `run` and `resume` (`graphs.cli.options`).
     #: Threads of earlier versions have it as `output`.
@@ -39,7 +39,7 @@ class RunOptions(BaseModel):
     deadline_s: float | None = None
 
     def build_settings(self) -> Settings:
-        """Return the settings with these options. Raises `SettingsError` naming the first value that is wrong."""
+        """Return the settings with these options. Raises `SettingsError` that names the first wrong value."""
         chosen = {name: value for name, value in self if value is not None and name in Settings.model_fields}
         try:
             return Settings(**chosen)
@@ -51,7 +51,7 @@ class RunOptions(BaseModel):
             ) from error
 
     def to_persistent(self) -> "RunOptions":
-        """Return the options so that they mean the same from any folder and hold no password."""
+        """Return the options with absolute paths and without a password, as a thread stores them."""
         place = _resolve_data_location(self.data)
         withheld = mask_password(self.data) if self.data is not None and place is None else None
         output = self.build_settings().output_folder.expanduser().absolute()
@@ -62,17 +62,17 @@ class RunOptions(BaseModel):
         )
 
     def find_configuration_file(self) -> Path | None:
-        """Return the configuration to read: the one that is named, or the one in this folder, if there is one."""
-        beside = Path(DEFAULT_FILE)
-        return self.config or (beside if beside.is_file() else None)
+        """Return the configuration to read: the named one, or the one in the current folder, if there is one."""
+        default = Path(DEFAULT_FILE)
+        return self.config or (default if default.is_file() else None)
 
     def merge_defaults(self, remembered: "RunOptions") -> "RunOptions":
-        """Return these options, and the remembered ones where nothing is said now."""
-        now = {name: value for name, value in self if value is not None}
-        return remembered.model_copy(update=now)
+        """Return these options, and the remembered ones for those that are None."""
+        given = {name: value for name, value in self if value is not None}
+        return remembered.model_copy(update=given)
 
     def require_data(self, thread: str) -> None:
-        """Raise `UsageError` where the data of a thread was behind a password and is not given again."""
+        """Raise `UsageError` if the data of a thread was behind a password and is not given again."""
         if self.data is None and self.data_withheld is not None:
             raise UsageError(
                 f"The thread {thread!r} was run on {self.data_withheld!r}, whose password is not stored; "
@@ -81,7 +81,7 @@ class RunOptions(BaseModel):
 
 
 def load_run_options(metadata: Mapping[str, Any] | None) -> RunOptions:
-    """Return the options that a thread was last run with; none for a thread that was started another way."""
+    """Return the options that a thread was last run with; none of them if it was not started by the command."""
     try:
         return RunOptions.model_validate_json(str((metadata or {}).get(OPTIONS_METADATA_KEY) or "{}"))
     except ValidationError:
@@ -89,7 +89,7 @@ def load_run_options(metadata: Mapping[str, Any] | None) -> RunOptions:
 
 
 def _resolve_data_location(data: str | None) -> str | None:
-    """Return where data is; None for a URL with a password, which is to be given again."""
+    """Return the location of data; None for a URL with a password, which must be given again."""
     if data is None:
         return None
     if "://" in data:

@@ -1,4 +1,4 @@
-"""What is known of a run while it runs: its plan, and the standing of each task."""
+"""The state of a run while it runs: its plan, and the status of each task."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -28,31 +28,31 @@ from graphs.cli.terminal.units import get_call_seconds
 
 @dataclass(slots=True)
 class TaskRow:
-    """One task as it stands."""
+    """One task with its current state."""
 
     task: Task
     needs: tuple[str, ...]
-    #: Counted from 1.
+    #: Its wave, counted from 1.
     wave: int
     status: TaskStatus = "waiting"
-    #: Why it was skipped, failed or is tried again.
+    #: Why it was skipped, failed or is retried.
     note: str = ""
     attempts: int = 0
     #: Of a `for_each`: how many items have ended, and how many there are.
     items: tuple[int, int] | None = None
-    #: On the clock of the track, while it runs.
+    #: When it started, by the clock of the tracker.
     started: float | None = None
     duration_s: float | None = None
 
 
 @dataclass(slots=True)
 class RunTracker:
-    """The rows of the current plan, fed by events; an event of another plan's task is passed over."""
+    """The rows of the current plan, updated by events; events of tasks that are not in the plan are ignored."""
 
     clock: Callable[[], float] = time.monotonic
     rows: Mapping[str, TaskRow] = field(default_factory=dict)
     revision: int = 0
-    #: What a role is thinking about, and since when.
+    #: What the planner or another role is doing, and since when by the clock.
     thinking: str = ""
     thinking_since: float = 0.0
     started_at: float = 0.0
@@ -61,7 +61,7 @@ class RunTracker:
         self.started_at = self.thinking_since = self.clock()
 
     def restore(self, plan: Plan, outcomes: Mapping[str, Outcome], *, revision: int) -> None:
-        """Take over what an earlier process did."""
+        """Show a stored plan and its outcomes."""
         self.revision = revision
         self.rows = _build_rows(plan)
         for task, outcome in outcomes.items():
@@ -69,13 +69,13 @@ class RunTracker:
                 _apply_outcome(self.rows[task], outcome)
 
     def apply_statuses(self, statuses: Mapping[str, TaskStatus]) -> None:
-        """Give rows the statuses that were derived from everything that is stored."""
+        """Set the statuses of rows, as derived from everything that is stored."""
         for task, status in statuses.items():
             if task in self.rows:
                 self.rows[task].status = status
 
     def apply_event(self, event: Event) -> None:
-        """Take in one event."""
+        """Update the rows by one event."""
         match event:
             case Thinking(text=text):
                 self.thinking, self.thinking_since = text, self.clock()
@@ -108,7 +108,7 @@ class RunTracker:
                 row.items = (ended, total)
 
     def mark_awaiting_approval(self, request: Mapping[str, Any]) -> None:
-        """Mark the tasks that an approval asks about; where the whole run is asked about, nothing is under way."""
+        """Mark the tasks that an approval asks about; if it asks about the whole run, no task is running."""
         if request.get("impasse"):
             self.mark_interrupted()
         for action in request.get("action_requests", ()):
@@ -117,17 +117,17 @@ class RunTracker:
                 row.status = "awaiting_approval"
 
     def mark_interrupted(self) -> None:
-        """Note that what runs was broken off."""
+        """Mark running tasks as interrupted."""
         for row in self.rows.values():
             if row.status in {"running", "retrying"}:
                 row.status, row.note, row.started = (
                     "ready",
-                    "Broken off; it runs again when the thread is resumed.",
+                    "Interrupted; it runs again when the thread is resumed.",
                     None,
                 )
 
     def measure_duration(self, row: TaskRow) -> float | None:
-        """Return the seconds that a task took or has taken so far."""
+        """Return the seconds that a task took, or has taken so far; None if it has not started."""
         if row.duration_s is not None or row.started is None:
             return row.duration_s
         return self.clock() - row.started
@@ -145,13 +145,13 @@ class RunTracker:
 
     def _finish_task(self, row: TaskRow, event: TaskFinished) -> None:
         row.duration_s = event.duration_s if event.duration_s is not None else self.measure_duration(row)
-        row.status, row.attempts = event.status, event.attempts  # type: ignore[assignment]  # an outcome's word
+        row.status, row.attempts = event.status, event.attempts  # type: ignore[assignment]  # the status of an outcome
         row.note = event.error or event.because or event.missing or ""
         row.items = None
 
 
 def format_retry(event: TaskRetrying) -> str:
-    """Return the sentence of a retry."""
+    """Return the sentence that reports a retry."""
     return f"Attempt {event.attempt} failed, the next in {event.wait_s:.1f} s: {event.error}"
 
 

@@ -1,4 +1,4 @@
-"""Where the command writes: what people read, and the one JSON object that programs read."""
+"""The output of a command: text for humans, and the one JSON object for programs."""
 
 import json
 import os
@@ -13,29 +13,29 @@ from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.text import Text
 
-#: Line breaks and tabs lay text out; all other control characters could steer the terminal.
+#: Line breaks and tabs are layout; every other control character could control the terminal.
 _SAFE_CONTROLS = frozenset("\n\t")
-#: Marks that make text read otherwise than it runs: overrides, isolates and invisible joiners of bidirectional text.
+#: Marks that change the visible order of text: overrides, isolates and invisible marks of bidirectional text.
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """The console for people, and whether it is a terminal with a person before it."""
+    """The console for humans, and whether it is a terminal with somebody at it."""
 
     console: Console
-    #: Tables may be redrawn in place.
+    #: Whether tables may be redrawn in place.
     live: bool
-    #: A question will be answered.
+    #: Whether somebody can answer a question.
     interactive: bool
 
     def say(self, sentence: str, *, style: str = "") -> None:
-        """Print a sentence; markup and control characters in it stay text."""
+        """Print a sentence; markup and control characters in it are printed as text."""
         self.console.print(Text(escape_controls(sentence), style=style), soft_wrap=not self.live)
 
 
 def open_screen(*, as_json: bool) -> Screen:
-    """Return the screen of a command: with `as_json` people read standard error, and nobody is asked."""
+    """Return the screen of a command: with `as_json` it is standard error, and nobody is asked anything."""
     stream = sys.stderr if as_json else sys.stdout
     _replace_unencodable(stream)
     terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -46,7 +46,7 @@ def open_screen(*, as_json: bool) -> Screen:
 
 
 def print_error(sentence: str) -> None:
-    """Print what went wrong on standard error, in red where it is a terminal."""
+    """Print an error on standard error, in red if that is a terminal."""
     _replace_unencodable(sys.stderr)
     terminal = sys.stderr.isatty()
     console = Console(file=sys.stderr, force_terminal=terminal, highlight=False, markup=False, emoji=False)
@@ -54,7 +54,7 @@ def print_error(sentence: str) -> None:
 
 
 def print_json(record: object) -> None:
-    """Write one JSON object to standard output: UTF-8 whatever the locale, null for what is no number."""
+    """Write one JSON object to standard output, in UTF-8 whatever the locale; NaN and infinity become null."""
     plain = to_jsonable_python(record, inf_nan_mode="null", bytes_mode="base64", serialize_unknown=True)
     text = json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=2)
     sys.stdout.flush()
@@ -63,12 +63,12 @@ def print_json(record: object) -> None:
 
 
 def escape_controls(text: str) -> str:
-    """Return `text` with every character that could steer a terminal or reorder a line written as its escape."""
+    """Return `text` with each character that could control a terminal or reorder a line replaced by its escape."""
     return "".join(f"\\u{ord(letter):04x}" if _is_unsafe_character(letter) else letter for letter in text)
 
 
 def as_text(value: JsonValue, *, width: int | None = None) -> str:
-    """Return a JSON value for people: texts as they are, the rest as JSON, cut to `width` and one line if given."""
+    """Return a JSON value for humans: a text as it is, anything else as JSON; with `width`, one line cut to it."""
     text = escape_controls(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
     if width is None:
         return text
@@ -81,6 +81,6 @@ def _is_unsafe_character(letter: str) -> bool:
 
 
 def _replace_unencodable(stream: TextIO) -> None:
-    """Show a letter that the terminal's encoding has not as `?`; a name in a row must not end a run."""
+    """Write a character that the encoding of `stream` lacks as `?`: a name in some row must not end a run."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")

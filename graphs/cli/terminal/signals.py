@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first stops so that the run can be resumed, the second ends the process."""
+"""Ctrl-C and SIGTERM: the first signal stops the run so that it can be resumed, the second ends the process."""
 
 import asyncio
 import os
@@ -14,8 +14,8 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SHOW_CURSOR: Final = b"\x1b[?25h"
 
 
-class SignalInterrupt(Exception):  # noqa: N818 - the person's wish, not an error
-    """The run was told to stop; `status` is the exit status that shells expect, 128 and the signal's number."""
+class SignalInterrupt(Exception):  # noqa: N818 - a request of the user, not an error
+    """The run was told to stop; `status` is the exit status that shells expect: 128 plus the number of the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -23,10 +23,10 @@ class SignalInterrupt(Exception):  # noqa: N818 - the person's wish, not an erro
 
 
 class Stopper:
-    """Catches the signals from `with` on; one for each process, in its main thread."""
+    """Catches the signals within `catch_signals`; one for each process, in its main thread."""
 
     def __init__(self, *, on_stop: Callable[[], None]) -> None:
-        """`on_stop` is called in the event loop before the work in hand is cancelled."""
+        """Call `on_stop` in the event loop before the running work is cancelled."""
         self._on_stop = on_stop
         self._signal: int | None = None
         self._task: asyncio.Task[object] | None = None
@@ -35,26 +35,26 @@ class Stopper:
     @contextmanager
     def catch_signals(self) -> Iterator[None]:
         """Catch the signals inside the block."""
-        before = {number: signal.signal(number, self._handle_signal) for number in _SIGNALS}
+        previous = {number: signal.signal(number, self._handle_signal) for number in _SIGNALS}
         try:
             with self.translate_interrupt():
                 yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     @contextmanager
     def translate_interrupt(self) -> Iterator[None]:
-        """Turn the `KeyboardInterrupt` by which a signal ends a question into `Interrupted`."""
+        """Turn the `KeyboardInterrupt` by which a signal ends a prompt into `SignalInterrupt`."""
         try:
             yield
         except KeyboardInterrupt:
             raise SignalInterrupt(self._signal or signal.SIGINT) from None
 
     async def run(self, work: Coroutine[object, object, T]) -> T:
-        """Return what `work` returns. Raises `Interrupted` when a signal cancelled it.
+        """Return what `work` returns. Raises `SignalInterrupt` if a signal cancelled it.
 
-        Outside of this a signal raises `KeyboardInterrupt` at once, for whatever blocks the main thread then.
+        Outside of this call a signal raises `KeyboardInterrupt` immediately, in whatever blocks the main thread.
         """
         task = asyncio.ensure_future(work)
         self._loop, self._task = asyncio.get_running_loop(), task

@@ -1,4 +1,4 @@
-"""The artifacts of threads in SQL, behind the fence of the leases."""
+"""The artifacts of threads in SQL; writes pass the fence of the leases."""
 
 from collections.abc import Collection
 
@@ -9,10 +9,10 @@ from graphs.stores.tables.leases import LeaseManager
 
 
 class SqlArtifacts:
-    """Keeps the contract of `agent.artifacts.ArtifactStore`; texts go through the serializer of checkpoints.
+    """Implements `agent.results.artifacts.ArtifactStore`; texts are serialized as checkpoints are.
 
-    Each thread has rows of its own. Equal outputs of two threads are stored twice, and deleting a thread needs to look
-    at no other.
+    Each thread has its own rows. Equal outputs of two threads are stored twice, so that deleting a thread concerns no
+    other one.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class SqlArtifacts:
 
         def insert_artifact(run: StatementRunner) -> None:
             self._leases.check_fence(run, thread)
-            # Replaced, since what is there may have been stored with another key.
+            # Replaced, because the existing row may be encrypted with another key.
             run(
                 "INSERT INTO planwave_artifacts (thread, digest, size, value_type, value) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (thread, digest) DO UPDATE SET value_type = excluded.value_type, value = excluded.value",
@@ -43,17 +43,17 @@ class SqlArtifacts:
         await self._run_on_worker(self._database.run_in_transaction, insert_artifact)
 
     async def get(self, thread: str, digests: Collection[str]) -> dict[str, bytes]:
-        """See `ArtifactStore.get`. Raises `PersistenceError` for what cannot be read."""
+        """See `ArtifactStore.get`. Raises `PersistenceError` if a text cannot be read."""
 
         def select_artifacts(run: StatementRunner) -> dict[str, bytes]:
-            found = {}
+            texts = {}
             for digest in sorted(digests):
                 rows = run(
                     "SELECT value_type, value FROM planwave_artifacts WHERE thread = ? AND digest = ?", thread, digest
                 )
                 for tag, data in rows:
-                    found[digest] = bytes(self._serde.loads_typed((tag, bytes(data))))
-            return found
+                    texts[digest] = bytes(self._serde.loads_typed((tag, bytes(data))))
+            return texts
 
         return await self._run_on_worker(self._database.run_in_transaction, select_artifacts)
 

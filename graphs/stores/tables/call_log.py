@@ -1,4 +1,4 @@
-"""The log of calls in SQL, behind the fence of the leases."""
+"""The log of calls in SQL; writes pass the fence of the leases."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ _UPSERT = (
 
 
 class SqlCallLog:
-    """Keeps the contract of `agent.call_log.CallLog` in a database; records go through the serializer of checkpoints.
+    """Implements `agent.execution.call_log.CallLog` in a database; records are serialized as checkpoints are.
 
     Each batch is one transaction, so that the items of a large `for_each` cost little more than their bytes.
     """
@@ -34,7 +34,7 @@ class SqlCallLog:
         self._run_on_worker = run_on_worker
 
     async def save_calls(self, calls: Sequence[LoggedCall]) -> None:
-        """See `CallLog.note`."""
+        """See `CallLog.save_calls`."""
         rows = [self._to_columns(call) for call in calls]
 
         def upsert_calls(run: StatementRunner) -> None:
@@ -46,16 +46,16 @@ class SqlCallLog:
         await self._run_on_worker(self._database.run_in_transaction, upsert_calls)
 
     async def load_task_calls(self, thread: str, *, revision: int, task: str, tool: str) -> list[LoggedCall]:
-        """See `CallLog.items`."""
-        which = "((revision = ? AND task = ?) OR (revision < ? AND tool = ? AND record IS NOT NULL))"
-        return await self._select_calls(thread, which, revision, task, revision, tool)
+        """See `CallLog.load_task_calls`."""
+        condition = "((revision = ? AND task = ?) OR (revision < ? AND tool = ? AND record IS NOT NULL))"
+        return await self._select_calls(thread, condition, revision, task, revision, tool)
 
     async def load_retryable_calls(self, thread: str, *, revision: int) -> list[LoggedCall]:
-        """See `CallLog.tried`."""
+        """See `CallLog.load_retryable_calls`."""
         return await self._select_calls(thread, "revision = ? AND record IS NULL", revision)
 
     async def delete_calls(self, thread: str, tasks: Collection[str] | None = None) -> None:
-        """See `CallLog.forget`."""
+        """See `CallLog.delete_calls`."""
 
         def delete_rows(run: StatementRunner) -> None:
             self._leases.check_fence(run, thread)
@@ -66,11 +66,11 @@ class SqlCallLog:
 
         await self._run_on_worker(self._database.run_in_transaction, delete_rows)
 
-    async def _select_calls(self, thread: str, which: str, *values: object) -> list[LoggedCall]:
+    async def _select_calls(self, thread: str, condition: str, *values: object) -> list[LoggedCall]:
         def select_rows(run: StatementRunner) -> list[LoggedCall]:
-            found = run(f"SELECT {_COLUMNS} FROM planwave_calls WHERE thread = ? AND {which}", thread, *values)
-            # Sorted here, since databases differ in how they order texts.
-            return sorted(map(self._parse_call, found), key=lambda call: call.key)
+            rows = run(f"SELECT {_COLUMNS} FROM planwave_calls WHERE thread = ? AND {condition}", thread, *values)
+            # Sorted here, because databases order texts differently.
+            return sorted(map(self._parse_call, rows), key=lambda call: call.key)
 
         return await self._run_on_worker(self._database.run_in_transaction, select_rows)
 
@@ -95,5 +95,5 @@ class SqlCallLog:
 
 
 def delete_call_rows(run: StatementRunner, thread: str) -> None:
-    """Delete what is known of the calls of a thread within a transaction."""
+    """Delete the logged calls of a thread within a transaction."""
     run("DELETE FROM planwave_calls WHERE thread = ?", thread)

@@ -1,9 +1,10 @@
-"""Leases: one run at a time for each thread, and a fence that stops the record of any other.
+"""Leases: one run at a time for each thread, and a fence that refuses the writes of any other.
 
-A lease is a row with an epoch that grows whenever the thread changes hands. Whatever is written for a thread is written
-in a transaction that first compares the epoch (a fencing token: Kleppmann, "How to do distributed locking", 2016).
+A lease is a row with an epoch that grows whenever the thread gets another owner. Everything for a thread is written in
+a transaction that first compares the epoch (a fencing token: Kleppmann, "How to do distributed locking", 2016).
 """
 
+import logging
 import os
 import platform
 import threading
@@ -20,24 +21,26 @@ from pydantic import BaseModel, ConfigDict
 from agent.errors import LeaseLostError, PersistenceError, ThreadBusyError
 from graphs.stores.database import StatementRunner, StoreDatabase
 
+_logger = logging.getLogger(__name__)
+
 
 class Owner(BaseModel):
-    """A process, told apart from a later one with the same number."""
+    """A process, distinguished from a later one with the same number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str
-    #: One boot of one machine or container; process numbers mean nothing beyond it.
+    #: One boot of one machine or container, within which process numbers are unique.
     machine: str
     pid: int
-    #: When it was started, as the system counts; empty where the system does not say.
+    #: When it was started, in the clock ticks of the system; empty if the system does not say.
     pid_started: str
 
     def __str__(self) -> str:
         return f"{self.host} pid {self.pid}"
 
     def has_ended(self) -> bool:
-        """Whether the process is known to have ended; False where that cannot be known from here."""
+        """Return whether the process is known to have ended; False if that cannot be known from here."""
         if self.machine != _identify_machine():
             return False
         if Path("/proc/self/stat").exists():
@@ -54,7 +57,7 @@ class Owner(BaseModel):
 
 
 def get_current_process() -> Owner:
-    """Return the process that asks; a forked child is another."""
+    """Return the calling process; a forked child is another one."""
     return Owner(
         host=platform.node() or "this host",
         machine=_identify_machine(),
@@ -67,18 +70,18 @@ def get_current_process() -> Owner:
 def _identify_machine() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id")
     if boot.exists():
-        # Containers of one machine share the boot but count their processes apart.
+        # Containers of one machine share the boot id but number their processes separately.
         return f"{boot.read_text().strip()}:{Path('/proc/self/ns/pid').stat().st_ino}"
     return f"{platform.node()}:{uuid.getnode():x}"
 
 
 def _read_start_time(pid: int) -> str | None:
-    """Return the clock ticks from boot to the process's start (proc_pid_stat(5), field 22); None where it has ended."""
+    """Return the start of a process in clock ticks from boot (proc_pid_stat(5), field 22); None if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return None
-    # The second field is a name in parentheses that may hold anything.
+    # The second field is a name in parentheses that may contain anything.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]
 
@@ -91,11 +94,11 @@ _SELECT_LEASE = (
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A thread held by one run."""
+    """The right of one run to write for a thread."""
 
     thread: str
     epoch: int
-    #: Different for every acquisition.
+    #: Unique for each acquisition.
     token: str
 
 
@@ -114,26 +117,28 @@ class _LeaseRow:
 
 @dataclass(slots=True)
 class LeaseManager:
-    """The leases of one database, and those of them that this process holds through it."""
+    """The leases of one database, and those that this process holds through it."""
 
     database: StoreDatabase
-    #: How long a lease holds without being renewed, in seconds; it is renewed three times as often.
+    #: Seconds for which a lease is valid without being renewed; it is renewed three times in that time.
     ttl_s: float
     closed: bool = False
     _held: dict[str, Lease] = field(default_factory=dict)
+    #: Tokens of leases whose loss has been logged.
+    _lost: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop_renewing: threading.Event = field(default_factory=threading.Event)
     _renewal: threading.Thread | None = None
 
     def acquire(self, thread: str, token: str) -> Lease:
-        """Take a thread. Raises `ThreadBusyError` where a run, of this process or another, has it."""
+        """Take the lease of a thread. Raises `ThreadBusyError` if a run, of this process or another, has it."""
         owner = get_current_process()
 
-        def take_lease(run: StatementRunner) -> int:
-            found = self._lock_row(run, thread)
-            if found.token == token:
-                return found.epoch
-            _raise_if_live(found, thread)
+        def take_lease(run: StatementRunner) -> tuple[int, _LeaseRow]:
+            previous = self._lock_row(run, thread)
+            if previous.token == token:
+                return previous.epoch, previous
+            _raise_if_live(previous, thread)
             taken = run(
                 "UPDATE planwave_leases SET epoch = epoch + 1, owner = ?, host = ?, machine = ?, pid = ?,"
                 f" pid_started = ?, since = ?, expires_at = {self.database.now_expression} + ?"
@@ -147,19 +152,29 @@ class LeaseManager:
                 self.ttl_s,
                 thread,
             )
-            return int(taken[0][0])
+            return int(taken[0][0]), previous
 
-        lease = Lease(thread, self.database.run_in_transaction(take_lease), token)
+        epoch, previous = self.database.run_in_transaction(take_lease)
+        if previous.token not in {None, token}:
+            _logger.warning(
+                "Lease of thread %r taken over from %s, which had it since %s and did not release it",
+                thread,
+                previous.owner,
+                previous.since,
+                extra={"thread_id": thread},
+            )
+        _logger.info("Lease of thread %r taken, epoch %d", thread, epoch, extra={"thread_id": thread})
+        lease = Lease(thread, epoch, token)
         with self._lock:
             self._held[thread] = lease
             if self._renewal is None:
-                # A thread of its own: an event loop that is kept busy must not cost the lease.
+                # In a thread of its own: an event loop that is kept busy must not lose the lease.
                 self._renewal = threading.Thread(target=self._renew_all, name="planwave-leases", daemon=True)
                 self._renewal.start()
         return lease
 
     def release(self, thread: str, token: str) -> None:
-        """Give a thread back; nothing happens where it is not, or no more, held by that token."""
+        """Release a thread; nothing happens if the token does not hold it, or not any more."""
         with self._lock:
             lease = self._held.get(thread)
             if lease is not None and lease.token == token:
@@ -169,30 +184,37 @@ class LeaseManager:
                 "UPDATE planwave_leases SET owner = NULL, expires_at = 0 WHERE thread = ? AND owner = ?", thread, token
             )
         )
+        _logger.debug("Lease of thread %r released", thread, extra={"thread_id": thread})
 
     def check_fence(self, run: StatementRunner, thread: str) -> None:
         """Let a transaction write for `thread`, or raise.
 
-        Raises `LeaseLostError` where this process had the thread and another took it over, `ThreadBusyError` where it
-        never had it and another run is at it.
+        Raises `LeaseLostError` if this process had the thread and another one took it over, `ThreadBusyError` if it
+        never had it and another run has it.
         """
         lease = self._held.get(thread)
         if lease is not None:
             rows = run(f"SELECT epoch FROM planwave_leases WHERE thread = ?{self.database.for_share}", thread)
             if not rows or rows[0][0] != lease.epoch:
+                _logger.warning(
+                    "Write for thread %r refused: its lease, epoch %d, was taken over",
+                    thread,
+                    lease.epoch,
+                    extra={"thread_id": thread},
+                )
                 raise LeaseLostError(
-                    f"Another process has taken thread {thread!r} over, since this one was silent for more than "
-                    f"{self.ttl_s:g} s; nothing was written. See what the other makes of it before you go on."
+                    f"Another process took over thread {thread!r}, because this one did not renew its lease for more "
+                    f"than {self.ttl_s:g} s; nothing was written. Look at the thread before you continue."
                 )
             return
-        found = self._lock_row(run, thread)
-        _raise_if_live(found, thread)
-        if found.token is not None:
-            # Else a paused owner could wake up and write over what is written now.
+        row = self._lock_row(run, thread)
+        _raise_if_live(row, thread)
+        if row.token is not None:
+            # Otherwise a paused owner could wake up and overwrite what is written now.
             run("UPDATE planwave_leases SET epoch = epoch + 1, owner = NULL, expires_at = 0 WHERE thread = ?", thread)
 
     def is_busy(self, thread: str) -> bool:
-        """Return whether a run, of this process or another, has the thread; nothing is locked or written."""
+        """Return whether a run, of this process or another, has the thread, without locking or writing."""
 
         def query_lease(run: StatementRunner) -> bool:
             rows = run(_SELECT_LEASE.format(now=self.database.now_expression), thread)
@@ -201,7 +223,7 @@ class LeaseManager:
         return self.database.run_in_transaction(query_lease)
 
     def close(self) -> None:
-        """Give back what is still held and stop renewing."""
+        """Stop renewing and release what is still held."""
         self.closed = True
         self._stop_renewing.set()
         if self._renewal is not None:
@@ -210,7 +232,7 @@ class LeaseManager:
             self.release(lease.thread, lease.token)
 
     def _lock_row(self, run: StatementRunner, thread: str) -> _LeaseRow:
-        """Return the thread's row, locked; made where there is none, so that there is always a row to lock."""
+        """Return the row of the thread, locked; it is created if missing, so that there is always a row to lock."""
         run("INSERT INTO planwave_leases (thread, epoch) VALUES (?, 0) ON CONFLICT (thread) DO NOTHING", thread)
         return _parse_row(
             run(_SELECT_LEASE.format(now=self.database.now_expression) + self.database.for_update, thread)[0]
@@ -221,20 +243,32 @@ class LeaseManager:
             for lease in list(self._held.values()):
                 try:
                     self._renew(lease)
-                except PersistenceError:
-                    # The next round tries again; if the lease is lost by then, the fence says so to whoever writes.
-                    continue
+                except PersistenceError as error:
+                    # The next round tries again. If the lease is lost by then, the fence refuses the next write.
+                    _logger.warning(
+                        "Lease of thread %r not renewed: %s", lease.thread, error, extra={"thread_id": lease.thread}
+                    )
 
     def _renew(self, lease: Lease) -> None:
-        self.database.run_in_transaction(
+        renewed = self.database.run_in_transaction(
             lambda run: run(
                 f"UPDATE planwave_leases SET expires_at = {self.database.now_expression} + ?"
-                " WHERE thread = ? AND owner = ?",
+                " WHERE thread = ? AND owner = ? RETURNING epoch",
                 self.ttl_s,
                 lease.thread,
                 lease.token,
             )
         )
+        if renewed:
+            _logger.debug("Lease of thread %r renewed", lease.thread, extra={"thread_id": lease.thread})
+        # Not if it was released while this waited for the database.
+        elif self._held.get(lease.thread) == lease and lease.token not in self._lost:
+            self._lost.add(lease.token)
+            _logger.warning(
+                "Lease of thread %r lost: another process took it over",
+                lease.thread,
+                extra={"thread_id": lease.thread},
+            )
 
 
 def _parse_row(row: Sequence[Any]) -> _LeaseRow:
@@ -243,8 +277,9 @@ def _parse_row(row: Sequence[Any]) -> _LeaseRow:
     return _LeaseRow(epoch, token, owner, since or "", bool(in_time))
 
 
-def _raise_if_live(found: _LeaseRow, thread: str) -> None:
-    if found.is_live:
+def _raise_if_live(row: _LeaseRow, thread: str) -> None:
+    if row.is_live:
+        _logger.info("Thread %r is refused: %s has it", thread, row.owner, extra={"thread_id": thread})
         raise ThreadBusyError(
-            f"Thread {thread!r} is being run by {found.owner} since {found.since}; wait for it, or stop it."
+            f"Thread {thread!r} is being run by {row.owner} since {row.since}; wait for it, or stop it."
         )

@@ -1,4 +1,4 @@
-"""The ledger of effects in SQL, behind the fence of the leases."""
+"""The ledger of writes in SQL; its transactions pass the fence of the leases."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ _GRANT_COLUMNS = "digest, thread, revision, task, expires_at, granted_by"
 
 
 class SqlLedger:
-    """Keeps the contract of `agent.ledger.Ledger` in a database; records go through the serializer of checkpoints."""
+    """Implements `agent.execution.ledger.Ledger` in a database; records are serialized as checkpoints are."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class SqlLedger:
 
     async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
         """See `Ledger.claim`."""
-        # A claim whose commit arrived but whose answer was lost finds its own token.
+        # A claim that was committed but whose answer was lost recognizes its own token when it is made again.
         token = uuid4().hex
         return await self._run_on_worker(
             self._database.run_in_transaction,
@@ -64,10 +64,10 @@ class SqlLedger:
         rows = self._select_for_update(run, intent)
         if not rows:
             if takeover_epoch is not None:
-                raise StaleClaimError(f"There is no claim of {intent} to take over; claim it anew.")
-            no = self._check_approval(run, intent)
-            if no is not None:
-                return no
+                raise StaleClaimError(f"There is no claim of {intent} to take over; claim it again.")
+            refusal = self._check_approval(run, intent)
+            if refusal is not None:
+                return refusal
             if self._insert_claim(run, intent, token=token):
                 self._mark_approval_used(run, intent)
                 return Claimed(epoch=1)
@@ -75,9 +75,9 @@ class SqlLedger:
         row, holder = rows[0]
         if holder == token:
             return Claimed(epoch=row.epoch)
-        found = check_existing_row(row, intent, takeover_epoch=takeover_epoch) or self._check_approval(run, intent)
-        if found is not None:
-            return found
+        result = check_existing_row(row, intent, takeover_epoch=takeover_epoch) or self._check_approval(run, intent)
+        if result is not None:
+            return result
         self._mark_approval_used(run, intent)
         run(
             f"UPDATE planwave_ledger SET epoch = epoch + 1, claim = ?, owner = ?, approval = ? {_WHERE}",
@@ -89,7 +89,7 @@ class SqlLedger:
         return Claimed(epoch=row.epoch + 1)
 
     def _insert_claim(self, run: StatementRunner, intent: Intent, *, token: str) -> bool:
-        made = run(
+        inserted = run(
             "INSERT INTO planwave_ledger (thread, revision, task, item, tool, args_digest, approval, state, epoch,"
             " claim, owner, since) VALUES (?, ?, ?, ?, ?, ?, ?, 'started', 1, ?, ?, ?)"
             " ON CONFLICT (thread, revision, task, item) DO NOTHING RETURNING epoch",
@@ -101,7 +101,7 @@ class SqlLedger:
             str(get_current_process()),
             self._clock().isoformat(),
         )
-        return bool(made)
+        return bool(inserted)
 
     def _check_approval(self, run: StatementRunner, intent: Intent) -> ClaimResult | None:
         rows = run(
@@ -136,7 +136,7 @@ class SqlLedger:
                 epoch,
             )
             if not done:
-                raise StaleClaimError(f"The claim of {intent} at epoch {epoch} is not held; nothing was recorded.")
+                raise StaleClaimError(f"The claim of {intent} at epoch {epoch} was taken over; nothing was recorded.")
 
         await self._run_on_worker(self._database.run_in_transaction, mark_done)
 
@@ -163,30 +163,30 @@ class SqlLedger:
         await self._run_on_worker(self._database.run_in_transaction, insert_approvals)
 
     async def find_usable_grants(self, digests: Collection[str]) -> set[str]:
-        """See `Ledger.granted`."""
-        now, wanted = self._clock(), sorted(set(digests))
+        """See `Ledger.find_usable_grants`."""
+        now = self._clock()
 
         def select_unused(run: StatementRunner) -> set[str]:
-            found = [
+            selected = [
                 run(f"SELECT {_GRANT_COLUMNS} FROM planwave_approvals WHERE digest = ? AND used_at IS NULL", digest)
-                for digest in wanted
+                for digest in sorted(set(digests))
             ]
-            return {str(rows[0][0]) for rows in found if rows and not _parse_grant(rows[0]).is_expired(now=now)}
+            return {str(rows[0][0]) for rows in selected if rows and not _parse_grant(rows[0]).is_expired(now=now)}
 
         return await self._run_on_worker(self._database.run_in_transaction, select_unused)
 
     async def list_rows(self, thread: str) -> list[LedgerRow]:
-        """See `Ledger.rows`."""
+        """See `Ledger.list_rows`."""
 
         def select_rows(run: StatementRunner) -> list[LedgerRow]:
-            found = run(f"SELECT {_COLUMNS}, claim FROM planwave_ledger WHERE thread = ?", thread)
-            # Sorted here, since databases differ in how they order texts.
-            return sorted((self._parse_row(columns) for columns in found), key=lambda row: row.intent.key)
+            rows = run(f"SELECT {_COLUMNS}, claim FROM planwave_ledger WHERE thread = ?", thread)
+            # Sorted here, because databases order texts differently.
+            return sorted((self._parse_row(columns) for columns in rows), key=lambda row: row.intent.key)
 
         return await self._run_on_worker(self._database.run_in_transaction, select_rows)
 
     async def delete_thread(self, thread: str) -> None:
-        """See `Ledger.forget`."""
+        """See `Ledger.delete_thread`."""
 
         def delete_rows(run: StatementRunner) -> None:
             self._leases.check_fence(run, thread)
@@ -195,8 +195,8 @@ class SqlLedger:
         await self._run_on_worker(self._database.run_in_transaction, delete_rows)
 
     def _select_for_update(self, run: StatementRunner, intent: Intent) -> list[tuple[LedgerRow, str]]:
-        found = run(f"SELECT {_COLUMNS}, claim FROM planwave_ledger {_WHERE}{self._database.for_update}", *intent.key)
-        return [(self._parse_row(columns), columns[-1]) for columns in found]
+        rows = run(f"SELECT {_COLUMNS}, claim FROM planwave_ledger {_WHERE}{self._database.for_update}", *intent.key)
+        return [(self._parse_row(columns), columns[-1]) for columns in rows]
 
     def _parse_row(self, columns: tuple[Any, ...]) -> LedgerRow:
         (

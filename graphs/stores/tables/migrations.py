@@ -1,12 +1,15 @@
 """Our tables, version by version."""
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from agent.errors import PersistenceError
 from graphs.stores.database import StatementRunner, StoreDatabase
 
-#: Each entry leads from one version to the next and is never changed after a release; `{bytes}` is the dialect's word.
+_logger = logging.getLogger(__name__)
+
+#: Each entry upgrades one version to the next and is never changed after a release; `{bytes}` is the dialect's type.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE planwave_leases (
@@ -89,12 +92,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
-#: Version of each family of tables; None where there are none yet.
+#: Version of each family of tables; None if there are none yet.
 TableVersions = Mapping[str, int | None]
 
 
 def upgrade_tables(database: StoreDatabase, *, bytes_type: str) -> None:
-    """Bring our tables to `VERSION` in one transaction. Raises `PersistenceError` for tables of a newer Planwave."""
+    """Upgrade our tables to `SCHEMA_VERSION` in one transaction. Raises as `check_version`."""
 
     def apply_migrations(run: StatementRunner) -> None:
         run("CREATE TABLE IF NOT EXISTS planwave_schema (version BIGINT PRIMARY KEY, applied_at TEXT NOT NULL)")
@@ -111,21 +114,23 @@ def upgrade_tables(database: StoreDatabase, *, bytes_type: str) -> None:
 
 
 def check_version(version: int | None, *, url: str) -> None:
-    """Raise `PersistenceError` for tables of a newer Planwave."""
+    """Raise `PersistenceError` if the tables were written by a newer Planwave."""
     if (version or 0) > SCHEMA_VERSION:
         raise PersistenceError(
-            f"The database {url!r} has tables of version {version} and this Planwave knows {SCHEMA_VERSION}; "
-            "upgrade it."
+            f"The database {url!r} has tables of version {version}, but this Planwave knows only {SCHEMA_VERSION}; "
+            "upgrade Planwave."
         )
 
 
 def describe_changes(before: TableVersions, after: TableVersions) -> list[str]:
-    """Return what an upgrade has done, one sentence for each family of tables that it changed."""
-    done = []
+    """Return what an upgrade has done, one sentence for each family of tables that it changed, and log it."""
+    sentences = []
     for family, version in after.items():
-        was = before.get(family)
-        if was is None:
-            done.append(f"Made the tables of {family}, version {version}.")
-        elif was != version:
-            done.append(f"Brought the tables of {family} from version {was} to {version}.")
-    return done
+        previous = before.get(family)
+        if previous is None:
+            sentences.append(f"Created the tables of {family}, version {version}.")
+        elif previous != version:
+            sentences.append(f"Upgraded the tables of {family} from version {previous} to {version}.")
+    for sentence in sentences:
+        _logger.info(sentence)
+    return sentences

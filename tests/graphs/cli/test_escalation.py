@@ -10,7 +10,7 @@ from tests.support.command_line import CommandLine, query
 from tests.support.openai_endpoint import Endpoint
 
 READ = query("read", "SELECT 42 AS answer")
-OFFER = "[g]ive guidance, [m]ore of it, [p]artial results will do, [x] abort and undo, [q]uit? "
+OFFER = "[g]ive guidance, [m]ore of the budget, [p]artial results are enough, [x] abort and undo, [q]uit? "
 
 
 def broken(name: str, kind: str) -> dict[str, Any]:
@@ -40,11 +40,11 @@ def test_guidance_is_typed_and_read_by_the_replanner(planwave: CommandLine, aske
     shown = terminal.until(OFFER)
     assert "1 replans were not enough" in " ".join(shown.split())
     terminal.type("a\n")
-    assert "'a' is none of these" in terminal.until(OFFER)
+    assert "'a' is not one of these" in terminal.until(OFFER)
     terminal.type("m\n")
     terminal.until("how much more (empty: 1): ")
     terminal.type("many\n")
-    assert "'many' is no number" in terminal.until(OFFER)
+    assert "'many' is not a number" in terminal.until(OFFER)
     terminal.type("m\n")
     terminal.until("how much more (empty: 1): ")
     terminal.type("0.5\n")
@@ -110,7 +110,7 @@ def test_unattended_it_fails_with_the_budget_and_is_resumed_with_more(
     assert failed.exit_code == 1, failed.output
     assert json.loads(failed.stdout)["budget"] == {"name": "model_calls", "limit": 1, "used": 1}
     again = planwave.here("resume", "t")
-    assert (again.exit_code, "has ended before" in again.stdout, len(endpoint.requests)) == (1, True, 1)
+    assert (again.exit_code, "has already ended" in again.stdout, len(endpoint.requests)) == (1, True, 1)
     ended = planwave.here("resume", "t", "--max-model-calls", "3")
     assert ended.exit_code == 0, ended.output
     assert "It is 42" in ended.stdout

@@ -52,7 +52,7 @@ def test_a_write_that_nobody_approves_ends_with_3(planwave: CommandLine) -> None
         (["run", ""], "The goal is empty"),
         (["run"], "The goal is empty"),
         (["run", "x", "--plan", "no-such-file.json"], "'no-such-file.json'"),
-        (["run", "x", "--db", "planwave.db"], "'planwave.db' is no database"),
+        (["run", "x", "--db", "planwave.db"], "'planwave.db' is not a database URL"),
         (["run", "x", "--model", "gpt"], "'gpt' names no model"),
         (["run", "x", "--model", "openai:some"], "'openai:some' needs a key"),
         (["run", "x", "--data", "no-such.csv"], "'no-such.csv'"),
@@ -95,5 +95,5 @@ def test_a_thread_that_has_ended_is_told_again_and_runs_nothing(planwave: Comman
     before = planwave.thread("t")["results"]
     ended = planwave.here("resume", "t")
     assert ended.exit_code == 0
-    assert "has ended before" in ended.stdout
+    assert "has already ended" in ended.stdout
     assert planwave.thread("t")["results"] == before

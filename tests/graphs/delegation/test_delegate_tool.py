@@ -104,7 +104,7 @@ async def test_a_write_of_a_worker_stops_for_approval_and_is_made_once_in_anothe
 @pytest.mark.parametrize(
     ("decision", "result", "written"),
     [
-        ({"type": "reject", "message": "not today"}, "REJECTED by a person, who said: not today", []),
+        ({"type": "reject", "message": "not today"}, "REJECTED by a human, who said: not today", []),
         ({"type": "respond", "message": "done by hand"}, "done by hand", []),
         ({"type": "edit", "edited_action": {"name": "write", "args": {"value": 6}}}, '{"written": 6}', [("write", 6)]),
     ],
@@ -216,7 +216,7 @@ async def test_a_worker_has_the_tools_it_was_given_and_no_other(world):
     assert world.log == []
     none = [{**PLAN["tasks"][1], "args": {"task": "Look.", "tools": ["delegate"]}}]
     out = await graph_of(world, worker).ainvoke({"goal": "g", "plan": {"tasks": none}}, thread("2"))
-    assert "A worker cannot be given 'delegate'; there are: look, wait, write, erase." in out["problems"][0]
+    assert "A worker cannot be given 'delegate'; choose of: look, wait, write, erase." in out["problems"][0]
 
 
 async def test_one_place_to_run_in_is_enough(world):

@@ -74,5 +74,5 @@ async def test_a_call_stored_under_another_key_is_not_believed(tmp_path):
     async with open_persistence(url) as plain:
         await plain.calls.save_calls([call(record=DONE)])
     async with open_persistence(url, key=bytes(32)) as sealed:
-        with pytest.raises(PersistenceError, match="is not encrypted, though there is a key"):
+        with pytest.raises(PersistenceError, match="is not encrypted, although a key is set"):
             await sealed.calls.load_task_calls("t", revision=1, task="w", tool="look")

@@ -116,7 +116,7 @@ async def test_a_thread_that_was_stored_unencrypted_is_not_believed_with_a_key(d
     await run(database_url, None, to_the_end=False)
     async with open_persistence(database_url, key=KEY) as persistence:
         graph = build_graph(tools=tools(World()), persistence=persistence)
-        with pytest.raises(PersistenceError, match="not encrypted, though there is a key"):
+        with pytest.raises(PersistenceError, match="not encrypted, although a key is set"):
             await graph.aget_state(thread())
 
 

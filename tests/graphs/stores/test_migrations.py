@@ -63,9 +63,9 @@ def at_once(code, *arguments):
 async def test_tables_are_made_once_and_then_left_alone(database_url):
     first = await migrate_database(database_url)
     assert [re.sub(r", version \d+", "", sentence) for sentence in first] == [
-        "Made the tables of checkpoints.",
-        "Made the tables of store.",
-        "Made the tables of planwave.",
+        "Created the tables of checkpoints.",
+        "Created the tables of store.",
+        "Created the tables of planwave.",
     ]
     before = sorted(tables(database_url))
     assert await migrate_database(database_url) == []
@@ -99,7 +99,7 @@ async def as_of_version_1(url):
 async def test_older_tables_are_brought_up_to_date_and_their_threads_go_on(database_url):
     await as_of_version_1(database_url)
     assert await migrate_database(database_url) == [
-        f"Brought the tables of planwave from version 1 to {schema.SCHEMA_VERSION}."
+        f"Upgraded the tables of planwave from version 1 to {schema.SCHEMA_VERSION}."
     ]
     async with open_persistence(database_url) as persistence:
         graph = build_graph(tools=World().tools(), persistence=persistence)
@@ -181,7 +181,7 @@ async def test_who_finds_the_file_taken_for_too_long_is_told_what_to_do(tmp_path
 def test_the_command_says_what_it_did(planwave: CommandLine) -> None:
     first = planwave.here("migrate")
     assert first.exit_code == 0
-    assert "Made the tables of planwave" in first.stdout
+    assert "Created the tables of planwave" in first.stdout
     again = planwave.here("migrate")
     assert "up to date" in again.stdout
     assert json.loads(planwave.here("migrate", "--json").stdout) == {"done": []}

@@ -154,7 +154,7 @@ async def test_pruning_leaves_a_thread_that_another_process_runs(cli, database_u
     finally:
         out, _ = run.communicate(timeout=60)
     assert told["removed"] == ["done_1"]
-    assert told["kept"] == [{"thread_id": "t", "why": "it is being run"}]
+    assert told["kept"] == [{"thread_id": "t", "why": "it is running"}]
     assert out.strip() == "completed"
 
 

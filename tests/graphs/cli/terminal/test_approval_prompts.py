@@ -71,7 +71,7 @@ def test_a_wrong_key_asks_again(screen: Screen, typed: Any, wrong: str) -> None:
     decisions = prompt_approvals(payload(request()), screen=screen)
     assert decisions is not None
     assert decisions[0]["type"] == "approve"
-    assert "is none of these" in shown(screen)
+    assert "is not one of these" in shown(screen)
     assert "\x1b" not in shown(screen)
 
 
@@ -93,7 +93,7 @@ def test_the_calls_of_each_item_are_all_shown_and_not_edited(screen: Screen, typ
     assert "arguments of 2 calls" in text
     assert '"ann"' in text
     assert '"bob"' in text
-    assert "'e' is none of these" in text
+    assert "'e' is not one of these" in text
 
 
 def test_yes_approves_what_it_names(screen: Screen) -> None:

@@ -131,7 +131,7 @@ def test_time_runs_while_a_task_does() -> None:
     assert "running (2x)" in drawn(track)
     assert "Busy." in drawn(track)
     track.mark_interrupted()
-    assert "Broken off" in drawn(track)
+    assert "Interrupted" in drawn(track)
 
 
 def test_what_another_process_did_is_restored() -> None:

@@ -25,7 +25,7 @@ def test_the_plan_is_shown_and_a_call_is_approved(planwave: CommandLine) -> None
     ):
         assert word in shown
     terminal.type("x\n")
-    assert "'x' is none of these" in terminal.until(ASKED)
+    assert "'x' is not one of these" in terminal.until(ASKED)
     terminal.type("a\n")
     status, shown = terminal.end()
     assert status == 0, shown
