@@ -1,4 +1,4 @@
-"""Prompts as versioned files, and the one loader that renders them."""
+"""Prompts as versioned files, and the only loader that renders them."""
 
 from functools import lru_cache
 from importlib.resources import files
@@ -11,15 +11,15 @@ FILE_SUFFIX = ".md"
 
 
 class PromptError(ValueError):
-    """A prompt does not exist, or its variables are not exactly those it names."""
+    """A prompt does not exist, is not a valid template, or was not given exactly its variables."""
 
 
 def render(name: str, **variables: object) -> str:
-    """Render a prompt such as "write_text.v1" from the file of that name.
+    """Render a prompt, such as "write_text.v1", from the file of that name.
 
-    Each variable that the text names must be given, and no other. A prompt may loop and choose over its variables;
+    Every variable of the prompt must be given, and no other. A prompt may have loops and conditions over its variables;
     the filter `json` writes a value as JSON with the characters that could close a fence escaped.
-    Raises `PromptError` for a name without a file and for variables that do not fit.
+    Raises `PromptError` if there is no such file or the variables do not match.
     """
     template, expected = _load_template(name)
     if missing := sorted(expected - variables.keys()):
@@ -33,7 +33,7 @@ def render(name: str, **variables: object) -> str:
 
 
 def list_prompts() -> list[str]:
-    """List the prompts by name and version."""
+    """Return the names of all prompts, with their versions."""
     return sorted(
         file.name.removesuffix(FILE_SUFFIX) for file in files(__name__).iterdir() if _is_prompt_file(file.name)
     )
@@ -65,6 +65,6 @@ def _load_template(name: str) -> tuple[Template, frozenset[str]]:
 
 
 def _to_safe_json(value: object) -> str:
-    """Write JSON in which no text of the value can look like the end of a fence or like a tag."""
+    """Return JSON in which no text of the value can look like the end of a fence or like a tag."""
     text = to_json(value, indent=2).decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("`", "\\u0060")

@@ -1,1 +1,1 @@
-"""How the roles that write plans do it: what the model is shown, what it may answer, how that becomes a plan."""
+"""Planner and replanner: what the model is shown, what it may answer, and how the answer becomes a plan."""

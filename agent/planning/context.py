@@ -1,4 +1,4 @@
-"""What a planner asks to know before it plans: checked as tasks are, called, and shown to it."""
+"""What a planner is told about the world: by context providers, and by the questions that it asks before it plans."""
 
 import asyncio
 import json
@@ -21,25 +21,37 @@ from agent.results.summary import describe_failure
 from agent.secret_values import has_secret_arguments
 from agent.tools.toolbox import Toolbox
 
-_MAX_CONTEXT_LENGTH = 24_000
+#: Characters of one context provider's text that the planner is shown.
+_MAX_CONTEXT_LENGTH: Final = 24_000
+#: Questions of one round.
+_MAX_QUESTIONS: Final = 8
+#: Characters of one answer that the planner is shown.
+_MAX_ANSWER_LENGTH: Final = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class ContextQuestions:
+    """Calls of reading tools whose results a planner wants to see before it plans."""
+
+    questions: tuple[Call, ...]
 
 
 async def call_context_providers(
     toolbox: Toolbox, executor: Executor, *, thread: str, revision: int, slots: Slots, emit: Emit
 ) -> str:
-    """Call every context provider without arguments and return what they said, a section each.
+    """Call every context provider without arguments and return their texts, a section each.
 
-    One that fails says why: planning goes on without it. Raises `Halted` where the run is stopped before all are
-    asked.
+    The section of one that fails gives the reason: planning goes on without it. Raises `Halted` if the run is stopped
+    before all have been called.
     """
 
     async def ask_provider(name: str) -> str:
         emit(Thinking(role="context", text=f"Asking {name}"))
         question = Task(id=f"context_{name}", tool=name)
-        told = await run_question(
+        answer = await run_question(
             question, executor, toolbox, thread=thread, revision=revision, slots=slots, max_length=_MAX_CONTEXT_LENGTH
         )
-        return f"## {name}\n{told}"
+        return f"## {name}\n{answer}"
 
     providers = [name for name, spec in toolbox.specs.items() if spec.policy.context_provider]
     return "\n\n".join(await asyncio.gather(*map(ask_provider, providers)))
@@ -48,7 +60,10 @@ async def call_context_providers(
 async def run_question(
     question: Task, executor: Executor, toolbox: Toolbox, *, thread: str, revision: int, slots: Slots, max_length: int
 ) -> str:
-    """Return what a reading tool says, in its own words where it has a method `as_context(output)`; else why not."""
+    """Call a reading tool and return its output as text, at most about `max_length` characters, or why it failed.
+
+    A tool that has a method `as_context(output)` writes the text itself; otherwise it is JSON.
+    """
     job = Job(
         task=question,
         spec=toolbox.specs[question.tool],
@@ -61,35 +76,22 @@ async def run_question(
     outcome = await executor.run(job, slots=slots, emit=lambda _: None)
     if not isinstance(outcome, Done):
         return describe_failure(outcome)
-    words = getattr(toolbox[question.tool], "as_context", None)
-    text = words(outcome.output) if callable(words) else json.dumps(outcome.output, ensure_ascii=False)
+    as_context = getattr(toolbox[question.tool], "as_context", None)
+    text = as_context(outcome.output) if callable(as_context) else json.dumps(outcome.output, ensure_ascii=False)
     return text if len(text) <= max_length else f"{text[:max_length]}\n... ({len(text) - max_length} more characters)"
 
 
-#: Questions of one round.
-_MAX_QUESTIONS: Final = 8
-#: Characters of one answer that the planner is shown.
-_MAX_ANSWER_LENGTH: Final = 4_000
-
-
-@dataclass(frozen=True, slots=True)
-class ContextQuestions:
-    """A planner asks to know more before it plans; these calls would tell it."""
-
-    questions: tuple[Call, ...]
-
-
 def select_question_tools(specs: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:
-    """Return the tools that can be asked before there is a plan: those that read, and need no dispatch for it.
+    """Return the tools that can answer before there is a plan: those that only read and do not need to be dispatched.
 
-    A context provider that takes no arguments has said all that it can.
+    A context provider without arguments is not among them: its output is in the context already.
     """
     return {name: spec for name, spec in specs.items() if _can_answer(spec)}
 
 
 def _can_answer(spec: ToolSpec) -> bool:
-    has_said_all = spec.policy.context_provider and not spec.args_schema.get("properties")
-    return spec.policy.read_only and not spec.policy.dispatched_only and not has_said_all
+    is_in_context = spec.policy.context_provider and not spec.args_schema.get("properties")
+    return spec.policy.read_only and not spec.policy.dispatched_only and not is_in_context
 
 
 async def check_questions(
@@ -97,8 +99,8 @@ async def check_questions(
 ) -> ContextQuestions | tuple[str, ...]:
     """Return questions ready to be put to their tools, or why they cannot be, as sentences.
 
-    They are compiled and looked at by preflight as tasks are. Only tools that read answer them, nobody is asked to
-    approve one, and none names a secret, since what comes back is shown to a model.
+    They are compiled and go through preflight like tasks. Only tools that read without approval may answer, and no
+    question may name a secret, since the answer is shown to a model.
     """
     if len(asked) > _MAX_QUESTIONS:
         return (f"These are {len(asked)} questions; ask at most {_MAX_QUESTIONS} at once.",)
@@ -136,23 +138,23 @@ async def run_questions(
     slots: Slots,
     emit: Emit,
 ) -> str:
-    """Return what the tools say, a section for each question; one that fails says why.
+    """Return the answers, a section for each question; the section of one that fails gives the reason.
 
-    Raises `Halted` where the run is stopped before all are asked.
+    Raises `Halted` if the run is stopped before all have been answered.
     """
 
     async def run_numbered_question(number: int, question: Call) -> str:
         task = Task(id=f"need_{number}", tool=question.tool, args=question.args)
-        text = json.dumps(question.args, ensure_ascii=False)
-        emit(Thinking(role="context", text=f"Asking {question.tool} {text}"))
-        told = await run_question(
+        args = json.dumps(question.args, ensure_ascii=False)
+        emit(Thinking(role="context", text=f"Asking {question.tool} {args}"))
+        answer = await run_question(
             task, executor, toolbox, thread=thread, revision=revision, slots=slots, max_length=_MAX_ANSWER_LENGTH
         )
-        return f"## {question.tool} {text}\n{told}"
+        return f"## {question.tool} {args}\n{answer}"
 
     return "\n\n".join(await asyncio.gather(*(run_numbered_question(*each) for each in enumerate(questions, start=1))))
 
 
 def questions_to_json(questions: Sequence[Call]) -> list[dict[str, JsonValue]]:
-    """Return questions as plain values."""
+    """Return questions as JSON."""
     return [question.model_dump(mode="json") for question in questions]

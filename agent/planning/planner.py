@@ -29,23 +29,23 @@ from agent.tools.toolbox import Toolbox
 
 
 class PlanningResult(BaseModel):
-    """A plan that compiles; `plan` is its document with the arguments as preflight would have them."""
+    """A plan that compiles; `plan` is its document, with the arguments as preflight corrected them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     plan: dict[str, JsonValue]
     compiled: CompiledPlan
-    #: What preflight found, by task id.
+    #: The findings of preflight, by task id.
     findings: Mapping[str, Preflight]
-    #: How often the model was given problems to mend.
+    #: How often the model was asked to repair problems.
     repairs: int
     usage: UsageTotal
-    #: Why it may not be what was meant, where other plans for the goal were tried and no two found the same.
+    #: Why it may not be what was meant, if other plans for the goal were tried and no two gave the same result.
     doubt: str = ""
 
 
 class PlanningFailure(BaseModel):
-    """No plan came of it; `problems` are sentences."""
+    """There is no plan; `problems` are sentences."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +54,7 @@ class PlanningFailure(BaseModel):
 
 
 class ContextRequest(BaseModel):
-    """There is no plan yet: the model asks to know more first, and is to be asked again with the answers."""
+    """There is no plan yet: the model needs to know more, and is to be asked again with the answers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,15 +76,16 @@ async def make_plan(
     may_ask: bool = False,
     guidance: Sequence[str] = (),
 ) -> PlanningResult | PlanningFailure | ContextRequest:
-    """Plan `goal` with the tools of `toolbox`; `context` is what the tools say of themselves, as text.
+    """Plan `goal` with the tools of `toolbox`; `context` is the text that the context providers gave.
 
-    A large model writes the plan at once, a small one as a script or in stages. Problems go back to it, at most
-    `settings.max_repairs` times. A server that gives no reply is a problem too. `ahead` is handed the tasks of a plan
-    that is written at once while it is written; the caller ends it. Where it `may_ask`, a large model can want to know
-    more before it plans. `guidance` is what a person has said of plans before.
+    A large model writes the plan in one answer, a small one as SQL, as a script or in stages. Problems go back to the
+    model, at most `settings.max_repairs` times. A server that gives no reply is a problem too. `early_execution`
+    receives the tasks of a streamed plan while it is written, and the drafts that a small model's vote tries out; the
+    caller ends it. If it `may_ask`, a large model can ask questions before it plans. `guidance` is what a human said
+    about earlier plans.
     """
     session = PlanningSession(
-        # Whatever reads a goal for what it asks reads these words too.
+        # Whatever searches the goal for words must find these too.
         goal=" ".join([goal, *guidance]),
         context=context,
         toolbox=toolbox,
@@ -101,10 +102,10 @@ async def make_plan(
         return PlanningFailure(problems=("There are no tools to plan with.",), usage=session.tally.total)
     emit(Thinking(role="planner", text=f"Planning with {model.name}."))
     try:
-        found = await _select_strategy(session)(session)
+        result = await _select_strategy(session)(session)
     except ModelReplyError as error:
         return PlanningFailure(problems=(str(error),), usage=session.tally.total)
-    match found:
+    match result:
         case DraftFailure(problems=problems):
             return PlanningFailure(problems=problems, usage=session.tally.total)
         case ContextQuestions(questions=questions):
@@ -112,7 +113,7 @@ async def make_plan(
         case PlanDraft(checked=checked, repairs=repairs, doubt=doubt):
             for task, finding in checked.findings.items():
                 for note in finding.notes:
-                    emit(Thinking(role="planner", text=f"Mended {task!r}: {note}"))
+                    emit(Thinking(role="planner", text=f"Repaired {task!r}: {note}"))
             return PlanningResult(
                 plan=as_document(checked.compiled.plan),
                 compiled=checked.compiled,
@@ -126,7 +127,7 @@ async def make_plan(
 def _select_strategy(
     session: PlanningSession,
 ) -> Callable[[PlanningSession], Awaitable[PlanDraft | DraftFailure | ContextQuestions]]:
-    """Return how the model plans best: a small one as code, over a database as SQL."""
+    """Return the way in which the model plans best: a small one writes code, or SQL if there is a database."""
     if session.model.scale == "large":
         return plan_at_once
     if any(map(is_sql_tool, session.specs.values())):
@@ -135,18 +136,20 @@ def _select_strategy(
 
 
 async def _plan_queries_or_stages(session: PlanningSession) -> PlanDraft | DraftFailure:
-    """Plan as a notebook of queries, and in stages where that fits worse, comes to nothing or is not sure.
+    """Plan as a notebook of queries; in stages if that does not suit the goal, fails or leaves a doubt.
 
-    Where a goal goes on to speak of what it has found, a small model asks more of one text than it can write.
+    A small model cannot write one notebook for a goal that refers back to its own result.
     """
     tool = find_query_tool(session.specs)
     if tool is None or has_follow_up(session.goal):
         return await plan_in_stages(session)
-    found = await plan_as_queries(session, tool)
-    if isinstance(found, PlanDraft) and not found.doubt:
-        return found
+    notebook = await plan_as_queries(session, tool)
+    if isinstance(notebook, DraftFailure):
+        return await plan_in_stages(session)
+    if not notebook.doubt:
+        return notebook
     staged = await plan_in_stages(session)
-    return found if isinstance(found, PlanDraft) and (isinstance(staged, DraftFailure) or staged.doubt) else staged
+    return notebook if isinstance(staged, DraftFailure) or staged.doubt else staged
 
 
 async def _plan_arithmetic_by_vote(session: PlanningSession) -> PlanDraft | DraftFailure:

@@ -1,4 +1,4 @@
-"""What a replanner has before it, and the checks that every way on must pass."""
+"""What a replanner decides about, the revisions it can make, and the checks that each of them must pass."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,19 +19,124 @@ from agent.plan_check import CheckedPlan
 from agent.planning.session import PlanningSession
 from agent.results.summary import describe_failure
 
-#: Failures that the same call would only repeat; a timeout or a passing fault may be tried again.
+#: Kinds of failure that the same call would only repeat; a call that failed by a timeout, say, may be made again.
 _PERMANENT_FAILURES = frozenset({"argument", "reference", "tool", "output", "approval"})
 _WORD = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?<![\w.])([A-Za-z_]\w*)""")
 _OUTPUTS_KEY = re.compile(r"""(\boutputs\s*\[\s*)(["'])([^"'\\]+)\2""")
 
 
+@dataclass(frozen=True, slots=True)
+class FailureContext:
+    """A plan of which some tasks failed or were rejected."""
+
+    compiled: CompiledPlan
+    outcomes: Mapping[str, Outcome]
+    failed: tuple[str, ...]
+    #: Earlier replans, a sentence each.
+    history: tuple[str, ...] = ()
+    #: What a human said about it.
+    guidance: tuple[str, ...] = ()
+    #: Whether the replanner may ask a human a question.
+    may_ask: bool = False
+
+    @property
+    def failures(self) -> list[str]:
+        """A sentence for each failed task."""
+        return [f"{task}: {describe_failure(self.outcomes[task])}" for task in self.failed]
+
+    @property
+    def done_tasks(self) -> list[dict[str, Any]]:
+        """The finished tasks as documents."""
+        return tasks_to_json(select_done_tasks(self.compiled, self.outcomes))
+
+    @property
+    def taken_ids(self) -> frozenset[str]:
+        """Ids that no new task may have: those with a result. The id of a task that never ran is free."""
+        return frozenset(self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRevision:
+    """A plan that compiles and makes progress, and the failed tasks that it goes on without."""
+
+    checked: CheckedPlan
+    waived: frozenset[str]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoRevision:
+    """There is no revision; `reason` is a sentence."""
+
+    reason: str
+    #: Whether the model chose to stop; otherwise it made no revision that passes the checks.
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HumanQuestion:
+    """What a human is asked before there is a decision."""
+
+    text: str
+
+
+def select_done_tasks(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[Task]:
+    """Return the tasks that are done, in listed order, without dependencies on any other task."""
+    done = {task.id for task in compiled.plan.tasks if isinstance(outcomes.get(task.id), Done)}
+    return [
+        task.model_copy(update={"depends_on": tuple(need for need in task.depends_on if need in done)})
+        for task in compiled.plan.tasks
+        if task.id in done
+    ]
+
+
+def tasks_to_json(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """Return tasks as JSON, without members that have their default value."""
+    return [task.model_dump(mode="json", exclude_defaults=True) for task in tasks]
+
+
+def skip_tasks(tasks: Collection[str], failure_context: FailureContext, *, note: str) -> PlanRevision:
+    """Go on with the same plan, but without `tasks` and everything that depends on them."""
+    return PlanRevision(CheckedPlan(compiled=failure_context.compiled, findings={}), frozenset(tasks), note)
+
+
+async def replan_rest(
+    new: Sequence[Mapping[str, JsonValue]], session: PlanningSession, failure_context: FailureContext, *, note: str
+) -> PlanRevision | tuple[str, ...]:
+    """Go on with `new` tasks after the finished ones."""
+    done = failure_context.done_tasks
+    added = assign_free_ids([task for task in new if task not in done], taken=failure_context.taken_ids)
+    return await check_revision([*done, *added], session, failure_context, waived=frozenset(), note=note)
+
+
+def assign_free_ids(tasks: Sequence[Mapping[str, Any]], *, taken: Collection[str]) -> list[dict[str, JsonValue]]:
+    """Return new tasks, as documents, under ids that are free; references among them are adjusted."""
+    used = set(taken)
+    names: dict[str, str] = {}
+    for task in tasks:
+        task_id = task["id"]
+        if task_id in used:
+            names[task_id] = make_free_id(task_id, used)
+        used.add(names.get(task_id, task_id))
+    return [_rename_in_document(task, names) for task in tasks]
+
+
+def _rename_in_document(task: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, JsonValue]:
+    changed = _rename_in_value(dict(task), names)
+    changed["id"] = names.get(task["id"], task["id"])
+    changed["depends_on"] = [names.get(need, need) for need in task.get("depends_on", ())]
+    if task.get("condition"):
+        changed["condition"] = rename_in_condition(task["condition"], names)
+    return changed  # type: ignore[no-any-return]
+
+
 def build_retry_tasks(
     compiled: CompiledPlan, changes: Mapping[str, Call], *, outcomes: Mapping[str, Outcome]
-) -> tuple[list[Task], dict[str, str]]:
-    """Return the plan's tasks with `changes` in place of failed calls, and the new ids by old.
+) -> list[Task]:
+    """Return the plan's tasks with `changes` in place of failed calls.
 
-    A task with a result cannot change under its id, so the changed ones get new ids, as do those that rest on them
-    and have been settled without being done; all references follow.
+    A task with a result cannot change under its id, so the changed ones get new ids, as do those that depend on them
+    and ended without being done; all references are adjusted.
     """
     names: dict[str, str] = {}
     taken = {*outcomes, *compiled.tasks}
@@ -45,11 +150,11 @@ def build_retry_tasks(
         change = changes.get(planned.id)
         changed = planned.model_copy(update={"tool": change.tool, "args": change.args}) if change else planned
         tasks.append(rename_task_ids(changed, names))
-    return tasks, names
+    return tasks
 
 
 def rename_task_ids(task: Task, names: Mapping[str, str]) -> Task:
-    """Return `task` with ids replaced wherever it names a task: its own, dependencies, references, conditions."""
+    """Return `task` with ids replaced wherever it names a task: its own id, dependencies, references, conditions."""
     rollback = task.rollback
     return task.model_copy(
         update={
@@ -74,7 +179,7 @@ def _rename_in_value(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN4
 
 
 def rename_in_condition(condition: str, names: Mapping[str, str]) -> str:
-    """Return a CEL condition with the ids it names replaced; a new id that is no identifier goes by `outputs[...]`."""
+    """Return a CEL condition with the ids in it replaced; a new id that is no identifier is written `outputs[...]`."""
 
     def replace_key(found: re.Match[str]) -> str:
         return f"{found[1]}{found[2]}{names.get(found[3], found[3])}{found[2]}"
@@ -88,156 +193,6 @@ def rename_in_condition(condition: str, names: Mapping[str, str]) -> str:
     return _WORD.sub(replace_variable, _OUTPUTS_KEY.sub(replace_key, condition))
 
 
-def select_done_tasks(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[Task]:
-    """Return the tasks that are done, in listed order, each depending on nothing but the others."""
-    done = {task.id for task in compiled.plan.tasks if isinstance(outcomes.get(task.id), Done)}
-    return [
-        task.model_copy(update={"depends_on": tuple(need for need in task.depends_on if need in done)})
-        for task in compiled.plan.tasks
-        if task.id in done
-    ]
-
-
-def assign_free_ids(tasks: Sequence[Mapping[str, Any]], *, taken: Collection[str]) -> list[dict[str, JsonValue]]:
-    """Return new tasks, as documents, under ids that are free; references among them follow."""
-    used = set(taken)
-    names: dict[str, str] = {}
-    for task in tasks:
-        task_id = task["id"]
-        if task_id in used:
-            names[task_id] = make_free_id(task_id, used)
-        used.add(names.get(task_id, task_id))
-    return [_rename_in_document(task, names) for task in tasks]
-
-
-def _rename_in_document(task: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, JsonValue]:
-    changed = _rename_in_value(dict(task), names)
-    changed["id"] = names.get(task["id"], task["id"])
-    changed["depends_on"] = [names.get(need, need) for need in task.get("depends_on", ())]
-    if task.get("condition"):
-        changed["condition"] = rename_in_condition(task["condition"], names)
-    return changed  # type: ignore[no-any-return]
-
-
-def explain_no_progress(before: CompiledPlan, after: Plan, *, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
-    """Yield why a revision would only repeat what has failed, as sentences.
-
-    A call that failed may be made again once something else has been written: that may be its remedy.
-    """
-    changed = diff_plans(before.plan, after)
-    if not changed.new and not changed.changed:
-        yield "This is the plan that has just failed; change what failed, skip it, or abort."
-        return
-    outputs = {task: outcome.output for task, outcome in outcomes.items() if isinstance(outcome, Done)}
-    spent = [
-        (task, outcome, _resolve_call(before.tasks[task], outputs))
-        for task, outcome in outcomes.items()
-        if task in before.tasks
-        and (isinstance(outcome, Rejected) or (isinstance(outcome, Failed) and outcome.kind in _PERMANENT_FAILURES))
-    ]
-    needs, tasks = build_dependency_graph(after), {task.id: task for task in after.tasks}
-    written = {
-        name
-        for name, task in tasks.items()
-        if name not in outcomes and not ((spec := before.catalogue.get(task.tool)) and spec.policy.read_only)
-    }
-    for task in after.tasks:
-        if task.id in outcomes:
-            continue
-        for old, outcome, call in spent:
-            if _resolve_call(task, outputs) == call:
-                if isinstance(outcome, Failed) and written & ancestors(needs, task.id).keys():
-                    continue
-                fate = "a person rejected" if isinstance(outcome, Rejected) else "failed as"
-                what = f"Task {task.id!r} makes exactly the call that {fate} {old!r}"
-                yield f"{what}; change its arguments or leave it out."
-
-
-def _resolve_call(task: Task, outputs: Mapping[str, JsonValue]) -> JsonValue:
-    """Return what a task calls, references filled in where they can be."""
-    args: JsonValue = dict(task.args)
-    with suppress(UnresolvedReference):
-        args = resolve(args, outputs=outputs)
-    return {"tool": task.tool, "args": args, "for_each": task.for_each, "on_item_failure": task.on_item_failure}
-
-
-@dataclass(frozen=True, slots=True)
-class FailureContext:
-    """A plan of which some tasks failed or were rejected."""
-
-    compiled: CompiledPlan
-    outcomes: Mapping[str, Outcome]
-    failed: tuple[str, ...]
-    #: Earlier replans, a sentence each.
-    history: tuple[str, ...] = ()
-    #: What a person has said about it.
-    guidance: tuple[str, ...] = ()
-    #: Whether a question may be put to a person.
-    may_ask: bool = False
-
-    @property
-    def failures(self) -> list[str]:
-        """What must be dealt with, a sentence for each failed task."""
-        return [f"{task}: {describe_failure(self.outcomes[task])}" for task in self.failed]
-
-    @property
-    def done_tasks(self) -> list[dict[str, Any]]:
-        """The finished tasks as documents."""
-        return tasks_to_json(select_done_tasks(self.compiled, self.outcomes))
-
-    @property
-    def taken_ids(self) -> frozenset[str]:
-        """Ids that no new task may have: those with a result. One that never ran means nothing yet."""
-        return frozenset(self.outcomes)
-
-
-@dataclass(frozen=True, slots=True)
-class PlanRevision:
-    """A way on: a plan that compiles and leads on, and the failed tasks that it does without."""
-
-    checked: CheckedPlan
-    waived: frozenset[str]
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class NoRevision:
-    """No way on; `reason` is a sentence."""
-
-    reason: str
-    #: The model chose to stop; else it found no way that holds.
-    chosen: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class HumanQuestion:
-    """What a person is asked before there is a decision."""
-
-    text: str
-
-
-def tasks_to_json(tasks: Sequence[Task]) -> list[dict[str, Any]]:
-    """Return tasks as JSON with what is not the default."""
-    return [task.model_dump(mode="json", exclude_defaults=True) for task in tasks]
-
-
-def skip_tasks(tasks: Collection[str], failure_context: FailureContext, *, note: str) -> PlanRevision:
-    """Go on with the same plan but without `tasks` and what rests on them."""
-    return PlanRevision(CheckedPlan(compiled=failure_context.compiled, findings={}), frozenset(tasks), note)
-
-
-async def replan_rest(
-    new: Sequence[Mapping[str, JsonValue]], session: PlanningSession, failure_context: FailureContext, *, note: str
-) -> PlanRevision | tuple[str, ...]:
-    """Go on with `new` tasks behind the finished ones."""
-    kept = failure_context.done_tasks
-    repeated = {task["id"] for task in kept}
-    fresh = assign_free_ids(
-        [task for task in new if task["id"] not in repeated or task not in kept], taken=failure_context.taken_ids
-    )
-    return await check_revision([*kept, *fresh], session, failure_context, waived=frozenset(), note=note)
-
-
 async def check_revision(
     tasks: Sequence[Mapping[str, Any]],
     session: PlanningSession,
@@ -246,7 +201,7 @@ async def check_revision(
     waived: frozenset[str],
     note: str,
 ) -> PlanRevision | tuple[str, ...]:
-    """Return the way on that `tasks` make, or what is wrong with it as sentences."""
+    """Return the revision with these `tasks`, or what is wrong with it, as sentences."""
     plan = failure_context.compiled.plan
     document = {"execution_mode": plan.execution_mode, "phases": plan.phases, "tasks": list(tasks)}
     session = replace(session, used={**session.used, **{task: failure_context.compiled.tasks[task] for task in waived}})
@@ -262,7 +217,7 @@ async def check_revision(
 async def _check_document(
     document: Mapping[str, Any], session: PlanningSession, failure_context: FailureContext
 ) -> CheckedPlan | tuple[str, ...]:
-    """Check a plan; what a finished task would meet if it ran again is no problem, since it does not."""
+    """Check a plan; what preflight says about a finished task is no problem, since it does not run again."""
     checked = await session.check(document)
     if isinstance(checked, CheckedPlan):
         return checked
@@ -280,3 +235,45 @@ async def _check_document(
         else plan
     )
     return tuple(map(str, compiled)) if isinstance(compiled, tuple) else CheckedPlan(compiled=compiled, findings={})
+
+
+def explain_no_progress(before: CompiledPlan, after: Plan, *, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    """Yield why a revision would only repeat what failed, as sentences.
+
+    A failed call may be made again after a new write, which may be what it needs to succeed.
+    """
+    changed = diff_plans(before.plan, after)
+    if not changed.new and not changed.changed:
+        yield "This is the plan that has just failed; change what failed, skip it, or abort."
+        return
+    outputs = {task: outcome.output for task, outcome in outcomes.items() if isinstance(outcome, Done)}
+    failed_calls = [
+        (task, outcome, _resolve_call(before.tasks[task], outputs))
+        for task, outcome in outcomes.items()
+        if task in before.tasks
+        and (isinstance(outcome, Rejected) or (isinstance(outcome, Failed) and outcome.kind in _PERMANENT_FAILURES))
+    ]
+    needs, tasks = build_dependency_graph(after), {task.id: task for task in after.tasks}
+    new_writes = {
+        name
+        for name, task in tasks.items()
+        if name not in outcomes and not ((spec := before.catalogue.get(task.tool)) and spec.policy.read_only)
+    }
+    for task in after.tasks:
+        if task.id in outcomes:
+            continue
+        for old, outcome, call in failed_calls:
+            if _resolve_call(task, outputs) == call:
+                if isinstance(outcome, Failed) and new_writes & ancestors(needs, task.id).keys():
+                    continue
+                fate = "a human rejected as" if isinstance(outcome, Rejected) else "failed as"
+                what = f"Task {task.id!r} makes exactly the call that {fate} {old!r}"
+                yield f"{what}; change its arguments or leave it out."
+
+
+def _resolve_call(task: Task, outputs: Mapping[str, JsonValue]) -> JsonValue:
+    """Return what a task calls, with the references resolved if they can be."""
+    args: JsonValue = dict(task.args)
+    with suppress(UnresolvedReference):
+        args = resolve(args, outputs=outputs)
+    return {"tool": task.tool, "args": args, "for_each": task.for_each, "on_item_failure": task.on_item_failure}

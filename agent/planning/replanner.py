@@ -1,4 +1,4 @@
-"""The replanner: what failed and what is done in, a plan that goes on out, or the reason to stop."""
+"""The replanner: failed and finished tasks in, a revised plan out, or the reason to stop."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -22,33 +22,33 @@ from agent.tools.toolbox import Toolbox
 
 
 class RevisionResult(BaseModel):
-    """A plan that goes on; finished tasks stay in it under their ids."""
+    """A revised plan; finished tasks stay in it under their ids."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     plan: dict[str, JsonValue]
     compiled: CompiledPlan
     findings: Mapping[str, Preflight]
-    #: Failed or rejected tasks to go on without, those of earlier revisions included.
+    #: Failed or rejected tasks that the run goes on without, including those of earlier revisions.
     waived: frozenset[str]
-    #: What was decided and why, for a person.
+    #: What was decided and why, for a human.
     note: str
     usage: UsageTotal
 
 
 class RevisionAbandoned(BaseModel):
-    """The replanner chose to stop, or made no plan that compiles and leads on."""
+    """The replanner chose to stop, or made no plan that compiles and makes progress."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reason: str
-    #: Whether to stop was its choice.
+    #: Whether stopping was the model's own decision.
     chosen: bool
     usage: UsageTotal
 
 
 class ClarificationRequest(BaseModel):
-    """The replanner wants to know something from a person first."""
+    """The replanner asks a human a question before it decides."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,9 +75,9 @@ async def make_revision(
 ) -> RevisionResult | ClarificationRequest | RevisionAbandoned:
     """Decide how to go on after the tasks in `failed`: retry with changes, skip, replan the rest, ask, or stop.
 
-    `history` tells of earlier replans, a sentence each, `guidance` what a person said. `may_ask`: a large model may
-    put a question to a person; a small one is given the choices that were measured with it. Problems of a decision go
-    back to the model, at most `settings.max_repairs` times. Raises `BudgetError` where the budget allows no call.
+    `history` lists earlier replans, a sentence each; `guidance` is what a human said. If it `may_ask`, a large model
+    may ask a human a question; a small one gets only the choices that it was measured with. Problems of a decision go
+    back to the model, at most `settings.max_repairs` times. Raises `BudgetError` if the budget allows no call.
     """
     session = PlanningSession(
         goal=goal,
@@ -87,37 +87,37 @@ async def make_revision(
         limits=limits,
         max_repairs=settings.max_repairs,
         emit=emit,
-        used=_index_settled_tasks(compiled, outcomes, kept=waived),
+        used=_index_settled_tasks(compiled, outcomes, waived=waived),
     )
     failure_context = FailureContext(
         compiled, outcomes=outcomes, failed=failed, history=tuple(history), guidance=tuple(guidance), may_ask=may_ask
     )
-    emit(Thinking(role="replanner", text=f"Looking for a way on after {', '.join(map(repr, failed))}."))
+    emit(Thinking(role="replanner", text=f"Deciding how to go on after {', '.join(map(repr, failed))}."))
     try:
-        found = await (decide_in_stages if model.scale == "small" else decide_at_once)(session, failure_context)
+        decision = await (decide_in_stages if model.scale == "small" else decide_at_once)(session, failure_context)
     except ModelReplyError as error:
         return RevisionAbandoned(reason=str(error), chosen=False, usage=session.tally.total)
-    match found:
+    match decision:
         case NoRevision(reason=reason, chosen=chosen):
             return RevisionAbandoned(reason=reason, chosen=chosen, usage=session.tally.total)
         case HumanQuestion(text=text):
             return ClarificationRequest(question=text, usage=session.tally.total)
-        case PlanRevision():
+        case PlanRevision(checked=checked):
             return RevisionResult(
-                plan=as_document(found.checked.compiled.plan),
-                compiled=found.checked.compiled,
-                findings=found.checked.findings,
-                waived=frozenset(waived) | found.waived,
-                note=found.note,
+                plan=as_document(checked.compiled.plan),
+                compiled=checked.compiled,
+                findings=checked.findings,
+                waived=frozenset(waived) | decision.waived,
+                note=decision.note,
                 usage=session.tally.total,
             )
 
 
 def _index_settled_tasks(
-    compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, kept: Collection[str]
+    compiled: CompiledPlan, outcomes: Mapping[str, Outcome], *, waived: Collection[str]
 ) -> dict[str, Task | None]:
-    """Return the ids that have a result; what is done, or gone on without, may stay as it is."""
+    """Return the ids that have a result, with the task if it may stay as it is: it is done or waived."""
     return {
-        task: compiled.tasks.get(task) if isinstance(outcome, Done) or task in kept else None
+        task: compiled.tasks.get(task) if isinstance(outcome, Done) or task in waived else None
         for task, outcome in outcomes.items()
     }

@@ -1,4 +1,4 @@
-"""What a role that writes plans works with, and what it hands in."""
+"""What planner and replanner share: the goal, the model and the tools of one planning, and its possible results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ from agent.tools.toolbox import Toolbox
 
 @dataclass(frozen=True, slots=True)
 class DraftFailure:
-    """No plan came of it; `problems` are those of the last attempt."""
+    """There is no plan; `problems` are those of the last attempt."""
 
     problems: tuple[str, ...]
     repairs: int
@@ -34,17 +34,17 @@ class DraftFailure:
 
 @dataclass(frozen=True, slots=True)
 class PlanDraft:
-    """A plan that compiles, and how often it had to be mended."""
+    """A plan that compiles, and how often it had to be repaired."""
 
     checked: CheckedPlan
     repairs: int
-    #: Why it may not be what was meant, where other plans for the goal were tried and no two found the same.
+    #: Why it may not be what was meant, if other plans for the goal were tried and no two gave the same result.
     doubt: str = ""
 
 
 @dataclass(frozen=True)
 class PlanningSession:
-    """A goal, all that is known about it, and the means to plan for it."""
+    """A goal, all that is known about it, and everything that is needed to plan for it."""
 
     goal: str
     context: str
@@ -53,20 +53,21 @@ class PlanningSession:
     limits: Limits
     max_repairs: int
     emit: Emit
+    #: The ids that already have a result, as for `compile_plan`.
     used: Mapping[str, Task | None] = field(default_factory=dict)
     tally: UsageTally = field(default_factory=UsageTally)
-    #: Where tasks may begin while their plan is being written.
+    #: Runs tasks while their plan is still being written.
     early_execution: EarlyExecution | None = None
-    #: How many plans a small model may make of which the best is taken; 1: the first.
+    #: How many plans a small model may make, of which one is chosen by vote; 1: the first is taken.
     variants: int = 1
-    #: Which of them is being made; each but the first, 0, is another one by chance.
+    #: Which of them is being made; each but the first, 0, is sampled.
     variant: int = 0
-    #: Whether the model may ask to know more before it plans.
+    #: Whether the model may ask questions before it plans.
     may_ask: bool = False
 
     @cached_property
     def specs(self) -> dict[str, ToolSpec]:
-        """The tools that a plan may use: of more than a strict schema can hold, those nearest to the goal."""
+        """The tools that a plan may use; if they are too many for a strict schema, those nearest to the goal."""
         return select_tools(select_plannable_tools(self.toolbox.specs), goal=self.goal, fits=_fits_schema)
 
     async def ask_structured(
@@ -78,24 +79,23 @@ class PlanningSession:
         max_tokens: int,
         on_text: Callable[[str], None] | None = None,
     ) -> Reply:
-        """Ask the model and count the call; `heard` is as for `agent.structured.ask`. Raises `ModelReplyError`."""
+        """Ask for JSON and count the call; `on_text` as for `ask_json`. Raises `ModelReplyError`."""
         from agent.llm.structured_output import ask_json  # noqa: PLC0415 - `openai` takes a second to load
 
-        count = self.tally.add
         return await ask_json(
             self._select_model(),
             messages,
             schema=schema,
             name=name,
             max_tokens=max_tokens,
-            on_usage=count,
+            on_usage=self.tally.add,
             on_text=on_text,
         )
 
     async def ask_text(
         self, messages: list[BaseMessage], *, max_tokens: int, grammar: str | None = None
     ) -> TextReply | MalformedReply:
-        """Ask for a text and count the call; `grammar` as for `agent.structured.ask_text`. Raises `ModelReplyError`."""
+        """Ask for a text and count the call; `grammar` as for the function `ask_text`. Raises `ModelReplyError`."""
         from agent.llm.structured_output import ask_text  # noqa: PLC0415 - `openai` takes a second to load
 
         return await ask_text(
@@ -105,16 +105,15 @@ class PlanningSession:
     async def ask_texts(
         self, messages: list[BaseMessage], *, number: int, max_tokens: int, grammar: str | None = None
     ) -> list[TextReply | MalformedReply]:
-        """Ask for several texts by chance at once and count the call. Raises `ModelReplyError`."""
+        """Sample `number` texts in one call and count it. Raises `ModelReplyError`."""
         from agent.llm.structured_output import ask_texts  # noqa: PLC0415 - `openai` takes a second to load
 
-        count = self.tally.add
         return await ask_texts(
-            self.model, messages, number=number, max_tokens=max_tokens, grammar=grammar, on_usage=count
+            self.model, messages, number=number, max_tokens=max_tokens, grammar=grammar, on_usage=self.tally.add
         )
 
     def _select_model(self) -> Model:
-        """Return the model, or for a variant the same one answering by chance."""
+        """Return the model, for a variant with sampling enabled."""
         if not self.variant:
             return self.model
         from agent.llm.openai_client import enable_sampling  # noqa: PLC0415 - `openai` takes a second to load
@@ -132,6 +131,6 @@ def _fits_schema(specs: Mapping[str, ToolSpec]) -> bool:
 
 
 def as_document(plan: Plan) -> dict[str, Any]:
-    """Return a plan as JSON with what is not the default."""
+    """Return a plan as JSON, without members that have their default value."""
     document = plan.model_dump(mode="json", exclude_defaults=True)
     return {"execution_mode": plan.execution_mode, "tasks": document.get("tasks", [])}

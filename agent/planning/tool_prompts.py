@@ -1,4 +1,4 @@
-"""Tools as a model is told of them."""
+"""How tools are described to a model."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -15,25 +15,25 @@ _MAX_DEPTH = 3
 
 
 def select_plannable_tools(specs: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:
-    """Return the tools that a planner may use: those that only give context have been called already."""
-    found = {name: spec for name, spec in specs.items() if not spec.policy.context_provider}
-    return found or dict(specs)
+    """Return the tools that a planner may use: all but context providers, which have been called already."""
+    plannable = {name: spec for name, spec in specs.items() if not spec.policy.context_provider}
+    return plannable or dict(specs)
 
 
 def describe_tools(specs: Iterable[ToolSpec]) -> str:
-    """Return each tool's purpose, effect, arguments and output, in lines."""
+    """Return each tool's purpose, effect, arguments and output, as lines."""
     return "\n".join(line for spec in specs for line in _describe_tool(spec))
 
 
 def summarize_tools(specs: Iterable[ToolSpec]) -> str:
-    """Return each tool's purpose in a line."""
+    """Return each tool's purpose, a line each."""
     return "\n".join(f"- {spec.name}: {' '.join(spec.description.split())}" for spec in specs)
 
 
 def describe_arguments(spec: ToolSpec, names: Iterable[str]) -> str:
-    """Return some of a tool's arguments with what they mean, in lines."""
-    told = {name: part.get("description", "") for name, part in iterate_properties(spec.args_schema)}
-    return "\n".join(f"- {name}: {told[name]}" for name in names if told.get(name))
+    """Return the descriptions of those arguments in `names` that have one, as lines."""
+    described = {name: part.get("description", "") for name, part in iterate_properties(spec.args_schema)}
+    return "\n".join(f"- {name}: {described[name]}" for name in names if described.get(name))
 
 
 def _describe_tool(spec: ToolSpec) -> Iterator[str]:
@@ -41,15 +41,15 @@ def _describe_tool(spec: ToolSpec) -> Iterator[str]:
     yield f"- {spec.name} ({effect}): {' '.join(spec.description.split())}"
     required = spec.args_schema.get("required", ())
     for name, part in iterate_properties(spec.args_schema):
-        need = "" if name in required else ", optional"
-        told = part.get("description", "")
-        yield f"    {name} ({describe_shape(part, spec.args_schema)}{need}){': ' + told if told else ''}"
+        optional = "" if name in required else ", optional"
+        description = f": {part['description']}" if part.get("description") else ""
+        yield f"    {name} ({describe_shape(part, spec.args_schema)}{optional}){description}"
     if spec.output_schema is not None:
         yield f"    gives {describe_shape(spec.output_schema, spec.output_schema)}"
 
 
 def describe_shape(schema: JsonSchema, root: JsonSchema, *, depth: int = _MAX_DEPTH) -> str:
-    """Return what values a schema admits, in words: "a list of {name: a text, total: a number}"."""
+    """Return the values that a schema allows, in words: "a list of {name: a text, total: a number}"."""
     options = [option for option in branches(schema, root) if option.get("type") != "null"]
     if len(options) != 1:
         kinds = find_allowed_types(schema, root)

@@ -1,6 +1,6 @@
-"""A catalogue too large to be shown at once, narrowed to the tools that have most to do with a goal.
+"""Selection of the tools nearest to a goal, for a catalogue that is too large to be shown whole.
 
-Ranked by SQLite's full-text search: BM25 over the stems of words, names weighing more than descriptions.
+They are ranked by SQLite's full-text search: BM25 over word stems, with names weighted above descriptions.
 """
 
 import re
@@ -15,16 +15,16 @@ from agent.core.plan.tool_spec import ToolSpec
 _WORD: Final = re.compile(r"[^\W_]+")
 _CREATE_TABLE: Final = "CREATE VIRTUAL TABLE tools USING fts5(name, about, tokenize = 'porter unicode61')"
 _RANK_QUERY: Final = "SELECT rowid FROM tools WHERE tools MATCH ? ORDER BY bm25(tools, 3.0, 1.0), rowid"
-#: Words of a goal that are looked for.
+#: Words of a goal that are searched for.
 _MAX_WORDS: Final = 200
 
 
 def select_tools(
     specs: Mapping[str, ToolSpec], *, goal: str, fits: Callable[[Mapping[str, ToolSpec]], bool]
 ) -> dict[str, ToolSpec]:
-    """Return as many of `specs` as fit together, those nearest to the goal, in the order given; at least one.
+    """Return as many of `specs` as fit together, nearest to the goal first chosen, in their given order; at least one.
 
-    Tools that have no word in common with the goal come last, in the order given.
+    Tools that have no word in common with the goal are chosen last, in their given order.
     """
     if fits(specs):
         return dict(specs)
@@ -40,7 +40,7 @@ def select_tools(
 
 
 def find_named_tools(specs: Mapping[str, ToolSpec], *, goal: str) -> list[ToolSpec]:
-    """Return the tools all words of whose names the goal has, by their stems."""
+    """Return the tools of whose name the goal contains every word, compared by stems."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE VIRTUAL TABLE goals USING fts5(goal, tokenize = 'porter unicode61')")
         connection.execute("INSERT INTO goals VALUES (?)", (goal,))
@@ -64,6 +64,6 @@ def _rank_tools(specs: Mapping[str, ToolSpec], goal: str) -> list[str]:
         connection.execute(_CREATE_TABLE)
         rows = ((number, name.replace("_", " "), specs[name].description) for number, name in enumerate(names))
         connection.executemany("INSERT INTO tools (rowid, name, about) VALUES (?, ?, ?)", rows)
-        asked = " OR ".join(f'"{word}"' for word in words) or '""'
-        found = [names[number] for (number,) in connection.execute(_RANK_QUERY, (asked,))]
-    return [*found, *(name for name in names if name not in set(found))]
+        query = " OR ".join(f'"{word}"' for word in words) or '""'
+        matching = [names[number] for (number,) in connection.execute(_RANK_QUERY, (query,))]
+    return [*matching, *(name for name in names if name not in set(matching))]

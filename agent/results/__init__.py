@@ -1,1 +1,1 @@
-"""What a run leaves behind: the answer, its Markdown, its summary and large outputs."""
+"""What a run returns: the answer, results as Markdown, summaries for models, and large outputs."""

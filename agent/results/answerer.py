@@ -1,4 +1,4 @@
-"""The answerer: what came of a run, in words that its results bear out."""
+"""The answerer: the outcome of a run in words that its results support."""
 
 import re
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _CITATION: Final = re.compile(r"\[([^\[\]\s]+(?:\s*,\s*[^\[\]\s]+)*)\]")
 class AnswerResult(BaseModel):
     """The answer; all numbers and names in `text` are those of the results.
 
-    `grounded` is False where the model said something else, which has been replaced by the results themselves.
+    `grounded` is False if the model wrote others; the results themselves have replaced those paragraphs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,12 +51,12 @@ async def make_answer(
     settings: Settings,  # noqa: ARG001 - all roles are called alike
     accepted: bool = False,
 ) -> AnswerResult:
-    """Say what came of a run.
+    """Write the answer of a run.
 
-    A large model writes a short answer that cites tasks as `[id]`; paragraphs that the cited results do not bear out
+    A large model writes a short answer that cites tasks as `[id]`; paragraphs that the cited results do not support
     are replaced by the results themselves. Without a model, with a small one, after a failure of the model, and for a
-    run that did not complete, the results are listed; unless a person has `accepted` to end with what there is, whose
-    answer begins with the reason.
+    run that did not complete, the results are listed. If a human has `accepted` to end an incomplete run, the model
+    writes its answer too, which begins with `reason`.
     """
     tally = UsageTally()
     plain = render_results(compiled=compiled, outcomes=outcomes, status=status, reason=reason)
@@ -114,26 +114,26 @@ def _truncate_rows(output: JsonValue) -> JsonValue:
 def check_grounding(
     text: str, goal: str, *, compiled: CompiledPlan | None, done: Mapping[str, Done]
 ) -> tuple[str, bool]:
-    """Return the paragraphs of `text` that the results they cite bear out, then the results of those that do not.
+    """Return the paragraphs of `text` that the results they cite support, then the results cited by the others.
 
-    A paragraph that cites nothing speaks of what the one before it cites. The second value tells that nothing had to
-    be replaced.
+    A paragraph without a citation is taken to cite what the one before it cites. The second value is True if nothing
+    had to be replaced.
     """
-    kept: list[str] = []
-    doubtful: list[str] = []
+    paragraphs = re.split(r"\n\s*\n", text)
+    grounded: list[str] = []
+    cited_by_others: list[str] = []
     cited: list[str] = []
-    for paragraph in re.split(r"\n\s*\n", text):
-        named = [task for group in _CITATION.findall(paragraph) for task in re.split(r"\s*,\s*", group)]
-        cited = named or cited
+    for paragraph in paragraphs:
+        citations = [task for group in _CITATION.findall(paragraph) for task in re.split(r"\s*,\s*", group)]
+        cited = citations or cited
         outputs: list[JsonValue] = [done[task].output for task in cited if task in done]
-        known = all(task in done for task in cited)
-        if known and not find_ungrounded(_CITATION.sub("", paragraph), goal, *outputs):
-            kept.append(paragraph)
+        all_known = all(task in done for task in cited)
+        if all_known and not find_ungrounded(_CITATION.sub("", paragraph), goal, *outputs):
+            grounded.append(paragraph)
         else:
-            doubtful += [task for task in cited if task in done]
-    if len(kept) == len(re.split(r"\n\s*\n", text)):
+            cited_by_others += [task for task in cited if task in done]
+    if len(grounded) == len(paragraphs):
         return text, True
-    replaced = dict.fromkeys(doubtful or done)
-    return "\n\n".join(
-        [*kept, *(render_section(task, done[task], title=get_title(compiled, task)) for task in replaced)]
-    ), False
+    listed = dict.fromkeys(cited_by_others or done)
+    sections = [render_section(task, done[task], title=get_title(compiled, task)) for task in listed]
+    return "\n\n".join([*grounded, *sections]), False

@@ -1,4 +1,4 @@
-"""Results as Markdown, without a model: for each task a line, a small table or the files it made."""
+"""Results as Markdown, without a model: for each task a line, a small table or the files that it wrote."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,22 +23,25 @@ _OPENINGS: Final = {
 def render_results(
     *, compiled: CompiledPlan | None, outcomes: Mapping[str, Outcome], status: str, reason: str = ""
 ) -> str:
-    """Return what came of a run: how it ended, then every task that is no mere step on the way to another."""
+    """Return how a run ended, then the outcome of every task of its plan, in order."""
     parts = [" ".join(part for part in (_render_opening(status, outcomes), reason) if part)]
     parts += [
         render_section(task, outcomes[task], title=get_title(compiled, task))
         for task in list_settled_tasks(compiled, outcomes)
     ]
     if compiled is not None:
-        stuck = find_blocked_tasks(compiled, outcomes)
-        parts += [f"**{get_title(compiled, task)}** [{task}] did not run: it rests on {stuck[task]}." for task in stuck]
+        blocked = find_blocked_tasks(compiled, outcomes)
+        parts += [
+            f"**{get_title(compiled, task)}** [{task}] did not run: it depends on {need}."
+            for task, need in blocked.items()
+        ]
     return "\n\n".join(parts)
 
 
 def _render_opening(status: str, outcomes: Mapping[str, Outcome]) -> str:
-    short = [task for task, outcome in outcomes.items() if isinstance(outcome, Failed | Rejected)]
-    if status == "completed" and short:
-        return f"Done, but without {', '.join(short)}."
+    lacking = [task for task, outcome in outcomes.items() if isinstance(outcome, Failed | Rejected)]
+    if status == "completed" and lacking:
+        return f"Done, but without {', '.join(lacking)}."
     partial = [task for task, outcome in outcomes.items() if isinstance(outcome, Done) and outcome.items is not None]
     if status == "completed" and partial:
         return f"Done, but {', '.join(partial)} lacks items that failed."
@@ -51,13 +54,13 @@ def list_settled_tasks(compiled: CompiledPlan | None, outcomes: Mapping[str, Out
 
 
 def get_title(compiled: CompiledPlan | None, task: str) -> str:
-    """Return what a person calls a task."""
+    """Return a task's name for humans: its description, else its id."""
     described = compiled.tasks[task].description if compiled is not None and task in compiled.tasks else ""
     return described or task.replace("_", " ")
 
 
 def render_section(task: str, outcome: Outcome, *, title: str) -> str:
-    """Return one task's outcome: its title with the task cited, then what it gave."""
+    """Return one task's outcome: its title with its id as a citation, then its output or why there is none."""
     head = f"**{title}** [{task}]"
     match outcome:
         case Done():
@@ -73,13 +76,13 @@ def render_section(task: str, outcome: Outcome, *, title: str) -> str:
         case Cancelled():
             return f"{head} was not finished: {outcome.because}"
         case InDoubt():
-            return f"{head} was begun, and nobody knows whether it took effect."
+            return f"{head} was started, and it is not known whether it took effect."
         case _:
             assert_never(outcome)
 
 
 def render_output(output: JsonValue) -> str:
-    """Return a value for a person: rows as a table, files by their paths, anything else in a line."""
+    """Return an output for a human: rows as a table, files by their paths, anything else in a line."""
     rows = extract_rows(output)
     if rows is not None:
         return render_table(rows, more_exist=isinstance(output, dict) and output.get("truncated") is True)
@@ -96,18 +99,18 @@ def render_output(output: JsonValue) -> str:
 
 
 def extract_rows(output: JsonValue) -> list[dict[str, JsonValue]] | None:
-    """Return the list of objects that an output is, or holds under `rows`."""
-    found = output.get("rows") if isinstance(output, dict) else output
-    if not isinstance(found, list) or not (found or isinstance(output, dict)):
+    """Return the list of objects that an output is, or has under `rows`; None if it is neither."""
+    items = output.get("rows") if isinstance(output, dict) else output
+    if not isinstance(items, list) or not (items or isinstance(output, dict)):
         return None
-    rows = [row for row in found if isinstance(row, dict)]
-    return rows if len(rows) == len(found) else None
+    rows = [row for row in items if isinstance(row, dict)]
+    return rows if len(rows) == len(items) else None
 
 
 def render_table(rows: Sequence[Mapping[str, JsonValue]], *, more_exist: bool = False) -> str:
     """Return rows as a Markdown table, at most twenty of them and twelve columns."""
     if not rows:
-        return "No rows: nothing in the data fits."
+        return "No rows: nothing in the data matches."
     names = list(dict.fromkeys(name for row in rows for name in row))[:_MAX_COLUMNS]
     return "\n".join(_render_table_lines(rows, names=names, more_exist=more_exist))
 

@@ -1,4 +1,4 @@
-"""What has happened so far, as a model that replans is told it."""
+"""What has happened in a run so far, in short texts for a model that replans."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,10 +14,10 @@ _MAX_PREVIEW_LENGTH: Final = 300
 
 
 def preview_value(value: JsonValue, *, max_length: int = _MAX_PREVIEW_LENGTH) -> str:
-    """Return the beginning of a value as JSON; of rows their number and the first of them."""
+    """Return the beginning of a value as JSON; for rows their number and the first of them."""
     if isinstance(value, dict) and isinstance(rows := value.get("rows"), list):
-        told = f"{len(rows)} rows"
-        return f"{told}, such as {_truncate_json(rows[0], max_length=max_length)}" if rows else told
+        count = f"{len(rows)} rows"
+        return f"{count}, such as {_truncate_json(rows[0], max_length=max_length)}" if rows else count
     return _truncate_json(value, max_length=max_length)
 
 
@@ -27,7 +27,7 @@ def _truncate_json(value: JsonValue, *, max_length: int) -> str:
 
 
 def describe_outcomes(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
-    """Yield a line for each task: its call, on what terms it is made, and what became of it."""
+    """Yield a text for each task: its call, the conditions it is made under, and its outcome."""
     for task in compiled.plan.tasks:
         call = f"{task.tool} {_truncate_json(dict(task.args), max_length=600)}"
         terms = "; ".join(_describe_terms(task))
@@ -62,13 +62,13 @@ def _describe_outcome(outcome: Outcome) -> str:
         case Cancelled():
             return f"cancelled: {outcome.because}"
         case InDoubt():
-            return "in doubt: it was begun, and nobody knows whether it took effect"
+            return "in doubt: it was started, and it is not known whether it took effect"
         case _:
             assert_never(outcome)
 
 
 def describe_failure(outcome: Outcome) -> str:
-    """Return why a task did not do its work, as a sentence."""
+    """Return why a task is not done, as a sentence."""
     match outcome:
         case Failed():
             return f"FAILED ({outcome.kind}): {outcome.error}"

@@ -1,1 +1,1 @@
-"""The embedded model: its weights and the server in this process that answers for it."""
+"""The embedded model: its weights, and the server in this process that runs it."""

@@ -1,4 +1,4 @@
-"""The embedded model's server: in this process, on loopback, for as long as the process lives."""
+"""The embedded model's server: in this process, on loopback, until the process ends."""
 
 import atexit
 import os
@@ -15,21 +15,21 @@ from agent.errors import WeightsError
 if TYPE_CHECKING:
     from xllamacpp import Server
 
-#: Tokens of prompt and answer together; the cache of 8,192 tokens takes 0.2 GB.
+#: Tokens of prompt and answer together; the key-value cache of 8,192 tokens takes 0.2 GB.
 CONTEXT_TOKENS: Final = 8192
-#: Texts that are written at once. Four of one prompt take about twice the time of one: each layer of the weights is
-#: read once for all of them, and the prompt is read once. They share the context.
+#: Texts that are generated in parallel. Four texts to one prompt take about twice the time of one: each layer of the
+#: weights is read once for all of them, and so is the prompt. They share the context.
 MAX_PARALLEL_TEXTS: Final = 5
-#: Memory for the prompts of earlier calls, which make a call with the same beginning quick.
+#: Memory for the prompts of earlier calls, which makes a call with the same beginning fast.
 _PROMPT_CACHE_MIB: Final = 512
-#: Processes that want to run, per core, beyond which a machine has too much to do.
+#: The load (processes ready to run) per core above which a machine counts as overloaded.
 _BUSY_LOAD_PER_CORE: Final = 1.5
 #: llama.cpp's own scale: below its lowest level nothing is written to standard error.
 _SILENT_VERBOSITY: Final = -1
 
 
 class LocalEndpoint(BaseModel):
-    """Where the embedded model answers, in the OpenAI protocol."""
+    """The address of the embedded model's server, which speaks the OpenAI protocol."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class LocalEndpoint(BaseModel):
 
 
 class _RunningServer:
-    """The server of this process; a fork has none, because threads do not follow into it."""
+    """The server of one process; a forked child has none, because threads are not inherited."""
 
     def __init__(self, server: "Server", *, endpoint: LocalEndpoint) -> None:
         self.server = server
@@ -57,11 +57,11 @@ def is_local_installed() -> bool:
 
 
 def start_server(weights: Path, *, context: int = CONTEXT_TOKENS) -> LocalEndpoint:
-    """Start the server unless it runs, and return where it answers.
+    """Start the server unless it is running, and return its address.
 
-    Blocks for the seconds that loading takes: from a coroutine, call it in a thread. There is one server for
-    each process, whatever the number of threads and event loops. Raises `WeightsError` if `weights` cannot be
-    loaded, and if the server already runs with other weights.
+    It blocks for the seconds that loading takes, so a coroutine must call it in a thread. A process has one server for
+    all its threads and event loops. Raises `WeightsError` if `weights` cannot be loaded, or if the server is already
+    running with other weights.
     """
     global _running  # noqa: PLW0603 - one per process is the point
     with _lock:
@@ -70,8 +70,7 @@ def start_server(weights: Path, *, context: int = CONTEXT_TOKENS) -> LocalEndpoi
             atexit.register(_stop)
         if _running.endpoint.weights != weights:
             raise WeightsError(
-                f"The embedded model already runs with {str(_running.endpoint.weights)!r}; a process has "
-                "one. "
+                f"The embedded model already runs with {str(_running.endpoint.weights)!r}; a process has one. "
                 f"Start another process for {str(weights)!r}."
             )
         return _running.endpoint
@@ -108,18 +107,18 @@ def _launch_server(weights: Path, *, context: int) -> _RunningServer:
 
 
 def _get_thread_count() -> int:
-    """Return how many threads the model is run with: as many as there are cores that this process may use.
+    """Return the number of the model's threads: that of the cores this process may use, half of it under high load.
 
-    llama.cpp's threads wait for each other in a loop at each of a token's many steps, so that on a machine with too
-    much to do, where not all of them run at once, several are slower than half of them.
+    llama.cpp's threads wait for each other in a busy loop at each of a token's many steps. On an overloaded machine,
+    where not all of them run at the same time, they are slower than half as many.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    waiting = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1, cores // 2) if waiting > _BUSY_LOAD_PER_CORE * cores else cores
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1, cores // 2) if load > _BUSY_LOAD_PER_CORE * cores else cores
 
 
 def _stop() -> None:
-    """Let the server go while the interpreter still stands: its threads may not outlive it."""
+    """Release the server before the interpreter shuts down, which its threads must not outlive."""
     global _running  # noqa: PLW0603
     with _lock:
         if _running is not None and _running.process == os.getpid():

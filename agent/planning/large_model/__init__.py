@@ -1,1 +1,1 @@
-"""Planners for a large model: one structured reply that is parsed while it streams."""
+"""Planner and replanner for a large model: one structured reply, parsed while it streams."""

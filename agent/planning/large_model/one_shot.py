@@ -1,4 +1,4 @@
-"""A whole plan in one answer, mended from its problems: for models that hold a plan in their head."""
+"""A whole plan in one answer, repaired from its problems: for models that can write a plan as a whole."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -22,28 +22,13 @@ from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.tool_prompts import describe_tools
 from prompts import render
 
-
-def parse_plain_plan(raw: str) -> dict[str, Any] | None:
-    """Return the plan document in `raw`, or what it asks for under `need`; None where it holds neither.
-
-    A model that is not held to a schema knows this form from the examples. The compiler says better what is wrong with
-    such a plan than a schema does.
-    """
-    reply = parse_reply(raw, schema={}, tolerant=True, usage=Usage())
-    if not isinstance(reply, ParsedReply) or not any(
-        isinstance(reply.value.get(key), list) for key in ("tasks", "need")
-    ):
-        return None
-    return reply.value
-
-
 _MAX_TOKENS: Final = 12_000
 
 
 async def plan_at_once(session: PlanningSession) -> PlanDraft | DraftFailure | ContextQuestions:
     """Ask for a plan; send it back with its problems until it compiles or the repairs are used up.
 
-    Where it may, the model can ask to know more instead. Raises `ModelReplyError` where its server gives no reply.
+    If `session.may_ask`, the model can ask questions instead. Raises `ModelReplyError` if its server gives no reply.
     """
     asking = select_question_tools(session.toolbox.specs) if session.may_ask else {}
     tools = describe_tools({**session.specs, **asking}.values())
@@ -55,19 +40,19 @@ async def plan_at_once(session: PlanningSession) -> PlanDraft | DraftFailure | C
     problems: tuple[str, ...] = ()
     for repairs in range(session.max_repairs + 1):
         if repairs:
-            session.emit(Thinking(role="planner", text=f"Mending the plan: {problems[0]}"))
-        heard = _build_stream_handler(session.early_execution, session, schema) if session.early_execution else None
+            session.emit(Thinking(role="planner", text=f"Repairing the plan: {problems[0]}"))
+        on_text = _build_stream_handler(session.early_execution, session, schema) if session.early_execution else None
         reply = await session.ask_structured(
-            messages, schema=schema, name="plan", max_tokens=_MAX_TOKENS, on_text=heard
+            messages, schema=schema, name="plan", max_tokens=_MAX_TOKENS, on_text=on_text
         )
-        found = await _check_reply(reply, session, asking)
-        match found:
+        result = await _check_reply(reply, session, asking)
+        match result:
             case CheckedPlan():
-                return PlanDraft(checked=found, repairs=repairs)
+                return PlanDraft(checked=result, repairs=repairs)
             case ContextQuestions():
-                return found
+                return result
             case tuple():
-                problems = found
+                problems = result
                 messages += build_correction(reply.raw, problems)
     return DraftFailure(problems=problems, repairs=session.max_repairs)
 
@@ -88,7 +73,7 @@ async def _check_reply(
 
 
 def _parse_questions(reply: Reply, asking: Mapping[str, ToolSpec]) -> Sequence[object] | str:
-    """Return what a reply wants to know first, or a sentence that says why that cannot be read."""
+    """Return the questions in a reply, or why they cannot be read, as a sentence."""
     if not asking:
         return ()
     if isinstance(reply, MalformedReply):
@@ -101,7 +86,7 @@ def _parse_questions(reply: Reply, asking: Mapping[str, ToolSpec]) -> Sequence[o
 
 
 def _parse_document(reply: Reply, session: PlanningSession) -> dict[str, Any] | str:
-    """Return the plan document in a reply, or a sentence that says why there is none."""
+    """Return the plan document in a reply, or why there is none, as a sentence."""
     if isinstance(reply, MalformedReply):
         plain = parse_plain_plan(reply.raw)
         return {key: part for key, part in plain.items() if key != "need"} if plain else reply.reason
@@ -111,31 +96,45 @@ def _parse_document(reply: Reply, session: PlanningSession) -> dict[str, Any] | 
         return str(error)
 
 
+def parse_plain_plan(raw: str) -> dict[str, Any] | None:
+    """Return the JSON object in `raw` if it has the `tasks` of a plan document or questions under `need`, else None.
+
+    A model that is not held to a schema knows this form from the examples. What is wrong with such a plan the compiler
+    says better than a schema does.
+    """
+    reply = parse_reply(raw, schema={}, tolerant=True, usage=Usage())
+    if not isinstance(reply, ParsedReply) or not any(
+        isinstance(reply.value.get(key), list) for key in ("tasks", "need")
+    ):
+        return None
+    return reply.value
+
+
 def _build_stream_handler(
     early_execution: EarlyExecution, session: PlanningSession, schema: JsonSchema
 ) -> Callable[[str], None]:
-    """Return what hears the text of a plan and hands each task on as soon as that is written."""
-    drafting = StreamingPlanParser()
-    taken = 0
+    """Return a callback for the streamed text of a plan that hands on each task as soon as it is complete."""
+    parser = StreamingPlanParser()
+    added = 0
     early_execution.begin_text()
 
     def on_text(piece: str) -> None:
-        nonlocal taken
-        for task in drafting.feed(piece):
+        nonlocal added
+        for task in parser.feed(piece):
             alone = f'{{"execution_mode": "parallel", "tasks": [{task}]}}'
             document = _parse_document(parse_reply(alone, schema=schema, tolerant=False, usage=Usage()), session)
-            if not isinstance(document, str) and drafting.execution_mode != "sequential":
+            if not isinstance(document, str) and parser.execution_mode != "sequential":
                 early_execution.add_task(document["tasks"][0])
-                taken += 1
-        if taken and drafting.execution_mode == "sequential":
-            # Said behind the tasks: each rests on the one before it, so what was begun is other work.
+                added += 1
+        if added and parser.execution_mode == "sequential":
+            # The mode came after the tasks: each depends on the one before it, so what was started is other work.
             early_execution.begin_text()
-            taken = 0
+            added = 0
 
     return on_text
 
 
 def build_correction(raw: str, problems: Sequence[str]) -> list[BaseMessage]:
-    """Return the messages that give an answer back with what is wrong with it."""
-    given: list[BaseMessage] = [AIMessage(raw)] if raw.strip() else []
-    return [*given, HumanMessage(render("repair.v1", problems=problems))]
+    """Return the messages that send an answer back with its problems."""
+    answer: list[BaseMessage] = [AIMessage(raw)] if raw.strip() else []
+    return [*answer, HumanMessage(render("repair.v1", problems=problems))]

@@ -1,7 +1,7 @@
-"""A plan as a model writes it, and the way from there to the plan document.
+"""The JSON Schema of a plan as a model writes it, and the conversion from there to the plan document.
 
-The strict mode of structured outputs knows no objects of free shape. So a map is written as a list of
-`{"name", "value"}`, any other shape as `{"json": text}`, and a reference may stand at every leaf.
+The strict mode of structured outputs has no objects of free shape. So a map is written as a list of
+`{"name", "value"}`, any other shape as `{"json": text}`, and every leaf may be a reference.
 """
 
 import json
@@ -35,16 +35,12 @@ _SCALAR_KEYWORDS: Final = frozenset(
 
 
 class LossyError(ValueError):
-    """A reply that would lose something on its way into a plan document; the message is a sentence."""
+    """A reply that cannot become a plan document without losing something; the message is a sentence."""
 
 
-def _object_schema(**properties: JsonSchema) -> JsonSchema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+def build_object_schema(**properties: JsonSchema) -> JsonSchema:
+    """Return the schema of an object that has exactly these properties."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _ref(name: str) -> JsonSchema:
@@ -54,35 +50,36 @@ def _ref(name: str) -> JsonSchema:
 def _build_shared_definitions() -> JsonSchema:
     scalar: JsonSchema = {"type": ["string", "number", "boolean", "null"]}
     return {
-        "output": _object_schema(
+        "output": build_object_schema(
             output_of={"type": "string", "description": "Id of an earlier task."}, path=_PATH_SCHEMA
         ),
-        "item": _object_schema(item=_PATH_SCHEMA),
-        "template": _object_schema(
+        "item": build_object_schema(item=_PATH_SCHEMA),
+        "template": build_object_schema(
             template={"type": "string", "description": "Text with {name} fields."},
             values={"type": "array", "items": _ref("named")},
         ),
-        "named": _object_schema(name={"type": "string"}, value=_ref("open")),
+        "named": build_object_schema(name={"type": "string"}, value=_ref("open")),
         "open": {
             "anyOf": [
                 scalar,
                 {"type": "array", "items": scalar},
                 *map(_ref, _REFERENCES),
-                _object_schema(json={"type": "string", "description": "Any other value, as JSON text."}),
+                build_object_schema(json={"type": "string", "description": "Any other value, as JSON text."}),
             ]
         },
     }
 
 
 def build_plan_schema(specs: Iterable[ToolSpec], *, asking: Iterable[ToolSpec] = ()) -> JsonSchema:
-    """Return the schema of a plan that may use these tools: each task is bound to the arguments of its own tool.
+    """Return the schema of a plan that may use these tools: each task is held to the arguments of its own tool.
 
-    With `asking`, the reply may instead name calls of those tools, under `need`, whose results are wanted first.
+    With `asking`, the reply may instead list calls of those tools under `need`: questions to answer before the plan.
     """
     specs, asking = list(specs), list(asking)
     known = {spec.name: spec for spec in (*specs, *asking)}
     calls = [
-        _object_schema(tool={"type": "string", "const": spec.name}, args=_ref(f"args_{spec.name}")) for spec in asking
+        build_object_schema(tool={"type": "string", "const": spec.name}, args=_ref(f"args_{spec.name}"))
+        for spec in asking
     ]
     need = {"need": {"type": "array", "items": {"anyOf": calls}}} if calls else {}
     return {
@@ -99,21 +96,21 @@ def build_plan_schema(specs: Iterable[ToolSpec], *, asking: Iterable[ToolSpec] =
 
 
 def build_definitions(specs: Iterable[ToolSpec]) -> JsonSchema:
-    """Return the `$defs` that `task_NAME` and `args_NAME` of every tool rest on."""
-    found = _build_shared_definitions()
+    """Return the `$defs`: `task_NAME` and `args_NAME` of every tool, and what these refer to."""
+    definitions = _build_shared_definitions()
     for spec in specs:
-        found |= {
+        definitions |= {
             f"{spec.name}__{name}": _build_literal_schema(part, tool=spec.name)
             for name, part in spec.args_schema.get("$defs", {}).items()
         }
-        found[f"args_{spec.name}"] = _build_arguments_schema(spec)
-        found[f"task_{spec.name}"] = _build_task_schema(spec)
-    return found
+        definitions[f"args_{spec.name}"] = _build_arguments_schema(spec)
+        definitions[f"task_{spec.name}"] = _build_task_schema(spec)
+    return definitions
 
 
 def _build_task_schema(spec: ToolSpec) -> JsonSchema:
     text: JsonSchema = {"type": "string"}
-    task = _object_schema(
+    task = build_object_schema(
         id={"type": "string", "description": "Short and telling, in snake_case."},
         description={"type": "string", "description": "What the task finds out or does, for a person."},
         reasoning={"type": "string", "description": "Why it is needed, in one sentence."},
@@ -133,11 +130,11 @@ def _build_arguments_schema(spec: ToolSpec) -> JsonSchema:
     properties = {
         name: _build_value_schema(part, tool=spec.name) for name, part in spec.args_schema.get("properties", {}).items()
     }
-    return _object_schema(**properties) | {"required": list(spec.args_schema.get("required", ()))}
+    return build_object_schema(**properties) | {"required": list(spec.args_schema.get("required", ()))}
 
 
 def _build_value_schema(part: JsonSchema, *, tool: str) -> JsonSchema:
-    """Return the schema of an argument, or a part of one, that may also be a reference."""
+    """Return the schema of an argument, or of a part of one, that may also be a reference."""
     literal = _build_literal_schema(part, tool=tool)
     if literal == _ref("open"):
         return literal
@@ -171,14 +168,14 @@ def _build_literal_schema(part: JsonSchema, *, tool: str) -> JsonSchema:
 def _build_object_literal(part: JsonSchema, *, tool: str) -> JsonSchema:
     if is_closed_object(part):
         fields = {name: _build_value_schema(inner, tool=tool) for name, inner in part["properties"].items()}
-        return _object_schema(**fields) | {"required": list(part.get("required", ()))}
+        return build_object_schema(**fields) | {"required": list(part.get("required", ()))}
     if part.get("properties") or part.get("patternProperties"):
         return _ref("open")
     return {"type": "array", "items": _ref("named")}
 
 
 def parse_plan_document(value: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> dict[str, JsonValue]:
-    """Return the plan document that a reply in the form of `plan_schema` says. Raises `LossyError`."""
+    """Return the plan document of a reply in the form of `build_plan_schema`. Raises `LossyError`."""
     return {
         "execution_mode": value["execution_mode"],
         "tasks": [parse_task_document(task, specs) for task in value["tasks"]],
@@ -186,7 +183,7 @@ def parse_plan_document(value: Mapping[str, Any], specs: Mapping[str, ToolSpec])
 
 
 def parse_question_documents(value: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> list[dict[str, JsonValue]]:
-    """Return the calls that a reply names under `need`. Raises `LossyError`."""
+    """Return the calls that a reply lists under `need`. Raises `LossyError`."""
     return [
         {"tool": each["tool"], "args": parse_arguments(each["args"], specs[each["tool"]])}
         for each in value.get("need") or ()
@@ -194,9 +191,9 @@ def parse_question_documents(value: Mapping[str, Any], specs: Mapping[str, ToolS
 
 
 def parse_task_document(task: Mapping[str, Any], specs: Mapping[str, ToolSpec]) -> dict[str, JsonValue]:
-    """Return one task of the plan document; what was left empty is left out. Raises `LossyError`."""
-    written = {key: part for key, part in task.items() if part not in (None, "", [])}
-    return written | {"args": parse_arguments(task["args"], specs[task["tool"]])}
+    """Return one task of the plan document, without empty members. Raises `LossyError`."""
+    filled = {key: part for key, part in task.items() if part not in (None, "", [])}
+    return filled | {"args": parse_arguments(task["args"], specs[task["tool"]])}
 
 
 def parse_arguments(args: Mapping[str, Any], spec: ToolSpec) -> dict[str, JsonValue]:
@@ -245,18 +242,18 @@ def _expand_branches(part: JsonSchema, root: JsonSchema, *, depth: int = 8) -> l
 
 
 def _parse_pairs(pairs: list[Any], part: JsonSchema, *, root: JsonSchema) -> dict[str, JsonValue]:
-    found: dict[str, JsonValue] = {}
+    parsed: dict[str, JsonValue] = {}
     for pair in pairs:
         if not isinstance(pair, dict) or pair.keys() != {"name", "value"}:
             raise LossyError(f"{pair!r} is no pair; write a map as a list of objects with 'name' and 'value'.")
-        if pair["name"] in found:
-            raise LossyError(f"The name {pair['name']!r} stands twice in one map; name it once.")
-        found[pair["name"]] = _parse_value(pair["value"], part, root=root)
-    return found
+        if pair["name"] in parsed:
+            raise LossyError(f"The name {pair['name']!r} occurs twice in one map; give it once.")
+        parsed[pair["name"]] = _parse_value(pair["value"], part, root=root)
+    return parsed
 
 
 def _parse_json_text(text: str) -> JsonValue:
     try:
         return json.loads(text)  # type: ignore[no-any-return]
     except ValueError as error:
-        raise LossyError(f"The text under 'json' is not JSON ({error}); write it anew: {text[:80]!r}.") from error
+        raise LossyError(f"The text under 'json' is not JSON ({error}); write it again: {text[:80]!r}.") from error

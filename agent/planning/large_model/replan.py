@@ -1,4 +1,4 @@
-"""How to go on after a failure, decided in one answer: for models that hold a plan in their head."""
+"""How to go on after a failure, decided in one answer: for models that can write a plan as a whole."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +11,13 @@ from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply, Reply
 from agent.planning.large_model.one_shot import build_correction, parse_plain_plan
-from agent.planning.large_model.plan_schema import LossyError, build_definitions, parse_arguments, parse_task_document
+from agent.planning.large_model.plan_schema import (
+    LossyError,
+    build_definitions,
+    build_object_schema,
+    parse_arguments,
+    parse_task_document,
+)
 from agent.planning.replan_rules import (
     FailureContext,
     HumanQuestion,
@@ -29,14 +35,14 @@ from agent.results.summary import describe_outcomes
 from prompts import render
 
 _MAX_TOKENS: Final = 12_000
-#: Characters of a question to a person.
+#: Characters of a question to a human.
 _MAX_QUESTION_LENGTH: Final = 1_000
 
 
 async def decide_at_once(
     session: PlanningSession, failure_context: FailureContext
 ) -> PlanRevision | HumanQuestion | NoRevision:
-    """Ask how to go on until the answer leads on or the repairs are used up. Raises `ModelReplyError`."""
+    """Ask how to go on until the answer passes the checks or the repairs are used up. Raises `ModelReplyError`."""
     messages: list[BaseMessage] = [
         SystemMessage(render("planner.v1", tools=describe_tools(session.specs.values()), context=session.context)),
         HumanMessage(_render_question(session, failure_context)),
@@ -45,45 +51,41 @@ async def decide_at_once(
     problems: tuple[str, ...] = ()
     for repairs in range(session.max_repairs + 1):
         if repairs:
-            session.emit(Thinking(role="replanner", text=f"Mending the new plan: {problems[0]}"))
+            session.emit(Thinking(role="replanner", text=f"Repairing the new plan: {problems[0]}"))
         reply = await session.ask_structured(messages, schema=schema, name="decision", max_tokens=_MAX_TOKENS)
-        found = await _apply_reply(reply, session, failure_context)
-        if not isinstance(found, tuple):
-            return found
-        problems = found
+        result = await _apply_reply(reply, session, failure_context)
+        if not isinstance(result, tuple):
+            return result
+        problems = result
         messages += build_correction(reply.raw, problems)
-    return NoRevision(f"No way on was found: {' '.join(problems)}")
+    return NoRevision(f"No way to go on was found: {' '.join(problems)}")
 
 
 def build_decision_schema(specs: Mapping[str, ToolSpec], failed: tuple[str, ...], *, may_ask: bool) -> JsonSchema:
-    """Return the schema of a decision: a word on why, and one of four ways on, or five with a question to a person."""
+    """Return the schema of a decision: the reason, and one of four actions, or five with a question to a human."""
     task: JsonSchema = {"type": "string", "enum": list(failed)}
     changes = [
-        _object_schema(task=task, tool={"type": "string", "const": name}, args={"$ref": f"#/$defs/args_{name}"})
+        build_object_schema(task=task, tool={"type": "string", "const": name}, args={"$ref": f"#/$defs/args_{name}"})
         for name in specs
     ]
     tasks = {"type": "array", "minItems": 1, "items": {"anyOf": [{"$ref": f"#/$defs/task_{name}"} for name in specs]}}
     skipped = {"type": "array", "items": task}
-    ways = [
-        _object_schema(
+    actions = [
+        build_object_schema(
             action={"type": "string", "const": "retry"},
             changes={"type": "array", "minItems": 1, "items": {"anyOf": changes}},
             skip=skipped,
         ),
-        _object_schema(action={"type": "string", "const": "skip"}),
-        _object_schema(action={"type": "string", "const": "replan"}, tasks=tasks),
-        _object_schema(action={"type": "string", "const": "abort"}),
+        build_object_schema(action={"type": "string", "const": "skip"}),
+        build_object_schema(action={"type": "string", "const": "replan"}, tasks=tasks),
+        build_object_schema(action={"type": "string", "const": "abort"}),
     ]
     if may_ask:
         question: JsonSchema = {"type": "string", "minLength": 1, "maxLength": _MAX_QUESTION_LENGTH}
-        ways.append(_object_schema(action={"type": "string", "const": "ask"}, question=question))
-    return _object_schema(reason={"type": "string"}, decision={"anyOf": ways}) | {
+        actions.append(build_object_schema(action={"type": "string", "const": "ask"}, question=question))
+    return build_object_schema(reason={"type": "string"}, decision={"anyOf": actions}) | {
         "$defs": build_definitions(specs.values())
     }
-
-
-def _object_schema(**properties: JsonSchema) -> JsonSchema:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _render_question(session: PlanningSession, failure_context: FailureContext) -> str:
@@ -106,10 +108,10 @@ async def _apply_reply(
     document = parse_plain_plan(reply.raw)
     if document is None:
         return (reply.reason,)
-    tasks = parse_plan(document)
-    if not isinstance(tasks, Plan):
-        return tuple(map(str, tasks))
-    return await replan_rest(tasks_to_json(tasks.tasks), session, failure_context, note="The rest was planned anew.")
+    plan = parse_plan(document)
+    if not isinstance(plan, Plan):
+        return tuple(map(str, plan))
+    return await replan_rest(tasks_to_json(plan.tasks), session, failure_context, note="The rest was planned again.")
 
 
 async def _apply_decision(
@@ -144,5 +146,5 @@ async def _retry_with_changes(
     if open_tasks := [task for task in failure_context.failed if task not in changes and task not in skipped]:
         listed = ", ".join(map(repr, open_tasks))
         return (f"Nothing is decided about {listed}; give each a changed call, or list it under 'skip'.",)
-    tasks, _ = build_retry_tasks(failure_context.compiled, changes, outcomes=failure_context.outcomes)
+    tasks = build_retry_tasks(failure_context.compiled, changes, outcomes=failure_context.outcomes)
     return await check_revision(tasks_to_json(tasks), session, failure_context, waived=skipped, note=note)

@@ -1,49 +1,49 @@
-"""The tasks of a plan found in its text while that is still being written."""
+"""Finds the tasks of a plan in its text while the text is still being written."""
 
 import json
 import re
 from collections.abc import Iterator
 from typing import Final
 
-#: Where a plan may begin: at once, or behind the fence of a block of code.
+#: Where a plan may begin: at the start of the text, or after the fence of a code block.
 _PLAN_START: Final = re.compile(r"\s*(```[a-zA-Z]*\s*)?(?=\{)")
 _STRUCTURE: Final = re.compile(r'[{}\[\]:,"]')
 _STRING_CHARACTERS: Final = re.compile(r'["\\]')
-#: How far inside the document a member of `tasks` lies: in the plan, in the list.
+#: The nesting depth of a member of `tasks`: in the plan, in the list.
 _TASK_DEPTH: Final = 2
 _MAX_OPENING_LENGTH: Final = 100
 
 
 class StreamingPlanParser:
-    """Reads a plan document piece by piece, each character once, and hands on each task as soon as it is closed.
+    """Reads a plan document piece by piece, each character once, and yields each task as soon as it is closed.
 
-    JSON (RFC 8259) is followed by its brackets and strings only: whether a task is good JSON is for its reader to say.
-    A text that does not begin with an object holds no tasks.
+    Of JSON (RFC 8259) only brackets and strings are followed: whether a task is valid JSON is left to its parser.
+    A text that does not begin with an object has no tasks.
     """
 
     def __init__(self) -> None:
-        #: What the plan says before its tasks, if it does.
+        #: The plan's execution mode, once it has been read.
         self.execution_mode: str | None = None
         self._opening: str | None = ""
         self._depth = 0
         self._ended = False
-        self._in_text = False
+        self._in_string = False
         self._escaped = False
-        #: The name of the plan's member that is being read, and the last text at its level.
+        #: The name of the plan's member that is being read, and the last string at its level.
         self._member: str | None = None
         self._last_string: str | None = None
-        #: The pieces of what is kept: a task, or a text at the level of the plan's members.
+        #: The pieces of what is being collected: a task, or a string at the level of the plan's members.
         self._pieces: list[str] | None = None
 
     def feed(self, piece: str) -> Iterator[str]:
         """Yield the text of each task that ends in `piece`."""
         if self._opening is not None:
             opening = self._opening + piece
-            found = _PLAN_START.match(opening)
-            if found is None:
+            plan_start = _PLAN_START.match(opening)
+            if plan_start is None:
                 self._opening = opening[:_MAX_OPENING_LENGTH]
                 return
-            self._opening, piece = None, opening[found.end() :]
+            self._opening, piece = None, opening[plan_start.end() :]
         at, start = 0, 0
         while not self._ended and (at := self._find_next(piece, at)) < len(piece):
             start, ended = self._read_character(piece, at, start)
@@ -54,20 +54,20 @@ class StreamingPlanParser:
             self._pieces.append(piece[start:])
 
     def _find_next(self, piece: str, at: int) -> int:
-        """Return where the next character stands that changes anything, from `at` on."""
+        """Return the index of the next character, from `at` on, that changes the state; the length if there is none."""
         if self._escaped and at < len(piece):
             self._escaped = False
             at += 1
-        found = (_STRING_CHARACTERS if self._in_text else _STRUCTURE).search(piece, at)
-        return found.start() if found else len(piece)
+        match = (_STRING_CHARACTERS if self._in_string else _STRUCTURE).search(piece, at)
+        return match.start() if match else len(piece)
 
     def _read_character(self, piece: str, at: int, start: int) -> tuple[int, str | None]:
-        """Take in the character at `at`; return where what is kept begins in `piece`, and a task that has ended."""
+        """Read the character at `at`; return where the collected text begins in `piece`, and a task that has ended."""
         match piece[at]:
             case "\\":
                 self._escaped = True
             case '"':
-                self._in_text = not self._in_text
+                self._in_string = not self._in_string
                 if self._depth == 1:
                     start = self._read_quote(piece, at, start)
             case "{" | "[" as opened:
@@ -86,16 +86,16 @@ class StreamingPlanParser:
         return start, None
 
     def _read_quote(self, piece: str, at: int, start: int) -> int:
-        """Take in where a text at the level of the plan's members begins or ends."""
-        if self._in_text:
+        """Begin or end a string at the level of the plan's members."""
+        if self._in_string:
             self._pieces = []
             return at
         self._last_string = _parse_string(self._collect_text(piece[start : at + 1]))
         return start
 
     def _collect_text(self, last: str) -> str:
-        kept, self._pieces = self._pieces or [], None
-        return "".join((*kept, last))
+        pieces, self._pieces = self._pieces or [], None
+        return "".join((*pieces, last))
 
     def _end_member(self) -> None:
         if self._member == "execution_mode":

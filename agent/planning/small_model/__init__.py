@@ -1,1 +1,1 @@
-"""Planners for a small model: SQL notebooks, scripts, arithmetic and single steps, with a vote over several drafts."""
+"""Planners for a small model: SQL notebooks, scripts, arithmetic and stages, with a vote over several drafts."""

@@ -1,8 +1,8 @@
-"""A plan for the tools of a calculator, as plain arithmetic: what a small model writes best when it may write freely.
+"""A plan for calculator tools as plain arithmetic, which is what a small model writes best if it may write freely.
 
-A program in place of reasoning in words follows L. Gao et al., "PAL: Program-aided Language Models" (ICML 2023). It is
-held to no grammar and shown no examples: kept from writing a word that it wants to write, a small model goes on with
-nonsense, and it sets an equation up as it was shown to, whether that fits the question or not.
+A program instead of reasoning in words follows L. Gao et al., "PAL: Program-aided Language Models" (ICML 2023). The
+model is held to no grammar and shown no examples: a small model that a grammar keeps from its next word goes on with
+nonsense, and one that is shown an equation sets up the same, whether it fits the question or not.
 """
 
 from collections.abc import Sequence
@@ -28,29 +28,29 @@ _MAX_TOKENS: Final = 450
 async def plan_as_arithmetic(session: PlanningSession) -> PlanDraft | DraftFailure:
     """Ask for a program; send it back with its problems until it compiles or the repairs are used up.
 
-    Raises `ModelReplyError` where the model's server gives no reply.
+    Raises `ModelReplyError` if the model's server gives no reply.
     """
     messages = _build_messages(session)
     problems: tuple[str, ...] = ()
     for repairs in range(session.max_repairs + 1):
         if repairs:
-            session.emit(Thinking(role="planner", text=f"Mending the plan: {problems[0]}"))
+            session.emit(Thinking(role="planner", text=f"Repairing the plan: {problems[0]}"))
         reply = await session.ask_text(messages, max_tokens=_MAX_TOKENS)
-        found = await _check_reply(reply, session)
-        if isinstance(found, CheckedPlan):
-            return PlanDraft(checked=found, repairs=repairs)
-        problems = found
+        result = await _check_reply(reply, session)
+        if isinstance(result, CheckedPlan):
+            return PlanDraft(checked=result, repairs=repairs)
+        problems = result
         messages += build_correction(reply.raw if isinstance(reply, MalformedReply) else reply.text, problems)
     return DraftFailure(problems=problems, repairs=session.max_repairs)
 
 
 async def sample_arithmetic_plans(session: PlanningSession, number: int) -> Sequence[PlanDraft | DraftFailure]:
-    """Ask for so many programs at once, each by chance. Raises `ModelReplyError` as `plan_by_reckoning` does."""
+    """Sample `number` programs in one call. Raises `ModelReplyError` if the model's server gives no reply."""
     replies = await session.ask_texts(_build_messages(session), number=number, max_tokens=_MAX_TOKENS)
-    found = [await _check_reply(reply, session) for reply in replies]
+    results = [await _check_reply(reply, session) for reply in replies]
     return [
         PlanDraft(checked=each, repairs=0) if isinstance(each, CheckedPlan) else DraftFailure(problems=each, repairs=0)
-        for each in found
+        for each in results
     ]
 
 
@@ -62,11 +62,10 @@ def _build_messages(session: PlanningSession) -> list[BaseMessage]:
 
 
 def _select_formula_tools(session: PlanningSession) -> list[ToolSpec]:
-    """Return the tools that the model is told of: formulas that the goal has a word of, as it can reckon by itself."""
-    known = find_python_equivalents(session.specs)
-    return find_named_tools(
-        {name: spec for name, spec in session.specs.items() if name not in known}, goal=session.goal
-    )
+    """Return the tools that the model is shown: formulas that the goal names, since arithmetic it can write itself."""
+    arithmetic = find_python_equivalents(session.specs)
+    formulas = {name: spec for name, spec in session.specs.items() if name not in arithmetic}
+    return find_named_tools(formulas, goal=session.goal)
 
 
 async def _check_reply(reply: TextReply | MalformedReply, session: PlanningSession) -> CheckedPlan | tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Arithmetic in plain Python read as a plan: each step of it is a task of the tool that does it."""
+"""Reads arithmetic in plain Python as a plan: each operation is a task of the tool that does it."""
 
 import ast
 import math
@@ -13,17 +13,20 @@ from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.planning.small_model.script_grammar import find_operator_tools
 from agent.planning.small_model.script_parser import ScriptError, ScriptReader, parse_statements, quote_code
 
-#: What arithmetic cannot be written without.
+#: The operators that a calculator must have.
 _BASIC_SIGNS: Final = frozenset("+-*/")
 _NUMBER_TYPES: Final = frozenset({"integer", "number"})
-#: Numbers that are worked out while reading stay below this.
+#: The largest number that is computed while reading.
 _MAX_NUMBER: Final = 1e15
-#: What grows fast is only worked out of numbers up to here.
+#: The largest operand of a function that grows fast.
 _MAX_GROWING_OPERAND: Final = 100
+#: The largest exponent of a power that is multiplied out if no tool computes powers.
+_MAX_EXPONENT: Final = 6
+_HALF: Final = 0.5
 
 
 class _Function(NamedTuple):
-    """A function of Python's, and the names under which tools do the same."""
+    """A Python function, and the names of tools that do the same."""
 
     compute: Callable[..., float]
     names: frozenset[str]
@@ -57,7 +60,7 @@ MATH_CONSTANTS: Final = {"pi": math.pi, "e": math.e}
 
 
 def is_calculator(specs: Mapping[str, ToolSpec]) -> bool:
-    """Return whether these are the tools of a calculator: the four operations, and nothing that takes no numbers."""
+    """Return whether these are the tools of a calculator: the four operations, and only reading tools on numbers."""
     signs = {operator.sign for operator in find_operator_tools(specs)}
     return signs >= _BASIC_SIGNS and all(spec.policy.read_only and _has_only_numbers(spec) for spec in specs.values())
 
@@ -78,44 +81,39 @@ def _is_number_node(part: JsonSchema, root: JsonSchema) -> bool:
 
 
 def find_python_equivalents(specs: Mapping[str, ToolSpec]) -> frozenset[str]:
-    """Return the names of the tools that a model need not be told of, since it writes what they do."""
-    signs = {spec.name for spec in find_operator_tools(specs).values()}
+    """Return the names of the tools that need not be shown to a model, since Python has an operator or function."""
+    operator_tools = {spec.name for spec in find_operator_tools(specs).values()}
     names = frozenset().union(*(function.names for function in _FUNCTIONS.values()))
-    return frozenset(name for name in specs if name in signs or name.lower() in names)
+    return frozenset(name for name in specs if name in operator_tools or name.lower() in names)
 
 
 def is_python_function(name: str) -> bool:
-    """Return whether Python has a function of this name that is known here."""
+    """Return whether this is a Python function that is known here."""
     return name in _FUNCTIONS
 
 
 def find_tool_for(function: str, specs: Mapping[str, ToolSpec]) -> ToolSpec | None:
-    """Return the one tool that does what a function of Python's does."""
+    """Return the tool that does the same as a Python function, if there is exactly one."""
     known = _FUNCTIONS.get(function)
     tools = [spec for name, spec in specs.items() if known and name.lower() in known.names]
     return tools[0] if len(tools) == 1 else None
 
 
 def fold_constant(what: str | type[ast.operator], values: Sequence[float]) -> float | None:
-    """Return what a function or operator of Python's makes of numbers; None where it is no number to go on with."""
-    work: Callable[..., float] | None = None
+    """Apply a Python function or operator to numbers; None if it is unknown, fails, or a number is too large."""
+    compute: Callable[..., float] | None = None
     if isinstance(what, type):
-        work = _OPERATOR_FUNCTIONS.get(what)
+        compute = _OPERATOR_FUNCTIONS.get(what)
     elif what in _FUNCTIONS:
-        work = _FUNCTIONS[what].compute
-    limit = _MAX_GROWING_OPERAND if work in _FAST_GROWING else _MAX_NUMBER
-    if work is None or any(abs(value) > limit for value in values):
+        compute = _FUNCTIONS[what].compute
+    limit = _MAX_GROWING_OPERAND if compute in _FAST_GROWING else _MAX_NUMBER
+    if compute is None or any(abs(value) > limit for value in values):
         return None
     try:
-        result = work(*values)
+        result = compute(*values)
     except (ArithmeticError, TypeError, ValueError):
         return None
     return result if isinstance(result, int | float) and abs(result) <= _MAX_NUMBER else None
-
-
-#: A power that no tool takes is multiplied out up to here.
-_MAX_EXPONENT: Final = 6
-_HALF: Final = 0.5
 
 
 def read_arithmetic(
@@ -125,20 +123,20 @@ def read_arithmetic(
     known: Mapping[str, JsonSchema | None],
     taken: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return the tasks that the answer of a program rests on, as documents. Nothing of it is run.
+    """Return the tasks that a program's answer depends on, as documents. The program is not executed.
 
-    The answer is `answer`, else what is printed last or named last. `known` and `taken` are as for `read_script`.
-    Raises `Unreadable`.
+    The answer is `answer`, else what was printed or assigned last. `known` and `taken` are as for `read_script`.
+    Raises `ScriptError`.
     """
-    reading = _ArithmeticReader(specs, known, taken)
-    for statement, told in parse_statements(text):
-        reading.read_statement(statement, comment=told)
-    wanted = reading.find_dependencies(reading.find_answer())
-    return [task for task in reading.tasks if task["id"] in wanted]
+    reader = _ArithmeticReader(specs, known, taken)
+    for statement, comment in parse_statements(text):
+        reader.read_statement(statement, comment=comment)
+    needed = reader.find_dependencies(reader.find_answer())
+    return [task for task in reader.tasks if task["id"] in needed]
 
 
 class _ArithmeticReader(ScriptReader):
-    """Takes operators and functions that no tool does for what they come to, where tools or numbers allow it."""
+    """Also reads operators and functions that no tool implements, if other tools do or their operands are numbers."""
 
     def __init__(
         self, specs: Mapping[str, ToolSpec], known: Mapping[str, JsonSchema | None], taken: Collection[str]
@@ -147,23 +145,23 @@ class _ArithmeticReader(ScriptReader):
         self._result: JsonValue = None
 
     def find_answer(self) -> JsonValue:
-        """Return what the program comes to. Raises `Unreadable` where no tool has worked it out."""
+        """Return the reference to the program's answer. Raises `ScriptError` if it is not the output of a tool."""
         result = self._names.get("answer", self._result)
         if isinstance(result, dict) and "output_of" in result:
             return result
         raise ScriptError("The answer must be worked out from named quantities; put it into `answer` in the last line.")
 
     def find_dependencies(self, value: JsonValue) -> set[str]:
-        """Return the ids of the tasks that `value` rests on."""
-        found = set[str]()
+        """Return the ids of the tasks that `value` depends on."""
+        needed = set[str]()
         left = list(find_producers(value))
         args = {task["id"]: task["args"] for task in self.tasks}
         while left:
             task = left.pop()
-            if task not in found:
-                found.add(task)
+            if task not in needed:
+                needed.add(task)
                 left += find_producers(args.get(task, {}))
-        return found
+        return needed
 
     def read_statement(self, statement: ast.stmt, *, comment: str) -> None:
         self._comment = comment
@@ -179,7 +177,7 @@ class _ArithmeticReader(ScriptReader):
                 if not isinstance(value, ast.JoinedStr):
                     self._result = self._convert_value(value)
             case _:
-                raise ScriptError(f"{quote_code(statement)} is no step; each line must be `name = arithmetic`.")
+                raise ScriptError(f"{quote_code(statement)} is not a step; each line must be `name = arithmetic`.")
 
     def _convert_assignment(self, node: ast.expr, name: str) -> JsonValue:
         match node:
@@ -207,15 +205,15 @@ class _ArithmeticReader(ScriptReader):
         return -value if _is_number(value) else self._apply_operator(ast.Sub, 0, value, node, name=name)
 
     def _convert_operation(self, node: ast.BinOp, *, name: str | None) -> JsonValue:
-        told, self._comment = self._comment, ""
+        comment, self._comment = self._comment, ""
         left, right = self._convert_value(node.left), self._convert_value(node.right)
-        self._comment = told
+        self._comment = comment
         return self._apply_operator(type(node.op), left, right, node, name=name)
 
     def _apply_operator(
         self, kind: type[ast.operator], left: JsonValue, right: JsonValue, node: ast.expr, *, name: str | None
     ) -> JsonValue:
-        """Return what the operator `kind` makes of two values: by its tool, by other tools, or of numbers at once."""
+        """Apply the operator `kind` to two values: by its tool, by other tools, or directly if they are numbers."""
         spec = self._operators.get(kind)
         if spec is not None:
             return self._add_task(
@@ -249,7 +247,7 @@ class _ArithmeticReader(ScriptReader):
             return super()._convert_call(call, name=name)
         match function, call.args:
             case (("round" | "float"), [value, *_]):
-                # How many digits are shown is for who shows them.
+                # How many digits are shown is decided where they are shown.
                 return self._convert_assignment(value, name) if name else self._convert_value(value)
             case "sum", [ast.List(elts=[first, *rest]) | ast.Tuple(elts=[first, *rest])]:
                 total = self._convert_value(first)
@@ -258,15 +256,15 @@ class _ArithmeticReader(ScriptReader):
                     total = self._apply_operator(ast.Add, total, self._convert_value(each), call, name=last)
                 return total
             case _ if is_python_function(function):
-                told, self._comment = self._comment, ""
+                comment, self._comment = self._comment, ""
                 values = self._unpack_arguments(call.args)
-                self._comment = told
+                self._comment = comment
                 return self._apply_function(function, values, call, name=name)
             case _:
                 return super()._convert_call(call, name=name)
 
     def _unpack_arguments(self, args: list[ast.expr]) -> list[JsonValue]:
-        """Return arguments by value, those of one list as if they stood by themselves."""
+        """Return the values of the arguments; a single list is unpacked."""
         match args:
             case [ast.List(elts=items) | ast.Tuple(elts=items)]:
                 return [self._convert_value(item) for item in items]
@@ -274,7 +272,7 @@ class _ArithmeticReader(ScriptReader):
                 return [self._convert_value(item) for item in args]
 
     def _apply_function(self, function: str, values: list[JsonValue], node: ast.expr, *, name: str | None) -> JsonValue:
-        """Return what a function of Python's makes of values: by the one tool for it, or of numbers at once."""
+        """Apply a Python function to values: by the tool for it, or directly if they are numbers."""
         tool = find_tool_for(function, self._specs)
         names = list(tool.args_schema["properties"]) if tool else []
         if tool and len(names) == len(values):

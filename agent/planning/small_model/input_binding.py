@@ -1,7 +1,7 @@
-"""Earlier outputs as inputs of a task: which parts there are, which fit an argument, and filling them in.
+"""Binds outputs of earlier tasks to the arguments of a later one, by their schemas.
 
-A small model writes no references. What code can tell from the schemas it fills in; where several parts fit, the model
-chooses among their labels.
+A small model writes no references. Code fills in what the schemas determine; if several outputs fit an argument, the
+model chooses among their labels.
 """
 
 import re
@@ -22,10 +22,10 @@ from agent.core.plan.json_schema import (
 from agent.core.plan.references import JsonPath
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 
-#: `map`: named values; `data`: lists of objects and other things that nobody writes by hand; `plain`: what the model
+#: `map`: named values; `data`: lists of objects and the like, which are never written by hand; `plain`: what the model
 #: writes itself.
 InputKind = Literal["map", "data", "plain"]
-#: The table or view that a small model names before it writes SQL; no tool is given it.
+#: The table or view that a small model names before it writes SQL; it is not passed to the tool.
 FROM_FIELD = "from"
 _PARAMETER = re.compile(r"\$([A-Za-z_]\w*)")
 _SCALAR_TYPES = {"string", "number", "integer", "boolean", "null"}
@@ -33,56 +33,56 @@ _SCALAR_TYPES = {"string", "number", "integer", "boolean", "null"}
 
 @dataclass(frozen=True)
 class OutputRows:
-    """A list of objects in an earlier output, with the schemas of what its objects hold."""
+    """A list of objects in an earlier output, with the schemas of their members by name."""
 
     task: str
     path: JsonPath
     columns: Mapping[str, JsonSchema]
 
     def refer_to_column(self, name: str) -> dict[str, JsonValue]:
-        """Refer to one value of each object, as a list."""
+        """Return a reference to one member of every object, as a list."""
         return _make_reference(self.task, (*self.path, "*", name))
 
 
 @dataclass(frozen=True)
 class EarlierOutput:
-    """What is known of the output of an earlier task."""
+    """What is known about the output of an earlier task."""
 
     task: str
     question: str
     schema: JsonSchema
 
     def find_rows(self) -> OutputRows | None:
-        """Return the list of objects that the output is about: the one under `rows`, else the first."""
-        found = [rows for place in self._list_places() if (rows := self._find_rows_at(place)) is not None]
-        return next((rows for rows in found if rows.path == ("rows",)), found[0] if found else None)
+        """Return the main list of objects of the output: the one under `rows`, else the first."""
+        lists = [rows for path in self._list_paths() if (rows := self._find_rows_at(path)) is not None]
+        return next((rows for rows in lists if rows.path == ("rows",)), lists[0] if lists else None)
 
     def find_best_reference(self, wanted: JsonSchema, root: JsonSchema) -> dict[str, JsonValue] | None:
-        """Return a reference to the part that suits an argument best: rows, else a text, else the whole output."""
+        """Return a reference to the part that fits an argument best: rows, else a text, else the whole output."""
         rows = self.find_rows()
-        texts = [place for place in self._list_places() if place and self._find_types(place) == frozenset({"string"})]
-        places = [*([rows.path] if rows else []), *(texts if len(texts) == 1 else []), ()]
-        for place in places:
-            given = get_subschema(self.schema, place, root=self.schema)
+        texts = [path for path in self._list_paths() if path and self._find_types(path) == frozenset({"string"})]
+        paths = [*([rows.path] if rows else []), *(texts if len(texts) == 1 else []), ()]
+        for path in paths:
+            given = get_subschema(self.schema, path, root=self.schema)
             if find_mismatch(given, wanted, roots=(self.schema, root)) is None:
-                return _make_reference(self.task, place)
+                return _make_reference(self.task, path)
         return None
 
-    def _list_places(self) -> list[JsonPath]:
+    def _list_paths(self) -> list[JsonPath]:
         return [(), *((name,) for name, _ in iterate_properties(self.schema))]
 
-    def _find_types(self, place: JsonPath) -> frozenset[str] | None:
-        return find_allowed_types(get_subschema(self.schema, place, root=self.schema), self.schema)
+    def _find_types(self, path: JsonPath) -> frozenset[str] | None:
+        return find_allowed_types(get_subschema(self.schema, path, root=self.schema), self.schema)
 
-    def _find_rows_at(self, place: JsonPath) -> OutputRows | None:
-        for branch in branches(get_subschema(self.schema, place, root=self.schema), self.schema):
+    def _find_rows_at(self, path: JsonPath) -> OutputRows | None:
+        for branch in branches(get_subschema(self.schema, path, root=self.schema), self.schema):
             items = branch.get("items")
             if (
                 branch.get("type") == "array"
                 and isinstance(items, dict)
                 and find_allowed_types(items, self.schema) == frozenset({"object"})
             ):
-                return OutputRows(self.task, place, dict(iterate_properties(items)))
+                return OutputRows(self.task, path, dict(iterate_properties(items)))
         return None
 
 
@@ -91,7 +91,7 @@ def _make_reference(task: str, path: JsonPath) -> dict[str, JsonValue]:
 
 
 def classify_input(schema: JsonSchema, root: JsonSchema) -> InputKind:
-    """Tell who fills an argument in."""
+    """Return how an argument is filled in."""
     kinds = find_allowed_types(schema, root)
     if kinds is None:
         return "data"
@@ -108,10 +108,10 @@ def classify_input(schema: JsonSchema, root: JsonSchema) -> InputKind:
 
 
 class ColumnParameters:
-    """Columns of earlier rows under the names by which a text such as SQL mentions them: `$name`."""
+    """Columns of earlier rows under the names by which a text such as SQL refers to them: `$name`."""
 
     def __init__(self, sources: Sequence[EarlierOutput]) -> None:
-        """Name each column by itself, and by its task where two tasks have one of that name."""
+        """Name each column by its own name, prefixed with its task if two tasks have a column of that name."""
         self.references: dict[str, dict[str, JsonValue]] = {}
         self.descriptions: dict[str, str] = {}
         for source in sources:
@@ -123,18 +123,18 @@ class ColumnParameters:
                     self.descriptions[name] = f"{column} of: {source.question}"
 
     def find_mentioned(self, texts: Iterable[str]) -> dict[str, JsonValue]:
-        """Return the references for what `texts` mention; a name that is none of them is left to the tool's check."""
-        found = {name for text in texts for name in _PARAMETER.findall(text)}
-        return {name: reference for name, reference in self.references.items() if name in found}
+        """Return the references to the columns that `texts` mention; other names are left to the tool's preflight."""
+        mentioned = {name for text in texts for name in _PARAMETER.findall(text)}
+        return {name: reference for name, reference in self.references.items() if name in mentioned}
 
 
 def is_sql_tool(spec: ToolSpec) -> bool:
-    """Whether the tool takes SQL, which a small model is shown examples of."""
+    """Return whether the tool takes SQL, of which a small model is shown examples."""
     return "sql" in spec.args_schema.get("properties", {})
 
 
 def needs_tables(spec: ToolSpec) -> bool:
-    """Whether the tool must be given named inputs, so that its texts can call them by their names."""
+    """Return whether the tool requires named inputs, to which its SQL refers as tables."""
     root = spec.args_schema
     return any(
         name in root.get("required", ()) and classify_input(schema, root) == "map"
@@ -143,7 +143,7 @@ def needs_tables(spec: ToolSpec) -> bool:
 
 
 def needs_input(spec: ToolSpec) -> bool:
-    """Whether the tool has nothing to work on without an earlier output."""
+    """Return whether the tool requires an earlier output."""
     root = spec.args_schema
     return any(
         name in root.get("required", ()) and classify_input(schema, root) != "plain"
@@ -161,9 +161,9 @@ def build_argument_schema(
 ) -> JsonSchema:
     """Return the schema of what a small model is asked for: the arguments that code cannot fill in.
 
-    `columns_of` tells of arguments that name a column of another argument's rows, such as `{"x": "rows"}`, or of the
-    rows that come of it, such as `{"first_row_of_each": "sql"}`: those are `columns`. `tables` are those that SQL may
-    be about, all if it is empty.
+    `columns_of` maps an argument that names a column to the argument that has the rows, as in `{"x": "rows"}`, or
+    that produces them, as in `{"first_row_of_each": "sql"}`; the latter have the columns `columns`. `tables` are those
+    that the SQL may use; empty: all.
     """
     root = spec.args_schema
     fields: dict[str, Any] = {}
@@ -186,7 +186,7 @@ def build_argument_schema(
                 continue
     required = [name for name in root.get("required", ()) if name in fields]
     if is_sql_tool(spec):
-        # Having named the view first, a small model takes the columns from it and joins less.
+        # A small model that names the view first takes the columns from it and joins less.
         named = (
             {"type": "string", "enum": list(tables)} if tables else {"type": "string", "minLength": 1, "maxLength": 80}
         )
@@ -205,15 +205,15 @@ def _is_plain(name: str, root: JsonSchema) -> bool:
 
 
 def _list_columns(sources: Sequence[EarlierOutput], of: JsonSchema, root: JsonSchema) -> list[str]:
-    """Return the columns of all rows that may become the argument of schema `of`."""
-    found = [rows for source in sources if source.find_best_reference(of, root) and (rows := source.find_rows())]
-    return list(dict.fromkeys(column for rows in found for column in rows.columns))
+    """Return the columns of all rows that fit an argument with the schema `of`."""
+    fitting = [rows for source in sources if source.find_best_reference(of, root) and (rows := source.find_rows())]
+    return list(dict.fromkeys(column for rows in fitting for column in rows.columns))
 
 
 def bind_inputs(
     written: Mapping[str, JsonValue], spec: ToolSpec, sources: Sequence[EarlierOutput]
 ) -> dict[str, JsonValue]:
-    """Return a call's arguments: what the model wrote, and references where the schemas tell them."""
+    """Return a call's arguments: what the model wrote, and the references that the schemas determine."""
     root = spec.args_schema
     args: dict[str, JsonValue] = {}
     texts = [value for value in written.values() if isinstance(value, str)]
@@ -221,13 +221,13 @@ def bind_inputs(
         kind = classify_input(schema, root)
         required = name in root.get("required", ())
         if kind == "map":
-            found = (
+            bound = (
                 _bind_all_sources(schema, root, sources)
                 if required
                 else ColumnParameters(sources).find_mentioned(texts)
             )
-            if found:
-                args[name] = found
+            if bound:
+                args[name] = bound
         elif kind == "data":
             fitting = {source.task: one for source in sources if (one := source.find_best_reference(schema, root))}
             chosen = written.get(name)
@@ -243,7 +243,7 @@ def bind_inputs(
 
 
 def _bind_all_sources(schema: JsonSchema, root: JsonSchema, sources: Sequence[EarlierOutput]) -> dict[str, JsonValue]:
-    """Return every source under the name of its task, for an argument that takes named inputs."""
+    """Return references to all sources by the names of their tasks, for an argument that takes named inputs."""
     branch = next((one for one in branches(schema, root) if one.get("type") == "object"), {})
     inner = branch.get("additionalProperties")
     wanted = inner if isinstance(inner, dict) else {}

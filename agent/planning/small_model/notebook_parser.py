@@ -1,6 +1,6 @@
-"""What a small model writes as a notebook: named queries, each under a comment, then calls of tools as comments.
+"""The notebook that a small model writes: named queries, each under a comment, then calls of tools as comments.
 
-A query is read as the text it is, and may speak of an earlier one by its name, as it would of a table.
+A query is kept as text, and may refer to an earlier one by its name, as if that were a table.
 """
 
 import ast
@@ -12,13 +12,12 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from agent.core.plan.document import make_free_id
 from agent.core.plan.json_schema import branches, find_allowed_types, iterate_properties
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.planning.small_model.input_binding import classify_input, is_sql_tool
-from agent.planning.small_model.steps import has_file_name
+from agent.planning.small_model.steps import claim_id, has_file_name
 
-#: `-- name: what it finds` or `-- tool(arguments)`, up to the next of either.
+#: `-- name: what it finds` or `-- tool(arguments)`.
 _HEADING: Final = re.compile(
     r"^--[ \t]*(?P<name>[A-Za-z_]\w*)[ \t]*(?::(?P<words>.*)|(?P<call>\(.*\)))[ \t]*$", re.MULTILINE
 )
@@ -28,22 +27,20 @@ _FOLLOW_UP: Final = re.compile(
     r"(\band\b|\bthen\b|[.,;]\s).*(\b(their|them|these|those)\b|\b(of|for|in|from|to) each\s*([.,;!?]|and\b|$))",
     re.IGNORECASE,
 )
-#: One sentence that is a question.
+#: A goal that is one sentence, a question.
 _SINGLE_QUESTION: Final = re.compile(
     r"\s*(\w+\s+)?(how|what|which|who|whom|whose|when|where|why)\b[^?.!;]*\?\s*$", re.IGNORECASE
 )
 _WORD: Final = re.compile(r"[a-z]+")
-#: Words up to this length say little of a purpose.
+#: Words up to this length say little about a purpose.
 _SHORT_WORD_LENGTH: Final = 3
 _GENERIC_WORDS: Final = frozenset({"data", "from", "given", "only", "rows", "value", "values", "with", "returns"})
-_NOT_IN_ID: Final = re.compile(r"[^a-z0-9]+")
-_MAX_ID_LENGTH: Final = 40
 _MAX_QUERIES: Final = 4
 
 
 @dataclass(frozen=True)
 class NotebookQuery:
-    """A query; `said` is its name in the notebook, `id` one that is free."""
+    """A query; `name` is its name in the notebook, `id` a free task id."""
 
     id: str
     name: str
@@ -53,7 +50,7 @@ class NotebookQuery:
 
 @dataclass(frozen=True)
 class NotebookCall:
-    """A call of a tool, with what it says of its plain arguments; `uses` are ids of queries."""
+    """A call of a tool with its plain arguments; `uses` are ids of queries."""
 
     id: str
     tool: str
@@ -63,14 +60,14 @@ class NotebookCall:
 
 @dataclass(frozen=True)
 class Notebook:
-    """The queries, in order, and the calls that come after them."""
+    """The queries and the calls, each in order."""
 
     queries: tuple[NotebookQuery, ...]
     calls: tuple[NotebookCall, ...]
 
 
 def read_notebook(text: str, specs: Mapping[str, ToolSpec], *, goal: str, taken: Iterable[str]) -> Notebook:
-    """Read what is written as far as it can be read; a query without a heading answers `goal`."""
+    """Read the parts of `text` that can be read; a query without a heading is taken to answer `goal`."""
     used = set(taken)
     queries: list[NotebookQuery] = []
     calls: list[NotebookCall] = []
@@ -91,30 +88,21 @@ def read_notebook(text: str, specs: Mapping[str, ToolSpec], *, goal: str, taken:
 
 def _parse_query(name: str, question: str, body: str, used: set[str]) -> list[NotebookQuery]:
     sql = body.partition(";")[0].strip()
-    return [NotebookQuery(_claim_id(name, used), name, question, sql)] if sql else []
-
-
-def _claim_id(name: str, used: set[str]) -> str:
-    """Return a task id after `name` that is not `used`, and note it there."""
-    plain = _NOT_IN_ID.sub("_", name.lower()).strip("_")[:_MAX_ID_LENGTH].strip("_") or "step"
-    plain = plain if plain[0].isalpha() else f"step_{plain}"
-    free = make_free_id(plain, used) if plain in used else plain
-    used.add(free)
-    return free
+    return [NotebookQuery(claim_id(name, used), name, question, sql)] if sql else []
 
 
 def _parse_call(spec: ToolSpec, written: str, queries: Iterable[NotebookQuery], used: set[str]) -> NotebookCall:
     ids = {query.name: query.id for query in queries}
     root = spec.args_schema
     plain = {name for name, schema in iterate_properties(root) if classify_input(schema, root) == "plain"}
-    given: dict[str, JsonValue] = {}
+    arguments: dict[str, JsonValue] = {}
     uses: list[str] = []
     for name, node in _parse_call_arguments(f"call{written}"):
         if isinstance(node, ast.Name) and node.id in ids:
             uses.append(ids[node.id])
         elif name in plain and isinstance(node, ast.Constant) and isinstance(node.value, str | int | float):
-            given[name] = node.value
-    return NotebookCall(_claim_id(spec.name, used), spec.name, tuple(dict.fromkeys(uses)), given)
+            arguments[name] = node.value
+    return NotebookCall(claim_id(spec.name, used), spec.name, tuple(dict.fromkeys(uses)), arguments)
 
 
 def _parse_call_arguments(call: str) -> Iterable[tuple[str | None, ast.expr]]:
@@ -130,18 +118,18 @@ def _parse_call_arguments(call: str) -> Iterable[tuple[str | None, ast.expr]]:
 def build_notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
     """Return the grammar of notebooks, in the notation of llama.cpp: queries, then calls of these tools.
 
-    A goal that is only a question takes one query and no call. A call holds nothing but what its tool requires, in
-    which there is no place to write without end. Tools that are not `wanted` can be called too, for where a small model
-    may not draw it writes a query instead that is to be drawn; their calls are left out of what is read.
+    A goal that is only a question gets one query and no call. A call has only the arguments that its tool requires,
+    none of which can be written without end. Tools that are not relevant to the goal can be called too, because a
+    small model that may not draw writes an extra query for the drawing instead; such calls are dropped in reading.
     """
-    most = _MAX_QUERIES
+    max_queries = _MAX_QUERIES
     others = [spec for spec in specs.values() if not is_sql_tool(spec)]
     if _SINGLE_QUESTION.match(goal) and not any(is_relevant_tool(spec, goal=goal) for spec in others):
-        others, most = [], 1
+        others, max_queries = [], 1
     calls = "".join(f" ({_build_call_rule(spec)})?" for spec in others)
-    # On one line, because a small model that forgets the semicolon would go on with empty lines.
+    # A query is one line, because a small model that forgets the semicolon would go on with empty lines.
     return (
-        f"root ::= query{{1,{most}}}{calls}\n"
+        f"root ::= query{{1,{max_queries}}}{calls}\n"
         r'query ::= "-- " name ": " [^\n]+ "\n" ("SELECT " | "WITH ") [^;\n`]+ ";"? "\n"' + "\n"
         "name ::= [a-z] [a-z0-9_]{0,40}\n"
         'text ::= "\'" [^\'\\n]{1,60} "\'"\n'
@@ -149,17 +137,17 @@ def build_notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
 
 
 def has_follow_up(goal: str) -> bool:
-    """Whether a goal goes on to speak of what it has found: "the 3 best, and for each of them ...".
+    """Return whether a goal refers back to its own result: "the 3 best, and for each of them ...".
 
-    A small model would write one query for both.
+    A small model would write one query for both parts.
     """
     return _FOLLOW_UP.search(goal) is not None
 
 
 def is_relevant_tool(spec: ToolSpec, *, goal: str) -> bool:
-    """Whether the goal has a word of what the tool is for, or a file for one that takes a path.
+    """Return whether the goal has a word of the tool's purpose, or a file name for a tool that takes a path.
 
-    A small model draws what nobody asked to see.
+    Without this check a small model draws charts that nobody asked for.
     """
     if "path" in spec.args_schema.get("required", ()) and has_file_name(goal):
         return True
@@ -167,7 +155,7 @@ def is_relevant_tool(spec: ToolSpec, *, goal: str) -> bool:
 
 
 def _collect_purpose_words(spec: ToolSpec) -> set[str]:
-    """Return the words of a tool's name, and those of what it says first of itself that are not of every tool."""
+    """Return the words of a tool's name, and the specific words of its description's first clause."""
     first = re.split(r"[.;:]", spec.description, maxsplit=1)[0].lower()
     return {word for word in _WORD.findall(first) if len(word) > _SHORT_WORD_LENGTH} - _GENERIC_WORDS | set(
         spec.name.split("_")
@@ -197,7 +185,7 @@ def _build_value_rule(schema: JsonSchema, root: JsonSchema) -> str:
 
 
 def describe_calls(specs: Iterable[ToolSpec]) -> str:
-    """Return each tool as a model may call it in a notebook, with its purpose."""
+    """Return each tool as it is called in a notebook, with its purpose, a line each."""
     return "\n".join(map(_describe_call, specs))
 
 

@@ -1,6 +1,5 @@
-"""How to go on after a failure, in small steps: first which way, then the arguments that it takes."""
+"""How to go on after a failure, in stages: first the action, then what that action needs."""
 
-from dataclasses import replace
 from typing import Final, Literal
 
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -47,26 +46,22 @@ class _Decision(BaseModel):
 
 
 async def decide_in_stages(session: PlanningSession, failure_context: FailureContext) -> PlanRevision | NoRevision:
-    """Ask which way to go, then for what that way needs. Raises `ModelReplyError`."""
-    way = await _choose_action(session, failure_context)
-    if isinstance(way, NoRevision):
-        return way
-    match way.action:
+    """Ask for the action, then for what it needs. Raises `ModelReplyError`."""
+    decision = await _choose_action(session, failure_context)
+    if isinstance(decision, NoRevision):
+        return decision
+    match decision.action:
         case "abort":
-            return NoRevision(way.reason, chosen=True)
+            return NoRevision(decision.reason, chosen=True)
         case "skip":
-            return skip_tasks(failure_context.failed, failure_context, note=way.reason)
+            return skip_tasks(failure_context.failed, failure_context, note=decision.reason)
         case "retry" | "replan" if not any(map(is_sql_tool, session.specs.values())):
-            return await _replan_as_script(session, failure_context, note=way.reason)
+            revision = await _replan_as_script(session, failure_context, note=decision.reason)
         case "retry":
-            return await _retry_tasks(session, failure_context, note=way.reason)
+            revision = await _retry_tasks(session, failure_context, note=decision.reason)
         case "replan":
-            return await _replan_in_steps(session, failure_context, note=way.reason)
-
-
-def _list_failures(failure_context: FailureContext) -> list[str]:
-    """Return what must be dealt with, and what a person said about it."""
-    return [*failure_context.failures, *(f"A person says: {words}" for words in failure_context.guidance)]
+            revision = await _replan_in_steps(session, failure_context, note=decision.reason)
+    return NoRevision(f"No way to go on was found: {' '.join(revision)}") if isinstance(revision, tuple) else revision
 
 
 async def _choose_action(session: PlanningSession, failure_context: FailureContext) -> _Decision | NoRevision:
@@ -97,11 +92,20 @@ async def _choose_action(session: PlanningSession, failure_context: FailureConte
     return NoRevision(f"The replanner gave no usable answer: {problem}")
 
 
+def _list_failures(failure_context: FailureContext) -> list[str]:
+    """Return a sentence for each failed task, then what a human said about them."""
+    return [*failure_context.failures, *_quote_guidance(failure_context)]
+
+
+def _quote_guidance(failure_context: FailureContext) -> list[str]:
+    return [f"A person says: {words}" for words in failure_context.guidance]
+
+
 async def _retry_tasks(
     session: PlanningSession, failure_context: FailureContext, *, note: str
-) -> PlanRevision | NoRevision:
-    """Write the arguments of each failed task anew, told of what went wrong."""
-    kept = await session.check({"tasks": failure_context.done_tasks}) if failure_context.done_tasks else None
+) -> PlanRevision | tuple[str, ...]:
+    """Write the arguments of each failed task again, with its failure shown to the model."""
+    done = await _check_done_tasks(session, failure_context)
     changes: dict[str, Call] = {}
     for task_id in failure_context.failed:
         task = failure_context.compiled.tasks[task_id]
@@ -112,53 +116,61 @@ async def _retry_tasks(
             tool=task.tool,
             uses=uses,
         )
-        said = [f"A person says: {words}" for words in failure_context.guidance]
-        earlier = FailedAttempt(
-            args=dict(task.args), failure=" ".join([describe_failure(failure_context.outcomes[task_id]), *said])
-        )
-        found = await write_step_arguments(
+        draft = await write_step_arguments(
             step,
             [step],
             session,
             tasks=failure_context.done_tasks,
-            checked=kept if isinstance(kept, CheckedPlan) else None,
-            earlier=earlier,
+            checked=done,
+            earlier=FailedAttempt(
+                args=dict(task.args),
+                failure=" ".join(
+                    [describe_failure(failure_context.outcomes[task_id]), *_quote_guidance(failure_context)]
+                ),
+            ),
         )
-        if isinstance(found, DraftFailure):
-            return NoRevision(f"No way on was found for {task_id!r}: {' '.join(found.problems)}")
-        written = found.checked.compiled.tasks[step.id]
+        if isinstance(draft, DraftFailure):
+            return (f"{task_id!r} cannot be retried.", *draft.problems)
+        written = draft.checked.compiled.tasks[step.id]
         changes[task_id] = Call(tool=written.tool, args=written.args)
-    tasks, _ = build_retry_tasks(failure_context.compiled, changes, outcomes=failure_context.outcomes)
-    decided = await check_revision(tasks_to_json(tasks), session, failure_context, waived=frozenset(), note=note)
-    return NoRevision(f"No way on was found: {' '.join(decided)}") if isinstance(decided, tuple) else decided
+    tasks = build_retry_tasks(failure_context.compiled, changes, outcomes=failure_context.outcomes)
+    return await check_revision(tasks_to_json(tasks), session, failure_context, waived=frozenset(), note=note)
 
 
 def _is_done(task: str, failure_context: FailureContext) -> bool:
     return isinstance(failure_context.outcomes.get(task), Done)
 
 
+async def _check_done_tasks(session: PlanningSession, failure_context: FailureContext) -> CheckedPlan | None:
+    """Return what is known of the outputs of the finished tasks."""
+    tasks = failure_context.done_tasks
+    checked = await session.check({"tasks": tasks}) if tasks else None
+    return checked if isinstance(checked, CheckedPlan) else None
+
+
 async def _replan_as_script(
     session: PlanningSession, failure_context: FailureContext, *, note: str
-) -> PlanRevision | NoRevision:
-    """Ask for a script of what is left."""
-    drafted = await plan_as_script(session, done=failure_context.done_tasks, failures=_list_failures(failure_context))
-    if isinstance(drafted, DraftFailure):
-        return NoRevision(f"No way on was found: {' '.join(drafted.problems)}")
-    finished = {task["id"] for task in failure_context.done_tasks}
-    new = [task for task in drafted.checked.compiled.plan.tasks if task.id not in finished]
-    decided = await replan_rest(tasks_to_json(new), session, failure_context, note=note)
-    return NoRevision(f"No way on was found: {' '.join(decided)}") if isinstance(decided, tuple) else decided
+) -> PlanRevision | tuple[str, ...]:
+    """Ask for a script of what is left to do."""
+    done = failure_context.done_tasks
+    draft = await plan_as_script(session, done=done, failures=_list_failures(failure_context))
+    if isinstance(draft, DraftFailure):
+        return draft.problems
+    finished = {task["id"] for task in done}
+    new = [task for task in draft.checked.compiled.plan.tasks if task.id not in finished]
+    return await replan_rest(tasks_to_json(new), session, failure_context, note=note)
 
 
 async def _replan_in_steps(
     session: PlanningSession, failure_context: FailureContext, *, note: str
-) -> PlanRevision | NoRevision:
-    """Ask for the steps that are left, then for their arguments."""
+) -> PlanRevision | tuple[str, ...]:
+    """Ask for the steps that are left to do, then for their arguments."""
+    done = failure_context.done_tasks
     rejected = [task for task in failure_context.failed if isinstance(failure_context.outcomes[task], Rejected)]
     question = render(
         "small_replanner_steps.v1",
         goal=session.goal,
-        done=[{"id": task["id"], "question": task.get("description", "")} for task in failure_context.done_tasks],
+        done=[{"id": task["id"], "question": task.get("description", "")} for task in done],
         failures=_list_failures(failure_context),
         rejected=rejected,
     )
@@ -167,19 +179,11 @@ async def _replan_in_steps(
         messages, schema=build_steps_schema(session.specs), name="steps", max_tokens=_MAX_TOKENS
     )
     if isinstance(reply, MalformedReply):
-        return NoRevision(f"No new steps came of it: {reply.reason}")
-    known = [task["id"] for task in failure_context.done_tasks]
-    steps = read_steps(reply.value, taken=failure_context.taken_ids, known=known)
-    kept = await session.check({"tasks": failure_context.done_tasks}) if failure_context.done_tasks else None
-    drafted = await write_all_arguments(
-        steps,
-        replace(session),
-        done=failure_context.done_tasks,
-        checked=kept if isinstance(kept, CheckedPlan) else None,
-        repairs=0,
-    )
-    if isinstance(drafted, DraftFailure):
-        return NoRevision(f"No way on was found: {' '.join(drafted.problems)}")
-    new = [drafted.checked.compiled.tasks[step.id] for step in steps]
-    decided = await replan_rest(tasks_to_json(new), session, failure_context, note=note)
-    return NoRevision(f"No way on was found: {' '.join(decided)}") if isinstance(decided, tuple) else decided
+        return ("There are no new steps.", reply.reason)
+    steps = read_steps(reply.value, taken=failure_context.taken_ids, known=[task["id"] for task in done])
+    checked = await _check_done_tasks(session, failure_context)
+    draft = await write_all_arguments(steps, session, done=done, checked=checked, repairs=0)
+    if isinstance(draft, DraftFailure):
+        return draft.problems
+    new = [draft.checked.compiled.tasks[step.id] for step in steps]
+    return await replan_rest(tasks_to_json(new), session, failure_context, note=note)

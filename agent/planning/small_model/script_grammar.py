@@ -1,7 +1,7 @@
-"""What a model may write in a script of tool calls, as a grammar that its server holds it to.
+"""The grammar of scripts of tool calls, to which the model's server holds it.
 
-In GBNF, the notation of llama.cpp (its `grammars/README.md`): calls of the tools there are, each with its own
-arguments, and no operator, loop or other function.
+It is written in GBNF, the notation of llama.cpp (its `grammars/README.md`), and allows only calls of the given tools,
+each with its own arguments, and the operators that one of the tools implements: no loops, no other functions.
 """
 
 import ast
@@ -14,7 +14,7 @@ from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 
 
 class Operator(NamedTuple):
-    """An operator: its node in Python's grammar, and the names under which tools do the same."""
+    """An operator: its node in Python's syntax tree, its sign, and the names of tools that do the same."""
 
     node: type[ast.operator]
     sign: str
@@ -29,31 +29,6 @@ _OPERATORS: Final = (
     Operator(ast.Mod, "%", frozenset({"mod", "modulo", "remainder"})),
     Operator(ast.Pow, "**", frozenset({"pow", "power"})),
 )
-
-
-def find_operator_tools(specs: Mapping[str, ToolSpec]) -> dict[Operator, ToolSpec]:
-    """Return the operators that one of the tools does: it goes by such a name and takes two numbers and no more."""
-    found = {}
-    for operator in _OPERATORS:
-        tools = [
-            spec for name, spec in specs.items() if _strip_suffixes(name) in operator.names and _has_two_numbers(spec)
-        ]
-        if len(tools) == 1:
-            found[operator] = tools[0]
-    return found
-
-
-def _strip_suffixes(name: str) -> str:
-    return name.lower().removesuffix("_numbers").removesuffix("_two")
-
-
-def _has_two_numbers(spec: ToolSpec) -> bool:
-    root = spec.args_schema
-    listed = root.get("properties", {})
-    kinds = [find_allowed_types(part, root) for part in listed.values()]
-    return len(kinds) == 2 and all(kind is not None and "number" in kind for kind in kinds)
-
-
 _MAX_LINES: Final = 16
 _COMMON_RULES: Final = r"""
 root ::= line{1,%d} "print(" name ")"
@@ -81,12 +56,33 @@ _RULE_BY_TYPE: Final = {
 }
 
 
+def find_operator_tools(specs: Mapping[str, ToolSpec]) -> dict[Operator, ToolSpec]:
+    """Return the operators that exactly one tool implements: it has such a name and takes two numbers."""
+    operators = {}
+    for operator in _OPERATORS:
+        tools = [
+            spec for name, spec in specs.items() if _strip_suffixes(name) in operator.names and _has_two_numbers(spec)
+        ]
+        if len(tools) == 1:
+            operators[operator] = tools[0]
+    return operators
+
+
+def _strip_suffixes(name: str) -> str:
+    return name.lower().removesuffix("_numbers").removesuffix("_two")
+
+
+def _has_two_numbers(spec: ToolSpec) -> bool:
+    root = spec.args_schema
+    listed = root.get("properties", {})
+    kinds = [find_allowed_types(part, root) for part in listed.values()]
+    return len(kinds) == 2 and all(kind is not None and "number" in kind for kind in kinds)
+
+
 def build_script_grammar(specs: Mapping[str, ToolSpec]) -> str:
-    """Return the grammar of scripts over these tools: required arguments by position, others by name behind them.
+    """Return the grammar of scripts over these tools: required arguments by position, then the others by name.
 
-    Operators are those that one of the tools does.
-
-    A script ends by printing a name: a small model that may go on behind it does.
+    A script ends by printing a name, since a small model that may go on after that does so.
     """
     calls = [(f"call-{number}", spec) for number, spec in enumerate(specs.values())]
     signs = " | ".join(_quote_literal(f" {each.sign} ") for each in find_operator_tools(specs))
@@ -103,7 +99,7 @@ def _build_call_rule(spec: ToolSpec) -> str:
     named = [f"{_quote_literal(f'{name}=')} {_build_argument_rule(part, root)}" for name, part in optional]
     fixed = ' ", " '.join(parts)
     if not parts and named:
-        # Any of them may be the first, which has no comma before it.
+        # Any argument may come first, and the first has no comma before it.
         choices = [
             f"{first} {' '.join(_make_optional(rest) for rest in named[place + 1 :])}"
             for place, first in enumerate(named)
@@ -113,10 +109,10 @@ def _build_call_rule(spec: ToolSpec) -> str:
 
 
 def split_arguments(spec: ToolSpec) -> tuple[list[tuple[str, JsonSchema]], list[tuple[str, JsonSchema]]]:
-    """Return the required and the other arguments of a tool, by name with their schemas."""
-    wanted = spec.args_schema.get("required", ())
+    """Return the required and the optional arguments of a tool, as pairs of name and schema."""
+    required = spec.args_schema.get("required", ())
     listed = list(iterate_properties(spec.args_schema))
-    return [one for one in listed if one[0] in wanted], [one for one in listed if one[0] not in wanted]
+    return [one for one in listed if one[0] in required], [one for one in listed if one[0] not in required]
 
 
 def _make_optional(argument: str) -> str:

@@ -1,4 +1,4 @@
-"""A script of tool calls read as a plan: each call is a task, each name a reference to its output."""
+"""Reads a script of tool calls as a plan: each call is a task, each name a reference to its output."""
 
 import ast
 import io
@@ -20,7 +20,7 @@ _MAX_NAMES: Final = 20
 
 
 class ScriptError(Exception):
-    """A script that is no plan; the message is a sentence that the model can be told."""
+    """A script that cannot be read as a plan; the message is a sentence for the model."""
 
 
 def read_script(
@@ -30,21 +30,21 @@ def read_script(
     known: Mapping[str, JsonSchema | None],
     taken: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return the tasks of a script as documents. Nothing of it is run.
+    """Return the tasks of a script as documents. The script is not executed.
 
-    `known` are finished tasks that it may name, with the schemas of their outputs; no new task has an id that is
-    `taken`. Calls inside of calls become tasks of their own; `print(name)` says nothing. Raises `Unreadable`.
+    `known` are finished tasks that it may name, with the schemas of their outputs; no new task gets an id that is
+    `taken`. Calls inside calls become tasks of their own; `print(name)` is ignored. Raises `ScriptError`.
     """
-    reading = ScriptReader(specs, known, taken)
-    for statement, told in parse_statements(text):
-        reading.read_statement(statement, comment=told)
-    if not reading.tasks:
+    reader = ScriptReader(specs, known, taken)
+    for statement, comment in parse_statements(text):
+        reader.read_statement(statement, comment=comment)
+    if not reader.tasks:
         raise ScriptError("The script calls no tool; give a line `name = tool(arguments)` for each step.")
-    return reading.tasks
+    return reader.tasks
 
 
 def parse_statements(text: str) -> list[tuple[ast.stmt, str]]:
-    """Return the statements of a program, fenced or not, each with the comment above it. Raises `Unreadable`."""
+    """Return the statements of a program, fenced or not, each with the comment above it. Raises `ScriptError`."""
     fenced = _FENCED_BLOCK.search(text)
     source = (fenced[1] if fenced else text).strip() + "\n"
     try:
@@ -56,7 +56,7 @@ def parse_statements(text: str) -> list[tuple[ast.stmt, str]]:
 
 
 def _collect_comments(source: str) -> dict[int, str]:
-    """Return the comments that have a line to themselves, by its number from 1."""
+    """Return the comments that have a line to themselves, by its number, counted from 1."""
     return {
         token.start[0]: token.string.lstrip("# ").strip()
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
@@ -65,7 +65,7 @@ def _collect_comments(source: str) -> dict[int, str]:
 
 
 class ScriptReader:
-    """What is known at a place of the script."""
+    """Reads statements one after the other and collects their tasks; knows the names and outputs so far."""
 
     def __init__(
         self, specs: Mapping[str, ToolSpec], known: Mapping[str, JsonSchema | None], taken: Collection[str]
@@ -80,7 +80,7 @@ class ScriptReader:
         self._comment = ""
 
     def read_statement(self, statement: ast.stmt, *, comment: str) -> None:
-        """Read one line."""
+        """Read one statement; `comment` becomes the description of its task."""
         self._comment = comment
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call):
@@ -96,7 +96,7 @@ class ScriptReader:
             case ast.Expr(value=ast.Call() as call):
                 self._convert_call(call, name=None)
             case _:
-                raise ScriptError(f"{quote_code(statement)} is no call; each line must be `name = tool(arguments)`.")
+                raise ScriptError(f"{quote_code(statement)} is not a call; each line must be `name = tool(arguments)`.")
 
     def _convert_call(self, call: ast.Call, *, name: str | None) -> JsonValue:
         tool = call.func.id if isinstance(call.func, ast.Name) else ""
@@ -106,20 +106,20 @@ class ScriptReader:
         return self._add_task(spec, self._convert_arguments(_match_arguments(call, spec)), name=name)
 
     def _convert_arguments(self, given: Iterable[tuple[str, ast.expr]]) -> dict[str, JsonValue]:
-        # What stands inside is done before, and the comment belongs to the whole line.
-        told, self._comment = self._comment, ""
+        # The comment is for the task of the whole line, not for those of the calls inside it, which are added first.
+        comment, self._comment = self._comment, ""
         values = {key: self._convert_value(value) for key, value in given}
-        self._comment = told
+        self._comment = comment
         return values
 
     def _add_task(self, spec: ToolSpec, values: Mapping[str, JsonValue], *, name: str | None) -> JsonValue:
-        told, self._comment = self._comment, ""
+        comment, self._comment = self._comment, ""
         parts = spec.args_schema.get("properties", {})
         args = {key: self._select_fitting_field(value, parts.get(key, {}), spec) for key, value in values.items()}
         task = name or spec.name
         task = make_free_id(task, self._taken) if task in self._taken else task
         self._taken.add(task)
-        description = told or task.replace("_", " ")
+        description = comment or task.replace("_", " ")
         self.tasks.append({"id": task, "description": description, "tool": spec.name, "args": args})
         self._outputs[task] = spec.output_schema
         return _make_reference(task)
@@ -145,9 +145,7 @@ class ScriptReader:
         match node:
             case ast.Name(id=name):
                 if name not in self._names:
-                    raise ScriptError(
-                        f"The name {name!r} stands for nothing yet; there are {_join_names(self._names)}."
-                    )
+                    raise ScriptError(f"The name {name!r} is not defined yet; there are {_join_names(self._names)}.")
                 return self._names[name]
             case ast.Subscript(value=of, slice=ast.Constant(value=str() | int() as step)):
                 return _select_part(self._convert_value(of), step, node)
@@ -156,7 +154,7 @@ class ScriptReader:
             case ast.BinOp():
                 return self._convert_operation(node, name=None)
             case _:
-                raise ScriptError(f"{quote_code(node)} cannot stand in a script; give a value, a name or a call.")
+                raise ScriptError(f"{quote_code(node)} cannot be used in a script; give a value, a name or a call.")
 
     def _convert_operation(self, node: ast.BinOp, *, name: str | None) -> JsonValue:
         spec = self._operators.get(type(node.op))
@@ -178,7 +176,7 @@ class ScriptReader:
         return {"template": text, "values": values}
 
     def _select_fitting_field(self, value: JsonValue, wanted: JsonSchema, spec: ToolSpec) -> JsonValue:
-        """Return `value`; of a whole output that does not fit the argument, its only field that does."""
+        """Return `value`; if it is a whole output that does not fit the argument, the only field of it that does."""
         match value:
             case {"output_of": str() as task, "path": []} if (given := self._outputs.get(task)) is not None:
                 roots = (given, spec.args_schema)
@@ -203,7 +201,7 @@ def _match_arguments(call: ast.Call, spec: ToolSpec) -> list[tuple[str, ast.expr
     twice = [name for place, (name, _) in enumerate(given) if name in dict(given[:place])]
     if twice:
         raise ScriptError(f"{quote_code(call)} gives {twice[0]!r} twice.")
-    # A name that the tool does not have is for the compiler, which knows what was meant.
+    # A name that the tool does not have is reported by the compiler, which can suggest the right one.
     return given
 
 
@@ -216,7 +214,7 @@ def _select_part(value: JsonValue, step: str | int, node: ast.expr) -> JsonValue
         case list() if isinstance(step, int) and -len(value) <= step < len(value):
             return value[step]
         case _:
-            raise ScriptError(f"{quote_code(node)} is no part of {format_value(value)}.")
+            raise ScriptError(f"{quote_code(node)} is not a part of {format_value(value)}.")
 
 
 def _read_key(key: ast.expr | None) -> str:
@@ -230,11 +228,11 @@ def _make_reference(task: str) -> JsonValue:
 
 
 def quote_code(node: ast.AST) -> str:
-    """Return a piece of a script as a message shows it."""
+    """Return a piece of a script as it is quoted in messages."""
     return f"`{format_value(ast.unparse(node))[1:-1]}`"
 
 
 def _join_names(names: Iterable[str]) -> str:
-    found = list(names)
-    more = [f"and {len(found) - _MAX_NAMES} more"] if len(found) > _MAX_NAMES else []
-    return ", ".join([*map(repr, found[:_MAX_NAMES]), *more]) or "none"
+    listed = list(names)
+    more = [f"and {len(listed) - _MAX_NAMES} more"] if len(listed) > _MAX_NAMES else []
+    return ", ".join([*map(repr, listed[:_MAX_NAMES]), *more]) or "none"

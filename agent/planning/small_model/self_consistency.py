@@ -1,8 +1,8 @@
-"""The plan that several of a small model's plans agree with by what they find, where finding out changes nothing.
+"""A vote among several plans of a small model by their results, if the plans only read and can be tried out.
 
-Self-consistency (X. Wang et al., "Self-Consistency Improves Chain of Thought Reasoning", ICLR 2023), over the results
-of plans instead of the words of answers; no more plans are made than it takes to decide (P. Aggarwal et al., "Let's
-Sample Step by Step", EMNLP 2023).
+This is self-consistency (X. Wang et al., "Self-Consistency Improves Chain of Thought Reasoning", ICLR 2023) over the
+results of plans instead of the text of answers. No more plans are made than it takes to decide (P. Aggarwal et al.,
+"Let's Sample Step by Step", EMNLP 2023).
 """
 
 from collections import Counter
@@ -13,8 +13,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from agent.core.compiler.compiler import CompiledPlan
-from agent.core.engine.outcomes import Done, Outcome
+from agent.core.engine.outcomes import Done
 from agent.core.plan.hashing import to_canonical_json
 from agent.events import Thinking
 from agent.execution.early_execution import EarlyExecution
@@ -23,63 +22,57 @@ from agent.results.markdown import extract_rows
 from agent.results.summary import preview_value
 
 PlanFunction = Callable[[PlanningSession], Awaitable[PlanDraft | DraftFailure]]
-#: Makes so many plans at once.
+#: Makes the given number of plans in one call of the model.
 BatchPlanFunction = Callable[[PlanningSession, int], Awaitable[Sequence[PlanDraft | DraftFailure]]]
-#: Numbers that differ behind this many digits were worked out in another order, and are the same.
+#: Numbers that agree to this many digits count as equal: they were computed in another order.
 _SIGNIFICANT_DIGITS: Final = 9
-#: By so many plans a result must lead for no more to be made.
+#: A lead of this many votes ends the vote early.
 _REQUIRED_LEAD: Final = 2
-#: A person is told so much of what a plan finds.
+#: Characters of each plan's result in the doubt that a human sees.
 _MAX_PREVIEW_LENGTH: Final = 120
 
 
 async def plan_by_vote(
     session: PlanningSession, plan: PlanFunction, *, plan_batch: BatchPlanFunction | None = None
 ) -> PlanDraft | DraftFailure:
-    """Return the plan whose result most of up to `desk.variants` plans have; the first one where none is repeated.
+    """Return the plan whose result most of up to `session.variants` plans share, or the first if all results differ.
 
-    Where one way comes to no plan, the next is tried. Plans are tried out where all their tools only read, unasked and
-    in a closed world, and give the same for the same; else the first is returned as it is. What a try has found is used
-    when the plan runs. Where the model's server writes several texts at once, `several` makes the plans, and where none
-    of them compiles, `plan` one more.
+    A failed draft casts no vote. Plans are tried out if all their tools only read, need no approval, are idempotent
+    and not open-world; if the first is not such a plan, it is returned as it is. The results of a trial are reused
+    when the plan runs. If the model's server writes several texts at once, `plan_batch` makes the plans, and `plan`
+    one more if none of them compiles.
     """
     early_execution = session.early_execution
     if early_execution is None or session.variants == 1:
         return await plan(session)
-    none: DraftFailure | None = None
+    failure: DraftFailure | None = None
     first: PlanDraft | None = None
-    found: dict[str, _Candidate] = {}
+    candidates: dict[str, _Candidate] = {}
     votes: Counter[str] = Counter()
-    together = min(session.variants, session.model.max_parallel_texts)
-    ways = (
-        _plan_all_at_once(session, plan, plan_batch, together)
-        if plan_batch and together > 1
+    batch_size = min(session.variants, session.model.max_parallel_texts)
+    drafts = (
+        _plan_all_at_once(session, plan, plan_batch, batch_size)
+        if plan_batch and batch_size > 1
         else _plan_one_by_one(session, plan, votes)
     )
-    async with aclosing(ways):
-        async for draft in ways:
+    async with aclosing(drafts):
+        async for draft in drafts:
             if isinstance(draft, DraftFailure):
-                none = none or draft
+                failure = failure or draft
                 continue
-            looks = _is_read_only(draft)
-            if first is None and not looks:
+            read_only = _is_read_only(draft)
+            if first is None and not read_only:
                 return draft
             first = first or draft
-            outputs = (
-                _find_final_outputs(draft.checked.compiled, await _try_draft(draft, early_execution)) if looks else None
-            )
+            outputs = await _try_draft(draft, early_execution) if read_only else None
             if outputs is not None:
                 result = "\n".join(sorted(map(_normalize_result, outputs)))
                 votes[result] += 1
-                found.setdefault(
-                    result,
-                    _Candidate(
-                        draft, " and ".join(preview_value(one, max_length=_MAX_PREVIEW_LENGTH) for one in outputs)
-                    ),
-                )
+                summary = " and ".join(preview_value(one, max_length=_MAX_PREVIEW_LENGTH) for one in outputs)
+                candidates.setdefault(result, _Candidate(draft, summary))
     if first is None:
-        return none or DraftFailure(problems=("The model's server gave no text.",), repairs=0)
-    return await _choose_draft(first, found, votes, session, early_execution)
+        return failure or DraftFailure(problems=("The model's server gave no text.",), repairs=0)
+    return _choose_draft(first, candidates, votes, session, early_execution)
 
 
 async def _plan_one_by_one(
@@ -107,44 +100,22 @@ async def _plan_all_at_once(
 
 
 def _limit_repairs(session: PlanningSession) -> PlanningSession:
-    # Told what is wrong, a small model mostly writes the same again: rather another way than another repair.
+    # Shown its problems, a small model mostly writes the same again: another draft is worth more than another repair.
     return replace(session, max_repairs=min(session.max_repairs, 1))
+
+
+def _has_winner(votes: Counter[str], *, left: int) -> bool:
+    """Return whether the best result leads by two, or by more votes than there are plans left to make."""
+    first, second = ([number for _, number in votes.most_common(2)] + [0, 0])[:2]
+    return first - second >= min(_REQUIRED_LEAD, left + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A plan, and what it finds in a few words."""
+    """A plan, and a short text of its result."""
 
     draft: PlanDraft
     summary: str
-
-
-async def _choose_draft(
-    first: PlanDraft,
-    found: Mapping[str, _Candidate],
-    votes: Counter[str],
-    session: PlanningSession,
-    early_execution: EarlyExecution,
-) -> PlanDraft:
-    chosen = found[votes.most_common(1)[0][0]].draft if votes else first
-    alone = not votes or max(votes.values()) == 1
-    told = "no two of them agree" if alone else f"{max(votes.values())} agree"
-    session.emit(Thinking(role="planner", text=f"Of {votes.total()} plans that lead to a result {told}."))
-    # Begun once more, so that the calls of this plan and of no other are kept for its run.
-    _begin_tasks(chosen, early_execution)
-    return replace(chosen, doubt=_describe_doubt([each.summary for each in found.values()]) if alone else "")
-
-
-def _describe_doubt(words: Sequence[str]) -> str:
-    """Return the sentence about plans of which each finds something else, the chosen one first."""
-    match len(words):
-        case 0:
-            return "Plans for this goal were tried, and none comes to a result."
-        case 1:
-            return f"Of the plans that were tried for this goal only one comes to a result: {words[0]}."
-        case number:
-            each = "; ".join(f"({place}) {one}" for place, one in enumerate(words, start=1))
-            return f"{number} plans were tried for this goal, and each finds something else: {each}. Taken: the first."
 
 
 def _is_read_only(draft: PlanDraft) -> bool:
@@ -155,29 +126,55 @@ def _is_read_only(draft: PlanDraft) -> bool:
     )
 
 
-async def _try_draft(draft: PlanDraft, early_execution: EarlyExecution) -> Mapping[str, Outcome]:
-    _begin_tasks(draft, early_execution)
-    return await early_execution.wait_for_outcomes()
+async def _try_draft(draft: PlanDraft, early_execution: EarlyExecution) -> list[JsonValue] | None:
+    """Run a plan and return its final outputs: those that no other task uses. None if one of them is missing."""
+    _start_tasks(draft, early_execution)
+    outcomes = await early_execution.wait_for_outcomes()
+    compiled = draft.checked.compiled
+    used = {need for needs in compiled.needs.values() for need in needs}
+    final = [outcomes.get(task) for task in compiled.order if task not in used]
+    outputs = [outcome.output for outcome in final if isinstance(outcome, Done)]
+    return outputs if len(outputs) == len(final) else None
 
 
-def _begin_tasks(draft: PlanDraft, early_execution: EarlyExecution) -> None:
+def _start_tasks(draft: PlanDraft, early_execution: EarlyExecution) -> None:
     early_execution.begin_text()
     for task in draft.checked.compiled.plan.tasks:
         early_execution.add_task(task.model_dump(mode="json", exclude_defaults=True))
 
 
-def _find_final_outputs(compiled: CompiledPlan, outcomes: Mapping[str, Outcome]) -> list[JsonValue] | None:
-    """Return what the plan finds: the outputs that no task of it uses; None where it breaks off."""
-    used = {need for needs in compiled.needs.values() for need in needs}
-    last = [outcomes.get(task) for task in compiled.order if task not in used]
-    outputs = [outcome.output for outcome in last if isinstance(outcome, Done)]
-    return outputs if len(outputs) == len(last) else None
+def _choose_draft(
+    first: PlanDraft,
+    candidates: Mapping[str, _Candidate],
+    votes: Counter[str],
+    session: PlanningSession,
+    early_execution: EarlyExecution,
+) -> PlanDraft:
+    chosen = candidates[votes.most_common(1)[0][0]].draft if votes else first
+    all_differ = not votes or max(votes.values()) == 1
+    agreement = "no two of them agree" if all_differ else f"{max(votes.values())} agree"
+    session.emit(Thinking(role="planner", text=f"Of {votes.total()} plans that have a result {agreement}."))
+    # Started again, so that the calls of this plan, and of no other, are kept for its run.
+    _start_tasks(chosen, early_execution)
+    return replace(chosen, doubt=_describe_doubt([each.summary for each in candidates.values()]) if all_differ else "")
+
+
+def _describe_doubt(results: Sequence[str]) -> str:
+    """Return a sentence about plans whose results all differ, given in short with that of the chosen plan first."""
+    match len(results):
+        case 0:
+            return "Plans for this goal were tried, and none comes to a result."
+        case 1:
+            return f"Of the plans that were tried for this goal only one comes to a result: {results[0]}."
+        case number:
+            each = "; ".join(f"({place}) {one}" for place, one in enumerate(results, start=1))
+            return f"{number} plans were tried for this goal, and each finds something else: {each}. Taken: the first."
 
 
 def _normalize_result(output: JsonValue) -> str:
     """Return an output as a text that is equal for equal results.
 
-    Of rows neither their order nor the names of their columns count, which each plan chooses.
+    The order of rows and the names of their columns do not count: each plan chooses its own.
     """
     rows = extract_rows(output)
     if rows is None:
@@ -199,9 +196,3 @@ def _round_numbers(value: JsonValue) -> JsonValue:
             return {key: _round_numbers(item) for key, item in value.items()}
         case _:
             return value
-
-
-def _has_winner(votes: Counter[str], *, left: int) -> bool:
-    """Whether a result leads by two, or by more than the plans that are left could make up for."""
-    first, second = ([number for _, number in votes.most_common(2)] + [0, 0])[:2]
-    return first - second >= min(_REQUIRED_LEAD, left + 1)

@@ -1,7 +1,7 @@
-"""A plan over a database by a small model: one notebook of SQL, and a question for each call that it left open.
+"""A plan over a database by a small model: one notebook of SQL, then a question for each call that is incomplete.
 
-Code models have read far more SQL under comments than SQL inside JSON, and write it better; queries that build on each
-other in one text follow M. Pourreza and D. Rafiei, "DIN-SQL" (NeurIPS 2023), without a question for each part.
+Code models have read far more SQL under comments than SQL inside JSON, and write it better. Queries that build on each
+other follow M. Pourreza and D. Rafiei, "DIN-SQL" (NeurIPS 2023), but in one text instead of one question for each part.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from typing import Any, Final
 import anyio.to_thread
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-from agent.core.plan.tool_spec import JsonSchema, ToolSpec
+from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply, TextReply
 from agent.plan_check import CheckedPlan
@@ -35,22 +35,22 @@ from agent.planning.small_model.notebook_parser import (
 )
 from agent.planning.small_model.self_consistency import plan_by_vote
 from agent.planning.small_model.steps import PlanStep
-from agent.planning.small_model.stepwise import find_sources, write_step_arguments
+from agent.planning.small_model.stepwise import find_output_schema, find_sources, format_problem, write_step_arguments
 from prompts import render
 
 _MAX_TOKENS: Final = 300
 
 
 def find_query_tool(specs: Mapping[str, ToolSpec]) -> ToolSpec | None:
-    """Return the tool that takes SQL and knows its tables by itself, if there is exactly one."""
-    found = [spec for spec in specs.values() if is_sql_tool(spec) and not needs_tables(spec)]
-    return found[0] if len(found) == 1 else None
+    """Return the tool that takes SQL and has tables of its own, if there is exactly one."""
+    tools = [spec for spec in specs.values() if is_sql_tool(spec) and not needs_tables(spec)]
+    return tools[0] if len(tools) == 1 else None
 
 
 async def plan_as_queries(session: PlanningSession, tool: ToolSpec) -> PlanDraft | DraftFailure:
-    """Ask for notebooks until their queries agree on what they find, then for calls that lack something.
+    """Ask for notebooks until enough of their queries give the same result, then for the calls that are incomplete.
 
-    Raises `ModelReplyError` where the model's server gives no reply.
+    Raises `ModelReplyError` if the model's server gives no reply.
     """
     session = replace(session, context=await _render_context(session, tool))
     notebooks: list[_CheckedNotebook] = []
@@ -63,14 +63,14 @@ async def plan_as_queries(session: PlanningSession, tool: ToolSpec) -> PlanDraft
         replies = await variant_session.ask_texts(
             _build_messages(variant_session), number=number, max_tokens=_MAX_TOKENS, grammar=grammar
         )
-        found = [await _check_reply(reply, variant_session, tool) for reply in replies]
-        notebooks.extend(each for each in found if isinstance(each, _CheckedNotebook))
-        return [_to_draft(each, repairs=0) for each in found]
+        results = [await _check_reply(reply, variant_session, tool) for reply in replies]
+        notebooks.extend(each for each in results if isinstance(each, _CheckedNotebook))
+        return [_to_draft(each, repairs=0) for each in results]
 
     draft = await plan_by_vote(session, plan_once, plan_batch=plan_batch)
-    return (
-        draft if isinstance(draft, DraftFailure) else await _add_calls(draft, _choose_calls(draft, notebooks), session)
-    )
+    if isinstance(draft, DraftFailure):
+        return draft
+    return await _add_calls(draft, _choose_calls(draft, notebooks), session)
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ async def _plan_notebook(
     problems: tuple[str, ...] = ()
     for repairs in range(session.max_repairs + 1):
         reply = await session.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
-        found = await _check_reply(reply, session, tool)
-        if isinstance(found, _CheckedNotebook):
-            notebooks.append(found)
-            return _to_draft(found, repairs=repairs)
-        problems = found
+        result = await _check_reply(reply, session, tool)
+        if isinstance(result, _CheckedNotebook):
+            notebooks.append(result)
+            return _to_draft(result, repairs=repairs)
+        problems = result
         messages += build_correction(reply.raw if isinstance(reply, MalformedReply) else reply.text, problems)
     return _to_draft(problems, repairs=session.max_repairs)
 
@@ -111,20 +111,22 @@ async def _check_reply(
     return _CheckedNotebook(notebook, checked) if isinstance(checked, CheckedPlan) else checked
 
 
-def _to_draft(found: _CheckedNotebook | tuple[str, ...], *, repairs: int) -> PlanDraft | DraftFailure:
-    if isinstance(found, _CheckedNotebook):
-        return PlanDraft(checked=found.checked, repairs=repairs)
-    return DraftFailure(problems=found, repairs=repairs)
+def _to_draft(result: _CheckedNotebook | tuple[str, ...], *, repairs: int) -> PlanDraft | DraftFailure:
+    if isinstance(result, _CheckedNotebook):
+        return PlanDraft(checked=result.checked, repairs=repairs)
+    return DraftFailure(problems=result, repairs=repairs)
 
 
 def _choose_calls(draft: PlanDraft, notebooks: Sequence[_CheckedNotebook]) -> Sequence[NotebookCall]:
-    """Return the calls behind the chosen queries: those of its own notebook, if most call the same tools."""
-    kinds = Counter(_list_tools(each.notebook) for each in notebooks)
+    """Return the calls to add to the chosen queries: of the tools that most notebooks call.
+
+    They are those of the chosen notebook if it calls these tools, else those of another, with its query ids replaced.
+    """
     chosen = next(each.notebook for each in notebooks if each.checked is draft.checked)
-    wanted = kinds.most_common(1)[0][0]
-    if _list_tools(chosen) == wanted:
+    most_called = Counter(_list_tools(each.notebook) for each in notebooks).most_common(1)[0][0]
+    if _list_tools(chosen) == most_called:
         return chosen.calls
-    other = next(each.notebook for each in notebooks if _list_tools(each.notebook) == wanted)
+    other = next(each.notebook for each in notebooks if _list_tools(each.notebook) == most_called)
     ids = dict(zip((query.id for query in other.queries), (query.id for query in chosen.queries), strict=False))
     return [replace(call, uses=tuple(ids[use] for use in call.uses if use in ids)) for call in other.calls]
 
@@ -134,7 +136,7 @@ def _list_tools(notebook: Notebook) -> tuple[str, ...]:
 
 
 def build_notebook_message(session: PlanningSession) -> SystemMessage:
-    """Return what all questions begin with; the same words make the server quick."""
+    """Return the beginning of all questions for notebooks; the server keeps it in its prompt cache."""
     others = [spec for spec in session.specs.values() if not is_sql_tool(spec)]
     return SystemMessage(render("notebook.v1", tools=describe_calls(others), context=session.context))
 
@@ -142,7 +144,7 @@ def build_notebook_message(session: PlanningSession) -> SystemMessage:
 async def _check_queries(
     queries: Sequence[NotebookQuery], session: PlanningSession, tool: ToolSpec
 ) -> CheckedPlan | tuple[str, ...]:
-    """Check the queries one after the other; each is told the columns that those before it will have."""
+    """Check the queries one after the other; each may use the columns of the earlier ones."""
     from agent.tools.sql_repair.inline_queries import inline_earlier_queries  # noqa: PLC0415 - sqlglot is slow to import
 
     tasks: list[Mapping[str, Any]] = []
@@ -150,54 +152,47 @@ async def _check_queries(
     earlier: dict[str, str] = {}
     sources: dict[str, EarlierOutput] = {}
     for query in queries:
-        given = ColumnParameters(list(sources.values()))
+        parameters = ColumnParameters(list(sources.values()))
 
-        def find_parameter(name: str, column: str, given: ColumnParameters = given) -> str | None:
+        def find_parameter(name: str, column: str, parameters: ColumnParameters = parameters) -> str | None:
             rows = sources[name].find_rows()
-            known = {each.lower(): each for each in rows.columns} if rows else {}
-            wanted = rows.refer_to_column(known[column.lower()]) if rows and column.lower() in known else None
-            return next((each for each, refers in given.references.items() if refers == wanted), None)
+            columns = {each.lower(): each for each in rows.columns} if rows else {}
+            wanted = rows.refer_to_column(columns[column.lower()]) if rows and column.lower() in columns else None
+            return next((each for each, reference in parameters.references.items() if reference == wanted), None)
 
-        written = await _adjust_query(query.sql, session, tool)
-        sql = inline_earlier_queries(written, earlier=earlier, parameter=find_parameter)
+        adjusted = await _adjust_query(query.sql, session, tool)
+        sql = inline_earlier_queries(adjusted, earlier=earlier, parameter=find_parameter)
         args = bind_inputs({"sql": sql}, tool, list(sources.values()))
         task = {"id": query.id, "description": query.question, "tool": tool.name, "args": args}
-        found = await session.check({"tasks": [*tasks, task]})
-        if not isinstance(found, CheckedPlan):
-            return tuple(f"{problem.what} {problem.remedy}".strip() for problem in found)
-        checked = found
+        result = await session.check({"tasks": [*tasks, task]})
+        if not isinstance(result, CheckedPlan):
+            return tuple(map(format_problem, result))
+        checked = result
         compiled = checked.compiled.tasks[query.id]
         tasks.append(compiled.model_dump(mode="json", exclude_defaults=True))
         earlier[query.name] = str(compiled.args.get("sql", sql))
-        sources[query.name] = EarlierOutput(query.id, query.question, _find_output_schema(checked, query.id, tool))
+        sources[query.name] = EarlierOutput(query.id, query.question, find_output_schema(checked, query.id, tool))
     return checked or ("There is no query; write at least one SELECT.",)
 
 
 async def _render_context(session: PlanningSession, tool: ToolSpec) -> str:
-    """Let the tool, if it can, tell of its tables as SQL: who has read only SQL goes on in its manner."""
+    """Let the tool, if it has a method for it, describe its tables as SQL: a model that reads SQL writes SQL."""
     rewrite_schema = getattr(session.toolbox[tool.name], "replace_schema_with_sql", None)
-    return (
-        str(await anyio.to_thread.run_sync(rewrite_schema, session.context))
-        if callable(rewrite_schema)
-        else session.context
-    )
+    if not callable(rewrite_schema):
+        return session.context
+    return str(await anyio.to_thread.run_sync(rewrite_schema, session.context))
 
 
 async def _adjust_query(sql: str, session: PlanningSession, tool: ToolSpec) -> str:
-    """Let the tool, if it can, bring a query closer to the goal than the model did."""
+    """Let the tool, if it has a method for it, bring a query closer to the goal than the model did."""
     fit_to_goal = getattr(session.toolbox[tool.name], "fit_to_goal", None)
     return str(await anyio.to_thread.run_sync(fit_to_goal, sql, session.goal)) if callable(fit_to_goal) else sql
-
-
-def _find_output_schema(checked: CheckedPlan, task: str, tool: ToolSpec) -> JsonSchema:
-    found = checked.findings.get(task)
-    return (found and found.output_schema) or tool.output_schema or {}
 
 
 async def _add_calls(
     draft: PlanDraft, calls: Sequence[NotebookCall], session: PlanningSession
 ) -> PlanDraft | DraftFailure:
-    """Add the calls that come behind the queries: as they were written, or else asked for one by one."""
+    """Add the calls after the queries: as they were written if they compile, else asked for one by one."""
     checked, repairs = draft.checked, draft.repairs
     queries = [
         PlanStep(id=task.id, question=task.description, tool=task.tool) for task in draft.checked.compiled.plan.tasks
@@ -215,19 +210,19 @@ async def _add_calls(
                 call.arguments, session.toolbox.specs[call.tool], find_sources(step, queries, session, checked)
             ),
         }
-        found = await session.check({"tasks": [*tasks, task]})
-        if not isinstance(found, CheckedPlan):
-            asked = await write_step_arguments(
+        result = await session.check({"tasks": [*tasks, task]})
+        if not isinstance(result, CheckedPlan):
+            written = await write_step_arguments(
                 step, queries, session, tasks=tasks, checked=checked, system=build_notebook_message(session)
             )
-            if isinstance(asked, DraftFailure):
-                return DraftFailure(problems=asked.problems, repairs=repairs + asked.repairs)
-            found, repairs = asked.checked, repairs + asked.repairs
-        checked = found
+            if isinstance(written, DraftFailure):
+                return DraftFailure(problems=written.problems, repairs=repairs + written.repairs)
+            result, repairs = written.checked, repairs + written.repairs
+        checked = result
     return PlanDraft(checked=checked, repairs=repairs, doubt=draft.doubt)
 
 
 def _describe_call(call: NotebookCall) -> str:
-    """Return what a call does, in words made of its own."""
+    """Return a description of a call: its tool and the queries that it uses."""
     what = call.tool.replace("_", " ").capitalize()
     return f"{what} of {' and '.join(each.replace('_', ' ') for each in call.uses)}" if call.uses else what

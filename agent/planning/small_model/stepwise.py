@@ -1,4 +1,4 @@
-"""A plan in small steps, for a small model: first what is to be found out, then each task's arguments on their own.
+"""A plan in stages, for a small model: first the steps, then the arguments of each.
 
 Splitting a question before writing its queries follows D. Khot et al., "Decomposed Prompting" (ICLR 2023).
 """
@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import JsonValue
 
 from agent.core.plan.problems import Problem
-from agent.core.plan.tool_spec import ToolSpec
+from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply
 from agent.plan_check import CheckedPlan
@@ -39,7 +39,7 @@ _MAX_TOKENS: Final = 900
 async def plan_in_stages(session: PlanningSession) -> PlanDraft | DraftFailure:
     """Ask for the steps, then for each step's arguments; every call is checked as soon as it is written.
 
-    Raises `ModelReplyError` where the model's server gives no reply.
+    Raises `ModelReplyError` if the model's server gives no reply.
     """
     steps, repairs = await _ask_for_steps(session)
     if isinstance(steps, DraftFailure):
@@ -53,7 +53,7 @@ async def _ask_for_steps(session: PlanningSession) -> tuple[list[PlanStep] | Dra
         HumanMessage(render("small_steps.v1", goal=session.goal)),
     ]
     problems: tuple[str, ...] = ()
-    told = False
+    was_asked_about_files = False
     for repairs in range(session.max_repairs + 1):
         reply = await session.ask_structured(
             messages, schema=build_steps_schema(session.specs), name="steps", max_tokens=_MAX_TOKENS
@@ -63,16 +63,16 @@ async def _ask_for_steps(session: PlanningSession) -> tuple[list[PlanStep] | Dra
         else:
             steps = read_steps(reply.value, taken=session.used)
             problems = tuple(find_forgotten_files(session.goal, steps))
-            # What looks like a file may be none: once told of it, the model decides.
-            if not problems or told:
+            # What looks like a file name may be something else: the model is asked once and then decides.
+            if not problems or was_asked_about_files:
                 return steps, repairs
-            told = True
+            was_asked_about_files = True
         messages += build_correction(reply.raw, problems)
     return DraftFailure(problems=problems, repairs=session.max_repairs), session.max_repairs
 
 
 def build_system_message(session: PlanningSession) -> SystemMessage:
-    """Return what all of a small model's questions begin with; the same words make the server quick."""
+    """Return the beginning of all questions of the stages; the server keeps it in its prompt cache."""
     return SystemMessage(
         render(
             "small_planner.v1",
@@ -91,16 +91,16 @@ async def write_all_arguments(
     checked: CheckedPlan | None,
     repairs: int,
 ) -> PlanDraft | DraftFailure:
-    """Write the arguments of each step in turn; `done` are tasks, as documents, that the plan begins with."""
+    """Write the arguments of each step in turn. The plan begins with `done`, tasks as documents."""
     tasks: list[Mapping[str, Any]] = list(done)
     doubts: list[str] = []
     for step in steps:
         session.emit(Thinking(role="planner", text=f"Working out {step.id!r}: {step.question}"))
-        found = await _write_by_vote(step, steps, session, tasks=tasks, checked=checked)
-        if isinstance(found, DraftFailure):
-            return DraftFailure(problems=found.problems, repairs=repairs + found.repairs)
-        checked, repairs = found.checked, repairs + found.repairs
-        doubts += [f"{step.id}: {found.doubt}"] if found.doubt else []
+        draft = await _write_by_vote(step, steps, session, tasks=tasks, checked=checked)
+        if isinstance(draft, DraftFailure):
+            return DraftFailure(problems=draft.problems, repairs=repairs + draft.repairs)
+        checked, repairs = draft.checked, repairs + draft.repairs
+        doubts += [f"{step.id}: {draft.doubt}"] if draft.doubt else []
         tasks.append(checked.compiled.tasks[step.id].model_dump(mode="json", exclude_defaults=True))
     if checked is None:
         return DraftFailure(problems=("The plan has no steps; name at least one.",), repairs=repairs)
@@ -115,7 +115,7 @@ async def _write_by_vote(
     tasks: Sequence[Mapping[str, Any]],
     checked: CheckedPlan | None,
 ) -> PlanDraft | DraftFailure:
-    """Write one step's arguments; a query in several ways, since it is queries that a small model gets wrong."""
+    """Write one step's arguments; a query several times, with a vote, since a small model gets queries wrong."""
 
     async def write_once(variant_session: PlanningSession) -> PlanDraft | DraftFailure:
         return await write_step_arguments(step, steps, variant_session, tasks=tasks, checked=checked)
@@ -127,7 +127,7 @@ async def _write_by_vote(
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """An attempt at a step that failed."""
+    """A call of a step that failed, and the failure as a sentence."""
 
     args: Mapping[str, JsonValue]
     failure: str
@@ -143,9 +143,9 @@ async def write_step_arguments(
     earlier: FailedAttempt | None = None,
     system: SystemMessage | None = None,
 ) -> PlanDraft | DraftFailure:
-    """Write one step's arguments; `tasks`, with what `checked` found of them, stand before it.
+    """Write one step's arguments; `tasks` come before it in the plan, and `checked` is what is known about them.
 
-    `system` is what the question begins with, where it is another than that of the stages.
+    `system` is the beginning of the question, if it is not that of the stages.
     """
     spec = session.toolbox.specs[step.tool]
     sources = find_sources(step, steps, session, checked)
@@ -167,21 +167,21 @@ async def write_step_arguments(
                 messages += build_correction(raw, problems)
                 continue
             written = reply.value
-        found = await session.check({"tasks": [*tasks, _build_task(step, bind_inputs(written, spec, sources))]})
-        if isinstance(found, CheckedPlan):
-            return PlanDraft(checked=found, repairs=repairs)
-        problems = tuple(map(_format_problem, found))
+        result = await session.check({"tasks": [*tasks, _build_task(step, bind_inputs(written, spec, sources))]})
+        if isinstance(result, CheckedPlan):
+            return PlanDraft(checked=result, repairs=repairs)
+        problems = tuple(map(format_problem, result))
         messages += build_correction(raw, problems)
     return DraftFailure(problems=problems, repairs=session.max_repairs)
 
 
 async def _link_columns(step: PlanStep, session: PlanningSession) -> SchemaLinks:
-    """Ask the tool, if it can tell, where the columns of the step are to be had."""
-    tables_for = getattr(session.toolbox[step.tool], "find_tables_for", None)
-    if not callable(tables_for) or not step.columns:
+    """Let the tool, if it has a method for it, find the tables that have the columns of the step."""
+    find_tables_for = getattr(session.toolbox[step.tool], "find_tables_for", None)
+    if not callable(find_tables_for) or not step.columns:
         return SchemaLinks(tables=(), columns={})
-    found = await anyio.to_thread.run_sync(tables_for, step.columns)
-    return found if isinstance(found, SchemaLinks) else SchemaLinks(tables=(), columns={})
+    links = await anyio.to_thread.run_sync(find_tables_for, step.columns)
+    return links if isinstance(links, SchemaLinks) else SchemaLinks(tables=(), columns={})
 
 
 def _build_task(step: PlanStep, args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -194,14 +194,15 @@ def _build_task(step: PlanStep, args: Mapping[str, JsonValue]) -> dict[str, Json
     }
 
 
-def _format_problem(problem: Problem) -> str:
+def format_problem(problem: Problem) -> str:
+    """Return a problem without the name of its task, which a small model is not asked about."""
     return f"{problem.what} {problem.remedy}".strip()
 
 
 def find_sources(
     step: PlanStep, steps: Sequence[PlanStep], session: PlanningSession, checked: CheckedPlan | None
 ) -> list[EarlierOutput]:
-    """Return what the step builds on; a step that needs input and names none may use all that stands before it."""
+    """Return the outputs that the step uses; a step that needs input and names none may use all earlier ones."""
     if checked is None:
         return []
     before = checked.compiled.tasks
@@ -209,16 +210,21 @@ def find_sources(
     if not names and needs_input(session.toolbox.specs[step.tool]):
         names = list(before)
     questions = {one.id: one.question for one in steps}
+    specs = session.toolbox.specs
     return [
-        EarlierOutput(task, questions.get(task, before[task].description), _find_output_schema(checked, session, task))
+        EarlierOutput(
+            task,
+            questions.get(task, before[task].description),
+            find_output_schema(checked, task, specs[before[task].tool]),
+        )
         for task in names
     ]
 
 
-def _find_output_schema(checked: CheckedPlan, session: PlanningSession, task: str) -> dict[str, Any]:
-    found = checked.findings.get(task)
-    spec: ToolSpec = session.toolbox.specs[checked.compiled.tasks[task].tool]
-    return (found and found.output_schema) or spec.output_schema or {}
+def find_output_schema(checked: CheckedPlan, task: str, spec: ToolSpec) -> JsonSchema:
+    """Return the schema of a task's output: the one that preflight found, else that of its tool."""
+    finding = checked.findings.get(task)
+    return (finding and finding.output_schema) or spec.output_schema or {}
 
 
 def _render_question(

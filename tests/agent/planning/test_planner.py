@@ -117,7 +117,7 @@ async def test_a_name_that_stands_twice_in_a_map_is_a_problem_not_a_loss():
     with Endpoint([whole({**QUERY, "args": {"sql": "SELECT station", "params": pairs}}), whole(QUERY)]) as endpoint:
         found = await planned(endpoint)
     assert isinstance(found, PlanningResult)
-    assert "'a' stands twice" in endpoint.requests[1].text
+    assert "'a' occurs twice" in endpoint.requests[1].text
 
 
 async def test_it_gives_up_after_the_repairs_with_the_last_problems():

@@ -50,7 +50,7 @@ async def planned(endpoint, goal="Four times 2 and 3?", **model):
 
 async def test_a_program_becomes_a_plan_and_is_held_to_no_grammar():
     with Endpoint([Text(f"```python\n{RIGHT}\n```")]) as endpoint:
-        found = await planned(endpoint, grammar=True)
+        found = await planned(endpoint, supports_grammar=True)
     assert isinstance(found, PlanningResult)
     assert [(task["id"], task["tool"]) for task in found.plan["tasks"]] == [("both", "add"), ("answer", "multiply")]
     assert "grammar" not in endpoint.requests[0].body
@@ -77,7 +77,7 @@ async def test_problems_go_back_to_the_model_until_the_repairs_are_used_up():
 async def run(script, monkeypatch, *, at_once=3):
     """Plan and run with a small model whose server writes so many texts at once; return the state and the requests."""
     with Endpoint(script) as endpoint:
-        model = replace(model_at(endpoint, small=True), at_once=at_once)
+        model = replace(model_at(endpoint, small=True), max_parallel_texts=at_once)
         monkeypatch.setattr("graphs.run.services.resolve_model", lambda *_args, **_named: model)
         settings = SETTINGS.model_copy(update={"approve": "never", "max_replans": 0, "plan_variants": 5})
         out = await build_graph(tools=tools(), model="local", settings=settings).ainvoke({"goal": "4 (2 + 3)?"})

@@ -135,7 +135,7 @@ def test_the_answer_is_what_was_named_or_printed_last_where_nothing_is_called_so
         ("a = 1 + 1\nanswer = math.sqrt(a)", "No tool works out `math.sqrt(a)`"),
         ("answer = 1 + 9 ** 999", "No tool works out `9 ** 999`"),
         ("answer = 1 + 5 % 0", "No tool works out `5 % 0`"),
-        ("for a in [1]:\n    answer = a + 1", "is no step"),
+        ("for a in [1]:\n    answer = a + 1", "is not a step"),
         ("answer = 1 +", "cannot be read in line 1"),
     ],
 )

@@ -52,7 +52,7 @@ async def test_a_script_becomes_a_plan_that_compiles():
 async def test_a_server_that_knows_grammars_is_given_one_and_no_other():
     for knows in (True, False):
         with Endpoint([Text(SCRIPT)]) as endpoint:
-            await planned(endpoint, grammar=knows)
+            await planned(endpoint, supports_grammar=knows)
         assert ("grammar" in endpoint.requests[0].body) is knows
 
 

@@ -116,7 +116,7 @@ SAVE = "-- save_file(path='who.csv', content={})\n"
 async def chosen(script, toolbox, monkeypatch, *, goal):
     """Plan and run with a small model whose server writes three texts at once; return the plan and the requests."""
     with Endpoint(script) as endpoint:
-        model = replace(model_at(endpoint, small=True), at_once=3)
+        model = replace(model_at(endpoint, small=True), max_parallel_texts=3)
         monkeypatch.setattr("graphs.run.services.resolve_model", lambda *_args, **_named: model)
         settings = SETTINGS.model_copy(update={"approve": "never", "max_replans": 0, "plan_variants": 5})
         tools = [toolbox[name] for name in ("query_database", "save_file")]
