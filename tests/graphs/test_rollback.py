@@ -85,7 +85,7 @@ async def test_all_undoings_are_one_question_and_run_in_reverse(shelf, persisten
     assert taken.index("c") < taken.index("b") < taken.index("a")
     assert (out["status"], shelf.there, out["rollback"]["not_undone"]) == ("failed", {}, {})
     assert sorted(out["rollback"]["undone"]) == ["a", "b", "c", "z"]
-    rows = {row.intent.task: row.intent.approval for row in await persistence.ledger.rows("t")}
+    rows = {row.intent.task: row.intent.approval for row in await persistence.ledger.list_rows("t")}
     assert {"undo:a", "undo:b", "undo:c", "undo:z"} <= rows.keys()
     assert all(rows.values())
 
