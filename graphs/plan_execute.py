@@ -1,6 +1,7 @@
 """The graph: goal -> context -> plan -> [dispatch -> execute | ask | replan | roll back]* -> answer."""
 
-from typing import Any, cast
+from functools import partial
+from typing import Any, cast, get_args
 
 from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -13,9 +14,18 @@ from agent.results.artifacts import Artifacts
 from agent.settings import Settings
 from agent.tools.analytics import default_tools
 from graphs.compiled_graph import PlanwaveGraph
-from graphs.nodes.node_services import Nodes
+from graphs.nodes.answer import answer
+from graphs.nodes.gather_context import gather_context
+from graphs.nodes.human_approval import human_approval
+from graphs.nodes.look_up import look_up
+from graphs.nodes.planner import planner
+from graphs.nodes.replanner import replanner
+from graphs.nodes.rollback import rollback
+from graphs.nodes.tool_executor import tool_executor
+from graphs.nodes.wave_dispatch import NodeName, wave_dispatch
 from graphs.persistence import Persistence
 from graphs.run.grants import Grants
+from graphs.run.node_context import Node, bind_node
 from graphs.run.services import Context, DurationEstimates, ModelChoice, Services, SharedResultCache, ToolsOrFactory
 from graphs.state import Input, OutputState, State, TaskOrder
 from graphs.stores.serializer import use_exact_serializer
@@ -45,7 +55,7 @@ def build_graph(
     ledger = persistence.ledger if persistence else MemoryLedger()
     artifacts = persistence.artifacts if persistence else Artifacts()
     shared = cache if cache is not None else persistence.cache if persistence else None
-    wiring = Services(
+    services = Services(
         tools=tools if tools is not None else default_tools(chosen, model),
         model=model,
         settings=chosen,
@@ -56,8 +66,8 @@ def build_graph(
         durations=DurationEstimates(persistence.store if persistence else None),
         memory=SharedResultCache(shared) if shared is not None else None,
     )
-    if not callable(wiring.tools):
-        _ = wiring.toolbox
+    if not callable(services.tools):
+        _ = services.toolbox
     saver = (
         persistence.saver
         if persistence
@@ -65,33 +75,37 @@ def build_graph(
         if checkpointer
         else None
     )
-    compiled = _build_state_graph(Nodes(wiring)).compile(checkpointer=saver, name="planwave")
+    compiled = _build_state_graph(services).compile(checkpointer=saver, name="planwave")
     return PlanwaveGraph.from_compiled(
         compiled,
         grace_s=chosen.grace_s,
         artifacts=artifacts,
-        toolbox=wiring.load_toolbox,
-        limits=lambda context, given: wiring.resolve_limits(context, given=given, attended=True),
+        toolbox=services.load_toolbox,
+        limits=lambda context, given: services.resolve_limits(context, given=given, attended=True),
     )
 
 
-def _build_state_graph(nodes: Nodes) -> StateGraph[State, Context, Input, OutputState]:
+def _build_state_graph(services: Services) -> StateGraph[State, Context, Input, OutputState]:
     builder = StateGraph(State, context_schema=Context, input_schema=Input, output_schema=OutputState)
-    builder.add_node("gather_context", nodes.gather_context, metadata={"does": "asks the tools that give context"})
-    builder.add_node("planner", nodes.planner, metadata={"does": "makes a plan that compiles"})
-    builder.add_node("look_up", nodes.look_up, metadata={"does": "asks what the planner wants to know"})
-    builder.add_node("wave_dispatch", nodes.wave_dispatch, metadata={"does": "chooses the next move"})
+
+    def add(name: str, node: Node[Any], does: str, **options: Any) -> None:  # noqa: ANN401 - LangGraph's own
+        builder.add_node(name, bind_node(node, services), metadata={"does": does}, **options)
+
+    add("gather_context", gather_context, "asks the tools that give context")
+    add("planner", planner, "makes a plan that compiles")
+    add("look_up", look_up, "asks what the planner wants to know")
+    add("wave_dispatch", wave_dispatch, "chooses the next move", destinations=get_args(NodeName))
     builder.add_node(
         "tool_executor",
         # LangGraph's types know no node that takes a runtime and an input of its own; its code does.
-        cast("Any", nodes.tool_executor),
+        cast("Any", partial(tool_executor, services=services)),
         input_schema=TaskOrder,
         metadata={"does": "runs one task of the plan"},
     )
-    builder.add_node("human_approval", nodes.human_approval, metadata={"does": "stops until a person has answered"})
-    builder.add_node("replanner", nodes.replanner, metadata={"does": "plans the rest anew after a failure"})
-    builder.add_node("rollback", nodes.rollback, metadata={"does": "plans the undoing of finished writes"})
-    builder.add_node("answer", nodes.answer, metadata={"does": "says what came out"})
+    add("human_approval", human_approval, "stops until a human has answered")
+    add("replanner", replanner, "plans the rest again after a failure")
+    add("rollback", rollback, "plans the undoing of finished writes")
+    add("answer", answer, "says what came out")
     builder.add_edge(START, "gather_context")
     builder.add_edge("gather_context", "planner")
     builder.add_edge("look_up", "planner")

@@ -1,1 +1,1 @@
-"""The nodes of the graph, one module each."""
+"""The nodes of the graph, one file each: a function of the state and a `NodeContext`, and the work it does."""

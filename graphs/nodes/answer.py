@@ -1,59 +1,51 @@
-"""The end of a run: an outcome for every task, a status, an answer."""
-
-from typing import Any
+"""`answer`: the end of a run: an outcome for every task, a status and an answer."""
 
 from agent.core.engine.outcomes import Done, Outcome, parse_outcome
 from agent.core.engine.progress import build_final_outcomes, count_progress
 from agent.core.engine.snapshot import Snapshot
-from agent.events import Emit, PlanProgress, RunFinished
+from agent.events import PlanProgress, RunFinished
 from agent.execution.executor import utc_now
-from agent.llm.usage import Meter, use_meter
+from agent.llm.usage import use_meter
 from agent.results.answerer import make_answer
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
+from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt
-from graphs.run.services import Context, Services
 from graphs.run.state_updates import build_finished_event, build_usage_update, outcome_to_json
-from graphs.state import State
+from graphs.state import State, StateRecord
 
 
-async def finish_run(
-    services: Services, state: State, snapshot: Snapshot, context: Context | None, *, meter: Meter, emit: Emit
-) -> dict[str, Any]:
-    """Return what the end of a run writes: status, answer, and the outcomes of tasks that never ran."""
+async def answer(state: State, context: NodeContext) -> StateRecord:
+    """End the run: settle the tasks that never ran, and have the answer written from the results."""
+    services = context.services
+    state = await context.load_outputs(state)
+    snapshot = context.build_snapshot(state, cache=context.cache)
+    services.caches.drop(context.thread)
+    await services.durations.save_changes()
+    await _prune_call_log(snapshot, context)
+
     status, reason = snapshot.stop or ("completed", "")
-    budget = state.get("budget") if snapshot.stop is not None else None
     never_ran = _settle_unfinished_tasks(snapshot, state, because=reason or "The run has ended.")
-    for task, outcome in never_ran.items():
-        emit(build_finished_event(task, outcome))
     outcomes = {**snapshot.outcomes, **never_ran}
+    for task, outcome in never_ran.items():
+        context.emit(build_finished_event(task, outcome))
     if snapshot.compiled is not None:
-        emit(PlanProgress(progress=count_progress(snapshot.compiled, outcomes)))
-    with use_meter(meter):
-        made = await make_answer(
-            state.get("goal") or "",
-            compiled=snapshot.compiled,
-            outcomes=outcomes,
-            status=status,
-            reason=reason,
-            accepted=snapshot.accepted,
-            model=await services.load_answer_model(context, given=bool(state.get("given"))),
-            emit=emit,
-            settings=services.resolve_settings(context),
-        )
-    if meter.exhausted_budget is not None:
-        # Nothing is missing but the model's words.
-        budget = meter.exhausted_budget.model_dump()
+        context.emit(PlanProgress(progress=count_progress(snapshot.compiled, outcomes)))
     report = build_rollback_report(state, outcomes)
-    answer = "\n\n".join(part for part in (made.text, _format_caveat(state), describe_rollback(report)) if part)
-    emit(RunFinished(status=status, answer=answer))
-    problems = list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else [])
+    text = await _write_answer(state, snapshot, outcomes, context)
+    text = "\n\n".join(part for part in (text, _format_caveat(state), describe_rollback(report)) if part)
+    context.emit(RunFinished(status=status, answer=text))
+
+    budget = state.get("budget") if snapshot.stop is not None else None
+    if context.meter.exhausted_budget is not None:
+        # Only the model's words are missing.
+        budget = context.meter.exhausted_budget.model_dump()
     return {
         "status": status,
-        "answer": answer,
-        "problems": problems,
+        "answer": text,
+        "problems": list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else []),
         "results": {task: outcome_to_json(outcome) for task, outcome in never_ran.items()},
         "rollback": report,
-        "usage": build_usage_update(meter.take_spending()),
+        "usage": build_usage_update(context.meter.take_spending()),
         "budget": budget,
         "ended": sorted(never_ran) if budget else [],
         "ended_at": utc_now().isoformat() if budget else None,
@@ -62,31 +54,51 @@ async def finish_run(
     }
 
 
+async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], context: NodeContext) -> str:
+    """Return the answer in a model's words, or as a list of the results if there is no model for it."""
+    status, reason = snapshot.stop or ("completed", "")
+    model = await context.services.load_answer_model(context.runtime.context, given=bool(state.get("given")))
+    with use_meter(context.meter):
+        answer = await make_answer(
+            state.get("goal") or "",
+            compiled=snapshot.compiled,
+            outcomes=outcomes,
+            status=status,
+            reason=reason,
+            accepted=snapshot.accepted,
+            model=model,
+            emit=context.emit,
+            settings=context.settings,
+        )
+    return answer.text
+
+
 def _format_caveat(state: State) -> str:
-    """Say that the planner was not sure of the plan that was carried out; nothing where it was."""
+    """Return the sentence that the planner was not sure of the plan; "" if it was."""
     doubt = get_planner_doubt(state)
     return f"Not certain. {doubt} Check the plan." if doubt else ""
 
 
-async def prune_call_log(services: Services, snapshot: Snapshot, thread: str) -> None:
-    """Delete what is logged of calls whose results are recorded.
+async def _prune_call_log(snapshot: Snapshot, context: NodeContext) -> None:
+    """Delete the logged calls whose results are recorded.
 
-    The items of a `for_each` that failed in a run that did not reach its goal stay: a plan that a person then edits
-    does not call them again.
+    The items of a failed `for_each` stay if the run did not reach its goal: a plan that a human then edits does not
+    call them again.
     """
     plans = [plan for plan in (snapshot.compiled, snapshot.undo) if plan is not None]
     repeated = {task.id for plan in plans for task in plan.plan.tasks if task.for_each is not None}
     logged = {task for task, outcome in snapshot.outcomes.items() if task in repeated or outcome.attempts > 1}
+    calls = context.services.calls
     if not logged:
         return
     if snapshot.stop is None:
-        await services.calls.delete_calls(thread)
+        await calls.delete_calls(context.thread)
     elif done := {task for task in logged if isinstance(snapshot.outcomes[task], Done)}:
-        await services.calls.delete_calls(thread, done)
+        await calls.delete_calls(context.thread, done)
 
 
 def _settle_unfinished_tasks(snapshot: Snapshot, state: State, *, because: str) -> dict[str, Outcome]:
-    """Return outcomes for what stays undone or in doubt; an undoing that never ran is in the rollback's report."""
+    """Return outcomes for the tasks that never ran or are in doubt; undo tasks are in the rollback's report."""
     if snapshot.compiled is None:
         return {}
     doubts = {task: parse_outcome(record) for task, record in (state.get("doubts") or {}).items()}

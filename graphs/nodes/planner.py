@@ -1,25 +1,15 @@
-"""The beginning of a run: a state without anything of an earlier goal on the thread, and its plan."""
-
-from typing import Any
-from uuid import uuid4
-
-from langgraph.runtime import Runtime
-from langgraph.types import Overwrite
+"""`planner`: a plan that compiles, or the reasons why there is none."""
 
 from agent.core.compiler.compiler import CompiledPlan, assign_ranks
-from agent.core.plan.limits import Limits
 from agent.errors import BudgetError, ModelError
-from agent.events import Emit
-from agent.execution.executor import utc_now
-from agent.llm.usage import Meter, use_meter
+from agent.llm.models import Model
+from agent.llm.usage import use_meter
 from agent.plan_check import CheckedPlan, check_plan
 from agent.planning.context import questions_to_json
 from agent.planning.planner import ContextRequest, PlanningFailure, PlanningResult, make_plan
-from agent.tools.toolbox import Toolbox
 from graphs.run.early_execution import start_early_execution
+from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import record_plan_author
-from graphs.run.services import Context, Services
-from graphs.run.snapshots import RunCache
 from graphs.run.state_updates import (
     build_budget_stop_update,
     build_invalid_plan_update,
@@ -27,147 +17,73 @@ from graphs.run.state_updates import (
     build_plan_update,
     build_usage_update,
 )
-from graphs.state import Output, State
-
-#: A run returns these whether anything was written to them or not.
-_OUTPUT_KEYS = frozenset(Output.__annotations__)
+from graphs.state import State, StateRecord
 
 
-def reset_state(state: State, goal: str, *, given: bool, context: str, revision: int) -> dict[str, Any]:
-    """Return what brings `state` to the beginning of a run; `given`: its plan came with the input.
-
-    What reads as it should is left alone, returned fields aside: each that is ever written costs every superstep of
-    the thread some 15 microseconds.
-    """
-    empty = {
-        name: value
-        for name, value in _build_empty_fields().items()
-        if state.get(name) or (name in _OUTPUT_KEYS and not isinstance(value, Overwrite))
-    }
-    return {
-        **empty,
-        "run": uuid4().hex,
-        "goal": goal,
-        "status": "running",
-        "given": given,
-        "revision": revision,
-        "context": context,
-        "started_at": utc_now().isoformat(),
-    }
-
-
-def _build_empty_fields() -> dict[str, Any]:
-    """Return every field that an earlier goal may have left something in, without it."""
-    return {
-        "answer": "",
-        "problems": [],
-        "results": Overwrite({}),
-        "compiled": None,
-        "replans": 0,
-        "wanted": [],
-        "context_rounds": 0,
-        "approvals": {},
-        "doubts": Overwrite({}),
-        "cleared": {},
-        "rejected": [],
-        "pending": [],
-        "failed": [],
-        "waived": [],
-        "replanned": [],
-        "stuck": None,
-        "question": None,
-        "questions": 0,
-        "guidance": [],
-        "anew": False,
-        "impasse": None,
-        "impasses": 0,
-        "cut": Overwrite({}),
-        "raised": {},
-        "accepted": False,
-        "budget": None,
-        "ended_at": None,
-        "ended": [],
-        "history": [],
-        "difference": None,
-        "stop": None,
-        "undo": None,
-        "rollback": None,
-        "usage": Overwrite({}),
-        "lineage": [],
-        "written_by": None,
-    }
-
-
-async def check_given_plan(
-    state: State, services: Services, *, limits: Limits, cache: RunCache, emit: Emit
-) -> dict[str, Any]:
-    """Check the plan that was given, and return what it sets."""
-    toolbox = await services.load_toolbox()
-    checked = await check_plan(state["plan"], toolbox, limits=limits)
-    if not isinstance(checked, CheckedPlan):
-        return build_invalid_plan_update(state["plan"], checked, limits=limits)
-    emit(build_plan_event(checked.compiled, revision=state["revision"]))
-    return await _accept_plan(checked.compiled, toolbox, services, cache)
-
-
-async def _accept_plan(compiled: CompiledPlan, toolbox: Toolbox, services: Services, cache: RunCache) -> dict[str, Any]:
-    """Return what a compiled plan sets; the dispatch that follows in this process need not compile it again."""
-    stored = build_plan_update(compiled.plan)
-    durations = await services.durations.get_estimates(frozenset(toolbox))
-    cache.store_plan(stored["plan"], assign_ranks(compiled, durations=durations), mark=stored["compiled"])
-    return stored
-
-
-async def generate_plan(
-    state: State,
-    services: Services,
-    runtime: Runtime[Context],
-    *,
-    limits: Limits,
-    meter: Meter,
-    thread: str,
-    cache: RunCache,
-    emit: Emit,
-) -> dict[str, Any]:
-    """Have a plan made, and return what it sets, or why there is none."""
-    toolbox = await services.load_toolbox()
+async def planner(state: State, context: NodeContext) -> StateRecord:
+    """Make a plan that compiles, or check the one that came with the input."""
+    if state.get("plan") is not None:
+        return await _check_given_plan(state, context)
     try:
-        model = await services.load_model(runtime.context)
+        model = await context.load_model()
     except ModelError as error:
         return {"problems": [str(error)]}
-    ahead = start_early_execution(
-        services, state, runtime, toolbox=toolbox, model=model, limits=limits, thread=thread, emit=emit
-    )
-    settings = services.resolve_settings(runtime.context)
     try:
-        with use_meter(meter):
-            made = await make_plan(
-                state["goal"],
-                context=state["context"],
-                guidance=state.get("guidance") or (),
-                toolbox=toolbox,
-                model=model,
-                settings=settings,
-                limits=limits,
-                emit=emit,
-                early_execution=ahead,
-                may_ask=(state.get("context_rounds") or 0) < settings.max_context_rounds,
-            )
+        with use_meter(context.meter):
+            planned = await _make_plan(state, model, context)
     except BudgetError as error:
-        if ahead is not None:
-            await ahead.cancel()
         return {
             "problems": [str(error)],
             **build_budget_stop_update(error.budget),
-            "usage": build_usage_update(meter.take_spending()),
+            "usage": build_usage_update(context.meter.take_spending()),
         }
-    if ahead is not None:
-        await (ahead.finish() if isinstance(made, PlanningResult) else ahead.cancel())
-    usage = build_usage_update(meter.take_spending())
-    if isinstance(made, ContextRequest):
-        return {"wanted": questions_to_json(made.questions), "usage": usage}
-    if isinstance(made, PlanningFailure):
-        return {"problems": list(made.problems), "usage": usage}
-    emit(build_plan_event(made.compiled, revision=state["revision"]))
-    stored = await _accept_plan(made.compiled, toolbox, services, cache)
-    return {**stored, **record_plan_author(model.name, stored, made.usage, doubt=made.doubt), "usage": usage}
+    usage = build_usage_update(context.meter.take_spending())
+    if isinstance(planned, ContextRequest):
+        return {"wanted": questions_to_json(planned.questions), "usage": usage}
+    if isinstance(planned, PlanningFailure):
+        return {"problems": list(planned.problems), "usage": usage}
+    stored = await _accept_plan(planned.compiled, state, context)
+    return {**stored, **record_plan_author(model.name, stored, planned.usage, doubt=planned.doubt), "usage": usage}
+
+
+async def _check_given_plan(state: State, context: NodeContext) -> StateRecord:
+    checked = await check_plan(state["plan"], context.toolbox, limits=context.limits)
+    if not isinstance(checked, CheckedPlan):
+        return build_invalid_plan_update(state["plan"], checked, limits=context.limits)
+    return await _accept_plan(checked.compiled, state, context)
+
+
+async def _make_plan(
+    state: State, model: Model, context: NodeContext
+) -> PlanningResult | PlanningFailure | ContextRequest:
+    """Have `model` make a plan, whose reading tasks may start while it is written. Raises `BudgetError`."""
+    early = start_early_execution(state, model, context)
+    try:
+        planned = await make_plan(
+            state["goal"],
+            context=state["context"],
+            guidance=state.get("guidance") or (),
+            toolbox=context.toolbox,
+            model=model,
+            settings=context.settings,
+            limits=context.limits,
+            emit=context.emit,
+            early_execution=early,
+            may_ask=(state.get("context_rounds") or 0) < context.settings.max_context_rounds,
+        )
+    except BudgetError:
+        if early is not None:
+            await early.cancel()
+        raise
+    if early is not None:
+        await (early.finish() if isinstance(planned, PlanningResult) else early.cancel())
+    return planned
+
+
+async def _accept_plan(compiled: CompiledPlan, state: State, context: NodeContext) -> StateRecord:
+    """Report a compiled plan and return what it sets; the next dispatch of this process need not compile it again."""
+    context.emit(build_plan_event(compiled, revision=state["revision"]))
+    stored = build_plan_update(compiled.plan)
+    durations = await context.services.durations.get_estimates(frozenset(context.toolbox))
+    context.cache.store_plan(stored["plan"], assign_ranks(compiled, durations=durations), mark=stored["compiled"])
+    return stored

@@ -1,100 +1,108 @@
-"""A replan carried out: what the replanner chose becomes the next revision, or the end."""
+"""`replanner`: what the replanner's model chooses becomes the next revision of the plan, a question, or the end."""
 
-from typing import Any, assert_never
+from typing import assert_never
 
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.call_preparation import compute_failure_signature, diff_plans
 from agent.core.engine.outcomes import Rejected
 from agent.core.engine.snapshot import Snapshot
-from agent.core.plan.limits import Limits
 from agent.errors import BudgetError, ModelError
-from agent.events import Emit, ReplanStarted
+from agent.events import ReplanStarted
 from agent.llm.models import Model
-from agent.planning.replanner import ClarificationRequest, RevisionAbandoned, RevisionResult, make_revision
+from agent.llm.usage import use_meter
+from agent.planning.replanner import (
+    ClarificationRequest,
+    RevisionAbandoned,
+    RevisionResult,
+    make_revision,
+)
 from agent.results.summary import preview_value
-from agent.tools.toolbox import Toolbox
+from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import record_plan_author
-from graphs.run.services import Context, Services
-from graphs.run.state_updates import build_plan_event, build_plan_update
-from graphs.state import State
+from graphs.run.state_updates import build_plan_event, build_plan_update, build_usage_update
+from graphs.state import State, StateRecord
 
 
-async def replan_after_failure(
-    services: Services,
-    state: State,
-    snapshot: Snapshot,
-    toolbox: Toolbox,
-    context: Context | None,
-    *,
-    limits: Limits,
-    emit: Emit,
-) -> dict[str, Any]:
-    """Ask the replanner and return what changes.
+async def replanner(state: State, context: NodeContext) -> StateRecord:
+    """Have the rest of the plan made again, or end the run if that cannot be done."""
+    state = await context.load_outputs(state)
+    with use_meter(context.meter):
+        update = await _replan(state, context.build_snapshot(state), context)
+    return {**update, "usage": build_usage_update(context.meter.take_spending())}
 
-    A replan that failed counts as one; a question to a person does not, nor does a replan that a budget cut short.
+
+async def _replan(state: State, snapshot: Snapshot, context: NodeContext) -> StateRecord:
+    """Ask the replanner's model and return what changes.
+
+    A replan that failed counts as one; a question to a human, or a replan that a budget cut short, does not.
     """
-    compiled = snapshot.compiled
+    compiled, failed = snapshot.compiled, tuple(state.get("failed") or ())
     if compiled is None:
         raise AssertionError("only a compiled plan is replanned")
-    failed = tuple(state.get("failed") or ())
-    count, revision = (state.get("replans") or 0) + 1, (state.get("revision") or 1) + 1
-    emit(
-        ReplanStarted(
-            replan=count, tasks=list(failed), reason="; ".join(_describe_failure(snapshot, task) for task in failed)
-        )
-    )
+    count, history = (state.get("replans") or 0) + 1, list(state.get("history") or ())
+    reason = "; ".join(_describe_failure(snapshot, task) for task in failed)
+    context.emit(ReplanStarted(replan=count, tasks=list(failed), reason=reason))
     failures = "; ".join(_describe_failure(snapshot, task, call=_describe_call(compiled, task)) for task in failed)
     entry = f"Replan {count}: {failures}"
-    base: dict[str, Any] = {"replans": count, "failed": [], "question": None}
-    unreplanned = [
-        mark for mark in state.get("replanned") or () if mark != compute_failure_signature(snapshot.outcomes, failed)
-    ]
+    counted: StateRecord = {"replans": count, "failed": [], "question": None}
     try:
-        model = await services.load_model(context)
+        model = await context.load_model()
     except ModelError as error:
-        return {
-            **base,
-            "history": [*(state.get("history") or ()), entry],
-            "stop": {"status": "failed", "reason": str(error)},
-        }
-    settings, asked = services.resolve_settings(context), state.get("questions") or 0
+        return {**counted, "history": [*history, entry], "stop": {"status": "failed", "reason": str(error)}}
+    signature = compute_failure_signature(snapshot.outcomes, failed)
+    uncounted: StateRecord = {
+        "failed": [],
+        "replanned": [mark for mark in state.get("replanned") or () if mark != signature],
+    }
     try:
-        made = await make_revision(
-            state["goal"],
-            compiled=compiled,
-            outcomes=snapshot.outcomes,
-            failed=failed,
-            history=state.get("history") or (),
-            guidance=state.get("guidance") or (),
-            may_ask=limits.can_escalate and asked < settings.max_questions,
-            context=state.get("context") or "",
-            toolbox=toolbox,
-            model=model,
-            settings=settings,
-            limits=limits,
-            emit=emit,
-            waived=snapshot.waived,
-        )
+        revision = await _make_revision(model, state, snapshot, compiled, context)
     except BudgetError:
-        return {"failed": [], "replanned": unreplanned}
-    match made:
+        return uncounted
+    match revision:
         case ClarificationRequest(question=question):
-            return {"failed": [], "replanned": unreplanned, "question": question, "questions": asked + 1}
+            return {**uncounted, "question": question, "questions": (state.get("questions") or 0) + 1}
         case RevisionAbandoned(reason=reason, chosen=chosen):
-            history = [*(state.get("history") or ()), f"{entry}. Given up: {reason}"]
             ended = {"stop": {"status": "failed", "reason": reason}} if chosen else {"stuck": reason}
-            return {**base, "history": history, **ended}
+            return {**counted, "history": [*history, f"{entry}. Given up: {reason}"], **ended}
         case RevisionResult():
-            return {**base, **_apply_revision(made, model, state, compiled, revision=revision, entry=entry, emit=emit)}
+            note = f"{entry}. {revision.note}".strip()
+            return {
+                **counted,
+                **_apply_revision(revision, model, state, compiled, context),
+                "history": [*history, note],
+            }
         case _:
-            assert_never(made)
+            assert_never(revision)
+
+
+async def _make_revision(
+    model: Model, state: State, snapshot: Snapshot, compiled: CompiledPlan, context: NodeContext
+) -> RevisionResult | RevisionAbandoned | ClarificationRequest:
+    """Return what `model` chooses after the failures in the state. Raises `BudgetError`."""
+    limits, settings = context.limits, context.settings
+    return await make_revision(
+        state["goal"],
+        compiled=compiled,
+        outcomes=snapshot.outcomes,
+        failed=tuple(state.get("failed") or ()),
+        history=state.get("history") or (),
+        guidance=state.get("guidance") or (),
+        may_ask=limits.can_escalate and (state.get("questions") or 0) < settings.max_questions,
+        context=state.get("context") or "",
+        toolbox=context.toolbox,
+        model=model,
+        settings=settings,
+        limits=limits,
+        emit=context.emit,
+        waived=snapshot.waived,
+    )
 
 
 def _apply_revision(
-    made: RevisionResult, model: Model, state: State, compiled: CompiledPlan, *, revision: int, entry: str, emit: Emit
-) -> dict[str, Any]:
-    changes = diff_plans(compiled.plan, made.compiled.plan)
-    emit(build_plan_event(made.compiled, revision=revision, difference=changes))
+    made: RevisionResult, model: Model, state: State, compiled: CompiledPlan, context: NodeContext
+) -> StateRecord:
+    revision, changes = (state.get("revision") or 1) + 1, diff_plans(compiled.plan, made.compiled.plan)
+    context.emit(build_plan_event(made.compiled, revision=revision, difference=changes))
     stored = build_plan_update(made.compiled.plan)
     return {
         **stored,
@@ -102,7 +110,6 @@ def _apply_revision(
         "revision": revision,
         "approvals": {},
         "waived": sorted(made.waived),
-        "history": [*(state.get("history") or ()), f"{entry}. {made.note}".strip()],
         "difference": changes.model_dump(mode="json"),
     }
 

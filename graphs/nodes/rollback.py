@@ -1,4 +1,4 @@
-"""The rollback: finished writes undone in reverse, as a plan of its own (a saga's compensations).
+"""`rollback`: finished writes are undone in reverse, as a plan of their own (a saga's compensations).
 
 Source: H. Garcia-Molina, K. Salem, "Sagas", SIGMOD 1987. The plan goes through the same compiler, approvals and
 executor as any other.
@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
+from agent.core.engine.call_preparation import required_outputs
 from agent.core.engine.outcomes import Cancelled, Done, Failed, InDoubt, Outcome, Rejected, Skipped
 from agent.core.engine.rollback import (
     UNDO_PREFIX,
@@ -18,40 +19,57 @@ from agent.core.engine.rollback import (
     drop_impossible_undos,
 )
 from agent.core.plan.document import Plan, Task
-from agent.core.plan.limits import Limits
+from agent.core.plan.references import find_producers
 from agent.execution.ledger import LedgerRow
 from agent.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
+from graphs.run.node_context import NodeContext
 from graphs.run.snapshots import collect_former_tasks
 from graphs.run.state_updates import plan_to_json
-from graphs.state import State, link_stored_plan, parse_outcomes, parse_stored_plan
+from graphs.state import State, StateRecord, link_stored_plan, parse_outcomes, parse_stored_plan
 
 RollbackReport = dict[str, Any]
 
 
-async def plan_rollback(
-    state: State, toolbox: Toolbox, *, limits: Limits, ledger: Sequence[LedgerRow]
-) -> dict[str, Any]:
-    """Return the plan that undoes the tasks in `state["failed"]`, and what cannot be undone, with the reason.
+async def rollback(state: State, context: NodeContext) -> StateRecord:
+    """Make the plan that undoes the tasks in `state["failed"]`; the dispatches that follow carry it out.
 
-    `ledger` are the thread's rows: the items of a `for_each` that returned although the task failed stand only there.
+    What cannot be undone is listed with the reason.
     """
-    tasks, hopeless = build_undo_tasks(_collect_changes(state, toolbox, ledger))
+    state = await _load_outputs_for_rollback(state, context)
+    # Items of a `for_each` that returned although the task failed are in the ledger only.
+    ledger = await context.services.ledger.list_rows(context.thread)
+    tasks, not_undone = build_undo_tasks(_collect_changes(state, context.toolbox, ledger))
     while tasks:
-        checked = await check_plan(
-            plan_to_json(Plan(tasks=tasks)), toolbox, limits=limits.model_copy(update={"max_tasks": len(tasks)})
-        )
+        limits = context.limits.model_copy(update={"max_tasks": len(tasks)})
+        checked = await check_plan(plan_to_json(Plan(tasks=tasks)), context.toolbox, limits=limits)
         if isinstance(checked, CheckedPlan):
-            begun = {"undone": [], "not_undone": hopeless}
-            return {"undo": plan_to_json(checked.compiled.plan), "rollback": begun, "approvals": {}}
+            report = {"undone": [], "not_undone": not_undone}
+            return {"undo": plan_to_json(checked.compiled.plan), "rollback": report, "approvals": {}}
         names = {task.id for task in tasks}
-        bad = {problem.task for problem in checked if problem.task in names} or names
-        for task in sorted(bad):
+        invalid = {problem.task for problem in checked if problem.task in names} or names
+        for task in sorted(invalid):
             why = " ".join(str(problem) for problem in checked if problem.task in {task, None})
-            hopeless[task.removeprefix(UNDO_PREFIX)] = why
-        tasks, held = drop_impossible_undos(tasks, hopeless)
-        hopeless |= held
-    return {"rollback": {"undone": [], "not_undone": hopeless}, "undo": None, "failed": []}
+            not_undone[task.removeprefix(UNDO_PREFIX)] = why
+        tasks, dependent = drop_impossible_undos(tasks, not_undone)
+        not_undone |= dependent
+    return {"rollback": {"undone": [], "not_undone": not_undone}, "undo": None, "failed": []}
+
+
+async def _load_outputs_for_rollback(state: State, context: NodeContext) -> State:
+    """Return `state` with the outputs in the calls that undo the tasks in `state["failed"]`.
+
+    A task without a `rollback` of its own is undone with what it was given and what it returned.
+    """
+    to_undo = set(state.get("failed") or ())
+    tasks = [*collect_former_tasks(state)[0].values(), *parse_stored_plan(state.get("plan")).tasks]
+    read: set[str] = set()
+    for task in [task for task in tasks if task.id in to_undo]:
+        if task.rollback is None or task.for_each is not None:
+            read |= {task.id, *required_outputs(task)}
+        if task.rollback is not None:
+            read |= {producer for value in task.rollback.args.values() for producer in find_producers(value)}
+    return await context.load_outputs(state, read)
 
 
 def _collect_changes(state: State, toolbox: Toolbox, ledger: Sequence[LedgerRow]) -> RollbackInput:
@@ -69,9 +87,9 @@ def _collect_changes(state: State, toolbox: Toolbox, ledger: Sequence[LedgerRow]
 
 
 def _find_writes(state: State, ledger: Sequence[LedgerRow], tasks: Collection[str]) -> Iterator[WriteRecord]:
-    """Yield the calls of this run that returned, and those of workers of which nobody knows whether they did.
+    """Yield the calls of this run that returned, and the calls of workers that are in doubt.
 
-    Of the calls of tasks the outcomes say so. The thread may have had other goals before.
+    Whether the call of a task is in doubt is in the outcomes. The thread may have had other goals before.
     """
     first = next((entry["revision"] for entry in state.get("lineage") or ()), state.get("revision") or 1)
     for row in ledger:
@@ -88,17 +106,17 @@ def _find_writes(state: State, ledger: Sequence[LedgerRow], tasks: Collection[st
 
 
 def build_rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> RollbackReport | None:
-    """Return what is undone and what is not, with the reason; None where there was nothing to roll back.
+    """Return what is undone and what is not, with the reason; None if there was nothing to roll back.
 
-    An undoing that is still to be made is in neither, until the run has ended.
+    An undo task that is still to be run is in neither, until the run has ended.
     """
-    begun = state.get("rollback")
-    if begun is None or not (state.get("undo") or begun["not_undone"]):
+    report = state.get("rollback")
+    if report is None or not (state.get("undo") or report["not_undone"]):
         return None
     undone: list[str] = []
-    not_undone: dict[str, str] = dict(begun["not_undone"])
-    undoings = parse_stored_plan(state["undo"], kind="rollback").tasks if state.get("undo") else ()
-    for task in undoings:
+    not_undone: dict[str, str] = dict(report["not_undone"])
+    undo_tasks = parse_stored_plan(state["undo"], kind="rollback").tasks if state.get("undo") else ()
+    for task in undo_tasks:
         name, outcome = task.id.removeprefix(UNDO_PREFIX), outcomes.get(task.id)
         if isinstance(outcome, Done):
             undone.append(name)
@@ -106,7 +124,7 @@ def build_rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outco
             not_undone[name] = _explain_not_undone(outcome)
         elif (blocking := _find_blocker(task, not_undone)) is not None:
             not_undone[name] = describe_kept_change(blocking)
-    return {"undone": [*begun["undone"], *undone], "not_undone": not_undone}
+    return {"undone": [*report["undone"], *undone], "not_undone": not_undone}
 
 
 def _find_blocker(task: Task, not_undone: Mapping[str, str]) -> str | None:
@@ -126,7 +144,7 @@ def _explain_not_undone(outcome: Outcome) -> str:
 
 
 def describe_rollback(report: RollbackReport | None) -> str:
-    """Return what a person is told of a rollback; nothing where there was none."""
+    """Return a rollback in sentences; "" if there was none."""
     if report is None:
         return ""
     parts = [f"Undone: {', '.join(report['undone'])}."] if report["undone"] else []

@@ -1,18 +1,17 @@
-"""The next move carried out: a state and a move become a command."""
+"""`wave_dispatch`: the only node with a choice. `next_move` makes it, and what it returns becomes a `Command`."""
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 from uuid import uuid4
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
-from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite, Send
 
-from agent.core.compiler.compiler import CompiledPlan
-from agent.core.engine.call_preparation import find_valid_outcomes
+from agent.core.engine.approvals import needs_approval
+from agent.core.engine.call_preparation import find_valid_outcomes, required_outputs
 from agent.core.engine.next_move import (
     Answer,
     AskHuman,
@@ -24,25 +23,20 @@ from agent.core.engine.next_move import (
     Replan,
     Rollback,
     RunTasks,
+    next_move,
 )
 from agent.core.engine.progress import find_blocker
 from agent.core.engine.snapshot import Snapshot
-from agent.core.plan.limits import Limits
-from agent.events import Emit
-from agent.execution.concurrency import Slots
+from agent.events import PlanProgress
 from agent.execution.executor import is_ungated_read
-from agent.llm.usage import Meter
 from agent.plan_check import CheckedPlan, check_plan
-from agent.results.artifacts import Artifacts
 from agent.settings import Settings
-from agent.tools.toolbox import Toolbox
 from graphs.run.approvals import build_requests
-from graphs.run.dispatch_board import DispatchBoard, active_plan, create_board, yield_to_event_loop
+from graphs.run.dispatch_board import DispatchBoard, yield_to_event_loop
 from graphs.run.escalations import build_escalation_update
 from graphs.run.graceful_stop import GracefulRunControl
-from graphs.run.plan_history import diff_last_plan
-from graphs.run.services import Context, Services
-from graphs.run.snapshots import RunCache
+from graphs.run.node_context import NodeContext
+from graphs.run.plan_history import diff_last_plan, update_lineage
 from graphs.run.state_updates import (
     build_finished_event,
     build_invalid_plan_update,
@@ -51,39 +45,109 @@ from graphs.run.state_updates import (
     compute_plan_digest,
     outcome_to_json,
 )
-from graphs.run.task_runner import build_job, make_task_runner
-from graphs.state import State, TaskOrder, parse_outcomes
+from graphs.run.task_runner import build_job, create_board, run_task
+from graphs.state import State, StateRecord, TaskOrder, merge_results, parse_outcomes, parse_stored_plan
 
 NodeName = Literal[
     "planner", "look_up", "wave_dispatch", "tool_executor", "human_approval", "replanner", "rollback", "answer"
 ]
 
 
-async def recompile_changed_plan(
-    state: State,
-    toolbox: Toolbox,
-    *,
-    limits: Limits,
-    artifacts: Artifacts,
-    thread: str,
-    cache: RunCache,
-    emit: Emit,
-) -> dict[str, Any]:
-    """Check a plan that did not come from a planner of this run (a fork, an edit): all that changes by it.
+async def wave_dispatch(state: State, context: NodeContext) -> Command[NodeName]:
+    """Choose the next move, and carry it out."""
+    context.services.boards.drop(state.get("dispatch") or "")
+    changed = await _recompile_changed_plan(state, context)
+    state = await _load_outputs_for_approval({**state, **changed}, context)  # type: ignore[typeddict-item]  # a part of the same state
+    snapshot = await _build_snapshot(state, context)
 
-    A new revision makes every approval given for the old plan void, and `results` keeps what still holds.
+    move = next_move(snapshot, context.limits)
+
+    command = _build_command(move, state, snapshot, context)
+    update: StateRecord = {**changed, **update_lineage(state), **(command.update or {})}
+    if "results" in changed:
+        update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
+        update["cut"] = Overwrite({})
+    if isinstance(move, RunTasks):
+        board = create_board(state, snapshot, context)
+        context.services.boards.put(update["dispatch"], board, run=context.runtime.control)
+        await _start_early_reads(move.tasks, board, context)
+    return Command(goto=command.goto, update=update)
+
+
+def _build_command(move: Move, state: State, snapshot: Snapshot, context: NodeContext) -> Command[NodeName]:
+    """Return the command that carries out `move`."""
+    match move:
+        case LookUp():
+            return Command(goto="look_up")
+        case RunTasks(tasks):
+            dispatch = uuid4().hex
+            sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
+            return Command(goto=sends, update={"status": "running", "dispatch": dispatch})
+        case AskHuman():
+            return _request_approval(move, state, snapshot, context)
+        case Escalate(escalation):
+            return Command(goto="human_approval", update=build_escalation_update(escalation, state))
+        case PlanAgain():
+            return Command(goto="planner", update={"problems": [], "cut": Overwrite({}), "anew": False})
+        case Replan(tasks, signature):
+            replanned = [*(state.get("replanned") or ()), signature]
+            return Command(goto="replanner", update={"replanned": replanned, "failed": list(tasks)})
+        case Rollback(tasks, status, reason):
+            stop = {"status": status, "reason": reason}
+            return Command(goto="rollback", update={"stop": stop, "failed": list(tasks)})
+        case GiveUp(status, reason, budget):
+            update = {"stop": {"status": status, "reason": reason}, "budget": budget and budget.model_dump()}
+            return Command(goto="answer", update=update)
+        case Answer():
+            return Command(goto="answer")
+        case _:
+            assert_never(move)
+
+
+def _request_approval(move: AskHuman, state: State, snapshot: Snapshot, context: NodeContext) -> Command[NodeName]:
+    """Ask about the calls that can be shown; tasks that turn out to need no question are settled instead."""
+    settled, requests = build_requests(move, state, snapshot, context)
+    for task, outcome in settled.items():
+        context.emit(build_finished_event(task, outcome))
+    results = {task: outcome_to_json(outcome) for task, outcome in settled.items()}
+    if not requests:
+        return Command(goto="wave_dispatch", update={"results": results})
+    pending = [request.model_dump(mode="json") for request in requests]
+    # An edited plan may have passed by what a human was asked before.
+    update = {"status": "awaiting_approval", "impasse": None, "pending": pending, "results": results}
+    return Command(goto="human_approval", update=update)
+
+
+async def _build_snapshot(state: State, context: NodeContext) -> Snapshot:
+    """Return what has happened up to now, and report the progress."""
+    services = context.services
+    snapshot = context.build_snapshot(
+        state,
+        cache=context.cache,
+        granted=await services.grants.get_valid_digests(state.get("approvals") or {}),
+        durations=await services.durations.get_estimates(frozenset(context.toolbox)),
+    )
+    if snapshot.frontier is not None:
+        context.emit(PlanProgress(progress=snapshot.frontier.get_progress()))
+    return snapshot
+
+
+async def _recompile_changed_plan(state: State, context: NodeContext) -> StateRecord:
+    """Check a plan that did not come from a planner of this run (a fork, an edit); return everything that it changes.
+
+    A new revision voids every approval given for the old plan, and `results` keeps what is still valid.
     """
-    plan = state.get("plan")
+    plan, cache = state.get("plan"), context.cache
     if not plan or cache.plan_digest.get(plan, lambda: compute_plan_digest(plan)) == state.get("compiled"):
         return {}
-    checked = await check_plan(plan, toolbox, limits=limits)
+    checked = await check_plan(plan, context.toolbox, limits=context.limits)
     if not isinstance(checked, CheckedPlan):
-        return build_invalid_plan_update(plan, checked, limits=limits)
+        return build_invalid_plan_update(plan, checked, limits=context.limits)
     revision = (state.get("revision") or 0) + 1
     changes = diff_last_plan(state, checked.compiled.plan)
-    emit(build_plan_event(checked.compiled, revision=revision, difference=changes))
-    results = await artifacts.load_results(state.get("results") or {}, thread=thread)
-    kept = find_valid_outcomes(checked.compiled, parse_outcomes(results), revision=revision)
+    context.emit(build_plan_event(checked.compiled, revision=revision, difference=changes))
+    results = (await context.load_outputs(state))["results"]
+    valid = find_valid_outcomes(checked.compiled, parse_outcomes(results), revision=revision)
     return {
         **build_plan_update(checked.compiled.plan),
         "revision": revision,
@@ -97,125 +161,78 @@ async def recompile_changed_plan(
         "question": None,
         "cut": {},
         "stop": None,
-        "results": {task: outcome_to_json(outcome) for task, outcome in kept.items()},
+        "results": {task: outcome_to_json(outcome) for task, outcome in valid.items()},
     }
 
 
-def build_command(
-    move: Move,
-    *,
-    state: State,
-    snapshot: Snapshot,
-    cache: RunCache,
-    slots: Slots,
-    meter: Meter,
-    thread: str,
-    emit: Emit,
-) -> tuple[Command[NodeName], DispatchBoard | None]:
-    """Return the command that carries out `move`, and the board where it sends tasks to the executor.
+async def _load_outputs_for_approval(state: State, context: NodeContext) -> State:
+    """Return `state` with the outputs in the calls that a human has approved or can be asked about next.
 
-    The tasks run in `slots`, and their calls of models are counted by `meter`.
+    A dispatch reads no others: the outputs that its tasks need are loaded where the tasks run.
     """
-    match move:
-        case LookUp():
-            return Command(goto="look_up"), None
-        case RunTasks(tasks):
-            dispatch = uuid4().hex
-            board = create_board(state, snapshot, cache, slots, meter=meter, thread=thread)
-            sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
-            return Command(goto=sends, update={"status": "running", "dispatch": dispatch}), board
-        case AskHuman():
-            return _request_approval(move, active_plan(snapshot), snapshot, state, thread=thread, emit=emit), None
-        case Escalate(impasse):
-            return Command(goto="human_approval", update=build_escalation_update(impasse, state)), None
-        case PlanAgain():
-            return Command(goto="planner", update={"problems": [], "cut": Overwrite({}), "anew": False}), None
-        case Replan(tasks, signature):
-            replanned = [*(state.get("replanned") or ()), signature]
-            return Command(goto="replanner", update={"replanned": replanned, "failed": list(tasks)}), None
-        case Rollback(tasks, status, reason):
-            stop = {"status": status, "reason": reason}
-            return Command(goto="rollback", update={"stop": stop, "failed": list(tasks)}), None
-        case GiveUp(status, reason, budget):
-            update = {"stop": {"status": status, "reason": reason}, "budget": budget and budget.model_dump()}
-            return Command(goto="answer", update=update), None
-        case Answer():
-            return Command(goto="answer"), None
-        case _:
-            assert_never(move)
+    results, document = state.get("results") or {}, state.get("undo") or state.get("plan")
+    context.cache.read_outcomes(results)
+    if not document or state.get("problems") or not context.cache.has_offloaded_outputs:
+        return state
+    known = {*(state.get("approvals") or {}), *(state.get("doubts") or {})}
+    read: set[str] = set()
+    for task in parse_stored_plan(document).tasks:
+        spec = context.toolbox.specs.get(task.tool)
+        is_asked = task.id in known or (spec is not None and needs_approval(task, spec, context.limits))
+        if is_asked and task.id not in results:
+            read |= required_outputs(task)
+    return await context.load_outputs(state, read)
 
 
-def _request_approval(
-    ask: AskHuman, active: CompiledPlan, snapshot: Snapshot, state: State, *, thread: str, emit: Emit
-) -> Command[NodeName]:
-    """Ask about what can be asked; what turns out to need no question is settled instead."""
-    settled, requests = build_requests(ask, active, snapshot, state, thread=thread)
-    for task, outcome in settled.items():
-        emit(build_finished_event(task, outcome))
-    results = {task: outcome_to_json(outcome) for task, outcome in settled.items()}
-    if not requests:
-        return Command(goto="wave_dispatch", update={"results": results})
-    pending = [request.model_dump(mode="json") for request in requests]
-    # An edited plan may have got past what a person was asked before.
-    update = {"status": "awaiting_approval", "impasse": None, "pending": pending, "results": results}
-    return Command(goto="human_approval", update=update)
-
-
-async def start_early_reads(
-    move: Move, board: DispatchBoard, services: Services, toolbox: Toolbox, runtime: Runtime[Context]
-) -> None:
-    """Begin the calls of a dispatch that can run before their orders come, where the run allows it."""
-    settings, control = services.resolve_settings(runtime.context), runtime.control
-    if not (
-        isinstance(move, RunTasks)
-        and isinstance(control, GracefulRunControl)
-        and _can_start_early(control, get_config(), settings)
-    ):
+async def _start_early_reads(tasks: Iterable[str], board: DispatchBoard, context: NodeContext) -> None:
+    """Start the calls of a dispatch that can run before their orders arrive, if the run allows it."""
+    control = context.control
+    if control is None or not _can_start_early(control, get_config(), context.settings):
         return
-    first = select_early_reads(move.tasks, board, limits=settings.build_limits(can_replan=False))
-    if not first:
+    reads = _select_early_reads(tasks, board)
+    if not reads:
         return
     control.defer_drain()
     control.on_stop(board.slots.halt)
     control.on_end(board.cancel_early)
-    for task in first:
-        board.start_early(task, make_task_runner(task, board, services, toolbox, runtime))
+    for task in reads:
+        board.start_early(task, run_task(task, board, context))
         # Without it the most urgent call would not be inside its tool before all are prepared.
         await yield_to_event_loop()
 
 
 def _can_start_early(control: GracefulRunControl, config: RunnableConfig, settings: Settings) -> bool:
-    """Whether a dispatch may begin calls itself.
+    """Whether a dispatch may start calls itself.
 
-    Not where somebody watches the run node by node: with breakpoints nothing may be under way between two nodes, and
-    a tracer files a call under the node that makes it. Nor where LangGraph itself bounds what runs at the same time.
+    Not if the run is watched node by node: with breakpoints nothing may run between two nodes, and a tracer records a
+    call under the node that makes it. Nor if LangGraph itself limits what runs at the same time.
     """
     callbacks = config.get("callbacks")
-    watching = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks
-    going_on = not control.has_breakpoints and control.stop_reason is None
-    return going_on and settings.dispatch == "eager" and not watching and config.get("max_concurrency") is None
+    watchers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks
+    goes_on = not control.has_breakpoints and control.stop_reason is None
+    return goes_on and settings.dispatch == "eager" and not watchers and config.get("max_concurrency") is None
 
 
-def select_early_reads(tasks: Iterable[str], board: DispatchBoard, *, limits: Limits) -> list[str]:
-    """Return which of `tasks`, the most urgent first, can be called before their orders come.
+def _select_early_reads(tasks: Iterable[str], board: DispatchBoard) -> list[str]:
+    """Return which of `tasks`, the most urgent first, can be called before their orders arrive.
 
-    These are reads that nobody is asked about, as far as each would get a place at once: a place that an urgent write
-    waits for is not given away.
+    These are reads that need no approval, as far as each gets a slot immediately: a slot that an urgent write waits for
+    is not given away.
     """
     taken = Counter[str]()
-    found = []
+    selected = []
     for task in tasks:
         if taken.total() >= board.slots.free_count:
             break
         if not _is_ready(task, board):
             continue
-        job = build_job(task, board, limits=limits)
+        job = build_job(task, board)
         if taken[job.spec.name] >= board.slots.get_tool_limit(job.spec):
             continue
         taken[job.spec.name] += 1
         if is_ungated_read(job) and not job.spec.policy.dispatched_only and job.spec.policy.rate_per_s is None:
-            found.append(task)
-    return found
+            selected.append(task)
+    return selected
 
 
 def _is_ready(task: str, board: DispatchBoard) -> bool:

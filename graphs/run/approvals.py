@@ -27,26 +27,26 @@ from agent.core.engine.next_move import AskHuman
 from agent.core.engine.outcomes import Done, Failed, InDoubt, Outcome, Rejected
 from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.document import Plan, Task
-from agent.core.plan.limits import Limits
 from agent.errors import AnswerError
 from agent.execution.executor import build_reused_outcome
 from agent.plan_check import CheckedPlan, check_plan
-from agent.results.artifacts import Artifacts
 from agent.tools.toolbox import Toolbox
+from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt
+from graphs.run.snapshots import get_active_plan
 from graphs.run.state_updates import build_plan_update, outcome_to_json
 from graphs.state import State, link_stored_plan, parse_outcomes
 
 
 def build_requests(
-    ask: AskHuman, active: CompiledPlan, snapshot: Snapshot, state: State, *, thread: str
+    ask: AskHuman, state: State, snapshot: Snapshot, context: NodeContext
 ) -> tuple[dict[str, Outcome], list[ApprovalRequest]]:
     """Return the requests to put to a person, and the outcomes of tasks that need no question after all.
 
     A false condition, arguments that do not fit, work that an earlier revision did, and a call that was rejected
     before are settled without asking.
     """
-    revision = state.get("revision") or 1
+    revision, active, thread = state.get("revision") or 1, get_active_plan(snapshot), context.thread
     done_before = {} if snapshot.undo is not None else find_reusable_results(snapshot.outcomes, revision=revision)
     settled: dict[str, Outcome] = {}
     requests: list[ApprovalRequest] = []
@@ -119,9 +119,7 @@ def build_interrupt_payload(state: State, toolbox: Toolbox) -> dict[str, Any]:
     }
 
 
-async def apply_decisions(
-    answer: object, state: State, toolbox: Toolbox, *, limits: Limits, artifacts: Artifacts, thread: str
-) -> tuple[dict[str, str], dict[str, Any]]:
+async def apply_decisions(answer: object, state: State, context: NodeContext) -> tuple[dict[str, str], dict[str, Any]]:
     """Return what an answer grants, by task id, and what it changes in the state.
 
     Raises `AnswerError`, with nothing changed, where it does not fit what was asked.
@@ -140,7 +138,11 @@ async def apply_decisions(
             case ApproveDecision():
                 # Of what was shown; the digest beside it comes from the state, which may have been edited.
                 granted[request.task] = hash_approval_request(
-                    thread=thread, revision=revision, task=request.task, tool=request.tool, calls=_list_calls(request)
+                    thread=context.thread,
+                    revision=revision,
+                    task=request.task,
+                    tool=request.tool,
+                    calls=_list_calls(request),
                 )
             case EditDecision():
                 edits[request.task] = decision
@@ -153,15 +155,13 @@ async def apply_decisions(
                 rejected.append(mark)
                 results[request.task] = Rejected(revision=revision, message=message, digest=mark)
             case RespondDecision(message=message):
-                spec = toolbox.specs[request.tool]
+                spec = context.toolbox.specs[request.tool]
                 results[request.task] = _accept_response(
                     message, spec.output_schema, request=request, revision=revision
                 )
             case _:
                 assert_never(decision)
-    changed = (
-        await _apply_edits(edits, state, toolbox, limits=limits, artifacts=artifacts, thread=thread) if edits else {}
-    )
+    changed = await _apply_edits(edits, state, context) if edits else {}
     granted.update(changed.pop("approvals", {}))
     return granted, {
         "approvals": {**(state.get("approvals") or {}), **granted},
@@ -213,26 +213,18 @@ def _accept_response(message: str, schema: dict[str, Any] | None, *, request: Ap
     return Done(revision=revision, output=message, answered_by_person=True, was_in_doubt=doubted)
 
 
-async def _apply_edits(
-    edits: Mapping[str, EditDecision],
-    state: State,
-    toolbox: Toolbox,
-    *,
-    limits: Limits,
-    artifacts: Artifacts,
-    thread: str,
-) -> dict[str, Any]:
+async def _apply_edits(edits: Mapping[str, EditDecision], state: State, context: NodeContext) -> dict[str, Any]:
     """Put edited calls into the plan, check it again as a whole, and approve them as they now stand."""
     word = "undo" if state.get("undo") else "plan"
-    before = link_stored_plan(state[word], toolbox)  # type: ignore[literal-required]
+    before = link_stored_plan(state[word], context.toolbox)  # type: ignore[literal-required]
     tasks = tuple(_apply_edit(task, edits.get(task.id), before) for task in before.plan.tasks)
     checked = await check_plan(
-        before.plan.model_copy(update={"tasks": tasks}).model_dump(mode="json"), toolbox, limits=limits
+        before.plan.model_copy(update={"tasks": tasks}).model_dump(mode="json"), context.toolbox, limits=context.limits
     )
     if not isinstance(checked, CheckedPlan):
         raise AnswerError("The edited call does not do: " + " ".join(map(str, checked)))
     read = frozenset().union(*(required_outputs(checked.compiled.tasks[task]) for task in edits))
-    outcomes = parse_outcomes(await artifacts.load_results(state.get("results") or {}, read, thread=thread))
+    outcomes = parse_outcomes((await context.load_outputs(state, read))["results"])
     approvals: dict[str, str] = {}
     revision = state.get("revision") or 1
     for task_id in edits:
@@ -247,7 +239,7 @@ async def _apply_edits(
         if not isinstance(ready, PreparedTask):
             raise AnswerError(f"The edited call of {task_id!r} cannot be made: {ready.error or ready.status}.")
         approvals[task_id] = hash_approval_request(
-            thread=thread, revision=revision, task=task_id, tool=task.tool, calls=ready.calls
+            thread=context.thread, revision=revision, task=task_id, tool=task.tool, calls=ready.calls
         )
     stored = _build_edit_update(checked.compiled.plan, word)
     return {**stored, "approvals": approvals}

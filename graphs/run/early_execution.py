@@ -1,84 +1,58 @@
-"""The head start of a run: made by its planner, used by its dispatches, ended with the run."""
+"""The early execution of a run's plan: started by its planner, used by its dispatches, ended with the run."""
 
 from datetime import datetime, timedelta
 
-from langgraph.errors import GraphBubbleUp
-from langgraph.runtime import Runtime
-
-from agent.core.plan.limits import Limits
-from agent.errors import BudgetError
-from agent.events import Emit
 from agent.execution.concurrency import Slots
 from agent.execution.early_execution import EarlyExecution
-from agent.execution.executor import Executor
 from agent.llm.models import Model
 from agent.plan_check import PreflightChecker
 from agent.settings import Settings
-from agent.tools.toolbox import Toolbox
-from graphs.run.graceful_stop import GracefulRunControl
-from graphs.run.services import Context, Services
+from graphs.run.node_context import NodeContext
 from graphs.state import State
 
 
-def start_early_execution(
-    services: Services,
-    state: State,
-    runtime: Runtime[Context],
-    *,
-    toolbox: Toolbox,
-    model: Model,
-    limits: Limits,
-    thread: str,
-    emit: Emit,
-) -> EarlyExecution | None:
-    """Return what begins a plan's reading tasks before it is whole; None where the settings or the run forbid it.
+def start_early_execution(state: State, model: Model, context: NodeContext) -> EarlyExecution | None:
+    """Return what starts the reading tasks of a plan while it is being written; None if settings or run forbid it.
 
     Nothing of it outlives the run.
     """
-    control, settings = runtime.control, services.resolve_settings(runtime.context)
-    wanted = settings.stream_plan if model.scale == "large" else settings.plan_variants > 1
-    if not (wanted and isinstance(control, GracefulRunControl)):
+    control, settings = context.control, context.settings
+    is_enabled = settings.stream_plan if model.scale == "large" else settings.plan_variants > 1
+    if not is_enabled or control is None:
         return None
     if settings.max_cost is not None and not (settings.price_input or settings.price_output):
         # The cost that a server reports is lost in a stream.
         return None
-    ahead = EarlyExecution(
-        Executor(
-            toolbox,
-            settings,
-            services.ledger,
-            services.calls,
-            propagate=(GraphBubbleUp, BudgetError),
-            cache=services.memory,
-        ),
-        PreflightChecker(toolbox),
-        limits=limits,
+    early = EarlyExecution(
+        context.create_executor(),
+        PreflightChecker(context.toolbox),
+        limits=context.limits,
         slots=Slots(settings.max_concurrency),
-        thread=thread,
+        thread=context.thread,
         revision=state["revision"],
-        emit=emit,
+        emit=context.emit,
         until=_compute_deadline(state, settings),
     )
-    control.early_execution = ahead
-    control.on_end(ahead.cancel)
-    control.on_stop(ahead.close)
-    return ahead
+    control.early_execution = early
+    control.on_end(early.cancel)
+    control.on_stop(early.close)
+    return early
 
 
-def find_early_execution(runtime: Runtime[Context], *, revision: int) -> EarlyExecution | None:
-    """Return the head start of this revision of the plan, if it has one; what is replanned is other work."""
-    ahead = _get_early_execution(runtime)
-    return ahead if ahead is not None and ahead.revision == revision else None
+def find_early_execution(context: NodeContext, *, revision: int) -> EarlyExecution | None:
+    """Return the early execution of this revision of the plan; a replanned one has none."""
+    early = _get_early_execution(context)
+    return early if early is not None and early.revision == revision else None
 
 
-def get_slots(runtime: Runtime[Context], settings: Settings) -> Slots:
-    """Return the places that a dispatch runs in: those in which calls run already, so that no bound is exceeded."""
-    ahead = _get_early_execution(runtime)
-    return ahead.slots if ahead else Slots(settings.max_concurrency)
+def get_slots(context: NodeContext) -> Slots:
+    """Return the slots of a dispatch: those in which calls run already, so that `max_concurrency` is not exceeded."""
+    early = _get_early_execution(context)
+    return early.slots if early is not None else Slots(context.settings.max_concurrency)
 
 
-def _get_early_execution(runtime: Runtime[Context]) -> EarlyExecution | None:
-    return runtime.control.early_execution if isinstance(runtime.control, GracefulRunControl) else None
+def _get_early_execution(context: NodeContext) -> EarlyExecution | None:
+    return context.control.early_execution if context.control is not None else None
 
 
 def _compute_deadline(state: State, settings: Settings) -> datetime | None:

@@ -2,8 +2,6 @@
 
 from typing import assert_never
 
-from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from pydantic import ValidationError
 
 from agent.core.engine.budgets import get_budget_limit
@@ -22,12 +20,8 @@ from agent.core.engine.escalations import (
 from agent.core.engine.snapshot import Snapshot, exhausted, needs_escalation
 from agent.core.plan.limits import Limits
 from agent.errors import AnswerError, PersistenceError
+from graphs.run.node_context import NodeContext
 from graphs.state import State, StateRecord
-
-
-def can_wait_for_answer(config: RunnableConfig) -> bool:
-    """Whether a run can stop for a person and go on later: without a checkpointer it cannot."""
-    return config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) is not None
 
 
 def build_escalation_update(impasse: Escalation, state: State) -> StateRecord:
@@ -68,10 +62,11 @@ def build_escalation_interrupt(impasse: Escalation, state: State, *, thread: str
 
 
 def apply_escalation(
-    answer: object, impasse: Escalation, state: State, snapshot: Snapshot, *, limits: Limits, thread: str
+    answer: object, impasse: Escalation, state: State, snapshot: Snapshot, context: NodeContext
 ) -> StateRecord:
     """Return what an answer changes in the state. Raises `AnswerError`, with nothing changed, where it is none."""
-    chosen = parse_escalation_answer(answer, impasse, mark=_compute_digest(impasse, state, thread=thread))
+    limits, digest = context.limits, _compute_digest(impasse, state, thread=context.thread)
+    chosen = parse_escalation_answer(answer, impasse, mark=digest)
     base: StateRecord = {"impasse": None, "status": "running"}
     match chosen:
         case str():

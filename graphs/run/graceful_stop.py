@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 import anyio
-from langgraph.errors import GraphDrained
+from langgraph.errors import GraphDrained, GraphInterrupt
 from langgraph.runtime import RunControl
 
+from agent.execution.concurrency import RunHalted
 from agent.execution.early_execution import EarlyExecution
 
 _logger = logging.getLogger(__name__)
@@ -80,6 +81,17 @@ class GracefulRunControl(RunControl):
             super().request_drain(reason)
         for stop in self._stop_callbacks:
             stop()
+
+
+@contextmanager
+def interrupt_when_halted(control: GracefulRunControl | None) -> Iterator[None]:
+    """Interrupt the node, to run again at resume, if the run is stopped before the node's calls have started."""
+    try:
+        yield
+    except RunHalted:
+        if control is not None:
+            control.has_unstarted_tasks = True
+        raise GraphInterrupt(()) from None
 
 
 class GracefulRunner:

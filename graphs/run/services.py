@@ -23,10 +23,13 @@ from agent.execution.result_cache import CachedResult, ResultCache
 from agent.llm.embedded.server import is_local_installed
 from agent.llm.embedded.weights import find_weights
 from agent.llm.models import Model, Scale, is_model_available, resolve_model
+from agent.llm.usage import MeterRegistry
 from agent.results.artifacts import Artifacts
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
+from graphs.run.dispatch_board import BoardRegistry
 from graphs.run.grants import Grants
+from graphs.run.snapshots import RunCaches
 
 _DURATIONS_NAMESPACE: Final = ("planwave", "durations")
 #: A new call counts for at least this part of the estimate, so that it follows a tool that has become slower.
@@ -133,6 +136,10 @@ class Services:
     durations: DurationEstimates
     #: Where results are kept that another thread may use.
     memory: ResultCache | None = None
+    #: What this process keeps of the runs that it has in flight.
+    boards: BoardRegistry = field(default_factory=BoardRegistry)
+    caches: RunCaches = field(default_factory=RunCaches)
+    meters: MeterRegistry = field(default_factory=MeterRegistry)
     _toolbox: Toolbox | None = None
     _models: dict[str, Model] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -121,11 +121,12 @@ class RunCaches:
 
     def get_or_create(self, run: str) -> RunCache:
         """Return what is known of a run, nothing at first."""
-        found = self._runs.setdefault(run, RunCache())
+        if run not in self._runs:
+            self._runs[run] = RunCache()
         self._runs.move_to_end(run)
         while len(self._runs) > _MAX_RUNS:
             self._runs.popitem(last=False)
-        return found
+        return self._runs[run]
 
     def drop(self, run: str) -> None:
         """Forget a run that is over."""
@@ -190,6 +191,14 @@ def build_snapshot(
         if compiled
         else {},
     )
+
+
+def get_active_plan(snapshot: Snapshot) -> CompiledPlan:
+    """Return the plan that is being carried out: the rollback's, once there is one."""
+    active = snapshot.undo or snapshot.compiled
+    if active is None:
+        raise AssertionError("only a compiled plan is dispatched")
+    return active
 
 
 def collect_former_tasks(state: State) -> tuple[dict[str, Task], dict[str, tuple[str, ...]]]:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from langgraph.runtime import Runtime
 from pydantic import JsonValue
 
 from agent.core.compiler.compiler import CompiledPlan
@@ -16,17 +15,11 @@ from agent.core.plan.document import Plan
 from agent.core.plan.hashing import hash_json
 from agent.core.plan.limits import Limits
 from agent.core.plan.problems import Problem
-from agent.events import Emit, PlanCompiled, TaskFinished
+from agent.events import PlanCompiled, TaskFinished
 from agent.results.artifacts import drop_stored_output
-from graphs.run.services import Context
 from graphs.state import StateRecord
 
 _PREVIEW_LENGTH = 200
-
-
-def create_emitter(runtime: Runtime[Context]) -> Emit:
-    """Return the function that puts events on the run's `custom` stream."""
-    return lambda event: runtime.stream_writer(event.model_dump(mode="json"))
 
 
 def plan_to_json(plan: Plan) -> StateRecord:

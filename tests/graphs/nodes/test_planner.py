@@ -2,7 +2,7 @@
 
 from langgraph.types import Overwrite
 
-from graphs.nodes.planner import reset_state
+from graphs.nodes.gather_context import reset_state
 from graphs.state import Output, State
 
 

@@ -1,0 +1,39 @@
+"""`human_approval`: the run waits for a human's decisions about calls, or about how to go on at all."""
+
+from langgraph.types import interrupt
+
+from agent.errors import AnswerError
+from agent.events import ApprovalRequested
+from graphs.run.approvals import apply_decisions, build_interrupt_payload
+from graphs.run.escalations import apply_escalation, build_escalation_interrupt, is_moot, parse_stored_escalation
+from graphs.run.node_context import NodeContext
+from graphs.state import State, StateRecord
+
+
+async def human_approval(state: State, context: NodeContext) -> StateRecord:
+    """Wait until a human has answered every request, and record the answers.
+
+    A wrong answer is asked about again, with an `error` in the payload.
+    """
+    escalation = parse_stored_escalation(state)
+    snapshot = context.build_snapshot(state)
+    if escalation is not None and is_moot(escalation, snapshot, context.limits):
+        return {"impasse": None, "status": "running"}
+    payload = (
+        build_interrupt_payload(state, context.toolbox)
+        if escalation is None
+        else build_escalation_interrupt(escalation, state, thread=context.thread)
+    )
+    context.emit(ApprovalRequested(request=payload))
+    while True:
+        answer = interrupt(payload)
+        try:
+            if escalation is not None:
+                return apply_escalation(answer, escalation, state, snapshot, context)
+            granted, update = await apply_decisions(answer, state, context)
+        except AnswerError as error:
+            # Raising would keep the wrong answer in the checkpoint, to be given again at every resume.
+            payload = {**payload, "error": str(error)}
+        else:
+            await context.services.grants.store_approvals(granted, thread=context.thread, revision=state["revision"])
+            return update

@@ -1,0 +1,182 @@
+"""What a node works with, made once for each call of a node: the graph's services, and what applies to this run."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
+from langgraph.config import get_config
+from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import Runtime
+
+from agent.core.compiler.compiler import NO_DURATIONS
+from agent.core.engine.budgets import raise_limits
+from agent.core.engine.snapshot import Snapshot
+from agent.core.plan.limits import Limits
+from agent.errors import BudgetError
+from agent.events import RunEvent
+from agent.execution.call_log import CallLog
+from agent.execution.concurrency import Slots
+from agent.execution.executor import EarlyOutcomes, Executor, utc_now
+from agent.llm.models import Model
+from agent.llm.usage import Meter
+from agent.settings import Settings
+from agent.tools.toolbox import Toolbox
+from graphs.run.dispatch_board import DispatchBoard
+from graphs.run.graceful_stop import GracefulRunControl
+from graphs.run.services import Context, Services
+from graphs.run.snapshots import RunCache, build_snapshot
+from graphs.state import State, parse_spending
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeContext:
+    """What a node works with.
+
+    The revision is not part of it: it is in the state, and a dispatch that finds an edited plan begins a new one.
+    """
+
+    services: Services
+    runtime: Runtime[Context]
+    #: The graph's settings, with what the caller set for this run.
+    settings: Settings
+    #: The settings' limits, with the budgets that a human raised in this run.
+    limits: Limits
+    toolbox: Toolbox
+    #: Counts the run's calls of models.
+    meter: Meter
+    #: What was parsed of this run's state before.
+    cache: RunCache
+    #: The thread's id; without a checkpointer, the run's own.
+    thread: str
+
+    @property
+    def control(self) -> GracefulRunControl | None:
+        """The control by which the run is stopped; None if the graph was not called through `PlanwaveGraph`."""
+        control = self.runtime.control
+        return control if isinstance(control, GracefulRunControl) else None
+
+    def emit(self, event: RunEvent) -> None:
+        """Put an event on the run's `custom` stream."""
+        self.runtime.stream_writer(event.model_dump(mode="json"))
+
+    def create_executor(self, *, calls: CallLog | None = None, early_outcomes: EarlyOutcomes | None = None) -> Executor:
+        """Return an executor for calls of this run, logged in `calls` or else in the graph's call log.
+
+        A tool's interrupts, and the refusal of a model call by the budget, pass through it.
+        """
+        return Executor(
+            self.toolbox,
+            self.settings,
+            self.services.ledger,
+            self.services.calls if calls is None else calls,
+            propagate=(GraphBubbleUp, BudgetError),
+            early_outcomes=early_outcomes,
+            cache=self.services.memory,
+        )
+
+    def build_snapshot(
+        self,
+        state: State,
+        *,
+        cache: RunCache | None = None,
+        granted: Collection[str] | None = None,
+        durations: Mapping[str, float] = NO_DURATIONS,
+    ) -> Snapshot:
+        """Return what has happened in this run up to now, as `graphs.run.snapshots.build_snapshot` does."""
+        return build_snapshot(
+            state,
+            self.toolbox,
+            thread=self.thread,
+            now=utc_now(),
+            granted=granted,
+            cache=cache,
+            durations=durations,
+        )
+
+    def create_slots(self) -> Slots:
+        """Return slots for calls beside a dispatch; no call starts in them once the run is to stop."""
+        slots = Slots(self.settings.max_concurrency)
+        if self.control is not None:
+            self.control.on_stop(slots.halt)
+        return slots
+
+    async def load_model(self) -> Model:
+        """Return the run's model. Raises `ModelError` or `UsageError` if there is none."""
+        return await self.services.load_model(self.runtime.context)
+
+    async def load_outputs(self, state: State, tasks: Collection[str] | None = None) -> State:
+        """Return `state` with the outputs of `tasks`, or with all, loaded from where large ones are stored."""
+        results = await self.services.artifacts.load_results(state.get("results") or {}, tasks, thread=self.thread)
+        return {**state, "results": results}
+
+
+async def create_node_context(state: State, runtime: Runtime[Context], services: Services) -> NodeContext:
+    """Return the context of a node that was called with `state`."""
+    settings, has_given_plan = services.resolve_settings(runtime.context), bool(state.get("given"))
+    limits = raise_limits(
+        services.resolve_limits(runtime.context, given=has_given_plan, attended=can_wait_for_answer(get_config())),
+        state.get("raised") or {},
+    )
+    prices = (settings.price_input or 0.0, settings.price_output or 0.0)
+    thread = get_thread_id(runtime) or state.get("run") or ""
+    return NodeContext(
+        services=services,
+        runtime=runtime,
+        settings=settings,
+        limits=limits,
+        toolbox=await services.load_toolbox(),
+        meter=services.meters.get_meter(state.get("run") or "").begin_step(
+            limits, parse_spending(state), prices=prices
+        ),
+        cache=services.caches.get_or_create(thread),
+        thread=thread,
+    )
+
+
+async def create_task_context(board: DispatchBoard, runtime: Runtime[Context], services: Services) -> NodeContext:
+    """Return the context of a node that runs one task of the dispatch on `board`."""
+    return NodeContext(
+        services=services,
+        runtime=runtime,
+        settings=services.resolve_settings(runtime.context),
+        limits=board.limits,
+        toolbox=await services.load_toolbox(),
+        meter=board.meter,
+        cache=services.caches.get_or_create(board.thread),
+        thread=board.thread,
+    )
+
+
+Node: TypeAlias = Callable[[State, NodeContext], Awaitable[T]]
+
+
+class BoundNode(Protocol[T_co]):
+    """A node as LangGraph calls it."""
+
+    def __call__(self, state: State, *, runtime: Runtime[Context]) -> Awaitable[T_co]:
+        """Return the update or the command."""
+        ...
+
+
+def bind_node(node: Node[T], services: Services) -> BoundNode[T]:
+    """Return `node` as LangGraph calls it."""
+
+    async def run_node(state: State, *, runtime: Runtime[Context]) -> T:
+        return await node(state, await create_node_context(state, runtime, services))
+
+    return run_node
+
+
+def get_thread_id(runtime: Runtime[Context]) -> str | None:
+    """Return the thread's id; None for a run without a checkpointer."""
+    return runtime.execution_info.thread_id if runtime.execution_info else None
+
+
+def can_wait_for_answer(config: RunnableConfig) -> bool:
+    """Whether a run can stop for a human and be resumed: without a checkpointer it cannot."""
+    return config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) is not None
