@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from weights_servers import DATA, MIB, SOURCE, WHOLE, Index, clean_environment, start_pull
 
 from agent.errors import WeightsError
 from agent.llm.embedded.download import WeightsSource
 from agent.llm.embedded.weights import fetch_weights, find_weights
+from tests.support.weights_servers import DATA, MIB, SOURCE, WHOLE, Index, clean_environment, start_pull
 
 
 @pytest.fixture

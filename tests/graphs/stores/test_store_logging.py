@@ -4,8 +4,6 @@ import asyncio
 import logging
 
 import pytest
-from stored_bytes import execute
-from worlds import World, thread
 
 from agent.core.plan.hashing import hash_json
 from agent.errors import LeaseLostError, PersistenceError, ThreadBusyError
@@ -14,6 +12,8 @@ from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 from graphs.stores.tables.migrations import SCHEMA_VERSION
+from tests.support.stored_bytes import execute
+from tests.support.worlds import World, thread
 
 PRIVATE = "Geheimratsecken"
 PLAN = {"tasks": [{"id": "a", "tool": "look", "args": {"value": PRIVATE}}]}

@@ -11,10 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from weights_servers import HUB_SOURCE, MIB, REVISION, SOURCE, WHOLE, Hub, Index, clean_environment, start_pull
 
 from agent.llm.embedded.download import WeightsSource
 from agent.llm.embedded.weights import QWEN_CODER, fetch_weights
+from tests.support.weights_servers import (
+    HUB_SOURCE,
+    MIB,
+    REVISION,
+    SOURCE,
+    WHOLE,
+    Hub,
+    Index,
+    clean_environment,
+    start_pull,
+)
 
 OTHER = WHOLE[:-1] + bytes([WHOLE[-1] ^ 1])
 
