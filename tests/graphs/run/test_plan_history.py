@@ -40,7 +40,7 @@ def world():
 
 async def provenance(graph):
     state = await graph.aget_state(thread())
-    results = await graph.ain_full(state.values["results"], thread())
+    results = await graph.aload_outputs(state.values["results"], thread())
     return provenance_of(state.values, {task: parse_outcome(record) for task, record in results.items()})
 
 
