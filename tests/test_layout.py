@@ -50,7 +50,7 @@ def public_names(tree: ast.Module) -> Iterator[str]:
                 | ast.AsyncFunctionDef(name=name, decorator_list=decorators)
             ):
                 # A command of the program is called by its name there.
-                names = [] if any(".command(" in ast.unparse(each) for each in decorators) else [name]
+                names = [] if any(re.search(r"\bcommand\(", ast.unparse(each)) for each in decorators) else [name]
             case ast.ClassDef(name=name):
                 names = [name]
             case ast.Assign(targets=targets):
