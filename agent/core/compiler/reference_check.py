@@ -57,67 +57,6 @@ def check_references(plan: Plan, catalogue: Catalogue, findings: Mapping[str, Pr
             yield from _check_call_references(task, task.rollback, catalogue, known, item=item, field="rollback.args")
 
 
-def _check_rollback(task: Task, rollback: Call, needs: DependencyGraph) -> Iterator[Problem]:
-    """Yield references to what may not exist when the task is done: only its own output and what it waited for do."""
-    known: dict[str, None] | None = None
-    for where, found in find_argument_references(rollback.args):
-        place = f"task {task.id!r}, {format_path(('rollback.args', *where))}"
-        if isinstance(found, ItemReference) and task.for_each is None:
-            what = "an 'item' reference is used in the rollback of a task without 'for_each'."
-            yield _make_problem("bad_rollback", task, place, what, f"Refer to the output of {task.id!r}.")
-        elif isinstance(found, OutputReference) and found.task != task.id:
-            known = known if known is not None else ancestors(needs, task.id)
-            if found.task not in known:
-                what = f"it refers to {format_value(found.task)}, which {task.id!r} does not wait for."
-                remedy = f"Refer to {task.id!r} or to a task that it waits for."
-                yield _make_problem("bad_rollback", task, place, what, remedy)
-
-
-def get_output_schemas(
-    plan: Plan, catalogue: Catalogue, findings: Mapping[str, Preflight]
-) -> dict[str, JsonSchema | None]:
-    """Return the narrowest known schema of each task's output, None if unknown; with `for_each` that of a list."""
-    schemas: dict[str, JsonSchema | None] = {}
-    for task in plan.tasks:
-        one = _get_call_schema(task, catalogue, findings)
-        if task.for_each is None:
-            schemas[task.id] = one
-        elif one and task.on_item_failure == "null":
-            schemas[task.id] = {"type": "array", "items": {"anyOf": [one, {"type": "null"}]}}
-        else:
-            schemas[task.id] = {"type": "array", "items": one or {}}
-    return schemas
-
-
-def _get_call_schema(task: Task, catalogue: Catalogue, findings: Mapping[str, Preflight]) -> JsonSchema | None:
-    found, spec = findings.get(task.id), catalogue.get(task.tool)
-    return (found and found.output_schema) or (spec and spec.output_schema) or None
-
-
-def get_item_schema(task: Task, outputs: Mapping[str, JsonSchema | None]) -> RootedSchema | None:
-    """Return the schema of one item of `for_each`, `{}` if nothing is known; None if the task has no `for_each`."""
-    if task.for_each is None:
-        return None
-    source = parse_reference(task.for_each)
-    root = outputs.get(source.task) if isinstance(source, OutputReference) else None
-    if not root or not isinstance(source, OutputReference):
-        return RootedSchema({}, {})
-    try:
-        return RootedSchema(get_subschema(get_subschema(root, source.path, root=root), (0,), root=root), root)
-    except NoSuchPath:
-        return RootedSchema({}, {})
-
-
-def _check_condition(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Iterator[Problem]:
-    """Yield what the output schemas rule out of a condition that parses; the compiler reports one that does not."""
-    if task.condition is None or not is_parsable(task.condition):
-        return
-    place = f"task {task.id!r}, condition"
-    remedy = "Use members that exist and compare values of the same type; the result must be true or false."
-    for fault in find_condition_faults(task.condition, outputs):
-        yield _make_problem("bad_condition", task, place, f"{format_value(task.condition)} {fault}.", remedy)
-
-
 def _check_for_each(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Iterator[Problem]:
     if task.for_each is None:
         yield from _check_item_options(task)
@@ -167,6 +106,16 @@ def _check_item_options(task: Task) -> Iterator[Problem]:
             what = f"{name!r} is about the items of a 'for_each', and the task has none."
             place, remedy = f"task {task.id!r}, {name}", f"Add 'for_each', or drop {name!r}."
             yield _make_problem("bad_for_each", task, place, what, remedy)
+
+
+def _check_condition(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Iterator[Problem]:
+    """Yield what the output schemas rule out of a condition that parses; the compiler reports one that does not."""
+    if task.condition is None or not is_parsable(task.condition):
+        return
+    place = f"task {task.id!r}, condition"
+    remedy = "Use members that exist and compare values of the same type; the result must be true or false."
+    for fault in find_condition_faults(task.condition, outputs):
+        yield _make_problem("bad_condition", task, place, f"{format_value(task.condition)} {fault}.", remedy)
 
 
 def _check_call_references(
@@ -243,6 +192,57 @@ def _is_inside_template(call: Call, where: JsonPath) -> bool:
             return True
         value = value[step]
     return False
+
+
+def _check_rollback(task: Task, rollback: Call, needs: DependencyGraph) -> Iterator[Problem]:
+    """Yield references to what may not exist when the task is done: only its own output and what it waited for do."""
+    known: dict[str, None] | None = None
+    for where, found in find_argument_references(rollback.args):
+        place = f"task {task.id!r}, {format_path(('rollback.args', *where))}"
+        if isinstance(found, ItemReference) and task.for_each is None:
+            what = "an 'item' reference is used in the rollback of a task without 'for_each'."
+            yield _make_problem("bad_rollback", task, place, what, f"Refer to the output of {task.id!r}.")
+        elif isinstance(found, OutputReference) and found.task != task.id:
+            known = known if known is not None else ancestors(needs, task.id)
+            if found.task not in known:
+                what = f"it refers to {format_value(found.task)}, which {task.id!r} does not wait for."
+                remedy = f"Refer to {task.id!r} or to a task that it waits for."
+                yield _make_problem("bad_rollback", task, place, what, remedy)
+
+
+def get_output_schemas(
+    plan: Plan, catalogue: Catalogue, findings: Mapping[str, Preflight]
+) -> dict[str, JsonSchema | None]:
+    """Return the narrowest known schema of each task's output, None if unknown; with `for_each` that of a list."""
+    schemas: dict[str, JsonSchema | None] = {}
+    for task in plan.tasks:
+        one = _get_call_schema(task, catalogue, findings)
+        if task.for_each is None:
+            schemas[task.id] = one
+        elif one and task.on_item_failure == "null":
+            schemas[task.id] = {"type": "array", "items": {"anyOf": [one, {"type": "null"}]}}
+        else:
+            schemas[task.id] = {"type": "array", "items": one or {}}
+    return schemas
+
+
+def _get_call_schema(task: Task, catalogue: Catalogue, findings: Mapping[str, Preflight]) -> JsonSchema | None:
+    found, spec = findings.get(task.id), catalogue.get(task.tool)
+    return (found and found.output_schema) or (spec and spec.output_schema) or None
+
+
+def get_item_schema(task: Task, outputs: Mapping[str, JsonSchema | None]) -> RootedSchema | None:
+    """Return the schema of one item of `for_each`, `{}` if nothing is known; None if the task has no `for_each`."""
+    if task.for_each is None:
+        return None
+    source = parse_reference(task.for_each)
+    root = outputs.get(source.task) if isinstance(source, OutputReference) else None
+    if not root or not isinstance(source, OutputReference):
+        return RootedSchema({}, {})
+    try:
+        return RootedSchema(get_subschema(get_subschema(root, source.path, root=root), (0,), root=root), root)
+    except NoSuchPath:
+        return RootedSchema({}, {})
 
 
 def _make_problem(kind: ProblemKind, task: Task, place: str, what: str, remedy: str) -> Problem:

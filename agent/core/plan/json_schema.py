@@ -42,74 +42,6 @@ class NoSuchPath(LookupError):  # noqa: N818 - says what it is
     """A schema rules out a path; the message completes "the output of 'x' ..."."""
 
 
-def dereference_schema(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
-    """Follow a local `$ref`; a remote or endless one gives `{}`."""
-    for _ in range(_MAX_DEPTH):
-        ref = schema.get("$ref")
-        if not isinstance(ref, str):
-            return schema
-        target: object = root
-        steps = ref.removeprefix("#/").split("/") if ref.startswith("#/") else ["?"]
-        for step in [] if ref == "#" else steps:
-            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
-        if not isinstance(target, dict):
-            return {}
-        schema = target
-    return {}
-
-
-def branches(schema: JsonSchema, root: JsonSchema) -> list[JsonSchema]:
-    """Return the alternatives of `schema`: those of `anyOf` or `oneOf`, or `schema` itself, with `$ref` followed."""
-    found: list[JsonSchema] = []
-    seen: set[int] = set()
-    stack = [schema]
-    while stack:
-        one = dereference_schema(stack.pop(), root)
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        options = one.get("anyOf") or one.get("oneOf")
-        if isinstance(options, list):
-            stack.extend(as_schema(option) for option in reversed(options) if option is not False)
-        else:
-            found.append(one)
-    return found
-
-
-def find_allowed_types(schema: JsonSchema, root: JsonSchema) -> frozenset[str] | None:
-    """Return the JSON types that `schema` allows; None if it does not say."""
-    found: set[str] = set()
-    for branch in branches(schema, root):
-        declared = branch.get("type")
-        words = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else None
-        if words is not None and is_valid_type(words):
-            found.update(words)
-        elif words is None and ("enum" in branch or "const" in branch):
-            found.update(get_json_type(value) for value in branch.get("enum", [branch.get("const")]))
-        else:
-            return None
-    return frozenset(found)
-
-
-def get_json_type(value: JsonValue) -> str:
-    """Return the narrowest JSON type of `value`."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-        case _:
-            return "object"
-
-
 def get_subschema(schema: JsonSchema, path: JsonPath, *, root: JsonSchema) -> JsonSchema:
     """Return the schema of the value at `path`; `{}` if nothing is known. Raises `NoSuchPath` if it is ruled out."""
     if not path:
@@ -148,22 +80,16 @@ def _descend_into(schema: JsonSchema, step: str | int, rest: JsonPath, root: Jso
     )
 
 
-def as_schema(schema: object) -> JsonSchema:
-    """Return `schema` if it is an object, else `{}`: `true`, or something that is not a schema."""
-    return schema if isinstance(schema, dict) else {}
-
-
 def _get_items_schema(schema: JsonSchema) -> JsonSchema:
     return {} if "prefixItems" in schema else as_schema(schema.get("items"))
 
 
-def is_closed_object(schema: JsonSchema) -> bool:
-    """Whether an object can have no properties besides those that `properties` lists."""
-    return (
-        "properties" in schema
-        and schema.get("additionalProperties", False) is False
-        and not any(schema.get(word) for word in _OPENING_KEYWORDS)
-    )
+def get_argument_schema(schema: JsonSchema, place: JsonPath) -> JsonSchema:
+    """Return the schema of the argument at `place`; `{}` if nothing is known about it."""
+    try:
+        return get_subschema(schema, place, root=schema)
+    except NoSuchPath:
+        return {}
 
 
 def find_mismatch(
@@ -241,23 +167,97 @@ def _describe_mismatch(given: frozenset[str], wanted: frozenset[str]) -> str:
     return f"gives {describe_types(given)} where {describe_types(wanted)} is expected"
 
 
-def describe_types(kinds: frozenset[str]) -> str:
-    """Return JSON types in words: "a text or null"."""
-    return " or ".join(_TYPE_NAMES[kind] for kind in sorted(kinds, key=list(_TYPE_NAMES).index)) or "nothing"
-
-
-def get_argument_schema(schema: JsonSchema, place: JsonPath) -> JsonSchema:
-    """Return the schema of the argument at `place`; `{}` if nothing is known about it."""
-    try:
-        return get_subschema(schema, place, root=schema)
-    except NoSuchPath:
-        return {}
+def find_allowed_types(schema: JsonSchema, root: JsonSchema) -> frozenset[str] | None:
+    """Return the JSON types that `schema` allows; None if it does not say."""
+    found: set[str] = set()
+    for branch in branches(schema, root):
+        declared = branch.get("type")
+        words = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else None
+        if words is not None and is_valid_type(words):
+            found.update(words)
+        elif words is None and ("enum" in branch or "const" in branch):
+            found.update(get_json_type(value) for value in branch.get("enum", [branch.get("const")]))
+        else:
+            return None
+    return frozenset(found)
 
 
 def is_valid_type(declared: object) -> bool:
     """Whether `declared`, the value of a `type` keyword, is a JSON type or a list of JSON types."""
     words: Iterable[object] = declared if isinstance(declared, list) else [declared]
     return declared != [] and all(isinstance(word, str) and word in _TYPES for word in words)
+
+
+def get_json_type(value: JsonValue) -> str:
+    """Return the narrowest JSON type of `value`."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case _:
+            return "object"
+
+
+def describe_types(kinds: frozenset[str]) -> str:
+    """Return JSON types in words: "a text or null"."""
+    return " or ".join(_TYPE_NAMES[kind] for kind in sorted(kinds, key=list(_TYPE_NAMES).index)) or "nothing"
+
+
+def branches(schema: JsonSchema, root: JsonSchema) -> list[JsonSchema]:
+    """Return the alternatives of `schema`: those of `anyOf` or `oneOf`, or `schema` itself, with `$ref` followed."""
+    found: list[JsonSchema] = []
+    seen: set[int] = set()
+    stack = [schema]
+    while stack:
+        one = dereference_schema(stack.pop(), root)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        options = one.get("anyOf") or one.get("oneOf")
+        if isinstance(options, list):
+            stack.extend(as_schema(option) for option in reversed(options) if option is not False)
+        else:
+            found.append(one)
+    return found
+
+
+def dereference_schema(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
+    """Follow a local `$ref`; a remote or endless one gives `{}`."""
+    for _ in range(_MAX_DEPTH):
+        ref = schema.get("$ref")
+        if not isinstance(ref, str):
+            return schema
+        target: object = root
+        steps = ref.removeprefix("#/").split("/") if ref.startswith("#/") else ["?"]
+        for step in [] if ref == "#" else steps:
+            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
+        if not isinstance(target, dict):
+            return {}
+        schema = target
+    return {}
+
+
+def as_schema(schema: object) -> JsonSchema:
+    """Return `schema` if it is an object, else `{}`: `true`, or something that is not a schema."""
+    return schema if isinstance(schema, dict) else {}
+
+
+def is_closed_object(schema: JsonSchema) -> bool:
+    """Whether an object can have no properties besides those that `properties` lists."""
+    return (
+        "properties" in schema
+        and schema.get("additionalProperties", False) is False
+        and not any(schema.get(word) for word in _OPENING_KEYWORDS)
+    )
 
 
 def iterate_properties(schema: JsonSchema) -> Iterator[tuple[str, JsonSchema]]:
