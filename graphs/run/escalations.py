@@ -3,7 +3,6 @@
 from typing import assert_never
 
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from pydantic import ValidationError
 
 from agent.core.engine.budgets import get_budget_limit
@@ -22,6 +21,7 @@ from agent.core.engine.escalations import (
 from agent.core.engine.snapshot import Snapshot, exhausted, needs_escalation
 from agent.core.plan.limits import Limits
 from agent.errors import AnswerError, PersistenceError
+from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.state import State, StateRecord
 
 

@@ -8,10 +8,8 @@ from functools import partial
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphBubbleUp
-from langgraph.pregel._read import ChannelRead
 from langgraph.runtime import Runtime
 
 from agent.core.engine.approvals import needs_approval
@@ -28,6 +26,7 @@ from agent.llm.usage import Meter, MeterRegistry, use_meter
 from agent.results.artifacts import Artifacts, drop_stored_output
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
+from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER, ChannelRead
 from graphs.run.dispatch_board import DispatchBoard, create_board
 from graphs.run.early_execution import find_early_execution
 from graphs.run.grants import Grants

