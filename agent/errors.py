@@ -92,3 +92,10 @@ class StaleClaimError(PersistenceError):
 
 class ToolFailure(PlanwaveError):  # noqa: N818 - raised by a tool on purpose; what it becomes is a value
     """Raised by a tool: this call failed for a reason that a replan can use; it is not retried."""
+
+
+def describe_extra(extra: str) -> str:
+    """Return how a sentence names an extra that is missing: with the command that runs or installs Planwave with it."""
+    in_wheel = __name__.startswith("planwave.")
+    command = f"pip install 'planwave[{extra}]'" if in_wheel else f"uv run --extra {extra} ..."
+    return f"the extra `{extra}` ({command})"

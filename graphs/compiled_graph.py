@@ -12,7 +12,6 @@ from typing import Any, TypedDict, Unpack, cast, overload
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import All, Command, Durability, GraphOutput, Interrupt
 
@@ -23,6 +22,7 @@ from agent.errors import AnswerError, UsageError
 from agent.results.artifacts import Artifacts
 from agent.secret_values import reject_cleartext_call, reject_cleartext_secrets
 from agent.tools.toolbox import Toolbox
+from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, State
@@ -166,11 +166,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         limits: Callable[[Context | None, bool], Limits],
     ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
-        parts = {
-            name: value
-            for name, value in vars(compiled).items()
-            if name in _KEPT_PRIVATE_FIELDS or not name.startswith("_")
-        }
+        parts = {name: value for name, value in vars(compiled).items() if not name.startswith("_")}
         return cls(grace_s=grace_s, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
 
     @overload
@@ -370,6 +366,3 @@ def _find_edited_calls(answer: Any) -> Iterator[tuple[object, object]]:  # noqa:
             waiting += each.values()
         elif isinstance(each, list | tuple):
             waiting += each
-
-
-_KEPT_PRIVATE_FIELDS = frozenset({"_serde_allowlist"})

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from langgraph.cache.base import BaseCache
 from langgraph.store.base import BaseStore
 
-from agent.errors import SettingsError, UsageError
+from agent.errors import SettingsError, UsageError, describe_extra
 from agent.execution.call_log import CallLog
 from agent.execution.ledger import Ledger
 from agent.results.artifacts import Artifacts
@@ -152,7 +152,7 @@ def _open_backend(url: str, *, key: bytes | None, ttl_s: float) -> AbstractConte
     try:
         from graphs.stores.postgres import open_postgres  # noqa: PLC0415 - an extra
     except ImportError:
-        raise UsageError("PostgreSQL needs the extra 'postgres': pip install 'planwave[postgres]'.") from None
+        raise UsageError(f"PostgreSQL needs {describe_extra('postgres')}.") from None
     return open_postgres(url, shown=shown, serde=serde, ttl_s=ttl_s)
 
 

@@ -68,3 +68,23 @@ def test_no_public_name_is_defined_in_two_modules() -> None:
         for name in public_names(tree):
             homes[name].add(path.relative_to(ROOT).as_posix())
     assert {name: sorted(found) for name, found in homes.items() if len(found) > 1} == {}
+
+
+def imported_names(module: Path) -> Iterator[str]:
+    """Yield what a module imports from other packages, with its path in them."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_private_names_of_packages_are_imported_in_one_file() -> None:
+    private = {
+        str(module.relative_to(ROOT)): name
+        for module in [*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "notebooks").rglob("*.py")]
+        for name in imported_names(module)
+        if name.partition(".")[0] not in {"agent", "graphs", "prompts", "tests", "__future__"}
+        and any(part.startswith("_") for part in name.split("."))
+    }
+    assert private.keys() == {"graphs/langgraph_internals.py"}

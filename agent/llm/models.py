@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from langchain_core.language_models import BaseChatModel
 
-from agent.errors import NoModelError, UsageError, WeightsError
+from agent.errors import NoModelError, UsageError, WeightsError, describe_extra
 from agent.llm.embedded.download import OnProgress
 from agent.llm.embedded.server import MAX_PARALLEL_TEXTS, is_local_installed, start_server
 from agent.llm.embedded.weights import QWEN_CODER, fetch_weights, find_weights
@@ -31,8 +31,8 @@ OnMessage = Callable[[str], None]
 
 _SETUP_HELP: Final = (
     "Set OPENAI_API_KEY (and choose with `--model openai:NAME`); or set OPENAI_BASE_URL to any server that "
-    "speaks the OpenAI protocol; or use the embedded model, which needs no key: "
-    "`pip install 'planwave[local]'` or `uv run --extra local planwave ...`, then `planwave models pull`."
+    f"speaks the OpenAI protocol; or use the embedded model of {describe_extra('local')}, which needs no key, "
+    "after `planwave models pull`."
 )
 
 

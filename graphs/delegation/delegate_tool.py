@@ -11,7 +11,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import Preflight, ToolSpec
-from agent.errors import ToolError, ToolFailure
+from agent.errors import ToolError, ToolFailure, describe_extra
 from graphs.run.task_runner import current_task
 from prompts import render
 
@@ -122,7 +122,7 @@ def delegate_tool(tools: Sequence[BaseTool], model: Callable[[], BaseChatModel])
     Raises `ToolError` if the extra `delegate` is not installed.
     """
     if find_spec("langchain") is None:
-        raise ToolError("Workers need the extra `delegate`; install it with: pip install 'planwave[delegate]'")
+        raise ToolError(f"Workers need {describe_extra('delegate')}.")
     return DelegateTool(model=model, names=tuple(tool.name for tool in tools))
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
@@ -23,6 +22,7 @@ from agent.llm.models import Model
 from agent.llm.usage import Meter
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
+from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.run.dispatch_board import DispatchBoard
 from graphs.run.graceful_stop import GracefulRunControl
 from graphs.run.services import Context, Services

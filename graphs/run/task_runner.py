@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.config import get_config
-from langgraph.pregel._read import ChannelRead
 from langgraph.runtime import Runtime
 
 from agent.core.engine.approvals import needs_approval
@@ -25,6 +23,7 @@ from agent.llm.usage import use_meter
 from agent.results.artifacts import Artifacts, drop_stored_output
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
+from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER, ChannelRead
 from graphs.run.dispatch_board import DispatchBoard, ProgressReporter
 from graphs.run.early_execution import find_early_execution, get_slots
 from graphs.run.grants import Grants

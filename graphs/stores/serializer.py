@@ -6,9 +6,9 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
-from agent.errors import PersistenceError, SettingsError, UsageError
+from agent.errors import PersistenceError, SettingsError, UsageError, describe_extra
+from graphs.langgraph_internals import DeltaSnapshot
 
 _BIG_NUMBER_MARK = "__planwave_int__"
 #: Without a plus sign, after which `EncryptedSerializer` expects the name of a cipher.
@@ -84,7 +84,7 @@ def create_strict_serializer(key: bytes | None = None) -> ExactSerializer | Encr
     try:
         encrypted = EncryptedOnlySerializer.from_pycryptodome_aes(plain, key=key)
     except ImportError:
-        raise UsageError("Encryption needs the extra 'encryption': pip install 'planwave[encryption]'.") from None
+        raise UsageError(f"Encryption needs {describe_extra('encryption')}.") from None
     return EncryptedOnlySerializer(encrypted.cipher, plain)
 
 
@@ -109,8 +109,8 @@ def _encode_big_numbers(value: Any) -> Any:  # noqa: ANN401 - any stored value
             return {key: _encode_big_numbers(inner) for key, inner in value.items()}
         case list() | tuple():
             return [_encode_big_numbers(inner) for inner in value]
-        case _DeltaSnapshot():
-            return _DeltaSnapshot(_encode_big_numbers(value.value))
+        case DeltaSnapshot():
+            return DeltaSnapshot(_encode_big_numbers(value.value))
         case _:
             return value
 
@@ -123,7 +123,7 @@ def _decode_big_numbers(value: Any) -> Any:  # noqa: ANN401 - any stored value
             return {key: _decode_big_numbers(inner) for key, inner in value.items()}
         case list():
             return [_decode_big_numbers(inner) for inner in value]
-        case _DeltaSnapshot():
-            return _DeltaSnapshot(_decode_big_numbers(value.value))
+        case DeltaSnapshot():
+            return DeltaSnapshot(_decode_big_numbers(value.value))
         case _:
             return value

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from filelock import FileLock
 from langchain_core.runnables import RunnableConfig
@@ -19,7 +19,6 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.store.sqlite import SqliteStore
 
 from agent.errors import PersistenceError
 from graphs.stores.backend import Backend
@@ -35,6 +34,9 @@ from graphs.stores.tables.artifacts import delete_artifact_rows
 from graphs.stores.tables.call_log import delete_call_rows
 from graphs.stores.tables.leases import LeaseManager
 from graphs.stores.tables.ledger import delete_ledger_rows
+
+if TYPE_CHECKING:
+    from langgraph.store.sqlite import SqliteStore
 
 VALUES_TABLE: Final = """CREATE TABLE IF NOT EXISTS planwave_values (
     thread TEXT NOT NULL,
@@ -115,7 +117,6 @@ def _is_large(value: object) -> bool:
 T = TypeVar("T")
 _MEMORY_PATH = ":memory:"
 _BUSY_S = 30.0
-_LATEST_VERSIONS = {"checkpoints": 2, "store": len(SqliteStore.MIGRATIONS) - 1, "planwave": schema.SCHEMA_VERSION}
 
 
 class SqliteDatabase:
@@ -267,11 +268,17 @@ def open_sqlite(path: str, *, serde: SerializerProtocol, ttl_s: float) -> Iterat
     with closing(database.connection), closing(store_connection):
         leases = LeaseManager(database, ttl_s)
         saver = SqliteCheckpointSaver(database, leases=leases, serde=serde)
-        store = SqliteStore(store_connection)
+        store = _create_store(store_connection)
         try:
             yield Backend(database, saver, store, leases, set_up=lambda: _set_up(path, database, saver, store))
         finally:
             leases.close()
+
+
+def _create_store(connection: sqlite3.Connection) -> "SqliteStore":
+    from langgraph.store.sqlite import SqliteStore  # noqa: PLC0415 - loads numpy where it is installed
+
+    return SqliteStore(connection)
 
 
 def _connect(path: str) -> sqlite3.Connection:
@@ -281,11 +288,12 @@ def _connect(path: str) -> sqlite3.Connection:
     return connection
 
 
-def _set_up(path: str, database: SqliteDatabase, saver: SqliteCheckpointSaver, store: SqliteStore) -> list[str]:
+def _set_up(path: str, database: SqliteDatabase, saver: SqliteCheckpointSaver, store: "SqliteStore") -> list[str]:
     try:
         before = _read_versions(database)
         schema.check_version(before["planwave"], url=database.url)
-        if before != _LATEST_VERSIONS:
+        latest = {"checkpoints": 2, "store": len(store.MIGRATIONS) - 1, "planwave": schema.SCHEMA_VERSION}
+        if before != latest:
             if path == _MEMORY_PATH:
                 _upgrade(database, saver, store)
             else:
@@ -299,7 +307,7 @@ def _set_up(path: str, database: SqliteDatabase, saver: SqliteCheckpointSaver, s
         raise PersistenceError(f"The database {path!r} cannot be used: {error}.") from error
 
 
-def _upgrade(database: SqliteDatabase, saver: SqliteCheckpointSaver, store: SqliteStore) -> None:
+def _upgrade(database: SqliteDatabase, saver: SqliteCheckpointSaver, store: "SqliteStore") -> None:
     database.connection.execute("PRAGMA journal_mode=WAL")
     saver.setup()
     store.setup()

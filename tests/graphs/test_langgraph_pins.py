@@ -4,17 +4,16 @@ import asyncio
 from typing import Annotated, Any
 
 import pytest
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.graph import END, START, StateGraph
-from langgraph.pregel._read import ChannelRead
 from langgraph.types import Command, Send
 from typing_extensions import TypedDict
 
+from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER, ChannelRead
 from graphs.run.task_runner import _load_sibling_results
 from graphs.state import merge_results
 from tests.support.worlds import thread

@@ -20,7 +20,10 @@ class Installation:
         self._bin = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
         run(uv(), "venv", "--quiet", "--python", sys.executable, str(folder / "venv"))
         wanted = f"planwave{extras} @ {build_wheel(folder / 'dist').as_uri()}"
-        run(uv(), "pip", "install", "--quiet", "--python", str(self._bin / "python"), wanted, *others)
+        install = ("pip", "install", "--quiet", "--python", str(self._bin / "python"), wanted, *others)
+        # What this environment was made of is in uv's cache, unless that is off or was emptied.
+        if subprocess.run([*uv(), *install, "--offline"], capture_output=True, check=False).returncode != 0:
+            run(uv(), *install)
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the user's."""

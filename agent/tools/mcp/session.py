@@ -13,7 +13,6 @@ from anyio import BrokenResourceError, ClosedResourceError
 from langchain_mcp_adapters.interceptors import MCPToolCallRequest, MCPToolCallResult
 from langchain_mcp_adapters.sessions import Connection, StdioConnection, StreamableHttpConnection, create_session
 from mcp import ClientSession, McpError
-from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.types import CONNECTION_CLOSED, CallToolResult
 
 from agent.config_file import HttpServer, StdioServer
@@ -204,14 +203,12 @@ def _make_client_factory(on_lost: LossCallback) -> Callable[..., httpx.AsyncClie
     def make_client(
         headers: dict[str, str] | None = None, timeout: httpx.Timeout | None = None, auth: httpx.Auth | None = None
     ) -> httpx.AsyncClient:
-        client = create_mcp_http_client(headers=headers, timeout=timeout, auth=auth)
-
         async def watch(response: httpx.Response) -> None:
             if response.request.method == "POST":
                 response.stream = _MonitoredStream(cast("httpx.AsyncByteStream", response.stream), on_lost)
 
-        client.event_hooks = {**client.event_hooks, "response": [*client.event_hooks["response"], watch]}
-        return client
+        patience = timeout or httpx.Timeout(_REQUEST_TIMEOUT.total_seconds(), read=_READ_TIMEOUT.total_seconds())
+        return httpx.AsyncClient(headers=headers, timeout=patience, auth=auth, event_hooks={"response": [watch]})
 
     return make_client
 

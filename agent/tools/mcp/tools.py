@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import Field, JsonValue, SecretStr
 
 from agent.config_file import HttpServer, StdioServer, ToolPolicy
-from agent.errors import ToolError, ToolFailure
+from agent.errors import ToolError, ToolFailure, describe_extra
 
 if TYPE_CHECKING:
     from mcp import ClientSession
@@ -40,7 +40,7 @@ def mcp_tools(servers: McpServers) -> list[BaseTool]:
     if not servers:
         return []
     if find_spec("langchain_mcp_adapters") is None:
-        raise ToolError("MCP servers need the extra `mcp`; install it with: pip install 'planwave[mcp]'")
+        raise ToolError(f"MCP servers need {describe_extra('mcp')}.")
     with start_blocking_portal() as portal:
         return portal.call(_list_all_tools, servers)
 

