@@ -54,7 +54,7 @@ def test_a_write_that_nobody_approves_ends_with_3(planwave: CommandLine) -> None
         (["run", "x", "--plan", "no-such-file.json"], "'no-such-file.json'"),
         (["run", "x", "--db", "planwave.db"], "'planwave.db' is not a database URL"),
         (["run", "x", "--model", "gpt"], "'gpt' names no model"),
-        (["run", "x", "--model", "openai:some"], "'openai:some' needs a key"),
+        (["run", "x", "--model", "openai:some"], "'openai:some' needs an API key"),
         (["run", "x", "--data", "no-such.csv"], "'no-such.csv'"),
         (["resume", "nope"], "There is no thread 'nope'"),
         (["show", "nope"], "There is no thread 'nope'"),
