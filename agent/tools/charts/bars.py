@@ -22,7 +22,7 @@ from agent.tools.charts.encodings import (
 MAX_VERTICAL_LABEL = 12  # letters; longer labels under vertical bars would have to be rotated
 MAX_LABELED_BARS = 24
 MAX_TIME_BARS = 24
-HEIGHT = 320
+_HEIGHT = 320
 HORIZONTAL_WIDTH = 460
 CATEGORY_LABEL_WIDTH = 120  # about what the names beside horizontal bars take
 
@@ -76,7 +76,7 @@ def _draw_categories(frame: Frame, *, titles: ChartText) -> SizedChart:
         size = {"width": width, "height": alt.Step(step, **({"for": "offset"} if grouped else {}))}
     else:
         width = min(max(len(categories) * (34 * len(series) + 16 if grouped else 64), 320), 760)
-        size = {"width": width, "height": HEIGHT}
+        size = {"width": width, "height": _HEIGHT}
     layers = [_draw_marks(base, frame, titles=titles, width=width)]
     if labelled:
         layers.append(_label_bars(base, horizontal=horizontal))
@@ -128,7 +128,7 @@ def _draw_over_time(frame: Frame, *, titles: ChartText) -> SizedChart:
         y=alt.Y("y", type="quantitative", stack=stacked, axis=make_value_axis(frame, titles=titles)),
     )
     marks = _draw_marks(base, frame, titles=titles, width=width)
-    return alt.layer(marks, baseline(along="y")).properties(width=width, height=HEIGHT), width
+    return alt.layer(marks, baseline(along="y")).properties(width=width, height=_HEIGHT), width
 
 
 def _draw_panels(frame: Frame, *, titles: ChartText) -> SizedChart:

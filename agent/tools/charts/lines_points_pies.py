@@ -24,7 +24,7 @@ MAX_LINE_MARKERS = 36
 MAX_LABELED_POINTS = 30
 MAX_LABELED_CELLS = 150
 MIN_LABELED_SHARE = 0.04  # of the whole; a narrower slice has no room for a label beside it
-WIDTH, HEIGHT = 680, 340
+_WIDTH, _HEIGHT = 680, 340
 
 
 def draw_lines(frame: Frame, *, titles: ChartText) -> SizedChart:
@@ -50,9 +50,9 @@ def draw_lines(frame: Frame, *, titles: ChartText) -> SizedChart:
         marks = base.mark_area(opacity=0.85, line=len(frame.list_series()) < 2).encode(order="rank:Q")
     else:
         marks = base.mark_line(point={"size": 40} if dotted else False, strokeWidth=2.5)
-    marks = marks.encode(**encode_series_color(frame, width=WIDTH))
+    marks = marks.encode(**encode_series_color(frame, width=_WIDTH))
     chart = alt.layer(marks, baseline(along="y")) if frame.has_negative_values() else alt.layer(marks)
-    return chart.properties(width=WIDTH, height=HEIGHT), WIDTH
+    return chart.properties(width=_WIDTH, height=_HEIGHT), _WIDTH
 
 
 def _encode_x(frame: Frame, *, titles: ChartText) -> alt.X:

@@ -25,7 +25,7 @@ PALETTE: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E0
 #: The look that all charts share, as Vega-Lite configuration. It is written into each specification instead of being
 #: registered with `alt.theme`: enabling a theme changes the whole process, also the charts of the user and those that
 #: other threads draw at that moment.
-CONFIG: Final = {
+CHART_CONFIG: Final = {
     "background": "white",
     "padding": 16,
     "font": FONT,

@@ -107,5 +107,5 @@ def _finish_spec(chart: AltairChart, *, titles: ChartText, notes: tuple[str, ...
         ]
     spec: JsonSchema = chart.properties(title=title).to_dict()
     # Replaces the configuration of Altair's active theme.
-    spec["config"] = look.CONFIG
+    spec["config"] = look.CHART_CONFIG
     return spec
