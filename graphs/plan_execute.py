@@ -1,6 +1,7 @@
 """The graph: goal -> context -> plan -> [dispatch -> execute | ask | replan | roll back]* -> answer."""
 
-from typing import Any, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -101,4 +102,21 @@ def _build_state_graph(nodes: Nodes) -> StateGraph[State, Context, Input, Output
     return builder
 
 
-graph = build_graph()
+@cache
+def get_default_graph() -> PlanwaveGraph:
+    """Return the graph over the default tools with the settings of the environment, for LangGraph's server and Studio.
+
+    Raises `SettingsError`.
+    """
+    return build_graph()
+
+
+if TYPE_CHECKING:
+    graph: PlanwaveGraph
+else:
+
+    def __getattr__(name: str) -> PlanwaveGraph:
+        """Make `graph`, which is `get_default_graph()`, at its first use, so that an import reads no settings."""
+        if name == "graph":
+            return get_default_graph()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """The options that commands share, and what every command does with them."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -9,6 +10,9 @@ import typer
 if TYPE_CHECKING:
     from graphs.cli.terminal.command_context import CommandContext
     from graphs.cli.terminal.run_options import RunOptions
+
+#: How often `-v` was given before the command.
+verbosity: ContextVar[int] = ContextVar("planwave_verbosity", default=0)
 
 DispatchMode = Literal["eager", "wave"]
 JsonOption = Annotated[

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from langgraph.types import StateSnapshot
 
 from agent.errors import DataError, NoModelError, PersistenceError, PlanwaveError, UsageError
+from agent.settings import Settings
+from graphs.cli.logs import configure_logging
+from graphs.cli.options import verbosity
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.escalation_prompts import parse_escalation, show_interrupt
 from graphs.cli.terminal.report import (
@@ -106,6 +109,8 @@ def run_command(
     """Return the exit status of `work`; an error of our tree is told, a signal before the run began too."""
     manner = CommandContext(screen=open_screen(as_json=as_json), as_json=as_json, auto_approve=yes, db=db)
     try:
+        Settings()  # wrong ones are told by every command, also by one that uses none
+        configure_logging(verbosity.get())
         return work(manner)
     except SignalInterrupt as stop:
         sentence = "Stopped before anything was begun."

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.config_file import DEFAULT_FILE
-from agent.errors import SettingsError, UsageError
+from agent.errors import UsageError
 from agent.settings import Settings
 from graphs.stores.database import mask_password
 
@@ -48,14 +48,7 @@ class RunOptions(BaseModel):
             "deadline_s": self.deadline_s,
             "output_folder": self.output,
         }
-        try:
-            return Settings(**{name: value for name, value in chosen.items() if value is not None})
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = str(first["loc"][0]) if first["loc"] else "settings"
-            raise SettingsError(
-                f"The setting {name!r} (PLANWAVE_{name.upper()} or an option) is {first['input']!r}: {first['msg']}."
-            ) from error
+        return Settings(**{name: value for name, value in chosen.items() if value is not None})
 
     def to_persistent(self) -> "RunOptions":
         """Return the options so that they mean the same from any folder and hold no password."""
