@@ -11,7 +11,7 @@ import os
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -68,6 +68,10 @@ def _list_base64_forms(data: bytes) -> set[str]:
 
 
 _VARIABLE_PREFIX = "PLANWAVE_SECRET_"
+#: Variables whose values are secrets too, though no plan names them.
+_KEY_VARIABLE = re.compile("PLANWAVE_AES_KEY|.*_API_KEY")
+#: The private texts of the tools that were called in this process.
+_tool_secrets: set[str] = set()
 _SECRET_REFERENCE = re.compile("secret:([A-Za-z0-9_]+)")
 _MAX_DEPTH = 8
 
@@ -112,8 +116,9 @@ def redacting_tool(tool: BaseTool, args: Mapping[str, Any]) -> BaseTool:
 
     They are redacted inside the call, before a tracer sees them. A tool without secrets is returned unchanged.
     """
-    holders = (vars(tool), tool.__pydantic_private__ or {}, dict(args))
-    masks = build_masks({text for value in holders for text in _find_secret_texts(value)})
+    own = {text for value in (vars(tool), tool.__pydantic_private__ or {}) for text in _find_secret_texts(value)}
+    _tool_secrets.update(own)
+    masks = build_masks(own.union(_find_secret_texts(dict(args))))
     if not masks:
         return tool
     copy, plain = tool.model_copy(), isinstance(tool.args_schema, dict)
@@ -121,6 +126,19 @@ def redacting_tool(tool: BaseTool, args: Mapping[str, Any]) -> BaseTool:
     object.__setattr__(copy, "_run", _redact_call(tool._run, masks, plain=plain))  # noqa: SLF001 - what a tool overrides
     object.__setattr__(copy, "_arun", _redact_async_call(tool._arun, masks, plain=plain))  # noqa: SLF001 - as above
     return copy
+
+
+def redact_known_secrets(text: str, *, environ: Mapping[str, str] = os.environ) -> str:
+    """Return `text` without the secrets and keys of the environment and of the tools that were called: for logs."""
+    named = {
+        value for name, value in environ.items() if name.startswith(_VARIABLE_PREFIX) or _KEY_VARIABLE.fullmatch(name)
+    }
+    return redact_text(text, _build_known_masks(frozenset(named | _tool_secrets)))
+
+
+@lru_cache(maxsize=1)
+def _build_known_masks(texts: frozenset[str]) -> tuple[str, ...]:
+    return tuple(build_masks(texts))
 
 
 def reject_cleartext_secrets(plan: object, specs: Mapping[str, ToolSpec]) -> None:

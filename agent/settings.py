@@ -1,22 +1,50 @@
 """The settings of a run: limits, the model, folders."""
 
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agent.core.plan.limits import Limits
+from agent.errors import SettingsError
+
+_PREFIX: Final = "PLANWAVE_"
+#: What follows the prefix in variables that are no fields of `Settings` and are read where they are used.
+OTHER_VARIABLES: Final = frozenset(
+    {
+        *("AES_KEY", "CACHE", "CONFIG", "DB", "LEASE_TTL_S", "LIBRARY", "LOCAL_GGUF", "LOG_JSON", "MODEL"),
+        "WORKER_DEAD_S",
+        *("REWRITE_GOLDENS", "SEED"),  # of the tests
+    }
+)
+#: Variables of the user's own naming.
+_OPEN_PREFIXES: Final = ("SECRET_",)
+_SIMILARITY_CUTOFF: Final = 0.75
 
 
 class Settings(BaseSettings):
-    """What a run may do and how; every field can be set as `PLANWAVE_<NAME>` in the environment."""
+    """What a run may do and how; every field can be set as `PLANWAVE_<NAME>` in the environment.
+
+    Raises `SettingsError` for a value that is out of bounds, a field that does not exist, and a variable of the
+    environment that begins with PLANWAVE_ and is none of ours.
+    """
 
     # The docstring of a field that is an option of `planwave run` is its help text.
-    model_config = SettingsConfigDict(
-        env_prefix="PLANWAVE_", frozen=True, extra="forbid", use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    if not TYPE_CHECKING:  # a type checker takes the parameters from the fields
+
+        def __init__(self, **values: object) -> None:
+            _check_names(values, variables=os.environ)
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise SettingsError(_describe(error)) from None
 
     dispatch: Literal["eager", "wave"] = "eager"
     """`eager` starts a task as soon as its needs are done; `wave` runs wave by wave, for stepping through."""
@@ -96,3 +124,29 @@ class Settings(BaseSettings):
             deadline_s=self.deadline_s,
             can_replan=can_replan,
         )
+
+
+def _check_names(values: Iterable[str], *, variables: Iterable[str]) -> None:
+    """Raise `SettingsError` for a field that there is not, or for a variable that nothing reads: it is misspelt."""
+    fields = list(Settings.model_fields)
+    for name in values:
+        if name not in fields:
+            raise SettingsError(f"There is no setting {name!r}{_suggest(name, fields) or '.'}")
+    known = {*map(str.upper, fields), *OTHER_VARIABLES}
+    for variable in variables:
+        name = variable.upper().removeprefix(_PREFIX)
+        if variable.upper().startswith(_PREFIX) and name not in known and not name.startswith(_OPEN_PREFIXES):
+            remedy = _suggest(name, known, prefix=_PREFIX) or "; unset it, or see `Settings` for those there are."
+            raise SettingsError(f"{variable} is set, but there is no such setting{remedy}")
+
+
+def _suggest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+    close = get_close_matches(name, sorted(known), n=1, cutoff=_SIMILARITY_CUTOFF)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+def _describe(error: ValidationError) -> str:
+    """Return the first mistake in a sentence."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    return f"The setting {name!r} ({_PREFIX}{name.upper()} or an option) is {first['input']!r}: {first['msg']}."

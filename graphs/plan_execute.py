@@ -1,7 +1,7 @@
 """The graph: goal -> context -> plan -> [dispatch -> execute | ask | replan | roll back]* -> answer."""
 
-from functools import partial
-from typing import Any, cast, get_args
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -115,4 +115,21 @@ def _build_state_graph(services: Services) -> StateGraph[State, Context, Input, 
     return builder
 
 
-graph = build_graph()
+@cache
+def get_default_graph() -> PlanwaveGraph:
+    """Return the graph over the default tools with the settings of the environment, for LangGraph's server and Studio.
+
+    Raises `SettingsError`.
+    """
+    return build_graph()
+
+
+if TYPE_CHECKING:
+    graph: PlanwaveGraph
+else:
+
+    def __getattr__(name: str) -> PlanwaveGraph:
+        """Make `graph`, which is `get_default_graph()`, at its first use, so that an import reads no settings."""
+        if name == "graph":
+            return get_default_graph()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

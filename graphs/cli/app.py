@@ -14,6 +14,7 @@ from graphs.cli.options import (
     RUN_OPTIONS,
     ThreadArgument,
     get_exclusive_flag,
+    verbosity,
 )
 from graphs.cli.plan_app import plan_app
 from graphs.cli.threads_app import threads_app
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Help in plain text: drawing it with rich takes longer than all the rest of it.
     rich_markup_mode=None,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit status: 0 completed, 1 failed, 2 bad use, 3 waiting for approval, 130 stopped by Ctrl-C.",
 )
 
@@ -36,6 +37,29 @@ models_app = typer.Typer(help="Show which model is used, or fetch the embedded o
 app.add_typer(models_app, name="models")
 app.add_typer(threads_app, name="threads")
 app.add_typer(plan_app, name="plan")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"planwave {version('planwave')}")
+        raise typer.Exit
+
+
+@app.callback()
+def take_common_options(
+    *,
+    verbose: Annotated[
+        int, typer.Option("-v", count=True, show_default=False, help="Log what is done to standard error; -vv: more.")
+    ] = 0,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep what holds for every command."""
+    del version
+    verbosity.set(verbose)
 
 
 @command(app, DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS)

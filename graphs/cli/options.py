@@ -5,11 +5,15 @@ called only when `run` or `resume` is run or shows its own help.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+#: How often `-v` was given before the command.
+verbosity: ContextVar[int] = ContextVar("planwave_verbosity", default=0)
 
 #: An option, or what returns several when they are needed.
 SharedOption = Parameter | Callable[[], Iterable[Parameter]]

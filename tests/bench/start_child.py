@@ -16,7 +16,7 @@ from typing import Any
 
 
 def imported() -> Any:
-    """Import the graph's module, which also makes the graph for Studio."""
+    """Import the graph's module."""
     import graphs.plan_execute
 
     return graphs.plan_execute

@@ -45,6 +45,12 @@ PLAN = """
   {"id": "chart", "tool": "draw_chart", "args": {"rows": [{"x": "a", "y": 1}], "kind": "bar", "x": "x", "y": "y"}}
 ]}
 """
+LOG = """
+import logging
+from planwave.graphs.cli.logs import configure_logging
+configure_logging(1)
+logging.getLogger("planwave.agent.execution").info("seen")
+"""
 #: Imports every module, and prints the packages that are not installed.
 IMPORT_ALL = """
 import importlib, pkgutil
@@ -100,6 +106,9 @@ def test_a_program_uses_the_wheel_beside_modules_of_the_same_names(tmp_path: Pat
     assert revealed[1].startswith("list[langgraph.types.Interrupt["), said
     assert re.findall(r"typed.py:(\d+): error", said) == ["9", "10", "11"], said
 
+    assert installed.command("planwave", "--version").stdout == "planwave 0.1.0\n"
+    logged = installed.command("python", str(installed.write("log.py", LOG)))
+    assert logged.stderr.endswith(" INFO planwave.agent.execution: seen\n")
     told = "The default tools need the extra `analytics` (pip install 'planwave[analytics]')."
     plan = str(installed.write("plan.json", PLAN))
     for words in (["tools"], ["run", "Count", "--plan", plan], ["run", "Count"]):

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from langgraph.types import StateSnapshot
 
 from agent.errors import DataError, NoModelError, PersistenceError, PlanwaveError, UsageError
+from agent.settings import Settings
+from graphs.cli.logs import configure_logging
+from graphs.cli.options import verbosity
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.escalation_prompts import parse_escalation, show_interrupt
 from graphs.cli.terminal.report import (
@@ -117,6 +120,8 @@ def run_command(
     """
     context = CommandContext(screen=open_screen(as_json=as_json), as_json=as_json, auto_approve=yes, db=db)
     try:
+        Settings()  # a wrong one is reported by every command, also by one that uses none
+        configure_logging(verbosity.get())
         return work(context)
     except SignalInterrupt as stop:
         sentence = "Stopped before anything was started."

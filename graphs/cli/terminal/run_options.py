@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from agent.config_file import DEFAULT_FILE
-from agent.errors import SettingsError, UsageError
+from agent.errors import UsageError
 from agent.settings import Settings
 from graphs.stores.database import mask_password
 
@@ -41,14 +41,7 @@ class RunOptions(BaseModel):
     def build_settings(self) -> Settings:
         """Return the settings with these options. Raises `SettingsError` that names the first wrong value."""
         chosen = {name: value for name, value in self if value is not None and name in Settings.model_fields}
-        try:
-            return Settings(**chosen)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = str(first["loc"][0]) if first["loc"] else "settings"
-            raise SettingsError(
-                f"The setting {name!r} (PLANWAVE_{name.upper()} or an option) is {first['input']!r}: {first['msg']}."
-            ) from error
+        return Settings(**chosen)
 
     def to_persistent(self) -> "RunOptions":
         """Return the options with absolute paths and without a password, as a thread stores them."""
