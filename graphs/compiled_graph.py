@@ -24,6 +24,7 @@ from agent.tools.toolbox import Toolbox
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner
 from graphs.run.services import Context
 from graphs.state import Input, Output, State
+from graphs.stores.checkpoint_upgrade import upgrade_saver_of
 from graphs.stores.single_thread import LeasedSaver
 from graphs.thread_status import resume_after_budget
 
@@ -200,6 +201,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         the settings' `grace_s`, and what finished is stored; `astream(None, config)` goes on from there, and from where
         a budget ended the run that the settings have raised since.
         """
+        config = upgrade_saver_of(config)
         kept = bool(self.checkpointer) or CONFIG_KEY_CHECKPOINTER in (config or {}).get("configurable", {})
         options["durability"] = _resolve_durability(options.get("durability"), config or {}) if kept else None
         given, control = validate_input(input), GracefulRunControl(has_breakpoints=self._has_breakpoints(options))
@@ -236,7 +238,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, Output]):
         if state.next or not state.values.get("budget"):
             return None
         chosen = Context.model_validate(context) if isinstance(context, dict) else context
-        return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("given"))))
+        return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("plan_was_given"))))
 
     async def _reject_plaintext_secrets(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
         """Raise `UsageError` for a private argument in clear in a plan or an answer: LangGraph stores both as given."""

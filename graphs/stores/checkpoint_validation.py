@@ -8,6 +8,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 
 from agent.errors import PersistenceError
 from graphs.state import validate_checkpoint
+from graphs.stores.checkpoint_upgrade import upgrade_checkpoint
 
 _CHECKPOINT_TYPES = {"id": str, "ts": str, "channel_values": dict, "channel_versions": dict, "versions_seen": dict}
 
@@ -46,7 +47,7 @@ def validate_checkpoint_tuple(
         raise PersistenceError(
             f"A checkpoint of thread {thread!r} is none; it was changed by something else, or is damaged."
         )
-    values = unwrap(found) if unwrap is not None else found
+    values = upgrade_checkpoint(unwrap(found) if unwrap is not None else found)
     validate_checkpoint(values)
     return values
 

@@ -69,7 +69,7 @@ def show_thread(thread: str, *, settings: Settings, context: CommandContext, pic
             "goal": state.values.get("goal") or "",
             **summarize_thread(state, ledger=ledger),
             "changes": list_plan_changes(state.values),
-            "history": list(state.values.get("history") or ()),
+            "history": list(state.values.get("replan_history") or ()),
         }
         print_json({**build_run_record(state, thread=thread), **about})
     else:
@@ -136,7 +136,7 @@ def _print_thread_details(state: StateSnapshot, ledger: list[LedgerRow], *, thre
     ]
     head += [("plan", f"revision {values['revision']}, {values.get('replans') or 0} replans")] if track.rows else []
     head += [("revised", _format_change(change)) for change in list_plan_changes(values)]
-    head += [("replan", as_text(told, width=_REASON_WIDTH)) for told in values.get("history") or ()]
+    head += [("replan", as_text(told, width=_REASON_WIDTH)) for told in values.get("replan_history") or ()]
     head += [("progress", _format_progress(about["progress"]))] if about["progress"] else []
     head += [("rollback", text) for text in _format_rollback(get_rollback(state))]
     for name, text in head:
