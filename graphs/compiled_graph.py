@@ -26,6 +26,7 @@ from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, State
+from graphs.stores.checkpoint_upgrade import upgrade_saver_of
 from graphs.stores.single_thread import LeasedSaver
 from graphs.thread_status import resume_after_budget
 
@@ -242,6 +243,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         get the settings' `grace_s` to end, and what has finished is stored. `astream(None, config)` continues from
         there, and also where a budget ended the run, if the settings have raised that budget since.
         """
+        config = upgrade_saver_of(config)
         kept = bool(self.checkpointer) or CONFIG_KEY_CHECKPOINTER in (config or {}).get("configurable", {})
         options["durability"] = _resolve_durability(options.get("durability"), config or {}) if kept else None
         given, control = validate_input(input), GracefulRunControl(has_breakpoints=self._has_breakpoints(options))
@@ -279,7 +281,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         if state.next or not state.values.get("budget"):
             return None
         chosen = Context.model_validate(context) if isinstance(context, dict) else context
-        return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("given"))))
+        return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("plan_was_given"))))
 
     async def _reject_plaintext_secrets(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
         """Raise `UsageError` for a cleartext secret in a plan or an answer: LangGraph stores both as they are."""

@@ -28,6 +28,7 @@ from graphs.run.grants import Grants
 from graphs.run.node_context import Node, bind_node
 from graphs.run.services import Context, DurationEstimates, ModelChoice, Services, SharedResultCache, ToolsOrFactory
 from graphs.state import Input, OutputState, State, TaskOrder
+from graphs.stores.checkpoint_upgrade import upgrade_on_read
 from graphs.stores.serializer import use_exact_serializer
 from graphs.stores.single_thread import ensure_async_saver
 
@@ -71,7 +72,7 @@ def build_graph(
     saver = (
         persistence.saver
         if persistence
-        else use_exact_serializer(ensure_async_saver(checkpointer))
+        else upgrade_on_read(use_exact_serializer(ensure_async_saver(checkpointer)))
         if checkpointer
         else None
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Required, get_type_hints
+from typing import Annotated, Any, Final, Required, TypeAlias, get_type_hints
 
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import CheckpointTuple
@@ -69,12 +69,48 @@ def merge_budget_stops(
     return {**(cut or {}), **write}
 
 
+GoalText: TypeAlias = Annotated[str, Field(title="Goal", description="What is to be found out or done, in a sentence.")]
+PlanDocument: TypeAlias = Annotated[
+    StateRecord | None,
+    Field(title="Plan", description="The plan that is carried out; a rollback has a plan of its own."),
+]
+RunStatus: TypeAlias = Annotated[
+    str,
+    Field(title="Status", description="'running', 'awaiting_approval', 'completed', 'failed' or 'cancelled'."),
+]
+AnswerText: TypeAlias = Annotated[str, Field(title="Answer", description="The answer to the goal, in Markdown.")]
+Results = dict[str, StateRecord]
+_RESULTS: Final = Field(
+    title="Results",
+    description="By task id: status, output or error, attempts, times. The first recorded stays.",
+)
+ReplanCount: TypeAlias = Annotated[
+    int, Field(title="Replans", description="How often the plan was revised after a failure.")
+]
+ProblemList: TypeAlias = Annotated[
+    list[str], Field(title="Problems", description="Why there is no plan, or why the run failed, in sentences.")
+]
+RevisionNumber: TypeAlias = Annotated[
+    int, Field(title="Revision", description="Counts the plans of this thread, from 1; approvals are valid for one.")
+]
+RollbackReport: TypeAlias = Annotated[
+    StateRecord | None,
+    Field(title="Rollback", description="`undone`: task ids; `not_undone`: by task id, why. None without a rollback."),
+]
+Usage = dict[str, int | float]
+_USAGE: Final = Field(title="Usage", description="Calls, tokens and cost of the model; a write is added to them.")
+BudgetRecord: TypeAlias = Annotated[
+    StateRecord | None,
+    Field(title="Budget", description="The budget that ended the run: `name`, `limit` and `used`; None if none did."),
+]
+
+
 class Input(TypedDict, total=False):
     """What a run is started with."""
 
-    goal: Required[Annotated[str, Field(title="Goal", description="What is to be found out or done, in a sentence.")]]
+    goal: Required[GoalText]
     plan: Annotated[
-        dict[str, Any] | None,
+        StateRecord | None,
         Field(title="Plan", description="A plan document to run as it is; leave it out to have one made."),
     ]
 
@@ -82,16 +118,16 @@ class Input(TypedDict, total=False):
 class OutputState(TypedDict, total=False):
     """What of the state a run returns."""
 
-    status: str
-    answer: str
-    plan: dict[str, Any] | None
-    results: dict[str, StateRecord]
-    replans: int
-    problems: list[str]
-    revision: int
-    rollback: dict[str, Any] | None
-    usage: dict[str, int | float]
-    budget: dict[str, Any] | None
+    status: RunStatus
+    answer: AnswerText
+    plan: PlanDocument
+    results: Annotated[Results, _RESULTS]
+    replans: ReplanCount
+    problems: ProblemList
+    revision: RevisionNumber
+    rollback: RollbackReport
+    usage: Annotated[Usage, _USAGE]
+    budget: BudgetRecord
 
 
 class Output(OutputState, total=False):
@@ -103,81 +139,149 @@ class Output(OutputState, total=False):
 class State(TypedDict, total=False):
     """Everything that a run has to know, as facts; what follows from them is derived."""
 
-    #: Names the run where it has no thread.
-    run: str
-    goal: str
-    plan: dict[str, Any] | None
-    status: str
-    answer: str
-    problems: list[str]
-    results: Annotated[dict[str, StateRecord], DeltaChannel(merge_results, dict)]
-    #: Whether the plan came with the input.
-    given: bool
-    #: Digest of the plan that was checked; another plan in the state has not been checked yet.
-    compiled: str | None
-    revision: int
-    replans: int
-    #: What the tools said before planning.
-    context: str
-    #: The calls whose results the planner wants before it plans, and how often it has wanted some.
-    wanted: list[StateRecord]
-    context_rounds: int
-    #: Approvals by task id: the digest that was approved.
-    approvals: dict[str, str]
-    #: By task id: calls of which nobody knows whether they took effect.
-    doubts: Annotated[dict[str, StateRecord], merge_doubts]
-    #: By task id and call: the ledger epochs of calls that a person said did not happen.
-    cleared: dict[str, dict[str, int]]
-    #: Digests of calls that a person rejected.
-    rejected: list[str]
-    #: The requests that `human_approval` puts to a person.
-    pending: list[StateRecord]
-    #: The tasks that the replanner or the rollback is about.
-    failed: list[str]
-    waived: list[str]
-    #: Signatures of failures that were replanned for.
-    replanned: list[str]
-    #: One sentence for each replan so far, for the replanner.
-    history: list[str]
-    #: How the last revision differs from the one before.
-    difference: dict[str, Any] | None
-    stop: dict[str, str] | None
-    #: The plan that undoes finished writes, once a rollback has begun.
-    undo: dict[str, Any] | None
-    rollback: dict[str, Any] | None
-    #: ISO 8601.
-    started_at: str
-    #: Names the board of the last dispatch.
-    dispatch: str
-    #: Calls, tokens and cost of the model so far; what is written is added.
-    usage: Annotated[dict[str, int | float], merge_usage]
-    #: By task, or "" for the plan: the budget that kept it from going on; it has no outcome.
-    cut: Annotated[dict[str, StateRecord], merge_budget_stops]
-    #: Budgets that a person raised, by name.
-    raised: dict[str, int | float]
-    #: Why the replanner found no way on, where it looked for one last.
-    stuck: str | None
-    #: What the replanner asks a person, and how often it has asked.
-    question: str | None
-    questions: int
-    #: A person wants another plan in place of the one that was made.
-    anew: bool
-    #: What a person has said to the planner or the replanner.
-    guidance: list[str]
-    #: What a person is asked that is no approval, and how many such questions there were.
-    impasse: StateRecord | None
-    impasses: int
-    #: A person chose to end with what there is.
-    accepted: bool
-    #: The budget that ended the run, and when; the tasks that have an outcome only because it ended.
-    budget: StateRecord | None
-    ended_at: str | None
-    ended: list[str]
-    #: The plans so far, in the order in which they came: who wrote each, when, and under which revision.
-    lineage: list[StateRecord]
-    #: The model that wrote the plan last, with that plan's digest, the tokens it took, why the model is not sure of it,
-    #: and whether a person has confirmed it.
-    written_by: dict[str, Any] | None
+    goal: GoalText
+    plan: PlanDocument
+    status: RunStatus
+    answer: AnswerText
+    problems: ProblemList
+    results: Annotated[Results, _RESULTS, DeltaChannel(merge_results, dict)]
+    replans: ReplanCount
+    revision: RevisionNumber
+    rollback: RollbackReport
+    usage: Annotated[Usage, _USAGE, merge_usage]
+    budget: BudgetRecord
+
+    run_id: Annotated[str, Field(title="Run", description="Names the run, for graphs without a checkpointer.")]
+    started_at: Annotated[str, Field(title="Started at", description="When the run began, ISO 8601.")]
+    planning_context: Annotated[
+        str, Field(title="Planning context", description="What tools said before planning, in Markdown.")
+    ]
+    context_requests: Annotated[
+        list[StateRecord],
+        Field(title="Context requests", description="The calls whose results the planner wants before it plans."),
+    ]
+    context_rounds: Annotated[
+        int, Field(title="Context rounds", description="How often the planner has asked for context.")
+    ]
+    guidance: Annotated[
+        list[str], Field(title="Guidance", description="What a human has said to the planner or the replanner.")
+    ]
+
+    plan_was_given: Annotated[bool, Field(title="Plan was given", description="Whether the plan came with the input.")]
+    checked_plan_digest: Annotated[
+        str | None,
+        Field(
+            title="Checked plan",
+            description="Digest of the plan that was checked last; the next dispatch checks any other.",
+        ),
+    ]
+    plan_author: Annotated[
+        StateRecord | None,
+        Field(
+            title="Plan author",
+            description="The model that wrote a plan last: `model`, the plan's digest (`compiled`), `usage` in tokens, "
+            "why it is not sure (`doubt`), and whether a human has confirmed the plan (`confirmed`).",
+        ),
+    ]
+    plan_history: Annotated[
+        list[StateRecord],
+        Field(title="Plan history", description="Every plan of the run in order: its revision, author and time."),
+    ]
+    plan_changes: Annotated[
+        StateRecord | None,
+        Field(
+            title="Plan changes",
+            description="Task ids that the last revision `kept`, `changed`, added (`new`) and `dropped`.",
+        ),
+    ]
+    dispatch_id: Annotated[
+        str, Field(title="Dispatch", description="Names the last dispatch, whose tasks wait for each other.")
+    ]
+
+    approvals: Annotated[
+        dict[str, str], Field(title="Approvals", description="By task id: the digest of the call that was approved.")
+    ]
+    pending_approvals: Annotated[
+        list[StateRecord], Field(title="Pending approvals", description="The calls that a human is asked to approve.")
+    ]
+    rejected_calls: Annotated[
+        list[str], Field(title="Rejected calls", description="Digests of the calls that a human rejected.")
+    ]
+    calls_in_doubt: Annotated[
+        dict[str, StateRecord],
+        Field(
+            title="Calls in doubt",
+            description="By task id: calls that may or may not have taken effect. None removes an entry.",
+        ),
+        merge_doubts,
+    ]
+    resolved_doubts: Annotated[
+        dict[str, dict[str, int]],
+        Field(
+            title="Resolved doubts",
+            description="By task id and call: ledger epochs of calls in doubt that a human said did not happen.",
+        ),
+    ]
+
+    target_tasks: Annotated[
+        list[str], Field(title="Target tasks", description="The tasks that the replanner or the rollback works on.")
+    ]
+    replan_history: Annotated[
+        list[str], Field(title="Replan history", description="A sentence for each replan, for the replanner.")
+    ]
+    replanned_failures: Annotated[
+        list[str],
+        Field(title="Replanned failures", description="Signatures of the failures that were replanned for."),
+    ]
+    waived_tasks: Annotated[
+        list[str], Field(title="Waived tasks", description="Failed tasks that the replanner went on without.")
+    ]
+    dead_end_reason: Annotated[
+        str | None, Field(title="Dead end", description="Why the last replan found no way to go on.")
+    ]
+    clarification_question: Annotated[
+        str | None, Field(title="Clarification question", description="What the replanner asks a human.")
+    ]
+    clarification_count: Annotated[
+        int, Field(title="Clarifications", description="How often the replanner has asked a human.")
+    ]
+    replan_requested: Annotated[
+        bool,
+        Field(title="Replan requested", description="A human wants another plan in place of the one that was made."),
+    ]
+
+    escalation: Annotated[
+        StateRecord | None,
+        Field(title="Escalation", description="Why the run cannot go on by itself; a human is asked how to go on."),
+    ]
+    escalation_count: Annotated[int, Field(title="Escalations", description="How many escalations the run has had.")]
+    raised_budgets: Annotated[
+        Usage, Field(title="Raised budgets", description="By name: the limits that a human has raised.")
+    ]
+    out_of_budget_tasks: Annotated[
+        dict[str, StateRecord],
+        Field(
+            title="Out of budget",
+            description="By task id, or '' for the planning: the budget that stopped it before it had an outcome.",
+        ),
+        merge_budget_stops,
+    ]
+    budget_ended_tasks: Annotated[
+        list[str],
+        Field(title="Ended by a budget", description="Tasks that have an outcome only because a budget ended the run."),
+    ]
+    ended_at: Annotated[str | None, Field(title="Ended at", description="When a budget ended the run, ISO 8601.")]
+    partial_result_accepted: Annotated[
+        bool, Field(title="Partial result accepted", description="A human chose to end with what there is.")
+    ]
+    termination: Annotated[
+        dict[str, str] | None,
+        Field(title="Termination", description="`status` and `reason` with which the run is to end."),
+    ]
+    rollback_plan: Annotated[
+        StateRecord | None,
+        Field(title="Rollback plan", description="The plan that undoes finished writes, once a rollback has begun."),
+    ]
 
 
 class TaskOrder(TypedDict):
@@ -235,13 +339,13 @@ def link_stored_plan(
 
 
 #: Reducers look at what is written to these themselves, and what is stored of `results` is not the value.
-_REDUCER_KEYS = frozenset({"results", "doubts", "usage", "cut"})
+_REDUCER_KEYS = frozenset({"results", "calls_in_doubt", "usage", "out_of_budget_tasks"})
 _FIELD_VALIDATORS: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(hint, config=ConfigDict(strict=True))
     for name, hint in get_type_hints(State).items()
     if name not in _REDUCER_KEYS
 } | {
-    "pending": TypeAdapter(list[ApprovalRequest]),
+    "pending_approvals": TypeAdapter(list[ApprovalRequest]),
     "started_at": TypeAdapter(datetime),
 }
 _DOUBTS_VALIDATOR = TypeAdapter(dict[str, InDoubt])
@@ -256,7 +360,7 @@ def validate_checkpoint(found: CheckpointTuple) -> None:
         for channel, value in [*found.checkpoint["channel_values"].items(), *written]:
             if channel in _FIELD_VALIDATORS:
                 _FIELD_VALIDATORS[channel].validate_python(value)
-        _DOUBTS_VALIDATOR.validate_python(found.checkpoint["channel_values"].get("doubts", {}))
+        _DOUBTS_VALIDATOR.validate_python(found.checkpoint["channel_values"].get("calls_in_doubt", {}))
     except ValidationError as error:
         thread = found.config["configurable"].get("thread_id")
         raise PersistenceError(f"What is stored of thread {thread!r} is not the state of a run: {error}") from error

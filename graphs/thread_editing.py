@@ -47,14 +47,14 @@ async def replace_plan(
         if not isinstance(checked, CheckedPlan):
             raise EditError(checked)
         # A changed state ends the superstep that was running; its finished results are carried over here.
-        update: StateRecord = {"plan": plan_to_json(edited), "results": collect_results(state), "pending": []}
+        update: StateRecord = {"plan": plan_to_json(edited), "results": collect_results(state), "pending_approvals": []}
         await graph.aupdate_state(config, {**update, "status": "running"}, as_node="planner")
 
 
 def _create_editor(state: StateSnapshot) -> PlanEditor:
     if not state.next:
         raise UsageError("The thread has ended; export its plan, and run that.")
-    if state.values.get("undo"):
+    if state.values.get("rollback_plan"):
         raise UsageError("The thread is being rolled back; its plan cannot be changed any more.")
     if not state.values.get("plan"):
         raise UsageError("The thread has no plan yet; resume it first.")
@@ -67,7 +67,7 @@ async def _require_settled_writes(state: StateSnapshot, ledger: Ledger, *, threa
     """Raise `UsageError` while a write is in doubt: under a new revision it would count as never started."""
     results, revision = collect_results(state), state.values.get("revision")
     started = {row.intent.task for row in await ledger.list_rows(thread) if row.intent.revision == revision}
-    open_writes = sorted((started | (state.values.get("doubts") or {}).keys()) - results.keys())
+    open_writes = sorted((started | (state.values.get("calls_in_doubt") or {}).keys()) - results.keys())
     if open_writes:
         named = ", ".join(map(repr, open_writes))
         remedy = "answer what is asked about it" if find_asked_tasks(state) & set(open_writes) else "resume the thread"

@@ -43,8 +43,8 @@ def build_thread_snapshot(values: Mapping[str, Any]) -> Snapshot:
     return Snapshot(
         compiled=_link_without_tools(plan, kind="plan"),
         outcomes=parse_outcomes(results),
-        doubts=frozenset(values.get("doubts") or ()),
-        undo=_link_without_tools(values.get("undo"), kind="rollback"),
+        doubts=frozenset(values.get("calls_in_doubt") or ()),
+        undo=_link_without_tools(values.get("rollback_plan"), kind="rollback"),
     )
 
 
@@ -103,7 +103,7 @@ def _link_without_tools(document: object, *, kind: str) -> CompiledPlan | None:
 
 def can_resume_without_answer(values: Mapping[str, Any], limits: Limits) -> bool:
     """Whether a thread asks a person about a budget that these limits have raised, so that it can go on unasked."""
-    asked = values.get("impasse")
+    asked = values.get("escalation")
     budget = parse_budget(asked.get("budget")) if asked else None
     return budget is not None and not _is_exhausted(budget, values, limits)
 
@@ -115,7 +115,7 @@ def _is_exhausted(budget: ExhaustedBudget, values: Mapping[str, Any], limits: Li
         spending=parse_spending(values),
         elapsed_s=compute_elapsed_seconds(values, now=utc_now()),
     )
-    return exhausted(budget, snapshot, raise_limits(limits, values.get("raised") or {})) is not None
+    return exhausted(budget, snapshot, raise_limits(limits, values.get("raised_budgets") or {})) is not None
 
 
 def resume_after_budget(values: Mapping[str, Any], limits: Limits) -> Command[Any] | None:
@@ -135,19 +135,19 @@ def resume_after_budget(values: Mapping[str, Any], limits: Limits) -> Command[An
     )
     if _is_exhausted(budget, {**values, **update}, limits):
         return None
-    gone = set(values.get("ended") or ())
+    gone = set(values.get("budget_ended_tasks") or ())
     results = {task: record for task, record in (values.get("results") or {}).items() if task not in gone}
-    planned = "" not in (values.get("cut") or {})
+    planned = "" not in (values.get("out_of_budget_tasks") or {})
     return Command(
         goto="wave_dispatch",
         update={
             **update,
             "status": "running",
             "answer": "",
-            "stop": None,
-            "accepted": False,
+            "termination": None,
+            "partial_result_accepted": False,
             "budget": None,
-            "ended": [],
+            "budget_ended_tasks": [],
             "results": Overwrite(results),
             **({"problems": []} if planned else {}),
         },

@@ -47,17 +47,17 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
         "rollback": report,
         "usage": build_usage_update(context.meter.take_spending()),
         "budget": budget,
-        "ended": sorted(never_ran) if budget else [],
+        "budget_ended_tasks": sorted(never_ran) if budget else [],
         "ended_at": utc_now().isoformat() if budget else None,
-        "pending": [],
-        "failed": [],
+        "pending_approvals": [],
+        "target_tasks": [],
     }
 
 
 async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], context: NodeContext) -> str:
     """Return the answer in a model's words, or as a list of the results if there is no model for it."""
     status, reason = snapshot.stop or ("completed", "")
-    model = await context.services.load_answer_model(context.runtime.context, given=bool(state.get("given")))
+    model = await context.services.load_answer_model(context.runtime.context, given=bool(state.get("plan_was_given")))
     with use_meter(context.meter):
         answer = await make_answer(
             state.get("goal") or "",
@@ -101,7 +101,7 @@ def _settle_unfinished_tasks(snapshot: Snapshot, state: State, *, because: str) 
     """Return outcomes for the tasks that never ran or are in doubt; undo tasks are in the rollback's report."""
     if snapshot.compiled is None:
         return {}
-    doubts = {task: parse_outcome(record) for task, record in (state.get("doubts") or {}).items()}
+    doubts = {task: parse_outcome(record) for task, record in (state.get("calls_in_doubt") or {}).items()}
     known = {**doubts, **snapshot.outcomes}
     ended = build_final_outcomes(snapshot.compiled, known, revision=state.get("revision") or 1, because=because)
     return {**{task: doubt for task, doubt in doubts.items() if task not in snapshot.outcomes}, **ended}

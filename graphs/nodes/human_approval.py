@@ -18,7 +18,7 @@ async def human_approval(state: State, context: NodeContext) -> StateRecord:
     escalation = parse_stored_escalation(state)
     snapshot = context.build_snapshot(state)
     if escalation is not None and is_moot(escalation, snapshot, context.limits):
-        return {"impasse": None, "status": "running"}
+        return {"escalation": None, "status": "running"}
     payload = (
         build_interrupt_payload(state, context.toolbox)
         if escalation is None

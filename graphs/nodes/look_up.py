@@ -17,14 +17,14 @@ async def look_up(state: State, context: NodeContext) -> StateRecord:
         answers = await _answer_questions(state, context)
     except BudgetError as error:
         return {
-            "wanted": [],
+            "context_requests": [],
             "problems": [str(error)],
             **build_budget_stop_update(error.budget),
             "usage": build_usage_update(context.meter.take_spending()),
         }
     return {
-        "context": "\n\n".join(filter(None, (state.get("context"), answers))),
-        "wanted": [],
+        "planning_context": "\n\n".join(filter(None, (state.get("planning_context"), answers))),
+        "context_requests": [],
         "context_rounds": (state.get("context_rounds") or 0) + 1,
         "usage": build_usage_update(context.meter.take_spending()),
     }
@@ -32,7 +32,7 @@ async def look_up(state: State, context: NodeContext) -> StateRecord:
 
 async def _answer_questions(state: State, context: NodeContext) -> str:
     """Return what the tools say; interrupts the node if the run is stopped before. Raises `BudgetError`."""
-    questions = [Call.model_validate(question) for question in state.get("wanted") or ()]
+    questions = [Call.model_validate(question) for question in state.get("context_requests") or ()]
     # A question is not a task: it is asked again, not resumed.
     executor = context.create_executor(calls=MemoryCallLog())
     with use_meter(context.meter), interrupt_when_halted(context.control):

@@ -39,7 +39,7 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
         }
     usage = build_usage_update(context.meter.take_spending())
     if isinstance(planned, ContextRequest):
-        return {"wanted": questions_to_json(planned.questions), "usage": usage}
+        return {"context_requests": questions_to_json(planned.questions), "usage": usage}
     if isinstance(planned, PlanningFailure):
         return {"problems": list(planned.problems), "usage": usage}
     stored = await _accept_plan(planned.compiled, state, context)
@@ -61,7 +61,7 @@ async def _make_plan(
     try:
         planned = await make_plan(
             state["goal"],
-            context=state["context"],
+            context=state["planning_context"],
             guidance=state.get("guidance") or (),
             toolbox=context.toolbox,
             model=model,
@@ -85,5 +85,7 @@ async def _accept_plan(compiled: CompiledPlan, state: State, context: NodeContex
     context.emit(build_plan_event(compiled, revision=state["revision"]))
     stored = build_plan_update(compiled.plan)
     durations = await context.services.durations.get_estimates(frozenset(context.toolbox))
-    context.cache.store_plan(stored["plan"], assign_ranks(compiled, durations=durations), mark=stored["compiled"])
+    context.cache.store_plan(
+        stored["plan"], assign_ranks(compiled, durations=durations), mark=stored["checked_plan_digest"]
+    )
     return stored

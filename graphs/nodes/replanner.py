@@ -36,23 +36,27 @@ async def _replan(state: State, snapshot: Snapshot, context: NodeContext) -> Sta
 
     A replan that failed counts as one; a question to a human, or a replan that a budget cut short, does not.
     """
-    compiled, failed = snapshot.compiled, tuple(state.get("failed") or ())
+    compiled, failed = snapshot.compiled, tuple(state.get("target_tasks") or ())
     if compiled is None:
         raise AssertionError("only a compiled plan is replanned")
-    count, history = (state.get("replans") or 0) + 1, list(state.get("history") or ())
+    count, history = (state.get("replans") or 0) + 1, list(state.get("replan_history") or ())
     reason = "; ".join(_describe_failure(snapshot, task) for task in failed)
     context.emit(ReplanStarted(replan=count, tasks=list(failed), reason=reason))
     failures = "; ".join(_describe_failure(snapshot, task, call=_describe_call(compiled, task)) for task in failed)
     entry = f"Replan {count}: {failures}"
-    counted: StateRecord = {"replans": count, "failed": [], "question": None}
+    counted: StateRecord = {"replans": count, "target_tasks": [], "clarification_question": None}
     try:
         model = await context.load_model()
     except ModelError as error:
-        return {**counted, "history": [*history, entry], "stop": {"status": "failed", "reason": str(error)}}
+        return {
+            **counted,
+            "replan_history": [*history, entry],
+            "termination": {"status": "failed", "reason": str(error)},
+        }
     signature = compute_failure_signature(snapshot.outcomes, failed)
     uncounted: StateRecord = {
-        "failed": [],
-        "replanned": [mark for mark in state.get("replanned") or () if mark != signature],
+        "target_tasks": [],
+        "replanned_failures": [mark for mark in state.get("replanned_failures") or () if mark != signature],
     }
     try:
         revision = await _make_revision(model, state, snapshot, compiled, context)
@@ -60,16 +64,20 @@ async def _replan(state: State, snapshot: Snapshot, context: NodeContext) -> Sta
         return uncounted
     match revision:
         case ClarificationRequest(question=question):
-            return {**uncounted, "question": question, "questions": (state.get("questions") or 0) + 1}
+            return {
+                **uncounted,
+                "clarification_question": question,
+                "clarification_count": (state.get("clarification_count") or 0) + 1,
+            }
         case RevisionAbandoned(reason=reason, chosen=chosen):
-            ended = {"stop": {"status": "failed", "reason": reason}} if chosen else {"stuck": reason}
-            return {**counted, "history": [*history, f"{entry}. Given up: {reason}"], **ended}
+            ended = {"termination": {"status": "failed", "reason": reason}} if chosen else {"dead_end_reason": reason}
+            return {**counted, "replan_history": [*history, f"{entry}. Given up: {reason}"], **ended}
         case RevisionResult():
             note = f"{entry}. {revision.note}".strip()
             return {
                 **counted,
                 **_apply_revision(revision, model, state, compiled, context),
-                "history": [*history, note],
+                "replan_history": [*history, note],
             }
         case _:
             assert_never(revision)
@@ -84,11 +92,11 @@ async def _make_revision(
         state["goal"],
         compiled=compiled,
         outcomes=snapshot.outcomes,
-        failed=tuple(state.get("failed") or ()),
-        history=state.get("history") or (),
+        failed=tuple(state.get("target_tasks") or ()),
+        history=state.get("replan_history") or (),
         guidance=state.get("guidance") or (),
-        may_ask=limits.can_escalate and (state.get("questions") or 0) < settings.max_questions,
-        context=state.get("context") or "",
+        may_ask=limits.can_escalate and (state.get("clarification_count") or 0) < settings.max_questions,
+        context=state.get("planning_context") or "",
         toolbox=context.toolbox,
         model=model,
         settings=settings,
@@ -109,8 +117,8 @@ def _apply_revision(
         **record_plan_author(model.name, stored, made.usage),
         "revision": revision,
         "approvals": {},
-        "waived": sorted(made.waived),
-        "difference": changes.model_dump(mode="json"),
+        "waived_tasks": sorted(made.waived),
+        "plan_changes": changes.model_dump(mode="json"),
     }
 
 

@@ -32,7 +32,7 @@ RollbackReport = dict[str, Any]
 
 
 async def rollback(state: State, context: NodeContext) -> StateRecord:
-    """Make the plan that undoes the tasks in `state["failed"]`; the dispatches that follow carry it out.
+    """Make the plan that undoes the tasks in `state["target_tasks"]`; the dispatches that follow carry it out.
 
     What cannot be undone is listed with the reason.
     """
@@ -45,7 +45,7 @@ async def rollback(state: State, context: NodeContext) -> StateRecord:
         checked = await check_plan(plan_to_json(Plan(tasks=tasks)), context.toolbox, limits=limits)
         if isinstance(checked, CheckedPlan):
             report = {"undone": [], "not_undone": not_undone}
-            return {"undo": plan_to_json(checked.compiled.plan), "rollback": report, "approvals": {}}
+            return {"rollback_plan": plan_to_json(checked.compiled.plan), "rollback": report, "approvals": {}}
         names = {task.id for task in tasks}
         invalid = {problem.task for problem in checked if problem.task in names} or names
         for task in sorted(invalid):
@@ -53,15 +53,15 @@ async def rollback(state: State, context: NodeContext) -> StateRecord:
             not_undone[task.removeprefix(UNDO_PREFIX)] = why
         tasks, dependent = drop_impossible_undos(tasks, not_undone)
         not_undone |= dependent
-    return {"rollback": {"undone": [], "not_undone": not_undone}, "undo": None, "failed": []}
+    return {"rollback": {"undone": [], "not_undone": not_undone}, "rollback_plan": None, "target_tasks": []}
 
 
 async def _load_outputs_for_rollback(state: State, context: NodeContext) -> State:
-    """Return `state` with the outputs in the calls that undo the tasks in `state["failed"]`.
+    """Return `state` with the outputs in the calls that undo the tasks in `state["target_tasks"]`.
 
     A task without a `rollback` of its own is undone with what it was given and what it returned.
     """
-    to_undo = set(state.get("failed") or ())
+    to_undo = set(state.get("target_tasks") or ())
     tasks = [*collect_former_tasks(state)[0].values(), *parse_stored_plan(state.get("plan")).tasks]
     read: set[str] = set()
     for task in [task for task in tasks if task.id in to_undo]:
@@ -77,7 +77,7 @@ def _collect_changes(state: State, toolbox: Toolbox, ledger: Sequence[LedgerRow]
     former, former_needs = collect_former_tasks(state)
     tasks = {**former, **compiled.tasks}
     return RollbackInput(
-        tasks_to_undo=tuple(state.get("failed") or ()),
+        tasks_to_undo=tuple(state.get("target_tasks") or ()),
         tasks=tasks,
         needs={**former_needs, **compiled.needs},
         outcomes=parse_outcomes(state.get("results")),
@@ -91,7 +91,7 @@ def _find_writes(state: State, ledger: Sequence[LedgerRow], tasks: Collection[st
 
     Whether the call of a task is in doubt is in the outcomes. The thread may have had other goals before.
     """
-    first = next((entry["revision"] for entry in state.get("lineage") or ()), state.get("revision") or 1)
+    first = next((entry["revision"] for entry in state.get("plan_history") or ()), state.get("revision") or 1)
     for row in ledger:
         record, intent = row.record or {}, row.intent
         if intent.revision < first:
@@ -111,11 +111,11 @@ def build_rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outco
     An undo task that is still to be run is in neither, until the run has ended.
     """
     report = state.get("rollback")
-    if report is None or not (state.get("undo") or report["not_undone"]):
+    if report is None or not (state.get("rollback_plan") or report["not_undone"]):
         return None
     undone: list[str] = []
     not_undone: dict[str, str] = dict(report["not_undone"])
-    undo_tasks = parse_stored_plan(state["undo"], kind="rollback").tasks if state.get("undo") else ()
+    undo_tasks = parse_stored_plan(state["rollback_plan"], kind="rollback").tasks if state.get("rollback_plan") else ()
     for task in undo_tasks:
         name, outcome = task.id.removeprefix(UNDO_PREFIX), outcomes.get(task.id)
         if isinstance(outcome, Done):

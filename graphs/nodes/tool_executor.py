@@ -30,8 +30,8 @@ async def tool_executor(order: TaskOrder, runtime: Runtime[Context], services: S
     if outcome is None:
         return usage
     if isinstance(outcome, ExhaustedBudget):
-        return {**usage, "cut": {task: outcome.model_dump()}}
-    channel = "doubts" if isinstance(outcome, InDoubt) else "results"
+        return {**usage, "out_of_budget_tasks": {task: outcome.model_dump()}}
+    channel = "calls_in_doubt" if isinstance(outcome, InDoubt) else "results"
     return {**usage, channel: {task: outcome_to_json(outcome)}}
 
 

@@ -55,7 +55,7 @@ NodeName = Literal[
 
 async def wave_dispatch(state: State, context: NodeContext) -> Command[NodeName]:
     """Choose the next move, and carry it out."""
-    context.services.boards.drop(state.get("dispatch") or "")
+    context.services.boards.drop(state.get("dispatch_id") or "")
     changed = await _recompile_changed_plan(state, context)
     state = await _load_outputs_for_approval({**state, **changed}, context)  # type: ignore[typeddict-item]  # a part of the same state
     snapshot = await _build_snapshot(state, context)
@@ -66,10 +66,10 @@ async def wave_dispatch(state: State, context: NodeContext) -> Command[NodeName]
     update: StateRecord = {**changed, **update_lineage(state), **(command.update or {})}
     if "results" in changed:
         update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
-        update["cut"] = Overwrite({})
+        update["out_of_budget_tasks"] = Overwrite({})
     if isinstance(move, RunTasks):
         board = create_board(state, snapshot, context)
-        context.services.boards.put(update["dispatch"], board, run=context.runtime.control)
+        context.services.boards.put(update["dispatch_id"], board, run=context.runtime.control)
         await _start_early_reads(move.tasks, board, context)
     return Command(goto=command.goto, update=update)
 
@@ -82,21 +82,23 @@ def _build_command(move: Move, state: State, snapshot: Snapshot, context: NodeCo
         case RunTasks(tasks):
             dispatch = uuid4().hex
             sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
-            return Command(goto=sends, update={"status": "running", "dispatch": dispatch})
+            return Command(goto=sends, update={"status": "running", "dispatch_id": dispatch})
         case AskHuman():
             return _request_approval(move, state, snapshot, context)
         case Escalate(escalation):
             return Command(goto="human_approval", update=build_escalation_update(escalation, state))
         case PlanAgain():
-            return Command(goto="planner", update={"problems": [], "cut": Overwrite({}), "anew": False})
+            return Command(
+                goto="planner", update={"problems": [], "out_of_budget_tasks": Overwrite({}), "replan_requested": False}
+            )
         case Replan(tasks, signature):
-            replanned = [*(state.get("replanned") or ()), signature]
-            return Command(goto="replanner", update={"replanned": replanned, "failed": list(tasks)})
+            replanned = [*(state.get("replanned_failures") or ()), signature]
+            return Command(goto="replanner", update={"replanned_failures": replanned, "target_tasks": list(tasks)})
         case Rollback(tasks, status, reason):
             stop = {"status": status, "reason": reason}
-            return Command(goto="rollback", update={"stop": stop, "failed": list(tasks)})
+            return Command(goto="rollback", update={"termination": stop, "target_tasks": list(tasks)})
         case GiveUp(status, reason, budget):
-            update = {"stop": {"status": status, "reason": reason}, "budget": budget and budget.model_dump()}
+            update = {"termination": {"status": status, "reason": reason}, "budget": budget and budget.model_dump()}
             return Command(goto="answer", update=update)
         case Answer():
             return Command(goto="answer")
@@ -114,7 +116,7 @@ def _request_approval(move: AskHuman, state: State, snapshot: Snapshot, context:
         return Command(goto="wave_dispatch", update={"results": results})
     pending = [request.model_dump(mode="json") for request in requests]
     # An edited plan may have passed by what a human was asked before.
-    update = {"status": "awaiting_approval", "impasse": None, "pending": pending, "results": results}
+    update = {"status": "awaiting_approval", "escalation": None, "pending_approvals": pending, "results": results}
     return Command(goto="human_approval", update=update)
 
 
@@ -138,7 +140,7 @@ async def _recompile_changed_plan(state: State, context: NodeContext) -> StateRe
     A new revision voids every approval given for the old plan, and `results` keeps what is still valid.
     """
     plan, cache = state.get("plan"), context.cache
-    if not plan or cache.plan_digest.get(plan, lambda: compute_plan_digest(plan)) == state.get("compiled"):
+    if not plan or cache.plan_digest.get(plan, lambda: compute_plan_digest(plan)) == state.get("checked_plan_digest"):
         return {}
     checked = await check_plan(plan, context.toolbox, limits=context.limits)
     if not isinstance(checked, CheckedPlan):
@@ -151,16 +153,16 @@ async def _recompile_changed_plan(state: State, context: NodeContext) -> StateRe
     return {
         **build_plan_update(checked.compiled.plan),
         "revision": revision,
-        "difference": changes.model_dump(mode="json") if changes is not None else None,
+        "plan_changes": changes.model_dump(mode="json") if changes is not None else None,
         "problems": [],
         "approvals": {},
-        "failed": [],
-        "waived": [],
-        "replanned": [],
-        "stuck": None,
-        "question": None,
-        "cut": {},
-        "stop": None,
+        "target_tasks": [],
+        "waived_tasks": [],
+        "replanned_failures": [],
+        "dead_end_reason": None,
+        "clarification_question": None,
+        "out_of_budget_tasks": {},
+        "termination": None,
         "results": {task: outcome_to_json(outcome) for task, outcome in valid.items()},
     }
 
@@ -170,11 +172,11 @@ async def _load_outputs_for_approval(state: State, context: NodeContext) -> Stat
 
     A dispatch reads no others: the outputs that its tasks need are loaded where the tasks run.
     """
-    results, document = state.get("results") or {}, state.get("undo") or state.get("plan")
+    results, document = state.get("results") or {}, state.get("rollback_plan") or state.get("plan")
     context.cache.read_outcomes(results)
     if not document or state.get("problems") or not context.cache.has_offloaded_outputs:
         return state
-    known = {*(state.get("approvals") or {}), *(state.get("doubts") or {})}
+    known = {*(state.get("approvals") or {}), *(state.get("calls_in_doubt") or {})}
     read: set[str] = set()
     for task in parse_stored_plan(document).tasks:
         spec = context.toolbox.specs.get(task.tool)

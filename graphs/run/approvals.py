@@ -53,7 +53,7 @@ def build_requests(
     for task_id in ask.tasks:
         task, spec = active.tasks[task_id], active.get_spec(task_id)
         ready = prepare(task, spec, needs=active.needs[task_id], outcomes=snapshot.outcomes, revision=revision)
-        doubt = (state.get("doubts") or {}).get(task_id)
+        doubt = (state.get("calls_in_doubt") or {}).get(task_id)
         if not isinstance(ready, PreparedTask):
             settled[task_id] = ready
         elif doubt is not None:
@@ -61,7 +61,7 @@ def build_requests(
             requests.append(_build_request(task, ready, thread=thread, revision=revision, doubt=told))
         elif ready.fingerprint in done_before:
             settled[task_id] = build_reused_outcome(done_before[ready.fingerprint], revision=revision)
-        elif hash_calls(task.tool, ready.calls) in (state.get("rejected") or ()):
+        elif hash_calls(task.tool, ready.calls) in (state.get("rejected_calls") or ()):
             settled[task_id] = Rejected(
                 revision=revision,
                 message="A person has rejected exactly this call before.",
@@ -114,7 +114,7 @@ def build_interrupt_payload(state: State, toolbox: Toolbox) -> dict[str, Any]:
         **shown,
         "revision": state.get("revision"),
         "goal": state.get("goal"),
-        "plan_changes": state.get("difference"),
+        "plan_changes": state.get("plan_changes"),
         **({"unsure": doubt} if (doubt := get_planner_doubt(state)) else {}),
     }
 
@@ -129,7 +129,7 @@ async def apply_decisions(answer: object, state: State, context: NodeContext) ->
     if isinstance(decisions, str):
         raise AnswerError(decisions)
     granted: dict[str, str] = {}
-    rejected = list(state.get("rejected") or ())
+    rejected = list(state.get("rejected_calls") or ())
     results: dict[str, Outcome] = {}
     edits: dict[str, EditDecision] = {}
     revision = state.get("revision") or 1
@@ -165,8 +165,8 @@ async def apply_decisions(answer: object, state: State, context: NodeContext) ->
     granted.update(changed.pop("approvals", {}))
     return granted, {
         "approvals": {**(state.get("approvals") or {}), **granted},
-        "rejected": rejected,
-        "pending": [],
+        "rejected_calls": rejected,
+        "pending_approvals": [],
         "status": "running",
         "results": {task: outcome_to_json(outcome) for task, outcome in results.items()},
         **_clear_doubts(requests, granted, state),
@@ -181,7 +181,7 @@ def _leave_in_doubt(message: str, revision: int) -> Failed:
 
 def _clear_doubts(requests: list[ApprovalRequest], granted: dict[str, str], state: State) -> dict[str, Any]:
     """Return what is known now of the calls that were in doubt: those approved did not happen."""
-    doubts = state.get("doubts") or {}
+    doubts = state.get("calls_in_doubt") or {}
     asked = [request.task for request in requests if request.doubt is not None]
     if not asked:
         return {}
@@ -190,11 +190,14 @@ def _clear_doubts(requests: list[ApprovalRequest], granted: dict[str, str], stat
         for task in asked
         if task in granted
     }
-    return {"doubts": dict.fromkeys(asked), "cleared": {**(state.get("cleared") or {}), **epochs}}
+    return {
+        "calls_in_doubt": dict.fromkeys(asked),
+        "resolved_doubts": {**(state.get("resolved_doubts") or {}), **epochs},
+    }
 
 
 def _parse_pending_requests(state: State) -> list[ApprovalRequest]:
-    return [ApprovalRequest.model_validate(entry) for entry in state.get("pending") or ()]
+    return [ApprovalRequest.model_validate(entry) for entry in state.get("pending_approvals") or ()]
 
 
 def _list_calls(request: ApprovalRequest) -> list[dict[str, Any]]:
@@ -215,8 +218,8 @@ def _accept_response(message: str, schema: dict[str, Any] | None, *, request: Ap
 
 async def _apply_edits(edits: Mapping[str, EditDecision], state: State, context: NodeContext) -> dict[str, Any]:
     """Put edited calls into the plan, check it again as a whole, and approve them as they now stand."""
-    word = "undo" if state.get("undo") else "plan"
-    before = link_stored_plan(state[word], context.toolbox)  # type: ignore[literal-required]
+    name = "rollback_plan" if state.get("rollback_plan") else "plan"
+    before = link_stored_plan(state[name], context.toolbox)  # type: ignore[literal-required]
     tasks = tuple(_apply_edit(task, edits.get(task.id), before) for task in before.plan.tasks)
     checked = await check_plan(
         before.plan.model_copy(update={"tasks": tasks}).model_dump(mode="json"), context.toolbox, limits=context.limits
@@ -241,7 +244,7 @@ async def _apply_edits(edits: Mapping[str, EditDecision], state: State, context:
         approvals[task_id] = hash_approval_request(
             thread=context.thread, revision=revision, task=task_id, tool=task.tool, calls=ready.calls
         )
-    stored = _build_edit_update(checked.compiled.plan, word)
+    stored = _build_edit_update(checked.compiled.plan, name)
     return {**stored, "approvals": approvals}
 
 
@@ -255,5 +258,5 @@ def _apply_edit(task: Task, edit: EditDecision | None, before: CompiledPlan) -> 
     )
 
 
-def _build_edit_update(plan: Plan, word: str) -> dict[str, Any]:
-    return {"undo": build_plan_update(plan)["plan"]} if word == "undo" else build_plan_update(plan)
+def _build_edit_update(plan: Plan, name: str) -> dict[str, Any]:
+    return {"rollback_plan": build_plan_update(plan)["plan"]} if name == "rollback_plan" else build_plan_update(plan)

@@ -28,14 +28,14 @@ def build_escalation_update(impasse: Escalation, state: State) -> StateRecord:
     """Return the part of the state that an impasse sets."""
     return {
         "status": "awaiting_approval",
-        "impasse": impasse.model_dump(mode="json"),
-        "impasses": (state.get("impasses") or 0) + 1,
+        "escalation": impasse.model_dump(mode="json"),
+        "escalation_count": (state.get("escalation_count") or 0) + 1,
     }
 
 
 def parse_stored_escalation(state: State) -> Escalation | None:
     """Read the impasse that waits for an answer. Raises `PersistenceError`."""
-    stored = state.get("impasse")
+    stored = state.get("escalation")
     try:
         return None if stored is None else Escalation.model_validate(stored)
     except ValidationError as error:
@@ -57,7 +57,7 @@ def build_escalation_interrupt(impasse: Escalation, state: State, *, thread: str
         **plan,
         "revision": state.get("revision"),
         "goal": state.get("goal"),
-        "plan_changes": state.get("difference"),
+        "plan_changes": state.get("plan_changes"),
     }
 
 
@@ -67,7 +67,7 @@ def apply_escalation(
     """Return what an answer changes in the state. Raises `AnswerError`, with nothing changed, where it is none."""
     limits, digest = context.limits, _compute_digest(impasse, state, thread=context.thread)
     chosen = parse_escalation_answer(answer, impasse, mark=digest)
-    base: StateRecord = {"impasse": None, "status": "running"}
+    base: StateRecord = {"escalation": None, "status": "running"}
     match chosen:
         case str():
             raise AnswerError(chosen)
@@ -79,9 +79,16 @@ def apply_escalation(
         case GiveGuidance(text=text) if impasse.kind == "unsure":
             guidance = [*(state.get("guidance") or ()), text]
             revision = (state.get("revision") or 1) + 1
-            return {**base, "anew": True, "plan": None, "compiled": None, "revision": revision, "guidance": guidance}
+            return {
+                **base,
+                "replan_requested": True,
+                "plan": None,
+                "checked_plan_digest": None,
+                "revision": revision,
+                "guidance": guidance,
+            }
         case ConfirmPlan():
-            return {**base, "written_by": {**(state.get("written_by") or {}), "confirmed": True}}
+            return {**base, "plan_author": {**(state.get("plan_author") or {}), "confirmed": True}}
         case GiveGuidance(text=text):
             more = (
                 _raise_budget(impasse, state, snapshot, limits, by=1) if snapshot.replans >= limits.max_replans else {}
@@ -91,25 +98,30 @@ def apply_escalation(
             return {**base, **_allow_replan(impasse, state), **_raise_budget(impasse, state, snapshot, limits, by=by)}
         case AcceptResult():
             reason = f"A person chose to end with what there is. {impasse.reason}"
-            return {**base, "accepted": True, "stop": {"status": "failed", "reason": reason}}
+            return {**base, "partial_result_accepted": True, "termination": {"status": "failed", "reason": reason}}
         case AbortRun(message=message):
             reason = f"A person ended the run{f': {message}' if message else ''}. {impasse.reason}"
-            return {**base, "stop": {"status": "cancelled", "reason": reason}}
+            return {**base, "termination": {"status": "cancelled", "reason": reason}}
         case _:
             assert_never(chosen)
 
 
 def _compute_digest(impasse: Escalation, state: State, *, thread: str) -> str:
-    return hash_escalation(impasse, thread=thread, revision=state.get("revision") or 1, turn=state.get("impasses") or 0)
+    return hash_escalation(
+        impasse, thread=thread, revision=state.get("revision") or 1, turn=state.get("escalation_count") or 0
+    )
 
 
 def _add_answer(state: State, said: str) -> StateRecord:
-    return {"question": None, "guidance": [*(state.get("guidance") or ()), said]}
+    return {"clarification_question": None, "guidance": [*(state.get("guidance") or ()), said]}
 
 
 def _allow_replan(impasse: Escalation, state: State) -> StateRecord:
     """Let the failure be replanned for again."""
-    return {"stuck": None, "replanned": [mark for mark in state.get("replanned") or () if mark != impasse.signature]}
+    return {
+        "dead_end_reason": None,
+        "replanned_failures": [mark for mark in state.get("replanned_failures") or () if mark != impasse.signature],
+    }
 
 
 def _raise_budget(impasse: Escalation, state: State, snapshot: Snapshot, limits: Limits, *, by: float) -> StateRecord:
@@ -118,4 +130,4 @@ def _raise_budget(impasse: Escalation, state: State, snapshot: Snapshot, limits:
     stands = exhausted(impasse.budget, snapshot, limits) if impasse.budget is not None else None
     used = stands.used if stands is not None else snapshot.replans
     base = max(get_budget_limit(name, limits) or 0, used)
-    return {"raised": {**(state.get("raised") or {}), name: base + by}}
+    return {"raised_budgets": {**(state.get("raised_budgets") or {}), name: base + by}}

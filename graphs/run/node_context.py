@@ -117,20 +117,20 @@ class NodeContext:
 
 async def create_node_context(state: State, runtime: Runtime[Context], services: Services) -> NodeContext:
     """Return the context of a node that was called with `state`."""
-    settings, has_given_plan = services.resolve_settings(runtime.context), bool(state.get("given"))
+    settings, has_given_plan = services.resolve_settings(runtime.context), bool(state.get("plan_was_given"))
     limits = raise_limits(
         services.resolve_limits(runtime.context, given=has_given_plan, attended=can_wait_for_answer(get_config())),
-        state.get("raised") or {},
+        state.get("raised_budgets") or {},
     )
     prices = (settings.price_input or 0.0, settings.price_output or 0.0)
-    thread = get_thread_id(runtime) or state.get("run") or ""
+    thread = get_thread_id(runtime) or state.get("run_id") or ""
     return NodeContext(
         services=services,
         runtime=runtime,
         settings=settings,
         limits=limits,
         toolbox=await services.load_toolbox(),
-        meter=services.meters.get_meter(state.get("run") or "").begin_step(
+        meter=services.meters.get_meter(state.get("run_id") or "").begin_step(
             limits, parse_spending(state), prices=prices
         ),
         cache=services.caches.get_or_create(thread),

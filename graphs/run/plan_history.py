@@ -17,13 +17,13 @@ from graphs.state import State, StateRecord, parse_stored_plan
 def record_plan_author(model: str, plan: Mapping[str, Any], usage: Usage, *, doubt: str = "") -> dict[str, Any]:
     """Return the part of the state that tells which model wrote the plan that `plan` stores."""
     spent = usage.model_dump(exclude_none=True)
-    return {"written_by": {"compiled": plan["compiled"], "model": model, "usage": spent, "doubt": doubt}}
+    return {"plan_author": {"compiled": plan["checked_plan_digest"], "model": model, "usage": spent, "doubt": doubt}}
 
 
 def get_planner_doubt(state: State) -> str:
     """Return why the planner is not sure of the plan in the state; nothing where it is, or a person has confirmed."""
-    by = state.get("written_by") or {}
-    stands = by.get("compiled") == state.get("compiled") and not by.get("confirmed")
+    by = state.get("plan_author") or {}
+    stands = by.get("compiled") == state.get("checked_plan_digest") and not by.get("confirmed")
     return str(by.get("doubt") or "") if stands else ""
 
 
@@ -34,16 +34,20 @@ def update_lineage(state: State) -> dict[str, Any]:
     """
     if state.get("problems"):
         return {}
-    known = list(state.get("lineage") or ())
+    known = list(state.get("plan_history") or ())
     added = [
         _build_entry(state, document, mark, author=author)
         for document, mark, author in (
-            (state.get("plan"), state.get("compiled"), _determine_author(state)),
-            (state.get("undo"), hash_json(state.get("undo")) if state.get("undo") else None, "rollback"),
+            (state.get("plan"), state.get("checked_plan_digest"), _determine_author(state)),
+            (
+                state.get("rollback_plan"),
+                hash_json(state.get("rollback_plan")) if state.get("rollback_plan") else None,
+                "rollback",
+            ),
         )
         if document and mark and mark != _find_last_digest(known, undo=author == "rollback")
     ]
-    return {"lineage": [*known, *added]} if added else {}
+    return {"plan_history": [*known, *added]} if added else {}
 
 
 def diff_last_plan(state: State, plan: Plan) -> PlanDiff | None:
@@ -66,7 +70,7 @@ def list_plan_changes(values: Mapping[str, Any]) -> list[StateRecord]:
 
 
 def _list_plan_entries(values: Mapping[str, Any]) -> list[StateRecord]:
-    return [entry for entry in values.get("lineage") or () if entry["author"] != "rollback"]
+    return [entry for entry in values.get("plan_history") or () if entry["author"] != "rollback"]
 
 
 def provenance_of(values: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Provenance:
@@ -76,7 +80,7 @@ def provenance_of(values: Mapping[str, Any], outcomes: Mapping[str, Outcome]) ->
             plan=parse_stored_plan(entry["plan"]),
             **{name: entry.get(name) for name in PlanVersion.model_fields if name != "plan"},
         )
-        for entry in values.get("lineage") or ()
+        for entry in values.get("plan_history") or ()
     ]
     return Provenance(
         goal=values.get("goal") or "", versions=versions, outcomes=outcomes, answer=values.get("answer") or ""
@@ -89,14 +93,14 @@ def _find_last_digest(lineage: list[StateRecord], *, undo: bool) -> str | None:
 
 
 def _determine_author(state: State) -> Author:
-    written = state.get("written_by")
-    if written is not None and written["compiled"] == state.get("compiled"):
+    written = state.get("plan_author")
+    if written is not None and written["compiled"] == state.get("checked_plan_digest"):
         return "model"
-    return "user" if state.get("given") and not state.get("lineage") else "person"
+    return "user" if state.get("plan_was_given") and not state.get("plan_history") else "person"
 
 
 def _build_entry(state: State, document: StateRecord, mark: str, *, author: str) -> StateRecord:
-    by = (state.get("written_by") or {}) if author == "model" else {}
+    by = (state.get("plan_author") or {}) if author == "model" else {}
     return {
         "revision": state.get("revision") or 1,
         "author": author,

@@ -150,7 +150,7 @@ def build_snapshot(
     cache = cache or RunCache()
     problems = tuple(state.get("problems") or ())
     outcomes = cache.read_outcomes(state.get("results") or {})
-    document, undoing = state.get("plan"), state.get("undo")
+    document, undoing = state.get("plan"), state.get("rollback_plan")
     compiled = (
         cache.plan.get(document, lambda: link_stored_plan(document, toolbox, durations=durations))
         if document and not problems
@@ -161,25 +161,25 @@ def build_snapshot(
         if undoing
         else None
     )
-    stop, cut = state.get("stop"), state.get("cut") or {}
+    stop, cut = state.get("termination"), state.get("out_of_budget_tasks") or {}
     active = undo or compiled
     return Snapshot(
         compiled=compiled,
         outcomes=outcomes,
         problems=problems,
-        needs_lookup=bool(state.get("wanted")),
-        needs_new_plan=bool(state.get("anew")),
+        needs_lookup=bool(state.get("context_requests")),
+        needs_new_plan=bool(state.get("replan_requested")),
         unsure=get_planner_doubt(state) or None,
         approved=_find_valid_approvals(state, active, outcomes, thread, granted) if active else frozenset(),
-        doubts=frozenset(state.get("doubts") or ()),
+        doubts=frozenset(state.get("calls_in_doubt") or ()),
         planning_budget=parse_budget(cut.get("")),
         out_of_budget=frozenset(cut),
-        dead_end_reason=state.get("stuck"),
-        question=state.get("question"),
+        dead_end_reason=state.get("dead_end_reason"),
+        question=state.get("clarification_question"),
         spending=parse_spending(state),
-        accepted=bool(state.get("accepted")),
-        waived=frozenset(state.get("waived") or ()),
-        replanned_signatures=frozenset(state.get("replanned") or ()),
+        accepted=bool(state.get("partial_result_accepted")),
+        waived=frozenset(state.get("waived_tasks") or ()),
+        replanned_signatures=frozenset(state.get("replanned_failures") or ()),
         replans=state.get("replans") or 0,
         elapsed_s=compute_elapsed_seconds(state, now=now),
         stop=(stop["status"], stop["reason"]) if stop else None,  # type: ignore[arg-type]  # the closed words of EndStatus
@@ -187,7 +187,7 @@ def build_snapshot(
         rollback_begun=state.get("rollback") is not None,
         # A plan that does not compile may be of any form.
         frontier=cache.get_frontier(active) if active else None,
-        former_tasks=cache.former_tasks.get(state.get("lineage"), lambda: collect_former_tasks(state)[0])
+        former_tasks=cache.former_tasks.get(state.get("plan_history"), lambda: collect_former_tasks(state)[0])
         if compiled
         else {},
     )
@@ -206,7 +206,7 @@ def collect_former_tasks(state: State) -> tuple[dict[str, Task], dict[str, tuple
 
     A task that a replan or an edit dropped may have been done before, and what it changed is still in effect.
     """
-    entries = [entry for entry in state.get("lineage") or () if entry["author"] != "rollback"]
+    entries = [entry for entry in state.get("plan_history") or () if entry["author"] != "rollback"]
     present = {task["id"] for task in (state.get("plan") or {}).get("tasks", ())}
     tasks: dict[str, Task] = {}
     needs: dict[str, tuple[str, ...]] = {}
@@ -228,7 +228,7 @@ def _find_valid_approvals(
 
     A call that was in doubt used up its approval when it was begun, and a person has said since that it may be made.
     """
-    approvals, cleared = state.get("approvals") or {}, state.get("cleared") or {}
+    approvals, cleared = state.get("approvals") or {}, state.get("resolved_doubts") or {}
     open_tasks = [task for task in approvals if task in compiled.tasks and task not in outcomes]
     return frozenset(
         task

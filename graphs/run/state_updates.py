@@ -37,14 +37,17 @@ def plan_to_json(plan: Plan) -> StateRecord:
 def build_plan_update(plan: Plan) -> dict[str, Any]:
     """Return the part of the state that a newly compiled plan sets."""
     stored = plan_to_json(plan)
-    return {"plan": stored, "compiled": hash_json(stored)}
+    return {"plan": stored, "checked_plan_digest": hash_json(stored)}
 
 
 def build_invalid_plan_update(plan: JsonValue, problems: Iterable[Problem], *, limits: Limits) -> dict[str, Any]:
     """Return the part of the state that a plan sets which does not compile."""
     found = list(problems)
     tasks = plan.get("tasks") if isinstance(plan, dict) else None
-    update: StateRecord = {"problems": [str(problem) for problem in found], "compiled": compute_plan_digest(plan)}
+    update: StateRecord = {
+        "problems": [str(problem) for problem in found],
+        "checked_plan_digest": compute_plan_digest(plan),
+    }
     if isinstance(tasks, list) and any(problem.kind == "too_many_tasks" for problem in found):
         return {
             **update,
@@ -55,7 +58,7 @@ def build_invalid_plan_update(plan: JsonValue, problems: Iterable[Problem], *, l
 
 def build_budget_stop_update(budget: ExhaustedBudget) -> StateRecord:
     """Return the part of the state that tells which budget kept a plan from being made or taken."""
-    return {"cut": {"": budget.model_dump()}}
+    return {"out_of_budget_tasks": {"": budget.model_dump()}}
 
 
 def compute_plan_digest(plan: JsonValue) -> str | None:

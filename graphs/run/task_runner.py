@@ -80,10 +80,10 @@ def create_board(state: State, snapshot: Snapshot, context: NodeContext) -> Disp
         revision=revision,
         thread=context.thread,
         approvals=state.get("approvals") or {},
-        takeover_epochs=state.get("cleared") or {},
+        takeover_epochs=state.get("resolved_doubts") or {},
         # An undo call is made even if an earlier plan has made the same call.
         reusable={} if snapshot.undo is not None else done_before,
-        rejected=state.get("rejected") or (),
+        rejected=state.get("rejected_calls") or (),
         progress_reporter=ProgressReporter(frontier.count_by_status(), total=len(active.tasks)),
         blocked=frozenset(frontier.blocked),
     )
@@ -92,17 +92,17 @@ def create_board(state: State, snapshot: Snapshot, context: NodeContext) -> Disp
 #: What a board and a node's context are made from.
 _STATE_KEYS = [
     "plan",
-    "undo",
+    "rollback_plan",
     "results",
     "revision",
     "approvals",
-    "cleared",
-    "rejected",
+    "resolved_doubts",
+    "rejected_calls",
     "problems",
     "started_at",
-    "run",
+    "run_id",
     "usage",
-    "raised",
+    "raised_budgets",
 ]
 
 

@@ -9,6 +9,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 
 from agent.errors import PersistenceError
 from graphs.state import validate_checkpoint
+from graphs.stores.checkpoint_upgrade import upgrade_checkpoint
 
 _logger = logging.getLogger(__name__)
 
@@ -36,13 +37,13 @@ def wrap_read_errors(what: str) -> Iterator[None]:
 def validate_checkpoint_tuple(
     found: CheckpointTuple, *, unwrap: Callable[[CheckpointTuple], CheckpointTuple] | None = None
 ) -> CheckpointTuple:
-    """Return `found`, after `unwrap` if that is given.
+    """Return `found`, after `unwrap` if that is given, with the state keys of today.
 
     Raises `PersistenceError` if it lacks a part of a checkpoint or a part has a wrong type.
     """
     with wrap_read_errors(describe_checkpoint(found.config)):
         _validate_shape(found)
-        result = unwrap(found) if unwrap is not None else found
+        result = upgrade_checkpoint(unwrap(found) if unwrap is not None else found)
         validate_checkpoint(result)
     return result
 

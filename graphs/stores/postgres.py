@@ -24,6 +24,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from agent.errors import PersistenceError
 from graphs.stores.backend import Backend
+from graphs.stores.checkpoint_upgrade import complete_upgrade
 from graphs.stores.checkpoint_validation import (
     describe_checkpoint,
     get_thread_id,
@@ -142,6 +143,7 @@ class PostgresCheckpointSaver(PostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
+        checkpoint, new_versions = complete_upgrade(checkpoint, new_versions)
         checkpoint = wrap_texts(checkpoint) if self._encrypted else checkpoint
         return self._write_fenced(
             get_thread_id(config), lambda saver: saver.put(config, checkpoint, metadata, new_versions)

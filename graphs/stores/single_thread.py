@@ -43,7 +43,7 @@ class SingleThreadSaver(BaseCheckpointSaver[Any]):
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "SingleThreadSaver":
         """Return a saver over the same storage and thread that may load these types too."""
-        return SingleThreadSaver(self.inner.with_allowlist(extra_allowlist), worker=self._worker)
+        return type(self)(self.inner.with_allowlist(extra_allowlist), worker=self._worker)
 
     def close(self) -> None:
         """Wait for calls that were submitted and end the thread."""

@@ -22,6 +22,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from agent.errors import PersistenceError
 from graphs.stores.backend import Backend
+from graphs.stores.checkpoint_upgrade import complete_upgrade
 from graphs.stores.checkpoint_validation import (
     describe_checkpoint,
     get_thread_id,
@@ -210,6 +211,8 @@ class SqliteCheckpointSaver(SqliteSaver):
         """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
         write, thread = super().put, get_thread_id(config)
         namespace = config["configurable"].get("checkpoint_ns") or ""
+
+        checkpoint, new_versions = complete_upgrade(checkpoint, new_versions)
 
         def store_checkpoint(run: StatementRunner) -> RunnableConfig:
             remaining = store_large_values(run, thread, namespace, checkpoint, serde=self.serde)

@@ -83,16 +83,16 @@ class Attempt:
         pending = {"task": "w", "tool": "post", "args": {"name": self.asked}, "digest": mark}
         all_of_it: dict[str, Any] = {
             "plan": plan,
-            "compiled": hash_json(plan),
+            "checked_plan_digest": hash_json(plan),
             "revision": revision,
             "approvals": {"w": mark},
-            "pending": [pending],
-            "cleared": {"w": {"-": 1}},
-            "doubts": {"w": {"status": "in_doubt", "revision": revision, "doubts": [since], "attempts": 1}},
-            "undo": plan,
+            "pending_approvals": [pending],
+            "resolved_doubts": {"w": {"-": 1}},
+            "calls_in_doubt": {"w": {"status": "in_doubt", "revision": revision, "doubts": [since], "attempts": 1}},
+            "rollback_plan": plan,
             "rollback": {"undone": [], "not_undone": {}},
             "status": "running",
-            "stop": None,
+            "termination": None,
         }
         left_out = self.chance.sample(sorted(all_of_it.keys() - {"plan"}), 0 if whole else self.chance.randrange(8))
         return {key: value for key, value in all_of_it.items() if key not in left_out}
@@ -104,7 +104,7 @@ class Attempt:
 async def edited_arguments(of: Attempt) -> None:
     [waiting] = (await of.graph.aget_state(of.config)).interrupts
     seen = waiting.value["action_requests"][0]["digest"]
-    values = {"plan": plan_of(of.evil)} | of.chance.choice(({}, {"compiled": hash_json(plan_of(of.evil))}))
+    values = {"plan": plan_of(of.evil)} | of.chance.choice(({}, {"checked_plan_digest": hash_json(plan_of(of.evil))}))
     await of.meet(of.graph.aupdate_state(of.config, values, as_node=of.chance.choice((None, *NODES))))
     await of.push()
     # She answers what she saw before.
@@ -128,7 +128,7 @@ async def forged_state(of: Attempt) -> None:
 async def shown_otherwise(of: Attempt) -> None:
     state = (await of.graph.aget_state(of.config)).values
     forged = of.forged(state, revision=state["revision"], whole=True)
-    values = {key: forged[key] for key in ("plan", "compiled", "pending", "status")}
+    values = {key: forged[key] for key in ("plan", "checked_plan_digest", "pending_approvals", "status")}
     await of.meet(of.graph.ainvoke(Command(update=values, goto="human_approval"), of.config))
     await of.person()
     await of.push()
@@ -161,7 +161,10 @@ async def answer_of_another_thread(of: Attempt) -> None:
         await of.meet(of.graph.ainvoke(Command(resume=answer), of.config))
     await other.person(interrupt_after=["human_approval"])
     values = (await of.graph.aget_state(other.config)).values
-    copied = {key: values[key] for key in ("plan", "compiled", "revision", "approvals", "status", "pending")}
+    copied = {
+        key: values[key]
+        for key in ("plan", "checked_plan_digest", "revision", "approvals", "status", "pending_approvals")
+    }
     await of.meet(of.graph.aupdate_state(of.config, copied, as_node=of.chance.choice(NODES)))
     await of.push()
     await of.push(config=other.config)
@@ -199,12 +202,12 @@ async def time_travel_past_the_approval(of: Attempt) -> None:
 
 
 async def direct_resume(of: Attempt) -> None:
-    dispatch = (await of.graph.aget_state(of.config)).values.get("dispatch") or "d"
+    dispatch = (await of.graph.aget_state(of.config)).values.get("dispatch_id") or "d"
     moves: list[Any] = [
         Command(goto="tool_executor"),
         Command(goto=Send("tool_executor", {"task": "w", "dispatch": dispatch})),
         Command(goto=[Send("tool_executor", {"task": "w", "dispatch": "x"})] * 2),
-        Command(goto="wave_dispatch", update={"status": "running", "pending": []}),
+        Command(goto="wave_dispatch", update={"status": "running", "pending_approvals": []}),
         Command(resume=True),
         Command(resume={}),
         Command(resume=None, update={"approvals": {"w": "x"}}),

@@ -69,7 +69,7 @@ async def test_how_a_person_changed_the_plan_is_stored_and_told(graph, world, st
     state = await graph.aget_state(thread())
     changes = {"kept": ["a"], "changed": ["v"], "new": ["u"], "dropped": ["w"]}
     assert [part["difference"] for part in told] == [changes]
-    assert state.values["difference"] == state.interrupts[0].value["plan_changes"] == changes
+    assert state.values["plan_changes"] == state.interrupts[0].value["plan_changes"] == changes
     assert [(one["author"], one["difference"]) for one in list_plan_changes(state.values)] == [("person", changes)]
 
 

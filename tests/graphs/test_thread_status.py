@@ -69,7 +69,7 @@ class Watcher:
         self.look()
 
     def look(self):
-        if not self.values.get("compiled"):
+        if not self.values.get("checked_plan_digest"):
             return
         results = {**self.finished, **(self.values.get("results") or {})}
         snapshot = build_thread_snapshot({**self.values, "results": results})

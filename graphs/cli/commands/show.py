@@ -67,7 +67,7 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
             "goal": state.values.get("goal") or "",
             **summarize_thread(state, ledger=ledger),
             "changes": list_plan_changes(state.values),
-            "history": list(state.values.get("history") or ()),
+            "history": list(state.values.get("replan_history") or ()),
         }
         print_json({**build_run_record(state, thread=thread), **about})
     else:
@@ -132,7 +132,7 @@ def _print_thread_details(state: StateSnapshot, ledger: list[LedgerRow], *, thre
     ]
     head += [("plan", f"revision {values['revision']}, {values.get('replans') or 0} replans")] if tracker.rows else []
     head += [("revised", _format_change(change)) for change in list_plan_changes(values)]
-    head += [("replan", as_text(entry, width=_REASON_WIDTH)) for entry in values.get("history") or ()]
+    head += [("replan", as_text(entry, width=_REASON_WIDTH)) for entry in values.get("replan_history") or ()]
     head += [("progress", _format_progress(about["progress"]))] if about["progress"] else []
     head += [("rollback", text) for text in _format_rollback(get_rollback(state))]
     for name, text in head:

@@ -304,7 +304,7 @@ async def test_the_difference_is_stored_and_work_is_reused_under_another_id(worl
     assert out["status"] == "completed"
     assert out["results"]["k2"]["reused_from"] == "k"
     values = (await graph.aget_state(thread())).values
-    assert values["difference"] == {"kept": ["k"], "changed": [], "new": ["k2", "a2"], "dropped": ["a"]}
+    assert values["plan_changes"] == {"kept": ["k"], "changed": [], "new": ["k2", "a2"], "dropped": ["a"]}
     assert world.log.count(("look", 7)) == 2  # `k`, then `a2`, which is another piece of work
 
 

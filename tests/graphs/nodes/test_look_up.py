@@ -126,8 +126,8 @@ async def test_a_resumed_run_asks_nothing_that_was_answered(world, database_url)
             state = (await again.aget_state(thread())).values
         assert out["status"] == "completed"
         assert [value for _, value in world.log] == [1, 5, 5]
-        assert state["context"].count("## look") == 1
-        assert (state["wanted"], state["context_rounds"]) == ([], 1)
+        assert state["planning_context"].count("## look") == 1
+        assert (state["context_requests"], state["context_rounds"]) == ([], 1)
 
 
 async def test_a_second_goal_begins_with_no_questions(world, tmp_path):
@@ -137,4 +137,4 @@ async def test_a_second_goal_begins_with_no_questions(world, tmp_path):
             await finished(graph)
             await finished(graph)
             state = (await graph.aget_state(thread())).values
-    assert (state["context"], state["context_rounds"]) == ("", 0)
+    assert (state["planning_context"], state["context_rounds"]) == ("", 0)

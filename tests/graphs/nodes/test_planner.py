@@ -13,17 +13,22 @@ def begun(state: State) -> dict[str, object]:
 def test_a_new_thread_is_given_what_it_returns_and_nothing_else_that_is_empty():
     # A field with a reducer is there by itself.
     returned = Output.__annotations__.keys() - {"plan", "results", "usage"}
-    assert begun({}).keys() == returned | {"run", "goal", "given", "context", "started_at"}
+    assert begun({}).keys() == returned | {"run_id", "goal", "plan_was_given", "planning_context", "started_at"}
 
 
 def test_whatever_an_earlier_goal_left_is_taken_away():
     left: State = {
         "approvals": {"a": "digest"},
         "results": {"a": {}},
-        "replanned": ["x"],
-        "stuck": "why",
-        "questions": 2,
+        "replanned_failures": ["x"],
+        "dead_end_reason": "why",
+        "clarification_count": 2,
     }
     found = begun(left)
-    assert [found[name] for name in ("approvals", "replanned", "stuck", "questions")] == [{}, [], None, 0]
+    assert [found[name] for name in ("approvals", "replanned_failures", "dead_end_reason", "clarification_count")] == [
+        {},
+        [],
+        None,
+        0,
+    ]
     assert found["results"] == Overwrite({})

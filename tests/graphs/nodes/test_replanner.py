@@ -75,7 +75,7 @@ async def test_retry_changes_the_failed_call_and_what_rests_on_it_follows(world,
     )
     assert [value for name, value in world.log if name == "look"] == [[7, 8], 1, "joined", 2, 3, 7, 8]
     assert world.log.count(("write", 5)) == 1
-    assert values["difference"] == {"kept": ["k", "w", "c"], "changed": ["b"], "new": ["aaa"], "dropped": ["aa"]}
+    assert values["plan_changes"] == {"kept": ["k", "w", "c"], "changed": ["b"], "new": ["aaa"], "dropped": ["aa"]}
     assert [task["condition"] for task in values["plan"]["tasks"] if task["id"] == "b"] == ["aaa.value > 1"]
     for part in (
         GOAL,
@@ -92,9 +92,9 @@ async def test_retry_changes_the_failed_call_and_what_rests_on_it_follows(world,
 @MODES
 async def test_skip_goes_on_without_what_failed_and_what_rests_on_it(world, dispatch):
     out, values, _ = await ran(world, dispatch, decided("It will do.", action="skip"), "It is 7 [k].")
-    assert (out["status"], out["replans"], values["waived"]) == ("completed", 1, ["a"])
+    assert (out["status"], out["replans"], values["waived_tasks"]) == ("completed", 1, ["a"])
     assert statuses(out) == {"k": "done", "w": "done", "a": "failed", "b": "skipped", "c": "done"}
-    assert values["difference"]["kept"] == ["k", "w", "a", "b", "c"]
+    assert values["plan_changes"]["kept"] == ["k", "w", "a", "b", "c"]
 
 
 @MODES
@@ -103,7 +103,7 @@ async def test_replan_gives_new_tasks_for_the_rest_and_keeps_what_is_done(world,
     out, values, _ = await ran(world, dispatch, decided("Otherwise.", action="replan", tasks=[new]), "It is 7 [n].")
     assert (out["status"], out["replans"]) == ("completed", 1)
     # `c` had run already, since one of what it waited for was done.
-    assert values["difference"] == {"kept": ["k", "w"], "changed": ["c"], "new": ["n"], "dropped": ["a", "b"]}
+    assert values["plan_changes"] == {"kept": ["k", "w"], "changed": ["c"], "new": ["n"], "dropped": ["a", "b"]}
     assert [value for name, value in world.log if name == "look"] == [[7, 8], 1, "joined", [7, 8]]
     assert world.log.count(("write", 5)) == 1
 

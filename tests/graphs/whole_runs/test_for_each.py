@@ -238,7 +238,7 @@ async def test_a_plan_edited_after_items_failed_calls_only_those_again(world, to
     plan = over([1, 2, 3, 4], tool=tool)
     plan["tasks"] = [over([1, 2, 3])["tasks"][0], {**plan["tasks"][1], "id": "b2"}, {**plan["tasks"][2], "id": "c2"}]
     plan["tasks"][2]["args"] = {"value": ref("b2")}
-    await graph.aupdate_state(thread(), {"plan": plan, "stop": None}, as_node="planner")
+    await graph.aupdate_state(thread(), {"plan": plan, "termination": None}, as_node="planner")
     out = await graph.ainvoke(None, thread())
     assert out["status"] == "completed"
     assert [value for _, value in world.log[called:]] == [2, out["results"]["b2"]["output"]]

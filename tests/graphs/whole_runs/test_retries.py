@@ -126,7 +126,7 @@ async def ran(call, url, *, metadata=READ, retries=None, **settings):
             case TaskRetrying(wait_s=wait_s):
                 waits.append(wait_s)
     values = (await graph.aget_state(thread())).values
-    return values["results"].get("a") or {"status": "in_doubt", **values["doubts"]["a"]}, waits
+    return values["results"].get("a") or {"status": "in_doubt", **values["calls_in_doubt"]["a"]}, waits
 
 
 @pytest.mark.parametrize("call", CLIENTS, ids=lambda call: call.__name__)
