@@ -4,6 +4,9 @@
 what they do.
 """
 
+# Changes `configurable` in a config that a parent graph hands down, as LangGraph itself does.
+from langgraph._internal._config import patch_configurable
+
 # The key of a node's config under which its saver is, also that of a graph around this one: by it a run knows whether
 # it can wait for a person, and one that is taken up finds what its siblings have written.
 from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
@@ -14,4 +17,4 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
 # Reads the state as it was when the superstep began, as conditional edges do: a `Send` brings its own argument only.
 from langgraph.pregel._read import ChannelRead
 
-__all__ = ["CONFIG_KEY_CHECKPOINTER", "ChannelRead", "DeltaSnapshot"]
+__all__ = ["CONFIG_KEY_CHECKPOINTER", "ChannelRead", "DeltaSnapshot", "patch_configurable"]

@@ -97,7 +97,7 @@ RollbackReport: TypeAlias = Annotated[
     StateRecord | None,
     Field(title="Rollback", description="`undone`: task ids; `not_undone`: by task id, why. None without a rollback."),
 ]
-Usage = dict[str, int | float]
+UsageRecord = dict[str, int | float]
 _USAGE: Final = Field(title="Usage", description="Calls, tokens and cost of the model; a write is added to them.")
 BudgetRecord: TypeAlias = Annotated[
     StateRecord | None,
@@ -126,7 +126,7 @@ class OutputState(TypedDict, total=False):
     problems: ProblemList
     revision: RevisionNumber
     rollback: RollbackReport
-    usage: Annotated[Usage, _USAGE]
+    usage: Annotated[UsageRecord, _USAGE]
     budget: BudgetRecord
 
 
@@ -148,7 +148,7 @@ class State(TypedDict, total=False):
     replans: ReplanCount
     revision: RevisionNumber
     rollback: RollbackReport
-    usage: Annotated[Usage, _USAGE, merge_usage]
+    usage: Annotated[UsageRecord, _USAGE, merge_usage]
     budget: BudgetRecord
 
     run_id: Annotated[str, Field(title="Run", description="Names the run, for graphs without a checkpointer.")]
@@ -256,7 +256,7 @@ class State(TypedDict, total=False):
     ]
     escalation_count: Annotated[int, Field(title="Escalations", description="How many escalations the run has had.")]
     raised_budgets: Annotated[
-        Usage, Field(title="Raised budgets", description="By name: the limits that a human has raised.")
+        UsageRecord, Field(title="Raised budgets", description="By name: the limits that a human has raised.")
     ]
     out_of_budget_tasks: Annotated[
         dict[str, StateRecord],

@@ -28,7 +28,7 @@ from graphs.run.snapshots import collect_former_tasks
 from graphs.run.state_updates import plan_to_json
 from graphs.state import State, StateRecord, link_stored_plan, parse_outcomes, parse_stored_plan
 
-RollbackReport = dict[str, Any]
+RollbackRecord = dict[str, Any]
 
 
 async def rollback(state: State, context: NodeContext) -> StateRecord:
@@ -105,7 +105,7 @@ def _find_writes(state: State, ledger: Sequence[LedgerRow], tasks: Collection[st
             yield replace(call, worker=worker, is_certain=False)
 
 
-def build_rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> RollbackReport | None:
+def build_rollback_report(state: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> RollbackRecord | None:
     """Return what is undone and what is not, with the reason; None if there was nothing to roll back.
 
     An undo task that is still to be run is in neither, until the run has ended.
@@ -143,7 +143,7 @@ def _explain_not_undone(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-def describe_rollback(report: RollbackReport | None) -> str:
+def describe_rollback(report: RollbackRecord | None) -> str:
     """Return a rollback in sentences; "" if there was none."""
     if report is None:
         return ""

@@ -123,7 +123,7 @@ async def create_node_context(state: State, runtime: Runtime[Context], services:
         state.get("raised_budgets") or {},
     )
     prices = (settings.price_input or 0.0, settings.price_output or 0.0)
-    thread = get_thread_id(runtime) or state.get("run_id") or ""
+    thread = find_thread_id(runtime) or state.get("run_id") or ""
     return NodeContext(
         services=services,
         runtime=runtime,
@@ -172,7 +172,7 @@ def bind_node(node: Node[T], services: Services) -> BoundNode[T]:
     return run_node
 
 
-def get_thread_id(runtime: Runtime[Context]) -> str | None:
+def find_thread_id(runtime: Runtime[Context]) -> str | None:
     """Return the thread's id; None for a run without a checkpointer."""
     return runtime.execution_info.thread_id if runtime.execution_info else None
 

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._config import patch_configurable
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import (
     BaseCheckpointSaver,
     ChannelVersions,
@@ -18,6 +16,8 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
 )
+
+from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER, patch_configurable
 
 V = TypeVar("V")
 S = TypeVar("S", bound=BaseCheckpointSaver[Any])
