@@ -83,7 +83,7 @@ async def test_each_undoing_is_approved_and_one_that_is_refused_keeps_those_befo
             "job/1.0": "'job/2.0', which rests on it, was not undone.",
         },
     }
-    rows = {row.intent.task: row.intent.approval for row in await persistence.ledger.rows("t")}
+    rows = {row.intent.task: row.intent.approval for row in await persistence.ledger.list_rows("t")}
     assert rows["undo:job/3.0"]
 
 

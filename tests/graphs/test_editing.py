@@ -97,10 +97,10 @@ async def test_a_plan_is_not_edited_while_a_write_is_not_settled(graph, world, s
 async def test_a_plan_is_not_edited_while_a_run_has_the_thread(graph, world, stored):
     editor = await load_plan_editor(graph, thread())
     async with stored.lease("t"):
-        assert await stored.busy("t")
+        assert await stored.is_busy("t")
         with pytest.raises(ThreadBusyError):
             await put(graph, world, stored, editor.remove("v"))
-    assert not await stored.busy("t")
+    assert not await stored.is_busy("t")
     await put(graph, world, stored, editor.remove("v"))
 
 
