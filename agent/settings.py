@@ -1,4 +1,4 @@
-"""The settings of a run: limits, the model, where things are kept."""
+"""The settings of a run: limits, the model, folders."""
 
 from pathlib import Path
 from typing import Literal
@@ -19,67 +19,67 @@ class Settings(BaseSettings):
     )
 
     dispatch: Literal["eager", "wave"] = "eager"
-    """`eager` starts a task as soon as its needs are done; `wave` runs wave by wave, for stepping through."""
+    """`eager` starts a task as soon as its dependencies are done; `wave` runs level by level, for stepping through."""
     approve: Literal["ask", "never"] = "ask"
-    """`never` runs writes unasked: for tests and trusted batch runs."""
+    """`never` runs writes without asking: for tests and trusted batch runs."""
     stream_plan: bool = True
-    """Begin a plan's reading tasks while a large model still writes the plan, where its server streams."""
+    """Begin a plan's reading tasks while a large model still writes the plan, if its server streams."""
     model_scale: Literal["small", "large"] | None = None
-    """How a model plans: `large` all at once, `small` in steps or as a script; None: `small` for the embedded one."""
+    """How a model plans: `large` all at once, `small` in steps or as a script; None: `small` only if it is embedded."""
     plan_variants: int = Field(default=5, ge=1)
-    """Plans that a small model may make of tools that only look; the one whose result most have is taken."""
+    """Plans that a small model may make of reading tools only; the one whose result is the most frequent is taken."""
     max_concurrency: int = Field(default=32, ge=1)
     """Tool calls at the same time."""
     max_replans: int = Field(default=3, ge=0)
-    """Replans, failed ones counted, before a human is asked or the run ends as failed; 0: no replanning."""
+    """Replans of one run, including failed ones; 0 turns replanning off."""
     escalate: bool = True
-    """Ask a person where a run cannot go on by itself, unless `approve` is `never`; else it ends as failed."""
+    """Ask a human if a run cannot continue by itself, unless `approve` is `never`; else it ends as failed."""
     escalate_budgets: bool = False
-    """Ask too where a budget is used up, be it not that of replans; else it ends the run, to be resumed with more."""
+    """Ask also if a budget other than that of replans is used up; else the run ends and can be resumed with more."""
     ask_if_unsure: bool = False
-    """Ask a person before a plan is run of which a small model is not sure, where one can be asked; the command does
-    so at a terminal. Else the answer says it."""
+    """Ask a human before a plan is run of which a small model is not sure, if one can be asked; the command line does
+    so at a terminal. Else the answer says so."""
     max_questions: int = Field(default=2, ge=0)
-    """Questions that the replanner may put to a person in one run."""
+    """Questions that the replanner may ask a human in one run."""
     max_model_calls: int | None = Field(default=None, ge=0)
-    """Model calls of one run, failed ones counted."""
+    """Calls of the model in one run, including failed ones."""
     max_tokens: int | None = Field(default=None, ge=0)
-    """Model tokens of one run, input and output; the last call may exceed it."""
+    """Tokens of one run, read and written; the last call may exceed it."""
     max_cost: float | None = Field(default=None, ge=0)
-    """Cost of one run, as the server reports it, else by the `PLANWAVE_PRICE_*`; the last call may exceed it."""
+    """Cost of one run: as the server reports it with a reply, else by the prices below; the last call may exceed it."""
     price_input: float | None = Field(default=None, ge=0)
-    """Price of a million tokens read, where the server reports no cost."""
+    """Price of a million tokens read, if the server reports no cost."""
     price_output: float | None = Field(default=None, ge=0)
-    """Price of a million tokens written."""
+    """Price of a million tokens written, if the server reports no cost."""
     max_repairs: int = Field(default=3, ge=0)
-    """Times a plan goes back to the planner with its problems before that ends as failed."""
+    """Times that a plan goes back to the planner with its problems before the run ends as failed."""
     max_context_rounds: int = Field(default=2, ge=0)
-    """Times a large model may ask reading tools for more before it plans."""
+    """Times that a large model may ask reading tools for more context before it plans."""
     max_tasks: int = Field(default=10_000, ge=1)
-    """Tasks of one plan, and of one run over all its replans."""
+    """Tasks of one plan, and tasks that one run may run over all its replans."""
     max_retries: int = Field(default=5, ge=0)
-    """Upper bound for a task's `max_retries`."""
+    """Upper limit of a task's `max_retries`."""
     default_retries: int = Field(default=2, ge=0)
-    """Further attempts of a reading or idempotent call where neither task nor tool says."""
+    """Retries of a call if neither its task nor its tool says."""
     max_timeout_s: float = Field(default=3600.0, gt=0)
-    """Upper bound for a task's `timeout_s`."""
+    """Upper limit of a task's `timeout_s`."""
     default_timeout_s: float = Field(default=300.0, gt=0)
-    """Seconds for one attempt where neither task nor tool says."""
+    """Seconds for one attempt if neither its task nor its tool says."""
     deadline_s: float | None = Field(default=None, gt=0)
-    """Seconds from the start of a run after which no further task is started."""
+    """Seconds from the start of a run after which nothing new is begun."""
     approval_ttl_s: float | None = Field(default=None, gt=0)
-    """Seconds for which an approval is good; None is without end."""
+    """Seconds for which an approval is valid; None: without end."""
     artifact_bytes: int = Field(default=2**16, ge=0)
-    """Bytes of JSON beyond which an output is kept outside the state, where there is a persistence."""
+    """Bytes of JSON beyond which an output is stored outside the state, if there is a persistence."""
     grace_s: float = Field(default=5.0, ge=0)
-    """Seconds that running calls are given to finish when a run is stopped."""
+    """Seconds that calls in flight have to finish when a run is stopped."""
     data_folder: Path = Field(default_factory=lambda: platformdirs.user_data_path("planwave"))
-    """Where the sample shop and the default database lie."""
+    """Where the sample shop and the default database are."""
     output_folder: Path = Field(default_factory=lambda: Path("planwave-output"))
-    """The folder for charts and saved files; `save_file` writes nowhere else."""
+    """Where charts and saved files go; `save_file` cannot leave it."""
 
     def build_limits(self, *, can_replan: bool, attended: bool = False) -> Limits:
-        """Return the part that pure decisions need; `attended`: the run can stop for a person and go on later."""
+        """Return the part that pure decisions need; `attended`: the run can wait for a human and continue later."""
         return Limits(
             dispatch=self.dispatch,
             approve=self.approve,
