@@ -47,7 +47,7 @@ class Settings(BaseSettings):
                 raise SettingsError(_describe(error)) from None
 
     dispatch: Literal["eager", "wave"] = "eager"
-    """`eager` starts a task as soon as its needs are done; `wave` runs wave by wave, for stepping through."""
+    """`eager` starts a task as soon as its dependencies are done; `wave` runs level by level, for stepping through."""
     approve: Literal["ask", "never"] = "ask"
     """`never` runs writes without asking: for tests and trusted batch runs."""
     stream_plan: bool = True
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     max_concurrency: int = Field(default=32, ge=1)
     """Tool calls at the same time."""
     max_replans: int = Field(default=3, ge=0)
-    """Replans, failed ones counted, before a human is asked or the run ends as failed; 0: no replanning."""
+    """Replans of one run, including failed ones; 0 turns replanning off."""
     escalate: bool = True
     """Ask a human if a run cannot continue by itself, unless `approve` is `never`; else it ends as failed."""
     escalate_budgets: bool = False
@@ -70,11 +70,11 @@ class Settings(BaseSettings):
     max_questions: int = Field(default=2, ge=0)
     """Questions that the replanner may ask a human in one run."""
     max_model_calls: int | None = Field(default=None, ge=0)
-    """Model calls of one run, failed ones counted."""
+    """Calls of the model in one run, including failed ones."""
     max_tokens: int | None = Field(default=None, ge=0)
-    """Model tokens of one run, input and output; the last call may exceed it."""
+    """Tokens of one run, read and written; the last call may exceed it."""
     max_cost: float | None = Field(default=None, ge=0)
-    """Cost of one run, as the server reports it, else by the `PLANWAVE_PRICE_*`; the last call may exceed it."""
+    """Cost of one run: as the server reports it with a reply, else by the prices below; the last call may exceed it."""
     price_input: float | None = Field(default=None, ge=0)
     """Price of a million tokens read, if the server reports no cost."""
     price_output: float | None = Field(default=None, ge=0)
@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     max_context_rounds: int = Field(default=2, ge=0)
     """Times that a large model may ask reading tools for more context before it plans."""
     max_tasks: int = Field(default=10_000, ge=1)
-    """Tasks of one plan, and of one run over all its replans."""
+    """Tasks of one plan, and tasks that one run may run over all its replans."""
     max_retries: int = Field(default=5, ge=0)
     """Upper limit of a task's `max_retries`."""
     default_retries: int = Field(default=2, ge=0)
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     default_timeout_s: float = Field(default=300.0, gt=0)
     """Seconds for one attempt if neither its task nor its tool says."""
     deadline_s: float | None = Field(default=None, gt=0)
-    """Seconds from the start of a run after which no further task is started."""
+    """Seconds from the start of a run after which nothing new is begun."""
     approval_ttl_s: float | None = Field(default=None, gt=0)
     """Seconds for which an approval is valid; None: without end."""
     artifact_bytes: int = Field(default=2**16, ge=0)
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     data_folder: Path = Field(default_factory=lambda: platformdirs.user_data_path("planwave"))
     """Where the sample shop and the default database are."""
     output_folder: Path = Field(default_factory=lambda: Path("planwave-output"))
-    """The folder for charts and saved files; `save_file` writes nowhere else."""
+    """Where charts and saved files go; `save_file` cannot leave it."""
 
     def build_limits(self, *, can_replan: bool, attended: bool = False) -> Limits:
         """Return the part that pure decisions need; `attended`: the run can wait for a human and continue later."""

@@ -36,7 +36,7 @@ def delete(thread: ThreadArgument, *, context: "CommandContext") -> int:
 @command(threads_app, DATABASE, JSON)
 def prune(
     *,
-    older_than: Annotated[str, typer.Option(metavar="SPAN", help="Such as 12h, 30d or 8w.")],
+    older_than: Annotated[str, typer.Option(metavar="DURATION", help="Such as 12h, 30d or 8w.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     context: "CommandContext",
 ) -> int:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
 from agent.errors import AnswerError, PlanwaveError, UsageError
@@ -24,7 +23,6 @@ from graphs.cli.terminal.live_view import RunDisplay, create_display
 from graphs.cli.terminal.report import get_outcomes, get_status, load_full_results
 from graphs.cli.terminal.run_options import OPTIONS_METADATA_KEY, RunOptions, load_run_options
 from graphs.cli.terminal.run_view import RunTracker
-from graphs.cli.terminal.screen import Screen
 from graphs.cli.terminal.signals import SignalInterrupt, Stopper
 from graphs.compiled_graph import PlanwaveGraph
 from graphs.persistence import Persistence
@@ -32,44 +30,48 @@ from graphs.plan_execute import build_graph
 from graphs.state import parse_stored_plan
 from graphs.thread_status import build_thread_snapshot, can_resume_without_answer, resume_after_budget
 
-Graph = CompiledStateGraph[Any, Any, Any, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class RunSession:
     """One thread, run until it ends, waits, or is stopped."""
 
-    graph: Graph
+    graph: PlanwaveGraph
     config: RunnableConfig
-    screen: Screen
+    context: CommandContext
     display: RunDisplay
     stopper: Stopper
-    #: Approve every call without asking.
-    auto_approve: bool
 
-    async def run_until_blocked(self, given: Any) -> StateSnapshot:  # noqa: ANN401 - LangGraph's input: a state, a command, None
+    async def run_until_blocked(
+        self,
+        given: Any,  # noqa: ANN401 - LangGraph's input: a state, a command, None
+        *,
+        waiting: StateSnapshot | None = None,
+    ) -> StateSnapshot:
         """Run from `given` until the end, or until the thread waits for an answer that nobody here gives.
 
+        `waiting` is the state of a thread that needs an answer before it can run; nothing runs if nobody gives one.
         Raises `SignalInterrupt` on a signal, and what the graph raises.
         """
+        state = waiting
         while True:
+            if state is not None:
+                decisions = self.collect_answers(state)
+                if decisions is None:
+                    return state
+                given = Command(resume=decisions)
             try:
                 await self.stopper.run(self._stream_events(given))
             except AnswerError as error:
-                if not self.screen.interactive or self.auto_approve:
+                if not self.context.screen.interactive or self.context.auto_approve:
                     raise
                 self.display.pause()
-                self.screen.say(str(error), style="bold red")
+                self.context.screen.say(str(error), style="bold red")
             except SignalInterrupt:
                 self.display.tracker.mark_interrupted()
                 raise
             finally:
                 self.display.pause()
             state = await self.graph.aget_state(self.config)
-            decisions = self.collect_answers(state)
-            if decisions is None:
-                return state
-            given = Command(resume=decisions)
 
     def collect_answers(self, state: StateSnapshot) -> Mapping[str, Any] | None:
         """Return what to resume with, by interrupt id; None if nothing waits or nobody answers."""
@@ -83,19 +85,19 @@ class RunSession:
 
     def _collect_decisions(self, payload: Mapping[str, Any]) -> Decisions | None:
         escalation = parse_escalation(payload)
-        if escalation is not None and self.auto_approve:
+        if escalation is not None and self.context.auto_approve:
             # Answered automatically it would come again without end.
-            self.screen.say(f"--yes does not answer this: {escalation.reason}", style="yellow")
+            self.context.screen.say(f"--yes does not answer this: {escalation.reason}", style="yellow")
             return None
-        if self.auto_approve:
+        if self.context.auto_approve:
             # An approval that was refused once would be refused again, without end.
-            return None if payload.get("error") else approve_all(payload, screen=self.screen)
-        if not self.screen.interactive:
+            return None if payload.get("error") else approve_all(payload, screen=self.context.screen)
+        if not self.context.screen.interactive:
             return None
         with self.stopper.translate_interrupt():
             if escalation is not None:
-                return prompt_escalation(payload, escalation, screen=self.screen)
-            return prompt_approvals(payload, screen=self.screen)
+                return prompt_escalation(payload, escalation, screen=self.context.screen)
+            return prompt_approvals(payload, screen=self.context.screen)
 
     async def _stream_events(self, given: Any) -> None:  # noqa: ANN401 - as in `run_until_blocked`
         stream = self.graph.astream(given, self.config, stream_mode=["custom", "updates"], version="v2")
@@ -209,22 +211,9 @@ async def _resume(thread: str, *, options: RunOptions, context: CommandContext, 
         if not state.values.get("plan"):
             with stopper.translate_interrupt():
                 prepare_model(options.model, screen=context.screen)
-        given: Command[Any] | None = None
-        if state.interrupts and not can_resume_without_answer(state.values, limits):
-            session = _create_session(graph, config, tracker=tracker, context=context, stopper=stopper)
-            try:
-                decisions = session.collect_answers(state)
-            except SignalInterrupt as stop:
-                report_stop(
-                    await load_full_results(state, stored.artifacts, thread=thread), thread=thread, context=context
-                )
-                return stop.status
-            if decisions is None:
-                state = await load_full_results(state, stored.artifacts, thread=thread)
-                return report_end(state, thread=thread, options=options, context=context)
-            given = Command(resume=decisions)
+        waiting = state if state.interrupts and not can_resume_without_answer(state.values, limits) else None
         return await _run_session(
-            graph, config, given, tracker=tracker, options=options, context=context, stopper=stopper
+            graph, config, None, waiting=waiting, tracker=tracker, options=options, context=context, stopper=stopper
         )
 
 
@@ -233,33 +222,26 @@ async def _run_session(
     config: RunnableConfig,
     given: Any,  # noqa: ANN401 - LangGraph's input: a state, a command, None
     *,
+    waiting: StateSnapshot | None = None,
     tracker: RunTracker,
     options: RunOptions,
     context: CommandContext,
     stopper: Stopper,
 ) -> int:
+    """Run a thread, report its end or why it stopped, and return the exit status."""
     thread = str(config["configurable"]["thread_id"])
+    session = RunSession(graph, config, context, create_display(context.screen, tracker), stopper)
     try:
-        state = await _create_session(
-            graph, config, tracker=tracker, context=context, stopper=stopper
-        ).run_until_blocked(given)
+        state = await session.run_until_blocked(given, waiting=waiting)
     except SignalInterrupt as stop:
         state = await load_full_results(await graph.aget_state(config), graph.artifacts, thread=thread)
         report_stop(state, thread=thread, context=context)
         return stop.status
     except PlanwaveError as error:
         return report_failure(error, thread=thread, context=context)
+    run_tracker = tracker if state is not waiting else None
     state = await load_full_results(state, graph.artifacts, thread=thread)
-    return report_end(state, thread=thread, options=options, context=context, tracker=tracker)
-
-
-def _create_session(
-    graph: Graph, config: RunnableConfig, *, tracker: RunTracker, context: CommandContext, stopper: Stopper
-) -> RunSession:
-    shown = create_display(context.screen, tracker)
-    return RunSession(
-        graph, config, screen=context.screen, display=shown, stopper=stopper, auto_approve=context.auto_approve
-    )
+    return report_end(state, thread=thread, options=options, context=context, tracker=run_tracker)
 
 
 def _build_graph(

@@ -211,14 +211,9 @@ def export_thread(thread: str, *, context: CommandContext, form: str) -> int:
 
     Raises `UsageError` if there is no such thread.
     """
-    state = asyncio.run(_load_full_state(thread, context=context))
+    state, _ = asyncio.run(_load_state(thread, context=context, full=True))
     if form == "prov":
         print_json(to_prov_json(provenance_of(state.values, get_outcomes(state)), thread=thread))
     else:
         context.screen.console.out(to_xml(to_jsonable_python(build_run_record(state, thread=thread))), highlight=False)
     return 0
-
-
-async def _load_full_state(thread: str, *, context: CommandContext) -> StateSnapshot:
-    async with context.open_database() as stored:
-        return await load_full_results(await load_thread_state(thread, stored=stored), stored.artifacts, thread=thread)

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -93,22 +93,11 @@ def show_call(action: Mapping[str, Any], *, screen: Screen, number: int, of: int
 
 
 def _prompt_decision(action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
-    allowed = {key: word for key, (word, _) in _KEYS.items() if word in (*config["allowed_decisions"], "quit")}
-    offer = ", ".join(_KEYS[key][1] for key in allowed)
-    while True:
-        answer = read_line(f"{offer}? ", screen=screen)
-        if answer is None:
-            return None
-        key = answer.strip().lower()
-        word = allowed.get(key) or (key if key in allowed.values() else None)
-        if word is None:
-            screen.say(f"{answer.strip()!r} is not one of these; type one letter of {offer}.", style="yellow")
-            continue
-        if word == "quit":
-            return None
+    while (word := prompt_choice(_KEYS, config["allowed_decisions"], screen=screen)) is not None:
         decision = _build_decision(word, action, config, screen=screen)
         if decision is not None:
             return {**decision, **_copy_digest(action)}
+    return None
 
 
 def _build_decision(
@@ -166,6 +155,24 @@ def _open_editor(editor: str, draft: str, *, screen: Screen) -> str | None:
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
             screen.say(f"The editor {editor!r} failed: {error}. Set EDITOR to another one.", style="yellow")
             return None
+
+
+def prompt_choice(menu: Mapping[str, tuple[str, str]], allowed: Iterable[str], *, screen: Screen) -> str | None:
+    """Ask for one of the `allowed` choices of a menu until one is typed; None to quit, or at the end of input.
+
+    `menu` gives for each letter the choice and its text, and contains `quit`.
+    """
+    choices = {key: choice for key, (choice, _) in menu.items() if choice in {*allowed, "quit"}}
+    offer = ", ".join(menu[key][1] for key in choices)
+    while True:
+        answer = read_line(f"{offer}? ", screen=screen)
+        if answer is None:
+            return None
+        word = answer.strip().lower()
+        choice = choices.get(word) or (word if word in choices.values() else None)
+        if choice is not None:
+            return choice if choice != "quit" else None
+        screen.say(f"{answer.strip()!r} is not one of these; type one letter of {offer}.", style="yellow")
 
 
 def read_line(prompt: str, *, screen: Screen) -> str | None:

@@ -8,7 +8,14 @@ from rich.panel import Panel
 from rich.text import Text
 
 from agent.core.engine.escalations import Escalation
-from graphs.cli.terminal.approval_prompts import Decisions, InterruptPayload, read_line, show_call, show_uncertainty
+from graphs.cli.terminal.approval_prompts import (
+    Decisions,
+    InterruptPayload,
+    prompt_choice,
+    read_line,
+    show_call,
+    show_uncertainty,
+)
 from graphs.cli.terminal.screen import Screen, escape_controls
 
 #: By key that is typed: the choice, and its text in the menu.
@@ -86,21 +93,12 @@ def prompt_escalation(payload: InterruptPayload, escalation: Escalation, *, scre
         screen.say(str(payload["error"]), style="bold red")
     show_escalation(escalation, payload, screen=screen)
     _, keys = _select_menu(escalation)
-    allowed = {key: word for key, (word, _) in keys.items() if word in (*escalation.choices, "decline", "quit")}
-    offer = ", ".join(keys[key][1] for key in allowed)
     [action] = payload["action_requests"]
-    while True:
-        typed = read_line(f"{offer}? ", screen=screen)
-        if typed is None:
-            return None
-        word = allowed.get(typed.strip().lower())
-        if word == "quit":
-            return None
-        decision = _build_decision(word, escalation, action, screen=screen) if word is not None else None
-        if word is None:
-            screen.say(f"{typed.strip()!r} is not one of these; type one letter of {offer}.", style="yellow")
+    while (word := prompt_choice(keys, (*escalation.choices, "decline"), screen=screen)) is not None:
+        decision = _build_decision(word, escalation, action, screen=screen)
         if decision is not None:
             return [{**decision, "digest": action["digest"]}]
+    return None
 
 
 def _build_decision(

@@ -177,14 +177,16 @@ class LeaseManager:
         """Release a thread; nothing happens if the token does not hold it, or not any more."""
         with self._lock:
             lease = self._held.get(thread)
-            if lease is not None and lease.token == token:
+            is_held = lease is not None and lease.token == token
+            if is_held:
                 del self._held[thread]
         self.database.run_in_transaction(
             lambda run: run(
                 "UPDATE planwave_leases SET owner = NULL, expires_at = 0 WHERE thread = ? AND owner = ?", thread, token
             )
         )
-        _logger.debug("Lease of thread %r released", thread, extra={"thread_id": thread})
+        if is_held:
+            _logger.debug("Lease of thread %r released", thread, extra={"thread_id": thread})
 
     def check_fence(self, run: StatementRunner, thread: str) -> None:
         """Let a transaction write for `thread`, or raise.
@@ -211,6 +213,7 @@ class LeaseManager:
         _raise_if_live(row, thread)
         if row.token is not None:
             # Otherwise a paused owner could wake up and overwrite what is written now.
+            _logger.warning("Lease of thread %r revoked from %s", thread, row.owner, extra={"thread_id": thread})
             run("UPDATE planwave_leases SET epoch = epoch + 1, owner = NULL, expires_at = 0 WHERE thread = ?", thread)
 
     def is_busy(self, thread: str) -> bool:

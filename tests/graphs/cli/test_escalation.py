@@ -91,7 +91,7 @@ def test_without_a_terminal_it_waits_and_goes_on_once_an_option_allows_more(
     assert record["interrupt"]["impasse"]["budget"] == {"name": "replans", "limit": 1, "used": 1}
     told = planwave.here("resume", "t", "--yes")
     assert (told.exit_code, "--yes does not answer this" in told.stdout) == (3, True)
-    assert "The run cannot go on by itself" in planwave.here("show", "t").stdout
+    assert "The run cannot continue by itself" in planwave.here("show", "t").stdout
     ended = planwave.here("resume", "t", "--max-replans", "2", "--json")
     assert ended.exit_code == 0, ended.output
     record = json.loads(ended.stdout)

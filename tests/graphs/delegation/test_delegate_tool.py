@@ -302,7 +302,7 @@ BROKEN = AIMessage("", invalid_tool_calls=[{"name": "look", "args": "{bad", "id"
 @pytest.mark.parametrize(
     ("first", "error"),
     [
-        (BROKEN, "The worker ended with a call of 'look' whose arguments are no JSON"),
+        (BROKEN, "The worker ended with a call of 'look' whose arguments are not JSON"),
         (AIMessage(" "), "The worker ended without an answer; narrow its task"),
     ],
 )

@@ -152,4 +152,4 @@ def test_no_environment_makes_the_list_of_types_longer(tmp_path, strict):
     env = {**os.environ, "LANGGRAPH_STRICT_MSGPACK": strict, "LANGGRAPH_AES_KEY": "", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", _LISTS, f"sqlite:///{tmp_path}/planwave.db"]
     shown = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120)
-    assert shown.stdout.splitlines() == ["ExactSerializer [] False", "SealedSerializer [] False"]
+    assert shown.stdout.splitlines() == ["ExactSerializer [] False", "EncryptedOnlySerializer [] False"]

@@ -121,9 +121,9 @@ async def test_tables_of_a_newer_planwave_are_left_alone(database_url):
         schema.SCHEMA_VERSION + 1,
         "now",
     )
-    with pytest.raises(PersistenceError, match="upgrade it"):
+    with pytest.raises(PersistenceError, match="upgrade Planwave"):
         await migrate_database(database_url)
-    with pytest.raises(PersistenceError, match="upgrade it"):
+    with pytest.raises(PersistenceError, match="upgrade Planwave"):
         async with open_persistence(database_url):
             pass
 

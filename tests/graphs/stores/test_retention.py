@@ -186,12 +186,12 @@ def test_a_person_is_asked_before_a_thread_is_deleted(
 
 
 @pytest.mark.parametrize("text", ["5m", "12h", "30d", "8w", " 1d "])
-def test_spans_of_time_are_read(text):
+def test_durations_are_parsed(text):
     units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     assert parse_duration(text) == timedelta(**{units[text.strip()[-1]]: int(text.strip()[:-1])})
 
 
 @pytest.mark.parametrize("text", ["", "d", "-1d", "1.5d", "30", "1y", "30 d", "999999999w", "٣d"])
-def test_what_is_no_span_of_time_is_refused(text):
-    with pytest.raises(UsageError, match="span"):
+def test_what_is_not_a_duration_is_refused(text):
+    with pytest.raises(UsageError, match="duration"):
         parse_duration(text)

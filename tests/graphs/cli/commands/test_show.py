@@ -66,7 +66,7 @@ def test_a_thread_without_a_plan_has_no_picture(planwave: CommandLine) -> None:
     planwave.here("run", "Look", "--thread", "t", "--plan", planwave.plan_file({"id": "a", "tool": "none"}))
     ended = planwave.here("show", "t", "--mermaid")
     assert ended.exit_code == 2
-    assert "no plan that could be drawn" in ended.stderr
+    assert "no plan to draw" in ended.stderr
     assert "no tool 'none'" in planwave.here("show", "t").stdout
 
 

@@ -38,7 +38,7 @@ def test_a_rejection_carries_its_reason(planwave: CommandLine) -> None:
     terminal = planwave.at_terminal("run", "Keep it", "--thread", "t", "--plan", planwave.plan_file(READ, KEEP))
     terminal.until(ASKED)
     terminal.type("r\n")
-    terminal.until("allowed): ")
+    terminal.until("may be empty): ")
     terminal.type("not this folder\n")
     status, shown = terminal.end()
     assert status == 1, shown
