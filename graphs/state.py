@@ -287,8 +287,8 @@ class State(TypedDict, total=False):
 class TaskOrder(TypedDict):
     """What a `Send` carries to the executor; the task itself is in the state."""
 
-    task: str
-    dispatch: str
+    task: Annotated[str, Field(title="Task", description="The task that the executor is to run.")]
+    dispatch: Annotated[str, Field(title="Dispatch of the task", description="Names the dispatch that sent the task.")]
 
 
 def parse_outcomes(results: Mapping[str, StateRecord] | None) -> dict[str, Outcome]:

@@ -52,8 +52,11 @@ def is_moot(impasse: Escalation, snapshot: Snapshot, limits: Limits) -> bool:
 def build_escalation_interrupt(impasse: Escalation, state: State, *, thread: str) -> StateRecord:
     """Return what the interrupt shows."""
     plan = {"plan": state.get("plan")} if impasse.kind == "unsure" else {}
+    payload = build_escalation_payload(impasse, mark=_compute_digest(impasse, state, thread=thread))
     return {
-        **build_escalation_payload(impasse, mark=_compute_digest(impasse, state, thread=thread)),
+        **payload,
+        # Under its former name, `impasse`, too: front ends read that.
+        "escalation": payload["impasse"],
         **plan,
         "revision": state.get("revision"),
         "goal": state.get("goal"),

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 from langgraph_sdk import get_client
+from pydantic import TypeAdapter
 
+from graphs.state import State, TaskOrder
 from tests.support.studio import StudioServer
 from tests.support.worlds import APPROVE, ref
 
@@ -64,6 +66,21 @@ async def test_the_forms_that_a_person_fills_in(client):
     assert {"status", "answer", "plan", "results", "replans", "problems"} <= schemas["output_schema"][
         "properties"
     ].keys()
+    # LangGraph keeps no description of a field with a reducer.
+    described = {
+        name: field
+        for schema in (State, TaskOrder)
+        for name, field in TypeAdapter(schema).json_schema()["properties"].items()
+    }
+    assert all(field["title"] and field["description"] for field in described.values())
+    state = schemas["state_schema"]["properties"]
+    assert state.keys() == described.keys()
+    reduced = {"results", "usage", "calls_in_doubt", "out_of_budget_tasks"}
+    for name in state.keys() - reduced:
+        assert (state[name]["title"], state[name]["description"]) == (
+            described[name]["title"],
+            described[name]["description"],
+        )
     context = schemas["context_schema"]["properties"]
     budgets = {"max_replans", "max_model_calls", "max_tokens", "max_cost", "deadline_s"}
     assert context.keys() == {"model", "dispatch", "max_concurrency", *budgets}

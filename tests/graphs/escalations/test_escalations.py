@@ -70,7 +70,8 @@ async def test_at_the_bound_guidance_is_one_more_replan_that_reads_it(world, dis
     graph = graph_of(world, *FAILS[:3], "7 [k].", dispatch=dispatch, max_replans=1)
     asked = impasse(await graph.ainvoke({"goal": "look"}, thread()))
     assert "1 replans were not enough" in asked["action_requests"][0]["description"]
-    assert asked["impasse"]["budget"] == {"name": "replans", "limit": 1, "used": 1}
+    assert asked["escalation"]["budget"] == {"name": "replans", "limit": 1, "used": 1}
+    assert asked["impasse"] == asked["escalation"]
     out = await graph.ainvoke(Command(resume=respond("Try 3.")), thread())
     assert (out["status"], out["replans"]) == ("completed", 2)
     assert world.log.count(("look", 7)) == 1
