@@ -5,7 +5,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from installation import Installation, build_wheel
+from tests.support.installation import Installation, build_wheel
 
 #: What a user writes: typed, and beside modules whose names are those of our rooms.
 PROGRAM = '''

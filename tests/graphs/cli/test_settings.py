@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import CommandLine
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -20,8 +19,9 @@ from agent.errors import SettingsError
 from agent.settings import OTHER_VARIABLES, Settings
 from graphs.cli.app import app
 from graphs.plan_execute import build_graph
+from tests.support.command_line import CommandLine
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WRONG = {
     "PLANWAVE_MAX_REPLANS": "abc",
     "PLANWAVE_DISPATCH": "waves",

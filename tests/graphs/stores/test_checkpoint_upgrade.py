@@ -12,13 +12,13 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
 from typing_extensions import TypedDict
-from worlds import APPROVE, CHAIN, World, thread
 
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 from graphs.state import State
 from graphs.stores.checkpoint_upgrade import FIELD_NAMES
+from tests.support.worlds import APPROVE, CHAIN, World, thread
 
 FORMER = {name: former for former, name in FIELD_NAMES.items()}
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, query
 
 from agent.errors import ToolError
 from agent.settings import Settings
 from agent.tools import analytics
 from agent.tools.analytics import ANALYTICS_TOOLS, default_tools
 from graphs.plan_execute import build_graph
+from tests.support.command_line import CommandLine, query
 
 SENTENCE = "The default tools need the extra `analytics` (uv run --extra analytics ...)."
 

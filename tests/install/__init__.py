@@ -1,0 +1,1 @@
+"""The wheel, its dependencies and its public names."""
