@@ -148,7 +148,7 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
         if spec is None:
             return f"There is no tool {call.tool!r}; edit the call to one of: {', '.join(self._task_context.toolbox)}."
         errors = find_value_errors(spec.args_schema, call.args)
-        return f"The edited call does not do: {'; '.join(errors[:5])}." if errors else None
+        return f"The edited call cannot be used: {'; '.join(errors[:5])}." if errors else None
 
     def _build_request(self, call: _WorkerCall, doubt: InDoubt | None) -> ApprovalRequest:
         return ApprovalRequest(

@@ -12,13 +12,13 @@ from langgraph.runtime import RunControl
 from agent.execution.concurrency import RunHalted
 from agent.execution.early_execution import EarlyExecution
 
-#: Seconds between two looks at a control that the caller keeps and that tells nobody when it changes.
+#: Seconds between two looks at the caller's control, which offers no notification.
 _POLL_INTERVAL_S = 0.1
 _END_OF_STREAM = object()
 
 
 class GracefulRunControl(RunControl):
-    """LangGraph's control of a run, which tells those who watch it when the run is to stop. One event loop only."""
+    """LangGraph's control of a run, with callbacks for when the run is to stop. For one event loop only."""
 
     __slots__ = (
         "_cleanups",
@@ -32,47 +32,47 @@ class GracefulRunControl(RunControl):
 
     def __init__(self, *, has_breakpoints: bool = False) -> None:
         super().__init__()
-        #: Whether the run may stop between two nodes, where a person then expects that nothing is under way.
+        #: Whether the run may pause between two nodes; nothing may be running then.
         self.has_breakpoints = has_breakpoints
-        #: Whether a task of the superstep was not begun; LangGraph then takes the run for interrupted, not drained.
+        #: Whether a task of the superstep was not started; LangGraph then takes the run as interrupted, not drained.
         self.has_unstarted_tasks = False
-        #: What was begun of the run's plan while that was being written.
+        #: The calls that were started while the run's plan was being written.
         self.early_execution: EarlyExecution | None = None
         #: Why the run is to stop, once it is.
         self.stop_reason: str | None = None
-        #: Whether LangGraph is to be told only later that it is.
+        #: Whether LangGraph hears of it only later.
         self._drain_deferred = False
         self._stop_callbacks: list[Callable[[], None]] = []
         self._cleanups: list[Callable[[], Awaitable[None]]] = []
 
     def on_stop(self, stop: Callable[[], None]) -> None:
-        """Call `stop` when the run is to stop, at once if it is already."""
+        """Call `stop` when the run is to stop; immediately if it is to stop already."""
         if self.stop_reason is not None:
             stop()
         elif stop not in self._stop_callbacks:
             self._stop_callbacks.append(stop)
 
     def on_end(self, cleanup: Callable[[], Awaitable[None]]) -> None:
-        """Await `ending` when the run has ended, however it does."""
+        """Await `cleanup` when the run has ended, in whatever way."""
         self._cleanups.append(cleanup)
 
     async def run_cleanups(self) -> None:
-        """End what was begun beside the run."""
+        """Await the registered cleanups, the last one first."""
         while self._cleanups:
             await self._cleanups.pop()()
 
     def defer_drain(self) -> None:
-        """Have the run go on to its next superstep whatever happens: what is under way is recorded there."""
+        """Let the run go on to its next superstep even if it is to stop: what is running is recorded there."""
         self._drain_deferred = True
 
     def allow_drain(self) -> None:
-        """Have the run stop before its next superstep again where it is to stop."""
+        """End `defer_drain`: the run stops before its next superstep if it is to stop."""
         self._drain_deferred = False
         if self.stop_reason is not None:
             super().request_drain(self.stop_reason)
 
     def request_drain(self, reason: str = "shutdown") -> None:
-        """Stop the run after what it has under way."""
+        """Stop the run when what is running has ended."""
         self.stop_reason = reason
         if not self._drain_deferred:
             super().request_drain(reason)
@@ -95,11 +95,11 @@ class GracefulRunner:
     """Drives a run in a task of its own, so that a consumer that is cancelled or goes away does not tear it down."""
 
     def __init__(self, control: GracefulRunControl, *, grace_s: float, caller_control: RunControl | None) -> None:
-        """`given` is a control that the caller keeps; when it asks for a drain, so does `control`."""
+        """Take the run's own `control`; a drain that is requested on `caller_control` is requested on it too."""
         self._control = control
         self._grace_s = grace_s
         self._caller_control = caller_control
-        #: As without a task in between, a run goes on to its next part when that is asked for.
+        #: The run goes on to its next part when the consumer asks for it, as it does without a task in between.
         self._requested_parts = asyncio.Semaphore(0)
         self._parts: asyncio.Queue[Any] = asyncio.Queue()
         self._consumer_gone = False
@@ -107,11 +107,11 @@ class GracefulRunner:
     async def stream_parts(self, run: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
         """Yield what `run` yields.
 
-        When the consumer is cancelled or closes this, the run is drained: calls that have begun get `grace_s` seconds
-        to end, then they are cancelled. What finished is stored before this ends, either way.
+        When the consumer is cancelled or closes this, the run is drained: calls that are running get `grace_s` seconds
+        to end, then they are cancelled. In both cases what finished is stored before this returns.
         """
         pump = asyncio.create_task(self._pump_parts(run))
-        looking = asyncio.create_task(self._poll_control(self._caller_control)) if self._caller_control else None
+        poll = asyncio.create_task(self._poll_control(self._caller_control)) if self._caller_control else None
         try:
             while True:
                 self._requested_parts.release()
@@ -123,8 +123,8 @@ class GracefulRunner:
             if self._control.has_unstarted_tasks:
                 raise GraphDrained(self._control.drain_reason or "shutdown")
         finally:
-            if looking is not None:
-                looking.cancel()
+            if poll is not None:
+                poll.cancel()
             if not pump.done():
                 await self._drain_run(pump)
 
@@ -143,7 +143,7 @@ class GracefulRunner:
                 self._parts.put_nowait(_END_OF_STREAM)
 
     async def _poll_control(self, caller_control: RunControl) -> None:
-        while not caller_control.drain_requested:  # noqa: ASYNC110 - it offers nothing to wait for
+        while not caller_control.drain_requested:  # noqa: ASYNC110 - it has nothing to await
             await asyncio.sleep(_POLL_INTERVAL_S)
         self._control.request_drain(caller_control.drain_reason or "shutdown")
 
