@@ -1,4 +1,4 @@
-"""The graph: goal -> context -> plan -> [dispatch -> execute | ask | replan | roll back]* -> answer."""
+"""`build_graph`: goal -> context -> plan -> [dispatch -> execute | ask | replan | roll back]* -> answer."""
 
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -44,11 +44,12 @@ def build_graph(
 ) -> PlanwaveGraph:
     """Return the graph over `tools`, ready for `invoke`, `ainvoke`, `stream` and Studio.
 
-    `tools` are LangChain tools or a function that makes them at first use; None is the analytics family over the sample
-    shop. `model` is `"openai:NAME"`, `"local"`, a chat model, or None for the configured one, which is only asked for
-    when something has to be planned. Give either any LangGraph `checkpointer`, or a `persistence` with every promise.
-    `cache` keeps what tools with a `cache_ttl_s` return for other threads; None: the persistence does, if there is one.
-    Raises `UsageError` for both, `ToolError` for tools that cannot be used.
+    `tools` are LangChain tools, or a function that makes them at first use; None: the analytics tools over the sample
+    shop. `model` is `"openai:NAME"`, `"local"`, a chat model, or None for the configured one; it is only loaded when
+    something has to be planned. Give any LangGraph `checkpointer`, or a `persistence`, which adds leases, a ledger of
+    writes and large outputs. `cache` keeps the results of tools with a `cache_ttl_s` for other threads; None: the
+    persistence's own, if there is one.
+    Raises `UsageError` for both a checkpointer and a persistence, `ToolError` for tools that cannot be used.
     """
     if checkpointer is not None and persistence is not None:
         raise UsageError("Give either 'checkpointer' or 'persistence', not both.")
@@ -98,7 +99,7 @@ def _build_state_graph(services: Services) -> StateGraph[State, Context, Input, 
     add("wave_dispatch", wave_dispatch, "chooses the next move", destinations=get_args(NodeName))
     builder.add_node(
         "tool_executor",
-        # LangGraph's types know no node that takes a runtime and an input of its own; its code does.
+        # LangGraph's types lack a node that takes both a runtime and an input of its own; its code does not.
         cast("Any", partial(tool_executor, services=services)),
         input_schema=TaskOrder,
         metadata={"does": "runs one task of the plan"},

@@ -1,4 +1,4 @@
-"""The state of a run: plain JSON values, their reducer, and the one door back to types."""
+"""The state of a run: its fields as plain JSON, their reducers, and the functions that parse and check them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,17 +24,17 @@ StateRecord = dict[str, Any]
 def merge_results(
     results: Mapping[str, StateRecord], writes: Sequence[Mapping[str, StateRecord]]
 ) -> dict[str, StateRecord]:
-    """Add outcomes by task id; the first one recorded stays, so a task's result is single.
+    """Return `results` with the outcomes of `writes` by task id; the first one recorded of a task stays.
 
-    Deterministic, and the same however the writes are batched, as `DeltaChannel` asks. What is stored comes by here
-    before it comes to a node. Raises `PersistenceError` where it is not what was written.
+    Deterministic, and the same however the writes are batched, as `DeltaChannel` requires. Stored results pass here
+    before a node reads them, so a damaged record raises `PersistenceError`.
     """
     for records in (results, *writes):
-        # By their types at once: a plan that is dispatched level by level comes here as often as it has levels.
+        # Each type is checked once: a plan that is dispatched level by level comes here once for each level.
         if not isinstance(records, Mapping) or not all(
             issubclass(each, Mapping) for each in set(map(type, records.values()))
         ):
-            raise PersistenceError(f"The stored results cannot be read: {records!r:.80} are none.")
+            raise PersistenceError(f"The stored results cannot be read: {records!r:.80} is not a record by task id.")
     merged = dict(results)
     for write in writes:
         for task, record in write.items():
@@ -45,28 +45,30 @@ def merge_results(
 def merge_doubts(
     doubts: Mapping[str, StateRecord] | None, write: Mapping[str, StateRecord | None]
 ) -> dict[str, StateRecord]:
-    """Add doubts by task id; None takes one away. Raises `PersistenceError` as `merge_results`."""
+    """Return `doubts` with those of `write` by task id; None removes one. Raises `PersistenceError`."""
     if not isinstance(write, Mapping):
-        raise PersistenceError(f"The stored doubts cannot be read: {write!r:.80} are none.")
+        raise PersistenceError(f"The stored doubts cannot be read: {write!r:.80} is not a record by task id.")
     merged = {**(doubts or {}), **write}
     return {task: record for task, record in merged.items() if record is not None}
 
 
 def merge_usage(usage: Mapping[str, Any] | None, write: Mapping[str, Any]) -> dict[str, Any]:
-    """Add what was spent. Raises `PersistenceError` where it is no record of numbers."""
+    """Return the sums of `usage` and `write` by name. Raises `PersistenceError` for anything but numbers."""
     if not isinstance(write, Mapping) or not all(isinstance(value, int | float) for value in write.values()):
-        raise PersistenceError(f"The stored usage cannot be read: {write!r:.80} is none.")
+        raise PersistenceError(f"The stored usage cannot be read: {write!r:.80} is not a record of numbers.")
     before = usage or {}
     return {**before, **{name: before.get(name, 0) + value for name, value in write.items()}}
 
 
 def merge_budget_stops(
-    cut: Mapping[str, StateRecord] | None, write: Mapping[str, StateRecord]
+    stopped: Mapping[str, StateRecord] | None, write: Mapping[str, StateRecord]
 ) -> dict[str, StateRecord]:
-    """Add tasks that a budget stopped. Raises `PersistenceError` as `merge_results`."""
+    """Return `stopped` with the tasks of `write` that a budget stopped. Raises `PersistenceError`."""
     if not isinstance(write, Mapping):
-        raise PersistenceError(f"The stored tasks without budget cannot be read: {write!r:.80} are none.")
-    return {**(cut or {}), **write}
+        raise PersistenceError(
+            f"The stored tasks without budget cannot be read: {write!r:.80} is not a record by task id."
+        )
+    return {**(stopped or {}), **write}
 
 
 GoalText: TypeAlias = Annotated[str, Field(title="Goal", description="What is to be found out or done, in a sentence.")]
@@ -137,7 +139,7 @@ class Output(OutputState, total=False):
 
 
 class State(TypedDict, total=False):
-    """Everything that a run has to know, as facts; what follows from them is derived."""
+    """Everything that a run needs to know, as facts; status and progress of tasks are derived from them."""
 
     goal: GoalText
     plan: PlanDocument
@@ -285,14 +287,14 @@ class State(TypedDict, total=False):
 
 
 class TaskOrder(TypedDict):
-    """What a `Send` carries to the executor; the task itself is in the state."""
+    """The argument of a `Send` to the executor; the task itself is in the state."""
 
     task: Annotated[str, Field(title="Task", description="The task that the executor is to run.")]
     dispatch: Annotated[str, Field(title="Dispatch of the task", description="Names the dispatch that sent the task.")]
 
 
 def parse_outcomes(results: Mapping[str, StateRecord] | None) -> dict[str, Outcome]:
-    """Read the stored outcomes. Raises `PersistenceError` for a record that is none."""
+    """Return the stored outcomes by task id. Raises `PersistenceError` for a record that is not an outcome."""
     try:
         return {task: parse_outcome(record) for task, record in (results or {}).items()}
     except ValueError as error:
@@ -300,18 +302,18 @@ def parse_outcomes(results: Mapping[str, StateRecord] | None) -> dict[str, Outco
 
 
 def parse_spending(state: Mapping[str, Any]) -> Spending:
-    """Return what the models of a run have used up, as far as it is stored."""
+    """Return what the models of a run have used, as far as it is stored."""
     return Spending.model_validate(state.get("usage") or {})
 
 
 def compute_elapsed_seconds(state: Mapping[str, Any], *, now: datetime) -> float:
-    """Return the seconds since a run began."""
-    began = state.get("started_at")
-    return max(0.0, (now - datetime.fromisoformat(began)).total_seconds()) if began else 0.0
+    """Return the seconds since a run started_at."""
+    started_at = state.get("started_at")
+    return max(0.0, (now - datetime.fromisoformat(started_at)).total_seconds()) if started_at else 0.0
 
 
 def parse_budget(record: object) -> ExhaustedBudget | None:
-    """Read a stored budget. Raises `PersistenceError`."""
+    """Return a stored budget; None for None. Raises `PersistenceError`."""
     try:
         return None if record is None else ExhaustedBudget.model_validate(record)
     except ValueError as error:
@@ -319,7 +321,7 @@ def parse_budget(record: object) -> ExhaustedBudget | None:
 
 
 def parse_stored_plan(document: object, *, kind: str = "plan") -> Plan:
-    """Read a stored plan that compiled before. Raises `PersistenceError`."""
+    """Return a stored plan, which has compiled before. Raises `PersistenceError`."""
     try:
         return Plan.model_validate(document)
     except ValueError as error:
@@ -329,16 +331,21 @@ def parse_stored_plan(document: object, *, kind: str = "plan") -> Plan:
 def link_stored_plan(
     document: object, toolbox: Toolbox, *, kind: str = "plan", durations: Mapping[str, float] = NO_DURATIONS
 ) -> CompiledPlan:
-    """Read a stored plan and link it. Raises `UsageError` where this graph lacks one of its tools."""
+    """Return a stored plan linked to its tools; `durations` are seconds by tool.
+
+    Raises `UsageError` if this graph lacks one of its tools, `PersistenceError` as `parse_stored_plan`.
+    """
     plan = parse_stored_plan(document, kind=kind)
     missing = sorted({task.tool for task in plan.tasks} - toolbox.keys())
     if missing:
         named = ", ".join(map(repr, missing))
-        raise UsageError(f"The stored {kind} calls {named}, which this graph has not; build it with the same tools.")
+        raise UsageError(
+            f"The stored {kind} calls {named}, which this graph does not have; build it with the same tools."
+        )
     return link_plan(plan, toolbox.specs, durations=durations)
 
 
-#: Reducers look at what is written to these themselves, and what is stored of `results` is not the value.
+#: Their reducers check what is written to them, and what is stored of `results` is not its value.
 _REDUCER_KEYS = frozenset({"results", "calls_in_doubt", "usage", "out_of_budget_tasks"})
 _FIELD_VALIDATORS: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(hint, config=ConfigDict(strict=True))
@@ -351,16 +358,16 @@ _FIELD_VALIDATORS: dict[str, TypeAdapter[Any]] = {
 _DOUBTS_VALIDATOR = TypeAdapter(dict[str, InDoubt])
 
 
-def validate_checkpoint(found: CheckpointTuple) -> None:
-    """Raise `PersistenceError` where a checkpoint of a run, or a write that waits beside it, is not of its state."""
-    if found.config["configurable"].get("checkpoint_ns"):
+def validate_checkpoint(saved: CheckpointTuple) -> None:
+    """Check the values and pending writes of a run's checkpoint. Raises `PersistenceError` for one of a wrong type."""
+    if saved.config["configurable"].get("checkpoint_ns"):
         return
-    written = [(channel, value) for _, channel, value in found.pending_writes or () if not isinstance(value, Overwrite)]
+    writes = [(channel, value) for _, channel, value in saved.pending_writes or () if not isinstance(value, Overwrite)]
     try:
-        for channel, value in [*found.checkpoint["channel_values"].items(), *written]:
+        for channel, value in [*saved.checkpoint["channel_values"].items(), *writes]:
             if channel in _FIELD_VALIDATORS:
                 _FIELD_VALIDATORS[channel].validate_python(value)
-        _DOUBTS_VALIDATOR.validate_python(found.checkpoint["channel_values"].get("calls_in_doubt", {}))
+        _DOUBTS_VALIDATOR.validate_python(saved.checkpoint["channel_values"].get("calls_in_doubt", {}))
     except ValidationError as error:
-        thread = found.config["configurable"].get("thread_id")
-        raise PersistenceError(f"What is stored of thread {thread!r} is not the state of a run: {error}") from error
+        thread = saved.config["configurable"].get("thread_id")
+        raise PersistenceError(f"The checkpoint of thread {thread!r} is not the state of a run: {error}") from error

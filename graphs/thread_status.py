@@ -1,4 +1,4 @@
-"""How the tasks of a thread stand, read from its state without any tool."""
+"""The status of a thread and its tasks, read from its state without any tool."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -34,9 +34,9 @@ from graphs.state import (
 
 
 def build_thread_snapshot(values: Mapping[str, Any]) -> Snapshot:
-    """Return what has happened on a thread, as far as it decides how the tasks stand.
+    """Return what has happened on a thread, as far as the status of its tasks depends on it.
 
-    A plan that did not compile is none: nothing of it has an outcome, while at the end of a run each task has one.
+    A plan that did not compile is left out: none of its tasks has an outcome, while at the end of a run each has one.
     """
     results = values.get("results") or {}
     plan = values.get("plan") if results or not values.get("problems") else None
@@ -51,18 +51,19 @@ def build_thread_snapshot(values: Mapping[str, Any]) -> Snapshot:
 def get_task_states(
     state: StateSnapshot, *, ledger: Iterable[LedgerRow] = (), running: Collection[str] = ()
 ) -> dict[str, TaskState]:
-    """Return how each task of a thread stands.
+    """Return the state of each task of a thread, by id.
 
-    `ledger` are the thread's rows: a write that was begun and not seen to end is in doubt, unless it is `running`.
+    `ledger` are the thread's rows: a write that was started and has no recorded end is in doubt, unless it is in
+    `running`.
     """
     revision = state.values.get("revision")
-    begun = {row.intent.task for row in ledger if row.state == "started" and row.intent.revision == revision}
+    started = {row.intent.task for row in ledger if row.state == "started" and row.intent.revision == revision}
     snapshot = build_thread_snapshot({**state.values, "results": collect_results(state)})
-    return derive_task_states(snapshot, running=running, asked=find_asked_tasks(state), begun=begun)
+    return derive_task_states(snapshot, running=running, asked=find_asked_tasks(state), begun=started)
 
 
 def collect_results(state: StateSnapshot) -> dict[str, StateRecord]:
-    """Return the results by task id, with those that a stopped dispatch had finished."""
+    """Return the results by task id, also those that a stopped dispatch had finished."""
     results: dict[str, StateRecord] = dict(state.values.get("results") or {})
     for task in state.tasks:
         finished = task.result.get("results") if isinstance(task.result, dict) else None
@@ -72,23 +73,23 @@ def collect_results(state: StateSnapshot) -> dict[str, StateRecord]:
 
 
 def find_asked_tasks(state: StateSnapshot) -> set[str]:
-    """Return the tasks about which a person has been asked."""
+    """Return the tasks that wait for the answer of a human."""
     return {
         str(action["task_id"]) for waiting in state.interrupts for action in waiting.value.get("action_requests", ())
     }
 
 
 def summarize_thread(state: StateSnapshot, *, ledger: Iterable[LedgerRow] = ()) -> StateRecord:
-    """Return tasks, progress and phases of a thread as one record."""
+    """Return tasks, progress and phases of a thread as one JSON record."""
     snapshot = build_thread_snapshot({**state.values, "results": collect_results(state)})
     counts: TaskProgress | None = None
     phases: list[PhaseProgress] = []
     if snapshot.compiled is not None:
         counts = count_progress(snapshot.compiled, snapshot.outcomes)
         phases = compute_phase_progress(snapshot.compiled, snapshot.outcomes)
-    found = get_task_states(state, ledger=ledger)
+    tasks = get_task_states(state, ledger=ledger)
     return {
-        "tasks": {task: standing.model_dump(mode="json", exclude={"task"}) for task, standing in found.items()},
+        "tasks": {task: each.model_dump(mode="json", exclude={"task"}) for task, each in tasks.items()},
         "progress": counts,
         "is_complete": counts is not None and is_complete(counts),
         "has_failures": counts is not None and has_failures(counts),
@@ -102,9 +103,9 @@ def _link_without_tools(document: object, *, kind: str) -> CompiledPlan | None:
 
 
 def can_resume_without_answer(values: Mapping[str, Any], limits: Limits) -> bool:
-    """Whether a thread asks a person about a budget that these limits have raised, so that it can go on unasked."""
-    asked = values.get("escalation")
-    budget = parse_budget(asked.get("budget")) if asked else None
+    """Whether a thread waits for a human because of a budget that is not used up within `limits`."""
+    escalation = values.get("escalation")
+    budget = parse_budget(escalation.get("budget")) if escalation else None
     return budget is not None and not _is_exhausted(budget, values, limits)
 
 
@@ -119,7 +120,7 @@ def _is_exhausted(budget: ExhaustedBudget, values: Mapping[str, Any], limits: Li
 
 
 def resume_after_budget(values: Mapping[str, Any], limits: Limits) -> Command[Any] | None:
-    """Return what takes an ended run up again; None where no budget ended it, or the budget is still used up.
+    """Return the command that resumes an ended run; None if no budget ended it, or the budget is still used up.
 
     What is done stays done. Tasks that have an outcome only because the run ended lose it, and the time since then
     does not count.
@@ -127,17 +128,16 @@ def resume_after_budget(values: Mapping[str, Any], limits: Limits) -> Command[An
     budget = parse_budget(values.get("budget"))
     if budget is None:
         return None
-    began = values.get("started_at")
-    ended = values.get("ended_at")
-    rested = utc_now() - datetime.fromisoformat(ended) if ended else None
-    update: StateRecord = (
-        {"started_at": (datetime.fromisoformat(began) + rested).isoformat()} if began and rested else {}
-    )
+    started_at, ended_at = values.get("started_at"), values.get("ended_at")
+    update: StateRecord = {}
+    if started_at and ended_at:
+        pause = utc_now() - datetime.fromisoformat(ended_at)
+        update = {"started_at": (datetime.fromisoformat(started_at) + pause).isoformat()}
     if _is_exhausted(budget, {**values, **update}, limits):
         return None
-    gone = set(values.get("budget_ended_tasks") or ())
-    results = {task: record for task, record in (values.get("results") or {}).items() if task not in gone}
-    planned = "" not in (values.get("out_of_budget_tasks") or {})
+    unsettled = set(values.get("budget_ended_tasks") or ())
+    results = {task: record for task, record in (values.get("results") or {}).items() if task not in unsettled}
+    has_plan = "" not in (values.get("out_of_budget_tasks") or {})
     return Command(
         goto="wave_dispatch",
         update={
@@ -149,6 +149,6 @@ def resume_after_budget(values: Mapping[str, Any], limits: Limits) -> Command[An
             "budget": None,
             "budget_ended_tasks": [],
             "results": Overwrite(results),
-            **({"problems": []} if planned else {}),
+            **({"problems": []} if has_plan else {}),
         },
     )

@@ -107,17 +107,17 @@ async def _make_revision(
 
 
 def _apply_revision(
-    made: RevisionResult, model: Model, state: State, compiled: CompiledPlan, context: NodeContext
+    result: RevisionResult, model: Model, state: State, compiled: CompiledPlan, context: NodeContext
 ) -> StateRecord:
-    revision, changes = (state.get("revision") or 1) + 1, diff_plans(compiled.plan, made.compiled.plan)
-    context.emit(build_plan_event(made.compiled, revision=revision, difference=changes))
-    stored = build_plan_update(made.compiled.plan)
+    revision, changes = (state.get("revision") or 1) + 1, diff_plans(compiled.plan, result.compiled.plan)
+    context.emit(build_plan_event(result.compiled, revision=revision, difference=changes))
+    stored = build_plan_update(result.compiled.plan)
     return {
         **stored,
-        **record_plan_author(model.name, stored, made.usage),
+        **record_plan_author(model.name, stored, result.usage),
         "revision": revision,
         "approvals": {},
-        "waived_tasks": sorted(made.waived),
+        "waived_tasks": sorted(result.waived),
         "plan_changes": changes.model_dump(mode="json"),
     }
 

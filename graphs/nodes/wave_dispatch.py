@@ -36,7 +36,7 @@ from graphs.run.dispatch_board import DispatchBoard, yield_to_event_loop
 from graphs.run.escalations import build_escalation_update
 from graphs.run.graceful_stop import GracefulRunControl
 from graphs.run.node_context import NodeContext
-from graphs.run.plan_history import diff_last_plan, update_lineage
+from graphs.run.plan_history import diff_last_plan, update_plan_history
 from graphs.run.state_updates import (
     build_finished_event,
     build_invalid_plan_update,
@@ -63,7 +63,7 @@ async def wave_dispatch(state: State, context: NodeContext) -> Command[NodeName]
     move = next_move(snapshot, context.limits)
 
     command = _build_command(move, state, snapshot, context)
-    update: StateRecord = {**changed, **update_lineage(state), **(command.update or {})}
+    update: StateRecord = {**changed, **update_plan_history(state), **(command.update or {})}
     if "results" in changed:
         update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
         update["out_of_budget_tasks"] = Overwrite({})

@@ -1,4 +1,4 @@
-"""Approvals: what is put to a person, and what an answer changes."""
+"""Approvals: the requests that a human is shown, and what an answer changes."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, assert_never
@@ -26,7 +26,7 @@ from agent.core.engine.call_preparation import (
 from agent.core.engine.next_move import AskHuman
 from agent.core.engine.outcomes import Done, Failed, InDoubt, Outcome, Rejected
 from agent.core.engine.snapshot import Snapshot
-from agent.core.plan.document import Plan, Task
+from agent.core.plan.document import Task
 from agent.errors import AnswerError
 from agent.execution.executor import build_reused_outcome
 from agent.plan_check import CheckedPlan, check_plan
@@ -41,10 +41,10 @@ from graphs.state import State, link_stored_plan, parse_outcomes
 def build_requests(
     ask: AskHuman, state: State, snapshot: Snapshot, context: NodeContext
 ) -> tuple[dict[str, Outcome], list[ApprovalRequest]]:
-    """Return the requests to put to a person, and the outcomes of tasks that need no question after all.
+    """Return the outcomes of tasks that need no approval after all, by id, and the requests for the others.
 
-    A false condition, arguments that do not fit, work that an earlier revision did, and a call that was rejected
-    before are settled without asking.
+    Settled without asking: a false condition, arguments that do not fit, work that an earlier revision did, and a call
+    that was rejected before.
     """
     revision, active, thread = state.get("revision") or 1, get_active_plan(snapshot), context.thread
     done_before = {} if snapshot.undo is not None else find_reusable_results(snapshot.outcomes, revision=revision)
@@ -57,8 +57,8 @@ def build_requests(
         if not isinstance(ready, PreparedTask):
             settled[task_id] = ready
         elif doubt is not None:
-            told = describe_doubt(InDoubt.model_validate(doubt), to_undo=ask.to_undo)
-            requests.append(_build_request(task, ready, thread=thread, revision=revision, doubt=told))
+            description = describe_doubt(InDoubt.model_validate(doubt), to_undo=ask.to_undo)
+            requests.append(_build_request(task, ready, thread=thread, revision=revision, doubt=description))
         elif ready.fingerprint in done_before:
             settled[task_id] = build_reused_outcome(done_before[ready.fingerprint], revision=revision)
         elif hash_calls(task.tool, ready.calls) in (state.get("rejected_calls") or ()):
@@ -73,12 +73,15 @@ def build_requests(
 
 
 def describe_doubt(doubt: InDoubt, *, to_undo: bool = False) -> str:
-    """Return what a person is told of a call in doubt, which `to_undo` has undone if it happened, and else not made."""
+    """Return the question about a call in doubt.
+
+    With `to_undo`, the call is undone if it happened; it is not made in any case.
+    """
     first = doubt.doubts[0]
     approve = "it did not" if to_undo else "it did not, make it now"
     respond = "it did, with this result" + (", and is to be undone" if to_undo else "")
     return (
-        f"This call was begun at {first.since} by {first.owner}, and nobody knows whether it took effect. "
+        f"This call was started at {first.since} by {first.owner}, and nobody knows whether it took effect. "
         f"Approve: {approve}. Respond: {respond}. Reject: leave it."
     )
 
@@ -99,7 +102,7 @@ def _build_request(
 
 
 def _describe_unfit_items(ready: PreparedTask) -> Iterator[str]:
-    """Yield what a person must know of items that cannot be called: their arguments are shown as empty."""
+    """Yield a sentence about items that cannot be called; their arguments are shown as empty."""
     if ready.invalid_items:
         first = next(iter(ready.invalid_items.values()))
         count, total = len(ready.invalid_items), len(ready.calls)
@@ -107,11 +110,10 @@ def _describe_unfit_items(ready: PreparedTask) -> Iterator[str]:
 
 
 def build_interrupt_payload(state: State, toolbox: Toolbox) -> dict[str, Any]:
-    """Return what the interrupt shows: the requests, and how the plan changed if it did."""
+    """Return the payload of the interrupt: LangChain's request form, the goal, and the plan's changes if any."""
     requests = _parse_pending_requests(state)
-    shown = build_hitl_request(requests, [toolbox.specs[request.tool] for request in requests])
     return {
-        **shown,
+        **build_hitl_request(requests, [toolbox.specs[request.tool] for request in requests]),
         "revision": state.get("revision"),
         "goal": state.get("goal"),
         "plan_changes": state.get("plan_changes"),
@@ -120,9 +122,9 @@ def build_interrupt_payload(state: State, toolbox: Toolbox) -> dict[str, Any]:
 
 
 async def apply_decisions(answer: object, state: State, context: NodeContext) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return what an answer grants, by task id, and what it changes in the state.
+    """Return the digests that an answer approves, by task id, and the update of the state.
 
-    Raises `AnswerError`, with nothing changed, where it does not fit what was asked.
+    Raises `AnswerError`, with nothing changed, if the answer does not fit the requests.
     """
     requests = _parse_pending_requests(state)
     decisions = parse_decisions(answer, requests)
@@ -136,7 +138,8 @@ async def apply_decisions(answer: object, state: State, context: NodeContext) ->
     for request, decision in zip(requests, decisions, strict=True):
         match decision:
             case ApproveDecision():
-                # Of what was shown; the digest beside it comes from the state, which may have been edited.
+                # Computed from the call that was shown: the digest in the request comes from the state, which may
+                # have been edited.
                 granted[request.task] = hash_approval_request(
                     thread=context.thread,
                     revision=revision,
@@ -147,7 +150,7 @@ async def apply_decisions(answer: object, state: State, context: NodeContext) ->
             case EditDecision():
                 edits[request.task] = decision
             case RejectDecision(message=message) if request.doubt is not None:
-                # It may have happened, so no later plan makes it either.
+                # It may have happened, so no later plan may make it either.
                 rejected.append(hash_calls(request.tool, _list_calls(request)))
                 results[request.task] = _leave_in_doubt(message, revision)
             case RejectDecision(message=message):
@@ -180,7 +183,7 @@ def _leave_in_doubt(message: str, revision: int) -> Failed:
 
 
 def _clear_doubts(requests: list[ApprovalRequest], granted: dict[str, str], state: State) -> dict[str, Any]:
-    """Return what is known now of the calls that were in doubt: those approved did not happen."""
+    """Return the update about the calls in doubt that were answered; those approved did not happen."""
     doubts = state.get("calls_in_doubt") or {}
     asked = [request.task for request in requests if request.doubt is not None]
     if not asked:
@@ -205,19 +208,22 @@ def _list_calls(request: ApprovalRequest) -> list[dict[str, Any]]:
 
 
 def _accept_response(message: str, schema: dict[str, Any] | None, *, request: ApprovalRequest, revision: int) -> Done:
-    """Take a person's words as the tool's result. Raises `AnswerError` where they cannot be one."""
+    """Return a human's words as the tool's result. Raises `AnswerError` if they do not fit its output schema."""
     errors = find_value_errors(schema, message) if schema else []
     if errors:
         raise AnswerError(
             f"A text cannot be the result of {request.tool!r} ({errors[0]}); "
             f"approve, edit or reject {request.task!r} instead."
         )
-    doubted = request.doubt is not None
-    return Done(revision=revision, output=message, answered_by_person=True, was_in_doubt=doubted)
+    was_in_doubt = request.doubt is not None
+    return Done(revision=revision, output=message, answered_by_person=True, was_in_doubt=was_in_doubt)
 
 
 async def _apply_edits(edits: Mapping[str, EditDecision], state: State, context: NodeContext) -> dict[str, Any]:
-    """Put edited calls into the plan, check it again as a whole, and approve them as they now stand."""
+    """Put edited calls into the plan, check the whole plan again, and return it with approvals of the edited calls.
+
+    Raises `AnswerError` if the plan does not compile or an edited call cannot be made.
+    """
     name = "rollback_plan" if state.get("rollback_plan") else "plan"
     before = link_stored_plan(state[name], context.toolbox)  # type: ignore[literal-required]
     tasks = tuple(_apply_edit(task, edits.get(task.id), before) for task in before.plan.tasks)
@@ -225,7 +231,7 @@ async def _apply_edits(edits: Mapping[str, EditDecision], state: State, context:
         before.plan.model_copy(update={"tasks": tasks}).model_dump(mode="json"), context.toolbox, limits=context.limits
     )
     if not isinstance(checked, CheckedPlan):
-        raise AnswerError("The edited call does not do: " + " ".join(map(str, checked)))
+        raise AnswerError("The edited call cannot be used: " + " ".join(map(str, checked)))
     read = frozenset().union(*(required_outputs(checked.compiled.tasks[task]) for task in edits))
     outcomes = parse_outcomes((await context.load_outputs(state, read))["results"])
     approvals: dict[str, str] = {}
@@ -244,19 +250,15 @@ async def _apply_edits(edits: Mapping[str, EditDecision], state: State, context:
         approvals[task_id] = hash_approval_request(
             thread=context.thread, revision=revision, task=task_id, tool=task.tool, calls=ready.calls
         )
-    stored = _build_edit_update(checked.compiled.plan, name)
-    return {**stored, "approvals": approvals}
+    stored = build_plan_update(checked.compiled.plan)
+    return {**(stored if name == "plan" else {name: stored["plan"]}), "approvals": approvals}
 
 
 def _apply_edit(task: Task, edit: EditDecision | None, before: CompiledPlan) -> Task:
-    """Return the task with a person's call; it keeps waiting for all that it waited for."""
+    """Return the task with the edited call; it still depends on the same tasks."""
     if edit is None:
         return task
     action = edit.edited_action
     return task.model_copy(
         update={"tool": action.name, "args": action.args, "depends_on": before.needs[task.id], "condition": None}
     )
-
-
-def _build_edit_update(plan: Plan, name: str) -> dict[str, Any]:
-    return {"rollback_plan": build_plan_update(plan)["plan"]} if name == "rollback_plan" else build_plan_update(plan)

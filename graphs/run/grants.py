@@ -1,4 +1,4 @@
-"""Approvals as the ledger keeps them: granted for one use, for a time, by somebody."""
+"""Approvals in the ledger: each granted for one use and for a limited time."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -10,8 +10,8 @@ from agent.execution.ledger import Grant, Ledger
 class Grants:
     """The approvals of one graph's runs.
 
-    With a durable ledger only what it holds counts, whatever the state says. The ledger of a graph without persistence
-    forgets with the process, so there the checkpoint's word is taken.
+    With a durable ledger only its own records count, whatever the state says. The ledger of a graph without persistence
+    is lost with the process, so there the checkpoint is trusted.
     """
 
     def __init__(self, ledger: Ledger, *, durable: bool, ttl_s: float | None) -> None:
@@ -20,11 +20,11 @@ class Grants:
         self._ttl_s = ttl_s
 
     async def get_valid_digests(self, approvals: Mapping[str, str]) -> set[str] | None:
-        """Return the digests that may still be used; None: all of them."""
+        """Return the digests that may still be used; None if all of them may."""
         return await self._ledger.find_usable_grants(set(approvals.values())) if self._durable else None
 
     async def store_approvals(self, approvals: Mapping[str, str], *, thread: str, revision: int) -> None:
-        """Store what a person has just approved, by task id."""
+        """Store the digests that a human has just approved, by task id."""
         expires = (utc_now() + timedelta(seconds=self._ttl_s)).isoformat() if self._ttl_s is not None else None
         await self._ledger.grant(
             [
@@ -34,6 +34,6 @@ class Grants:
         )
 
     async def adopt_checkpoint_approval(self, task: str, digest: str | None, *, thread: str, revision: int) -> None:
-        """Believe the checkpoint that this call was approved, where nothing else remembers."""
+        """Take over an approval from the checkpoint, if the ledger is not durable."""
         if digest is not None and not self._durable:
             await self._ledger.grant([Grant(digest=digest, thread=thread, revision=revision, task=task)])

@@ -1,4 +1,4 @@
-"""The plans of a run as they came, kept for provenance."""
+"""The plans of a run in order, kept for provenance."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -15,35 +15,31 @@ from graphs.state import State, StateRecord, parse_stored_plan
 
 
 def record_plan_author(model: str, plan: Mapping[str, Any], usage: Usage, *, doubt: str = "") -> dict[str, Any]:
-    """Return the part of the state that tells which model wrote the plan that `plan` stores."""
+    """Return the update that records which model wrote the plan in the update `plan`."""
     spent = usage.model_dump(exclude_none=True)
     return {"plan_author": {"compiled": plan["checked_plan_digest"], "model": model, "usage": spent, "doubt": doubt}}
 
 
 def get_planner_doubt(state: State) -> str:
-    """Return why the planner is not sure of the plan in the state; nothing where it is, or a person has confirmed."""
-    by = state.get("plan_author") or {}
-    stands = by.get("compiled") == state.get("checked_plan_digest") and not by.get("confirmed")
-    return str(by.get("doubt") or "") if stands else ""
+    """Return why the planner is not sure of the state's plan; "" if it is, or if a human has confirmed the plan."""
+    author = state.get("plan_author") or {}
+    is_current = author.get("compiled") == state.get("checked_plan_digest")
+    return str(author.get("doubt") or "") if is_current and not author.get("confirmed") else ""
 
 
-def update_lineage(state: State) -> dict[str, Any]:
-    """Return what the state adds to its lineage: the plan, or the plan of the rollback, where it is not there yet.
+def update_plan_history(state: State) -> dict[str, Any]:
+    """Return the update that adds the state's plans, also that of a rollback, to the history if they are new.
 
-    Found out at the dispatch, which every plan comes to, whoever changed it and in whatever way.
+    Done at the dispatch, because every plan comes there, whoever changed it and in whatever way.
     """
     if state.get("problems"):
         return {}
-    known = list(state.get("plan_history") or ())
+    known, undo = list(state.get("plan_history") or ()), state.get("rollback_plan")
     added = [
         _build_entry(state, document, mark, author=author)
         for document, mark, author in (
             (state.get("plan"), state.get("checked_plan_digest"), _determine_author(state)),
-            (
-                state.get("rollback_plan"),
-                hash_json(state.get("rollback_plan")) if state.get("rollback_plan") else None,
-                "rollback",
-            ),
+            (undo, hash_json(undo) if undo else None, "rollback"),
         )
         if document and mark and mark != _find_last_digest(known, undo=author == "rollback")
     ]
@@ -51,13 +47,13 @@ def update_lineage(state: State) -> dict[str, Any]:
 
 
 def diff_last_plan(state: State, plan: Plan) -> PlanDiff | None:
-    """Return how `plan` differs from the last one of the run; None where there is none yet."""
+    """Return how `plan` differs from the last one of the run; None if it is the first."""
     plans = _list_plan_entries(state)
     return diff_plans(parse_stored_plan(plans[-1]["plan"]), plan) if plans else None
 
 
 def list_plan_changes(values: Mapping[str, Any]) -> list[StateRecord]:
-    """Return how each plan of a run differs from the one before, and who wrote it when."""
+    """Return for each plan of a run but the first how it differs from the one before, and who wrote it when."""
     return [
         {
             **{name: after[name] for name in ("revision", "author", "model", "at")},
@@ -74,7 +70,7 @@ def _list_plan_entries(values: Mapping[str, Any]) -> list[StateRecord]:
 
 
 def provenance_of(values: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> Provenance:
-    """Return the provenance of what a run has come to; `outcomes` have their outputs at hand."""
+    """Return the provenance of a run's results; the outputs of `outcomes` must be loaded."""
     versions = [
         PlanVersion(
             plan=parse_stored_plan(entry["plan"]),
@@ -87,8 +83,8 @@ def provenance_of(values: Mapping[str, Any], outcomes: Mapping[str, Outcome]) ->
     )
 
 
-def _find_last_digest(lineage: list[StateRecord], *, undo: bool) -> str | None:
-    marks = [entry["mark"] for entry in lineage if (entry["author"] == "rollback") is undo]
+def _find_last_digest(entries: list[StateRecord], *, undo: bool) -> str | None:
+    marks = [entry["mark"] for entry in entries if (entry["author"] == "rollback") is undo]
     return marks[-1] if marks else None
 
 
@@ -100,12 +96,12 @@ def _determine_author(state: State) -> Author:
 
 
 def _build_entry(state: State, document: StateRecord, mark: str, *, author: str) -> StateRecord:
-    by = (state.get("plan_author") or {}) if author == "model" else {}
+    written = (state.get("plan_author") or {}) if author == "model" else {}
     return {
         "revision": state.get("revision") or 1,
         "author": author,
-        "model": by.get("model"),
-        "usage": by.get("usage"),
+        "model": written.get("model"),
+        "usage": written.get("usage"),
         "at": utc_now().isoformat(),
         "mark": mark,
         "plan": document,

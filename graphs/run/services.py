@@ -1,4 +1,4 @@
-"""What the nodes work with: tools, model and settings, made when they are first needed."""
+"""The services of one graph: tools, model, settings and stores, each made when it is first needed."""
 
 import os
 import threading
@@ -32,34 +32,34 @@ from graphs.run.grants import Grants
 from graphs.run.snapshots import RunCaches
 
 _DURATIONS_NAMESPACE: Final = ("planwave", "durations")
-#: A new call counts for at least this part of the estimate, so that it follows a tool that has become slower.
+#: The least weight of a new call, so that the estimate follows a tool that has become slower.
 _MIN_WEIGHT: Final = 0.2
 
 
 class DurationEstimates:
-    """Estimates in seconds by tool: the mean of the first five calls, then an exponentially weighted mean."""
+    """Estimated seconds of a call, by tool: the mean of the first five calls, then an exponentially weighted mean."""
 
     def __init__(self, store: BaseStore | None) -> None:
-        """Keep them in `store` between processes; None: for as long as this process lives."""
+        """Store them in `store`; None: keep them in memory only."""
         self._store = store
         self._estimates: dict[str, tuple[float, int]] = {}
         self._loaded_tools: set[str] = set()
         self._changed: set[str] = set()
 
     async def get_estimates(self, tools: frozenset[str]) -> Mapping[str, float]:
-        """Return the estimates of `tools`; a tool that was never called has none."""
+        """Return the estimates of `tools`, in seconds; a tool that was never called has none."""
         new = sorted(tools - self._loaded_tools)
         if new and self._store is not None:
-            found = await self._store.abatch([GetOp(_DURATIONS_NAMESPACE, tool) for tool in new])
-            for tool, item in zip(new, found, strict=True):
-                # A call may have ended while the store was asked; what this process saw itself is newer.
+            items = await self._store.abatch([GetOp(_DURATIONS_NAMESPACE, tool) for tool in new])
+            for tool, item in zip(new, items, strict=True):
+                # A call may have ended while the store was read; what this process measured is newer.
                 if item is not None and tool not in self._estimates:
                     self._estimates[tool] = _parse_estimate(item.value)  # type: ignore[union-attr]  # a GetOp gives an item or None
         self._loaded_tools.update(new)
         return MappingProxyType({tool: self._estimates[tool][0] for tool in tools if tool in self._estimates})
 
     def record_call(self, tool: str, outcome: Outcome) -> None:
-        """Learn from a call that was made and returned."""
+        """Update the estimate by a call that returned; others are ignored."""
         seconds = outcome.duration_s
         if not isinstance(outcome, Done) or outcome.reused_from is not None or seconds is None:
             return
@@ -69,7 +69,7 @@ class DurationEstimates:
         self._changed.add(tool)
 
     async def save_changes(self) -> None:
-        """Store what was learned since the last time."""
+        """Store the estimates that have changed since the last time."""
         changed, self._changed = sorted(self._changed), set()
         if changed and self._store is not None:
             await self._store.abatch(
@@ -92,7 +92,7 @@ ModelChoice = str | BaseChatModel | None
 
 
 class Context(BaseModel):
-    """What one run may set for itself; what is left empty stays as it is configured."""
+    """What one run may set for itself; a field that is None stays as it is configured."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -109,7 +109,7 @@ class Context(BaseModel):
         json_schema_extra={"langgraph_nodes": ["wave_dispatch"]},
     )
     max_concurrency: int | None = Field(
-        default=None, ge=1, title="Calls at once", description="Tool calls at the same time."
+        default=None, ge=1, title="Concurrent calls", description="Tool calls at the same time, at most."
     )
     max_replans: int | None = Field(
         default=None, ge=0, title="Replans", description="Replans before a person is asked, or the run ends as failed."
@@ -118,13 +118,13 @@ class Context(BaseModel):
     max_tokens: int | None = Field(default=None, ge=0, title="Tokens", description="Tokens, read and written.")
     max_cost: float | None = Field(default=None, ge=0, title="Cost", description="Cost of the model's calls.")
     deadline_s: float | None = Field(
-        default=None, gt=0, title="Deadline (seconds)", description="After this time nothing new is begun."
+        default=None, gt=0, title="Deadline (seconds)", description="After this time nothing new is started."
     )
 
 
 @dataclass
 class Services:
-    """The parts of one graph."""
+    """The services of one graph."""
 
     tools: ToolsOrFactory
     model: ModelChoice
@@ -134,7 +134,7 @@ class Services:
     grants: Grants
     artifacts: Artifacts
     durations: DurationEstimates
-    #: Where results are kept that another thread may use.
+    #: Cached results that other threads may use.
     memory: ResultCache | None = None
     #: What this process keeps of the runs that it has in flight.
     boards: BoardRegistry = field(default_factory=BoardRegistry)
@@ -146,35 +146,35 @@ class Services:
 
     @property
     def toolbox(self) -> Toolbox:
-        """The tools; a factory is called once, at first use."""
+        """The tools; a factory is called once, when they are first needed."""
         with self._lock:
             if self._toolbox is None:
                 self._toolbox = Toolbox(self.tools() if callable(self.tools) else self.tools)
             return self._toolbox
 
     async def load_toolbox(self) -> Toolbox:
-        """Return the tools without blocking the loop while a factory works."""
+        """Return the tools; a factory runs in a thread, so that it does not block the event loop."""
         if self._toolbox is not None:
             return self._toolbox
         return await anyio.to_thread.run_sync(lambda: self.toolbox)
 
     def resolve_settings(self, context: Context | None) -> Settings:
-        """Return the settings with what this run sets for itself."""
+        """Return the settings with what `context` sets for one run."""
         if context is None:
             return self.settings
         chosen = {name: value for name, value in context.model_dump(exclude={"model"}).items() if value is not None}
         return self.settings.model_copy(update=chosen) if chosen else self.settings
 
     def resolve_limits(self, context: Context | None, *, given: bool, attended: bool = False) -> Limits:
-        """Return the limits of a run; `given`: its plan came with the input; `attended`: it can stop for a person."""
+        """Return the limits of a run; `given`: its plan came with the input; `attended`: it can wait for a human."""
         can_replan = self.has_model(context, given=given)
         return self.resolve_settings(context).build_limits(can_replan=can_replan, attended=attended)
 
     def has_model(self, context: Context | None, *, given: bool) -> bool:
-        """Whether there is a model to ask: nothing is downloaded or started to find out.
+        """Whether there is a model to call, found out without downloading or starting anything.
 
-        A plan that was given is run without any model unless one is chosen or configured; the embedded model, which
-        takes half a minute of both cores, is not started for it unasked.
+        A run whose plan was given has none unless one is chosen or configured: the embedded model, which takes half a
+        minute of both cores, is not started for it unasked.
         """
         choice = self._choose_model(context)
         if given and choice is None and not any(os.environ.get(name) for name in _MODEL_VARIABLES):
@@ -185,9 +185,9 @@ class Services:
             return False
 
     async def load_model(self, context: Context | None) -> Model:
-        """Return the model of a run, made at first use. Raises `ModelError` or `UsageError` where there is none.
+        """Return the model of a run, made at first use. Raises `ModelError` or `UsageError` if there is none.
 
-        Weights are fetched by the command line only, which says so first and shows how far it is.
+        Only the command line downloads weights, because it says so first and shows the progress.
         """
         choice = self._choose_model(context)
         key = choice if isinstance(choice, str) else ""
@@ -196,7 +196,7 @@ class Services:
         return self._models[key]
 
     async def load_answer_model(self, context: Context | None, *, given: bool) -> Model | None:
-        """Return the model that writes the answer; None where the results are to be listed."""
+        """Return the model that writes the answer; None if the results are to be listed instead."""
         return await self.load_model(context) if self.has_model(context, given=given) else None
 
     def _choose_model(self, context: Context | None) -> ModelChoice:
@@ -226,22 +226,22 @@ _RESULTS_NAMESPACE: Final = ("planwave", "results")
 
 
 class SharedResultCache:
-    """Keeps the contract of `agent.caching.Memory`."""
+    """A `ResultCache` over a LangGraph cache."""
 
     def __init__(self, cache: BaseCache[dict[str, Any]]) -> None:
         self._cache = cache
 
     async def get(self, fingerprint: str) -> CachedResult | None:
-        """See `Memory.get`. What is there but is not what was put there counts as lost."""
-        found = (await self._cache.aget([(_RESULTS_NAMESPACE, fingerprint)])).get((_RESULTS_NAMESPACE, fingerprint))
+        """See `ResultCache.get`. An entry that is not as it was put counts as lost."""
+        cached = (await self._cache.aget([(_RESULTS_NAMESPACE, fingerprint)])).get((_RESULTS_NAMESPACE, fingerprint))
         try:
-            remembered = CachedResult.model_validate(found)
+            result = CachedResult.model_validate(cached)
         except ValidationError:
             return None
-        return remembered if remembered.fingerprint == fingerprint else None
+        return result if result.fingerprint == fingerprint else None
 
     async def put(self, remembered: CachedResult, *, ttl_s: int) -> None:
-        """See `Memory.put`."""
+        """See `ResultCache.put`."""
         await self._cache.aset(
             {(_RESULTS_NAMESPACE, remembered.fingerprint): (remembered.model_dump(mode="json"), ttl_s)}
         )

@@ -1,4 +1,4 @@
-"""What has happened in a run, read from its state: the snapshot that the next move is chosen by."""
+"""The snapshot that the next move is chosen by, built from the state; what was parsed before is cached."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
@@ -31,25 +31,25 @@ _MAX_RUNS = 32
 
 
 class Memo(Generic[T]):
-    """The last value made from one place in the state."""
+    """The last value made from one field of the state."""
 
     def __init__(self) -> None:
         self._source: object = None
         self._value: tuple[T, ...] = ()
 
     def put(self, source: object, value: T) -> None:
-        """Take in what is made of `source` by somebody who knows."""
+        """Store a value that the caller has made of `source`."""
         self._value, self._source = (value,), source
 
     def get(self, source: object, make: Callable[[], T]) -> T:
-        """Return what `make` returned when it was last asked about this very `source`, else ask it now."""
+        """Return the value made of this very object `source`, calling `make` if another was made last."""
         if not self._value or self._source is not source:
             self.put(source, make())
         return self._value[0]
 
 
 class RunCache:
-    """What is known of one run."""
+    """What this process has parsed and derived of one run."""
 
     def __init__(self) -> None:
         self.plan: Memo[CompiledPlan] = Memo()
@@ -57,7 +57,7 @@ class RunCache:
         self.former_tasks: Memo[dict[str, Task]] = Memo()
         self.plan_digest: Memo[str | None] = Memo()
         self.reusable: Memo[dict[str, tuple[str, Done]]] = Memo()
-        #: Whether an output among the results that were read is kept outside the state.
+        #: Whether an output among the results is stored outside the state.
         self.has_offloaded_outputs = False
         self._last_results: Mapping[str, StateRecord] | None = None
         self._records: dict[str, StateRecord] = {}
@@ -65,14 +65,14 @@ class RunCache:
         self._frontier: Frontier | None = None
 
     def store_plan(self, document: Mapping[str, object], compiled: CompiledPlan, *, mark: str) -> None:
-        """Take in a plan that was just compiled, as the state is about to have it."""
+        """Store a plan that was just compiled, with the document that is about to be in the state."""
         self.plan.put(document, compiled)
         self.plan_digest.put(document, mark)
 
     def read_outcomes(self, results: Mapping[str, StateRecord]) -> Mapping[str, Outcome]:
-        """Return the outcomes in `results`, of which only those are read that were not before.
+        """Return the outcomes in `results`; only those that are new since the last call are parsed.
 
-        It is the same mapping each time, with what is new in it. Raises `PersistenceError`.
+        The same mapping is returned each time, updated in place. Raises `PersistenceError`.
         """
         if results is self._last_results:
             return self._outcomes
@@ -94,7 +94,7 @@ class RunCache:
         return self._outcomes
 
     def _is_still_valid(self, new: Mapping[str, Outcome]) -> bool:
-        """Whether what follows from the known outcomes follows still: a loaded output, say, changes nothing."""
+        """Whether what was derived from the known outcomes is still valid; a loaded output, say, changes nothing."""
         blocked = self._frontier.blocked if self._frontier is not None else set[str]()
         known = ((task, outcome, self._outcomes.get(task)) for task, outcome in new.items())
         return all(
@@ -103,7 +103,7 @@ class RunCache:
         )
 
     def get_frontier(self, compiled: CompiledPlan) -> Frontier:
-        """Return what follows for `compiled` from the outcomes that were read last."""
+        """Return the frontier of `compiled` after the outcomes that were read last."""
         if self._frontier is None or self._frontier.compiled is not compiled:
             self._frontier = Frontier(compiled, self._outcomes)
         return self._frontier
@@ -114,13 +114,13 @@ def _scheduling_key(outcome: Outcome) -> tuple[object, ...]:
 
 
 class RunCaches:
-    """What is known of the runs that this process has under way; of more than 32 the latest."""
+    """The caches of the runs that this process has in flight; of more than 32, the latest."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[str, RunCache] = OrderedDict()
 
     def get_or_create(self, run: str) -> RunCache:
-        """Return what is known of a run, nothing at first."""
+        """Return the cache of a run, empty at first."""
         if run not in self._runs:
             self._runs[run] = RunCache()
         self._runs.move_to_end(run)
@@ -129,7 +129,7 @@ class RunCaches:
         return self._runs[run]
 
     def drop(self, run: str) -> None:
-        """Forget a run that is over."""
+        """Drop the cache of a run that is over."""
         self._runs.pop(run, None)
 
 
@@ -143,25 +143,29 @@ def build_snapshot(
     cache: RunCache | None = None,
     durations: Mapping[str, float] = NO_DURATIONS,
 ) -> Snapshot:
-    """Make the snapshot that `next_move` chooses by; `granted` are the approvals that the ledger holds, None: all.
+    """Return the snapshot that `next_move` chooses by.
 
-    `recall` keeps what is read for the next snapshot of the same run. `durations` are seconds by tool.
+    `granted` are the approved digests that may still be used; None: all. `cache` is that of the run, None: a new one.
+    `durations` are seconds by tool. Raises `PersistenceError` for a state that cannot be read, `UsageError` if
+    `toolbox` lacks a tool of its plan.
     """
     cache = cache or RunCache()
     problems = tuple(state.get("problems") or ())
     outcomes = cache.read_outcomes(state.get("results") or {})
-    document, undoing = state.get("plan"), state.get("rollback_plan")
+    document, undo_document = state.get("plan"), state.get("rollback_plan")
     compiled = (
         cache.plan.get(document, lambda: link_stored_plan(document, toolbox, durations=durations))
         if document and not problems
         else None
     )
     undo = (
-        cache.undo.get(undoing, lambda: link_stored_plan(undoing, toolbox, kind="rollback", durations=durations))
-        if undoing
+        cache.undo.get(
+            undo_document, lambda: link_stored_plan(undo_document, toolbox, kind="rollback", durations=durations)
+        )
+        if undo_document
         else None
     )
-    stop, cut = state.get("termination"), state.get("out_of_budget_tasks") or {}
+    termination, out_of_budget = state.get("termination"), state.get("out_of_budget_tasks") or {}
     active = undo or compiled
     return Snapshot(
         compiled=compiled,
@@ -172,8 +176,8 @@ def build_snapshot(
         unsure=get_planner_doubt(state) or None,
         approved=_find_valid_approvals(state, active, outcomes, thread, granted) if active else frozenset(),
         doubts=frozenset(state.get("calls_in_doubt") or ()),
-        planning_budget=parse_budget(cut.get("")),
-        out_of_budget=frozenset(cut),
+        planning_budget=parse_budget(out_of_budget.get("")),
+        out_of_budget=frozenset(out_of_budget),
         dead_end_reason=state.get("dead_end_reason"),
         question=state.get("clarification_question"),
         spending=parse_spending(state),
@@ -182,7 +186,7 @@ def build_snapshot(
         replanned_signatures=frozenset(state.get("replanned_failures") or ()),
         replans=state.get("replans") or 0,
         elapsed_s=compute_elapsed_seconds(state, now=now),
-        stop=(stop["status"], stop["reason"]) if stop else None,  # type: ignore[arg-type]  # the closed words of EndStatus
+        stop=(termination["status"], termination["reason"]) if termination else None,  # type: ignore[arg-type]  # the closed words of EndStatus
         undo=undo,
         rollback_begun=state.get("rollback") is not None,
         # A plan that does not compile may be of any form.
@@ -202,7 +206,7 @@ def get_active_plan(snapshot: Snapshot) -> CompiledPlan:
 
 
 def collect_former_tasks(state: State) -> tuple[dict[str, Task], dict[str, tuple[str, ...]]]:
-    """Return the tasks of this run's earlier plans that the present one has not, as they last stood, with their needs.
+    """Return the tasks of this run's earlier plans that are not in the present one, and their dependencies.
 
     A task that a replan or an edit dropped may have been done before, and what it changed is still in effect.
     """
@@ -224,16 +228,16 @@ def _find_valid_approvals(
     thread: str,
     granted: Collection[str] | None,
 ) -> frozenset[str]:
-    """Return the tasks whose approval holds for the call as it now stands; a changed call is asked about again.
+    """Return the tasks whose approval is valid for the present call; a changed call is asked about again.
 
-    A call that was in doubt used up its approval when it was begun, and a person has said since that it may be made.
+    A call that was in doubt used up its approval when it was started; a human has said since that it may be made.
     """
-    approvals, cleared = state.get("approvals") or {}, state.get("resolved_doubts") or {}
+    approvals, resolved = state.get("approvals") or {}, state.get("resolved_doubts") or {}
     open_tasks = [task for task in approvals if task in compiled.tasks and task not in outcomes]
     return frozenset(
         task
         for task in open_tasks
-        if (granted is None or approvals[task] in granted or task in cleared)
+        if (granted is None or approvals[task] in granted or task in resolved)
         and compute_approval_digest(task, compiled, outcomes, state, thread) == approvals[task]
     )
 
@@ -241,7 +245,7 @@ def _find_valid_approvals(
 def compute_approval_digest(
     task: str, compiled: CompiledPlan, outcomes: Mapping[str, Outcome], state: State, thread: str
 ) -> str | None:
-    """Return the digest that an approval of `task` must carry now; None where its call cannot be made."""
+    """Return the digest that an approval of `task` must have now; None if its call cannot be made."""
     revision = state.get("revision") or 1
     ready = prepare(
         compiled.tasks[task], compiled.get_spec(task), needs=compiled.needs[task], outcomes=outcomes, revision=revision

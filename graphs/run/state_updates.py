@@ -1,4 +1,4 @@
-"""Facts made into records for the state and events for those who watch."""
+"""Updates of the state, and events for those who watch, made from plans, outcomes and budgets."""
 
 import json
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _PREVIEW_LENGTH = 200
 
 
 def plan_to_json(plan: Plan) -> StateRecord:
-    """Return a plan as it is stored: fields left at their defaults stay out, ids and tools never."""
+    """Return a plan as it is stored: without fields at their defaults, except id, tool and args."""
     return {
         "execution_mode": plan.execution_mode,
         **({"phases": plan.phases} if plan.phases else {}),
@@ -35,20 +35,20 @@ def plan_to_json(plan: Plan) -> StateRecord:
 
 
 def build_plan_update(plan: Plan) -> dict[str, Any]:
-    """Return the part of the state that a newly compiled plan sets."""
+    """Return the update for a plan that was just compiled."""
     stored = plan_to_json(plan)
     return {"plan": stored, "checked_plan_digest": hash_json(stored)}
 
 
 def build_invalid_plan_update(plan: JsonValue, problems: Iterable[Problem], *, limits: Limits) -> dict[str, Any]:
-    """Return the part of the state that a plan sets which does not compile."""
-    found = list(problems)
+    """Return the update for a plan that does not compile."""
+    listed = list(problems)
     tasks = plan.get("tasks") if isinstance(plan, dict) else None
     update: StateRecord = {
-        "problems": [str(problem) for problem in found],
+        "problems": [str(problem) for problem in listed],
         "checked_plan_digest": compute_plan_digest(plan),
     }
-    if isinstance(tasks, list) and any(problem.kind == "too_many_tasks" for problem in found):
+    if isinstance(tasks, list) and any(problem.kind == "too_many_tasks" for problem in listed):
         return {
             **update,
             **build_budget_stop_update(ExhaustedBudget(name="tasks", limit=limits.max_tasks, used=len(tasks))),
@@ -57,12 +57,12 @@ def build_invalid_plan_update(plan: JsonValue, problems: Iterable[Problem], *, l
 
 
 def build_budget_stop_update(budget: ExhaustedBudget) -> StateRecord:
-    """Return the part of the state that tells which budget kept a plan from being made or taken."""
+    """Return the update for a budget that kept a plan from being made or accepted."""
     return {"out_of_budget_tasks": {"": budget.model_dump()}}
 
 
 def compute_plan_digest(plan: JsonValue) -> str | None:
-    """Return the digest by which a checked plan is known; None for what is no JSON, which never compiles."""
+    """Return the digest of a plan document; None if it is not JSON, which never compiles."""
     try:
         return hash_json(plan)
     except (TypeError, ValueError, RecursionError):
@@ -70,22 +70,22 @@ def compute_plan_digest(plan: JsonValue) -> str | None:
 
 
 def outcome_to_json(outcome: Outcome) -> StateRecord:
-    """Return an outcome as it is stored: a reference in the place of an output that is in the artifacts."""
-    # Most have none of these, and a record is stored for each task.
+    """Return an outcome as it is stored; an output that is stored as an artifact is replaced by a reference."""
+    # Left out if empty, because a record is stored for each task and most have none of these.
     idle = {name for name in ("artifact", "items") if getattr(outcome, name, None) is None}
     idle |= {"was_in_doubt"} if isinstance(outcome, Done) and not outcome.was_in_doubt else set()
     return drop_stored_output(outcome).model_dump(mode="json", exclude=idle)
 
 
 def build_plan_event(compiled: CompiledPlan, *, revision: int, difference: PlanDiff | None = None) -> PlanCompiled:
-    """Return the event of a plan that is about to run."""
+    """Return the event for a plan that is about to run."""
     return PlanCompiled(
         revision=revision, plan=plan_to_json(compiled.plan), waves=waves(compiled.needs), difference=difference
     )
 
 
 def build_finished_event(task: str, outcome: Outcome) -> TaskFinished:
-    """Return the event of a settled task."""
+    """Return the event for a settled task."""
     return TaskFinished(
         task=task,
         status=outcome.status,
@@ -99,7 +99,7 @@ def build_finished_event(task: str, outcome: Outcome) -> TaskFinished:
 
 
 def build_usage_update(spending: Spending) -> StateRecord:
-    """Return what is added to the run's usage; a cost where one is known."""
+    """Return what is added to the run's usage; with a cost only if one is known."""
     return spending.model_dump(exclude=None if spending.cost else {"cost"})
 
 
