@@ -11,7 +11,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from psycopg.sql import SQL, Identifier, Literal
 from regions import Company
 
-from agent.errors import ToolFailure
+from planwave import ToolFailure
 
 READS = {"readOnlyHint": True, "idempotentHint": True}
 AGAIN = {"destructiveHint": False, "idempotentHint": True}

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from agent.errors import ToolFailure
+from planwave import ToolFailure
 
 
 @dataclass(frozen=True)
