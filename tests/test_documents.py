@@ -133,7 +133,7 @@ def test_a_room_names_each_of_its_files(room: str) -> None:
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_command_that_is_named_exists(page: Path) -> None:
-    for line in re.findall(r"(?<!from )\bplanwave ([a-z][^`\n|]*)", page.read_text(encoding="utf-8")):
+    for line in re.findall(r"\bplanwave (?!import\b)([a-z][^`\n|]*)", page.read_text(encoding="utf-8")):
         words = [word.rstrip(",.;:") for word in shlex.split(line.replace("...", "").replace("'", ""))]
         command: Any = PROGRAM
         while isinstance(command, TyperGroup) and words and words[0] in command.commands:
