@@ -146,8 +146,6 @@ def _convert_other(value: Any, levels: int) -> JsonValue:  # noqa: ANN401 - as `
             return _convert_bytes(value, levels)
         case UserString():
             return replace_surrogates(str(value))
-        case os.PathLike():
-            return replace_surrogates(os.fsdecode(value))
         case BaseModelV1():
             return _convert_object(value.dict(by_alias=True).items(), levels)
         case type() | io.IOBase() | complex():
@@ -216,7 +214,9 @@ def _convert_scalar(value: Any) -> JsonValue:  # noqa: ANN401 - as `_convert`
     if type(value).__name__ in {"NAType", "NaTType"}:
         return None
     try:
-        return _convert(pydantic_core.to_jsonable_python(value), 1)
+        return _convert(
+            os.fspath(value) if isinstance(value, os.PathLike) else pydantic_core.to_jsonable_python(value), 1
+        )
     except pydantic_core.PydanticSerializationError:
         raise JsonConversionError(f"{_describe_type(value)} has no JSON form") from None
 
