@@ -5,15 +5,17 @@ import dataclasses
 import io
 import os
 from collections import UserString
-from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
 from enum import Enum
+from inspect import isabstract
 from itertools import islice
-from typing import Any, Final
+from types import FunctionType, NoneType, UnionType
+from typing import IO, Annotated, Any, Final, Union, get_args, get_origin
 
 import pydantic_core
 from langchain_core.messages import ToolMessage
-from pydantic import JsonValue
+from pydantic import JsonValue, PydanticSchemaGenerationError, TypeAdapter
 from pydantic.v1 import BaseModel as BaseModelV1
 
 #: Characters of an error that are kept, for humans and models to read.
@@ -53,6 +55,42 @@ def to_json_value(value: object) -> JsonValue:
         raise JsonConversionError(f"is not a JSON value: {_TOO_DEEP}") from None
     except Exception as error:  # noqa: BLE001 - the value's own code runs here, a generator's for example
         raise JsonConversionError(f"is not a JSON value: {error_text(error)}") from None
+
+
+def find_type_without_json_form(annotation: object) -> str | None:
+    """Return the name of a type in a return annotation whose values have no JSON form; None if none is known."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return find_type_without_json_form(inner[0])
+    if origin is Callable:
+        return "Callable"
+    if origin in {Union, UnionType}:
+        names = [find_type_without_json_form(each) for each in inner if each is not NoneType]
+        return None if None in names else next(iter(names), None)
+    if isinstance(origin, type) and issubclass(origin, list | set | frozenset | tuple | dict):
+        return next(filter(None, map(find_type_without_json_form, inner)), None)
+    kind = origin or annotation
+    if not isinstance(kind, type) or kind in {Any, object} or _has_json_form(kind):
+        return None
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+
+
+def _has_json_form(kind: type) -> bool:
+    if issubclass(kind, complex | type | io.IOBase | BaseException | IO | Awaitable | AsyncIterator | FunctionType):
+        return False
+    if isabstract(kind) or getattr(kind, "_is_protocol", False):
+        return True
+    if issubclass(kind, Mapping | Sequence | AbstractSet | Iterator | ValuesView | Enum | os.PathLike | BaseModelV1):
+        return True
+    if any(hasattr(kind, name) for name in (*_ARRAY_METHODS, "to_dict", "__attrs_attrs__", "__dataclass_fields__")):
+        return True
+    try:
+        TypeAdapter(kind)
+    except PydanticSchemaGenerationError:
+        return False
+    except Exception:  # noqa: BLE001 - the type's own code, or a name that is not defined yet
+        return True
+    return True
 
 
 def error_text(error: BaseException | None) -> str:

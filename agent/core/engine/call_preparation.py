@@ -145,7 +145,9 @@ def required_outputs(task: Task) -> frozenset[str]:
 
 def collect_outputs(outcomes: Mapping[str, Outcome]) -> dict[str, JsonValue]:
     """Return the outputs of finished tasks by task id; those that are offloaded must have been loaded before."""
-    done = {task: outcome for task, outcome in outcomes.items() if isinstance(outcome, Done)}
+    done = {
+        task: outcome for task, outcome in outcomes.items() if isinstance(outcome, Done) and not outcome.has_lost_output
+    }
     if offloaded := [task for task, outcome in done.items() if outcome.is_offloaded]:
         raise AssertionError(f"the outputs of {offloaded} are in their store and were not loaded")
     return {task: outcome.output for task, outcome in done.items()}
