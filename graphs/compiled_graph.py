@@ -12,6 +12,7 @@ from typing import Any, TypedDict, Unpack, cast, overload
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import All, Command, Durability, GraphOutput, Interrupt
 
@@ -54,6 +55,22 @@ def validate_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passe
         raise UsageError("The goal is empty; say in a sentence what to find out or do.")
     # Otherwise the plan of an earlier goal on the thread would count as given.
     return {**given, "goal": goal or "", "plan": plan}
+
+
+def reject_unstorable(given: Any, saver: BaseCheckpointSaver[Any]) -> None:  # noqa: ANN401 - whatever a caller passes
+    """Raise `UsageError`, or `AnswerError` for an answer, if an input holds a value that `saver` cannot store.
+
+    LangGraph stores an input before anything looks at it, and its error says neither what nor where.
+    """
+    is_command = isinstance(given, Command)
+    parts = {"The answer": given.resume, "The update": given.update} if is_command else given or {}
+    for name, part in parts.items() if isinstance(parts, Mapping) else ():
+        try:
+            saver.serde.dumps_typed(part)
+        except (TypeError, ValueError, RecursionError) as error:
+            kind = AnswerError if name == "The answer" else UsageError
+            what = name if is_command else f"The {name}"
+            raise kind(f"{what} cannot be stored: {error}. Nothing was changed.") from None
 
 
 def bind_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[Any]:
@@ -250,6 +267,8 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         thread = self._get_thread_id(config)
         runner = GracefulRunner(control, grace_s=self.grace_s, caller_control=options.get("control"), thread=thread)
         options["control"] = control
+        if isinstance(self.checkpointer, BaseCheckpointSaver):
+            reject_unstorable(given, self.checkpointer)
         await self._reject_plaintext_secrets(given)
         async with self._hold_thread(config), _log_run(thread, given):
             if isinstance(given, Command) and given.resume is not None:

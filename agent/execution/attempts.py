@@ -213,10 +213,16 @@ class CallRunner:
         try:
             output = to_json_value(value)
         except JsonConversionError as error:
-            return CallFailed("output", f"The output of {name!r} {error}.", call.attempts, call.started_at)
+            sentence = f"The output of {name!r} {error}."
+            if self.job.spec.policy.read_only:
+                return CallFailed("output", sentence, call.attempts, call.started_at)
+            # A failure would be an invitation to make the call again.
+            lost = f"The call was made, its output could not be stored. {sentence}"
+            return CallResult(None, call.attempts, call.started_at, lost_output=lost)
         errors = find_value_errors(schema, output) if schema else []
         if errors:
-            sentence = f"The output of {name!r} does not fit its schema: {'; '.join(errors[:5])}."
+            made = "" if self.job.spec.policy.read_only else " The call was made; do not make it again."
+            sentence = f"The output of {name!r} does not fit its schema: {'; '.join(errors[:5])}.{made}"
             return CallFailed("output", sentence, call.attempts, call.started_at)
         return CallResult(output, call.attempts, call.started_at)
 

@@ -24,6 +24,8 @@ class CallResult:
     output: JsonValue
     attempts: int
     started_at: datetime | None
+    #: A sentence, if the call was a write and its output could not be stored; `output` is null then.
+    lost_output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,13 @@ def serialize_call(call: CallResult | CallFailed) -> CallRecord:
     """Return what is stored of a call that ended."""
     started = call.started_at.isoformat() if call.started_at else None
     if isinstance(call, CallResult):
-        return {"status": "done", "output": call.output, "attempts": call.attempts, "started_at": started}
+        record: CallRecord = {
+            "status": "done",
+            "output": call.output,
+            "attempts": call.attempts,
+            "started_at": started,
+        }
+        return record if call.lost_output is None else {**record, "lost_output": call.lost_output}
     return {
         "status": "failed",
         "kind": call.kind,
@@ -69,7 +77,7 @@ def deserialize_call(record: CallRecord) -> CallResult | CallFailed:
     fields: dict[str, Any] = record
     started_at = datetime.fromisoformat(fields["started_at"]) if fields["started_at"] else None
     if fields["status"] == "done":
-        return CallResult(fields["output"], int(fields["attempts"]), started_at)
+        return CallResult(fields["output"], int(fields["attempts"]), started_at, fields.get("lost_output"))
     return CallFailed(fields["kind"], str(fields["error"]), int(fields["attempts"]), started_at)
 
 

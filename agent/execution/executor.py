@@ -226,10 +226,11 @@ def _build_outcome(
         return InDoubt(revision=job.revision, doubts=doubts, attempts=sum(call.attempts for call in result))
     start, end = (result.started_at or started).isoformat(), finished.isoformat()
     match result:
-        case CallResult(output=output, attempts=attempts):
+        case CallResult(output=output, attempts=attempts, lost_output=lost):
             return Done(
                 revision=job.revision,
                 output=output,
+                error=lost,
                 attempts=attempts,
                 started_at=start,
                 finished_at=end,
@@ -257,8 +258,8 @@ def _log_outcome(task: str, outcome: Outcome) -> None:
             reason = f"reused from {source!r}"
         case Done(cached_at=str(at)):
             reason = f"from the result cache, stored at {at}"
-        case Done(items=items):
-            reason = str(items or "")
+        case Done(items=items, error=error):
+            reason = str(items or error or "")
         case Failed(kind=kind, error=error):
             reason = f"{kind}: {error}"
         case Skipped(because=because) | Cancelled(because=because):

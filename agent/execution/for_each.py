@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
@@ -118,7 +118,8 @@ def _find_finished_items(runner: CallRunner, logged: Sequence[LoggedCall]) -> di
             finished[item] = deserialize_call(known.record)
         elif earlier[fingerprint] and (record := earlier[fingerprint].popleft().record):
             # The attempts were counted for the task that made them.
-            finished[item] = CallResult(record["output"], 0, None)
+            made = deserialize_call(record)
+            finished[item] = replace(made, attempts=0, started_at=None)
     return finished
 
 
@@ -140,12 +141,15 @@ def _build_batch_result(
     if missing is not None and (policy in {"finish", "stop"} or len(missing.failed) == total):
         return BatchResult(CallFailed(missing.errors[0].kind, str(missing), attempts, started), missing)
     outputs: list[JsonValue] = []
-    for outcome in in_order:
+    lost: list[str] = []
+    for item, outcome in sorted(outcomes.items()):
         if isinstance(outcome, CallResult):
             outputs.append(outcome.output)
+            lost += [f"Item {item}: {outcome.lost_output}"] if outcome.lost_output else []
         elif policy == "null":
             outputs.append(None)
-    return BatchResult(CallResult(outputs, attempts, started), missing)
+    more = f" So it is with {len(lost) - 1} more items." if len(lost) > 1 else ""
+    return BatchResult(CallResult(outputs, attempts, started, f"{lost[0]}{more}" if lost else None), missing)
 
 
 def _summarize_failures(outcomes: Mapping[int, CallOutcome], *, total: int) -> PartialFailure | None:

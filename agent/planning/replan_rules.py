@@ -45,6 +45,17 @@ class FailureContext:
         return [f"{task}: {describe_failure(self.outcomes[task])}" for task in self.failed]
 
     @property
+    def made_writes(self) -> tuple[str, ...]:
+        """Failed tasks whose call was made all the same: a write with an output that does not fit its schema."""
+        return tuple(
+            task
+            for task in self.failed
+            if isinstance(outcome := self.outcomes[task], Failed)
+            and outcome.kind == "output"
+            and not self.compiled.get_spec(task).policy.read_only
+        )
+
+    @property
     def done_tasks(self) -> list[dict[str, Any]]:
         """The finished tasks as documents."""
         return tasks_to_json(select_done_tasks(self.compiled, self.outcomes))

@@ -100,6 +100,7 @@ def _render_question(
                 if task not in done
             ),
             *(f"{task}: {outcome.items}" for task, outcome in done.items() if outcome.items is not None),
+            *(f"{task}: {outcome.error}" for task, outcome in done.items() if outcome.error is not None),
         ],
     )
 

@@ -45,6 +45,9 @@ def _render_opening(status: str, outcomes: Mapping[str, Outcome]) -> str:
     partial = [task for task, outcome in outcomes.items() if isinstance(outcome, Done) and outcome.items is not None]
     if status == "completed" and partial:
         return f"Done, but {', '.join(partial)} lacks items that failed."
+    lost = [task for task, outcome in outcomes.items() if isinstance(outcome, Done) and outcome.error is not None]
+    if status == "completed" and lost:
+        return f"Done, but the output of {', '.join(lost)} could not be stored."
     return _OPENINGS.get(status, f"The run is {status}.")
 
 
@@ -64,7 +67,7 @@ def render_section(task: str, outcome: Outcome, *, title: str) -> str:
     head = f"**{title}** [{task}]"
     match outcome:
         case Done():
-            body = render_output(outcome.output)
+            body = outcome.error if outcome.has_lost_output and outcome.error else render_output(outcome.output)
             lacking = f"\n\nIncomplete: {outcome.items}" if outcome.items is not None else ""
             return (f"{head}\n\n{body}" if "\n" in body else f"{head}: {body}") + lacking
         case Failed():

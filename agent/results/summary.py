@@ -51,6 +51,8 @@ def _describe_terms(task: Task) -> Iterator[str]:
 
 def _describe_outcome(outcome: Outcome) -> str:
     match outcome:
+        case Done(error=str(lost)):
+            return f"done, never to be made again: {lost}"
         case Done(items=None):
             return f"done: {preview_value(outcome.output)}"
         case Done():

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
@@ -14,6 +14,7 @@ from agent.core.engine.rollback import find_missing_compensation_args
 from agent.core.plan.json_schema import drop_unsupported_keywords
 from agent.core.plan.tool_spec import JsonSchema, Policy, Preflight, ToolSpec
 from agent.errors import ToolError
+from agent.json_values import find_type_without_json_form
 from agent.secret_values import replace_secret_schemas
 from agent.tools.async_tools import prepare_tool
 
@@ -103,6 +104,7 @@ def _build_spec(tool: BaseTool) -> ToolSpec:
     args_schema, takes_key = _build_args_schema(tool)
     output_schema = metadata.get("output_schema")
     _check_schema(tool.name, "output_schema", output_schema)
+    _check_return_type(tool)
     hints = {ours: metadata[theirs] for theirs, ours in _HINT_FIELDS.items() if metadata.get(theirs) is not None}
     limits = {name: metadata[name] for name in _POLICY_FIELDS if metadata.get(name) is not None}
     try:
@@ -159,6 +161,21 @@ def _build_args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
 
 def _get_model_schema(model: type[BaseModel] | type[BaseModelV1]) -> JsonSchema:
     return model.model_json_schema() if issubclass(model, BaseModel) else model.schema()
+
+
+def _check_return_type(tool: BaseTool) -> None:
+    """Raise `ToolError` if the tool returns what cannot be stored, which a call would show when it has been made."""
+    function = getattr(tool, "coroutine", None) or getattr(tool, "func", None) or tool._run  # noqa: SLF001 - what a tool overrides
+    try:
+        annotation = get_type_hints(function).get("return")
+    except Exception:  # noqa: BLE001 - an annotation may name what is not there at run time
+        return
+    kind = find_type_without_json_form(annotation)
+    if kind is not None:
+        raise ToolError(
+            f"Tool {tool.name!r} returns {kind}, which has no JSON form and cannot be stored; return texts, numbers, "
+            "lists, objects, models or dataclasses instead."
+        )
 
 
 def _check_schema(name: str, role: str, schema: object) -> None:

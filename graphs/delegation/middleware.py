@@ -31,7 +31,7 @@ from agent.core.plan.document import Task
 from agent.core.plan.hashing import hash_json
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Job
-from agent.json_values import to_json_value
+from agent.json_values import JsonConversionError, to_json_value
 from agent.llm.usage import begin_call, count_call, extract_usage
 from agent.results.summary import describe_failure
 from graphs.run.approvals import describe_doubt
@@ -213,13 +213,18 @@ def _locate_call(request: ToolCallRequest) -> str:
 
 def _find_json_problems(args: Mapping[str, JsonValue]) -> list[str]:
     """Return what is wrong with arguments that could not be stored unchanged; NaN is not even equal to itself."""
-    is_storable = to_json_value(args) == args
+    try:
+        is_storable = to_json_value(args) == args
+    except JsonConversionError as error:
+        return [f"what they hold {error}"]
     return [] if is_storable else ["they hold a number that is not finite, or half of a surrogate pair"]
 
 
 def _format_outcome(outcome: Outcome) -> str:
     if not isinstance(outcome, Done):
         return describe_failure(outcome)
+    if outcome.has_lost_output:
+        return outcome.error or ""
     text = outcome.output if isinstance(outcome.output, str) else json.dumps(outcome.output, ensure_ascii=False)
     return (
         text

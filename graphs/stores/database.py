@@ -28,9 +28,10 @@ class StoreDatabase(Protocol):
     #: SQL for the seconds since 1970, by the one clock that all processes share.
     now_expression: str
 
-    def run_in_transaction(self, work: Callable[[StatementRunner], T]) -> T:
+    def run_in_transaction(self, work: Callable[[StatementRunner], T], *, durable: bool = False) -> T:
         """Return what `work` returns; everything it wrote is committed, or nothing if it raises.
 
+        A commit survives the end of the process; one that is `durable`, with all before it, a power cut too.
         `work` may be run again after a lost connection, even if its commit had arrived: it must be idempotent. Raises
         `PersistenceError` if the database fails.
         """

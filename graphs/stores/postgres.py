@@ -23,6 +23,7 @@ from psycopg_pool import ConnectionPool
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from agent.errors import PersistenceError
+from agent.json_values import replace_surrogates
 from graphs.stores.backend import Backend
 from graphs.stores.checkpoint_upgrade import complete_upgrade
 from graphs.stores.checkpoint_validation import (
@@ -50,19 +51,29 @@ from graphs.stores.tables.ledger import delete_ledger_rows
 _TEXT_MARK = "__planwave_text__"
 
 
-def wrap_texts(checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint with its texts wrapped in objects, since LangGraph encrypts objects but not texts."""
+def wrap_texts(checkpoint: Checkpoint, *, encrypted: bool) -> Checkpoint:
+    """Return the checkpoint with texts wrapped in objects, which LangGraph serializes; it stores plain texts as JSONB.
+
+    With encryption every text is wrapped, since LangGraph encrypts only what it serializes; else those that JSONB
+    refuses, with a NUL or a lone surrogate.
+    """
+
+    def must_be_wrapped(value: object) -> bool:
+        if isinstance(value, str):
+            return encrypted or "\x00" in value or replace_surrogates(value) != value
+        return isinstance(value, dict) and value.keys() == {_TEXT_MARK}
+
     values = {
-        name: {_TEXT_MARK: value} if isinstance(value, str) else value
+        name: {_TEXT_MARK: value} if must_be_wrapped(value) else value
         for name, value in checkpoint["channel_values"].items()
     }
     return {**checkpoint, "channel_values": values}
 
 
-def unwrap_texts(found: CheckpointTuple) -> CheckpointTuple:
-    """Undo `wrap_texts`. Raises `PersistenceError` if a text was stored unencrypted."""
+def unwrap_texts(found: CheckpointTuple, *, encrypted: bool) -> CheckpointTuple:
+    """Undo `wrap_texts`. Raises `PersistenceError` if a text was stored unencrypted although there is a key."""
     values = found.checkpoint["channel_values"]
-    if plain := [name for name, value in values.items() if isinstance(value, str)]:
+    if encrypted and (plain := [name for name, value in values.items() if isinstance(value, str)]):
         thread = found.config["configurable"].get("thread_id")
         raise PersistenceError(
             f"The {plain[0]!r} in a checkpoint of thread {thread!r} is not encrypted, although a key is set; "
@@ -105,7 +116,7 @@ class PostgresCheckpointSaver(PostgresSaver):
         self._encrypted = isinstance(serde, EncryptedOnlySerializer)
 
     def _validate_tuple(self, found: CheckpointTuple) -> CheckpointTuple:
-        return validate_checkpoint_tuple(found, unwrap=unwrap_texts if self._encrypted else None)
+        return validate_checkpoint_tuple(found, unwrap=partial(unwrap_texts, encrypted=self._encrypted))
 
     def _bind_saver(self, connection: Connection) -> PostgresSaver:
         return PostgresSaver(connection, serde=self.serde)
@@ -144,7 +155,7 @@ class PostgresCheckpointSaver(PostgresSaver):
     ) -> RunnableConfig:
         """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
         checkpoint, new_versions = complete_upgrade(checkpoint, new_versions)
-        checkpoint = wrap_texts(checkpoint) if self._encrypted else checkpoint
+        checkpoint = wrap_texts(checkpoint, encrypted=self._encrypted)
         return self._write_fenced(
             get_thread_id(config), lambda saver: saver.put(config, checkpoint, metadata, new_versions)
         )

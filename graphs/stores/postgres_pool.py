@@ -33,8 +33,8 @@ class PostgresDatabase:
         self.pool = pool
         self.url = url
 
-    def run_in_transaction(self, work: Callable[[StatementRunner], T]) -> T:
-        """See `StoreDatabase.run_in_transaction`."""
+    def run_in_transaction(self, work: Callable[[StatementRunner], T], *, durable: bool = False) -> T:  # noqa: ARG002
+        """See `StoreDatabase.run_in_transaction`. Every commit is durable, unless the server is set otherwise."""
         return self.run_on_connection(lambda _, run: work(run))
 
     def run_on_connection(self, work: Callable[[Connection, StatementRunner], T]) -> T:

@@ -1,36 +1,46 @@
-"""The serializer of checkpoints: msgpack with a closed list of types, and integers of any size."""
+"""The serializer of checkpoints: msgpack with a closed list of types, and every JSON value exactly as it was."""
 
 import copy
-from typing import Any
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any, Final
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.types import Send
 
 from agent.errors import PersistenceError, SettingsError, UsageError, describe_extra
 from graphs.langgraph_internals import DeltaSnapshot
 
-_BIG_NUMBER_MARK = "__planwave_int__"
+#: The only key of an object that stands for a value that msgpack lacks. Under it is the hexadecimal text of an integer,
+#: or a pair: "json" and the text of what is nested too deeply, "object" and what an object has under this very key.
+_MARK: Final = "__planwave_int__"
 #: Without a plus sign, after which `EncryptedSerializer` expects the name of a cipher.
-_BIG_NUMBER_TAG = "msgpack_int"
+_MARKED_TAG: Final = "msgpack_int"
 _LEAST, _MOST = -(2**63), 2**64 - 1
+#: Levels that are left to msgpack, which takes 255; within an `Interrupt` and its like it is given what is inside anew.
+_MSGPACK_DEPTH: Final = 64
 
 
 class ExactSerializer(JsonPlusSerializer):
-    """LangGraph's serializer, except that integers beyond 64 bits, which msgpack lacks, keep their value.
+    """LangGraph's serializer, with what msgpack lacks: integers beyond 64 bits and deep nesting.
 
-    A value with such integers gets its own type tag; any other value is stored as LangGraph does.
+    A value that msgpack refuses gets its own type tag; any other value is stored as LangGraph does.
     """
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:  # noqa: ANN401 - LangGraph's signature
-        """Return the type tag and the bytes of `obj`."""
+        """Return the type tag and the bytes of `obj`. Raises `TypeError` if it cannot be stored."""
         try:
             return super().dumps_typed(obj)
-        except TypeError as error:
-            if "64-bit" not in str(error):
-                raise
-        tag, data = super().dumps_typed(_encode_big_numbers(obj))
-        return (_BIG_NUMBER_TAG if tag == "msgpack" else tag), data
+        except TypeError:
+            try:
+                marked = _mark(obj, _MSGPACK_DEPTH)
+            except (ValueError, RecursionError) as error:
+                raise TypeError(f"A value cannot be stored: {error}") from None
+        tag, data = super().dumps_typed(marked)
+        return (_MARKED_TAG if tag == "msgpack" else tag), data
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:  # noqa: ANN401 - LangGraph's signature
         """Return the value of a type tag and bytes. Raises `PersistenceError` if the bytes cannot be read."""
@@ -40,9 +50,9 @@ class ExactSerializer(JsonPlusSerializer):
                 "A stored value is encrypted; open the database with its key, or set PLANWAVE_AES_KEY to it."
             )
         try:
-            if tag != _BIG_NUMBER_TAG:
+            if tag != _MARKED_TAG:
                 return super().loads_typed(data)
-            return _decode_big_numbers(super().loads_typed(("msgpack", payload)))
+            return _unmark(super().loads_typed(("msgpack", payload)))
         except Exception as error:
             # Changed bytes can raise anything, and whatever it is, the record is at fault.
             raise PersistenceError(f"A stored value of type {tag!r} cannot be read: {error}.") from error
@@ -99,31 +109,58 @@ def use_exact_serializer(saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver
     return clone
 
 
-def _encode_big_numbers(value: Any) -> Any:  # noqa: ANN401 - any stored value
+def _mark(value: Any, levels: int) -> Any:  # noqa: ANN401 - any stored value
+    """Return `value` with marks in place of what msgpack lacks. Raises `ValueError` for an integer without a text."""
     match value:
         case bool():
             return value
         case int() if not _LEAST <= value <= _MOST:
-            return {_BIG_NUMBER_MARK: hex(value)}
+            str(value)  # What cannot be written down would stop everything that shows it.
+            return {_MARK: hex(value)}
+        case dict() | list() | tuple() if levels == 0:
+            return {_MARK: ["json", json.dumps(value)]}
         case dict():
-            return {key: _encode_big_numbers(inner) for key, inner in value.items()}
+            marked = {key: _mark(inner, levels - 1) for key, inner in value.items()}
+            return {_MARK: ["object", marked[_MARK]]} if marked.keys() == {_MARK} else marked
         case list() | tuple():
-            return [_encode_big_numbers(inner) for inner in value]
-        case DeltaSnapshot():
-            return DeltaSnapshot(_encode_big_numbers(value.value))
+            return [_mark(inner, levels - 1) for inner in value]
         case _:
-            return value
+            return _map_inner(value, lambda inner: _mark(inner, levels))
 
 
-def _decode_big_numbers(value: Any) -> Any:  # noqa: ANN401 - any stored value
+def _unmark(value: Any) -> Any:  # noqa: ANN401 - any stored value
     match value:
-        case dict() if value.keys() == {_BIG_NUMBER_MARK}:
-            return int(value[_BIG_NUMBER_MARK], 16)
+        case dict() if value.keys() == {_MARK}:
+            return _read_mark(value[_MARK])
         case dict():
-            return {key: _decode_big_numbers(inner) for key, inner in value.items()}
+            return {key: _unmark(inner) for key, inner in value.items()}
         case list():
-            return [_decode_big_numbers(inner) for inner in value]
-        case DeltaSnapshot():
-            return DeltaSnapshot(_decode_big_numbers(value.value))
+            return [_unmark(inner) for inner in value]
         case _:
-            return value
+            return _map_inner(value, _unmark)
+
+
+def _read_mark(marked: Any) -> Any:  # noqa: ANN401 - what is stored under the mark
+    match marked:
+        case str():
+            return int(marked, 16)
+        case ["json", text]:
+            return json.loads(text)
+        case ["object", inner]:
+            return {_MARK: _unmark(inner)}
+        case _:
+            raise ValueError(f"{marked!r:.80} is no mark")
+
+
+def _map_inner(value: Any, change: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - any stored value
+    """Return one of LangGraph's wrappers, such as `Interrupt` or `Overwrite`, with what is inside changed."""
+    if isinstance(value, DeltaSnapshot):
+        return DeltaSnapshot(change(value.value))
+    if isinstance(value, Send):
+        return Send(value.node, change(value.arg))
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    changed = copy.copy(value)
+    for field in dataclasses.fields(value):
+        object.__setattr__(changed, field.name, change(getattr(value, field.name)))
+    return changed

@@ -1,10 +1,12 @@
 """SQLite as the database for checkpoints, leases, ledger and store."""
 
+import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -118,6 +120,7 @@ def _is_large(value: object) -> bool:
 T = TypeVar("T")
 _MEMORY_PATH = ":memory:"
 _BUSY_S = 30.0
+_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 
 
 class SqliteDatabase:
@@ -135,18 +138,12 @@ class SqliteDatabase:
         self.connection.create_function("planwave_now", 0, time.time)
         self.lock = threading.RLock()
 
-    def run_in_transaction(self, work: Callable[[StatementRunner], T]) -> T:
+    def run_in_transaction(self, work: Callable[[StatementRunner], T], *, durable: bool = False) -> T:
         """See `StoreDatabase.run_in_transaction`."""
         with self.lock:
             try:
-                # IMMEDIATE: one that reads first fails, without waiting, if the file has changed before it writes.
-                self.connection.execute("BEGIN IMMEDIATE")
-                try:
-                    result = work(self._execute)
-                    self.connection.execute("COMMIT")
-                except BaseException:
-                    self.connection.rollback()
-                    raise
+                with self._synchronous_commit() if durable else nullcontext():
+                    return self._transact(work)
             except sqlite3.Error as error:
                 if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
                     raise PersistenceError(
@@ -154,7 +151,26 @@ class SqliteDatabase:
                         "end it, or continue it if it is paused, and try again."
                     ) from error
                 raise PersistenceError(f"The database {self.url!r} cannot be used: {error}.") from error
-            return result
+
+    def _transact(self, work: Callable[[StatementRunner], T]) -> T:
+        # IMMEDIATE: one that reads first fails, without waiting, if the file has changed before it writes.
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(self._execute)
+            self.connection.execute("COMMIT")
+        except BaseException:
+            self.connection.rollback()
+            raise
+        return result
+
+    @contextmanager
+    def _synchronous_commit(self) -> Iterator[None]:
+        """Have the next commit wait until the disk has it, with all commits before it."""
+        self.connection.execute("PRAGMA synchronous=FULL")
+        try:
+            yield
+        finally:
+            self.connection.execute("PRAGMA synchronous=NORMAL")
 
     def read(self, work: Callable[[StatementRunner], T]) -> T:
         """Return what `work` returns, which only reads; each of its statements is a transaction."""
@@ -263,7 +279,7 @@ def open_sqlite(path: str, *, serde: SerializerProtocol, ttl_s: float) -> Iterat
     """Open a file, or `:memory:`. Raises `PersistenceError` if that fails."""
     try:
         if path != _MEMORY_PATH:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            _make_private(path)
         database = SqliteDatabase(path)
         store_connection = _connect(path)
     except (sqlite3.Error, OSError) as error:
@@ -284,9 +300,31 @@ def _create_store(connection: sqlite3.Connection) -> "SqliteStore":
     return SqliteStore(connection)
 
 
+def _make_private(path: str) -> None:
+    """Create a database, and the folders that are missing, for this user only: plans and results are in it.
+
+    SQLite gives its `-wal` and `-shm` the mode of the database. One that is there is made private too, unless others
+    may write to it: then somebody has let them in. It is not opened, since closing it would drop the locks that other
+    connections of this process hold.
+    """
+    file = Path(path).resolve()
+    for folder in [each for each in reversed(file.parents) if not each.exists()]:
+        folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+    with suppress(FileExistsError):
+        if not file.exists():
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE_FILE))
+    for each in (file, *(file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm", ".lock"))):
+        # It may be another user's, or gone by now.
+        with suppress(OSError):
+            mode = each.stat().st_mode
+            if stat.S_ISREG(mode) and not mode & (stat.S_IWGRP | stat.S_IWOTH):
+                each.chmod(mode & _PRIVATE_FILE)
+
+
 def _connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, timeout=_BUSY_S, isolation_level=None)
-    # In WAL mode, NORMAL keeps every commit if the process is killed; only a power cut can lose the last ones.
+    # In WAL mode, NORMAL keeps every commit if the process is killed; a power cut can lose those since the last one
+    # that was `durable`.
     connection.execute("PRAGMA synchronous=NORMAL")
     return connection
 
@@ -301,7 +339,7 @@ def _set_up(path: str, database: SqliteDatabase, saver: SqliteCheckpointSaver, s
                 _upgrade(database, saver, store)
             else:
                 # LangGraph creates its tables in several transactions; no other process may look in between.
-                with FileLock(f"{path}.lock", timeout=_BUSY_S):
+                with FileLock(f"{path}.lock", timeout=_BUSY_S, mode=_PRIVATE_FILE):
                     before = _read_versions(database)
                     _upgrade(database, saver, store)
         saver.is_setup = store.is_setup = path != _MEMORY_PATH or store.is_setup

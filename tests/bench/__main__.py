@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import first_tool, growth, makespan, overhead, start
+from tests.bench import claims, first_tool, growth, makespan, overhead, start
 from tests.bench.figures import Figure, Finding, report, table
 
 _BENCHES: dict[str, Callable[..., Iterator[Finding]]] = {
-    module.BENCH: module.bench for module in (makespan, overhead, growth, first_tool, start)
+    module.BENCH: module.bench for module in (makespan, overhead, growth, first_tool, start, claims)
 }
 
 

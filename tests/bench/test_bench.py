@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import __main__ as command
-from tests.bench import first_tool, growth, growth_child, makespan, overhead, start, start_child
+from tests.bench import claims, first_tool, growth, growth_child, makespan, overhead, start, start_child
 from tests.bench.figures import Figure, Unmeasured, exponent, figure, report, table
 from tests.bench.virtual_time import run_in_virtual_time
 from tests.bench.workloads import Step, Workload, shaped
@@ -140,3 +140,9 @@ def test_the_command_prints_a_table_and_fails_on_a_missed_target(tmp_path: Path,
 def test_shapes_have_the_size_they_say():
     assert len(shaped("flat", 7).levels()) == 1
     assert len(shaped("deep", 7).levels()) == 7
+
+
+def test_claims_are_measured_beside_completions():
+    found = [*claims.bench(quick=True)]
+    assert [each.name for each in found if isinstance(each, Figure)] == ["claim, on the disk", "completion, in the log"]
+    assert all(isinstance(each, Figure) and 0 < each.value < 1_000 for each in found)

@@ -68,10 +68,13 @@ def check_arguments(
 
 def find_value_errors(schema: JsonSchema, value: JsonValue) -> list[str]:
     """Return why `value` does not fit `schema`: for each error its place and a message, without a full stop."""
-    return [
-        f"{format_path(tuple(error.absolute_path)) or 'the value'}: {_shorten_message(error.message)}"
-        for error in _get_validator(SchemaKey(schema)).iter_errors(value)
-    ]
+    try:
+        return [
+            f"{format_path(tuple(error.absolute_path)) or 'the value'}: {_shorten_message(error.message)}"
+            for error in _get_validator(SchemaKey(schema)).iter_errors(value)
+        ]
+    except RecursionError:
+        return ["the value: it is nested too deeply for this schema, which refers to itself"]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

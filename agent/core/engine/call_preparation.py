@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -22,6 +22,8 @@ from agent.core.plan.references import (
 from agent.core.plan.tool_spec import ToolSpec
 
 Arguments = dict[str, JsonValue]
+#: Levels of lists and objects in arguments: an output of 250 levels fits in, within a list and under a name.
+_MAX_ARGUMENT_DEPTH: Final = 252
 #: Whether a call that may have taken effect can be repeated without harm.
 Repeatability = Literal["yes", "with_key", "no"]
 
@@ -102,10 +104,29 @@ def _resolve_calls(
         except UnresolvedReference as error:
             calls.append(mark_invalid("reference", str(error)))
             continue
+        if _is_too_deep(args):
+            sentence = f"The arguments of the tool {spec.name!r} are nested deeper than {_MAX_ARGUMENT_DEPTH} levels."
+            calls.append(mark_invalid("argument", sentence))
+            continue
         errors = "; ".join(find_value_errors(spec.args_schema, args)[:5])
         sentence = f"The arguments do not fit the tool {spec.name!r}: {errors}."
         calls.append(mark_invalid("argument", sentence) if errors else args)
     return calls, invalid
+
+
+def _is_too_deep(args: Arguments) -> bool:
+    """Whether arguments are nested too deeply to be stored with a question or a result."""
+    layer: list[JsonValue] = [args]
+    for _ in range(_MAX_ARGUMENT_DEPTH):
+        layer = [
+            inner
+            for each in layer
+            for inner in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _build_failure(task: Task, invalid: Mapping[int, ItemFailure], revision: int) -> Failed:
@@ -124,7 +145,9 @@ def required_outputs(task: Task) -> frozenset[str]:
 
 def collect_outputs(outcomes: Mapping[str, Outcome]) -> dict[str, JsonValue]:
     """Return the outputs of finished tasks by task id; those that are offloaded must have been loaded before."""
-    done = {task: outcome for task, outcome in outcomes.items() if isinstance(outcome, Done)}
+    done = {
+        task: outcome for task, outcome in outcomes.items() if isinstance(outcome, Done) and not outcome.has_lost_output
+    }
     if offloaded := [task for task, outcome in done.items() if outcome.is_offloaded]:
         raise AssertionError(f"the outputs of {offloaded} are in their store and were not loaded")
     return {task: outcome.output for task, outcome in done.items()}

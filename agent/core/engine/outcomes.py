@@ -91,7 +91,10 @@ class Artifact(BaseModel):
 
 
 class Done(_BaseOutcome):
-    """The call returned; `output` is what it returned."""
+    """The call returned; `output` is what it returned.
+
+    A write whose output could not be stored is done too: `output` is null, and `error` a sentence that says so.
+    """
 
     status: Literal["done"] = "done"
     #: Where the output is stored, if it is; the stored record has this instead of the output.
@@ -108,6 +111,11 @@ class Done(_BaseOutcome):
     was_in_doubt: bool = False
     #: What is missing from the output of a `for_each` that went on without the failed items.
     items: PartialFailure | None = None
+
+    @property
+    def has_lost_output(self) -> bool:
+        """Whether the call was made and what it returned is not known, so that nothing can refer to it."""
+        return self.error is not None and self.output is None and self.artifact is None
 
     @property
     def is_offloaded(self) -> bool:

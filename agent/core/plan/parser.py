@@ -13,6 +13,8 @@ from agent.core.plan.problems import Problem, collect_problems, format_path, for
 _MAX_DEPTH = 64
 #: Values in a document, counting every text and number; a plan refers to its data and does not contain it.
 _MAX_VALUES = 500_000
+#: An object with one of the first two keys counts as a message, one with the last replaces what was stored before.
+_RESERVED_IDS = frozenset({"role", "type", "__overwrite__"})
 #: The largest double: beyond it other JSON parsers read infinity.
 _MAX_NUMBER = sys.float_info.max
 #: Sentences for these errors; pydantic's own name Python types.
@@ -45,10 +47,24 @@ def parse_plan(document: object, *, max_tasks: int = 10_000) -> Plan | tuple[Pro
     if invalid := collect_problems(_find_invalid_values(document)):
         return invalid
     try:
-        return Plan.model_validate(document)
+        plan = Plan.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
         return collect_problems(build_field_problem(detail, document) for detail in details)
+    return collect_problems(_find_reserved_ids(plan)) or plan
+
+
+def _find_reserved_ids(plan: Plan) -> Iterator[Problem]:
+    """Find ids under which LangGraph takes the results, which it stores by task id, for something else."""
+    for index, task in enumerate(plan.tasks):
+        if task.id in _RESERVED_IDS:
+            yield Problem(
+                kind="malformed",
+                place=format_path(("tasks", index, "id")),
+                what=f"the id {task.id!r} is reserved.",
+                remedy="Give the task another id.",
+                task=task.id,
+            )
 
 
 def build_too_many_tasks_problem(count: int, bound: int) -> Problem:

@@ -142,6 +142,9 @@ async def _retry_with_changes(
         change["task"]: Call(tool=change["tool"], args=parse_arguments(change["args"], session.specs[change["tool"]]))
         for change in decision["changes"]
     }
+    if made := [task for task in failure_context.made_writes if task in changes]:
+        listed = ", ".join(map(repr, made))
+        return (f"The call of {listed} was made, and would be made a second time; list it under 'skip'.",)
     skipped = frozenset(decision["skip"]) - changes.keys()
     if open_tasks := [task for task in failure_context.failed if task not in changes and task not in skipped]:
         listed = ", ".join(map(repr, open_tasks))

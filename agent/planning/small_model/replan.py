@@ -107,7 +107,10 @@ async def _retry_tasks(
     """Write the arguments of each failed task again, with its failure shown to the model."""
     done = await _check_done_tasks(session, failure_context)
     changes: dict[str, Call] = {}
+    made = frozenset(failure_context.made_writes)
     for task_id in failure_context.failed:
+        if task_id in made:
+            continue
         task = failure_context.compiled.tasks[task_id]
         uses = tuple(need for need in failure_context.compiled.needs[task_id] if _is_done(need, failure_context))
         step = PlanStep(
@@ -134,7 +137,7 @@ async def _retry_tasks(
         written = draft.checked.compiled.tasks[step.id]
         changes[task_id] = Call(tool=written.tool, args=written.args)
     tasks = build_retry_tasks(failure_context.compiled, changes, outcomes=failure_context.outcomes)
-    return await check_revision(tasks_to_json(tasks), session, failure_context, waived=frozenset(), note=note)
+    return await check_revision(tasks_to_json(tasks), session, failure_context, waived=made, note=note)
 
 
 def _is_done(task: str, failure_context: FailureContext) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -53,7 +54,9 @@ class SqlLedger:
         # A claim that was committed but whose answer was lost recognizes its own token when it is made again.
         token = uuid4().hex
         return await self._run_on_worker(
-            self._database.run_in_transaction,
+            # A claim that a power cut takes back would let the write be made again. A lost completion only leaves a
+            # doubt, and a lost approval is asked for again.
+            partial(self._database.run_in_transaction, durable=True),
             lambda run: self._claim_row(run, intent, takeover_epoch=takeover_epoch, token=token),
         )
 

@@ -68,8 +68,8 @@ TELLS = {
     is_mute: "MuteError: its message cannot be read",
     talks: f"ValueError: {('no ' * 1_000)[:2_000]}...",
     stammers: "ValueError: half \ufffd a letter",
-    circles: "The output of 'circles' is not a JSON value: Circular reference",
-    digs: "The output of 'digs' is not a JSON value: Maximum serialization depth",
+    circles: "The output of 'circles' is not a JSON value: it contains itself, or is nested deeper than 250 levels.",
+    digs: "The output of 'digs' is not a JSON value: it contains itself, or is nested deeper than 250 levels.",
 }
 
 

@@ -233,3 +233,9 @@ def test_almost_a_plan(tasks):
 @given(st.one_of(st.text(max_size=40), st.text(alphabet="ab.()[]{}?:!&|<>=\"'0123 ,xin", max_size=40)))
 def test_any_condition(condition):
     compiled(task(condition=condition))
+
+
+@pytest.mark.parametrize("name", ["role", "type", "__overwrite__"])
+def test_an_id_that_the_store_of_results_takes_for_something_else_is_refused(name):
+    [problem] = parse_plan({"tasks": [{"id": name, "tool": "look"}, {"id": "b", "tool": "look", "depends_on": [name]}]})
+    assert str(problem).endswith(f"the id {name!r} is reserved. Give the task another id.")
