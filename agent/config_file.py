@@ -25,7 +25,7 @@ class _FrozenTable(BaseModel):
 
 
 class ToolPolicy(_FrozenTable):
-    """What the user says about one tool, in MCP's hints and our own fields; it overrides what the server says."""
+    """What the user says about one tool, in MCP's hints and our own fields; it goes before what the server says."""
 
     readOnlyHint: bool | None = None  # noqa: N815 - MCP's own word
     destructiveHint: bool | None = None  # noqa: N815 - as above
@@ -44,6 +44,8 @@ class ToolPolicy(_FrozenTable):
 class _Server(_FrozenTable):
     #: Whether the names of its tools are prefixed with the name of the server: `notes_find`.
     prefix: bool = False
+    #: Whether the server's own hints count where they loosen, as `readOnlyHint: true` does.
+    trust_hints: bool = False
     #: Seconds for the server to start and to answer the first request.
     start_timeout_s: float = Field(default=30.0, gt=0)
     #: By the server's own name of the tool.
