@@ -1,4 +1,4 @@
-"""The file `planwave.toml`: the servers whose tools a plan can use."""
+"""The file `planwave.toml`: the servers whose tools a plan can use, and which tools may get a secret."""
 
 import os
 import re
@@ -97,6 +97,8 @@ class ToolsTable(_FrozenTable):
 class Configuration(_FrozenTable):
     """All of `planwave.toml`."""
 
+    #: The tools that may get each secret, by its name: `Settings.secrets`.
+    secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     mcp: McpTable = McpTable()
     tools: ToolsTable = ToolsTable()
 
