@@ -3,7 +3,7 @@
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
-from agent.config_file import read_configuration
+from agent.config_file import Configuration
 from agent.llm.models import resolve_model
 from agent.settings import Settings
 from agent.tools.analytics import analytics_tools
@@ -16,11 +16,11 @@ from graphs.cli.terminal.screen import Screen
 from graphs.delegation.delegate_tool import delegate_tool
 
 
-def make_tools(options: RunOptions, settings: Settings, *, screen: Screen) -> list[BaseTool]:
+def make_tools(options: RunOptions, settings: Settings, configured: Configuration, *, screen: Screen) -> list[BaseTool]:
     """Return the tools over `options.data`, or over the sample shop, which is created if it is missing.
 
-    The tools of the configuration's MCP servers follow. Raises `DataError` for data that cannot be opened,
-    `SettingsError` for a wrong configuration, `ToolError` for a server or a tool that cannot be used.
+    The tools of the MCP servers in `configured`, which are started, follow. Raises `DataError` for data that cannot be
+    opened, `ToolError` for a server or a tool that cannot be used.
     """
     place = options.data or ensure_shop(settings.data_folder, say=screen.say)
 
@@ -29,14 +29,9 @@ def make_tools(options: RunOptions, settings: Settings, *, screen: Screen) -> li
 
     output = settings.output_folder.expanduser().absolute()
     analytics = analytics_tools(source=open_data_source(place), output=output, writer=writer)
-    file = options.find_configuration_file()
-    if file is None:
-        return analytics
-    configured = read_configuration(file)
     servers = configured.mcp.servers
     if servers:
-        # Printed before they are started: the file may have come with the folder.
-        screen.say(f"MCP servers of {file}: {', '.join(servers)}.", style="dim")
+        screen.say(f"MCP servers of {options.find_configuration_file()}: {', '.join(servers)}.", style="dim")
     writing = typed_writing_tools(writer) if configured.tools.writing else []
     tools = [*analytics, *writing, *mcp_tools(servers)]
     return [*tools, delegate_tool(tools, writer)] if configured.tools.delegate else tools

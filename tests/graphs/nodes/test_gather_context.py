@@ -139,7 +139,8 @@ def test_a_provider_of_an_mcp_server_is_named_in_the_configuration(planwave: Com
 
     def run(tools):
         (tmp_path / "planwave.toml").write_text(f"{table}{tools}\n")
-        process = planwave.apart("run", "How long?", "--model", "openai:scripted", "--json", cwd=tmp_path, env=env)
+        words = ("run", "How long?", "--model", "openai:scripted", "--json", "--config", "planwave.toml")
+        process = planwave.apart(*words, cwd=tmp_path, env=env)
         _, errors = process.communicate(timeout=PATIENCE_S)
         return process.returncode, " ".join(errors.split())
 

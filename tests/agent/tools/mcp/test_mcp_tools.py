@@ -283,7 +283,7 @@ async def test_many_calls_share_a_session_with_sync_and_async_runs(notes):
     assert out["status"] == "completed"
 
 
-def test_the_command_reads_the_configuration_beside_it_and_keeps_the_token(planwave: CommandLine, tmp_path):
+def test_the_command_reads_the_named_configuration_also_later_and_keeps_the_token(planwave: CommandLine, tmp_path):
     folder = tmp_path / "notes"
     folder.mkdir()
     (tmp_path / "planwave.toml").write_text(
@@ -292,13 +292,15 @@ def test_the_command_reads_the_configuration_beside_it_and_keeps_the_token(planw
         f'args = {json.dumps([SCRIPT, str(folder), "stdio"])}\nenv = {{ NOTES_TOKEN = "${{TOKEN}}" }}\n'
     )
     env = {"TOKEN": TOKEN}
-    listed = planwave.apart("tools", "--json", cwd=tmp_path, env=env)
+    listed = planwave.apart("tools", "--json", "--config", "planwave.toml", cwd=tmp_path, env=env)
     names = [spec["name"] for spec in json.loads(listed.communicate(timeout=PATIENCE_S)[0])["tools"]]
     assert {"query_database", "classify", "delegate", "count", "keep"} <= {*names}
     plan = planwave.plan_file(
         {"id": "n", "tool": "token_length"}, {"id": "k", "tool": "keep", "args": {"name": "a", "text": "t"}}
     )
-    run = planwave.apart("run", "g", "--plan", plan, "--thread", "t", "--json", cwd=tmp_path, env=env)
+    run = planwave.apart(
+        "run", "g", "--plan", plan, "--thread", "t", "--json", "--config", "planwave.toml", cwd=tmp_path, env=env
+    )
     said = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 3, said
     resumed = planwave.apart("resume", "t", "--yes", "--json", cwd=tmp_path.parent, env=env)
