@@ -1,4 +1,4 @@
-"""The file `planwave.toml`: the servers whose tools a plan can use."""
+"""The file `planwave.toml`: the servers whose tools a plan can use, and which tools may get a secret."""
 
 import os
 import re
@@ -25,7 +25,7 @@ class _FrozenTable(BaseModel):
 
 
 class ToolPolicy(_FrozenTable):
-    """What the user says about one tool, in MCP's hints and our own fields; it overrides what the server says."""
+    """What the user says about one tool, in MCP's hints and our own fields; it goes before what the server says."""
 
     readOnlyHint: bool | None = None  # noqa: N815 - MCP's own word
     destructiveHint: bool | None = None  # noqa: N815 - as above
@@ -44,6 +44,8 @@ class ToolPolicy(_FrozenTable):
 class _Server(_FrozenTable):
     #: Whether the names of its tools are prefixed with the name of the server: `notes_find`.
     prefix: bool = False
+    #: Whether the server's own hints count where they loosen, as `readOnlyHint: true` does.
+    trust_hints: bool = False
     #: Seconds for the server to start and to answer the first request.
     start_timeout_s: float = Field(default=30.0, gt=0)
     #: By the server's own name of the tool.
@@ -95,6 +97,8 @@ class ToolsTable(_FrozenTable):
 class Configuration(_FrozenTable):
     """All of `planwave.toml`."""
 
+    #: The tools that may get each secret, by its name: `Settings.secrets`.
+    secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     mcp: McpTable = McpTable()
     tools: ToolsTable = ToolsTable()
 
@@ -102,15 +106,45 @@ class Configuration(_FrozenTable):
 def read_configuration(file: Path, *, environ: Mapping[str, str] = os.environ) -> Configuration:
     """Read a configuration; `${NAME}` in any text of it is replaced by that variable of `environ`.
 
-    Raises `SettingsError` if the file cannot be read or is not valid; the message names the place in the file.
+    To name a file is to trust it: whoever uses its servers starts its commands. Raises `SettingsError` if the file
+    cannot be read or is not valid; the message names the place in the file.
     """
+    return parse_configuration(read_content(file), file=file, environ=environ)
+
+
+def read_content(file: Path) -> bytes:
+    """Return what is in a configuration. Raises `SettingsError`."""
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        return file.read_bytes()
     except OSError as error:
         raise SettingsError(f"The configuration {str(file)!r} cannot be read: {error.strerror}.") from error
+
+
+def parse_table(content: bytes, *, file: Path) -> dict[str, Any]:
+    """Return a configuration as it is written, with no variable filled in. Raises `SettingsError`."""
+    try:
+        return tomllib.loads(content.decode())
     except ValueError as error:
         raise SettingsError(f"The configuration {str(file)!r} is not valid TOML: {error}.") from error
-    expanded = _expand_variables(table, file=file, environ=environ)
+
+
+def find_variables(value: object) -> list[str]:
+    """Return the variables of the environment that any text in a table asks for, each once."""
+    match value:
+        case str():
+            found = _VARIABLE_PATTERN.findall(value)
+        case dict():
+            found = [name for inner in value.values() for name in find_variables(inner)]
+        case list():
+            found = [name for inner in value for name in find_variables(inner)]
+        case _:
+            found = []
+    return list(dict.fromkeys(found))
+
+
+def parse_configuration(content: bytes, *, file: Path, environ: Mapping[str, str] = os.environ) -> Configuration:
+    """Parse what `file` contains, as `read_configuration`. Raises `SettingsError`."""
+    expanded = _expand_variables(parse_table(content, file=file), file=file, environ=environ)
     try:
         configuration = Configuration.model_validate(expanded)
     except ValidationError as error:

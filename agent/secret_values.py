@@ -20,7 +20,12 @@ from pydantic import BaseModel, JsonValue, SecretBytes, SecretStr
 
 from agent.core.plan.problems import format_path
 from agent.core.plan.references import JsonPath
-from agent.core.plan.secret_fields import find_secret_values, map_secret_schemas
+from agent.core.plan.secret_fields import (
+    SECRET_REFERENCE,
+    find_secret_values,
+    map_secret_schemas,
+    parse_secret_name,
+)
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.errors import ToolFailure, UsageError
 from agent.json_values import JsonConversionError, to_json_value
@@ -72,7 +77,6 @@ _VARIABLE_PREFIX = "PLANWAVE_SECRET_"
 _KEY_VARIABLE = re.compile("PLANWAVE_AES_KEY|.*_API_KEY")
 #: The private texts of the tools that were called in this process.
 _tool_secrets: set[str] = set()
-_SECRET_REFERENCE = re.compile("secret:([A-Za-z0-9_]+)")
 _MAX_DEPTH = 8
 
 
@@ -82,17 +86,29 @@ def replace_secret_schemas(schema: JsonSchema) -> JsonSchema:
 
 
 def inject_secrets(
-    args: Mapping[str, Any], spec: ToolSpec, *, environ: Mapping[str, str] = os.environ
+    args: Mapping[str, Any],
+    spec: ToolSpec,
+    *,
+    named: Mapping[JsonPath, str],
+    environ: Mapping[str, str] = os.environ,
 ) -> dict[str, Any]:
-    """Return `args` with the value of each secret that they name. Raises `ToolFailure` for one that is not set."""
+    """Return `args` with the value of each secret that they name and that the plan itself names: `named`, by place.
+
+    Raises `ToolFailure` for a name that came from data, and for a secret that is not set.
+    """
     injected: Any = dict(args)
     for path, value in find_secret_values(spec.args_schema, args):
-        name = _SECRET_REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        name = parse_secret_name(value)
         if name is None:
             continue
-        variable = f"{_VARIABLE_PREFIX}{name[1]}"
+        if named.get(path) != name:
+            raise ToolFailure(
+                f"The secret argument {format_path(path)!r} of {spec.name!r} does not stand in the plan by name; "
+                "a name that comes from data is not used."
+            )
+        variable = f"{_VARIABLE_PREFIX}{name}"
         if variable not in environ:
-            raise ToolFailure(f"The secret {name[1]!r} of {spec.name!r} is not set; set {variable} in the environment.")
+            raise ToolFailure(f"The secret {name!r} of {spec.name!r} is not set; set {variable} in the environment.")
         injected = _replace_at_path(injected, path, SecretStr(environ[variable]))
     return dict(injected)
 
@@ -159,7 +175,7 @@ def reject_cleartext_call(tool: object, args: object, specs: Mapping[str, ToolSp
     if spec is None or not isinstance(args, Mapping):
         return
     for path, value in find_secret_values(spec.args_schema, args):
-        if value is not None and not (isinstance(value, str) and _SECRET_REFERENCE.fullmatch(value)):
+        if value is not None and parse_secret_name(value) is None:
             name = next((step for step in reversed(path) if isinstance(step, str)), "")
             variable = re.sub(r"\W", "_", name).upper()
             raise UsageError(
@@ -172,7 +188,7 @@ def reject_cleartext_call(tool: object, args: object, specs: Mapping[str, ToolSp
 def _to_reference_schema(schema: JsonSchema) -> JsonSchema:
     description = f"{schema.get('description', '')} A secret: give `secret:NAME`, its name, never the value.".strip()
     rest = {key: value for key, value in schema.items() if key not in {"minLength", "maxLength"}}
-    return {**rest, "pattern": f"^{_SECRET_REFERENCE.pattern}$", "description": description}
+    return {**rest, "pattern": f"^{SECRET_REFERENCE.pattern}$", "description": description}
 
 
 def _find_secret_texts(value: object, depth: int = 0) -> Iterator[str]:

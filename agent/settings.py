@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     """`eager` starts a task as soon as its dependencies are done; `wave` runs level by level, for stepping through."""
     approve: Literal["ask", "never"] = "ask"
     """`never` runs writes without asking: for tests and trusted batch runs."""
+    secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """The tools that may get each secret, by its name; for one without an entry a human is asked."""
     stream_plan: bool = True
     """Begin a plan's reading tasks while a large model still writes the plan, if its server streams."""
     model_scale: Literal["small", "large"] | None = None
@@ -111,6 +113,7 @@ class Settings(BaseSettings):
         return Limits(
             dispatch=self.dispatch,
             approve=self.approve,
+            secrets=self.secrets,
             max_tasks=self.max_tasks,
             max_replans=self.max_replans,
             max_retries=self.max_retries,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agent.settings import Settings as Settings
     from agent.tools.analytics import default_tools as default_tools
     from agent.tools.mcp.tools import mcp_tools as mcp_tools
+    from agent.tools.server_hints import trust_hints as trust_hints
     from agent.tools.toolbox import Toolbox as Toolbox
     from agent.tools.writing.typed_writing import typed_writing_tools as typed_writing_tools
     from graphs.compiled_graph import PlanwaveGraph as PlanwaveGraph
@@ -73,6 +74,7 @@ _MODULES: Final = {
     "provenance_of": "graphs.run.plan_history",
     "read_configuration": "agent.config_file",
     "replace_plan": "graphs.thread_editing",
+    "trust_hints": "agent.tools.server_hints",
     "typed_writing_tools": "agent.tools.writing.typed_writing",
 }
 #: In the wheel the rooms are inside this package, in a clone beside it.

@@ -185,7 +185,9 @@ class CallRunner:
             },
         }
         async with asyncio.timeout(self._timeout_s):
-            return await call_tool(self._tool, args, config, spec=job.spec, threads=self.slots.threads)
+            return await call_tool(
+                self._tool, args, config, spec=job.spec, secrets=job.named_secrets, threads=self.slots.threads
+            )
 
     def _can_retry(self, error: BaseException) -> bool:
         """Whether to try again: a write that is not idempotent only if the failed attempt surely had no effect."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from agent.core.engine.outcomes import Done, Outcome
 from agent.core.plan.document import Task
+from agent.core.plan.references import JsonPath
+from agent.core.plan.secret_fields import find_named_secrets
 from agent.core.plan.tool_spec import ToolSpec
 from agent.execution.call_log import LoggedCall
 from agent.execution.concurrency import Urgency
@@ -35,6 +37,11 @@ class Job:
     urgency: Urgency = ()
     #: The task whose worker makes this call. No plan has its arguments, so the ledger keeps them for a rollback.
     worker: str | None = None
+
+    @property
+    def named_secrets(self) -> Mapping[JsonPath, str]:
+        """The secrets that the task itself names, by place in its arguments."""
+        return find_named_secrets(self.spec.args_schema, self.task.args)
 
 
 def is_ungated_read(job: Job) -> bool:

@@ -10,6 +10,7 @@ from anyio import CapacityLimiter
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 
+from agent.core.plan.references import JsonPath
 from agent.core.plan.tool_spec import ToolSpec
 from agent.errors import ToolFailure
 from agent.secret_values import inject_secrets, redacting_tool
@@ -22,14 +23,16 @@ async def call_tool(
     config: RunnableConfig,
     *,
     spec: ToolSpec,
+    secrets: Mapping[JsonPath, str],
     threads: CapacityLimiter | None = None,
 ) -> object:
     """Return what `tool` returns; a tool without a coroutine runs in a thread, which goes on if the call is cancelled.
 
-    Secrets that `args` name are injected, and redacted in what is returned or raised. Raises what the tool raises, and
+    The `secrets` that the plan names, by place in `args`, are injected, and redacted in what is returned or raised.
+    Raises what the tool raises, and
     `ToolFailure` if the tool exits, cancels itself, or needs a secret that is not set.
     """
-    args = inject_secrets(args, spec)
+    args = inject_secrets(args, spec, named=secrets)
     tool = redacting_tool(tool, args)
     try:
         if has_coroutine(tool):

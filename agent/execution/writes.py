@@ -8,7 +8,6 @@ from pydantic import JsonValue
 from agent.core.engine.approvals import hash_calls
 from agent.core.engine.call_preparation import Arguments, get_call_key, get_repeatability
 from agent.core.engine.outcomes import Doubt
-from agent.core.plan.tool_spec import ToolSpec
 from agent.execution.call_log import CallFailed, CallInDoubt, CallOutcome, CallResult, deserialize_call, serialize_call
 from agent.execution.job import Job
 from agent.execution.ledger import Claimed, FoundDone, FoundStarted, Intent, Ledger, NotApproved
@@ -101,7 +100,7 @@ class WriteLedger:
 
     async def _resolve(self, write: ClaimedWrite, doubt: CallInDoubt) -> CallResult | CallInDoubt | None:
         """Ask whether a call took effect that was begun and not seen to end; None: it did not."""
-        verdict = await _verify_effect(write.args, self._job.spec, self._toolbox)
+        verdict = await _verify_effect(write.args, self._job, self._toolbox)
         if verdict is False:
             _logger.info("Write found to have had no effect: %s", write.intent)
             return None
@@ -132,19 +131,20 @@ class WriteLedger:
         )
 
 
-async def _verify_effect(args: Arguments, spec: ToolSpec, toolbox: Toolbox) -> _Verdict:
+async def _verify_effect(args: Arguments, job: Job, toolbox: Toolbox) -> _Verdict:
     """Call the tool that `spec` names under `verify` with those of `args` that it takes, and return its verdict.
 
     It answers true or false, or `{"happened": true | false | null, "output": ...}`. Without such a tool, or if it
     fails, nobody knows.
     """
+    spec, secrets = job.spec, job.named_secrets
     name = spec.policy.verify
     if name is None:
         return None
     verifier = toolbox.specs[name]
     accepted = {key: args[key] for key in verifier.args_schema.get("properties", {}) if key in args}
     try:
-        answer = to_json_value(await call_tool(toolbox[name], accepted, {}, spec=verifier))
+        answer = to_json_value(await call_tool(toolbox[name], accepted, {}, spec=verifier, secrets=secrets))
     except Exception as error:  # noqa: BLE001 - a tool's own code; a check that fails has found nothing out
         _logger.warning(
             "The tool %r, which verifies %r, failed: %s",

@@ -17,6 +17,7 @@ from agent.errors import ToolError
 from agent.json_values import find_type_without_json_form
 from agent.secret_values import replace_secret_schemas
 from agent.tools.async_tools import prepare_tool
+from agent.tools.server_hints import get_trusted_metadata
 
 #: A tool that declares this parameter gets an idempotency key, with which its receiver can recognise a repeated call.
 IDEMPOTENCY_KEY = "idempotency_key"
@@ -100,7 +101,7 @@ def _get_preflight(tool: BaseTool) -> Callable[..., Any] | None:
 
 
 def _build_spec(tool: BaseTool) -> ToolSpec:
-    metadata = dict(tool.metadata or {})
+    metadata = get_trusted_metadata(tool)
     args_schema, takes_key = _build_args_schema(tool)
     output_schema = metadata.get("output_schema")
     _check_schema(tool.name, "output_schema", output_schema)

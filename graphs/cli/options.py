@@ -68,7 +68,8 @@ CONFIG = _declare(
         typer.Option(
             metavar="FILE",
             envvar="PLANWAVE_CONFIG",
-            help="Names the MCP servers whose tools a plan can use. Default: planwave.toml in the current folder.",
+            help="Names the MCP servers whose tools a plan can use. Default: planwave.toml in the current folder, "
+            "once you have agreed to it.",
         ),
     ],
 )

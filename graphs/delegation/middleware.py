@@ -12,6 +12,7 @@ from langgraph.types import Command, interrupt
 from pydantic import JsonValue
 
 from agent.core.compiler.argument_check import find_value_errors
+from agent.core.compiler.secret_check import check_secrets
 from agent.core.engine.approvals import (
     ApprovalRequest,
     ApproveDecision,
@@ -29,6 +30,7 @@ from agent.core.engine.call_preparation import get_call_key
 from agent.core.engine.outcomes import Done, InDoubt, Outcome
 from agent.core.plan.document import Task
 from agent.core.plan.hashing import hash_json
+from agent.core.plan.tool_spec import ToolSpec
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Job
 from agent.json_values import JsonConversionError, to_json_value
@@ -79,7 +81,7 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
             return await handler(request)
         name, args = requested["name"], dict(requested["args"])
         call = _WorkerCall(f"{self._task_context.task}/{_locate_call(request)}", name, args)
-        errors = _find_json_problems(call.args) or find_value_errors(spec.args_schema, call.args)
+        errors = _find_json_problems(call.args) or self._find_problems(spec, call.args)
         text = f"FAILED (argument): {'; '.join(errors[:5])}" if errors else await self._perform_call(call)
         return ToolMessage(text, tool_call_id=requested["id"] or "", name=name)
 
@@ -148,8 +150,12 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
         spec = self._task_context.toolbox.specs.get(call.tool)
         if spec is None:
             return f"There is no tool {call.tool!r}; edit the call to one of: {', '.join(self._task_context.toolbox)}."
-        errors = find_value_errors(spec.args_schema, call.args)
+        errors = self._find_problems(spec, call.args)
         return f"The edited call is not valid: {'; '.join(errors[:5])}." if errors else None
+
+    def _find_problems(self, spec: ToolSpec, args: dict[str, JsonValue]) -> list[str]:
+        secrets = check_secrets(spec, args, limits=self._task_context.limits, place="args", task=None)
+        return find_value_errors(spec.args_schema, args) or [str(problem).rstrip(".") for problem in secrets]
 
     def _build_request(self, call: _WorkerCall, doubt: InDoubt | None) -> ApprovalRequest:
         return ApprovalRequest(

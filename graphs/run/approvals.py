@@ -96,6 +96,7 @@ def _build_request(
         args=next((args for item, args in enumerate(calls) if item not in ready.invalid_items), {}),
         items=tuple(calls) if ready.is_for_each else None,
         description=" ".join([task.description or f"Call {task.tool}.", *_describe_unfit_items(ready)]),
+        expected=task.expected_outcome,
         digest=hash_approval_request(thread=thread, revision=revision, task=task.id, tool=task.tool, calls=calls),
         doubt=doubt,
     )

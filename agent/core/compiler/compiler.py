@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from agent.core.compiler.argument_check import check_arguments, did_you_mean
 from agent.core.compiler.reference_check import check_references
+from agent.core.compiler.secret_check import check_secrets
 from agent.core.plan.conditions import CEL_FUNCTIONS, ConditionError, find_condition_tasks, find_unknown_functions
 from agent.core.plan.dependencies import (
     DependencyGraph,
@@ -202,9 +203,9 @@ def _check_dependency(
 
 def _check_task(task: Task, catalogue: Catalogue, limits: Limits) -> Iterator[Problem]:
     place = f"task {task.id!r}"
-    yield from _check_call(task, catalogue, place=f"{place}, args", task=task.id)
+    yield from _check_call(task, catalogue, limits, place=f"{place}, args", task=task.id)
     if task.rollback is not None:
-        yield from _check_call(task.rollback, catalogue, place=f"{place}, rollback.args", task=task.id)
+        yield from _check_call(task.rollback, catalogue, limits, place=f"{place}, rollback.args", task=task.id)
     if task.condition is not None:
         yield from _check_condition(task, task.condition, place=f"{place}, condition")
     if task.timeout_s is not None and task.timeout_s > limits.max_timeout_s:
@@ -213,7 +214,7 @@ def _check_task(task: Task, catalogue: Catalogue, limits: Limits) -> Iterator[Pr
         yield _make_bounds_problem(task, "max_retries", task.max_retries, limits.max_retries)
 
 
-def _check_call(call: Call, catalogue: Catalogue, *, place: str, task: str) -> Iterator[Problem]:
+def _check_call(call: Call, catalogue: Catalogue, limits: Limits, *, place: str, task: str) -> Iterator[Problem]:
     spec = catalogue.get(call.tool)
     if spec is None:
         offered = ", ".join(map(repr, sorted(catalogue)[:20]))
@@ -227,6 +228,7 @@ def _check_call(call: Call, catalogue: Catalogue, *, place: str, task: str) -> I
         )
         return
     yield from check_arguments(spec, call.args, place=place, task=task)
+    yield from check_secrets(spec, call.args, limits=limits, place=place, task=task)
 
 
 def _check_condition(task: Task, condition: str, *, place: str) -> Iterator[Problem]:

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
+from agent.core.approval_text import describe_request, find_defaults
 from agent.core.plan.document import Task
 from agent.core.plan.hashing import hash_json
 from agent.core.plan.limits import Limits
 from agent.core.plan.problems import format_value
+from agent.core.plan.secret_fields import find_named_secrets
 from agent.core.plan.tool_spec import ToolSpec
 
 DecisionType = Literal["approve", "edit", "reject", "respond"]
@@ -72,15 +74,28 @@ class ApprovalRequest(BaseModel):
     args: dict[str, JsonValue]
     #: With `for_each`: the arguments of every item, in order; `args` are those of the first.
     items: tuple[dict[str, JsonValue], ...] | None = None
+    #: What the plan says that the task is for, and what it expects of it.
     description: str = ""
+    expected: str = ""
     digest: str
     #: When and by whom the call was started before, if it is unknown whether it took effect.
     doubt: str | None = None
 
 
 def needs_approval(task: Task, spec: ToolSpec, limits: Limits) -> bool:
-    """Whether a human is asked before `task` runs: every write, and what the plan marks as `requires_approval`."""
-    return limits.approve == "ask" and (not spec.policy.read_only or task.requires_approval)
+    """Whether a human is asked before `task` runs.
+
+    That is every write, what the plan marks as `requires_approval`, and a read that gets a secret, unless its tool
+    reaches nothing outside (`openWorldHint: false`) and the user gave it the secret.
+    """
+    return limits.approve == "ask" and (
+        not spec.policy.read_only or task.requires_approval or _exposes_secret(task, spec, limits)
+    )
+
+
+def _exposes_secret(task: Task, spec: ToolSpec, limits: Limits) -> bool:
+    names = find_named_secrets(spec.args_schema, task.args).values()
+    return any(spec.policy.open_world or spec.name not in limits.secrets.get(name, ()) for name in names)
 
 
 def hash_approval_request(
@@ -97,18 +112,36 @@ def hash_calls(tool: str, calls: Sequence[dict[str, JsonValue]]) -> str:
 
 def build_hitl_request(requests: Sequence[ApprovalRequest], specs: Sequence[ToolSpec]) -> dict[str, Any]:
     """Return the payload of the interrupt: `action_requests` and `review_configs`, by position."""
-    actions = [
-        {
-            "name": request.tool,
-            "args": request.args,
-            "description": request.description,
-            "task_id": request.task,
-            "digest": request.digest,
-            **({"items": list(request.items)} if request.items is not None else {}),
-            **({"doubt": request.doubt} if request.doubt is not None else {}),
-        }
-        for request in requests
-    ]
+    actions: list[dict[str, Any]] = []
+    for request, spec in zip(requests, specs, strict=True):
+        calls = request.items if request.items is not None else (request.args,)
+        named = {name for call in calls for name in find_named_secrets(spec.args_schema, call).values()}
+        secrets, defaults = sorted(named), find_defaults(spec.args_schema, calls)
+        actions.append(
+            {
+                "name": request.tool,
+                "args": request.args,
+                "description": describe_request(
+                    tool=request.tool,
+                    task=request.task,
+                    purpose=request.description,
+                    expected=request.expected,
+                    doubt=request.doubt,
+                    secrets=secrets,
+                    calls=calls,
+                    is_for_each=request.items is not None,
+                    defaults=defaults,
+                ),
+                "purpose": request.description,
+                **({"expected_outcome": request.expected} if request.expected else {}),
+                **({"secrets": secrets} if secrets else {}),
+                **({"defaults": defaults} if defaults else {}),
+                "task_id": request.task,
+                "digest": request.digest,
+                **({"items": list(request.items)} if request.items is not None else {}),
+                **({"doubt": request.doubt} if request.doubt is not None else {}),
+            }
+        )
     configs = [
         {
             "action_name": request.tool,

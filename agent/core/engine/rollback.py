@@ -19,6 +19,7 @@ from agent.core.plan.references import (
     resolve,
     resolve_args,
 )
+from agent.core.plan.secret_fields import find_named_secrets, find_secret_values
 from agent.core.plan.tool_spec import Catalogue, ToolSpec
 
 #: The id of an undo task is this prefix and the id of the task that it undoes.
@@ -240,7 +241,7 @@ def _build_worker_undo_calls(name: str, outcome: Outcome | None, changes: Rollba
         else:
             undo = changes.catalogue[spec.policy.compensate]
             undo_calls.calls[call.task] = Call(
-                tool=undo.name, args=_bind_compensation_args(undo, call.args, call.output)
+                tool=undo.name, args=bind_compensation_args(undo, spec, call.args, call.output)
             )
     return undo_calls
 
@@ -323,7 +324,7 @@ def _iterate_undo_calls(
             yield label, _resolve_rollback(rollback, changes, own={task.id: own}, item=call.item)
         elif spec is not None and spec.policy.compensate is not None:
             undo = changes.catalogue[spec.policy.compensate]
-            yield label, Call(tool=undo.name, args=_bind_compensation_args(undo, call.args, call.output))
+            yield label, Call(tool=undo.name, args=bind_compensation_args(undo, spec, call.args, call.output))
 
 
 def _resolve_rollback(
@@ -337,13 +338,26 @@ def _resolve_rollback(
         return str(error)
 
 
-def _bind_compensation_args(undo: ToolSpec, args: Mapping[str, JsonValue], output: JsonValue) -> dict[str, JsonValue]:
-    """Return the arguments of a compensating tool: by name from the output, else from the arguments of the call."""
+def bind_compensation_args(
+    undo: ToolSpec, spec: ToolSpec, args: Mapping[str, JsonValue], output: JsonValue
+) -> dict[str, JsonValue]:
+    """Return the arguments of a compensating tool: by name from the output, else from the arguments of the call.
+
+    A secret is taken from a secret argument of the call only, as data must not choose it.
+    """
     parameters = undo.args_schema.get("properties", {})
     named = output if isinstance(output, dict) else {}
     whole = {OUTPUT_PARAMETER: output} if output is not None else {}
     known = {**whole, **args, **named}
-    return {name: known[name] for name in parameters if name in known}
+    bound = {name: known[name] for name in parameters if name in known}
+    secret = {str(path[0]) for path, _ in find_secret_values(undo.args_schema, bound)}
+    own = find_named_secrets(spec.args_schema, args)
+    trusted = {
+        name: args[name]
+        for name in secret & args.keys()
+        if all(path in own for path, _ in find_secret_values(undo.args_schema, {name: args[name]}))
+    }
+    return {name: value for name, value in bound.items() if name not in secret} | trusted
 
 
 def _select_outcomes(changes: RollbackInput, tasks: Collection[str]) -> dict[str, Outcome]:

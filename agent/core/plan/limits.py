@@ -12,6 +12,8 @@ class Limits(BaseModel):
 
     dispatch: Literal["eager", "wave"] = "eager"
     approve: Literal["ask", "never"] = "ask"
+    #: By name of a secret, the only tools that may get it; any tool may get one without an entry, if a human approves.
+    secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     max_tasks: int = Field(default=10_000, ge=1)
     #: Tasks of one `RunTasks`: the cost of a checkpointed superstep grows with the square of its tasks.
     max_dispatch: int = Field(default=4096, ge=1)

@@ -28,6 +28,7 @@ ProblemKind = Literal[
     "too_many_tasks",
     "used_id",
     "preflight",
+    "secret",
     "further_problems",
 ]
 #: A planner that made more mistakes than this sees the first ones, and fixing those often fixes the rest.

@@ -1,5 +1,6 @@
-"""Finds the secret values in a tool's arguments, at any depth, by its JSON Schema."""
+"""Finds the secret values in a tool's arguments, at any depth, by its JSON Schema, and the secrets that they name."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
@@ -11,6 +12,8 @@ from agent.core.plan.tool_spec import JsonSchema, SchemaKey
 
 #: Keywords whose schemas apply to the same value as the schema that has the keyword.
 _BRANCH_KEYWORDS = ("anyOf", "oneOf", "allOf", "then", "else")
+#: What stands in a plan for a secret: its name.
+SECRET_REFERENCE = re.compile("secret:([A-Za-z0-9_]+)")
 
 
 def is_secret_schema(schema: JsonSchema) -> bool:
@@ -44,6 +47,18 @@ def find_secret_values(schema: JsonSchema, args: Mapping[str, JsonValue]) -> Ite
             yield place, value
         else:
             stack.extend(_find_parts(place, expanded, value, schema, has_secret))
+
+
+def parse_secret_name(value: JsonValue) -> str | None:
+    """Return the name that a value gives in place of a secret; None if the value is anything else."""
+    found = SECRET_REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    return found[1] if found else None
+
+
+def find_named_secrets(schema: JsonSchema, args: Mapping[str, JsonValue]) -> dict[JsonPath, str]:
+    """Return the secrets that `args` name, as they stand in a plan, by place."""
+    found = ((place, parse_secret_name(value)) for place, value in find_secret_values(schema, args))
+    return {place: name for place, name in found if name is not None}
 
 
 def _find_parts(

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, SecretStr
 
 from agent.config_file import HttpServer, StdioServer, ToolPolicy
 from agent.errors import ToolError, ToolFailure, describe_extra
+from agent.tools.server_hints import select_server_hints
 
 if TYPE_CHECKING:
     from mcp import ClientSession
@@ -31,7 +32,8 @@ class McpTool(StructuredTool):
 def mcp_tools(servers: McpServers) -> list[BaseTool]:
     """Return the tools of all `servers`, in order. Blocking: each server is started or connected to, to list its tools.
 
-    A tool without hints counts as a write. Its output is the structured content if the server declares a schema for
+    A tool counts as a write unless the user's policy for it says otherwise, or its server's own hints do and the user
+    trusts these (`trust_hints`). Its output is the structured content if the server declares a schema for
     it; otherwise the text, or the list of LangChain content blocks if it is not a single text. A session is opened at
     the first call and stays open as long as the event loop runs; if it is lost, the next call opens a new one.
     Raises `ToolError` if the extra `mcp` is not installed, a server cannot be reached, or a policy is for a tool that
@@ -113,15 +115,18 @@ def _to_langchain_tool(
         description=converted.description,
         args_schema=tool.inputSchema,
         coroutine=_adapt_call(call, structured=tool.outputSchema is not None),
-        metadata=_metadata(tool, server.tools.get(tool.name, ToolPolicy())),
+        metadata=_build_metadata(tool, server),
         secrets=tuple((server.env if isinstance(server, StdioServer) else server.headers).values()),
     )
 
 
-def _metadata(tool: "Tool", policy: ToolPolicy) -> dict[str, Any]:
-    hints = tool.annotations.model_dump(exclude_none=True) if tool.annotations else {}
+def _build_metadata(tool: "Tool", server: StdioServer | HttpServer) -> dict[str, Any]:
+    """Return the policy of a tool: what the user says, over those hints of the server that count."""
+    told = tool.annotations.model_dump(exclude_none=True) if tool.annotations else {}
+    hints = select_server_hints(told, trusted=server.trust_hints)
     schema = {"output_schema": tool.outputSchema} if tool.outputSchema is not None else {}
-    return {**hints, **schema, **policy.model_dump(exclude_none=True)}
+    policy = server.tools.get(tool.name, ToolPolicy()).model_dump(exclude_none=True)
+    return {**hints, **schema, **policy}
 
 
 def _adapt_call(call: _ToolCoroutine, *, structured: bool) -> _ToolCoroutine:

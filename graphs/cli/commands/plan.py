@@ -19,6 +19,7 @@ from agent.planning.context import call_context_providers, run_questions
 from agent.planning.planner import ContextRequest, PlanningFailure, PlanningResult, make_plan
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
+from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
 from graphs.cli.commands.models import prepare_model
 from graphs.cli.commands.tools import make_tools
 from graphs.cli.terminal.command_context import CommandContext
@@ -38,9 +39,13 @@ def plan_goal(goal: str, *, options: RunOptions, context: CommandContext) -> int
         raise UsageError('The goal is empty; say what to plan: planwave plan "..."')
     stopper = context.create_stopper()
     with stopper.catch_signals():
-        tools = make_tools(options, options.build_settings(), screen=context.screen)
+        configured = read_trusted_configuration(options, context=context)
+        settings = apply_secrets(options.build_settings(), configured)
+        tools = make_tools(options, settings, configured, screen=context.screen)
         prepare_model(options.model, screen=context.screen)
-        result = asyncio.run(_plan_with_display(goal.strip(), tools, options=options, context=context, stopper=stopper))
+        result = asyncio.run(
+            _plan_with_display(goal.strip(), tools, settings, options=options, context=context, stopper=stopper)
+        )
     if isinstance(result, PlanningFailure):
         print_error("No plan was made.")
         for problem in result.problems:
@@ -57,7 +62,8 @@ def plan_goal(goal: str, *, options: RunOptions, context: CommandContext) -> int
 
 def list_tools(*, options: RunOptions, context: CommandContext) -> int:
     """Print the tools that a plan can use; return 0. Raises `PlanwaveError`."""
-    toolbox = Toolbox(make_tools(options, options.build_settings(), screen=context.screen))
+    configured = read_trusted_configuration(options, context=context)
+    toolbox = Toolbox(make_tools(options, options.build_settings(), configured, screen=context.screen))
     if context.as_json:
         print_json({"tools": [spec.model_dump(mode="json") for spec in toolbox.specs.values()]})
     else:
@@ -66,9 +72,15 @@ def list_tools(*, options: RunOptions, context: CommandContext) -> int:
 
 
 async def _plan_with_display(
-    goal: str, tools: list[BaseTool], *, options: RunOptions, context: CommandContext, stopper: Stopper
+    goal: str,
+    tools: list[BaseTool],
+    settings: Settings,
+    *,
+    options: RunOptions,
+    context: CommandContext,
+    stopper: Stopper,
 ) -> PlanningResult | PlanningFailure:
-    settings, toolbox = options.build_settings(), Toolbox(tools)
+    toolbox = Toolbox(tools)
     display = create_display(context.screen, RunTracker())
 
     def emit(event: BaseModel) -> None:

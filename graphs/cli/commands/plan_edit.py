@@ -10,6 +10,7 @@ from agent.core.compiler.editor import EditError, PlanEditor
 from agent.core.plan.document import Plan
 from agent.errors import UsageError
 from agent.tools.toolbox import Toolbox
+from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
 from graphs.cli.commands.plan_file import PlanFile, read_or_create_plan, read_plan, write_plan
 from graphs.cli.commands.run import build_thread_config, load_thread_state
 from graphs.cli.commands.tools import make_tools
@@ -121,8 +122,9 @@ async def _edit_thread(thread: str, edit: PlanEdit, *, context: CommandContext) 
         state = await load_thread_state(thread, stored=stored)
         options = load_run_options(state.metadata)
         options.require_data(thread)
-        settings = options.build_settings()
-        tools = await asyncio.to_thread(make_tools, options, settings, screen=context.screen)
+        configured = read_trusted_configuration(options, context=context)
+        settings = apply_secrets(options.build_settings(), configured)
+        tools = await asyncio.to_thread(make_tools, options, settings, configured, screen=context.screen)
         graph = build_graph(tools=tools, model=options.model, settings=settings, persistence=stored)
         config = build_thread_config(thread, options)
         plan = edit(await load_plan_editor(graph, config)).plan

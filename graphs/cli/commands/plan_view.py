@@ -18,6 +18,7 @@ from agent.core.plan.problems import Problem
 from agent.errors import UsageError
 from agent.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
+from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
 from graphs.cli.commands.plan_file import read_plan, write_json
 from graphs.cli.commands.run import load_thread_state
 from graphs.cli.commands.tools import make_tools
@@ -122,9 +123,11 @@ def export_plan(file: str | None, *, thread: str | None, to: Path | None, contex
 async def _check_and_report(
     file: str | None, *, thread: str | None, options: RunOptions, context: CommandContext
 ) -> int:
-    settings = options.build_settings()
     stored_plan = await load_plan(file, thread=thread, context=context)
-    tools = await asyncio.to_thread(make_tools, options, settings, screen=context.screen, plan=stored_plan.document)
+    configured = read_trusted_configuration(options, context=context)
+    settings = apply_secrets(options.build_settings(), configured)
+    plan = stored_plan.document
+    tools = await asyncio.to_thread(make_tools, options, settings, configured, screen=context.screen, plan=plan)
     toolbox = Toolbox(tools)
     checked = await check_plan(stored_plan.document, toolbox, limits=settings.build_limits(can_replan=False))
     if not isinstance(checked, CheckedPlan):

@@ -12,6 +12,7 @@ from langgraph.types import Command, StateSnapshot
 
 from agent.errors import AnswerError, PlanwaveError, UsageError
 from agent.events import parse_event
+from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
 from graphs.cli.commands.exit import report_end, report_failure, report_stop
 from graphs.cli.commands.models import prepare_model
 from graphs.cli.commands.plan_file import read_plan
@@ -250,5 +251,7 @@ def _build_graph(
     settings = options.build_settings()
     if context.screen.interactive and not context.auto_approve and "ask_if_unsure" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ask_if_unsure": True})
-    tools = make_tools(options, settings, screen=context.screen, plan=plan)
+    configured = read_trusted_configuration(options, context=context)
+    settings = apply_secrets(settings, configured)
+    tools = make_tools(options, settings, configured, screen=context.screen, plan=plan)
     return build_graph(tools=tools, model=options.model, settings=settings, persistence=stored)

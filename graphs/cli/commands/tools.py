@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
-from agent.config_file import read_configuration
+from agent.config_file import Configuration
 from agent.llm.models import resolve_model
 from agent.settings import Settings
 from agent.tools.analytics import ANALYTICS_TOOLS, analytics_tools, are_analytics_installed, require_analytics
@@ -20,13 +20,18 @@ from graphs.delegation.delegate_tool import delegate_tool
 
 
 def make_tools(
-    options: RunOptions, settings: Settings, *, screen: Screen, plan: Mapping[str, Any] | None = None
+    options: RunOptions,
+    settings: Settings,
+    configured: Configuration,
+    *,
+    screen: Screen,
+    plan: Mapping[str, Any] | None = None,
 ) -> list[BaseTool]:
     """Return the tools over `options.data`, or over the sample shop, which is created if it is missing.
 
-    The tools of the configuration's MCP servers follow; without the extra `analytics` they are the only ones. Raises
-    `DataError` for data that cannot be opened, `SettingsError` for a wrong configuration, `ToolError` for a server or a
-    tool that cannot be used, and if the extra is missing although data or a tool of `plan` needs it.
+    The tools of the MCP servers in `configured`, which are started, follow; without the extra `analytics` they are the
+    only ones. Raises `DataError` for data that cannot be opened, `ToolError` for a server or tool that cannot be used,
+    and if the extra is missing although data or a tool of `plan` needs it.
     """
 
     def writer() -> BaseChatModel:
@@ -36,24 +41,24 @@ def make_tools(
         place = options.data or ensure_shop(settings.data_folder, say=screen.say)
         output = settings.output_folder.expanduser().absolute()
         analytics = analytics_tools(source=open_data_source(place), output=output, writer=writer)
-        return _add_configured_tools(analytics, options, writer, screen=screen)
-    tools = [] if options.data else _add_configured_tools([], options, writer, screen=screen)
+        return _add_configured_tools(analytics, options, configured, writer, screen=screen)
+    tools = [] if options.data else _add_configured_tools([], options, configured, writer, screen=screen)
     if not tools or (_list_tools_of(plan) & ANALYTICS_TOOLS) - {tool.name for tool in tools}:
         require_analytics()
     return tools
 
 
 def _add_configured_tools(
-    analytics: list[BaseTool], options: RunOptions, writer: Callable[[], BaseChatModel], *, screen: Screen
+    analytics: list[BaseTool],
+    options: RunOptions,
+    configured: Configuration,
+    writer: Callable[[], BaseChatModel],
+    *,
+    screen: Screen,
 ) -> list[BaseTool]:
-    file = options.find_configuration_file()
-    if file is None:
-        return analytics
-    configured = read_configuration(file)
     servers = configured.mcp.servers
     if servers:
-        # Printed before they are started: the file may have come with the folder.
-        screen.say(f"MCP servers of {file}: {', '.join(servers)}.", style="dim")
+        screen.say(f"MCP servers of {options.find_configuration_file()}: {', '.join(servers)}.", style="dim")
     writing = typed_writing_tools(writer) if configured.tools.writing else []
     tools = [*analytics, *writing, *mcp_tools(servers)]
     return [*tools, delegate_tool(tools, writer)] if configured.tools.delegate else tools

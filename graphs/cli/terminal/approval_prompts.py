@@ -16,8 +16,10 @@ from pydantic import JsonValue
 from rich.panel import Panel
 from rich.text import Text
 
+from agent.core.approval_text import flatten_text, format_call, format_default, list_calls
 from agent.core.compiler.argument_check import find_value_errors
-from graphs.cli.terminal.screen import Screen, escape_controls
+from agent.core.visible_text import escape_invisible
+from graphs.cli.terminal.screen import Screen
 
 InterruptPayload = Mapping[str, Any]
 Decisions = list[dict[str, Any]]
@@ -69,27 +71,46 @@ def approve_all(payload: InterruptPayload, *, screen: Screen) -> Decisions | Non
             return None
     for action in payload["action_requests"]:
         call = f"{action['name']} {json.dumps(_select_shown_args(action), ensure_ascii=False)}"
-        screen.say(f"approved by --yes: {action.get('task_id', '')}: {call}", style="yellow")
+        screen.say(escape_invisible(f"approved by --yes: {action.get('task_id', '')}: {call}"), style="yellow")
     return [{"type": "approve", **_copy_digest(action)} for action in payload["action_requests"]]
 
 
 def show_call(action: Mapping[str, Any], *, screen: Screen, number: int, of: int) -> None:
     """Show one call: tool, task, purpose, and all arguments as they will be passed."""
-    args = json.dumps(_select_shown_args(action), ensure_ascii=False, indent=2)
     text = Text()
-    text.append("tool     ", style="dim").append(escape_controls(action["name"]), style="bold")
-    text.append("\ntask     ", style="dim").append(escape_controls(str(action.get("task_id", ""))))
-    text.append("\npurpose  ", style="dim").append(escape_controls(str(action.get("description", ""))))
+    text.append("tool     ", style="dim").append(flatten_text(action["name"]), style="bold")
+    text.append("\ntask     ", style="dim").append(flatten_text(str(action.get("task_id", ""))))
+    purpose = action.get("purpose") or action.get("description", "")
+    text.append("\npurpose  ", style="dim").append(flatten_text(str(purpose)))
+    if action.get("expected_outcome"):
+        text.append("\nexpected ", style="dim").append(flatten_text(str(action["expected_outcome"])))
     if action.get("doubt"):
-        text.append("\nin doubt ", style="dim").append(escape_controls(str(action["doubt"])), style="bold yellow")
+        text.append("\nin doubt ", style="dim").append(flatten_text(str(action["doubt"])), style="bold yellow")
         text.append(f"\n         {_IN_DOUBT_HELP}", style="dim")
-    repeated = f"arguments of {len(action['items'])} calls" if action.get("items") else "arguments"
-    text.append(f"\n{repeated}\n", style="dim").append(escape_controls(args))
+    if action.get("secrets"):
+        text.append("\nsecrets  ", style="dim").append(flatten_text(", ".join(action["secrets"])), style="bold")
+    _append_calls(text, action)
+    for place, value in (action.get("defaults") or {}).items():
+        text.append(f"\n{format_default(place, value)}", style="dim")
     title = f"Approval {number} of {of}" if of > 1 else "Approval"
     if screen.live:
         screen.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
     else:
         screen.say(f"{title}\n{text.plain}")
+
+
+def _append_calls(text: Text, action: Mapping[str, Any]) -> None:
+    """Append the arguments of a call, or of all calls: the first and the last in full, the others a line each."""
+    calls = action.get("items")
+    if not calls:
+        text.append("\narguments\n", style="dim").append(format_call(action["args"]))
+        return
+    text.append(f"\narguments of {len(calls)} calls", style="dim")
+    text.append("\n1: ", style="dim").append(format_call(calls[0]))
+    for line in list_calls(calls):
+        text.append(f"\n{line}")
+    if len(calls) > 1:
+        text.append(f"\n{len(calls)}: ", style="dim").append(format_call(calls[-1]))
 
 
 def _prompt_decision(action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:

@@ -27,6 +27,8 @@ class RunOptions(BaseModel):
     data_withheld: str | None = None
     #: The file that names MCP servers; None is the one in the current folder, if there is one.
     config: Path | None = None
+    #: Of a stored thread: whether `config` was found in the folder and not named, so that it needs a person's trust.
+    config_found: bool | None = None
     # Settings by their own names; each is an option of `run` and `resume` (`graphs.cli.options`).
     #: Threads of earlier versions have it as `output`.
     output_folder: Path | None = Field(default=None, validation_alias=AliasChoices("output_folder", "output"))
@@ -51,7 +53,13 @@ class RunOptions(BaseModel):
         file = self.find_configuration_file()
         config = file.expanduser().absolute() if file is not None else None
         return self.model_copy(
-            update={"data": place, "data_withheld": withheld, "output_folder": output, "config": config}
+            update={
+                "data": place,
+                "data_withheld": withheld,
+                "output_folder": output,
+                "config": config,
+                "config_found": file is not None and not self.is_configuration_named,
+            }
         )
 
     def find_configuration_file(self) -> Path | None:
@@ -59,10 +67,17 @@ class RunOptions(BaseModel):
         default = Path(DEFAULT_FILE)
         return self.config or (default if default.is_file() else None)
 
+    @property
+    def is_configuration_named(self) -> bool:
+        """Whether the user named the configuration, and so trusts it."""
+        return self.config is not None and not self.config_found
+
     def merge_defaults(self, remembered: "RunOptions") -> "RunOptions":
         """Return these options, and the remembered ones for those that are None."""
         given = {name: value for name, value in self if value is not None}
-        return remembered.model_copy(update=given)
+        # A file that is named now is named, however the remembered one was come by.
+        named = {"config_found": False} if self.config is not None else {}
+        return remembered.model_copy(update=given | named)
 
     def require_data(self, thread: str) -> None:
         """Raise `UsageError` if the data of a thread was behind a password and is not given again."""
@@ -76,7 +91,9 @@ class RunOptions(BaseModel):
 def load_run_options(metadata: Mapping[str, Any] | None) -> RunOptions:
     """Return the options that a thread was last run with; none of them if it was not started by the command."""
     try:
-        return RunOptions.model_validate_json(str((metadata or {}).get(OPTIONS_METADATA_KEY) or "{}"))
+        stored = RunOptions.model_validate_json(str((metadata or {}).get(OPTIONS_METADATA_KEY) or "{}"))
+        # Threads of earlier versions do not say how they came by their file.
+        return stored.model_copy(update={"config_found": stored.config_found is not False})
     except ValidationError:
         return RunOptions()
 

@@ -134,11 +134,13 @@ async def test_a_resumed_run_does_not_ask_again_and_a_second_goal_does(world, da
 def test_a_provider_of_an_mcp_server_is_named_in_the_configuration(planwave: CommandLine, tmp_path):
     server = [str(MCP_SERVER), str(tmp_path), "stdio"]
     table = f"[mcp.servers.notes]\ncommand = {json.dumps(sys.executable)}\nargs = {json.dumps(server)}\n"
+    table += "trust_hints = true\n"
     plan = {"tasks": [{"id": "t", "tool": "token_length", "args": {}}]}
 
     def run(tools):
         (tmp_path / "planwave.toml").write_text(f"{table}{tools}\n")
-        process = planwave.apart("run", "How long?", "--model", "openai:scripted", "--json", cwd=tmp_path, env=env)
+        words = ("run", "How long?", "--model", "openai:scripted", "--json", "--config", "planwave.toml")
+        process = planwave.apart(*words, cwd=tmp_path, env=env)
         _, errors = process.communicate(timeout=PATIENCE_S)
         return process.returncode, " ".join(errors.split())
 

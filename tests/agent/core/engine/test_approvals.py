@@ -153,12 +153,17 @@ def test_an_approval_is_bound_to_thread_revision_task_tool_and_arguments():
 
 def test_the_request_has_the_shape_that_interfaces_know():
     payload = build_hitl_request([ONE, MANY], [CATALOGUE["write"], CATALOGUE["write"]])
+    described = [action.pop("description") for action in payload["action_requests"]]
+    assert described[0] == (
+        '**Call of `write` by task `a`**\n\nPurpose: Write it\n\nArguments:\n\n```json\n{\n  "text": "x"\n}\n```'
+    )
+    assert "Number of calls: 2" in described[1]
     assert payload["action_requests"] == [
-        {"name": "write", "args": {"text": "x"}, "description": "Write it", "task_id": "a", "digest": "d1"},
+        {"name": "write", "args": {"text": "x"}, "purpose": "Write it", "task_id": "a", "digest": "d1"},
         {
             "name": "write",
             "args": {"text": "x"},
-            "description": "",
+            "purpose": "",
             "task_id": "b",
             "digest": "d2",
             "items": [{"text": "x"}, {"text": "y"}],

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from langchain_mcp_adapters.client import MultiServerMCPClient
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -19,6 +20,7 @@ from agent.config_file import HttpServer, StdioServer, ToolPolicy
 from agent.errors import ToolError
 from agent.settings import Settings
 from agent.tools.mcp.tools import mcp_tools
+from agent.tools.server_hints import select_server_hints, trust_hints
 from agent.tools.toolbox import Toolbox
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
@@ -36,12 +38,14 @@ class Notes:
 
     def __init__(self, folder: Path, way: str, stack: ExitStack) -> None:
         self.folder, self._way, self._stack = folder, way, stack
-        self.config: StdioServer | HttpServer = StdioServer(command=sys.executable, args=(SCRIPT, str(folder), "stdio"))
+        self.config: StdioServer | HttpServer = StdioServer(
+            command=sys.executable, args=(SCRIPT, str(folder), "stdio"), trust_hints=True
+        )
         if way == "http":
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 self._port = free.getsockname()[1]
-            self.config = HttpServer(url=f"http://127.0.0.1:{self._port}/mcp")
+            self.config = HttpServer(url=f"http://127.0.0.1:{self._port}/mcp", trust_hints=True)
             self._running, self._twin = self._process(), self._process()
             self._go(self._running)
 
@@ -175,7 +179,65 @@ async def test_a_server_that_was_killed_between_two_calls_is_no_matter(notes):
     assert out["status"] == "completed"
 
 
-def test_hints_become_policy_and_silence_is_a_write(notes):
+def test_hints_of_a_server_count_only_where_the_user_trusts_it(tmp_path):
+    script = (SCRIPT, str(tmp_path), "stdio")
+    told = {"count": ToolPolicy(readOnlyHint=True)}
+    doubted = StdioServer(command=sys.executable, args=script, tools=told)
+    policies = {name: spec.policy for name, spec in Toolbox(mcp_tools({"notes": doubted})).specs.items()}
+    assert [name for name, policy in policies.items() if policy.read_only] == ["count"], "what the user says"
+    assert (policies["drop"].destructive, policies["drop"].idempotent) == (True, False)
+    assert all(policy.open_world for policy in policies.values())
+    assert not any(policy.context_provider or policy.verify for policy in policies.values())
+
+
+async def test_what_a_server_says_of_its_tools_is_a_write_that_asks(tmp_path):
+    server = StdioServer(command=sys.executable, args=(SCRIPT, str(tmp_path), "stdio"))
+    graph = build_graph(tools=mcp_tools({"notes": server}), checkpointer=InMemorySaver())
+    out = await graph.ainvoke({"goal": "g", "plan": {"tasks": [{"id": "c", "tool": "count"}]}}, thread())
+    assert out["status"] == "awaiting_approval"
+    assert not (tmp_path / "calls.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("hints", "counts"),
+    [
+        ({"readOnlyHint": True}, {}),
+        ({"readOnlyHint": False, "openWorldHint": True}, {"readOnlyHint": False, "openWorldHint": True}),
+        ({"destructiveHint": False, "idempotentHint": True, "openWorldHint": False}, {}),
+        ({"idempotentHint": False, "destructiveHint": True}, {"idempotentHint": False, "destructiveHint": True}),
+        ({"context_provider": True, "cache_ttl_s": 9, "verify": "x", "compensate": "x", "trust_hints": True}, {}),
+        ({"readOnlyHint": "true"}, {}),
+    ],
+)
+async def test_an_untrusted_hint_counts_only_if_it_makes_a_call_stricter(hints, counts):
+    assert select_server_hints(hints, trusted=False) == counts
+    assert select_server_hints(hints, trusted=True).keys() <= {
+        "readOnlyHint",
+        "destructiveHint",
+        "idempotentHint",
+        "openWorldHint",
+    }
+
+
+async def test_tools_of_the_adapters_given_from_python_are_no_more_trusted(tmp_path):
+    connection = {"command": sys.executable, "args": [SCRIPT, str(tmp_path), "stdio"], "transport": "stdio"}
+    tools = await MultiServerMCPClient({"notes": connection}).get_tools()
+    assert [tool.name for tool in tools if (tool.metadata or {}).get("readOnlyHint")] != []
+    given, trusted = Toolbox(tools).specs, Toolbox(trust_hints(tools)).specs
+    assert [name for name, spec in given.items() if spec.policy.read_only] == []
+    assert [name for name, spec in trusted.items() if spec.policy.read_only] == [
+        "count",
+        "read",
+        "slow",
+        "token_length",
+    ]
+    count = next(tool for tool in tools if tool.name == "count")
+    count.metadata = {**count.metadata, "context_provider": True, "cache_ttl_s": 60, "timeout_s": 3}
+    policy = Toolbox([count]).specs["count"].policy
+    assert (policy.read_only, policy.context_provider, policy.cache_ttl_s, policy.timeout_s) == (False, False, None, 3)
+
+
+def test_trusted_hints_become_policy_and_silence_is_a_write(notes):
     specs = Toolbox(mcp_tools({"notes": notes.config})).specs
     policy = {
         name: (spec.policy.read_only, spec.policy.destructive, spec.policy.idempotent) for name, spec in specs.items()
@@ -221,21 +283,24 @@ async def test_many_calls_share_a_session_with_sync_and_async_runs(notes):
     assert out["status"] == "completed"
 
 
-def test_the_command_reads_the_configuration_beside_it_and_keeps_the_token(planwave: CommandLine, tmp_path):
+def test_the_command_reads_the_named_configuration_also_later_and_keeps_the_token(planwave: CommandLine, tmp_path):
     folder = tmp_path / "notes"
     folder.mkdir()
     (tmp_path / "planwave.toml").write_text(
         f"[tools]\nwriting = true\ndelegate = true\n[mcp.servers.notes]\ncommand = {json.dumps(sys.executable)}\n"
+        "trust_hints = true\n"
         f'args = {json.dumps([SCRIPT, str(folder), "stdio"])}\nenv = {{ NOTES_TOKEN = "${{TOKEN}}" }}\n'
     )
     env = {"TOKEN": TOKEN}
-    listed = planwave.apart("tools", "--json", cwd=tmp_path, env=env)
+    listed = planwave.apart("tools", "--json", "--config", "planwave.toml", cwd=tmp_path, env=env)
     names = [spec["name"] for spec in json.loads(listed.communicate(timeout=PATIENCE_S)[0])["tools"]]
     assert {"query_database", "classify", "delegate", "count", "keep"} <= {*names}
     plan = planwave.plan_file(
         {"id": "n", "tool": "token_length"}, {"id": "k", "tool": "keep", "args": {"name": "a", "text": "t"}}
     )
-    run = planwave.apart("run", "g", "--plan", plan, "--thread", "t", "--json", cwd=tmp_path, env=env)
+    run = planwave.apart(
+        "run", "g", "--plan", plan, "--thread", "t", "--json", "--config", "planwave.toml", cwd=tmp_path, env=env
+    )
     said = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 3, said
     resumed = planwave.apart("resume", "t", "--yes", "--json", cwd=tmp_path.parent, env=env)

@@ -96,6 +96,24 @@ def test_the_calls_of_each_item_are_all_shown_and_not_edited(screen: Screen, typ
     assert "'e' is not one of these" in text
 
 
+def test_the_terminal_shows_hidden_letters_defaults_and_secrets(screen: Screen, typed: Any) -> None:
+    each = request(items=({"to": "ann"}, {"to": "b\u200bob"}, {"to": "cy"}), expected="All\u202e told")
+    shown_payload = payload(each)
+    shown_payload["action_requests"][0] |= {"defaults": {"retries": 3}, "secrets": ["PROD"]}
+    typed("a")
+    prompt_approvals(shown_payload, screen=screen)
+    text = shown(screen)
+    for expected in (
+        "arguments of 3 calls",
+        '2: {"to": "b\\u200bob"}',
+        "All\\u202e told",
+        "retries: 3 (default)",
+        "PROD",
+    ):
+        assert expected in text
+    assert not {"\u200b", "\u202e"} & set(text)
+
+
 def test_yes_approves_what_it_names(screen: Screen) -> None:
     decisions = approve_all(payload(request("one"), request("two")), screen=screen)
     assert decisions == [{"type": "approve", "digest": "digest of one"}, {"type": "approve", "digest": "digest of two"}]
