@@ -109,7 +109,7 @@ async def test_a_failure_at_any_step_is_mended_and_the_move_goes_on(step, compan
     assert_moved(company, before)
     kept = {task for task, result in failed["results"].items() if result["status"] == "done"}
     assert {task for task, result in out["results"].items() if result["revision"] == 1} == kept
-    rows = await persistence.ledger.rows("move")
+    rows = await persistence.ledger.list_rows("move")
     assert {row.intent.task for row in rows if row.intent.revision == 2} == WRITES - kept
     assert {row.intent.task for row in rows if row.intent.revision == 1} == (WRITES & kept) | (WRITES & {step})
     assert {row.epoch for row in rows} == {1}
