@@ -1,6 +1,5 @@
 """The compiled graph as users call it: checked inputs, durable by default, blocking calls that cannot deadlock."""
 
-import logging
 import queue
 import re
 import time
@@ -20,6 +19,7 @@ from agent.core.engine.approvals import ApprovalRequest, bind_to_digests, parse_
 from agent.core.engine.escalations import Escalation, parse_escalation_answer
 from agent.core.plan.limits import Limits
 from agent.errors import AnswerError, UsageError
+from agent.logging_context import get_logger
 from agent.results.artifacts import Artifacts
 from agent.secret_values import reject_cleartext_call, reject_cleartext_secrets
 from agent.tools.toolbox import Toolbox
@@ -31,7 +31,7 @@ from graphs.stores.checkpoint_upgrade import upgrade_saver_of
 from graphs.stores.single_thread import LeasedSaver
 from graphs.thread_status import resume_after_budget
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _INTERRUPT_ID_PATTERN = re.compile("[0-9a-f]{32}")
 

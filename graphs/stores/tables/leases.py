@@ -4,7 +4,6 @@ A lease is a row with an epoch that grows whenever the thread gets another owner
 a transaction that first compares the epoch (a fencing token: Kleppmann, "How to do distributed locking", 2016).
 """
 
-import logging
 import os
 import platform
 import threading
@@ -19,9 +18,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from agent.errors import LeaseLostError, PersistenceError, ThreadBusyError
+from agent.logging_context import get_logger
 from graphs.stores.database import StatementRunner, StoreDatabase
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class Owner(BaseModel):

@@ -1,13 +1,13 @@
 """Our tables, version by version."""
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from agent.errors import PersistenceError
+from agent.logging_context import get_logger
 from graphs.stores.database import StatementRunner, StoreDatabase
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: Each entry upgrades one version to the next and is never changed after a release; `{bytes}` is the dialect's type.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
