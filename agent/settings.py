@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     max_tokens: int | None = Field(default=None, ge=0)
     """Tokens of one run, read and written; the last call may exceed it."""
     max_cost: float | None = Field(default=None, ge=0)
-    """Cost of one run: as the server reports it with a reply, else by `PLANWAVE_PRICE_...`; the last call may exceed it."""
+    """Cost of one run, as the server reports it or by `PLANWAVE_PRICE_...`; the last call may exceed it."""
     price_input: float | None = Field(default=None, ge=0)
     """Price of a million tokens read, if the server reports no cost."""
     price_output: float | None = Field(default=None, ge=0)

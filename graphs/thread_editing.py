@@ -11,7 +11,7 @@ from agent.core.plan.document import Plan
 from agent.core.plan.limits import Limits
 from agent.errors import UsageError
 from agent.execution.ledger import Ledger
-from agent.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 from graphs.compiled_graph import PlanwaveGraph
 from graphs.run.state_updates import plan_to_json

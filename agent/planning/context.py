@@ -16,9 +16,9 @@ from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Emit, Thinking
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Executor, Job
-from agent.plan_check import check_plan
 from agent.results.summary import describe_failure
 from agent.secret_values import has_secret_arguments
+from agent.tools.plan_check import check_plan
 from agent.tools.toolbox import Toolbox
 
 #: Characters of one context provider's text that the planner is shown.

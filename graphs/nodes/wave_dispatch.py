@@ -29,8 +29,8 @@ from agent.core.engine.progress import find_blocker
 from agent.core.engine.snapshot import Snapshot
 from agent.events import PlanProgress
 from agent.execution.executor import is_ungated_read
-from agent.plan_check import CheckedPlan, check_plan
 from agent.settings import Settings
+from agent.tools.plan_check import CheckedPlan, check_plan
 from graphs.run.approvals import build_requests
 from graphs.run.dispatch_board import DispatchBoard, yield_to_event_loop
 from graphs.run.escalations import build_escalation_update

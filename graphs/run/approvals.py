@@ -29,7 +29,7 @@ from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.document import Task
 from agent.errors import AnswerError
 from agent.execution.executor import build_reused_outcome
-from agent.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt

@@ -15,7 +15,6 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply, TextReply
-from agent.plan_check import CheckedPlan
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.input_binding import (
@@ -36,6 +35,7 @@ from agent.planning.small_model.notebook_parser import (
 from agent.planning.small_model.self_consistency import plan_by_vote
 from agent.planning.small_model.steps import PlanStep
 from agent.planning.small_model.stepwise import find_output_schema, find_sources, format_problem, write_step_arguments
+from agent.tools.plan_check import CheckedPlan
 from prompts import render
 
 _MAX_TOKENS: Final = 300

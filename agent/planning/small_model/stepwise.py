@@ -15,7 +15,6 @@ from agent.core.plan.problems import Problem
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply
-from agent.plan_check import CheckedPlan
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.input_binding import (
@@ -30,6 +29,7 @@ from agent.planning.small_model.input_binding import (
 from agent.planning.small_model.self_consistency import plan_by_vote
 from agent.planning.small_model.steps import PlanStep, build_steps_schema, find_forgotten_files, read_steps
 from agent.planning.tool_prompts import describe_arguments, summarize_tools
+from agent.tools.plan_check import CheckedPlan
 from agent.tools.sql_repair.schema_linking import SchemaLinks
 from prompts import render
 

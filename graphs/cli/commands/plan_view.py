@@ -16,7 +16,7 @@ from agent.core.plan.document import Plan
 from agent.core.plan.parser import parse_plan
 from agent.core.plan.problems import Problem
 from agent.errors import UsageError
-from agent.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
 from graphs.cli.commands.plan_file import read_plan, write_json
