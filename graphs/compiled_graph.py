@@ -267,8 +267,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         thread = self._get_thread_id(config)
         runner = GracefulRunner(control, grace_s=self.grace_s, caller_control=options.get("control"), thread=thread)
         options["control"] = control
-        if isinstance(self.checkpointer, BaseCheckpointSaver):
-            reject_unstorable(given, self.checkpointer)
+        self._reject_unstorable(given)
         await self._reject_plaintext_secrets(given)
         async with self._hold_thread(config), _log_run(thread, given):
             if isinstance(given, Command) and given.resume is not None:
@@ -282,16 +281,16 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
                     yield part
 
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - LangGraph's own
-        """Change a state as LangGraph does, for `aupdate_state` too. Raises `UsageError` for a cleartext secret."""
+        """Change a state as LangGraph does, for `aupdate_state` too. Raises `UsageError` as for an input."""
         for update in (each for step in supersteps for each in step):
-            await self._reject_plaintext_secrets(Command(update=update.values))
+            await self._reject_update(update.values)
         return await super().abulk_update_state(config, supersteps)
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - as above
-        """Change a state as LangGraph does, for `update_state` too. Raises `UsageError` for a cleartext secret."""
+        """Change a state as LangGraph does, for `update_state` too. Raises `UsageError` as for an input."""
         with start_blocking_portal() as portal:
             for update in (each for step in supersteps for each in step):
-                portal.call(self._reject_plaintext_secrets, Command(update=update.values))
+                portal.call(self._reject_update, update.values)
         return super().bulk_update_state(config, supersteps)
 
     async def _resume_after_budget(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
@@ -301,6 +300,15 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
             return None
         chosen = Context.model_validate(context) if isinstance(context, dict) else context
         return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("plan_was_given"))))
+
+    async def _reject_update(self, values: Any) -> None:  # noqa: ANN401 - LangGraph's update
+        """Raise `UsageError` for a value that cannot be stored, or a cleartext secret."""
+        self._reject_unstorable(Command(update=values))
+        await self._reject_plaintext_secrets(Command(update=values))
+
+    def _reject_unstorable(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
+        if isinstance(self.checkpointer, BaseCheckpointSaver):
+            reject_unstorable(given, self.checkpointer)
 
     async def _reject_plaintext_secrets(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
         """Raise `UsageError` for a cleartext secret in a plan or an answer: LangGraph stores both as they are."""
