@@ -21,7 +21,8 @@ from agent.core.plan.limits import Limits
 from agent.errors import AnswerError, UsageError
 from agent.logging_context import get_logger
 from agent.results.artifacts import Artifacts
-from agent.secret_values import reject_cleartext_call, reject_cleartext_secrets
+from agent.secret_masking import get_registered_masks
+from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
 from agent.tools.toolbox import Toolbox
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner
@@ -278,7 +279,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
             async with aclosing(runner.stream_parts(run)) as parts:
                 async for part in parts:
-                    yield part
+                    yield _mask_custom_part(part, options.get("stream_mode"))
 
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - LangGraph's own
         """Change a state as LangGraph does, for `aupdate_state` too. Raises `UsageError` as for an input."""
@@ -359,6 +360,20 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
                 running.cancel()
                 raise
             running.result()
+
+
+def _mask_custom_part(part: Any, mode: object) -> Any:  # noqa: ANN401 - what LangGraph streams
+    """Return a part of a stream with the secrets masked that a tool has written to it by itself."""
+    masks = get_registered_masks()
+    if not masks:
+        return part
+    if isinstance(part, dict) and part.get("type") == "custom" and "data" in part:
+        return {**part, "data": redact_value(part["data"], masks)}
+    if isinstance(part, tuple) and "custom" in part[:-1]:
+        return (*part[:-1], redact_value(part[-1], masks))
+    if mode == "custom":
+        return (*part[:-1], redact_value(part[-1], masks)) if isinstance(part, tuple) else redact_value(part, masks)
+    return part
 
 
 def _resolve_durability(requested: Durability | None, config: RunnableConfig) -> Durability:
