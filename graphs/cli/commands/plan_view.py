@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from langgraph.types import StateSnapshot
@@ -17,6 +18,7 @@ from agent.core.plan.parser import parse_plan
 from agent.core.plan.problems import Problem
 from agent.errors import UsageError
 from agent.plan_check import CheckedPlan, check_plan
+from agent.tools.sql.query_process import run_cancellable
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.plan_file import read_plan, write_json
 from graphs.cli.commands.run import load_thread_state
@@ -124,7 +126,7 @@ async def _check_and_report(
 ) -> int:
     settings = options.build_settings()
     stored_plan = await load_plan(file, thread=thread, context=context)
-    toolbox = Toolbox(await asyncio.to_thread(make_tools, options, settings, screen=context.screen))
+    toolbox = Toolbox(await run_cancellable(partial(make_tools, options, settings, screen=context.screen)))
     checked = await check_plan(stored_plan.document, toolbox, limits=settings.build_limits(can_replan=False))
     if not isinstance(checked, CheckedPlan):
         return _report_problems(checked, name=stored_plan.name, context=context)

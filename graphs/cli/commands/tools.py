@@ -6,7 +6,7 @@ from langchain_core.tools import BaseTool
 from agent.config_file import read_configuration
 from agent.llm.models import resolve_model
 from agent.settings import Settings
-from agent.tools.analytics import analytics_tools
+from agent.tools.analytics import analytics_tools, build_query_limits
 from agent.tools.mcp.tools import mcp_tools
 from agent.tools.sample_data import ensure_shop
 from agent.tools.sql.data_source import open_data_source
@@ -28,7 +28,8 @@ def make_tools(options: RunOptions, settings: Settings, *, screen: Screen) -> li
         return resolve_model(options.model).chat
 
     output = settings.output_folder.expanduser().absolute()
-    analytics = analytics_tools(source=open_data_source(place), output=output, writer=writer)
+    source = open_data_source(place, limits=build_query_limits(settings))
+    analytics = analytics_tools(source=source, output=output, writer=writer)
     file = options.find_configuration_file()
     if file is None:
         return analytics
