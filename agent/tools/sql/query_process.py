@@ -2,7 +2,7 @@
 
 The engine stops a query between two batches of rows, not within one call of a function, its memory limit does not count
 every allocation, and a server may not answer. So no query runs in the caller's process: the process of one that has
-passed its time limit, or whose caller was cancelled, is killed; the next query starts another, in half a second. Each is
+passed its time limit, or whose caller was cancelled, is killed; the next query starts another in half a second. Each is
 a new interpreter: a fork of a process with threads may deadlock, and `multiprocessing` would import the caller's main
 module again.
 """
@@ -114,6 +114,7 @@ class QueryProcess:
         self._on_stop = on_stop
         self._replies: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._awaits_reply = False
+        self._owner = os.getpid()
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", f"{__package__}.query_worker"],
             stdin=subprocess.PIPE,
@@ -123,7 +124,7 @@ class QueryProcess:
             # Ctrl-C goes to the process of the caller, which decides what becomes of the query.
             start_new_session=True,
         )
-        self._end = weakref.finalize(self, _end_process, self._process, temp_folder)
+        self._end = weakref.finalize(self, _end_process, self._process, temp_folder, self._owner)
         reader = threading.Thread(
             target=_read_replies, args=(self._process.stdout, self._replies), name="planwave-query-replies", daemon=True
         )
@@ -131,8 +132,8 @@ class QueryProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process is gone."""
-        return self._process.poll() is not None
+        """Whether the process is gone, or belongs to the process that this one was forked from."""
+        return os.getpid() != self._owner or self._process.poll() is not None
 
     def request(self, message: Message, *, seconds: float | None, cancellation: Cancellation) -> Message:
         """Send a request and return the reply.
@@ -189,7 +190,9 @@ def _build_environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(place or os.fspath(Path.cwd()) for place in sys.path)}
 
 
-def _end_process(process: "subprocess.Popen[bytes]", temp_folder: Path) -> None:
+def _end_process(process: "subprocess.Popen[bytes]", temp_folder: Path, owner: int) -> None:
+    if os.getpid() != owner:
+        return
     process.kill()
     process.wait()
     # Its other pipe is closed by the thread that reads it.

@@ -132,7 +132,7 @@ def _limit_memory(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
-def main() -> None:
+def serve_requests() -> None:
     """Answer requests until the caller's pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "wb")
@@ -161,4 +161,4 @@ def _read_requests(stdin: IO[bytes], requests: "queue.SimpleQueue[Message]", wor
 
 
 if __name__ == "__main__":
-    main()
+    serve_requests()

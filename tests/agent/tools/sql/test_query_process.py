@@ -81,12 +81,15 @@ async def test_memory_is_bounded_and_the_process_replaced(tmp_path):
         assert pids(source) != before
 
 
-async def test_temporary_files_are_bounded(tmp_path):
-    limits = QueryLimits(seconds=60, memory_bytes=2**26, temp_bytes=2**20)
+async def test_the_engine_has_its_limits_and_keeps_them(tmp_path):
+    limits = QueryLimits(memory_bytes=2**26, temp_bytes=2**20)
     with closing(open_data_source(library_duckdb(tmp_path), limits=limits)) as source:
-        _, query, _ = database_tools(source)
-        with pytest.raises(ToolFailure, match="more memory"):
-            await query.ainvoke({"sql": "SELECT i, repeat('x', 90) AS a FROM range(3000000) t(i) ORDER BY hash(i), a"})
+        _, query, analyze = database_tools(source)
+        sql = "SELECT current_setting('memory_limit') AS m, current_setting('max_temp_directory_size') AS t"
+        for tool, more in ((query, {}), (analyze, {"tables": {"t": [{"a": 1}]}})):
+            assert (await tool.ainvoke({"sql": sql, **more}))["rows"] == [{"m": "64.0 MiB", "t": "1.0 MiB"}]
+        with pytest.raises(ToolFailure, match="Only a SELECT"):
+            await query.ainvoke({"sql": "SET memory_limit = '10GB'"})
 
 
 async def test_a_result_is_cut_off_at_its_bytes_and_says_so(library):
