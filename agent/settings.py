@@ -103,6 +103,15 @@ class Settings(BaseSettings):
     """Bytes of JSON beyond which an output is stored outside the state, if there is a persistence."""
     grace_s: float = Field(default=5.0, ge=0)
     """Seconds that calls in flight have to finish when a run is stopped."""
+    query_timeout_s: float = Field(default=60.0, gt=0)
+    """Seconds for one SQL query."""
+    query_memory_mb: int | None = Field(default=None, ge=64)
+    """Megabytes of memory for one SQL query, beyond which it uses temporary files; None: an eighth of all, at
+    most 2048."""
+    query_temp_mb: int = Field(default=4096, ge=0)
+    """Megabytes of temporary files for one SQL query."""
+    query_result_mb: int = Field(default=32, ge=1)
+    """Megabytes of JSON in the result of one SQL query; the rows beyond are cut off, and the result says so."""
     data_folder: Path = Field(default_factory=lambda: platformdirs.user_data_path("planwave"))
     """Where the sample shop and the default database are."""
     output_folder: Path = Field(default_factory=lambda: Path("planwave-output"))
