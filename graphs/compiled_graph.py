@@ -30,7 +30,7 @@ from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, State
 from graphs.stores.checkpoint_upgrade import upgrade_saver_of
 from graphs.stores.single_thread import LeasedSaver
-from graphs.thread_status import resume_after_budget
+from graphs.thread_status import is_unfinished, resume_after_budget
 
 _logger = get_logger(__name__)
 
@@ -297,7 +297,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
     async def _resume_after_budget(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
         """Return the command that resumes a run that a budget ended, if these settings allow it to continue."""
         state = await self.aget_state(config or {})
-        if state.next or not state.values.get("budget"):
+        if is_unfinished(state) or not state.values.get("budget"):
             return None
         chosen = Context.model_validate(context) if isinstance(context, dict) else context
         return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("plan_was_given"))))

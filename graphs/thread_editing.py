@@ -17,7 +17,7 @@ from graphs.compiled_graph import PlanwaveGraph
 from graphs.run.state_updates import plan_to_json
 from graphs.state import StateRecord, parse_outcomes, parse_stored_plan
 from graphs.stores.single_thread import LeasedSaver
-from graphs.thread_status import collect_results, find_asked_tasks
+from graphs.thread_status import collect_results, find_asked_tasks, is_unfinished
 
 
 async def load_plan_editor(graph: PlanwaveGraph, config: RunnableConfig) -> PlanEditor:
@@ -52,7 +52,7 @@ async def replace_plan(
 
 
 def _create_editor(state: StateSnapshot) -> PlanEditor:
-    if not state.next:
+    if not is_unfinished(state):
         raise UsageError("The thread has ended; export its plan, and run that.")
     if state.values.get("rollback_plan"):
         raise UsageError("The thread is being rolled back; its plan cannot be changed any more.")

@@ -102,6 +102,15 @@ def _link_without_tools(document: object, *, kind: str) -> CompiledPlan | None:
     return link_plan(parse_stored_plan(document, kind=kind), {}) if document else None
 
 
+def is_unfinished(state: StateSnapshot) -> bool:
+    """Whether steps of a thread are left, so that it waits for a human, runs, or can be resumed.
+
+    `state.next` does not say so: it is empty as soon as all tasks of a superstep have stored what they return, although
+    a process that was killed then has left the superstep open.
+    """
+    return bool(state.tasks)
+
+
 def can_resume_without_answer(values: Mapping[str, Any], limits: Limits) -> bool:
     """Whether a thread waits for a human because of a budget that is not used up within `limits`."""
     escalation = values.get("escalation")

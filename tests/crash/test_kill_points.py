@@ -1,11 +1,14 @@
 """Runs killed at each of their points in turn: nothing stored is lost, nothing finished is repeated."""
 
+import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
+from typer.testing import CliRunner
 
+from graphs.cli.app import app
 from tests.crash.kill_run import closed_too_early, effects, ending, repeated, run, unasked
 from tests.support.forked_child import KILLED, Child, Raised
 from tests.support.journal import Journal
@@ -67,13 +70,32 @@ def judged(journal, resumed, whole, *, wanted):
     return verdict
 
 
-def killed_and_resumed(url, folder, dispatch, point, whole, *, story):
+def kill(url, folder, dispatch, point, *, story):
+    thread = f"{dispatch}-{point}"
+    killed = Child(run, url, str(folder / thread), dispatch, thread, fault_at=point, story=story).told()
+    assert killed is KILLED, f"point {point} was never reached: {killed}"
+
+
+def resume(url, folder, dispatch, point, whole, *, story):
     thread = f"{dispatch}-{point}"
     journal = Journal(folder / thread)
-    killed = Child(run, url, str(journal.path), dispatch, thread, fault_at=point, story=story).told()
-    assert killed is KILLED, f"point {point} was never reached: {killed}"
     resumed = Child(run, url, str(journal.path), dispatch, thread, story=story).told()
     return judged(journal, resumed, whole, wanted=STORIES[story][3])
+
+
+def find_threads_taken_for_ended(url, *, end):
+    """Return the killed threads that `threads` does not list as resumable, and those that `prune` would remove.
+
+    Those that were killed after their last checkpoint have ended, as `end`.
+    """
+
+    def ask(*words):
+        return json.loads(CliRunner().invoke(app, ["threads", *words, "--db", url, "--json"]).stdout)
+
+    statuses = {each["thread_id"]: each["status"] for each in ask("--most", "100000")["threads"]}
+    ended = {name for name, status in statuses.items() if status == end}
+    other = {name for name, status in statuses.items() if status not in {"interrupted", "awaiting_approval", end}}
+    return sorted(other | (set(ask("prune", "--older-than", "0h", "--dry-run")["removed"]) ^ ended))
 
 
 @pytest.mark.parametrize("every", [SHORT, FULL])
@@ -90,10 +112,10 @@ def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(
     whole, offset = ending(first["out"]), chance.randrange(every)
     points = range(1 + offset, len(first["points"]) + 1, every)
     with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda point: kill(database_url, tmp_path, dispatch, point, story=story), points))
+        assert find_threads_taken_for_ended(database_url, end=out["status"]) == []
         verdicts = list(
-            pool.map(
-                lambda point: killed_and_resumed(database_url, tmp_path, dispatch, point, whole, story=story), points
-            )
+            pool.map(lambda point: resume(database_url, tmp_path, dispatch, point, whole, story=story), points)
         )
     lost, again, early, twice, unknown, unapproved, other = (
         sum(map(len, each)) for each in zip(*(v.faults for v in verdicts), strict=True)

@@ -16,7 +16,7 @@ from graphs.cli.terminal.units import parse_duration
 from graphs.compiled_graph import PlanwaveGraph
 from graphs.persistence import Persistence, migrate_database
 from graphs.plan_execute import build_graph
-from graphs.thread_status import collect_results
+from graphs.thread_status import collect_results, is_unfinished
 
 
 class KeptThread(TypedDict):
@@ -111,7 +111,7 @@ async def _remove_thread(thread: str, graph: PlanwaveGraph, *, stored: Persisten
         state = await _load_state(thread, graph)
         if state.interrupts:
             return "it waits for an answer"
-        if state.next:
+        if is_unfinished(state):
             return "it was stopped before its end and can be resumed"
         if not dry_run:
             await stored.saver.adelete_thread(thread)

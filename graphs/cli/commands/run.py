@@ -29,7 +29,12 @@ from graphs.compiled_graph import PlanwaveGraph
 from graphs.persistence import Persistence
 from graphs.plan_execute import build_graph
 from graphs.state import parse_stored_plan
-from graphs.thread_status import build_thread_snapshot, can_resume_without_answer, resume_after_budget
+from graphs.thread_status import (
+    build_thread_snapshot,
+    can_resume_without_answer,
+    is_unfinished,
+    resume_after_budget,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +188,7 @@ async def _run_goal(
         graph = _build_graph(options, stored=stored, context=context, plan=graph_input["plan"])
         config = build_thread_config(thread, options)
         before = await graph.aget_state(config)
-        if before.next:
+        if is_unfinished(before):
             raise UsageError(
                 f"The thread {thread!r} is not finished ({get_status(before)}); "
                 f"continue it with `planwave resume {thread}` or choose another --thread."
@@ -202,7 +207,7 @@ async def _resume(thread: str, *, options: RunOptions, context: CommandContext, 
         state = await load_thread_state(thread, stored=stored)
         options = options.merge_defaults(load_run_options(state.metadata))
         limits = options.build_settings().build_limits(can_replan=False, attended=True)
-        if not state.next and resume_after_budget(state.values, limits) is None:
+        if not is_unfinished(state) and resume_after_budget(state.values, limits) is None:
             context.screen.say(f"The thread {thread!r} has already ended; nothing is run again.")
             state = await load_full_results(state, stored.artifacts, thread=thread)
             return report_end(state, thread=thread, options=options, context=context)

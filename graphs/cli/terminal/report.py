@@ -14,7 +14,7 @@ from agent.results.artifacts import Artifacts
 from graphs.cli.terminal.screen import Screen, escape_controls
 from graphs.nodes.rollback import build_rollback_report
 from graphs.stores.database import mask_password
-from graphs.thread_status import collect_results
+from graphs.thread_status import collect_results, is_unfinished
 
 JsonRecord = dict[str, Any]
 
@@ -65,7 +65,7 @@ def get_status(state: StateSnapshot) -> str:
     """Return the status of the state, or `interrupted` if steps are left and none waits for an answer."""
     if state.interrupts:
         return "awaiting_approval"
-    return "interrupted" if state.next else str(state.values.get("status") or "failed")
+    return "interrupted" if is_unfinished(state) else str(state.values.get("status") or "failed")
 
 
 async def load_full_results(state: StateSnapshot, artifacts: Artifacts, *, thread: str) -> StateSnapshot:
