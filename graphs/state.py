@@ -151,7 +151,7 @@ class State(TypedDict, total=False):
     usage: Annotated[UsageRecord, _USAGE, merge_usage]
     budget: BudgetRecord
 
-    run_id: Annotated[str, Field(title="Run", description="Names the run, for graphs without a checkpointer.")]
+    run_id: Annotated[str, Field(title="Run", description="A random id; with thread and namespace it names the run.")]
     started_at: Annotated[str, Field(title="Started at", description="When the run began, ISO 8601.")]
     planning_context: Annotated[
         str, Field(title="Planning context", description="What tools said before planning, in Markdown.")
