@@ -351,9 +351,19 @@ _FIELD_VALIDATORS: dict[str, TypeAdapter[Any]] = {
 _DOUBTS_VALIDATOR = TypeAdapter(dict[str, InDoubt])
 
 
+#: A graph has a channel with this prefix for each of its nodes.
+_NODE_CHANNEL: Final = "branch:to:"
+
+
+def _is_of_another_graph(found: CheckpointTuple) -> bool:
+    """Whether a graph around this one wrote a checkpoint: it has other nodes, and its fields are its own."""
+    nodes = [name for name in found.checkpoint["channel_versions"] if name.startswith(_NODE_CHANNEL)]
+    return bool(nodes) and f"{_NODE_CHANNEL}gather_context" not in nodes and f"{_NODE_CHANNEL}planner" not in nodes
+
+
 def validate_checkpoint(found: CheckpointTuple) -> None:
     """Raise `PersistenceError` where a checkpoint of a run, or a write that waits beside it, is not of its state."""
-    if found.config["configurable"].get("checkpoint_ns"):
+    if found.config["configurable"].get("checkpoint_ns") or _is_of_another_graph(found):
         return
     written = [(channel, value) for _, channel, value in found.pending_writes or () if not isinstance(value, Overwrite)]
     try:

@@ -62,11 +62,16 @@ def get_task_states(
 
 def select_own_rows(state: StateSnapshot, ledger: Iterable[LedgerRow]) -> Iterator[LedgerRow]:
     """Yield the rows of the run and the revision that `state` is of, among those of all runs on its thread."""
-    namespace = (state.config.get("configurable") or {}).get("checkpoint_ns") or ""
-    own = split_scope(join_scope("", state.values.get("run_id") or "", namespace=namespace))[1]
+    own = get_run_name(state)
     for row in ledger:
         if split_scope(row.intent.thread)[1] == own and row.intent.revision == state.values.get("revision"):
             yield row
+
+
+def get_run_name(state: StateSnapshot) -> str:
+    """Return the run in the scope of the run that `state` is of; "" if its scope is the whole thread."""
+    namespace = (state.config.get("configurable") or {}).get("checkpoint_ns") or ""
+    return split_scope(join_scope("", str(state.values.get("run_id") or ""), namespace=namespace))[1]
 
 
 def collect_results(state: StateSnapshot) -> dict[str, StateRecord]:
