@@ -10,7 +10,6 @@ from typing import Any, TypedDict, Unpack, cast, overload
 
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import All, Command, Durability, GraphOutput, Interrupt
@@ -24,7 +23,7 @@ from agent.results.artifacts import Artifacts
 from agent.secret_masking import get_registered_masks
 from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
 from agent.tools.toolbox import Toolbox
-from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
+from graphs.nesting import Caller, identify_caller, is_checkpointed, merge_caller_config, retried_runs
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, State
@@ -261,18 +260,22 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         get the settings' `grace_s` to end, and what has finished is stored. `astream(None, config)` continues from
         there, and also where a budget ended the run, if the settings have raised that budget since.
         """
-        config = upgrade_saver_of(config)
-        kept = bool(self.checkpointer) or CONFIG_KEY_CHECKPOINTER in (config or {}).get("configurable", {})
-        options["durability"] = _resolve_durability(options.get("durability"), config or {}) if kept else None
+        config = merge_caller_config(self.config, config)
+        caller = identify_caller(config)
+        config = upgrade_saver_of(retried_runs.number_calls(config))
+        kept = is_checkpointed(config, own=self.checkpointer)
+        options["durability"] = _resolve_durability(options.get("durability"), config) if kept else None
         given, control = validate_input(input), GracefulRunControl(has_breakpoints=self._has_breakpoints(options))
         thread = self._get_thread_id(config)
         runner = GracefulRunner(control, grace_s=self.grace_s, caller_control=options.get("control"), thread=thread)
         options["control"] = control
         self._reject_unstorable(given)
         await self._reject_plaintext_secrets(given)
-        async with self._hold_thread(config), _log_run(thread, given):
+        async with self._hold_thread(thread, caller), _log_run(thread, given):
+            if isinstance(given, Command) and kept:
+                await self._reject_other_run(given.update, config)
             if isinstance(given, Command) and given.resume is not None:
-                given = bind_answer(given, (await self.aget_state(config or {})).interrupts)
+                given = bind_answer(given, (await self.aget_state(config)).interrupts)
             if given is None and kept:
                 given = await self._resume_after_budget(config, options.get("context"))
             # Closed here, so that a run whose consumer stops early has stored everything before the thread is released.
@@ -282,16 +285,21 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
                     yield _mask_custom_part(part, options.get("stream_mode"))
 
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - LangGraph's own
-        """Change a state as LangGraph does, for `aupdate_state` too. Raises `UsageError` as for an input."""
+        """Change a state as LangGraph does, for `aupdate_state` too.
+
+        Raises `UsageError` as for an input, and for the id of another run.
+        """
         for update in (each for step in supersteps for each in step):
             await self._reject_update(update.values)
+            await self._reject_other_run(update.values, config)
         return await super().abulk_update_state(config, supersteps)
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - as above
-        """Change a state as LangGraph does, for `update_state` too. Raises `UsageError` as for an input."""
+        """Change a state as LangGraph does, for `update_state` too. Raises as `abulk_update_state`."""
         with start_blocking_portal() as portal:
             for update in (each for step in supersteps for each in step):
                 portal.call(self._reject_update, update.values)
+                portal.call(self._reject_other_run, update.values, config)
         return super().bulk_update_state(config, supersteps)
 
     async def _resume_after_budget(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
@@ -320,12 +328,20 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         if isinstance(given, Mapping) and given.get("plan"):
             reject_cleartext_secrets(given["plan"], (await self.toolbox()).specs)
 
-    def _hold_thread(self, config: RunnableConfig | None) -> AbstractAsyncContextManager[object]:
+    async def _reject_other_run(self, update: Any, config: RunnableConfig) -> None:  # noqa: ANN401 - LangGraph's
+        """Raise `UsageError` for an update that gives a run another id: what it has written would count as unmade."""
+        changed = dict(update or ()) if isinstance(update, Mapping | Sequence) else {}
+        if "run_id" not in changed:
+            return
+        own = (await self.aget_state(config)).values.get("run_id")
+        if own and changed["run_id"] != own:
+            raise UsageError("The field 'run_id' names the run and cannot be changed; leave it out of the update.")
+
+    def _hold_thread(self, thread: str | None, caller: Caller | None) -> AbstractAsyncContextManager[object]:
         """Return the lease of the thread, or a null context if the checkpointer has no leases."""
-        thread = self._get_thread_id(config)
         if thread is None or not isinstance(self.checkpointer, LeasedSaver):
             return nullcontext()
-        return self.checkpointer.lease(thread)
+        return self.checkpointer.lease(thread, caller=caller)
 
     def _has_breakpoints(self, options: Mapping[str, Any]) -> bool:
         """Return whether a run with these options has breakpoints."""
@@ -333,7 +349,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         return any((*own, options.get("interrupt_before"), options.get("interrupt_after")))
 
     def _get_thread_id(self, config: RunnableConfig | None) -> str | None:
-        thread = merge_configs(self.config, config).get("configurable", {}).get("thread_id")
+        thread = merge_caller_config(self.config, config)["configurable"].get("thread_id")
         return None if thread is None else str(thread)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002, ANN401

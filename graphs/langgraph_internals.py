@@ -4,12 +4,24 @@
 what they do.
 """
 
-# Changes `configurable` in a config that a parent graph hands down, as LangGraph itself does.
-from langgraph._internal._config import patch_configurable
+# `ensure_config` returns what a run gets of its caller's config and of a graph around it; `patch_configurable` changes
+# `configurable` in a config that a parent graph hands down, as LangGraph itself does.
+from langgraph._internal._config import ensure_config, patch_configurable
 
 # The key of a node's config under which its saver is, also that of a graph around this one: by it a run knows whether
 # it can wait for a person, and one that is taken up finds what its siblings have written.
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
+# The other keys are those of a node in which a graph is called: its runtime, its scratchpad, and its task's id; and the
+# channel in which a task that asks is stored.
+from langgraph._internal._constants import (
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SCRATCHPAD,
+    CONFIG_KEY_TASK_ID,
+    INTERRUPT,
+)
+
+# What a node's task counts, among other things the graphs that were called in it.
+from langgraph._internal._scratchpad import PregelScratchpad
 
 # How a delta channel stands in a checkpoint: the serializer has to look into it for numbers beyond 64 bits.
 from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
@@ -17,4 +29,15 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
 # Reads the state as it was when the superstep began, as conditional edges do: a `Send` brings its own argument only.
 from langgraph.pregel._read import ChannelRead
 
-__all__ = ["CONFIG_KEY_CHECKPOINTER", "ChannelRead", "DeltaSnapshot", "patch_configurable"]
+__all__ = [
+    "CONFIG_KEY_CHECKPOINTER",
+    "CONFIG_KEY_RUNTIME",
+    "CONFIG_KEY_SCRATCHPAD",
+    "CONFIG_KEY_TASK_ID",
+    "INTERRUPT",
+    "ChannelRead",
+    "DeltaSnapshot",
+    "PregelScratchpad",
+    "ensure_config",
+    "patch_configurable",
+]

@@ -27,7 +27,7 @@ from agent.execution.call_log import CallFailed, CallInDoubt, CallLog, CallOutco
 from agent.execution.concurrency import RunHalted, Slots
 from agent.execution.for_each import BatchResult, run_items
 from agent.execution.job import Job, is_ungated_read
-from agent.execution.ledger import Ledger
+from agent.execution.ledger import Ledger, split_scope
 from agent.execution.result_cache import CachedResult, ResultCache, is_cacheable
 from agent.execution.writes import WriteLedger
 from agent.json_values import error_text
@@ -85,7 +85,7 @@ class Executor:
         Raises the exceptions in `propagate`, `RunHalted` if the run is stopped before all calls were made, and
         `PersistenceError` if the ledger or the call log cannot be used, or another run has the thread.
         """
-        with bind_log_context(thread=job.thread, task=job.task.id, tool=job.task.tool):
+        with bind_log_context(thread=split_scope(job.thread)[0], task=job.task.id, tool=job.task.tool):
             try:
                 outcome = await self._run(job, slots=slots, emit=emit)
             except RunHalted:
@@ -119,7 +119,7 @@ class Executor:
         if not isinstance(prepared, PreparedTask) or is_ungated_read(job):
             raise AssertionError(f"the call of {job.task.id!r} was never in doubt")
         writes = WriteLedger(job, self._ledger, self._toolbox)
-        with bind_log_context(thread=job.thread, task=job.task.id, tool=job.task.tool):
+        with bind_log_context(thread=split_scope(job.thread)[0], task=job.task.id, tool=job.task.tool):
             await writes.confirm(prepared.calls[doubt.item or 0], item=doubt.item, epoch=doubt.epoch, output=output)
 
     async def _find_known_outcome(self, job: Job, prepared: PreparedTask, *, emit: Emit) -> Outcome | None:

@@ -20,6 +20,7 @@ class Job:
     spec: ToolSpec
     needs: tuple[str, ...]
     outcomes: Mapping[str, Outcome]
+    #: The scope of the run, see `agent.execution.ledger.join_scope`.
     thread: str
     revision: int
     #: Whether a human must have approved the call.

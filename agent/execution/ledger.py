@@ -3,16 +3,53 @@
 A row is claimed before a write and completed after it, so that a crash in between is detected and nobody has to guess.
 """
 
+import re
 import threading
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
-from agent.errors import StaleClaimError
+from agent.errors import StaleClaimError, UsageError
 
 LedgerRecord = dict[str, JsonValue]
+
+#: Between the thread and the run in a scope; no name of a thread has it.
+_SEPARATOR: Final = "\x1e"
+_RUN_PATTERN: Final = re.compile(r"(?:.*/)?run-[0-9a-f]{32}", re.DOTALL)
+_RUN_ID_PATTERN: Final = re.compile("run-[0-9a-f]{32}")
+
+
+def join_scope(thread: str, run_id: str, *, namespace: str = "") -> str:
+    """Return the scope of a run: the text that tells its calls and approvals from those of every other run.
+
+    A thread may have many runs, one after another or, as parts of another graph, side by side, each in a checkpoint
+    `namespace` of its own. A copied thread has the same run ids, but another scope. A run that was stored before runs
+    had scopes, whose id has another form, has the whole thread for its scope, as it had then.
+    Raises `UsageError` for the name of a thread that cannot be told from a scope.
+    """
+    if _SEPARATOR in thread:
+        raise UsageError(f"The thread id {thread!r} holds the character U+001E, which is reserved; leave it out.")
+    if not _RUN_ID_PATTERN.fullmatch(run_id):
+        return thread
+    return join_stored_scope(thread, f"{namespace}/{run_id}" if namespace else run_id)
+
+
+def split_scope(scope: str) -> tuple[str, str]:
+    """Return the thread of a scope, and the run on it: `[namespace/]run id`, or "" if the scope is a whole thread."""
+    thread, _, run = scope.partition(_SEPARATOR)
+    return (thread, run) if _RUN_PATTERN.fullmatch(run) else (scope, "")
+
+
+def join_stored_scope(thread: str, run: str) -> str:
+    """Return the scope that `split_scope` made the two parts of."""
+    return f"{thread}{_SEPARATOR}{run}" if run else thread
+
+
+def is_in_scope(scope: str, wanted: str) -> bool:
+    """Return whether `scope` is `wanted`, or a run on it if `wanted` is a whole thread."""
+    return scope == wanted or split_scope(scope)[0] == wanted
 
 
 class _FrozenModel(BaseModel):
@@ -22,6 +59,7 @@ class _FrozenModel(BaseModel):
 class Intent(_FrozenModel):
     """One call that is about to be made."""
 
+    #: The scope of the run, see `join_scope`.
     thread: str
     revision: int
     task: str
@@ -40,7 +78,7 @@ class Intent(_FrozenModel):
 
     def __str__(self) -> str:
         of_item = "" if self.item is None else f", item {self.item}"
-        return f"task {self.task!r}{of_item} of revision {self.revision} on thread {self.thread!r}"
+        return f"task {self.task!r}{of_item} of revision {self.revision} on thread {split_scope(self.thread)[0]!r}"
 
 
 class Claimed(_FrozenModel):
@@ -149,11 +187,11 @@ class Ledger(Protocol):
         ...
 
     async def list_rows(self, thread: str) -> list[LedgerRow]:
-        """Return all rows of a thread, by revision, task and item."""
+        """Return the rows of the run with this scope, or of all runs on a thread, by run, revision, task and item."""
         ...
 
     async def delete_thread(self, thread: str) -> None:
-        """Delete the rows and approvals of a thread."""
+        """Delete the rows and approvals of a thread with all its runs."""
         ...
 
 
@@ -243,12 +281,12 @@ class MemoryLedger:
     async def list_rows(self, thread: str) -> list[LedgerRow]:
         """See `Ledger.list_rows`."""
         with self._lock:
-            return [row for key, row in sorted(self._rows.items()) if key[0] == thread]
+            return [row for key, row in sorted(self._rows.items()) if is_in_scope(key[0], thread)]
 
     async def delete_thread(self, thread: str) -> None:
         """See `Ledger.delete_thread`."""
         with self._lock:
-            self._rows = {key: row for key, row in self._rows.items() if key[0] != thread}
-            gone = {digest for digest, approval in self._grants.items() if approval.thread == thread}
+            self._rows = {key: row for key, row in self._rows.items() if not is_in_scope(key[0], thread)}
+            gone = {digest for digest, approval in self._grants.items() if is_in_scope(approval.thread, thread)}
             self._grants = {digest: approval for digest, approval in self._grants.items() if digest not in gone}
             self._used -= gone

@@ -80,6 +80,11 @@ def get_thread_id(config: RunnableConfig) -> str:
     return str(config["configurable"]["thread_id"])
 
 
+def with_text_thread(config: RunnableConfig) -> RunnableConfig:
+    """Return `config` with the thread as a text: PostgreSQL compares no text with a number or a UUID."""
+    return {**config, "configurable": {**config["configurable"], "thread_id": get_thread_id(config)}}
+
+
 def describe_checkpoint(config: RunnableConfig | None) -> str:
     """Return the start of a sentence about the checkpoint that a config selects."""
     thread = ((config or {}).get("configurable") or {}).get("thread_id")

@@ -13,6 +13,7 @@ from langgraph.types import Command, Send
 
 from agent.core.engine.approvals import hash_approval_request
 from agent.core.plan.hashing import hash_json
+from agent.execution.ledger import join_scope
 from graphs.plan_execute import PlanwaveGraph
 from tests.crash.approval_run import APPROVE, plan_of
 
@@ -77,7 +78,11 @@ class Attempt:
         """Return a change of the state by somebody who knows it well: the other write, passed off as approved."""
         plan, revision = self._stored_plan(), revision or state["revision"] + self.chance.choice((0, 0, 1))
         mark = hash_approval_request(
-            thread=self.thread, revision=revision, task="w", tool="post", calls=[{"name": self.evil}]
+            thread=join_scope(self.thread, state["run_id"]),
+            revision=revision,
+            task="w",
+            tool="post",
+            calls=[{"name": self.evil}],
         )
         since = {"epoch": 1, "since": datetime.now(UTC).isoformat(), "owner": "h", "item": None}
         pending = {"task": "w", "tool": "post", "args": {"name": self.asked}, "digest": mark}

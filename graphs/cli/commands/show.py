@@ -18,7 +18,7 @@ from agent.core.provenance.xml_export import to_xml
 from agent.errors import UsageError
 from agent.execution.ledger import LedgerRow
 from graphs.cli.commands.exit import print_problems
-from graphs.cli.commands.run import build_tracker, load_thread_state
+from graphs.cli.commands.run import build_tracker, load_thread
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.escalation_prompts import show_interrupt
 from graphs.cli.terminal.plan_table import build_plan_table
@@ -33,6 +33,7 @@ from graphs.cli.terminal.report import (
 )
 from graphs.cli.terminal.screen import Screen, as_text, escape_controls, print_json
 from graphs.cli.terminal.units import format_size
+from graphs.nested_runs import NestedRun, get_caller_status
 from graphs.run.plan_history import list_plan_changes, provenance_of
 from graphs.state import parse_stored_plan
 from graphs.thread_status import build_thread_snapshot, collect_results, get_task_states, summarize_thread
@@ -59,8 +60,12 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
     Raises `UsageError` if there is no such thread, or if it has no plan to draw.
     """
     full = context.as_json and not mermaid
-    state, ledger = asyncio.run(_load_state(thread, context=context, full=full))
-    if mermaid:
+    state, ledger, nested = asyncio.run(_load_state(thread, context=context, full=full))
+    if state is None:
+        if mermaid:
+            raise UsageError(f"The thread {thread!r} is another graph's and has no plan; see `planwave show {thread}`.")
+        _print_nested_thread(thread, nested, context=context)
+    elif mermaid:
         context.screen.console.out(_render_mermaid(state, ledger, thread=thread), end="", highlight=False)
     elif context.as_json:
         about = {
@@ -68,30 +73,70 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
             **summarize_thread(state, ledger=ledger),
             "changes": list_plan_changes(state.values),
             "history": list(state.values.get("replan_history") or ()),
+            **({"nested": [run.summarize() for run in nested]} if nested else {}),
         }
         print_json({**build_run_record(state, thread=thread), **about})
     else:
         _print_thread_details(state, ledger, thread=thread, screen=context.screen)
+        _print_nested_runs(nested, screen=context.screen)
     return 0
 
 
-async def _load_state(thread: str, *, context: CommandContext, full: bool) -> tuple[StateSnapshot, list[LedgerRow]]:
-    """Return the state of a thread, and its ledger rows if no run has it: an unfinished write is in doubt then."""
+def _print_nested_thread(thread: str, nested: list[NestedRun], *, context: CommandContext) -> None:
+    """Print a thread whose own state is another graph's."""
+    record = {"status": get_caller_status(nested), "thread_id": thread, "nested": [run.summarize() for run in nested]}
+    if context.as_json:
+        print_json(record)
+        return
+    context.screen.say(f"thread   {thread}")
+    context.screen.say(f"status   {record['status']}".replace("_", " "))
+    _print_nested_runs(nested, screen=context.screen)
+
+
+def _print_nested_runs(nested: list[NestedRun], *, screen: Screen) -> None:
+    for run in nested:
+        about = run.summarize()
+        status, counts = about["status"].replace("_", " "), f"{about['done']}/{about['tasks']} done"
+        goal = f": {as_text(about['goal'], width=_PREVIEW_WIDTH)}" if about["goal"] else ""
+        screen.say(f"nested   {about['called_by'] or 'called by another graph'}, {status}, {counts}{goal}")
+        for waiting in run.state.interrupts if run.state is not None and run.is_open else ():
+            show_interrupt(waiting.value, screen=screen)
+
+
+async def _load_state(
+    thread: str, *, context: CommandContext, full: bool
+) -> tuple[StateSnapshot | None, list[LedgerRow], list[NestedRun]]:
+    """Return the state of a thread, its ledger rows if no run has it, and its nested runs.
+
+    If no run has it, an unfinished write is in doubt.
+    """
     async with context.open_database() as stored:
-        state = await load_thread_state(thread, stored=stored)
+        state, nested = await load_thread(thread, stored=stored, always_nested=True)
         rows = [] if await stored.is_busy(thread) else await stored.ledger.list_rows(thread)
-        return await load_full_results(state, stored.artifacts, thread=thread) if full else state, rows
+        if full and state is not None:
+            state = await load_full_results(state, stored.artifacts, thread=thread)
+        return state, rows, nested
 
 
 async def _load_summaries(*, context: CommandContext, most: int) -> list[JsonRecord]:
     async with context.open_database() as stored:
         return [
-            _summarize_thread(await load_thread_state(thread, stored=stored), thread=thread)
+            _summarize_thread(*await load_thread(thread, stored=stored), thread=thread)
             for thread in (await stored.threads())[:most]
         ]
 
 
-def _summarize_thread(state: StateSnapshot, *, thread: str) -> JsonRecord:
+def _summarize_thread(state: StateSnapshot | None, nested: list[NestedRun], *, thread: str) -> JsonRecord:
+    if state is None:
+        runs = [run.summarize() for run in nested]
+        return {
+            "thread_id": thread,
+            "status": get_caller_status(nested),
+            "goal": f"{len(runs)} nested {'run' if len(runs) == 1 else 'runs'}",
+            "done": sum(run["done"] for run in runs),
+            "tasks": sum(run["tasks"] for run in runs),
+            "changed_at": max((run["changed_at"] for run in runs if run["changed_at"]), default=None),
+        }
     results, plan = collect_results(state), state.values.get("plan")
     return {
         "thread_id": thread,
@@ -211,7 +256,7 @@ def export_thread(thread: str, *, context: CommandContext, form: str) -> int:
 
     Raises `UsageError` if there is no such thread.
     """
-    state, _ = asyncio.run(_load_state(thread, context=context, full=True))
+    state, _, _ = asyncio.run(_load_state(thread, context=context, full=True))
     if form == "prov":
         print_json(to_prov_json(provenance_of(state.values, get_outcomes(state)), thread=thread))
     else:
