@@ -257,6 +257,8 @@ def export_thread(thread: str, *, context: CommandContext, form: str) -> int:
     Raises `UsageError` if there is no such thread.
     """
     state, _, _ = asyncio.run(_load_state(thread, context=context, full=True))
+    if state is None:
+        raise UsageError(f"The thread {thread!r} is another graph's and has no plan; see `planwave show {thread}`.")
     if form == "prov":
         print_json(to_prov_json(provenance_of(state.values, get_outcomes(state)), thread=thread))
     else:
