@@ -11,10 +11,13 @@ from langgraph._internal._config import patch_configurable
 # it can wait for a person, and one that is taken up finds what its siblings have written.
 from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 
+# The channel in which a checkpoint has the `Send`s of its superstep: by it another process knows what was dispatched.
+from langgraph._internal._constants import TASKS as SENDS_CHANNEL
+
 # How a delta channel stands in a checkpoint: the serializer has to look into it for numbers beyond 64 bits.
 from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
 
 # Reads the state as it was when the superstep began, as conditional edges do: a `Send` brings its own argument only.
 from langgraph.pregel._read import ChannelRead
 
-__all__ = ["CONFIG_KEY_CHECKPOINTER", "ChannelRead", "DeltaSnapshot", "patch_configurable"]
+__all__ = ["CONFIG_KEY_CHECKPOINTER", "SENDS_CHANNEL", "ChannelRead", "DeltaSnapshot", "patch_configurable"]

@@ -33,9 +33,18 @@ from graphs.cli.terminal.report import (
 )
 from graphs.cli.terminal.screen import Screen, as_text, escape_controls, print_json
 from graphs.cli.terminal.units import format_size
+from graphs.persistence import Persistence
 from graphs.run.plan_history import list_plan_changes, provenance_of
 from graphs.state import parse_stored_plan
-from graphs.thread_status import build_thread_snapshot, collect_results, get_task_states, summarize_thread
+from graphs.thread_status import (
+    Activity,
+    build_thread_snapshot,
+    collect_results,
+    get_task_states,
+    is_unfinished,
+    load_activity,
+    summarize_thread,
+)
 
 _PREVIEW_WIDTH = 160
 _REASON_WIDTH = 300
@@ -59,43 +68,48 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
     Raises `UsageError` if there is no such thread, or if it has no plan to draw.
     """
     full = context.as_json and not mermaid
-    state, ledger = asyncio.run(_load_state(thread, context=context, full=full))
+    state, ledger, activity = asyncio.run(_load_state(thread, context=context, full=full))
     if mermaid:
-        context.screen.console.out(_render_mermaid(state, ledger, thread=thread), end="", highlight=False)
+        context.screen.console.out(_render_mermaid(state, ledger, activity, thread=thread), end="", highlight=False)
     elif context.as_json:
         about = {
             "goal": state.values.get("goal") or "",
-            **summarize_thread(state, ledger=ledger),
+            **summarize_thread(state, ledger=ledger, activity=activity),
             "changes": list_plan_changes(state.values),
             "history": list(state.values.get("replan_history") or ()),
         }
-        print_json({**build_run_record(state, thread=thread), **about})
+        print_json({**build_run_record(state, thread=thread, running=activity is not None), **about})
     else:
-        _print_thread_details(state, ledger, thread=thread, screen=context.screen)
+        _print_thread_details(state, ledger, activity, thread=thread, screen=context.screen)
     return 0
 
 
-async def _load_state(thread: str, *, context: CommandContext, full: bool) -> tuple[StateSnapshot, list[LedgerRow]]:
-    """Return the state of a thread, and its ledger rows if no run has it: an unfinished write is in doubt then."""
+async def _load_state(
+    thread: str, *, context: CommandContext, full: bool
+) -> tuple[StateSnapshot, list[LedgerRow], Activity | None]:
+    """Return the state of a thread and what the run that has it is doing; its ledger rows only if no run has it.
+
+    A write that was begun and has no end is in doubt then.
+    """
     async with context.open_database() as stored:
         state = await load_thread_state(thread, stored=stored)
         rows = [] if await stored.is_busy(thread) else await stored.ledger.list_rows(thread)
-        return await load_full_results(state, stored.artifacts, thread=thread) if full else state, rows
+        activity = await load_activity(state, stored, thread=thread)
+        return await load_full_results(state, stored.artifacts, thread=thread) if full else state, rows, activity
 
 
 async def _load_summaries(*, context: CommandContext, most: int) -> list[JsonRecord]:
     async with context.open_database() as stored:
-        return [
-            _summarize_thread(await load_thread_state(thread, stored=stored), thread=thread)
-            for thread in (await stored.threads())[:most]
-        ]
+        return [await _summarize_thread(thread, stored=stored) for thread in (await stored.threads())[:most]]
 
 
-def _summarize_thread(state: StateSnapshot, *, thread: str) -> JsonRecord:
+async def _summarize_thread(thread: str, *, stored: Persistence) -> JsonRecord:
+    state = await load_thread_state(thread, stored=stored)
+    running = is_unfinished(state) and await stored.is_busy(thread)
     results, plan = collect_results(state), state.values.get("plan")
     return {
         "thread_id": thread,
-        "status": get_status(state),
+        "status": get_status(state, running=running),
         "goal": state.values.get("goal") or "",
         "done": sum(record.get("status") == "done" for record in results.values()),
         "tasks": len(plan.get("tasks") or ()) if isinstance(plan, dict) else 0,
@@ -121,11 +135,14 @@ def _print_thread_table(summaries: list[JsonRecord], *, console: Console) -> Non
     console.print(table)
 
 
-def _print_thread_details(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str, screen: Screen) -> None:
+def _print_thread_details(
+    state: StateSnapshot, ledger: list[LedgerRow], activity: Activity | None, *, thread: str, screen: Screen
+) -> None:
     tracker, values = build_tracker(state), state.values
-    about = summarize_thread(state, ledger=ledger)
+    about = summarize_thread(state, ledger=ledger, activity=activity)
+    status = get_status(state, running=activity is not None).replace("_", " ")
     tracker.apply_statuses({task: task_state["status"] for task, task_state in about["tasks"].items()})
-    head = [("thread", thread), ("goal", values.get("goal") or ""), ("status", get_status(state).replace("_", " "))]
+    head = [("thread", thread), ("goal", values.get("goal") or ""), ("status", status)]
     head += [
         ("started", _format_local_time(values.get("started_at"))),
         ("changed", _format_local_time(state.created_at)),
@@ -193,10 +210,11 @@ def _format_phase(phase: PhaseProgress, *, current: bool) -> str:
     return f"{'phase':8} {phase['name']} {phase['percentage']:g} %{' (current)' if current else ''}{about}"
 
 
-def _render_mermaid(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str) -> str:
+def _render_mermaid(state: StateSnapshot, ledger: list[LedgerRow], activity: Activity | None, *, thread: str) -> str:
     if build_thread_snapshot(state.values).compiled is None:
         raise UsageError(f"The thread {thread!r} has no plan to draw; look at it with `planwave show`.")
-    states = get_task_states(state, ledger=ledger)
+    running = activity or Activity()
+    states = get_task_states(state, ledger=ledger, running=running.running, retrying=running.retrying)
     return to_mermaid(
         parse_stored_plan(state.values["plan"]), {task: task_state.status for task, task_state in states.items()}
     )
@@ -211,7 +229,7 @@ def export_thread(thread: str, *, context: CommandContext, form: str) -> int:
 
     Raises `UsageError` if there is no such thread.
     """
-    state, _ = asyncio.run(_load_state(thread, context=context, full=True))
+    state, *_ = asyncio.run(_load_state(thread, context=context, full=True))
     if form == "prov":
         print_json(to_prov_json(provenance_of(state.values, get_outcomes(state)), thread=thread))
     else:
