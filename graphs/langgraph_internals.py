@@ -20,6 +20,9 @@ from langgraph._internal._constants import (
     INTERRUPT,
 )
 
+# The channel in which a checkpoint has the `Send`s of its superstep: by it another process knows what was dispatched.
+from langgraph._internal._constants import TASKS as SENDS_CHANNEL
+
 # What a node's task counts, among other things the graphs that were called in it.
 from langgraph._internal._scratchpad import PregelScratchpad
 
@@ -35,6 +38,7 @@ __all__ = [
     "CONFIG_KEY_SCRATCHPAD",
     "CONFIG_KEY_TASK_ID",
     "INTERRUPT",
+    "SENDS_CHANNEL",
     "ChannelRead",
     "DeltaSnapshot",
     "PregelScratchpad",

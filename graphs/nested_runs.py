@@ -12,7 +12,7 @@ from agent.execution.ledger import LedgerRow, split_scope
 from graphs.compiled_graph import PlanwaveGraph
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.persistence import Persistence
-from graphs.thread_status import collect_results, get_run_name
+from graphs.thread_status import collect_results, get_run_name, is_unfinished
 
 #: In a namespace: the ids of the tasks of the graphs around a run, each after the name of its node.
 _TASK_IDS: Final = re.compile(":[0-9a-f-]{36}")
@@ -42,14 +42,14 @@ class NestedRun:
             return "in_doubt" if any(row.state == "started" for row in self.rows) else "done"
         if self.state.interrupts:
             return "awaiting_approval"
-        return "interrupted" if self.state.next else str(self.state.values.get("status") or "failed")
+        return "interrupted" if is_unfinished(self.state) else str(self.state.values.get("status") or "failed")
 
     @property
     def is_open(self) -> bool:
         """Whether it waits, was stopped before its end, or may have a write in doubt."""
         if self.state is None:
             return self.status == "in_doubt"
-        return self.is_current and bool(self.state.interrupts or self.state.next)
+        return self.is_current and bool(self.state.interrupts or is_unfinished(self.state))
 
     @property
     def changed_at(self) -> str | None:

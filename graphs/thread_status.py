@@ -1,7 +1,7 @@
 """The status of a thread and its tasks, read from its state without any tool."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,8 @@ from agent.core.engine.task_states import TaskState, derive_task_states
 from agent.core.plan.limits import Limits
 from agent.execution.executor import utc_now
 from agent.execution.ledger import LedgerRow, join_scope, split_scope
+from graphs.langgraph_internals import SENDS_CHANNEL
+from graphs.persistence import Persistence
 from graphs.state import (
     StateRecord,
     compute_elapsed_seconds,
@@ -31,6 +33,48 @@ from graphs.state import (
     parse_spending,
     parse_stored_plan,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What the run that has a thread is doing, as another process sees it."""
+
+    #: Tasks that were dispatched and whose needs are settled; one of them may still wait for a slot.
+    running: frozenset[str] = frozenset()
+    #: Tasks whose last recorded attempt failed and that are tried again.
+    retrying: frozenset[str] = frozenset()
+
+
+async def load_activity(state: StateSnapshot, persistence: Persistence, *, thread: str) -> Activity | None:
+    """Return what the run that has the thread, in this process or another, is doing; None if no run has it.
+
+    `state` is the thread's newest. The lease says whether there is a run, the checkpoint which tasks it dispatched, the
+    ledger which writes it began, and the call log which calls it tries again.
+    """
+    if not is_unfinished(state) or not await persistence.is_busy(thread):
+        return None
+    revision, results = state.values.get("revision") or 0, collect_results(state)
+    rows = await persistence.ledger.list_rows(thread)
+    begun = {row.intent.task for row in rows if row.state == "started" and row.intent.revision == revision}
+    snapshot = build_thread_snapshot({**state.values, "results": results})
+    active = snapshot.undo or snapshot.compiled
+    for task in await _list_open_orders(state, persistence):
+        if active is not None and all(need in results for need in active.needs.get(task, ())):
+            begun.add(task)
+    failed = await persistence.calls.load_retryable_calls(thread, revision=revision)
+    retrying = {call.task for call in failed if call.item is None and call.task in begun}
+    return Activity(running=frozenset(begun - retrying - results.keys()), retrying=frozenset(retrying - results.keys()))
+
+
+async def _list_open_orders(state: StateSnapshot, persistence: Persistence) -> list[str]:
+    """Return the tasks of the dispatch that is under way that have not ended and do not wait for a human."""
+    saved = await persistence.saver.aget_tuple(state.config)
+    sends = saved.checkpoint["channel_values"].get(SENDS_CHANNEL) or [] if saved is not None else []
+    open_tasks = [
+        task for task in state.tasks if task.name == "tool_executor" and task.result is None and not task.interrupts
+    ]
+    places = [place for task in open_tasks for place in task.path[1:2] if isinstance(place, int)]
+    return [str(sends[place].arg["task"]) for place in places if place < len(sends)]
 
 
 def build_thread_snapshot(values: Mapping[str, Any]) -> Snapshot:
@@ -49,16 +93,22 @@ def build_thread_snapshot(values: Mapping[str, Any]) -> Snapshot:
 
 
 def get_task_states(
-    state: StateSnapshot, *, ledger: Iterable[LedgerRow] = (), running: Collection[str] = ()
+    state: StateSnapshot,
+    *,
+    ledger: Iterable[LedgerRow] = (),
+    running: Collection[str] = (),
+    retrying: Collection[str] = (),
 ) -> dict[str, TaskState]:
     """Return the state of each task of a thread, by id.
 
     `ledger` are the thread's rows: a write that was started and has no recorded end is in doubt, unless it is in
-    `running`.
+    `running` or `retrying`.
     """
     started = {row.intent.task for row in select_own_rows(state, ledger) if row.state == "started"}
     snapshot = build_thread_snapshot({**state.values, "results": collect_results(state)})
-    return derive_task_states(snapshot, running=running, asked=find_asked_tasks(state), begun=started)
+    return derive_task_states(
+        snapshot, running=running, retrying=retrying, asked=find_asked_tasks(state), begun=started
+    )
 
 
 def select_own_rows(state: StateSnapshot, ledger: Iterable[LedgerRow]) -> Iterator[LedgerRow]:
@@ -92,15 +142,21 @@ def find_asked_tasks(state: StateSnapshot) -> set[str]:
     }
 
 
-def summarize_thread(state: StateSnapshot, *, ledger: Iterable[LedgerRow] = ()) -> StateRecord:
-    """Return tasks, progress and phases of a thread as one JSON record."""
+def summarize_thread(
+    state: StateSnapshot, *, ledger: Iterable[LedgerRow] = (), activity: Activity | None = None
+) -> StateRecord:
+    """Return tasks, progress and phases of a thread as one JSON record.
+
+    `activity` is what `load_activity` returns: a write that its run has begun is running, not in doubt.
+    """
+    activity = activity or Activity()
     snapshot = build_thread_snapshot({**state.values, "results": collect_results(state)})
     counts: TaskProgress | None = None
     phases: list[PhaseProgress] = []
     if snapshot.compiled is not None:
-        counts = count_progress(snapshot.compiled, snapshot.outcomes)
+        counts = count_progress(snapshot.compiled, snapshot.outcomes, running=activity.running)
         phases = compute_phase_progress(snapshot.compiled, snapshot.outcomes)
-    tasks = get_task_states(state, ledger=ledger)
+    tasks = get_task_states(state, ledger=ledger, running=activity.running, retrying=activity.retrying)
     return {
         "tasks": {task: each.model_dump(mode="json", exclude={"task"}) for task, each in tasks.items()},
         "progress": counts,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,10 +12,11 @@ from langchain_core.tools import BaseTool
 from pydantic import ValidationError
 
 from agent.core.compiler.argument_check import find_value_errors
+from agent.core.engine.budgets import Deadline, ExhaustedBudget
 from agent.core.engine.call_preparation import Arguments, PreparedTask, get_repeatability
 from agent.core.engine.outcomes import FailureKind
 from agent.core.plan.hashing import hash_json
-from agent.errors import PersistenceError, ToolFailure
+from agent.errors import BudgetError, PersistenceError, ToolFailure
 from agent.events import Emit, TaskRetrying, TaskStarted
 from agent.execution.call_log import CallFailed, CallLog, CallOutcome, CallRecord, CallResult, LoggedCall
 from agent.execution.concurrency import RunHalted, Slots
@@ -59,7 +61,8 @@ class _Call:
 class _Retry:
     """An attempt failed in a way that may pass, and another one is allowed."""
 
-    error: str
+    #: The result of the call if no other attempt is made.
+    failure: CallFailed
     wait_s: float
 
 
@@ -75,6 +78,7 @@ class CallRunner:
         settings: Settings,
         slots: Slots,
         clock: Callable[[], datetime],
+        deadline: Deadline | None = None,
         propagate: tuple[type[BaseException], ...],
         log: CallLog,
         logged: Iterable[LoggedCall],
@@ -88,6 +92,7 @@ class CallRunner:
         self.log = log
         self._tool = _disable_error_handling(tool)
         self._clock = clock
+        self._deadline = deadline
         # A `PersistenceError` is the database's failure, not the tool's: whether the call may be made is not known.
         self._propagate: tuple[type[BaseException], ...] = (RunHalted, PersistenceError, *propagate)
         self._timeout_s = task.timeout_s or spec.policy.timeout_s or settings.default_timeout_s
@@ -99,14 +104,20 @@ class CallRunner:
     async def run(self, item: int | None, *, emit: Emit) -> CallOutcome:
         """Make the call of an item, None: the task's only call, until it returns, fails for good or is in doubt.
 
-        Raises `RunHalted` if the run is stopped before the call or, if the call is repeatable, between two attempts.
+        Raises `RunHalted` if the run is stopped before the call or, if the call is repeatable, between two attempts,
+        and `BudgetError` if the deadline passes before an attempt. A write that was attempted has failed then: of one
+        that only lacks an outcome nobody would say that it may have taken effect.
         """
         call = self._prepare_call(item)
         claim: ClaimedWrite | None = None
+        result: CallResult | CallFailed | _Retry | None = None
         while True:
-            async with self.slots.acquire_slot(
-                self.job.spec, urgency=self.job.urgency, begun=self._must_continue(call)
-            ):
+            async with AsyncExitStack() as held:
+                if (exhausted := await self._wait_for_slot(call, held)) is not None:
+                    if claim is None or not isinstance(result, _Retry):
+                        raise BudgetError(exhausted)
+                    result = result.failure
+                    break
                 if self._writes is not None and claim is None:
                     # Not before there is a slot: a claim says that the write is about to be made.
                     found = await self._writes.claim(call.args, item=item)
@@ -120,6 +131,20 @@ class CallRunner:
         if self._writes is None or claim is None:
             return result
         return await self._writes.settle(claim, result)
+
+    async def _wait_for_slot(self, call: _Call, held: AsyncExitStack) -> ExhaustedBudget | None:
+        """Wait for a slot, which `held` gives back; return the wall time if the deadline passes before that."""
+        slot = self.slots.acquire_slot(self.job.spec, urgency=self.job.urgency, begun=self._must_continue(call))
+        if self._deadline is None:
+            await held.enter_async_context(slot)
+            return None
+        try:
+            async with asyncio.timeout(self._deadline.compute_seconds_left(self._clock())):
+                await held.enter_async_context(slot)
+        except TimeoutError:
+            return self._deadline.build_budget(self._clock())
+        now = self._clock()
+        return self._deadline.build_budget(now) if self._deadline.compute_seconds_left(now) <= 0 else None
 
     def build_logged_call(
         self, item: int | None, *, attempts: int, started_at: datetime | None, record: CallRecord | None = None
@@ -163,11 +188,13 @@ class CallRunner:
         except self._propagate:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is the task's failure, a value
-            sentence = self._describe_error(error)
-            if call.attempts < self._max_attempts and self._can_retry(error):
-                return _Retry(sentence, compute_wait_s(error, retry=call.attempts_here))
             may_have_effect = is_transient(error) and not never_sent(error)
-            return CallFailed(_classify_error(error), sentence, call.attempts, call.started_at, may_have_effect)
+            failure = CallFailed(
+                _classify_error(error), self._describe_error(error), call.attempts, call.started_at, may_have_effect
+            )
+            if call.attempts < self._max_attempts and self._can_retry(error):
+                return _Retry(failure, self._limit_wait(compute_wait_s(error, retry=call.attempts_here)))
+            return failure
         return self._validate_output(output, call)
 
     async def _call_tool(self, call: _Call) -> object:
@@ -196,19 +223,26 @@ class CallRunner:
 
     async def _wait_for_retry(self, call: _Call, retry: _Retry, *, emit: Emit) -> None:
         """Log the failed attempt, so that it counts after a crash, and wait."""
+        error = retry.failure.error
         wait_s = round(retry.wait_s, 3)
         _logger.info(
             "Attempt %d at %s failed, trying again in %.3f s: %s",
             call.attempts,
             self._describe_call(call),
             wait_s,
-            shorten_for_log(retry.error),
+            shorten_for_log(error),
         )
-        emit(TaskRetrying(task=self.job.task.id, attempt=call.attempts, error=retry.error, wait_s=wait_s))
+        emit(TaskRetrying(task=self.job.task.id, attempt=call.attempts, error=error, wait_s=wait_s))
         await self.log.save_calls(
             [self.build_logged_call(call.item, attempts=call.attempts, started_at=call.started_at)]
         )
         await self.slots.wait_unless_halted(asyncio.sleep(retry.wait_s), begun=self._must_continue(call))
+
+    def _limit_wait(self, wait_s: float) -> float:
+        """Return the seconds to wait before another attempt, which is not made after the deadline."""
+        if self._deadline is None:
+            return wait_s
+        return max(0.0, min(wait_s, self._deadline.compute_seconds_left(self._clock())))
 
     def _validate_output(self, value: object, call: _Call) -> CallResult | CallFailed:
         name, schema = self.job.spec.name, self.job.spec.output_schema

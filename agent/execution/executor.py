@@ -18,6 +18,7 @@ from typing import Protocol, assert_never
 from pydantic import JsonValue
 
 from agent.core.engine.approvals import hash_approval_request, hash_calls
+from agent.core.engine.budgets import Deadline
 from agent.core.engine.call_preparation import PreparedTask, prepare
 from agent.core.engine.outcomes import Cancelled, Done, Doubt, Failed, InDoubt, Outcome, Rejected, Skipped
 from agent.errors import PersistenceError
@@ -68,8 +69,12 @@ class Executor:
         propagate: tuple[type[BaseException], ...] = (),
         early_outcomes: EarlyOutcomes | None = None,
         cache: ResultCache | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
-        """`propagate` are exceptions by which a tool speaks to the graph; they are not failures of the task."""
+        """`propagate` are exceptions by which a tool speaks to the graph; they are not failures of the task.
+
+        No attempt is begun after the `deadline`.
+        """
         self._toolbox = toolbox
         self._settings = settings
         self._ledger = ledger
@@ -78,12 +83,14 @@ class Executor:
         self._propagate = propagate
         self._early_outcomes = early_outcomes
         self._cache = cache
+        self._deadline = deadline
 
     async def run(self, job: Job, *, slots: Slots, emit: Emit) -> Outcome:
         """Run a task and return its outcome. A failure is a value.
 
-        Raises the exceptions in `propagate`, `RunHalted` if the run is stopped before all calls were made, and
-        `PersistenceError` if the ledger or the call log cannot be used, or another run has the thread.
+        Raises the exceptions in `propagate`, `RunHalted` if the run is stopped before all calls were made,
+        `BudgetError` if the deadline passes before that, and `PersistenceError` if the ledger or the call log cannot be
+        used, or another run has the thread.
         """
         with bind_log_context(thread=split_scope(job.thread)[0], task=job.task.id, tool=job.task.tool):
             try:
@@ -157,6 +164,7 @@ class Executor:
             settings=self._settings,
             slots=slots,
             clock=self._clock,
+            deadline=self._deadline,
             propagate=self._propagate,
             log=self._calls,
             logged=logged,

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from agent.core.engine.outcomes import ItemFailure, PartialFailure
 from agent.core.plan.document import OnItemFailure
+from agent.errors import BudgetError
 from agent.events import Emit, ItemProgress, RunEvent, TaskRetrying, TaskStarted
 from agent.execution.attempts import CallRunner
 from agent.execution.call_log import (
@@ -48,7 +49,8 @@ async def run_items(
     """Make the call of every item that the log does not know to have ended, and return the result of all.
 
     Doubts are returned before anything else. An item is stored before another one takes its place, so that a crash
-    costs as many items as run side by side. Raises `RunHalted` if the run is stopped before every item was begun.
+    costs as many items as run side by side. Raises `RunHalted` if the run is stopped before every item was begun, and
+    `BudgetError` if its budget or its deadline allows no more of them.
     Whatever is raised, the items that ended have been stored by then.
     """
     calls, policy = runner.prepared.calls, runner.job.task.on_item_failure
@@ -64,7 +66,7 @@ async def run_items(
         width,
     )
     remaining = (item for item in range(len(calls)) if item not in ended)
-    halts: list[RunHalted] = []
+    halts: list[RunHalted | BudgetError] = []
 
     async def run_next_items() -> None:
         for item in remaining:
@@ -72,7 +74,7 @@ async def run_items(
                 return
             try:
                 outcome = await runner.run(item, emit=progress.forward_event)
-            except RunHalted as halted:
+            except (RunHalted, BudgetError) as halted:
                 # Raised inside the group, it would cancel the items that are in flight.
                 halts.append(halted)
                 return

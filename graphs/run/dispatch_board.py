@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from agent.core.compiler.compiler import CompiledPlan
-from agent.core.engine.budgets import ExhaustedBudget
+from agent.core.engine.budgets import Deadline, ExhaustedBudget
 from agent.core.engine.call_preparation import required_outputs
 from agent.core.engine.outcomes import Done, InDoubt, Outcome
 from agent.core.engine.progress import TaskProgress, build_progress, find_blocker
@@ -106,6 +106,8 @@ class DispatchBoard:
     progress_reporter: ProgressReporter
     #: Tasks that were blocked before this dispatch; none of them is in it, so nothing here would settle them.
     blocked: frozenset[str]
+    #: After it no call is begun.
+    deadline: Deadline | None = None
     #: By task: the failed attempts of earlier processes.
     earlier_attempts: dict[str, LoggedCall] = field(default_factory=dict)
     #: One task at a time loads outputs, so that none is loaded twice.

@@ -2,10 +2,11 @@
 
 from datetime import datetime, timedelta
 
+from agent.core.engine.budgets import Deadline
+from agent.core.plan.limits import Limits
 from agent.execution.concurrency import Slots
 from agent.execution.early_execution import EarlyExecution
 from agent.llm.models import Model
-from agent.settings import Settings
 from agent.tools.plan_check import PreflightChecker
 from graphs.run.node_context import NodeContext
 from graphs.state import State
@@ -23,15 +24,16 @@ def start_early_execution(state: State, model: Model, context: NodeContext) -> E
     if settings.max_cost is not None and not (settings.price_input or settings.price_output):
         # The cost that a server reports is lost in a stream.
         return None
+    deadline = find_deadline(state, context.limits)
     early = EarlyExecution(
-        context.create_executor(),
+        context.create_executor(deadline=deadline),
         PreflightChecker(context.toolbox),
         limits=context.limits,
         slots=Slots(settings.max_concurrency),
         thread=context.thread,
         revision=state["revision"],
         emit=context.emit,
-        until=_compute_deadline(state, settings),
+        until=deadline.started_at + timedelta(seconds=deadline.limit_s) if deadline is not None else None,
     )
     control.early_execution = early
     control.on_end(early.cancel)
@@ -55,7 +57,9 @@ def _get_early_execution(context: NodeContext) -> EarlyExecution | None:
     return context.control.early_execution if context.control is not None else None
 
 
-def _compute_deadline(state: State, settings: Settings) -> datetime | None:
-    if settings.deadline_s is None:
+def find_deadline(state: State, limits: Limits) -> Deadline | None:
+    """Return the deadline of a run; None if it has none."""
+    started_at = state.get("started_at")
+    if limits.deadline_s is None or not started_at:
         return None
-    return datetime.fromisoformat(state["started_at"]) + timedelta(seconds=settings.deadline_s)
+    return Deadline(datetime.fromisoformat(started_at), limits.deadline_s)

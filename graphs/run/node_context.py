@@ -10,7 +10,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
 from agent.core.compiler.compiler import NO_DURATIONS
-from agent.core.engine.budgets import raise_limits
+from agent.core.engine.budgets import Deadline, raise_limits
 from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.limits import Limits
 from agent.errors import BudgetError
@@ -66,7 +66,13 @@ class NodeContext:
         """Put an event on the run's `custom` stream."""
         self.runtime.stream_writer(event.model_dump(mode="json"))
 
-    def create_executor(self, *, calls: CallLog | None = None, early_outcomes: EarlyOutcomes | None = None) -> Executor:
+    def create_executor(
+        self,
+        *,
+        calls: CallLog | None = None,
+        early_outcomes: EarlyOutcomes | None = None,
+        deadline: Deadline | None = None,
+    ) -> Executor:
         """Return an executor for calls of this run, logged in `calls` or else in the graph's call log.
 
         A tool's interrupts, and the refusal of a model call by the budget, pass through it.
@@ -79,6 +85,7 @@ class NodeContext:
             propagate=(GraphBubbleUp, BudgetError),
             early_outcomes=early_outcomes,
             cache=self.services.memory,
+            deadline=deadline,
         )
 
     def build_snapshot(

@@ -23,7 +23,7 @@ from agent.tools.toolbox import Toolbox
 from graphs.langgraph_internals import ChannelRead
 from graphs.nesting import load_pending_writes
 from graphs.run.dispatch_board import DispatchBoard, ProgressReporter
-from graphs.run.early_execution import find_early_execution, get_slots
+from graphs.run.early_execution import find_deadline, find_early_execution, get_slots
 from graphs.run.grants import Grants
 from graphs.run.node_context import NodeContext, create_node_context
 from graphs.run.services import Context, Services
@@ -84,6 +84,8 @@ def create_board(state: State, snapshot: Snapshot, context: NodeContext) -> Disp
         rejected=state.get("rejected_calls") or (),
         progress_reporter=ProgressReporter(frontier.count_by_status(), total=len(active.tasks)),
         blocked=frozenset(frontier.blocked),
+        # What was written is undone even if that takes longer.
+        deadline=None if snapshot.undo is not None else find_deadline(state, context.limits),
     )
 
 
@@ -131,11 +133,13 @@ async def restore_board(runtime: Runtime[Context], services: Services) -> Dispat
 async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Outcome | ExhaustedBudget:
     """Make the calls of a task whose dependencies are settled, and report its end.
 
-    Returns its outcome, or the budget that kept its tool from calling a model. An output larger than the settings'
-    `artifact_bytes` is stored outside the state, and dropped from memory if no other task reads it.
+    Returns its outcome, or the budget that kept it from making its calls, or its tool from calling a model. An output
+    larger than the settings' `artifact_bytes` is stored outside the state, and dropped from memory if no other task
+    reads it.
     """
     services = context.services
-    executor = context.create_executor(early_outcomes=find_early_execution(context, revision=board.revision))
+    early = find_early_execution(context, revision=board.revision)
+    executor = context.create_executor(early_outcomes=early, deadline=board.deadline)
     emit = board.progress_reporter.wrap_emit(context.emit)
     await _load_inputs(task, board, services.artifacts)
     job = build_job(task, board)

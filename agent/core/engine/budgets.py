@@ -1,6 +1,8 @@
 """The six budgets of a run: their limits, what has been used, and which of them is exhausted."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict
@@ -53,6 +55,23 @@ class ExhaustedBudget(BaseModel):
         """Return a sentence with its remedy."""
         used = f"{self.used:.10g} of {self.limit:.10g}"
         return f"The budget of {_BUDGET_LABELS[self.name]} is used up: {used}; raise {self.setting!r} to go on."
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The time after which a run begins nothing more."""
+
+    started_at: datetime
+    limit_s: float
+
+    def compute_seconds_left(self, now: datetime) -> float:
+        """Return the seconds until the deadline; negative after it."""
+        return self.limit_s - (now - self.started_at).total_seconds()
+
+    def build_budget(self, now: datetime) -> ExhaustedBudget:
+        """Return the budget of the wall time as it is when the deadline has passed."""
+        used = max(self.limit_s, (now - self.started_at).total_seconds())
+        return ExhaustedBudget(name="wall_time_s", limit=self.limit_s, used=used)
 
 
 def get_budget_setting(name: BudgetName) -> str:

@@ -96,8 +96,18 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
         return _next_rollback_move(snapshot, snapshot.undo, limits)
     if snapshot.stop is not None:
         return GiveUp(*snapshot.stop) if snapshot.accepted else _end_run(snapshot, *snapshot.stop)
-    if (move := _check_before_start(snapshot, limits)) is not None:
+    move = _next_move_in_time(snapshot, compiled, limits)
+    if isinstance(move, Answer) or (spent := check_deadline(snapshot, limits)) is None:
+        # Nothing is left to begin, so a deadline that has passed since changes nothing.
         return move
+    reason = f"The deadline of {spent.limit:g} s has passed after {spent.used:.1f} s."
+    return _handle_exhausted_budget(spent, reason, limits)
+
+
+def _next_move_in_time(snapshot: Snapshot, compiled: CompiledPlan, limits: Limits) -> Move:
+    """Return the move as if there were no deadline."""
+    if limits.can_escalate and limits.asks_if_unsure and not snapshot.outcomes and snapshot.unsure:
+        return Escalate(Escalation(kind="unsure", reason=snapshot.unsure))
     failed = find_unresolved_failures(snapshot)
     if (fatal := _find_abort_reason(compiled, snapshot, failed)) is not None:
         return _end_run(snapshot, "failed", fatal)
@@ -129,15 +139,6 @@ def _next_move_without_plan(snapshot: Snapshot, limits: Limits) -> Move:
         return GiveUp("failed", " ".join(snapshot.problems) or "There is no plan.")
     short = exhausted(snapshot.planning_budget, snapshot, limits)
     return PlanAgain() if short is None else _handle_exhausted_budget(short, str(short), limits, planned=False)
-
-
-def _check_before_start(snapshot: Snapshot, limits: Limits) -> Move | None:
-    """Return the move if the plan must not run at all: the deadline has passed, or the planner is unsure of it."""
-    if (spent := check_deadline(snapshot, limits)) is not None:
-        reason = f"The deadline of {spent.limit:g} s has passed after {spent.used:.1f} s."
-        return _handle_exhausted_budget(spent, reason, limits)
-    asks = limits.can_escalate and limits.asks_if_unsure and not snapshot.outcomes
-    return Escalate(Escalation(kind="unsure", reason=snapshot.unsure)) if asks and snapshot.unsure else None
 
 
 def _find_abort_reason(compiled: CompiledPlan, snapshot: Snapshot, failed: tuple[str, ...]) -> str | None:

@@ -34,9 +34,18 @@ from graphs.cli.terminal.report import (
 from graphs.cli.terminal.screen import Screen, as_text, escape_controls, print_json
 from graphs.cli.terminal.units import format_size
 from graphs.nested_runs import NestedRun, get_caller_status
+from graphs.persistence import Persistence
 from graphs.run.plan_history import list_plan_changes, provenance_of
 from graphs.state import parse_stored_plan
-from graphs.thread_status import build_thread_snapshot, collect_results, get_task_states, summarize_thread
+from graphs.thread_status import (
+    Activity,
+    build_thread_snapshot,
+    collect_results,
+    get_task_states,
+    is_unfinished,
+    load_activity,
+    summarize_thread,
+)
 
 _PREVIEW_WIDTH = 160
 _REASON_WIDTH = 300
@@ -60,24 +69,24 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
     Raises `UsageError` if there is no such thread, or if it has no plan to draw.
     """
     full = context.as_json and not mermaid
-    state, ledger, nested = asyncio.run(_load_state(thread, context=context, full=full))
+    state, ledger, activity, nested = asyncio.run(_load_state(thread, context=context, full=full))
     if state is None:
         if mermaid:
             raise UsageError(f"The thread {thread!r} is another graph's and has no plan; see `planwave show {thread}`.")
         _print_nested_thread(thread, nested, context=context)
     elif mermaid:
-        context.screen.console.out(_render_mermaid(state, ledger, thread=thread), end="", highlight=False)
+        context.screen.console.out(_render_mermaid(state, ledger, activity, thread=thread), end="", highlight=False)
     elif context.as_json:
         about = {
             "goal": state.values.get("goal") or "",
-            **summarize_thread(state, ledger=ledger),
+            **summarize_thread(state, ledger=ledger, activity=activity),
             "changes": list_plan_changes(state.values),
             "history": list(state.values.get("replan_history") or ()),
             **({"nested": [run.summarize() for run in nested]} if nested else {}),
         }
-        print_json({**build_run_record(state, thread=thread), **about})
+        print_json({**build_run_record(state, thread=thread, running=activity is not None), **about})
     else:
-        _print_thread_details(state, ledger, thread=thread, screen=context.screen)
+        _print_thread_details(state, ledger, activity, thread=thread, screen=context.screen)
         _print_nested_runs(nested, screen=context.screen)
     return 0
 
@@ -105,28 +114,27 @@ def _print_nested_runs(nested: list[NestedRun], *, screen: Screen) -> None:
 
 async def _load_state(
     thread: str, *, context: CommandContext, full: bool
-) -> tuple[StateSnapshot | None, list[LedgerRow], list[NestedRun]]:
-    """Return the state of a thread, its ledger rows if no run has it, and its nested runs.
+) -> tuple[StateSnapshot | None, list[LedgerRow], Activity | None, list[NestedRun]]:
+    """Return the state of a thread, its ledger rows, what the run that has it is doing, and its nested runs.
 
-    If no run has it, an unfinished write is in doubt.
+    The rows are given only if no run has the thread: then an unfinished write is in doubt.
     """
     async with context.open_database() as stored:
         state, nested = await load_thread(thread, stored=stored, always_nested=True)
         rows = [] if await stored.is_busy(thread) else await stored.ledger.list_rows(thread)
+        activity = await load_activity(state, stored, thread=thread) if state is not None else None
         if full and state is not None:
             state = await load_full_results(state, stored.artifacts, thread=thread)
-        return state, rows, nested
+        return state, rows, activity, nested
 
 
 async def _load_summaries(*, context: CommandContext, most: int) -> list[JsonRecord]:
     async with context.open_database() as stored:
-        return [
-            _summarize_thread(*await load_thread(thread, stored=stored), thread=thread)
-            for thread in (await stored.threads())[:most]
-        ]
+        return [await _summarize_thread(thread, stored=stored) for thread in (await stored.threads())[:most]]
 
 
-def _summarize_thread(state: StateSnapshot | None, nested: list[NestedRun], *, thread: str) -> JsonRecord:
+async def _summarize_thread(thread: str, *, stored: Persistence) -> JsonRecord:
+    state, nested = await load_thread(thread, stored=stored)
     if state is None:
         runs = [run.summarize() for run in nested]
         return {
@@ -137,10 +145,11 @@ def _summarize_thread(state: StateSnapshot | None, nested: list[NestedRun], *, t
             "tasks": sum(run["tasks"] for run in runs),
             "changed_at": max((run["changed_at"] for run in runs if run["changed_at"]), default=None),
         }
+    running = is_unfinished(state) and await stored.is_busy(thread)
     results, plan = collect_results(state), state.values.get("plan")
     return {
         "thread_id": thread,
-        "status": get_status(state),
+        "status": get_status(state, running=running),
         "goal": state.values.get("goal") or "",
         "done": sum(record.get("status") == "done" for record in results.values()),
         "tasks": len(plan.get("tasks") or ()) if isinstance(plan, dict) else 0,
@@ -166,11 +175,14 @@ def _print_thread_table(summaries: list[JsonRecord], *, console: Console) -> Non
     console.print(table)
 
 
-def _print_thread_details(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str, screen: Screen) -> None:
+def _print_thread_details(
+    state: StateSnapshot, ledger: list[LedgerRow], activity: Activity | None, *, thread: str, screen: Screen
+) -> None:
     tracker, values = build_tracker(state), state.values
-    about = summarize_thread(state, ledger=ledger)
+    about = summarize_thread(state, ledger=ledger, activity=activity)
+    status = get_status(state, running=activity is not None).replace("_", " ")
     tracker.apply_statuses({task: task_state["status"] for task, task_state in about["tasks"].items()})
-    head = [("thread", thread), ("goal", values.get("goal") or ""), ("status", get_status(state).replace("_", " "))]
+    head = [("thread", thread), ("goal", values.get("goal") or ""), ("status", status)]
     head += [
         ("started", _format_local_time(values.get("started_at"))),
         ("changed", _format_local_time(state.created_at)),
@@ -238,10 +250,11 @@ def _format_phase(phase: PhaseProgress, *, current: bool) -> str:
     return f"{'phase':8} {phase['name']} {phase['percentage']:g} %{' (current)' if current else ''}{about}"
 
 
-def _render_mermaid(state: StateSnapshot, ledger: list[LedgerRow], *, thread: str) -> str:
+def _render_mermaid(state: StateSnapshot, ledger: list[LedgerRow], activity: Activity | None, *, thread: str) -> str:
     if build_thread_snapshot(state.values).compiled is None:
         raise UsageError(f"The thread {thread!r} has no plan to draw; look at it with `planwave show`.")
-    states = get_task_states(state, ledger=ledger)
+    running = activity or Activity()
+    states = get_task_states(state, ledger=ledger, running=running.running, retrying=running.retrying)
     return to_mermaid(
         parse_stored_plan(state.values["plan"]), {task: task_state.status for task, task_state in states.items()}
     )
@@ -256,7 +269,7 @@ def export_thread(thread: str, *, context: CommandContext, form: str) -> int:
 
     Raises `UsageError` if there is no such thread.
     """
-    state, _, _ = asyncio.run(_load_state(thread, context=context, full=True))
+    state, *_ = asyncio.run(_load_state(thread, context=context, full=True))
     if state is None:
         raise UsageError(f"The thread {thread!r} is another graph's and has no plan; see `planwave show {thread}`.")
     if form == "prov":

@@ -23,7 +23,7 @@ _EXIT_STATUSES: Mapping[str, int] = {"completed": 0, "failed": 1, "cancelled": 1
 _MAX_PATH_LENGTH = 4096
 
 
-def build_run_record(state: StateSnapshot, *, thread: str) -> JsonRecord:
+def build_run_record(state: StateSnapshot, *, thread: str, running: bool = False) -> JsonRecord:
     """Return the one JSON object of a run, its keys as in the README.
 
     `interrupt` is there only if the run waits for an answer, `budget` only if one ended it, `rollback` only if
@@ -31,7 +31,7 @@ def build_run_record(state: StateSnapshot, *, thread: str) -> JsonRecord:
     """
     values = state.values
     record: JsonRecord = {
-        "status": get_status(state),
+        "status": get_status(state, running=running),
         "answer": values.get("answer") or "",
         "plan": values.get("plan"),
         "results": collect_results(state),
@@ -61,8 +61,10 @@ def build_failure_record(problem: str, *, thread: str | None, status: str = "fai
     return {"status": status, **empty, "problems": [problem], "thread_id": thread}
 
 
-def get_status(state: StateSnapshot) -> str:
-    """Return the status of the state, or `interrupted` if steps are left and none waits for an answer."""
+def get_status(state: StateSnapshot, *, running: bool = False) -> str:
+    """Return the status of the state; `running` if a run has it, `interrupted` if steps are left and none asks."""
+    if running:
+        return "running"
     if state.interrupts:
         return "awaiting_approval"
     return "interrupted" if is_unfinished(state) else str(state.values.get("status") or "failed")
