@@ -62,6 +62,12 @@ class NodeContext:
         control = self.runtime.control
         return control if isinstance(control, GracefulRunControl) else None
 
+    @property
+    def has_thread(self) -> bool:
+        """Whether the caller named a thread; without one nobody could find what is stored outside the state."""
+        info = self.runtime.execution_info
+        return info is not None and info.thread_id is not None
+
     def emit(self, event: RunEvent) -> None:
         """Put an event on the run's `custom` stream."""
         self.runtime.stream_writer(event.model_dump(mode="json"))
