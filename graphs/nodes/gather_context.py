@@ -1,7 +1,6 @@
 """`gather_context`: clears what an earlier goal left on the thread, and asks the tools that give context."""
 
 from dataclasses import replace
-from uuid import uuid4
 
 from langgraph.types import Overwrite
 
@@ -10,7 +9,7 @@ from agent.execution.call_log import MemoryCallLog
 from agent.execution.executor import utc_now
 from agent.planning.context import call_context_providers
 from graphs.run.graceful_stop import interrupt_when_halted
-from graphs.run.node_context import NodeContext, build_scope
+from graphs.run.node_context import NodeContext, build_scope, create_run_id
 from graphs.state import Output, State, StateRecord
 
 #: A run returns these whether anything was written to them or not.
@@ -27,7 +26,7 @@ async def gather_context(state: State, context: NodeContext) -> StateRecord:
         # A call that was made for an earlier goal on this thread is made again.
         await context.services.calls.delete_calls(context.thread)
     # The thread alone would not do: a graph around this one runs it many times on one thread, each time from nothing.
-    run_id = f"run-{uuid4().hex}"
+    run_id = create_run_id()
     context = replace(context, thread=build_scope(context.runtime, run_id))
     text = await _ask_context_tools(context, revision=revision) if plan is None else ""
     return reset_state(state, goal, run_id=run_id, given=plan is not None, context=text, revision=revision)

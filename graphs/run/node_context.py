@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
+from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
@@ -61,6 +62,12 @@ class NodeContext:
         """The control by which the run is stopped; None if the graph was not called through `PlanwaveGraph`."""
         control = self.runtime.control
         return control if isinstance(control, GracefulRunControl) else None
+
+    @property
+    def has_thread(self) -> bool:
+        """Whether the caller named a thread; without one nobody could find what is stored outside the state."""
+        info = self.runtime.execution_info
+        return info is not None and info.thread_id is not None
 
     def emit(self, event: RunEvent) -> None:
         """Put an event on the run's `custom` stream."""
@@ -179,6 +186,11 @@ def bind_node(node: Node[T], services: Services) -> BoundNode[T]:
         return await node(state, await create_node_context(state, runtime, services))
 
     return run_node
+
+
+def create_run_id() -> str:
+    """Return a new id for a run."""
+    return f"run-{uuid4().hex}"
 
 
 def build_scope(runtime: Runtime[Context], run_id: str) -> str:

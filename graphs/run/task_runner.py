@@ -149,9 +149,10 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
             outcome = await executor.run(job, slots=board.slots, emit=emit)
     except BudgetError as error:
         return error.budget
-    outcome = await services.artifacts.store_large_output(
-        outcome, thread=board.thread, limit=context.settings.artifact_bytes
-    )
+    if context.has_thread:
+        outcome = await services.artifacts.store_large_output(
+            outcome, thread=board.thread, limit=context.settings.artifact_bytes
+        )
     if isinstance(outcome, Done) and outcome.artifact is not None and not board.is_output_read(task):
         outcome = drop_stored_output(outcome)
     services.durations.record_call(job.task.tool, outcome)

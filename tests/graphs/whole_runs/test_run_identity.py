@@ -135,3 +135,14 @@ async def test_a_run_cannot_be_given_the_id_of_another_one(tmp_path):
                 await change
         with pytest.raises(UsageError, match="run_id"):
             await asyncio.to_thread(graph.update_state, thread(), other, as_node="planner")
+
+
+async def test_a_run_that_a_caller_puts_together_has_a_key_of_its_own_too(tmp_path):
+    till = Till()
+    for name in ("a.db", "b.db"):
+        async with open_persistence(f"sqlite:///{tmp_path / name}") as persistence:
+            graph = build_graph(tools=[till.tool()], settings=Settings(approve="never"), persistence=persistence)
+            for node in ("gather_context", "planner"):
+                await graph.aupdate_state(thread(node), {**PAY, "revision": 1}, as_node=node)
+                assert (await graph.ainvoke(None, thread(node)))["results"]["w"]["status"] == "done"
+    assert len(till.keys) == len(set(till.keys)) == 4
