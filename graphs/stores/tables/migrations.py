@@ -89,6 +89,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (thread, revision, task, item)
         )""",
     ),
+    (
+        "ALTER TABLE planwave_ledger ADD COLUMN cleared_epoch BIGINT",
+        "ALTER TABLE planwave_ledger ADD COLUMN cleared_by TEXT",
+    ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

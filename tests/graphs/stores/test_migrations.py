@@ -93,6 +93,8 @@ async def as_of_version_1(url):
         await graph.ainvoke({"goal": "g", "plan": PLAN}, thread())
     for table in re.findall(r"CREATE TABLE (\w+)", str(schema.MIGRATIONS[1:])):
         execute(url, f"DROP TABLE {table}")
+    for table, column in re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", str(schema.MIGRATIONS[1:])):
+        execute(url, f"ALTER TABLE {table} DROP COLUMN {column}")
     execute(url, "DELETE FROM planwave_schema WHERE version > 1")
 
 
