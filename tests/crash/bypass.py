@@ -13,6 +13,7 @@ from langgraph.types import Command, Overwrite, Send
 
 from agent.core.engine.approvals import hash_approval_request
 from agent.core.plan.hashing import hash_json
+from agent.errors import PersistenceError
 from graphs.plan_execute import PlanwaveGraph, build_graph
 from graphs.state import State
 from tests.crash.approval_run import APPROVE, plan_of
@@ -34,8 +35,8 @@ class Attempt:
     expiring: PlanwaveGraph
     #: Its writes take effect and do not return.
     stuck: PlanwaveGraph
-    #: Whether a write of this thread hangs.
-    hangs: Callable[[str], bool]
+    #: Set when such a write has taken effect.
+    hung: asyncio.Event
     thread: str
     chance: random.Random
     approved: Counter[str] = field(default_factory=Counter)
@@ -74,7 +75,11 @@ class Attempt:
     async def person(self, graph: PlanwaveGraph | None = None, **options: Any) -> Any:
         """Look at what waits on the thread and approve it if it is the write that the plan had, and nothing else."""
         graph = graph or self.graph
-        waiting = (await graph.aget_state(self.config)).interrupts
+        try:
+            waiting = (await graph.aget_state(self.config)).interrupts
+        except PersistenceError:
+            # What was forged is not the state of a run, and nothing goes on with it.
+            return None
         shown = [action["args"] for each in waiting for action in each.value["action_requests"]]
         if shown != [{"name": self.asked}]:
             return None
@@ -95,7 +100,7 @@ class Attempt:
             "escalation": self.chance.choice((None, None, escalation)),
             "context_requests": [{"tool": "post", "args": {"name": self.evil}}],
             "target_tasks": ["w"],
-            "dispatch_id": state.get("dispatch_id"),
+            "dispatch_id": state.get("dispatch_id") or "d",
             "plan_history": [{"revision": revision, "author": "planner", "plan": plan, "at": since["since"]}],
             "waived_tasks": self.chance.choice(([], ["w"])),
             "rejected_calls": [],
@@ -210,7 +215,7 @@ async def replayed_answer(of: Attempt) -> None:
 
 async def answer_of_another_thread(of: Attempt) -> None:
     other = Attempt(
-        of.graph, of.another, of.expiring, of.stuck, of.hangs, f"{of.thread}-other", of.chance, of.approved, of.met
+        of.graph, of.another, of.expiring, of.stuck, of.hung, f"{of.thread}-other", of.chance, of.approved, of.met
     )
     await other.begin()
     [waiting] = (await of.graph.aget_state(other.config)).interrupts
@@ -273,11 +278,11 @@ async def asked_by_the_planner(of: Attempt) -> None:
 
 async def cleared_on_the_states_word(of: Attempt) -> None:
     """Leave the approved write in doubt, as a crash does, and say by the state that it did not happen."""
-    other = Attempt(of.stuck, of.another, of.expiring, of.stuck, of.hangs, of.thread, of.chance, of.approved, of.met)
-    running = asyncio.create_task(other.person())
-    await asyncio.sleep(0)
-    while not running.done() and not of.hangs(of.asked):
-        await asyncio.sleep(0.002)
+    other = Attempt(of.stuck, of.another, of.expiring, of.stuck, of.hung, of.thread, of.chance, of.approved, of.met)
+    of.hung.clear()
+    running, hung = asyncio.create_task(other.person()), asyncio.create_task(of.hung.wait())
+    await asyncio.wait((running, hung), return_when=asyncio.FIRST_COMPLETED)
+    hung.cancel()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await of.push()
