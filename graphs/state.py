@@ -221,7 +221,8 @@ class State(TypedDict, total=False):
         dict[str, dict[str, int]],
         Field(
             title="Resolved doubts",
-            description="By task id and call: ledger epochs of calls in doubt that a human said did not happen.",
+            description="By task id and call: ledger epochs of calls in doubt that a human said did not happen. Only "
+            "what the ledger has of it lets a call be made again.",
         ),
     ]
 

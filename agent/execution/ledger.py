@@ -68,8 +68,10 @@ class Intent(_FrozenModel):
     tool: str
     #: Digest of the tool and its resolved arguments.
     args_digest: str
-    #: Digest of the approval that covers the call; None if it needs no approval.
+    #: Digest of the approval that covers the call.
     approval: str | None = None
+    #: Whether the run's settings let writes be made without an approval, so that there is none.
+    is_approval_waived: bool = False
 
     @property
     def key(self) -> tuple[str, int, str, int]:
@@ -98,7 +100,7 @@ class FoundDone(_FrozenModel):
 class FoundStarted(_FrozenModel):
     """The call was begun before and it is not known whether it took effect.
 
-    Claim with `takeover_epoch=epoch` once it is known that it did not, or if the receiver ignores a repeated key.
+    Claim with `takeover_epoch=epoch` if it is cleared, or with a clearance of your own.
     """
 
     found: Literal["started"] = "started"
@@ -107,6 +109,8 @@ class FoundStarted(_FrozenModel):
     since: str
     #: Who began it: host and process.
     owner: str
+    #: Why this attempt may be made again, if it may.
+    cleared_by: str | None = None
 
 
 class NotApproved(_FrozenModel):
@@ -154,6 +158,9 @@ class LedgerRow(_FrozenModel):
     since: str
     finished_at: str | None = None
     record: LedgerRecord | None = None
+    #: The last attempt that was cleared to be made again, and why: a person's word, a verdict, or a repeatable call.
+    cleared_epoch: int | None = None
+    cleared_by: str | None = None
 
 
 class Ledger(Protocol):
@@ -162,12 +169,22 @@ class Ledger(Protocol):
     With leases, the methods that write raise `LeaseLostError` or `ThreadBusyError` as saving a checkpoint does.
     """
 
-    async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
+    async def claim(
+        self, intent: Intent, *, takeover_epoch: int | None = None, clearance: str | None = None
+    ) -> ClaimResult:
         """Claim the row of a call, or return what was found in it.
 
         The approval that the intent names is used up in the same transaction. `takeover_epoch` takes over a row that
-        was found started at that epoch; if another process was quicker, the newer epoch is returned as `FoundStarted`.
-        Raises `StaleClaimError` if there is no row to take over.
+        was found started at that epoch, if `clear_doubt` has cleared it or `clearance` says why it may be made again,
+        which is stored; if another process was quicker, the newer epoch is returned as `FoundStarted`. Raises
+        `StaleClaimError` if there is no row to take over.
+        """
+        ...
+
+    async def clear_doubt(self, intent: Intent, *, epoch: int, by: str) -> None:
+        """Store that the attempt at `epoch` had no effect, according to `by`, so that the call may be made once more.
+
+        Does nothing if the row is of another call, done, or at another epoch: what was said is not about that attempt.
         """
         ...
 
@@ -195,24 +212,32 @@ class Ledger(Protocol):
         ...
 
 
-def check_existing_row(row: LedgerRow, intent: Intent, *, takeover_epoch: int | None) -> ClaimResult | None:
+def is_same_call(row: LedgerRow, intent: Intent) -> bool:
+    """Whether the call in `row` is that of `intent`, which has the same key."""
+    return (row.intent.tool, row.intent.args_digest) == (intent.tool, intent.args_digest)
+
+
+def check_existing_row(
+    row: LedgerRow, intent: Intent, *, takeover_epoch: int | None, clearance: str | None
+) -> ClaimResult | None:
     """Return what a claim finds in `row`, or None if the claim takes the row over."""
-    if (row.intent.tool, row.intent.args_digest) != (intent.tool, intent.args_digest):
+    if not is_same_call(row, intent):
         return NotApproved(reason=f"Another call was made or begun as {intent}; plan it again under another revision.")
     if row.state == "done":
         return FoundDone(record=row.record or {})
-    if takeover_epoch != row.epoch:
-        return FoundStarted(epoch=row.epoch, since=row.since, owner=row.owner)
+    cleared_by = row.cleared_by if row.cleared_epoch == row.epoch else None
+    if takeover_epoch != row.epoch or not (clearance or cleared_by):
+        return FoundStarted(epoch=row.epoch, since=row.since, owner=row.owner, cleared_by=cleared_by)
     return None
 
 
 def check_grant(intent: Intent, grant: Grant | None, *, used: bool, now: datetime) -> NotApproved | None:
-    """Return why the approval that `intent` names does not cover it, or None.
+    """Return why `intent` may not be claimed with the approval that it names, or with none; None if it may.
 
     An approval that the same task has used already covers its other items and its further attempts, expired or not:
     it was valid when the task began, and it could not be granted again.
     """
-    if intent.approval is None:
+    if intent.approval is None and intent.is_approval_waived:
         return None
     if grant is None:
         return NotApproved(reason=f"Nobody has approved {intent} exactly as it is now.")
@@ -233,26 +258,41 @@ class MemoryLedger:
         self._grants: dict[str, Grant] = {}
         self._used: set[str] = set()
 
-    async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
+    async def claim(
+        self, intent: Intent, *, takeover_epoch: int | None = None, clearance: str | None = None
+    ) -> ClaimResult:
         """See `Ledger.claim`."""
         with self._lock:
             row = self._rows.get(intent.key)
             if row is None and takeover_epoch is not None:
                 raise StaleClaimError(f"There is no claim of {intent} to take over; claim it without an epoch.")
-            found = check_existing_row(row, intent, takeover_epoch=takeover_epoch) if row else None
-            if found is not None:
-                return found
+            if row is not None:
+                found = check_existing_row(row, intent, takeover_epoch=takeover_epoch, clearance=clearance)
+                if found is not None:
+                    return found
+                if clearance is not None:
+                    row = row.model_copy(update={"cleared_epoch": row.epoch, "cleared_by": clearance})
             used = intent.approval in self._used
             no = check_grant(intent, self._grants.get(intent.approval or ""), used=used, now=self._clock())
             if no is not None:
                 return no
             if intent.approval is not None:
                 self._used.add(intent.approval)
-            epoch, since = (row.epoch + 1, row.since) if row else (1, self._clock().isoformat())
-            self._rows[intent.key] = LedgerRow(
-                intent=intent, state="started", epoch=epoch, owner="this process", since=since
+            self._rows[intent.key] = (
+                row.model_copy(update={"intent": intent, "epoch": row.epoch + 1})
+                if row is not None
+                else LedgerRow(
+                    intent=intent, state="started", epoch=1, owner="this process", since=self._clock().isoformat()
+                )
             )
-            return Claimed(epoch=epoch)
+            return Claimed(epoch=self._rows[intent.key].epoch)
+
+    async def clear_doubt(self, intent: Intent, *, epoch: int, by: str) -> None:
+        """See `Ledger.clear_doubt`."""
+        with self._lock:
+            row = self._rows.get(intent.key)
+            if row is not None and is_same_call(row, intent) and (row.state, row.epoch) == ("started", epoch):
+                self._rows[intent.key] = row.model_copy(update={"cleared_epoch": epoch, "cleared_by": by})
 
     async def complete(self, intent: Intent, *, epoch: int, record: LedgerRecord) -> None:
         """See `Ledger.complete`."""

@@ -59,6 +59,11 @@ class Toolbox(Mapping[str, BaseTool]):
             for role, related in (("verify", spec.policy.verify), ("compensate", spec.policy.compensate)):
                 if related is not None and related not in self._tools:
                     raise ToolError(f"Tool {spec.name!r} names {related!r} to {role} it, but there is no such tool.")
+            if (verifier := spec.policy.verify) is not None and not self.specs[verifier].policy.read_only:
+                raise ToolError(
+                    f"Tool {spec.name!r} names {verifier!r} to verify it, which is called without approval and writes. "
+                    f"Set 'readOnlyHint': True if {verifier!r} only reads, or name another tool."
+                )
             if (undo := spec.policy.compensate) is not None and (
                 missing := find_missing_compensation_args(self.specs[undo], spec)
             ):

@@ -22,14 +22,13 @@ from agent.core.engine.approvals import (
     RespondDecision,
     build_hitl_request,
     hash_approval_request,
+    hash_doubt_request,
     is_for_other_calls,
     needs_approval,
     parse_decisions,
 )
-from agent.core.engine.call_preparation import get_call_key
 from agent.core.engine.outcomes import Done, InDoubt, Outcome
 from agent.core.plan.document import Task
-from agent.core.plan.hashing import hash_json
 from agent.core.plan.tool_spec import ToolSpec
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Job
@@ -87,7 +86,6 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
 
     async def _perform_call(self, call: _WorkerCall) -> str:
         doubt: InDoubt | None = None
-        takeover_epochs: dict[str, int] = {}
         approved: str | None = None
         task = self._build_task(call)
         gated = needs_approval(task, self._task_context.toolbox.specs[call.tool], self._task_context.limits)
@@ -97,10 +95,9 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
                 if isinstance(decision, str):
                     return decision
                 call, approved = decision
-                takeover_epochs = (
-                    {get_call_key(each.item): each.epoch for each in doubt.doubts} if doubt is not None else {}
-                )
-            outcome = await self._run_call(call, gated=gated, approved_digest=approved, takeover_epochs=takeover_epochs)
+            if doubt is not None:
+                await self._task_context.executor.clear_doubt(self._build_job(call, gated=True), doubt.doubts[0])
+            outcome = await self._run_call(call, gated=gated, approved_digest=approved)
             if not isinstance(outcome, InDoubt):
                 return _format_outcome(outcome)
             doubt = outcome
@@ -163,10 +160,9 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
             tool=call.tool,
             args=call.args,
             description=f"Call {call.tool}, as the worker on {self._task_context.task!r} wants to.",
-            # An answer about one attempt is not valid for the next.
             digest=self._compute_digest(call)
             if doubt is None
-            else hash_json([self._compute_digest(call), doubt.doubts[0].epoch]),
+            else hash_doubt_request(self._compute_digest(call), doubt.doubts),
             doubt=describe_doubt(doubt) if doubt is not None else None,
         )
 
@@ -184,12 +180,8 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
     def _build_task(self, call: _WorkerCall) -> Task:
         return Task(id=call.id, tool=call.tool, args=call.args)
 
-    async def _run_call(
-        self, call: _WorkerCall, *, gated: bool, approved_digest: str | None, takeover_epochs: Mapping[str, int]
-    ) -> Outcome:
-        job = replace(
-            self._build_job(call, gated=gated), approved_digest=approved_digest, takeover_epochs=takeover_epochs
-        )
+    async def _run_call(self, call: _WorkerCall, *, gated: bool, approved_digest: str | None) -> Outcome:
+        job = replace(self._build_job(call, gated=gated), approved_digest=approved_digest)
         return await self._task_context.executor.run(job, slots=self._slots, emit=lambda _: None)
 
     def _build_job(self, call: _WorkerCall, *, gated: bool) -> Job:

@@ -6,7 +6,7 @@ from langgraph.types import interrupt
 from agent.errors import AnswerError
 from agent.events import ApprovalRequested
 from graphs.nesting import UNASKED_ANSWERS, count_unasked_answers
-from graphs.run.approvals import apply_decisions, build_interrupt_payload
+from graphs.run.approvals import apply_decisions, build_interrupt_payload, store_approvals
 from graphs.run.escalations import apply_escalation, build_escalation_interrupt, is_moot, parse_stored_escalation
 from graphs.run.node_context import NodeContext
 from graphs.state import State, StateRecord
@@ -22,7 +22,7 @@ async def human_approval(state: State, context: NodeContext) -> StateRecord:
     if escalation is not None and is_moot(escalation, snapshot, context.limits):
         return {"escalation": None, "status": "running"}
     payload = (
-        build_interrupt_payload(state, context.toolbox)
+        build_interrupt_payload(state, context)
         if escalation is None
         else build_escalation_interrupt(escalation, state, thread=context.thread)
     )
@@ -42,5 +42,5 @@ async def human_approval(state: State, context: NodeContext) -> StateRecord:
             # Raising would keep the wrong answer in the checkpoint, to be given again at every resume.
             payload = {**payload, "error": str(error)}
         else:
-            await context.services.grants.store_approvals(granted, thread=context.thread, revision=state["revision"])
+            await store_approvals(granted, state, context)
             return update

@@ -78,7 +78,6 @@ def create_board(state: State, snapshot: Snapshot, context: NodeContext) -> Disp
         revision=revision,
         thread=context.thread,
         approvals=state.get("approvals") or {},
-        takeover_epochs=state.get("resolved_doubts") or {},
         # An undo call is made even if an earlier plan has made the same call.
         reusable={} if snapshot.undo is not None else done_before,
         rejected=state.get("rejected_calls") or (),
@@ -96,7 +95,6 @@ _STATE_KEYS = [
     "results",
     "revision",
     "approvals",
-    "resolved_doubts",
     "rejected_calls",
     "problems",
     "started_at",
@@ -184,7 +182,6 @@ def build_job(task: str, board: DispatchBoard) -> Job:
         approved_digest=board.approvals.get(task),
         reusable=board.reusable,
         rejected_digests=board.rejected,
-        takeover_epochs=board.takeover_epochs.get(task, {}),
         logged_attempts=board.earlier_attempts.get(task),
         urgency=(definition.priority, -board.compiled.ranks[task]),
     )

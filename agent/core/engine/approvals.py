@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from agent.core.approval_text import describe_request, find_defaults
+from agent.core.engine.outcomes import Doubt
 from agent.core.plan.document import Task
 from agent.core.plan.hashing import hash_json
 from agent.core.plan.limits import Limits
@@ -103,6 +104,12 @@ def hash_approval_request(
 ) -> str:
     """Return the digest that binds an approval; `calls` are the resolved arguments of each call of the task."""
     return hash_json({"thread": thread, "revision": revision, "task": task, "tool": tool, "calls": list(calls)})
+
+
+def hash_doubt_request(digest: str, doubts: Sequence[Doubt]) -> str:
+    """Return the digest of a question about calls in doubt: an answer about one attempt is not valid for the next."""
+    attempts: list[JsonValue] = [[doubt.item, doubt.epoch] for doubt in doubts]
+    return hash_json([digest, attempts])
 
 
 def hash_calls(tool: str, calls: Sequence[dict[str, JsonValue]]) -> str:

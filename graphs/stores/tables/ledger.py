@@ -29,7 +29,7 @@ from graphs.stores.tables.leases import LeaseManager, get_current_process
 _WHERE = "WHERE thread = ? AND run = ? AND revision = ? AND task = ? AND item = ?"
 _COLUMNS = (
     "thread, run, revision, task, item, tool, args_digest, approval, state, epoch, owner, since, finished_at,"
-    " record_type, record"
+    " record_type, record, cleared_epoch, cleared_by"
 )
 _GRANT_COLUMNS = "digest, thread, run, revision, task, expires_at, granted_by"
 
@@ -52,7 +52,9 @@ class SqlLedger:
         self._run_on_worker = run_on_worker
         self._clock = clock
 
-    async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
+    async def claim(
+        self, intent: Intent, *, takeover_epoch: int | None = None, clearance: str | None = None
+    ) -> ClaimResult:
         """See `Ledger.claim`."""
         # A claim that was committed but whose answer was lost recognizes its own token when it is made again.
         token = uuid4().hex
@@ -60,11 +62,11 @@ class SqlLedger:
             # A claim that a power cut takes back would let the write be made again. A lost completion only leaves a
             # doubt, and a lost approval is asked for again.
             partial(self._database.run_in_transaction, durable=True),
-            lambda run: self._claim_row(run, intent, takeover_epoch=takeover_epoch, token=token),
+            lambda run: self._claim_row(run, intent, takeover_epoch=takeover_epoch, clearance=clearance, token=token),
         )
 
     def _claim_row(
-        self, run: StatementRunner, intent: Intent, *, takeover_epoch: int | None, token: str
+        self, run: StatementRunner, intent: Intent, *, takeover_epoch: int | None, clearance: str | None, token: str
     ) -> ClaimResult:
         self._leases.check_fence(run, split_scope(intent.thread)[0])
         rows = self._select_for_update(run, intent)
@@ -81,18 +83,38 @@ class SqlLedger:
         row, holder = rows[0]
         if holder == token:
             return Claimed(epoch=row.epoch)
-        result = check_existing_row(row, intent, takeover_epoch=takeover_epoch) or self._check_approval(run, intent)
+        found = check_existing_row(row, intent, takeover_epoch=takeover_epoch, clearance=clearance)
+        result = found or self._check_approval(run, intent)
         if result is not None:
             return result
         self._mark_approval_used(run, intent)
         run(
-            f"UPDATE planwave_ledger SET epoch = epoch + 1, claim = ?, owner = ?, approval = ? {_WHERE}",
+            "UPDATE planwave_ledger SET epoch = epoch + 1, claim = ?, owner = ?, approval = ?, cleared_epoch = epoch,"
+            f" cleared_by = COALESCE(?, cleared_by) {_WHERE}",
             token,
             str(get_current_process()),
             intent.approval,
+            clearance,
             *_get_key(intent),
         )
         return Claimed(epoch=row.epoch + 1)
+
+    async def clear_doubt(self, intent: Intent, *, epoch: int, by: str) -> None:
+        """See `Ledger.clear_doubt`."""
+
+        def mark_cleared(run: StatementRunner) -> None:
+            self._leases.check_fence(run, split_scope(intent.thread)[0])
+            run(
+                "UPDATE planwave_ledger SET cleared_epoch = epoch, cleared_by = ?"
+                f" {_WHERE} AND tool = ? AND args_digest = ? AND state = 'started' AND epoch = ?",
+                by,
+                *_get_key(intent),
+                intent.tool,
+                intent.args_digest,
+                epoch,
+            )
+
+        await self._run_on_worker(self._database.run_in_transaction, mark_cleared)
 
     def _insert_claim(self, run: StatementRunner, intent: Intent, *, token: str) -> bool:
         inserted = run(
@@ -224,6 +246,8 @@ class SqlLedger:
             finished,
             tag,
             data,
+            cleared_epoch,
+            cleared_by,
             _,
         ) = columns
         with wrap_read_errors(f"The ledger's row of task {task!r} on thread {thread!r}"):
@@ -235,6 +259,7 @@ class SqlLedger:
                 tool=tool,
                 args_digest=args_digest,
                 approval=approval,
+                is_approval_waived=approval is None,
             )
             return LedgerRow(
                 intent=intent,
@@ -244,6 +269,8 @@ class SqlLedger:
                 since=since,
                 finished_at=finished,
                 record=self._serde.loads_typed((tag, bytes(data))) if tag is not None else None,
+                cleared_epoch=cleared_epoch,
+                cleared_by=cleared_by,
             )
 
 

@@ -138,6 +138,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "DROP TABLE planwave_calls_before",
         "ALTER TABLE planwave_approvals ADD COLUMN run TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        "ALTER TABLE planwave_ledger ADD COLUMN cleared_epoch BIGINT",
+        "ALTER TABLE planwave_ledger ADD COLUMN cleared_by TEXT",
+    ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -65,7 +65,14 @@ async def test_a_lease_that_is_taken_over_is_logged_on_both_sides(database_url, 
                 assert logged(log).count(lost) == 1
                 with pytest.raises(LeaseLostError):
                     await late.ledger.claim(
-                        Intent(thread="t", revision=1, task="w", tool="write", args_digest=hash_json({}))
+                        Intent(
+                            thread="t",
+                            revision=1,
+                            task="w",
+                            tool="write",
+                            args_digest=hash_json({}),
+                            is_approval_waived=True,
+                        )
                     )
                 assert logged(log)[-1] == (
                     "WARNING",
