@@ -17,6 +17,7 @@ from agent.errors import ToolError
 from agent.json_values import find_type_without_json_form
 from agent.secret_values import replace_secret_schemas
 from agent.tools.async_tools import prepare_tool
+from agent.tools.exact_arguments import keep_arguments
 
 #: A tool that declares this parameter gets an idempotency key, with which its receiver can recognise a repeated call.
 IDEMPOTENCY_KEY = "idempotency_key"
@@ -49,8 +50,9 @@ class Toolbox(Mapping[str, BaseTool]):
         for tool in tools:
             if tool.name in self._tools:
                 raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
-            self._tools[tool.name] = prepare_tool(tool)
             self.specs[tool.name] = _build_spec(tool)
+            names = self.specs[tool.name].args_schema["properties"]
+            self._tools[tool.name] = prepare_tool(keep_arguments(tool, names))
         for spec in self.specs.values():
             for role, related in (("verify", spec.policy.verify), ("compensate", spec.policy.compensate)):
                 if related is not None and related not in self._tools:
