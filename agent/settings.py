@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     """Seconds for one attempt if neither its task nor its tool says."""
     deadline_s: float | None = Field(default=None, gt=0)
     """Seconds from the start of a run after which nothing new is begun."""
+    require_named_answers: bool = False
+    """Refuse an answer that names neither the digest of the call nor the id of the interrupt: what waits may have
+    changed since it was shown."""
     approval_ttl_s: float | None = Field(default=None, gt=0)
     """Seconds for which an approval is valid; None: without end."""
     artifact_bytes: int = Field(default=2**16, ge=0)

@@ -14,7 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import All, Command, Durability, GraphOutput, Interrupt
 
-from agent.core.engine.approvals import ApprovalRequest, bind_to_digests, parse_decisions
+from agent.core.engine.approvals import ApprovalRequest, bind_to_requests, names_digests, parse_decisions
 from agent.core.engine.escalations import Escalation, parse_escalation_answer
 from agent.core.plan.limits import Limits
 from agent.errors import AnswerError, UsageError
@@ -22,6 +22,7 @@ from agent.logging_context import get_logger
 from agent.results.artifacts import Artifacts
 from agent.secret_masking import get_registered_masks
 from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
+from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.nesting import Caller, identify_caller, is_checkpointed, merge_caller_config, retried_runs
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner
@@ -73,21 +74,29 @@ def reject_unstorable(given: Any, saver: BaseCheckpointSaver[Any]) -> None:  # n
             raise kind(f"{what} cannot be stored: {error}. Nothing was changed.") from None
 
 
-def bind_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[Any]:
+def bind_answer(command: Command[Any], waiting: Sequence[Interrupt], *, require_named: bool = False) -> Command[Any]:
     """Return the answer bound to what was asked, so that it is valid for nothing else.
 
     LangGraph stores an answer in the checkpoint, before a node can check it, until the superstep ends. When a run is
     resumed after a crash, LangGraph gives it to whatever asks first: the next call of a worker, if the one that was
     shown has been made. So an answer to a call carries the digest of the call, and any other answer the id of its
-    interrupt, which is not stored. Raises `AnswerError` for an answer that does not fit, before anything is stored.
+    interrupt, which is not stored. Raises `AnswerError` for an answer that does not fit, before anything is stored;
+    with `require_named` also for one that names neither a digest nor an interrupt.
     """
     if not waiting:
         raise AnswerError("Nothing on this thread waits for an answer; it may have been answered already.")
     asked, answer = {interrupt.id: interrupt.value for interrupt in waiting}, command.resume
+    answer = _key_by_interrupt(answer, asked)
     if isinstance(answer, dict) and all(map(_INTERRUPT_ID_PATTERN.fullmatch, map(str, answer))):
         answers = answer
     elif len(waiting) > 1:
         raise AnswerError(f"{len(waiting)} interrupts wait; answer them by id: {', '.join(asked)}.")
+    elif require_named and not names_digests(answer):
+        raise AnswerError(
+            "The answer names neither the digest of its call nor the id of its interrupt, and the setting "
+            "'require_named_answers' asks for one: give {'decisions': [{'type': 'approve', 'digest': '...'}]} or "
+            f"{{{waiting[0].id!r}: ...}}. Nothing was approved."
+        )
     else:
         answers = {waiting[0].id: answer}
     for key, one in answers.items():
@@ -101,10 +110,22 @@ def bind_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[
     return replace(command, resume=marked)
 
 
+def _key_by_interrupt(answer: Any, asked: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever a caller passes
+    """Return decisions whose `id` is that of one interrupt as an answer to it; any other answer as it is."""
+    listed = answer.get("decisions", answer) if isinstance(answer, dict) else answer
+    listed = [listed] if isinstance(listed, dict) else listed
+    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
+        return answer
+    ids = [entry.get("id") for entry in listed]
+    if ids.count(ids[0]) < len(ids) or not isinstance(ids[0], str) or ids[0] not in asked:
+        return answer
+    return {ids[0]: {"decisions": [{name: value for name, value in one.items() if name != "id"} for one in listed]}}
+
+
 def _add_digests(answer: Any, asked: Any) -> Any:  # noqa: ANN401 - whatever a caller passes and a tool asks
     if not _is_call_approval(asked):
         return answer
-    return bind_to_digests(answer, [action["digest"] for action in asked["action_requests"]])
+    return bind_to_requests(answer, _parse_requests(asked))
 
 
 def _is_call_approval(asked: Any) -> bool:  # noqa: ANN401 - as above
@@ -126,7 +147,13 @@ def _check_answer(answer: Any, asked: Any) -> None:  # noqa: ANN401
             raise AnswerError(chosen)
     if not _is_call_approval(asked):
         return
-    requests = [
+    decisions = parse_decisions(answer, _parse_requests(asked))
+    if isinstance(decisions, str):
+        raise AnswerError(decisions)
+
+
+def _parse_requests(asked: Mapping[str, Any]) -> list[ApprovalRequest]:
+    return [
         ApprovalRequest(
             task=action["task_id"],
             tool=action["name"],
@@ -134,9 +161,6 @@ def _check_answer(answer: Any, asked: Any) -> None:  # noqa: ANN401
         )
         for action in asked["action_requests"]
     ]
-    decisions = parse_decisions(answer, requests)
-    if isinstance(decisions, str):
-        raise AnswerError(decisions)
 
 
 class InvokeOptions(TypedDict, total=False):
@@ -157,18 +181,18 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
     def __init__(
         self,
         *,
-        grace_s: float,
+        settings: Settings,
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
         **parts: Any,  # noqa: ANN401 - LangGraph's own
     ) -> None:
-        """Take LangGraph's own `parts`, and the seconds that running calls get to end when a run is stopped.
+        """Take LangGraph's own `parts`, and the settings of the graph.
 
         `limits` returns the limits of a run that can wait for a human, by its context and whether its plan was given.
         """
         super().__init__(**parts)
-        self.grace_s = grace_s
+        self.settings = settings
         self.artifacts = artifacts
         self.toolbox = toolbox
         self.limits = limits
@@ -178,14 +202,14 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         cls,
         compiled: CompiledStateGraph[Any, Any, Any, Any],
         *,
-        grace_s: float,
+        settings: Settings,
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
     ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
         parts = {name: value for name, value in vars(compiled).items() if not name.startswith("_")}
-        return cls(grace_s=grace_s, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
+        return cls(settings=settings, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
 
     @overload
     async def ainvoke(
@@ -267,7 +291,9 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         options["durability"] = _resolve_durability(options.get("durability"), config) if kept else None
         given, control = validate_input(input), GracefulRunControl(has_breakpoints=self._has_breakpoints(options))
         thread = self._get_thread_id(config)
-        runner = GracefulRunner(control, grace_s=self.grace_s, caller_control=options.get("control"), thread=thread)
+        runner = GracefulRunner(
+            control, grace_s=self.settings.grace_s, caller_control=options.get("control"), thread=thread
+        )
         options["control"] = control
         self._reject_unstorable(given)
         await self._reject_plaintext_secrets(given)
@@ -275,7 +301,11 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
             if isinstance(given, Command) and kept:
                 await self._reject_other_run(given.update, config)
             if isinstance(given, Command) and given.resume is not None:
-                given = bind_answer(given, (await self.aget_state(config)).interrupts)
+                given = bind_answer(
+                    given,
+                    (await self.aget_state(config)).interrupts,
+                    require_named=self.settings.require_named_answers,
+                )
             if given is None and kept:
                 given = await self._resume_after_budget(config, options.get("context"))
             # Closed here, so that a run whose consumer stops early has stored everything before the thread is released.

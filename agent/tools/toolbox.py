@@ -18,6 +18,7 @@ from agent.json_values import find_type_without_json_form
 from agent.secret_masking import RegisteredSecrets, get_registered_masks
 from agent.secret_values import find_tool_secrets, replace_secret_schemas
 from agent.tools.async_tools import prepare_tool
+from agent.tools.exact_arguments import keep_arguments
 from agent.tools.server_hints import get_trusted_metadata
 
 #: A tool that declares this parameter gets an idempotency key, with which its receiver can recognise a repeated call.
@@ -51,8 +52,9 @@ class Toolbox(Mapping[str, BaseTool]):
         for tool in tools:
             if tool.name in self._tools:
                 raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
-            self._tools[tool.name] = prepare_tool(tool)
             self.specs[tool.name] = _build_spec(tool)
+            names = self.specs[tool.name].args_schema["properties"]
+            self._tools[tool.name] = prepare_tool(keep_arguments(tool, names))
         #: Kept here, so that they are masked for as long as the tools are in use.
         self._secrets = RegisteredSecrets(text for tool in self._tools.values() for text in find_tool_secrets(tool))
         for spec in self.specs.values():
