@@ -2,13 +2,14 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, PendingWrite
 from langgraph.runtime import Runtime
+from langgraph.types import interrupt
 
 from graphs.langgraph_internals import (
     CONFIG_KEY_CHECKPOINTER,
@@ -22,8 +23,8 @@ from graphs.langgraph_internals import (
 )
 
 _MAX_TASKS: Final = 256
-#: The key, in what an interrupt shows, of the number of answers before it that were given to other questions.
-UNASKED_ANSWERS: Final = "unasked_answers"
+#: The key, in what an interrupt shows, of what its task has asked, in order; "" stands for another task's question.
+_ASKED: Final = "asked"
 
 #: A task of the graph around a run, and its execution in this process.
 Caller = tuple[str, int]
@@ -80,20 +81,43 @@ def get_run_namespace(namespace: str | None) -> str:
     return (namespace or "").rpartition("|")[0]
 
 
-async def count_unasked_answers(config: RunnableConfig, task_id: str) -> int | None:
-    """Return how many of the answers that the node gets first were given to other questions; None: all it gets.
+class Questions:
+    """The questions that one task of a run inside another graph asks, and the answers that are theirs.
 
-    A graph around this run stores an answer before it comes here, bound to nothing. After a crash LangGraph gives it to
-    whatever asks first, which may be another run of the same node. So an answer counts only if the question was asked;
-    of a question that was asked after such answers, the interrupt says how many.
+    A graph around a run stores an answer before it comes here, bound to nothing. After a crash LangGraph gives it to
+    whatever asks first, which may be another run of the same node, or another question of the same task. So an
+    interrupt says what its task has asked up to it, and an answer counts only if it was given to the question.
     """
+
+    def __init__(self, stored: Sequence[str] | None) -> None:
+        """Take what was asked before, as the last interrupt of the task says; None: any answer counts."""
+        self._stored = stored
+        self._asked: list[str] = []
+
+    def ask(self, payload: dict[str, Any], *, digest: str) -> Any:  # noqa: ANN401 - whatever a person answers
+        """Interrupt the task with a question, named by `digest`, and return its answer when there is one."""
+        if self._stored is None:
+            return interrupt(payload)
+        while True:
+            position = len(self._asked)
+            self._asked.append(digest)
+            answer = interrupt({**payload, _ASKED: [*self._asked]})
+            if list(self._stored[position : position + 1]) == [digest]:
+                return answer
+            # It was given to another question.
+            self._asked[position] = ""
+
+
+async def load_questions(config: RunnableConfig) -> Questions:
+    """Return the questions of the node that has this config."""
     if not get_run_namespace(config["configurable"].get("checkpoint_ns")):
         # What `PlanwaveGraph` is given itself, it binds.
-        return 0
+        return Questions(None)
+    task_id = config["configurable"].get(CONFIG_KEY_TASK_ID)
     asked = [
         value for task, channel, value in await load_pending_writes(config) if (task, channel) == (task_id, INTERRUPT)
     ]
-    return int(asked[-1][0].value.get(UNASKED_ANSWERS, 0)) if asked else None
+    return Questions(asked[-1][0].value.get(_ASKED) if asked else ())
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from typing import Any, assert_never
 from langchain.agents.middleware import AgentMiddleware, AgentState
 from langchain.agents.middleware.types import ModelRequest, ModelResponse, ToolCallRequest
 from langchain_core.messages import AIMessage, ToolMessage
-from langgraph.types import Command, interrupt
+from langgraph.config import get_config
+from langgraph.types import Command
 from pydantic import JsonValue
 
 from agent.core.compiler.argument_check import find_value_errors
@@ -35,6 +36,7 @@ from agent.execution.executor import Job
 from agent.json_values import JsonConversionError, to_json_value
 from agent.llm.usage import begin_call, count_call, extract_usage
 from agent.results.summary import describe_failure
+from graphs.nesting import Questions, load_questions
 from graphs.run.approvals import describe_doubt
 from graphs.run.task_runner import TaskContext
 
@@ -89,9 +91,11 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
         approved: str | None = None
         task = self._build_task(call)
         gated = needs_approval(task, self._task_context.toolbox.specs[call.tool], self._task_context.limits)
+        questions: Questions | None = None
         while True:
             if gated or doubt is not None:
-                decision = await self._ask_until_decided(call, doubt)
+                questions = questions or await load_questions(get_config())
+                decision = await self._ask_until_decided(call, doubt, questions)
                 if isinstance(decision, str):
                     return decision
                 call, approved = decision
@@ -102,11 +106,13 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
                 return _format_outcome(outcome)
             doubt = outcome
 
-    async def _ask_until_decided(self, call: _WorkerCall, doubt: InDoubt | None) -> tuple[_WorkerCall, str] | str:
+    async def _ask_until_decided(
+        self, call: _WorkerCall, doubt: InDoubt | None, questions: Questions
+    ) -> tuple[_WorkerCall, str] | str:
         """Ask a human: return the approved call with its digest, or the text of any other decision for the worker."""
         problem: str | None = None
         while True:
-            decision = self._ask_once(call, doubt, problem)
+            decision = self._ask_once(call, doubt, problem, questions)
             match decision:
                 case str():
                     problem = decision
@@ -132,12 +138,14 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
                 case _:
                     assert_never(decision)
 
-    def _ask_once(self, call: _WorkerCall, doubt: InDoubt | None, problem: str | None) -> Decision | str:
+    def _ask_once(
+        self, call: _WorkerCall, doubt: InDoubt | None, problem: str | None, questions: Questions
+    ) -> Decision | str:
         """Ask a human once: return the decision, or why the answer is not a valid one."""
         request, spec = self._build_request(call, doubt), self._task_context.toolbox.specs[call.tool]
         shown = {**build_hitl_request([request], [spec]), "revision": self._task_context.board.revision, "goal": None}
         while True:
-            answer = interrupt({**shown, **({"error": problem} if problem else {})})
+            answer = questions.ask({**shown, **({"error": problem} if problem else {})}, digest=request.digest)
             # An answer for other calls was given before a crash; the next `interrupt` asks, or has the answer for this.
             if not is_for_other_calls(answer, [request]):
                 decisions = parse_decisions(answer, [request])

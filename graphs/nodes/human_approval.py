@@ -1,11 +1,11 @@
 """`human_approval`: the run waits for a human's decisions about calls, or about how to go on at all."""
 
 from langgraph.config import get_config
-from langgraph.types import interrupt
 
+from agent.core.plan.hashing import hash_json
 from agent.errors import AnswerError
 from agent.events import ApprovalRequested
-from graphs.nesting import UNASKED_ANSWERS, count_unasked_answers
+from graphs.nesting import load_questions
 from graphs.run.approvals import apply_decisions, build_interrupt_payload, store_approvals
 from graphs.run.escalations import apply_escalation, build_escalation_interrupt, is_moot, parse_stored_escalation
 from graphs.run.node_context import NodeContext
@@ -27,13 +27,9 @@ async def human_approval(state: State, context: NodeContext) -> StateRecord:
         else build_escalation_interrupt(escalation, state, thread=context.thread)
     )
     context.emit(ApprovalRequested(request=payload))
-    info, unasked = context.runtime.execution_info, 0
-    expected = await count_unasked_answers(get_config(), info.task_id) if info is not None else 0
+    questions, digest = await load_questions(get_config()), hash_json(payload["action_requests"])
     while True:
-        answer = interrupt({**payload, UNASKED_ANSWERS: unasked} if unasked else payload)
-        if expected is None or unasked < expected:
-            unasked += 1
-            continue
+        answer = questions.ask(payload, digest=digest)
         try:
             if escalation is not None:
                 return apply_escalation(answer, escalation, state, snapshot, context)
