@@ -11,6 +11,10 @@ from langgraph._internal._config import patch_configurable
 # it can wait for a person, and one that is taken up finds what its siblings have written.
 from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
 
+# Where a saver keeps questions and the answers that were taken: by them an answer that comes twice is known.
+from langgraph._internal._constants import INTERRUPT as INTERRUPT_CHANNEL
+from langgraph._internal._constants import RESUME as RESUME_CHANNEL
+
 # The channel in which a checkpoint has the `Send`s of its superstep: by it another process knows what was dispatched.
 from langgraph._internal._constants import TASKS as SENDS_CHANNEL
 
@@ -20,4 +24,12 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
 # Reads the state as it was when the superstep began, as conditional edges do: a `Send` brings its own argument only.
 from langgraph.pregel._read import ChannelRead
 
-__all__ = ["CONFIG_KEY_CHECKPOINTER", "SENDS_CHANNEL", "ChannelRead", "DeltaSnapshot", "patch_configurable"]
+__all__ = [
+    "CONFIG_KEY_CHECKPOINTER",
+    "INTERRUPT_CHANNEL",
+    "RESUME_CHANNEL",
+    "SENDS_CHANNEL",
+    "ChannelRead",
+    "DeltaSnapshot",
+    "patch_configurable",
+]
