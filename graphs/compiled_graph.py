@@ -24,16 +24,20 @@ from agent.secret_masking import get_registered_masks
 from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
+from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.nesting import Caller, identify_caller, is_checkpointed, merge_caller_config, retried_runs
-from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner
+from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, register_run, wait_for_stopping_run
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, State
 from graphs.stores.checkpoint_upgrade import upgrade_saver_of
 from graphs.stores.single_thread import LeasedSaver
+from graphs.taken_answers import find_last_answered, is_same_answer
 from graphs.thread_status import is_unfinished, resume_after_budget
 
 _logger = get_logger(__name__)
 
+#: Seconds beyond its grace time in which a run that is being stopped stores what it has.
+_STOP_MARGIN_S = 5.0
 _INTERRUPT_ID_PATTERN = re.compile("[0-9a-f]{32}")
 
 
@@ -282,7 +286,9 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         persistence the thread is leased until the end: raises `ThreadBusyError` if another run has it, `LeaseLostError`
         if another run took it over. When the caller is cancelled, or stops early, no further task starts, running calls
         get the settings' `grace_s` to end, and what has finished is stored. `astream(None, config)` continues from
-        there, and also where a budget ended the run, if the settings have raised that budget since.
+        there, and also where a budget ended the run, if the settings have raised that budget since. So does an answer
+        that is given again after it was taken, while nothing else waits. A run that begins while another one of this
+        process is being stopped on the thread waits for the end of that first.
         """
         config = merge_caller_config(self.config, config)
         caller = identify_caller(config)
@@ -297,15 +303,14 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         options["control"] = control
         self._reject_unstorable(given)
         await self._reject_plaintext_secrets(given)
-        async with self._hold_thread(thread, caller), _log_run(thread, given):
+        # A run without a thread shares nothing with another one.
+        scope = (id(self.artifacts), thread or f"run {id(control)}")
+        await wait_for_stopping_run(scope, timeout_s=self.settings.grace_s + _STOP_MARGIN_S)
+        async with register_run(scope, control), self._hold_thread(thread, caller), _log_run(thread, given):
             if isinstance(given, Command) and kept:
                 await self._reject_other_run(given.update, config)
             if isinstance(given, Command) and given.resume is not None:
-                given = bind_answer(
-                    given,
-                    (await self.aget_state(config)).interrupts,
-                    require_named=self.settings.require_named_answers,
-                )
+                given = await self._bind_answer(given, config)
             if given is None and kept:
                 given = await self._resume_after_budget(config, options.get("context"))
             # Closed here, so that a run whose consumer stops early has stored everything before the thread is released.
@@ -331,6 +336,22 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
                 portal.call(self._reject_update, update.values)
                 portal.call(self._reject_other_run, update.values, config)
         return super().bulk_update_state(config, supersteps)
+
+    async def _bind_answer(self, command: Command[Any], config: RunnableConfig) -> Command[Any] | None:
+        """Return the answer bound to what waits; None for an answer that comes again after it was taken.
+
+        Raises `AnswerError`.
+        """
+        waiting = (await self.aget_state(config)).interrupts
+        if not waiting and command.goto == () and command.update is None:
+            saver = config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) or self.checkpointer
+            last = await find_last_answered(saver, config) if isinstance(saver, BaseCheckpointSaver) else None
+            if last is not None and is_same_answer(bind_answer(command, last[0]), *last):
+                _logger.info(
+                    "Answer was taken before: the run goes on", extra={"thread_id": self._get_thread_id(config)}
+                )
+                return None
+        return bind_answer(command, waiting, require_named=self.settings.require_named_answers)
 
     async def _resume_after_budget(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
         """Return the command that resumes a run that a budget ended, if these settings allow it to continue."""

@@ -20,6 +20,9 @@ from langgraph._internal._constants import (
     INTERRUPT,
 )
 
+# Where a saver keeps questions and the answers that were taken: by them an answer that comes twice is known.
+from langgraph._internal._constants import RESUME as RESUME_CHANNEL
+
 # The channel in which a checkpoint has the `Send`s of its superstep: by it another process knows what was dispatched.
 from langgraph._internal._constants import TASKS as SENDS_CHANNEL
 
@@ -38,6 +41,7 @@ __all__ = [
     "CONFIG_KEY_SCRATCHPAD",
     "CONFIG_KEY_TASK_ID",
     "INTERRUPT",
+    "RESUME_CHANNEL",
     "SENDS_CHANNEL",
     "ChannelRead",
     "DeltaSnapshot",

@@ -1,6 +1,7 @@
 """Everything that is stored beyond the life of a process, opened by one URL."""
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, closing, contextmanager
@@ -44,6 +45,8 @@ _NESTED_NAMESPACES = (
     "SELECT DISTINCT checkpoint_ns FROM checkpoints WHERE thread_id = ? AND checkpoint_ns <> '' ORDER BY checkpoint_ns"
 )
 _KEY_VARIABLE = "PLANWAVE_AES_KEY"
+_TTL_VARIABLE = "PLANWAVE_LEASE_TTL_S"
+_DEFAULT_TTL_S = 30.0
 
 
 class Persistence:
@@ -116,16 +119,21 @@ class Persistence:
 
 
 @asynccontextmanager
-async def open_persistence(url: str, *, key: bytes | None = None, ttl_s: float = 30.0) -> AsyncIterator[Persistence]:
+async def open_persistence(
+    url: str, *, key: bytes | None = None, ttl_s: float | None = None
+) -> AsyncIterator[Persistence]:
     """Open `sqlite:///file.db` (three slashes: relative, four: absolute) or `postgresql://user@host/database`.
 
     Creates missing tables. `key`, of 16, 24 or 32 bytes, encrypts checkpoints, ledger, calls, artifacts and cache; the
     environment variable PLANWAVE_AES_KEY, in hexadecimal digits, does so if it is None. A run that has not renewed its
-    lease for `ttl_s` seconds counts as dead, and another may take its thread over.
-    Raises `UsageError` for another kind of URL, `SettingsError` for an invalid key, `PersistenceError` if the database
-    cannot be opened.
+    lease for `ttl_s` seconds (None: those of PLANWAVE_LEASE_TTL_S, or 30) counts as dead, and another may take its
+    thread over. One whose process has ended on the same machine is taken over at once; until one on another machine
+    counts as dead, a run on its thread raises `ThreadBusyError`: try again later. What was taken over ends with
+    `LeaseLostError`.
+    Raises `UsageError` for another kind of URL, `SettingsError` for an invalid key or time, `PersistenceError` if the
+    database cannot be opened.
     """
-    stores = await asyncio.to_thread(_open_stores, url, key, ttl_s)
+    stores = await asyncio.to_thread(_open_stores, url, key, _read_lease_ttl() if ttl_s is None else ttl_s)
     persistence = await asyncio.to_thread(stores.__enter__)
     try:
         yield persistence
@@ -140,7 +148,7 @@ async def migrate_database(url: str) -> list[str]:
     """
 
     def set_up_tables() -> list[str]:
-        with _open_backend(url, key=None, ttl_s=30.0) as backend:
+        with _open_backend(url, key=None, ttl_s=_DEFAULT_TTL_S) as backend:
             return backend.set_up()
 
     return await asyncio.to_thread(set_up_tables)
@@ -190,6 +198,19 @@ def _read_environment_key() -> bytes | None:
         return bytes.fromhex(digits)
     except ValueError:
         raise SettingsError(f"{_KEY_VARIABLE} is not hexadecimal; give 64 digits for a key of 32 bytes.") from None
+
+
+def _read_lease_ttl() -> float:
+    text = os.environ.get(_TTL_VARIABLE)
+    if not text:
+        return _DEFAULT_TTL_S
+    try:
+        ttl_s = float(text)
+    except ValueError:
+        ttl_s = math.nan
+    if not (math.isfinite(ttl_s) and ttl_s > 0):
+        raise SettingsError(f"{_TTL_VARIABLE} is {text!r}; give a number of seconds above 0, such as 30.")
+    return ttl_s
 
 
 def _parse_sqlite_path(url: str) -> str:

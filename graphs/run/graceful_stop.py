@@ -1,8 +1,10 @@
 """A run that can be stopped: nothing new starts, what runs is given time to end, and what finished is kept."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -92,6 +94,42 @@ def interrupt_when_halted(control: GracefulRunControl | None) -> Iterator[None]:
         if control is not None:
             control.has_unstarted_tasks = True
         raise GraphInterrupt(()) from None
+
+
+#: How many runs of this process are being stopped, by a graph's stores and the thread's id.
+_stopping_runs: Counter[tuple[int, str]] = Counter()
+_STOPPING_POLL_S = 0.02
+
+
+@asynccontextmanager
+async def register_run(scope: tuple[int, str], control: GracefulRunControl) -> AsyncIterator[None]:
+    """Have `wait_for_stopping_run` wait for the end of the block once the run in it is to stop."""
+    marks: list[None] = []
+
+    def mark() -> None:
+        if not marks:
+            marks.append(None)
+            _stopping_runs[scope] += 1
+
+    control.on_stop(mark)
+    try:
+        yield
+    finally:
+        if marks:
+            _stopping_runs[scope] -= 1
+            if not _stopping_runs[scope]:
+                del _stopping_runs[scope]
+
+
+async def wait_for_stopping_run(scope: tuple[int, str], *, timeout_s: float) -> None:
+    """Wait for the end of a run of this process that is being stopped on the same thread, at most `timeout_s`.
+
+    Its slots are closed while its calls use up their grace time, so a run that began by then could start nothing.
+    """
+    end = time.monotonic() + timeout_s
+    # Polled, because the other run may have another event loop.
+    while _stopping_runs[scope] and time.monotonic() < end:  # noqa: ASYNC110
+        await asyncio.sleep(_STOPPING_POLL_S)
 
 
 class GracefulRunner:

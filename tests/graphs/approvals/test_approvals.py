@@ -100,8 +100,9 @@ async def test_a_wrong_answer_is_named_and_changes_nothing(world, answer, says):
     assert (await graph.aget_state(thread())).config == before
     out = await graph.ainvoke(Command(resume=APPROVE), thread())
     assert out["status"] == "completed"
+    assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
     with pytest.raises(AnswerError, match="Nothing on this thread waits"):
-        await graph.ainvoke(Command(resume=APPROVE), thread())
+        await graph.ainvoke(Command(resume={"decisions": [{"type": "reject", "message": "no"}]}), thread())
     assert [entry for entry in world.log if entry[0] == "write"] == [("write", 1)]
 
 

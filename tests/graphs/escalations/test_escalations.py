@@ -223,8 +223,9 @@ async def test_a_wrong_answer_is_named_and_changes_nothing(world, answer, says):
         await graph.ainvoke(Command(resume=answer), thread())
     assert (await graph.aget_state(thread())).config == before
     assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
+    assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
     with pytest.raises(AnswerError, match="Nothing on this thread waits"):
-        await graph.ainvoke(Command(resume=APPROVE), thread())
+        await graph.ainvoke(Command(resume={"decisions": [{"type": "reject", "message": "no"}]}), thread())
 
 
 async def test_an_answer_to_an_earlier_impasse_does_not_answer_a_later_one(world):
