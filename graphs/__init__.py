@@ -12,7 +12,7 @@ _STANDING = {
 _LINEAGE = {
     "written_by": "record_plan_author",
     "doubt_of": "get_planner_doubt",
-    "lineage_update": "update_lineage",
+    "lineage_update": "update_plan_history",
     "changed_since_last": "diff_last_plan",
     "changes_of": "list_plan_changes",
 }

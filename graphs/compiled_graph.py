@@ -18,6 +18,7 @@ from agent.core.engine.approvals import ApprovalRequest, bind_to_requests, names
 from agent.core.engine.escalations import Escalation, parse_escalation_answer
 from agent.core.plan.limits import Limits
 from agent.errors import AnswerError, UsageError
+from agent.execution.ledger import create_run_id
 from agent.logging_context import get_logger
 from agent.results.artifacts import Artifacts
 from agent.secret_masking import get_registered_masks
@@ -28,7 +29,7 @@ from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.nesting import Caller, identify_caller, is_checkpointed, merge_caller_config, retried_runs
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, register_run, wait_for_stopping_run
 from graphs.run.services import Context
-from graphs.state import Input, Output, OutputState, State
+from graphs.state import Input, Output, OutputState, RunInput, State
 from graphs.stores.checkpoint_upgrade import upgrade_saver_of
 from graphs.stores.single_thread import LeasedSaver
 from graphs.taken_answers import find_last_answered, is_same_answer
@@ -59,7 +60,8 @@ def validate_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passe
     if not (goal or "").strip() and plan is None:
         raise UsageError("The goal is empty; say in a sentence what to find out or do.")
     # Otherwise the plan of an earlier goal on the thread would count as given.
-    return {**given, "goal": goal or "", "plan": plan}
+    # The thread alone would not name the run: a graph around this one starts it many times on one thread.
+    return {**given, "goal": goal or "", "plan": plan, "run_id": create_run_id()}
 
 
 def reject_unstorable(given: Any, saver: BaseCheckpointSaver[Any]) -> None:  # noqa: ANN401 - whatever a caller passes
@@ -179,7 +181,7 @@ class InvokeOptions(TypedDict, total=False):
 _END_OF_STREAM = object()
 
 
-class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
+class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
     """LangGraph's compiled graph with checked input, leases and graceful stop; `build_graph` creates it."""
 
     def __init__(
@@ -260,6 +262,11 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         out = super().invoke(input, config, **options)
         with start_blocking_portal() as portal:
             return portal.call(self._complete_result, out, config)
+
+    def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
+        """Return the JSON Schema of what a caller gives; the id of a run is made here."""
+        schema = super().get_input_jsonschema(config)
+        return {**schema, "properties": {key: value for key, value in schema["properties"].items() if key != "run_id"}}
 
     async def aload_outputs(
         self, results: Mapping[str, dict[str, Any]], config: RunnableConfig | None = None

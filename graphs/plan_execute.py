@@ -27,7 +27,7 @@ from graphs.persistence import Persistence
 from graphs.run.grants import Grants
 from graphs.run.node_context import Node, bind_node
 from graphs.run.services import Context, DurationEstimates, ModelChoice, Services, SharedResultCache, ToolsOrFactory
-from graphs.state import Input, OutputState, State, TaskOrder
+from graphs.state import OutputState, RunInput, State, TaskOrder
 from graphs.stores.checkpoint_upgrade import upgrade_on_read
 from graphs.stores.serializer import use_exact_serializer
 from graphs.stores.single_thread import ensure_async_saver
@@ -87,8 +87,8 @@ def build_graph(
     )
 
 
-def _build_state_graph(services: Services) -> StateGraph[State, Context, Input, OutputState]:
-    builder = StateGraph(State, context_schema=Context, input_schema=Input, output_schema=OutputState)
+def _build_state_graph(services: Services) -> StateGraph[State, Context, RunInput, OutputState]:
+    builder = StateGraph(State, context_schema=Context, input_schema=RunInput, output_schema=OutputState)
 
     def add(name: str, node: Node[Any], does: str, **options: Any) -> None:  # noqa: ANN401 - LangGraph's own
         builder.add_node(name, bind_node(node, services), metadata={"does": does}, **options)

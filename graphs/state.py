@@ -107,6 +107,11 @@ BudgetRecord: TypeAlias = Annotated[
 ]
 
 
+RunId: TypeAlias = Annotated[
+    str, Field(title="Run", description="A random id; with thread and namespace it names the run.")
+]
+
+
 class Input(TypedDict, total=False):
     """What a run is started with."""
 
@@ -115,6 +120,12 @@ class Input(TypedDict, total=False):
         StateRecord | None,
         Field(title="Plan", description="A plan document to run as it is; leave it out to have one made."),
     ]
+
+
+class RunInput(Input, total=False):
+    """What is stored of an input: with an id, so that a run that is begun again from its checkpoint is the same run."""
+
+    run_id: RunId
 
 
 class OutputState(TypedDict, total=False):
@@ -153,7 +164,7 @@ class State(TypedDict, total=False):
     usage: Annotated[UsageRecord, _USAGE, merge_usage]
     budget: BudgetRecord
 
-    run_id: Annotated[str, Field(title="Run", description="A random id; with thread and namespace it names the run.")]
+    run_id: RunId
     started_at: Annotated[str, Field(title="Started at", description="When the run began, ISO 8601.")]
     planning_context: Annotated[
         str, Field(title="Planning context", description="What tools said before planning, in Markdown.")

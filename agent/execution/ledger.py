@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
@@ -21,6 +22,16 @@ _RUN_PATTERN: Final = re.compile(r"(?:.*/)?run-[0-9a-f]{32}", re.DOTALL)
 _RUN_ID_PATTERN: Final = re.compile("run-[0-9a-f]{32}")
 
 
+def create_run_id() -> str:
+    """Return a new id for a run."""
+    return f"run-{uuid4().hex}"
+
+
+def is_run_id(text: str) -> bool:
+    """Whether `create_run_id` may have made `text`; earlier releases made ids of another form."""
+    return _RUN_ID_PATTERN.fullmatch(text) is not None
+
+
 def join_scope(thread: str, run_id: str, *, namespace: str = "") -> str:
     """Return the scope of a run: the text that tells its calls and approvals from those of every other run.
 
@@ -31,7 +42,7 @@ def join_scope(thread: str, run_id: str, *, namespace: str = "") -> str:
     """
     if _SEPARATOR in thread:
         raise UsageError(f"The thread id {thread!r} holds the character U+001E, which is reserved; leave it out.")
-    if not _RUN_ID_PATTERN.fullmatch(run_id):
+    if not is_run_id(run_id):
         return thread
     return join_stored_scope(thread, f"{namespace}/{run_id}" if namespace else run_id)
 

@@ -7,9 +7,10 @@ from langgraph.types import Overwrite
 from agent.errors import UsageError
 from agent.execution.call_log import MemoryCallLog
 from agent.execution.executor import utc_now
+from agent.execution.ledger import create_run_id, is_run_id
 from agent.planning.context import call_context_providers
 from graphs.run.graceful_stop import interrupt_when_halted
-from graphs.run.node_context import NodeContext, build_scope, create_run_id
+from graphs.run.node_context import NodeContext, build_scope
 from graphs.state import Output, State, StateRecord
 
 #: A run returns these whether anything was written to them or not.
@@ -22,12 +23,11 @@ async def gather_context(state: State, context: NodeContext) -> StateRecord:
     if not goal and not plan:
         raise UsageError("The goal is empty; say in a sentence what is to be found out or done.")
     revision = (state.get("revision") or 0) + 1
-    if revision > 1:
-        # A call that was made for an earlier goal on this thread is made again.
-        await context.services.calls.delete_calls(context.thread)
-    # The thread alone would not do: a graph around this one runs it many times on one thread, each time from nothing.
-    run_id = create_run_id()
-    context = replace(context, thread=build_scope(context.runtime, run_id))
+    run_id = state.get("run_id") or ""
+    if not is_run_id(run_id):
+        # Not begun by an input.
+        run_id = create_run_id()
+        context = replace(context, thread=build_scope(context.runtime, run_id))
     text = await _ask_context_tools(context, revision=revision) if plan is None else ""
     return reset_state(state, goal, run_id=run_id, given=plan is not None, context=text, revision=revision)
 

@@ -30,13 +30,14 @@ from agent.core.engine.progress import find_blocker
 from agent.core.engine.snapshot import Snapshot
 from agent.events import PlanProgress
 from agent.execution.executor import is_ungated_read
+from agent.execution.ledger import create_run_id
 from agent.settings import Settings
 from agent.tools.plan_check import CheckedPlan, check_plan
 from graphs.run.approvals import build_requests
 from graphs.run.dispatch_board import DispatchBoard, yield_to_event_loop
 from graphs.run.escalations import build_escalation_update
 from graphs.run.graceful_stop import GracefulRunControl
-from graphs.run.node_context import NodeContext, build_scope, create_run_id
+from graphs.run.node_context import NodeContext, build_scope
 from graphs.run.plan_history import diff_last_plan, update_plan_history
 from graphs.run.state_updates import (
     build_finished_event,

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
-from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
@@ -186,11 +185,6 @@ def bind_node(node: Node[T], services: Services) -> BoundNode[T]:
         return await node(state, await create_node_context(state, runtime, services))
 
     return run_node
-
-
-def create_run_id() -> str:
-    """Return a new id for a run."""
-    return f"run-{uuid4().hex}"
 
 
 def build_scope(runtime: Runtime[Context], run_id: str) -> str:

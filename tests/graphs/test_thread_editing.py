@@ -7,7 +7,7 @@ from langgraph.types import Command
 from agent.core.compiler.editor import EditError
 from agent.core.plan.limits import Limits
 from agent.errors import ThreadBusyError, UsageError
-from agent.execution.ledger import Intent
+from agent.execution.ledger import Intent, join_scope
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.persistence import open_persistence
@@ -87,7 +87,12 @@ async def test_what_is_done_cannot_be_changed_by_any_plan(graph, world, stored):
 
 
 async def test_a_plan_is_not_edited_while_a_write_is_not_settled(graph, world, stored):
-    write = Intent(thread="t", revision=1, task="w", tool="write", args_digest="x", is_approval_waived=True)
+    # A write of another run on the thread, such as one that a graph around it called, does not count.
+    other = Intent(thread="t", revision=1, task="v", tool="write", args_digest="x", is_approval_waived=True)
+    await stored.ledger.claim(other)
+    run_id = (await graph.aget_state(thread())).values["run_id"]
+    scope = join_scope("t", run_id)
+    write = Intent(thread=scope, revision=1, task="w", tool="write", args_digest="x", is_approval_waived=True)
     await stored.ledger.claim(write)
     editor = await load_plan_editor(graph, thread())
     with pytest.raises(UsageError, match="A write of 'w' was started and its outcome is not recorded"):

@@ -1,5 +1,5 @@
 """A graph that calls Planwave three times in one node, in a process that dies inside the second write:
-`python -m tests.graphs.nesting.nested_run DATABASE JOURNAL`."""
+`python -m tests.graphs.nesting.nested_run DATABASE JOURNAL keyed|plain`."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ class Parent(TypedDict, total=False):
     outs: list[Any]
 
 
-def build_parent(persistence: Persistence, journal: Journal, *, dies_at: str = "") -> Any:
+def build_parent(persistence: Persistence, journal: Journal, *, keyed: bool, dies_at: str = "") -> Any:
     """Return a graph over `persistence` whose one node has three writes made, one after another."""
 
     async def post(name: str, idempotency_key: str) -> str:
@@ -31,9 +31,11 @@ def build_parent(persistence: Persistence, journal: Journal, *, dies_at: str = "
             os.kill(os.getpid(), signal.SIGKILL)
         return name
 
-    child = build_graph(
-        tools=[StructuredTool.from_function(coroutine=post, name="post", description="Post.")], persistence=persistence
-    )
+    async def post_plainly(name: str) -> str:
+        return await post(name, "-")
+
+    tool = StructuredTool.from_function(coroutine=post if keyed else post_plainly, name="post", description="Post.")
+    child = build_graph(tools=[tool], persistence=persistence)
 
     async def three(state: Parent) -> Parent:
         outs = []
@@ -49,10 +51,10 @@ def build_parent(persistence: Persistence, journal: Journal, *, dies_at: str = "
     return builder.compile(checkpointer=persistence.saver)
 
 
-async def run(url: str, journal: str) -> None:
+async def run(url: str, journal: str, kind: str) -> None:
     """Approve the first two writes; the process dies inside the second."""
     async with open_persistence(url) as persistence:
-        parent = build_parent(persistence, Journal(journal), dies_at="two")
+        parent = build_parent(persistence, Journal(journal), keyed=kind == "keyed", dies_at="two")
         await parent.ainvoke({}, thread())
         for _ in range(2):
             await parent.ainvoke(Command(resume=APPROVE), thread())

@@ -76,7 +76,7 @@ async def options(request, tmp_path):
             yield {"persistence": persistence}
 
 
-@pytest.mark.parametrize("name", [UUID("3f0e0f0c-6f0d-4f43-9a3c-2b8c9f1d7a11"), 7, "a b/ü"], ids=str)
+@pytest.mark.parametrize("name", [UUID(int=7), 7, "a b/ü"], ids=str)
 async def test_a_thread_is_named_by_a_uuid_a_number_or_a_text(options, name):
     world = World()
     graph = build_graph(tools=world.tools(), **options)

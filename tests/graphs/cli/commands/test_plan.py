@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.execution.ledger import Intent
+from agent.execution.ledger import Intent, join_scope
 from graphs.persistence import open_persistence
+from graphs.plan_execute import build_graph
 from tests.support.command_line import CommandLine, query, save
 
 ONE = query("one", "SELECT 1 AS n")
@@ -172,9 +173,12 @@ def test_the_plan_of_a_thread_that_waits_is_edited_and_goes_on(planwave: Command
 def test_a_write_that_was_begun_and_not_seen_to_end_is_shown_as_in_doubt(planwave: CommandLine):
     async def begin():
         async with open_persistence(planwave.env["PLANWAVE_DB"]) as stored:
-            await stored.ledger.claim(
-                Intent(thread="t", revision=1, task="keep", tool="save_file", args_digest="x", is_approval_waived=True)
+            state = await build_graph(tools=[], persistence=stored).aget_state({"configurable": {"thread_id": "t"}})
+            scope = join_scope("t", state.values["run_id"])
+            begun = Intent(
+                thread=scope, revision=1, task="keep", tool="save_file", args_digest="x", is_approval_waived=True
             )
+            await stored.ledger.claim(begun)
 
     file = planwave.plan_file(ONE, save("keep", "out.json", "x"))
     planwave.here("run", "Keep it", "--plan", file, "--thread", "t", "--json")
