@@ -405,7 +405,7 @@ def _warn_of_memory_ledger() -> None:
     """Say once what is not promised on a server that keeps the checkpoints while the ledger is in memory."""
     _logger.warning(
         "This server keeps the checkpoints, but the record of writes is in this process's memory: if the process dies, "
-        "a write that was begun may be made again unasked. Set PLANWAVE_DB and serve graphs.server:graph to prevent that."
+        "a write that was begun may be made again unasked. Set PLANWAVE_DB and serve graphs.server:graph against that."
     )
 
 

@@ -1,4 +1,4 @@
-"""The graph on a LangGraph server with `PLANWAVE_DB`: it keeps its own stores, and a killed worker's write is asked about."""
+"""The graph on a LangGraph server with `PLANWAVE_DB`: its stores stay its own, and a killed write is asked about."""
 
 import asyncio
 import os
