@@ -57,6 +57,43 @@ def to_json_value(value: object) -> JsonValue:
         raise JsonConversionError(f"is not a JSON value: {error_text(error)}") from None
 
 
+def find_reported_failure(value: object) -> str | None:
+    """Return the words of a failure that a tool reports by what it returns; None if it reports none.
+
+    A `ToolMessage` with the status "error" and an MCP result with `isError` report one, alone, within a list or a pair
+    of content and artifact, and among the messages of a LangGraph `Command` or of a state.
+    """
+    if isinstance(value, ToolMessage):
+        return _describe_failure(value.content) if value.status == "error" else None
+    if isinstance(value, list | tuple):
+        return next(filter(None, map(find_reported_failure, value)), None)
+    if isinstance(value, Mapping):
+        is_message = "tool_call_id" in value and value.get("status") == "error"
+        if is_message or (value.get("isError") is True and "content" in value):
+            return _describe_failure(value.get("content"))
+        return find_reported_failure(value["messages"]) if isinstance(value.get("messages"), list | tuple) else None
+    if getattr(value, "isError", None) is True:
+        return _describe_failure(getattr(value, "content", None))
+    if type(value).__name__ == "Command" and hasattr(value, "update"):
+        pairs = value.update.items() if isinstance(value.update, Mapping) else value.update or ()
+        return next(filter(None, (find_reported_failure(each) for _, each in pairs)), None)
+    return None
+
+
+def _describe_failure(content: object) -> str:
+    blocks = [content] if isinstance(content, str) else content if isinstance(content, list | tuple) else []
+    texts = (
+        block
+        if isinstance(block, str)
+        else block.get("text")
+        if isinstance(block, Mapping)
+        else getattr(block, "text", "")
+        for block in blocks
+    )
+    text = replace_surrogates("\n".join(str(text) for text in texts if text))
+    return text[:_MAX_ERROR_LENGTH] or "The tool reported a failure without words."
+
+
 def find_type_without_json_form(annotation: object) -> str | None:
     """Return the name of a type in a return annotation whose values have no JSON form; None if none is known."""
     origin, inner = get_origin(annotation), get_args(annotation)

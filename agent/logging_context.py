@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
+from agent.secret_masking import get_registered_masks
+
 _FIELDS: Final = ("run_id", "thread_id", "task_id", "tool")
 #: Characters of an error in a log record.
 _MAX_TEXT_LENGTH: Final = 300
@@ -26,7 +28,7 @@ for _package in ("agent", "graphs", "planwave"):
 
 
 class LogContextFilter(logging.Filter):
-    """Adds the bound fields to each record. On a handler it does so for the records of other libraries too."""
+    """Adds the bound fields to each record, and masks secrets in it. On a handler: in other libraries' records too."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields that the record does not have yet, and let it pass."""
@@ -34,6 +36,12 @@ class LogContextFilter(logging.Filter):
         for field in _FIELDS:
             if not hasattr(record, field):
                 setattr(record, field, bound.get(field))
+        masks = get_registered_masks()
+        if masks:
+            message = record.getMessage()
+            redacted = masks.redact(message)
+            if redacted != message:
+                record.msg, record.args = redacted, ()
         return True
 
 

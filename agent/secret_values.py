@@ -3,20 +3,18 @@
 An argument, or a part of one, is secret if its schema says `writeOnly` and `format: password`, as the schema of a
 pydantic `SecretStr` does. A plan gives `secret:NAME` for it, and PLANWAVE_SECRET_NAME in the environment has the value,
 so that plans, approvals, checkpoints and traces have the name only. The `SecretStr` values that a tool is configured
-with are secret too.
+with are secret too. All of them are redacted in what comes from any tool (`agent.secret_masking`).
 """
 
-import json
 import os
 import re
-from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any
-from urllib.parse import quote, quote_plus
 
+from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, JsonValue, SecretBytes, SecretStr
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
 from agent.core.plan.problems import format_path
 from agent.core.plan.references import JsonPath
@@ -29,54 +27,8 @@ from agent.core.plan.secret_fields import (
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.errors import ToolFailure, UsageError
 from agent.json_values import JsonConversionError, to_json_value
+from agent.secret_masking import SECRET_VARIABLE_PREFIX, Masks, get_registered_masks, is_common
 
-MASK = "**********"
-#: Shorter texts occur in too many others to be redacted, and are not secrets.
-_MIN_SECRET_LENGTH = 4
-#: Of a Base64 form: it has no blanks and few punctuation marks, so that a short one occurs by chance more easily.
-_MIN_BASE64_LENGTH = 6
-
-
-def build_masks(texts: Iterable[str]) -> list[str]:
-    """Return the texts to redact, the longest first: each of `texts` as it is, in a URL, in JSON, and in Base64."""
-    forms = {form for text in texts if len(text) >= _MIN_SECRET_LENGTH for form in _list_spellings(text)}
-    return sorted(forms, key=lambda form: (-len(form), form))
-
-
-def redact_text(text: str, masks: Iterable[str]) -> str:
-    """Return `text` with asterisks in place of each of `masks`."""
-    for mask in masks:
-        text = text.replace(mask, MASK)
-    return text
-
-
-def _list_spellings(text: str) -> set[str]:
-    escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
-    # A value that is not UTF-8 contains surrogates, which cannot be encoded.
-    data = text.encode(errors="replace")
-    in_urls = {quote(data, safe=""), quote(data), quote_plus(data)}
-    return {text, *escaped, *in_urls, *_list_base64_forms(data)}
-
-
-def _list_base64_forms(data: bytes) -> set[str]:
-    """Return the Base64 forms of `data` at any position in a longer text, as in `user:password` (RFC 4648).
-
-    Three bytes become four characters, so there are three alignments; characters that contain bits of a neighbouring
-    byte are left out, since that byte is not known.
-    """
-    forms = set()
-    for before in range(3):
-        known = slice(-(-before * 8 // 6), (before + len(data)) * 8 // 6)
-        for encode in (b64encode, urlsafe_b64encode):
-            forms.add(encode(bytes(before) + data).decode()[known])
-    return {form for form in forms if len(form) >= _MIN_BASE64_LENGTH}
-
-
-_VARIABLE_PREFIX = "PLANWAVE_SECRET_"
-#: Variables whose values are secrets too, though no plan names them.
-_KEY_VARIABLE = re.compile("PLANWAVE_AES_KEY|.*_API_KEY")
-#: The private texts of the tools that were called in this process.
-_tool_secrets: set[str] = set()
 _MAX_DEPTH = 8
 
 
@@ -106,9 +58,14 @@ def inject_secrets(
                 f"The secret argument {format_path(path)!r} of {spec.name!r} does not stand in the plan by name; "
                 "a name that comes from data is not used."
             )
-        variable = f"{_VARIABLE_PREFIX}{name}"
+        variable = f"{SECRET_VARIABLE_PREFIX}{name}"
         if variable not in environ:
             raise ToolFailure(f"The secret {name!r} of {spec.name!r} is not set; set {variable} in the environment.")
+        if is_common(environ[variable]):
+            raise ToolFailure(
+                f"The secret {name!r} of {spec.name!r} is too short or too common to be masked without mangling other "
+                f"text, so it is not used; set {variable} to a longer one."
+            )
         injected = _replace_at_path(injected, path, SecretStr(environ[variable]))
     return dict(injected)
 
@@ -127,34 +84,38 @@ def has_secret_arguments(args: Mapping[str, Any], spec: ToolSpec) -> bool:
     return any(value is not None for _, value in find_secret_values(spec.args_schema, args))
 
 
-def redacting_tool(tool: BaseTool, args: Mapping[str, Any]) -> BaseTool:
-    """Return `tool` so that its outputs and errors contain no secret of its own or of `args`.
+def find_tool_secrets(tool: BaseTool) -> set[str]:
+    """Return the `SecretStr` values that a tool is configured with."""
+    holders = (vars(tool), tool.__pydantic_private__ or {})
+    return {text for value in holders for text in _find_secret_texts(value)}
 
-    They are redacted inside the call, before a tracer sees them. A tool without secrets is returned unchanged.
+
+def redacting_tool(tool: BaseTool, args: Mapping[str, Any]) -> BaseTool:
+    """Return `tool` so that its outputs and errors contain no secret: of its own, of `args`, or of any other tool.
+
+    They are redacted inside the call, before a tracer sees them, and so are the errors of LangChain's own check of the
+    arguments. Where there are no secrets the tool is returned unchanged.
     """
-    own = {text for value in (vars(tool), tool.__pydantic_private__ or {}) for text in _find_secret_texts(value)}
-    _tool_secrets.update(own)
-    masks = build_masks(own.union(_find_secret_texts(dict(args))))
+    given = set(_find_secret_texts(dict(args)))
+    masks = get_registered_masks(find_tool_secrets(tool) | given)
     if not masks:
         return tool
     copy, plain = tool.model_copy(), isinstance(tool.args_schema, dict)
-    # Set past pydantic's fields: LangChain looks the two up by name and inspects their signatures.
+    # Set past pydantic's fields: LangChain looks them up by name and inspects the signatures of the first two.
     object.__setattr__(copy, "_run", _redact_call(tool._run, masks, plain=plain))  # noqa: SLF001 - what a tool overrides
     object.__setattr__(copy, "_arun", _redact_async_call(tool._arun, masks, plain=plain))  # noqa: SLF001 - as above
+    object.__setattr__(copy, "_parse_input", _redact_check(tool._parse_input, masks, hides_input=bool(given)))  # noqa: SLF001 - what LangChain calls first
     return copy
 
 
+#: Variables whose values are secrets too, though no plan names them.
+_KEY_VARIABLE = re.compile("PLANWAVE_AES_KEY|.*_API_KEY")
+
+
 def redact_known_secrets(text: str, *, environ: Mapping[str, str] = os.environ) -> str:
-    """Return `text` without the secrets and keys of the environment and of the tools that were called: for logs."""
-    named = {
-        value for name, value in environ.items() if name.startswith(_VARIABLE_PREFIX) or _KEY_VARIABLE.fullmatch(name)
-    }
-    return redact_text(text, _build_known_masks(frozenset(named | _tool_secrets)))
-
-
-@lru_cache(maxsize=1)
-def _build_known_masks(texts: frozenset[str]) -> tuple[str, ...]:
-    return tuple(build_masks(texts))
+    """Return `text` without the registered secrets and the keys in the environment: for logs."""
+    keys = {value for name, value in environ.items() if _KEY_VARIABLE.fullmatch(name) and not is_common(value)}
+    return get_registered_masks(keys).redact(text)
 
 
 def reject_cleartext_secrets(plan: object, specs: Mapping[str, ToolSpec]) -> None:
@@ -181,7 +142,7 @@ def reject_cleartext_call(tool: object, args: object, specs: Mapping[str, ToolSp
             raise UsageError(
                 f"{where} gives the secret argument {format_path(path)!r} of {tool!r} as a value, which would be "
                 f"stored; nothing was stored. Name it, as in 'secret:{variable}', "
-                f"and set {_VARIABLE_PREFIX}{variable} in the environment."
+                f"and set {SECRET_VARIABLE_PREFIX}{variable} in the environment."
             )
 
 
@@ -209,24 +170,47 @@ def _find_secret_texts(value: object, depth: int = 0) -> Iterator[str]:
             yield from _find_secret_texts(each, depth + 1)
 
 
-def _redact_call(call: Callable[..., Any], masks: list[str], *, plain: bool) -> Callable[..., Any]:
+def _redact_call(call: Callable[..., Any], masks: Masks, *, plain: bool) -> Callable[..., Any]:
     @wraps(call)
     def run(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - whatever the tool takes
         try:
-            return _redact_output(call(*args, **(_unwrap_secrets(kwargs) if plain else kwargs)), masks)
+            return redact_value(call(*args, **(_unwrap_secrets(kwargs) if plain else kwargs)), masks)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool's own code; what it raises is passed on, redacted
-            raise _redact_error(error, masks) from None
+            failure = error
+        # Not in the handler, where Python would keep the error as it was beside the redacted one.
+        raise _redact_error(failure, masks)
 
     return run
 
 
-def _redact_async_call(call: Callable[..., Any], masks: list[str], *, plain: bool) -> Callable[..., Any]:
+def _redact_async_call(call: Callable[..., Any], masks: Masks, *, plain: bool) -> Callable[..., Any]:
     @wraps(call)
     async def run(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - whatever the tool takes
         try:
-            return _redact_output(await call(*args, **(_unwrap_secrets(kwargs) if plain else kwargs)), masks)
+            return redact_value(await call(*args, **(_unwrap_secrets(kwargs) if plain else kwargs)), masks)
         except Exception as error:  # noqa: BLE001 - a tool's own code; what it raises is passed on, redacted
-            raise _redact_error(error, masks) from None
+            failure = error
+        raise _redact_error(failure, masks)
+
+    return run
+
+
+def _redact_check(check: Callable[..., Any], masks: Masks, *, hides_input: bool) -> Callable[..., Any]:
+    """Return LangChain's check of the arguments; its errors show no input if `hides_input`: pydantic shows it cut."""
+
+    @wraps(check)
+    def run(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - LangChain's own
+        try:
+            return check(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - a validator is a tool's own code
+            failure: Exception = error
+        if hides_input and isinstance(failure, ValidationError):
+            told = [
+                f"{format_path(tuple(each['loc']))}: {each['msg']}"
+                for each in failure.errors(include_url=False, include_input=False, include_context=False)
+            ]
+            failure = ToolFailure(f"The arguments do not fit: {'; '.join(told)}.")
+        raise _redact_error(failure, masks)
 
     return run
 
@@ -240,32 +224,55 @@ def _unwrap_secrets(arguments: Any) -> Any:  # noqa: ANN401 - whatever the tool 
     return arguments.get_secret_value() if isinstance(arguments, SecretStr) else arguments
 
 
-def _redact_output(value: object, masks: list[str]) -> object:
+def redact_value(value: object, masks: Masks) -> object:
+    """Return an output without secrets; the very value if there are none in it."""
     if isinstance(value, tuple):
-        return tuple(_redact_output(each, masks) for each in value)
-    try:
-        return _redact_json(to_json_value(value), masks)
-    except JsonConversionError:
-        return value
-
-
-def _redact_json(value: JsonValue, masks: list[str]) -> JsonValue:
-    match value:
-        case str():
-            return redact_text(value, masks)
-        case list():
-            return [_redact_json(each, masks) for each in value]
-        case dict():
-            return {redact_text(key, masks): _redact_json(each, masks) for key, each in value.items()}
-        case _:
+        parts = tuple(redact_value(each, masks) for each in value)
+        return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
+    if isinstance(value, ToolMessage):
+        content, artifact = redact_value(value.content, masks), redact_value(value.artifact, masks)
+        if content is value.content and artifact is value.artifact:
             return value
+        return value.model_copy(update={"content": content, "artifact": artifact})
+    if isinstance(value, str):
+        return masks.redact(value)
+    try:
+        plain = to_json_value(value)
+    except JsonConversionError:
+        shown = repr(value)
+        redacted = masks.redact(shown)
+        return value if redacted == shown else redacted
+    found = masks.redact_json(plain)
+    return value if found is plain else found
 
 
-def _redact_error(error: Exception | SystemExit, masks: list[str]) -> Exception | SystemExit:
-    """Return the error without secrets, and without the errors that caused it, since a tracer records them all."""
-    error.__cause__ = error.__context__ = None
-    error.args = tuple(redact_text(each, masks) if isinstance(each, str) else each for each in error.args)
-    text = f"{error} {error!r}"
-    if not any(mask in text for mask in masks):
+def _redact_error(error: Exception | SystemExit, masks: Masks) -> Exception | SystemExit:
+    """Return the error without secrets, also in the errors that caused it, since a tracer records them all."""
+    if _try_redact(error, masks):
         return error
-    return ToolFailure(f"{type(error).__name__}: {redact_text(str(error), masks)}")
+    return ToolFailure(masks.redact(f"{type(error).__name__}: {_describe_with_parts(error)}"))
+
+
+def _try_redact(error: BaseException, masks: Masks, depth: int = 0) -> bool:
+    """Redact an error in place, with its notes and the errors of a group; return whether nothing is left in it.
+
+    An error that caused it stays if nothing is left in that either.
+    """
+    for name in ("__cause__", "__context__"):
+        cause = getattr(error, name)
+        if cause is not None and (depth >= _MAX_DEPTH or not _try_redact(cause, masks, depth + 1)):
+            setattr(error, name, None)
+    error.args = tuple(masks.redact(each) if isinstance(each, str) else each for each in error.args)
+    notes = getattr(error, "__notes__", None)
+    if notes:
+        error.__notes__ = [masks.redact(str(note)) for note in notes]
+    # A list: each of them is redacted, whatever comes of the others.
+    group = [each for each in getattr(error, "exceptions", ()) if isinstance(each, BaseException)]
+    parts = [depth < _MAX_DEPTH and _try_redact(each, masks, depth + 1) for each in group]
+    text = f"{error} {error!r}"
+    return all(parts) and masks.redact(text) == text
+
+
+def _describe_with_parts(error: BaseException) -> str:
+    parts = [f"{type(each).__name__}: {_describe_with_parts(each)}" for each in getattr(error, "exceptions", ())]
+    return "; ".join([str(error), *parts])

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     max_tokens: int | None = Field(default=None, ge=0)
     """Tokens of one run, read and written; the last call may exceed it."""
     max_cost: float | None = Field(default=None, ge=0)
-    """Cost of one run: as the server reports it with a reply, else by the prices below; the last call may exceed it."""
+    """Cost of one run, as the server reports it or by `PLANWAVE_PRICE_...`; the last call may exceed it."""
     price_input: float | None = Field(default=None, ge=0)
     """Price of a million tokens read, if the server reports no cost."""
     price_output: float | None = Field(default=None, ge=0)
@@ -97,12 +97,24 @@ class Settings(BaseSettings):
     """Seconds for one attempt if neither its task nor its tool says."""
     deadline_s: float | None = Field(default=None, gt=0)
     """Seconds from the start of a run after which nothing new is begun."""
+    require_named_answers: bool = False
+    """Refuse an answer that names neither the digest of the call nor the id of the interrupt: what waits may have
+    changed since it was shown."""
     approval_ttl_s: float | None = Field(default=None, gt=0)
     """Seconds for which an approval is valid; None: without end."""
     artifact_bytes: int = Field(default=2**16, ge=0)
     """Bytes of JSON beyond which an output is stored outside the state, if there is a persistence."""
     grace_s: float = Field(default=5.0, ge=0)
     """Seconds that calls in flight have to finish when a run is stopped."""
+    query_timeout_s: float = Field(default=60.0, gt=0)
+    """Seconds for one SQL query."""
+    query_memory_mb: int | None = Field(default=None, ge=64)
+    """Megabytes of memory for one SQL query, beyond which it uses temporary files; None: an eighth of all, at
+    most 2048."""
+    query_temp_mb: int = Field(default=4096, ge=0)
+    """Megabytes of temporary files for one SQL query."""
+    query_result_mb: int = Field(default=32, ge=1)
+    """Megabytes of JSON in the result of one SQL query; the rows beyond are cut off, and the result says so."""
     data_folder: Path = Field(default_factory=lambda: platformdirs.user_data_path("planwave"))
     """Where the sample shop and the default database are."""
     output_folder: Path = Field(default_factory=lambda: Path("planwave-output"))

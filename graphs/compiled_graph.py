@@ -1,6 +1,5 @@
 """The compiled graph as users call it: checked inputs, durable by default, blocking calls that cannot deadlock."""
 
-import logging
 import queue
 import re
 import time
@@ -12,19 +11,22 @@ from typing import Any, Self, TypedDict, Unpack, cast, overload
 
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import All, Command, Durability, GraphOutput, Interrupt
 
-from agent.core.engine.approvals import ApprovalRequest, bind_to_digests, parse_decisions
+from agent.core.engine.approvals import ApprovalRequest, bind_to_requests, names_digests, parse_decisions
 from agent.core.engine.escalations import Escalation, parse_escalation_answer
 from agent.core.plan.limits import Limits
 from agent.errors import AnswerError, UsageError
+from agent.logging_context import get_logger
 from agent.results.artifacts import Artifacts
-from agent.secret_values import reject_cleartext_call, reject_cleartext_secrets
+from agent.secret_masking import get_registered_masks
+from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
+from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
+from graphs.nesting import Caller, identify_caller, is_checkpointed, merge_caller_config, retried_runs
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, register_run, wait_for_stopping_run
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, State
@@ -33,7 +35,7 @@ from graphs.stores.single_thread import LeasedSaver
 from graphs.taken_answers import find_last_answered, is_same_answer
 from graphs.thread_status import is_unfinished, resume_after_budget
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: Seconds beyond its grace time in which a run that is being stopped stores what it has.
 _STOP_MARGIN_S = 5.0
@@ -77,21 +79,29 @@ def reject_unstorable(given: Any, saver: BaseCheckpointSaver[Any]) -> None:  # n
             raise kind(f"{what} cannot be stored: {error}. Nothing was changed.") from None
 
 
-def bind_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[Any]:
+def bind_answer(command: Command[Any], waiting: Sequence[Interrupt], *, require_named: bool = False) -> Command[Any]:
     """Return the answer bound to what was asked, so that it is valid for nothing else.
 
     LangGraph stores an answer in the checkpoint, before a node can check it, until the superstep ends. When a run is
     resumed after a crash, LangGraph gives it to whatever asks first: the next call of a worker, if the one that was
     shown has been made. So an answer to a call carries the digest of the call, and any other answer the id of its
-    interrupt, which is not stored. Raises `AnswerError` for an answer that does not fit, before anything is stored.
+    interrupt, which is not stored. Raises `AnswerError` for an answer that does not fit, before anything is stored;
+    with `require_named` also for one that names neither a digest nor an interrupt.
     """
     if not waiting:
         raise AnswerError("Nothing on this thread waits for an answer; it may have been answered already.")
     asked, answer = {interrupt.id: interrupt.value for interrupt in waiting}, command.resume
+    answer = _key_by_interrupt(answer, asked)
     if isinstance(answer, dict) and all(map(_INTERRUPT_ID_PATTERN.fullmatch, map(str, answer))):
         answers = answer
     elif len(waiting) > 1:
         raise AnswerError(f"{len(waiting)} interrupts wait; answer them by id: {', '.join(asked)}.")
+    elif require_named and not names_digests(answer):
+        raise AnswerError(
+            "The answer names neither the digest of its call nor the id of its interrupt, and the setting "
+            "'require_named_answers' asks for one: give {'decisions': [{'type': 'approve', 'digest': '...'}]} or "
+            f"{{{waiting[0].id!r}: ...}}. Nothing was approved."
+        )
     else:
         answers = {waiting[0].id: answer}
     for key, one in answers.items():
@@ -105,10 +115,22 @@ def bind_answer(command: Command[Any], waiting: Sequence[Interrupt]) -> Command[
     return replace(command, resume=marked)
 
 
+def _key_by_interrupt(answer: Any, asked: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever a caller passes
+    """Return decisions whose `id` is that of one interrupt as an answer to it; any other answer as it is."""
+    listed = answer.get("decisions", answer) if isinstance(answer, dict) else answer
+    listed = [listed] if isinstance(listed, dict) else listed
+    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
+        return answer
+    ids = [entry.get("id") for entry in listed]
+    if ids.count(ids[0]) < len(ids) or not isinstance(ids[0], str) or ids[0] not in asked:
+        return answer
+    return {ids[0]: {"decisions": [{name: value for name, value in one.items() if name != "id"} for one in listed]}}
+
+
 def _add_digests(answer: Any, asked: Any) -> Any:  # noqa: ANN401 - whatever a caller passes and a tool asks
     if not _is_call_approval(asked):
         return answer
-    return bind_to_digests(answer, [action["digest"] for action in asked["action_requests"]])
+    return bind_to_requests(answer, _parse_requests(asked))
 
 
 def _is_call_approval(asked: Any) -> bool:  # noqa: ANN401 - as above
@@ -130,7 +152,13 @@ def _check_answer(answer: Any, asked: Any) -> None:  # noqa: ANN401
             raise AnswerError(chosen)
     if not _is_call_approval(asked):
         return
-    requests = [
+    decisions = parse_decisions(answer, _parse_requests(asked))
+    if isinstance(decisions, str):
+        raise AnswerError(decisions)
+
+
+def _parse_requests(asked: Mapping[str, Any]) -> list[ApprovalRequest]:
+    return [
         ApprovalRequest(
             task=action["task_id"],
             tool=action["name"],
@@ -138,9 +166,6 @@ def _check_answer(answer: Any, asked: Any) -> None:  # noqa: ANN401
         )
         for action in asked["action_requests"]
     ]
-    decisions = parse_decisions(answer, requests)
-    if isinstance(decisions, str):
-        raise AnswerError(decisions)
 
 
 class InvokeOptions(TypedDict, total=False):
@@ -161,18 +186,18 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
     def __init__(
         self,
         *,
-        grace_s: float,
+        settings: Settings,
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
         **parts: Any,  # noqa: ANN401 - LangGraph's own
     ) -> None:
-        """Take LangGraph's own `parts`, and the seconds that running calls get to end when a run is stopped.
+        """Take LangGraph's own `parts`, and the settings of the graph.
 
         `limits` returns the limits of a run that can wait for a human, by its context and whether its plan was given.
         """
         super().__init__(**parts)
-        self.grace_s = grace_s
+        self.settings = settings
         self.artifacts = artifacts
         self.toolbox = toolbox
         self.limits = limits
@@ -182,14 +207,14 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         cls,
         compiled: CompiledStateGraph[Any, Any, Any, Any],
         *,
-        grace_s: float,
+        settings: Settings,
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
     ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
         parts = {name: value for name, value in vars(compiled).items() if not name.startswith("_")}
-        return cls(grace_s=grace_s, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
+        return cls(settings=settings, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
 
     def copy(self, update: dict[str, Any] | None = None) -> Self:
         """Return a copy, with a persistence's stores kept: a LangGraph server puts its own in their place.
@@ -275,42 +300,53 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         that is given again after it was taken, while nothing else waits. A run that begins while another one of this
         process is being stopped on the thread waits for the end of that first.
         """
-        config = upgrade_saver_of(config)
-        kept = bool(self.checkpointer) or CONFIG_KEY_CHECKPOINTER in (config or {}).get("configurable", {})
-        options["durability"] = _resolve_durability(options.get("durability"), config or {}) if kept else None
+        config = merge_caller_config(self.config, config)
+        caller = identify_caller(config)
+        config = upgrade_saver_of(retried_runs.number_calls(config))
+        kept = is_checkpointed(config, own=self.checkpointer)
+        options["durability"] = _resolve_durability(options.get("durability"), config) if kept else None
         given, control = validate_input(input), GracefulRunControl(has_breakpoints=self._has_breakpoints(options))
         thread = self._get_thread_id(config)
-        runner = GracefulRunner(control, grace_s=self.grace_s, caller_control=options.get("control"), thread=thread)
+        runner = GracefulRunner(
+            control, grace_s=self.settings.grace_s, caller_control=options.get("control"), thread=thread
+        )
         options["control"] = control
-        if isinstance(self.checkpointer, BaseCheckpointSaver):
-            reject_unstorable(given, self.checkpointer)
+        self._reject_unstorable(given)
         await self._reject_plaintext_secrets(given)
-        if not isinstance(self.checkpointer, LeasedSaver) and _is_on_server(config or {}):
+        if not isinstance(self.checkpointer, LeasedSaver) and _is_on_server(config):
             _warn_of_memory_ledger()
-        scope = (id(self.artifacts), thread or "")
-        await wait_for_stopping_run(scope, timeout_s=self.grace_s + _STOP_MARGIN_S)
-        async with register_run(scope, control), self._hold_thread(config), _log_run(thread, given):
+        # A run without a thread shares nothing with another one.
+        scope = (id(self.artifacts), thread or f"run {id(control)}")
+        await wait_for_stopping_run(scope, timeout_s=self.settings.grace_s + _STOP_MARGIN_S)
+        async with register_run(scope, control), self._hold_thread(thread, caller), _log_run(thread, given):
+            if isinstance(given, Command) and kept:
+                await self._reject_other_run(given.update, config)
             if isinstance(given, Command) and given.resume is not None:
-                given = await self._bind_answer(given, config or {})
+                given = await self._bind_answer(given, config)
             if given is None and kept:
                 given = await self._resume_after_budget(config, options.get("context"))
             # Closed here, so that a run whose consumer stops early has stored everything before the thread is released.
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
             async with aclosing(runner.stream_parts(run)) as parts:
                 async for part in parts:
-                    yield part
+                    yield _mask_custom_part(part, options.get("stream_mode"))
 
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - LangGraph's own
-        """Change a state as LangGraph does, for `aupdate_state` too. Raises `UsageError` for a cleartext secret."""
+        """Change a state as LangGraph does, for `aupdate_state` too.
+
+        Raises `UsageError` as for an input, and for the id of another run.
+        """
         for update in (each for step in supersteps for each in step):
-            await self._reject_plaintext_secrets(Command(update=update.values))
+            await self._reject_update(update.values)
+            await self._reject_other_run(update.values, config)
         return await super().abulk_update_state(config, supersteps)
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - as above
-        """Change a state as LangGraph does, for `update_state` too. Raises `UsageError` for a cleartext secret."""
+        """Change a state as LangGraph does, for `update_state` too. Raises as `abulk_update_state`."""
         with start_blocking_portal() as portal:
             for update in (each for step in supersteps for each in step):
-                portal.call(self._reject_plaintext_secrets, Command(update=update.values))
+                portal.call(self._reject_update, update.values)
+                portal.call(self._reject_other_run, update.values, config)
         return super().bulk_update_state(config, supersteps)
 
     async def _bind_answer(self, command: Command[Any], config: RunnableConfig) -> Command[Any] | None:
@@ -327,7 +363,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
                     "Answer was taken before: the run goes on", extra={"thread_id": self._get_thread_id(config)}
                 )
                 return None
-        return bind_answer(command, waiting)
+        return bind_answer(command, waiting, require_named=self.settings.require_named_answers)
 
     async def _resume_after_budget(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
         """Return the command that resumes a run that a budget ended, if these settings allow it to continue."""
@@ -336,6 +372,15 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
             return None
         chosen = Context.model_validate(context) if isinstance(context, dict) else context
         return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("plan_was_given"))))
+
+    async def _reject_update(self, values: Any) -> None:  # noqa: ANN401 - LangGraph's update
+        """Raise `UsageError` for a value that cannot be stored, or a cleartext secret."""
+        self._reject_unstorable(Command(update=values))
+        await self._reject_plaintext_secrets(Command(update=values))
+
+    def _reject_unstorable(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
+        if isinstance(self.checkpointer, BaseCheckpointSaver):
+            reject_unstorable(given, self.checkpointer)
 
     async def _reject_plaintext_secrets(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
         """Raise `UsageError` for a cleartext secret in a plan or an answer: LangGraph stores both as they are."""
@@ -346,12 +391,20 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         if isinstance(given, Mapping) and given.get("plan"):
             reject_cleartext_secrets(given["plan"], (await self.toolbox()).specs)
 
-    def _hold_thread(self, config: RunnableConfig | None) -> AbstractAsyncContextManager[object]:
+    async def _reject_other_run(self, update: Any, config: RunnableConfig) -> None:  # noqa: ANN401 - LangGraph's
+        """Raise `UsageError` for an update that gives a run another id: what it has written would count as unmade."""
+        changed = dict(update or ()) if isinstance(update, Mapping | Sequence) else {}
+        if "run_id" not in changed:
+            return
+        own = (await self.aget_state(config)).values.get("run_id")
+        if own and changed["run_id"] != own:
+            raise UsageError("The field 'run_id' names the run and cannot be changed; leave it out of the update.")
+
+    def _hold_thread(self, thread: str | None, caller: Caller | None) -> AbstractAsyncContextManager[object]:
         """Return the lease of the thread, or a null context if the checkpointer has no leases."""
-        thread = self._get_thread_id(config)
         if thread is None or not isinstance(self.checkpointer, LeasedSaver):
             return nullcontext()
-        return self.checkpointer.lease(thread)
+        return self.checkpointer.lease(thread, caller=caller)
 
     def _has_breakpoints(self, options: Mapping[str, Any]) -> bool:
         """Return whether a run with these options has breakpoints."""
@@ -359,7 +412,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
         return any((*own, options.get("interrupt_before"), options.get("interrupt_after")))
 
     def _get_thread_id(self, config: RunnableConfig | None) -> str | None:
-        thread = merge_configs(self.config, config).get("configurable", {}).get("thread_id")
+        thread = merge_caller_config(self.config, config)["configurable"].get("thread_id")
         return None if thread is None else str(thread)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002, ANN401
@@ -386,6 +439,20 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, Input, OutputState]):
                 running.cancel()
                 raise
             running.result()
+
+
+def _mask_custom_part(part: Any, mode: object) -> Any:  # noqa: ANN401 - what LangGraph streams
+    """Return a part of a stream with the secrets masked that a tool has written to it by itself."""
+    masks = get_registered_masks()
+    if not masks:
+        return part
+    if isinstance(part, dict) and part.get("type") == "custom" and "data" in part:
+        return {**part, "data": redact_value(part["data"], masks)}
+    if isinstance(part, tuple) and "custom" in part[:-1]:
+        return (*part[:-1], redact_value(part[-1], masks))
+    if mode == "custom":
+        return (*part[:-1], redact_value(part[-1], masks)) if isinstance(part, tuple) else redact_value(part, masks)
+    return part
 
 
 def _resolve_durability(requested: Durability | None, config: RunnableConfig) -> Durability:

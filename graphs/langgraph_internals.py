@@ -4,19 +4,30 @@
 what they do.
 """
 
-# Changes `configurable` in a config that a parent graph hands down, as LangGraph itself does.
-from langgraph._internal._config import patch_configurable
+# `ensure_config` returns what a run gets of its caller's config and of a graph around it; `patch_configurable` changes
+# `configurable` in a config that a parent graph hands down, as LangGraph itself does.
+from langgraph._internal._config import ensure_config, patch_configurable
 
 # The key of a node's config under which its saver is, also that of a graph around this one: by it a run knows whether
 # it can wait for a person, and one that is taken up finds what its siblings have written.
-from langgraph._internal._constants import CONFIG_KEY_CHECKPOINTER
+# The other keys are those of a node in which a graph is called: its runtime, its scratchpad, and its task's id; and the
+# channel in which a task that asks is stored.
+from langgraph._internal._constants import (
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SCRATCHPAD,
+    CONFIG_KEY_TASK_ID,
+    INTERRUPT,
+)
 
 # Where a saver keeps questions and the answers that were taken: by them an answer that comes twice is known.
-from langgraph._internal._constants import INTERRUPT as INTERRUPT_CHANNEL
 from langgraph._internal._constants import RESUME as RESUME_CHANNEL
 
 # The channel in which a checkpoint has the `Send`s of its superstep: by it another process knows what was dispatched.
 from langgraph._internal._constants import TASKS as SENDS_CHANNEL
+
+# What a node's task counts, among other things the graphs that were called in it.
+from langgraph._internal._scratchpad import PregelScratchpad
 
 # How a delta channel stands in a checkpoint: the serializer has to look into it for numbers beyond 64 bits.
 from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
@@ -26,10 +37,15 @@ from langgraph.pregel._read import ChannelRead
 
 __all__ = [
     "CONFIG_KEY_CHECKPOINTER",
-    "INTERRUPT_CHANNEL",
+    "CONFIG_KEY_RUNTIME",
+    "CONFIG_KEY_SCRATCHPAD",
+    "CONFIG_KEY_TASK_ID",
+    "INTERRUPT",
     "RESUME_CHANNEL",
     "SENDS_CHANNEL",
     "ChannelRead",
     "DeltaSnapshot",
+    "PregelScratchpad",
+    "ensure_config",
     "patch_configurable",
 ]

@@ -17,7 +17,7 @@ from agent.execution.call_log import CallLog
 from agent.execution.ledger import Ledger
 from agent.results.artifacts import Artifacts
 from graphs.stores.backend import Backend
-from graphs.stores.database import mask_password
+from graphs.stores.database import StatementRunner, mask_password
 from graphs.stores.serializer import create_strict_serializer
 from graphs.stores.single_thread import LeasedSaver, SingleThreadStore
 from graphs.stores.sqlite import open_sqlite
@@ -30,7 +30,21 @@ from graphs.stores.tables.ledger import SqlLedger
 _THREADS_NEWEST_FIRST = (
     "SELECT thread_id FROM checkpoints WHERE checkpoint_ns = '' GROUP BY thread_id ORDER BY MAX(checkpoint_id) DESC"
 )
-_THREAD_EXISTS = "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1"
+#: A graph around a run may have its checkpoints in another place; what the run wrote is here all the same.
+_ALL_THREADS = (
+    "SELECT thread_id FROM checkpoints UNION SELECT thread FROM planwave_ledger UNION SELECT thread FROM"
+    " planwave_approvals UNION SELECT thread FROM planwave_calls UNION SELECT thread FROM planwave_artifacts"
+)
+_THREAD_EXISTS = (
+    "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1",
+    "SELECT 1 FROM planwave_ledger WHERE thread = ? LIMIT 1",
+    "SELECT 1 FROM planwave_approvals WHERE thread = ? LIMIT 1",
+    "SELECT 1 FROM planwave_calls WHERE thread = ? LIMIT 1",
+    "SELECT 1 FROM planwave_artifacts WHERE thread = ? LIMIT 1",
+)
+_NESTED_NAMESPACES = (
+    "SELECT DISTINCT checkpoint_ns FROM checkpoints WHERE thread_id = ? AND checkpoint_ns <> '' ORDER BY checkpoint_ns"
+)
 _KEY_VARIABLE = "PLANWAVE_AES_KEY"
 _TTL_VARIABLE = "PLANWAVE_LEASE_TTL_S"
 _DEFAULT_TTL_S = 30.0
@@ -70,9 +84,9 @@ class Persistence:
         return await self.saver.run_on_worker(self._backend.leases.is_busy, thread)
 
     async def has_thread(self, thread: str) -> bool:
-        """Return whether the thread exists."""
+        """Return whether anything of the thread is stored."""
         return await self.saver.run_on_worker(
-            self._backend.database.run_in_transaction, lambda run: bool(run(_THREAD_EXISTS, thread))
+            self._backend.database.run_in_transaction, lambda run: any(run(query, thread) for query in _THREAD_EXISTS)
         )
 
     async def delete(self, thread: str) -> bool:
@@ -87,9 +101,21 @@ class Persistence:
         return True
 
     async def threads(self) -> list[str]:
-        """Return the ids of all threads, the one that changed last first."""
+        """Return the ids of all threads, the one that changed last first.
+
+        Last come those that have no checkpoint here, because a graph around their runs has another checkpointer.
+        """
+
+        def select_threads(run: StatementRunner) -> list[str]:
+            listed = [row[0] for row in run(_THREADS_NEWEST_FIRST)]
+            return [*listed, *sorted({row[0] for row in run(_ALL_THREADS)} - set(listed))]
+
+        return await self.saver.run_on_worker(self._backend.database.run_in_transaction, select_threads)
+
+    async def list_nested_namespaces(self, thread: str) -> list[str]:
+        """Return the checkpoint namespaces of the runs on a thread that are part of another run on it."""
         return await self.saver.run_on_worker(
-            self._backend.database.run_in_transaction, lambda run: [row[0] for row in run(_THREADS_NEWEST_FIRST)]
+            self._backend.database.run_in_transaction, lambda run: [row[0] for row in run(_NESTED_NAMESPACES, thread)]
         )
 
 

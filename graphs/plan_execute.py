@@ -80,7 +80,7 @@ def build_graph(
     compiled = _build_state_graph(services).compile(checkpointer=saver, name="planwave")
     return PlanwaveGraph.from_compiled(
         compiled,
-        grace_s=chosen.grace_s,
+        settings=chosen,
         artifacts=artifacts,
         toolbox=services.load_toolbox,
         limits=lambda context, given: services.resolve_limits(context, given=given, attended=True),

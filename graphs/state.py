@@ -153,7 +153,7 @@ class State(TypedDict, total=False):
     usage: Annotated[UsageRecord, _USAGE, merge_usage]
     budget: BudgetRecord
 
-    run_id: Annotated[str, Field(title="Run", description="Names the run, for graphs without a checkpointer.")]
+    run_id: Annotated[str, Field(title="Run", description="A random id; with thread and namespace it names the run.")]
     started_at: Annotated[str, Field(title="Started at", description="When the run began, ISO 8601.")]
     planning_context: Annotated[
         str, Field(title="Planning context", description="What tools said before planning, in Markdown.")
@@ -221,7 +221,8 @@ class State(TypedDict, total=False):
         dict[str, dict[str, int]],
         Field(
             title="Resolved doubts",
-            description="By task id and call: ledger epochs of calls in doubt that a human said did not happen.",
+            description="By task id and call: ledger epochs of calls in doubt that a human said did not happen. Only "
+            "what the ledger has of it lets a call be made again.",
         ),
     ]
 
@@ -358,9 +359,19 @@ _FIELD_VALIDATORS: dict[str, TypeAdapter[Any]] = {
 _DOUBTS_VALIDATOR = TypeAdapter(dict[str, InDoubt])
 
 
+#: A graph has a channel with this prefix for each of its nodes.
+_NODE_CHANNEL: Final = "branch:to:"
+
+
+def _is_of_another_graph(saved: CheckpointTuple) -> bool:
+    """Whether a graph around this one wrote a checkpoint: it has other nodes, and its fields are its own."""
+    nodes = [name for name in saved.checkpoint["channel_versions"] if name.startswith(_NODE_CHANNEL)]
+    return bool(nodes) and f"{_NODE_CHANNEL}gather_context" not in nodes and f"{_NODE_CHANNEL}planner" not in nodes
+
+
 def validate_checkpoint(saved: CheckpointTuple) -> None:
     """Check the values and pending writes of a run's checkpoint. Raises `PersistenceError` for one of a wrong type."""
-    if saved.config["configurable"].get("checkpoint_ns"):
+    if saved.config["configurable"].get("checkpoint_ns") or _is_of_another_graph(saved):
         return
     writes = [(channel, value) for _, channel, value in saved.pending_writes or () if not isinstance(value, Overwrite)]
     try:

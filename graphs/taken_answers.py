@@ -7,7 +7,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.types import Command, Interrupt
 
-from graphs.langgraph_internals import INTERRUPT_CHANNEL, RESUME_CHANNEL
+from graphs.langgraph_internals import INTERRUPT, RESUME_CHANNEL
 
 #: The newest checkpoints among which the last answered question is looked for.
 _CHECKPOINTS = 200
@@ -35,7 +35,7 @@ async def find_last_answered(
     asked = [
         (task, interrupt)
         for task, channel, value in found.pending_writes or ()
-        if channel == INTERRUPT_CHANNEL and task in given
+        if channel == INTERRUPT and task in given
         for interrupt in value
     ]
     return [interrupt for _, interrupt in asked], {interrupt.id: given[task] for task, interrupt in asked}

@@ -11,13 +11,13 @@ from agent.core.plan.document import Plan
 from agent.core.plan.limits import Limits
 from agent.errors import UsageError
 from agent.execution.ledger import Ledger
-from agent.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 from graphs.compiled_graph import PlanwaveGraph
 from graphs.run.state_updates import plan_to_json
 from graphs.state import StateRecord, parse_outcomes, parse_stored_plan
 from graphs.stores.single_thread import LeasedSaver
-from graphs.thread_status import collect_results, find_asked_tasks, is_unfinished
+from graphs.thread_status import collect_results, find_asked_tasks, is_unfinished, select_own_rows
 
 
 async def load_plan_editor(graph: PlanwaveGraph, config: RunnableConfig) -> PlanEditor:
@@ -65,8 +65,8 @@ def _create_editor(state: StateSnapshot) -> PlanEditor:
 
 async def _require_settled_writes(state: StateSnapshot, ledger: Ledger, *, thread: str) -> None:
     """Raise `UsageError` while a write is in doubt: under a new revision it would count as never started."""
-    results, revision = collect_results(state), state.values.get("revision")
-    started = {row.intent.task for row in await ledger.list_rows(thread) if row.intent.revision == revision}
+    results = collect_results(state)
+    started = {row.intent.task for row in select_own_rows(state, await ledger.list_rows(thread))}
     open_writes = sorted((started | (state.values.get("calls_in_doubt") or {}).keys()) - results.keys())
     if open_writes:
         named = ", ".join(map(repr, open_writes))

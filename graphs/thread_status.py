@@ -1,6 +1,6 @@
 """The status of a thread and its tasks, read from its state without any tool."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from agent.core.engine.snapshot import Snapshot, exhausted
 from agent.core.engine.task_states import TaskState, derive_task_states
 from agent.core.plan.limits import Limits
 from agent.execution.executor import utc_now
-from agent.execution.ledger import LedgerRow
+from agent.execution.ledger import LedgerRow, join_scope, split_scope
 from graphs.langgraph_internals import SENDS_CHANNEL
 from graphs.persistence import Persistence
 from graphs.state import (
@@ -104,12 +104,25 @@ def get_task_states(
     `ledger` are the thread's rows: a write that was started and has no recorded end is in doubt, unless it is in
     `running` or `retrying`.
     """
-    revision = state.values.get("revision")
-    started = {row.intent.task for row in ledger if row.state == "started" and row.intent.revision == revision}
+    started = {row.intent.task for row in select_own_rows(state, ledger) if row.state == "started"}
     snapshot = build_thread_snapshot({**state.values, "results": collect_results(state)})
     return derive_task_states(
         snapshot, running=running, retrying=retrying, asked=find_asked_tasks(state), begun=started
     )
+
+
+def select_own_rows(state: StateSnapshot, ledger: Iterable[LedgerRow]) -> Iterator[LedgerRow]:
+    """Yield the rows of the run and the revision that `state` is of, among those of all runs on its thread."""
+    own = get_run_name(state)
+    for row in ledger:
+        if split_scope(row.intent.thread)[1] == own and row.intent.revision == state.values.get("revision"):
+            yield row
+
+
+def get_run_name(state: StateSnapshot) -> str:
+    """Return the run in the scope of the run that `state` is of; "" if its scope is the whole thread."""
+    namespace = (state.config.get("configurable") or {}).get("checkpoint_ns") or ""
+    return split_scope(join_scope("", str(state.values.get("run_id") or ""), namespace=namespace))[1]
 
 
 def collect_results(state: StateSnapshot) -> dict[str, StateRecord]:

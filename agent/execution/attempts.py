@@ -284,7 +284,11 @@ def _classify_error(error: Exception) -> FailureKind:
 
 
 def _build_idempotency_key(job: Job, item: int | None) -> str:
-    """Return the key of one write: the same at every attempt and after every resume, another for any other write."""
+    """Return the key of one write: the same at every attempt and after every resume, another for any other write.
+
+    The scope of the run holds a random id, so that no other run makes the same key: not on a thread of the same name
+    that was deleted, in another database, or in a later process.
+    """
     return hash_json([job.thread, job.revision, job.task.id, item])
 
 

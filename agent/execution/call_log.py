@@ -86,6 +86,7 @@ class LoggedCall(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    #: The scope of the run, see `agent.execution.ledger.join_scope`.
     thread: str
     revision: int
     task: str
@@ -110,7 +111,8 @@ class LoggedCall(BaseModel):
 class CallLog(Protocol):
     """Where calls are logged. Every method is atomic and may be called from any event loop.
 
-    With leases, the methods that write raise `LeaseLostError` or `ThreadBusyError` as saving a checkpoint does.
+    `thread` is the scope of a run, whose calls no other run sees. With leases, the methods that write raise
+    `LeaseLostError` or `ThreadBusyError` as saving a checkpoint does.
     """
 
     async def save_calls(self, calls: Sequence[LoggedCall]) -> None:

@@ -21,7 +21,7 @@ from agent.events import Emit, TaskRetrying, TaskStarted, Thinking
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Executor, utc_now
 from agent.execution.job import Job
-from agent.plan_check import PreflightChecker, check_task
+from agent.tools.plan_check import PreflightChecker, check_task
 
 
 @dataclass(eq=False)

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from agent.core.engine.approvals import hash_approval_request, hash_calls
 from agent.core.engine.budgets import Deadline
-from agent.core.engine.call_preparation import PreparedTask, prepare
+from agent.core.engine.call_preparation import Arguments, PreparedTask, prepare
 from agent.core.engine.outcomes import Cancelled, Done, Doubt, Failed, InDoubt, Outcome, Rejected, Skipped
 from agent.errors import PersistenceError
 from agent.events import Emit
@@ -28,7 +28,7 @@ from agent.execution.call_log import CallFailed, CallInDoubt, CallLog, CallOutco
 from agent.execution.concurrency import RunHalted, Slots
 from agent.execution.for_each import BatchResult, run_items
 from agent.execution.job import Job, is_ungated_read
-from agent.execution.ledger import Ledger
+from agent.execution.ledger import Ledger, split_scope
 from agent.execution.result_cache import CachedResult, ResultCache, is_cacheable
 from agent.execution.writes import WriteLedger
 from agent.json_values import error_text
@@ -92,7 +92,7 @@ class Executor:
         `BudgetError` if the deadline passes before that, and `PersistenceError` if the ledger or the call log cannot be
         used, or another run has the thread.
         """
-        with bind_log_context(thread=job.thread, task=job.task.id, tool=job.task.tool):
+        with bind_log_context(thread=split_scope(job.thread)[0], task=job.task.id, tool=job.task.tool):
             try:
                 outcome = await self._run(job, slots=slots, emit=emit)
             except RunHalted:
@@ -122,12 +122,20 @@ class Executor:
 
     async def confirm_effect(self, job: Job, doubt: Doubt, output: JsonValue) -> None:
         """Record that a write in doubt happened and returned `output`, according to a human."""
+        writes, args = self._get_doubtful_write(job, doubt)
+        with bind_log_context(thread=split_scope(job.thread)[0], task=job.task.id, tool=job.task.tool):
+            await writes.confirm(args, item=doubt.item, epoch=doubt.epoch, output=output)
+
+    async def clear_doubt(self, job: Job, doubt: Doubt) -> None:
+        """Record that a write in doubt did not happen, according to a human, so that it may be made once more."""
+        writes, args = self._get_doubtful_write(job, doubt)
+        await writes.clear_doubt(args, item=doubt.item, epoch=doubt.epoch)
+
+    def _get_doubtful_write(self, job: Job, doubt: Doubt) -> tuple[WriteLedger, Arguments]:
         prepared = prepare(job.task, job.spec, needs=job.needs, outcomes=job.outcomes, revision=job.revision)
         if not isinstance(prepared, PreparedTask) or is_ungated_read(job):
             raise AssertionError(f"the call of {job.task.id!r} was never in doubt")
-        writes = WriteLedger(job, self._ledger, self._toolbox)
-        with bind_log_context(thread=job.thread, task=job.task.id, tool=job.task.tool):
-            await writes.confirm(prepared.calls[doubt.item or 0], item=doubt.item, epoch=doubt.epoch, output=output)
+        return WriteLedger(job, self._ledger, self._toolbox, self._settings), prepared.calls[doubt.item or 0]
 
     async def _find_known_outcome(self, job: Job, prepared: PreparedTask, *, emit: Emit) -> Outcome | None:
         """Return the outcome of a task that needs no call of its own, or must not make one; None if it is to be run."""
@@ -168,7 +176,7 @@ class Executor:
             propagate=self._propagate,
             log=self._calls,
             logged=logged,
-            writes=None if is_ungated_read(job) else WriteLedger(job, self._ledger, self._toolbox),
+            writes=None if is_ungated_read(job) else WriteLedger(job, self._ledger, self._toolbox, self._settings),
         )
         if prepared.is_for_each:
             return await run_items(runner, logged, emit=emit)

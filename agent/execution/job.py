@@ -20,6 +20,7 @@ class Job:
     spec: ToolSpec
     needs: tuple[str, ...]
     outcomes: Mapping[str, Outcome]
+    #: The scope of the run, see `agent.execution.ledger.join_scope`.
     thread: str
     revision: int
     #: Whether a human must have approved the call.
@@ -30,8 +31,6 @@ class Job:
     reusable: Mapping[str, tuple[str, Done]] = field(default_factory=dict)
     #: Digests of calls that a human rejected, or left in doubt.
     rejected_digests: Collection[str] = ()
-    #: By `get_call_key`: the epochs of calls that were in doubt and that did not happen, according to a human.
-    takeover_epochs: Mapping[str, int] = field(default_factory=dict)
     #: The failed attempts of earlier processes at this call, if there were any.
     logged_attempts: LoggedCall | None = None
     urgency: Urgency = ()

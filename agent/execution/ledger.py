@@ -3,16 +3,53 @@
 A row is claimed before a write and completed after it, so that a crash in between is detected and nobody has to guess.
 """
 
+import re
 import threading
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
-from agent.errors import StaleClaimError
+from agent.errors import StaleClaimError, UsageError
 
 LedgerRecord = dict[str, JsonValue]
+
+#: Between the thread and the run in a scope; no name of a thread has it.
+_SEPARATOR: Final = "\x1e"
+_RUN_PATTERN: Final = re.compile(r"(?:.*/)?run-[0-9a-f]{32}", re.DOTALL)
+_RUN_ID_PATTERN: Final = re.compile("run-[0-9a-f]{32}")
+
+
+def join_scope(thread: str, run_id: str, *, namespace: str = "") -> str:
+    """Return the scope of a run: the text that tells its calls and approvals from those of every other run.
+
+    A thread may have many runs, one after another or, as parts of another graph, side by side, each in a checkpoint
+    `namespace` of its own. A copied thread has the same run ids, but another scope. A run that was stored before runs
+    had scopes, whose id has another form, has the whole thread for its scope, as it had then.
+    Raises `UsageError` for the name of a thread that cannot be told from a scope.
+    """
+    if _SEPARATOR in thread:
+        raise UsageError(f"The thread id {thread!r} holds the character U+001E, which is reserved; leave it out.")
+    if not _RUN_ID_PATTERN.fullmatch(run_id):
+        return thread
+    return join_stored_scope(thread, f"{namespace}/{run_id}" if namespace else run_id)
+
+
+def split_scope(scope: str) -> tuple[str, str]:
+    """Return the thread of a scope, and the run on it: `[namespace/]run id`, or "" if the scope is a whole thread."""
+    thread, _, run = scope.partition(_SEPARATOR)
+    return (thread, run) if _RUN_PATTERN.fullmatch(run) else (scope, "")
+
+
+def join_stored_scope(thread: str, run: str) -> str:
+    """Return the scope that `split_scope` made the two parts of."""
+    return f"{thread}{_SEPARATOR}{run}" if run else thread
+
+
+def is_in_scope(scope: str, wanted: str) -> bool:
+    """Return whether `scope` is `wanted`, or a run on it if `wanted` is a whole thread."""
+    return scope == wanted or split_scope(scope)[0] == wanted
 
 
 class _FrozenModel(BaseModel):
@@ -22,6 +59,7 @@ class _FrozenModel(BaseModel):
 class Intent(_FrozenModel):
     """One call that is about to be made."""
 
+    #: The scope of the run, see `join_scope`.
     thread: str
     revision: int
     task: str
@@ -30,8 +68,10 @@ class Intent(_FrozenModel):
     tool: str
     #: Digest of the tool and its resolved arguments.
     args_digest: str
-    #: Digest of the approval that covers the call; None if it needs no approval.
+    #: Digest of the approval that covers the call.
     approval: str | None = None
+    #: Whether the run's settings let writes be made without an approval, so that there is none.
+    is_approval_waived: bool = False
 
     @property
     def key(self) -> tuple[str, int, str, int]:
@@ -40,7 +80,7 @@ class Intent(_FrozenModel):
 
     def __str__(self) -> str:
         of_item = "" if self.item is None else f", item {self.item}"
-        return f"task {self.task!r}{of_item} of revision {self.revision} on thread {self.thread!r}"
+        return f"task {self.task!r}{of_item} of revision {self.revision} on thread {split_scope(self.thread)[0]!r}"
 
 
 class Claimed(_FrozenModel):
@@ -60,7 +100,7 @@ class FoundDone(_FrozenModel):
 class FoundStarted(_FrozenModel):
     """The call was begun before and it is not known whether it took effect.
 
-    Claim with `takeover_epoch=epoch` once it is known that it did not, or if the receiver ignores a repeated key.
+    Claim with `takeover_epoch=epoch` if it is cleared, or with a clearance of your own.
     """
 
     found: Literal["started"] = "started"
@@ -69,6 +109,8 @@ class FoundStarted(_FrozenModel):
     since: str
     #: Who began it: host and process.
     owner: str
+    #: Why this attempt may be made again, if it may.
+    cleared_by: str | None = None
 
 
 class NotApproved(_FrozenModel):
@@ -116,6 +158,9 @@ class LedgerRow(_FrozenModel):
     since: str
     finished_at: str | None = None
     record: LedgerRecord | None = None
+    #: The last attempt that was cleared to be made again, and why: a person's word, a verdict, or a repeatable call.
+    cleared_epoch: int | None = None
+    cleared_by: str | None = None
 
 
 class Ledger(Protocol):
@@ -124,12 +169,22 @@ class Ledger(Protocol):
     With leases, the methods that write raise `LeaseLostError` or `ThreadBusyError` as saving a checkpoint does.
     """
 
-    async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
+    async def claim(
+        self, intent: Intent, *, takeover_epoch: int | None = None, clearance: str | None = None
+    ) -> ClaimResult:
         """Claim the row of a call, or return what was found in it.
 
         The approval that the intent names is used up in the same transaction. `takeover_epoch` takes over a row that
-        was found started at that epoch; if another process was quicker, the newer epoch is returned as `FoundStarted`.
-        Raises `StaleClaimError` if there is no row to take over.
+        was found started at that epoch, if `clear_doubt` has cleared it or `clearance` says why it may be made again,
+        which is stored; if another process was quicker, the newer epoch is returned as `FoundStarted`. Raises
+        `StaleClaimError` if there is no row to take over.
+        """
+        ...
+
+    async def clear_doubt(self, intent: Intent, *, epoch: int, by: str) -> None:
+        """Store that the attempt at `epoch` had no effect, according to `by`, so that the call may be made once more.
+
+        Does nothing if the row is of another call, done, or at another epoch: what was said is not about that attempt.
         """
         ...
 
@@ -149,32 +204,40 @@ class Ledger(Protocol):
         ...
 
     async def list_rows(self, thread: str) -> list[LedgerRow]:
-        """Return all rows of a thread, by revision, task and item."""
+        """Return the rows of the run with this scope, or of all runs on a thread, by run, revision, task and item."""
         ...
 
     async def delete_thread(self, thread: str) -> None:
-        """Delete the rows and approvals of a thread."""
+        """Delete the rows and approvals of a thread with all its runs."""
         ...
 
 
-def check_existing_row(row: LedgerRow, intent: Intent, *, takeover_epoch: int | None) -> ClaimResult | None:
+def is_same_call(row: LedgerRow, intent: Intent) -> bool:
+    """Whether the call in `row` is that of `intent`, which has the same key."""
+    return (row.intent.tool, row.intent.args_digest) == (intent.tool, intent.args_digest)
+
+
+def check_existing_row(
+    row: LedgerRow, intent: Intent, *, takeover_epoch: int | None, clearance: str | None
+) -> ClaimResult | None:
     """Return what a claim finds in `row`, or None if the claim takes the row over."""
-    if (row.intent.tool, row.intent.args_digest) != (intent.tool, intent.args_digest):
+    if not is_same_call(row, intent):
         return NotApproved(reason=f"Another call was made or begun as {intent}; plan it again under another revision.")
     if row.state == "done":
         return FoundDone(record=row.record or {})
-    if takeover_epoch != row.epoch:
-        return FoundStarted(epoch=row.epoch, since=row.since, owner=row.owner)
+    cleared_by = row.cleared_by if row.cleared_epoch == row.epoch else None
+    if takeover_epoch != row.epoch or not (clearance or cleared_by):
+        return FoundStarted(epoch=row.epoch, since=row.since, owner=row.owner, cleared_by=cleared_by)
     return None
 
 
 def check_grant(intent: Intent, grant: Grant | None, *, used: bool, now: datetime) -> NotApproved | None:
-    """Return why the approval that `intent` names does not cover it, or None.
+    """Return why `intent` may not be claimed with the approval that it names, or with none; None if it may.
 
     An approval that the same task has used already covers its other items and its further attempts, expired or not:
     it was valid when the task began, and it could not be granted again.
     """
-    if intent.approval is None:
+    if intent.approval is None and intent.is_approval_waived:
         return None
     if grant is None:
         return NotApproved(reason=f"Nobody has approved {intent} exactly as it is now.")
@@ -195,26 +258,41 @@ class MemoryLedger:
         self._grants: dict[str, Grant] = {}
         self._used: set[str] = set()
 
-    async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
+    async def claim(
+        self, intent: Intent, *, takeover_epoch: int | None = None, clearance: str | None = None
+    ) -> ClaimResult:
         """See `Ledger.claim`."""
         with self._lock:
             row = self._rows.get(intent.key)
             if row is None and takeover_epoch is not None:
                 raise StaleClaimError(f"There is no claim of {intent} to take over; claim it without an epoch.")
-            found = check_existing_row(row, intent, takeover_epoch=takeover_epoch) if row else None
-            if found is not None:
-                return found
+            if row is not None:
+                found = check_existing_row(row, intent, takeover_epoch=takeover_epoch, clearance=clearance)
+                if found is not None:
+                    return found
+                if clearance is not None:
+                    row = row.model_copy(update={"cleared_epoch": row.epoch, "cleared_by": clearance})
             used = intent.approval in self._used
             no = check_grant(intent, self._grants.get(intent.approval or ""), used=used, now=self._clock())
             if no is not None:
                 return no
             if intent.approval is not None:
                 self._used.add(intent.approval)
-            epoch, since = (row.epoch + 1, row.since) if row else (1, self._clock().isoformat())
-            self._rows[intent.key] = LedgerRow(
-                intent=intent, state="started", epoch=epoch, owner="this process", since=since
+            self._rows[intent.key] = (
+                row.model_copy(update={"intent": intent, "epoch": row.epoch + 1})
+                if row is not None
+                else LedgerRow(
+                    intent=intent, state="started", epoch=1, owner="this process", since=self._clock().isoformat()
+                )
             )
-            return Claimed(epoch=epoch)
+            return Claimed(epoch=self._rows[intent.key].epoch)
+
+    async def clear_doubt(self, intent: Intent, *, epoch: int, by: str) -> None:
+        """See `Ledger.clear_doubt`."""
+        with self._lock:
+            row = self._rows.get(intent.key)
+            if row is not None and is_same_call(row, intent) and (row.state, row.epoch) == ("started", epoch):
+                self._rows[intent.key] = row.model_copy(update={"cleared_epoch": epoch, "cleared_by": by})
 
     async def complete(self, intent: Intent, *, epoch: int, record: LedgerRecord) -> None:
         """See `Ledger.complete`."""
@@ -243,12 +321,12 @@ class MemoryLedger:
     async def list_rows(self, thread: str) -> list[LedgerRow]:
         """See `Ledger.list_rows`."""
         with self._lock:
-            return [row for key, row in sorted(self._rows.items()) if key[0] == thread]
+            return [row for key, row in sorted(self._rows.items()) if is_in_scope(key[0], thread)]
 
     async def delete_thread(self, thread: str) -> None:
         """See `Ledger.delete_thread`."""
         with self._lock:
-            self._rows = {key: row for key, row in self._rows.items() if key[0] != thread}
-            gone = {digest for digest, approval in self._grants.items() if approval.thread == thread}
+            self._rows = {key: row for key, row in self._rows.items() if not is_in_scope(key[0], thread)}
+            gone = {digest for digest, approval in self._grants.items() if is_in_scope(approval.thread, thread)}
             self._grants = {digest: approval for digest, approval in self._grants.items() if digest not in gone}
             self._used -= gone

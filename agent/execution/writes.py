@@ -1,12 +1,12 @@
 """Calls that change something: claimed in the ledger before, completed after, never silently made twice."""
 
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 
 from pydantic import JsonValue
 
 from agent.core.engine.approvals import hash_calls
-from agent.core.engine.call_preparation import Arguments, get_call_key, get_repeatability
+from agent.core.engine.call_preparation import Arguments, get_repeatability
 from agent.core.engine.outcomes import Doubt
 from agent.execution.call_log import CallFailed, CallInDoubt, CallOutcome, CallResult, deserialize_call, serialize_call
 from agent.execution.job import Job
@@ -14,8 +14,13 @@ from agent.execution.ledger import Claimed, FoundDone, FoundStarted, Intent, Led
 from agent.execution.tool_call import call_tool
 from agent.json_values import error_text, to_json_value
 from agent.logging_context import get_logger, shorten_for_log
+from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 
+#: Who cleared a doubt, if a human did.
+HUMAN: Final = "a human"
+#: Why a call that was not seen to end is made again without asking, by its repeatability.
+_CLEARANCES: Final = {"yes": "its tool being idempotent", "with_key": "its idempotency key"}
 _logger = get_logger(__name__)
 
 
@@ -42,8 +47,10 @@ _Verdict = _ConfirmedEffect | Literal[False] | None
 class WriteLedger:
     """The ledger as the calls of one task use it that write, or that a human had to approve."""
 
-    def __init__(self, job: Job, ledger: Ledger, toolbox: Toolbox) -> None:
+    def __init__(self, job: Job, ledger: Ledger, toolbox: Toolbox, settings: Settings) -> None:
         self._job = job
+        # By the settings alone: a job that was built where nobody is asked must not be a way around the approval.
+        self._is_approval_waived = settings.approve == "never"
         self._ledger = ledger
         self._toolbox = toolbox
 
@@ -53,9 +60,10 @@ class WriteLedger:
         Raises `PersistenceError` if the ledger cannot be used, or another run has the thread.
         """
         intent = self._build_intent(args, item)
-        takeover_epoch = self._job.takeover_epochs.get(get_call_key(item))
+        takeover_epoch: int | None = None
+        clearance: str | None = None
         while True:
-            found = await self._ledger.claim(intent, takeover_epoch=takeover_epoch)
+            found = await self._ledger.claim(intent, takeover_epoch=takeover_epoch, clearance=clearance)
             match found:
                 case Claimed(epoch=epoch):
                     _logger.info("Write claimed at epoch %d: %s", epoch, intent)
@@ -66,13 +74,18 @@ class WriteLedger:
                 case NotApproved(reason=reason):
                     _logger.warning("Write refused by the ledger: %s", reason)
                     return CallFailed("approval", reason, 0, None)
+                case FoundStarted(epoch=epoch, cleared_by=str(cleared_by)):
+                    _logger.info("Write made again, cleared by %s: %s", cleared_by, intent)
+                    takeover_epoch, clearance = epoch, None
                 case FoundStarted(epoch=epoch, since=since, owner=owner):
                     _logger.warning("Write begun at %s by %s and not seen to end: %s", since, owner, intent)
-                    if get_repeatability(self._job.spec) == "no":
+                    clearance = _CLEARANCES.get(get_repeatability(self._job.spec))
+                    if clearance is None:
                         doubt = Doubt(item=item, epoch=epoch, since=since, owner=owner)
                         known = await self._resolve(ClaimedWrite(intent, args, epoch), CallInDoubt(doubt, 0, None))
                         if known is not None:
                             return known
+                        clearance = f"the verdict of {self._job.spec.policy.verify!r}"
                     takeover_epoch = epoch
                 case _:
                     assert_never(found)
@@ -97,6 +110,10 @@ class WriteLedger:
         write = ClaimedWrite(self._build_intent(args, item), args, epoch)
         _logger.info("Write in doubt confirmed by a human: %s", write.intent)
         await self._complete(write, CallResult(output, 0, None))
+
+    async def clear_doubt(self, args: Arguments, *, item: int | None, epoch: int) -> None:
+        """Record that a call in doubt, claimed at `epoch`, did not happen according to a human."""
+        await self._ledger.clear_doubt(self._build_intent(args, item), epoch=epoch, by=HUMAN)
 
     async def _resolve(self, write: ClaimedWrite, doubt: CallInDoubt) -> CallResult | CallInDoubt | None:
         """Ask whether a call took effect that was begun and not seen to end; None: it did not."""
@@ -128,6 +145,7 @@ class WriteLedger:
             tool=job.task.tool,
             args_digest=hash_calls(job.task.tool, [args]),
             approval=job.approved_digest if job.gated else None,
+            is_approval_waived=self._is_approval_waived,
         )
 
 
@@ -139,7 +157,7 @@ async def _verify_effect(args: Arguments, job: Job, toolbox: Toolbox) -> _Verdic
     """
     spec, secrets = job.spec, job.named_secrets
     name = spec.policy.verify
-    if name is None:
+    if name is None or not toolbox.specs[name].policy.read_only:
         return None
     verifier = toolbox.specs[name]
     accepted = {key: args[key] for key in verifier.args_schema.get("properties", {}) if key in args}

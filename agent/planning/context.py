@@ -16,9 +16,9 @@ from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Emit, Thinking
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Executor, Job
-from agent.plan_check import check_plan
 from agent.results.summary import describe_failure
 from agent.secret_values import has_secret_arguments
+from agent.tools.plan_check import check_plan
 from agent.tools.toolbox import Toolbox
 
 #: Characters of one context provider's text that the planner is shown.
@@ -109,9 +109,9 @@ async def check_questions(
     )
     if isinstance(checked, tuple):
         return tuple(map(str, checked))
-    calls = checked.compiled.plan.tasks
-    refused = tuple(reason for task in calls if (reason := _explain_refusal(task, toolbox.specs[task.tool], limits)))
-    return refused or ContextQuestions(tuple(Call(tool=task.tool, args=task.args) for task in calls))
+    calls = tuple(Call(tool=task.tool, args=task.args) for task in checked.compiled.plan.tasks)
+    refused = tuple(reason for call in calls if (reason := _explain_refusal(call, toolbox, limits)))
+    return refused or ContextQuestions(calls)
 
 
 def _as_task(number: int, question: object) -> object:
@@ -120,11 +120,14 @@ def _as_task(number: int, question: object) -> object:
     return {"id": f"need_{number}", "tool": question.get("tool"), "args": question.get("args") or {}}
 
 
-def _explain_refusal(task: Task, spec: ToolSpec, limits: Limits) -> str | None:
-    if not _can_answer(spec) or needs_approval(task, spec, limits):
-        return f"{task.tool!r} cannot be asked before there is a plan; ask a tool that only reads, or plan with it."
-    if has_secret_arguments(task.args, spec):
-        return f"The question to {task.tool!r} names a secret, and its answer would be shown; leave it to a task."
+def _explain_refusal(call: Call, toolbox: Toolbox, limits: Limits) -> str | None:
+    spec = toolbox.specs.get(call.tool)
+    if spec is None:
+        return f"There is no tool {call.tool!r} to ask."
+    if not _can_answer(spec) or needs_approval(Task(id="need", tool=call.tool), spec, limits):
+        return f"{call.tool!r} cannot be asked before there is a plan; ask a tool that only reads, or plan with it."
+    if has_secret_arguments(call.args, spec):
+        return f"The question to {call.tool!r} names a secret, and its answer would be shown; leave it to a task."
     return None
 
 
@@ -136,16 +139,21 @@ async def run_questions(
     thread: str,
     revision: int,
     slots: Slots,
+    limits: Limits,
     emit: Emit,
 ) -> str:
     """Return the answers, a section for each question; the section of one that fails gives the reason.
 
-    Raises `Halted` if the run is stopped before all have been answered.
+    Each question is checked again: between the planner and here, the state may have been edited. Raises `Halted` if
+    the run is stopped before all have been answered.
     """
 
     async def run_numbered_question(number: int, question: Call) -> str:
         task = Task(id=f"need_{number}", tool=question.tool, args=question.args)
         args = json.dumps(question.args, ensure_ascii=False)
+        refusal = _explain_refusal(question, toolbox, limits)
+        if refusal is not None:
+            return f"## {question.tool} {args}\nNot asked: {refusal}"
         emit(Thinking(role="context", text=f"Asking {question.tool} {args}"))
         answer = await run_question(
             task, executor, toolbox, thread=thread, revision=revision, slots=slots, max_length=_MAX_ANSWER_LENGTH

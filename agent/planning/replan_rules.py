@@ -15,9 +15,9 @@ from agent.core.plan.dependencies import ancestors, build_dependency_graph
 from agent.core.plan.document import Call, Plan, Task, make_free_id
 from agent.core.plan.parser import parse_plan
 from agent.core.plan.references import UnresolvedReference, resolve
-from agent.plan_check import CheckedPlan
 from agent.planning.session import PlanningSession
 from agent.results.summary import describe_failure
+from agent.tools.plan_check import CheckedPlan
 
 #: Kinds of failure that the same call would only repeat; a call that failed by a timeout, say, may be made again.
 _PERMANENT_FAILURES = frozenset({"argument", "reference", "tool", "output", "approval"})

@@ -17,10 +17,10 @@ from agent.llm.models import Model
 from agent.llm.replies import MalformedReply, Reply, TextReply
 from agent.llm.response_schema import find_exceeded_limits
 from agent.llm.usage import UsageTally
-from agent.plan_check import CheckedPlan, check_plan
 from agent.planning.large_model.plan_schema import build_plan_schema
 from agent.planning.tool_prompts import select_plannable_tools
 from agent.planning.tool_selection import select_tools
+from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 
 

@@ -15,6 +15,7 @@ from agent.tools.files.save_file import file_tools
 from agent.tools.sample_data import ensure_shop
 from agent.tools.sql.data_source import DataSource, open_data_source
 from agent.tools.sql.query_database import database_tools
+from agent.tools.sql.query_process import QueryLimits
 from agent.tools.writing.write_text import writing_tools
 
 #: The names of the family's tools.
@@ -41,6 +42,17 @@ def analytics_tools(*, source: DataSource, output: Path, writer: Callable[[], Ba
     return [*database_tools(source), *chart_tools(output), *writing_tools(writer), *file_tools(output)]
 
 
+def build_query_limits(settings: Settings) -> QueryLimits:
+    """Return what one query may take."""
+    memory = settings.query_memory_mb
+    return QueryLimits(
+        seconds=settings.query_timeout_s,
+        memory_bytes=None if memory is None else memory * 2**20,
+        temp_bytes=settings.query_temp_mb * 2**20,
+        result_bytes=settings.query_result_mb * 2**20,
+    )
+
+
 def default_tools(settings: Settings, model: str | BaseChatModel | None) -> Callable[[], Sequence[BaseTool]]:
     """Return a function that makes the tools on the sample shop, which it builds at its first use.
 
@@ -51,7 +63,9 @@ def default_tools(settings: Settings, model: str | BaseChatModel | None) -> Call
         require_analytics()
         shop = ensure_shop(settings.data_folder)
         return analytics_tools(
-            source=open_data_source(shop), output=settings.output_folder, writer=lambda: resolve_model(model).chat
+            source=open_data_source(shop, limits=build_query_limits(settings)),
+            output=settings.output_folder,
+            writer=lambda: resolve_model(model).chat,
         )
 
     return make_tools

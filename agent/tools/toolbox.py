@@ -15,8 +15,10 @@ from agent.core.plan.json_schema import drop_unsupported_keywords
 from agent.core.plan.tool_spec import JsonSchema, Policy, Preflight, ToolSpec
 from agent.errors import ToolError
 from agent.json_values import find_type_without_json_form
-from agent.secret_values import replace_secret_schemas
+from agent.secret_masking import RegisteredSecrets, get_registered_masks
+from agent.secret_values import find_tool_secrets, replace_secret_schemas
 from agent.tools.async_tools import prepare_tool
+from agent.tools.exact_arguments import keep_arguments
 from agent.tools.server_hints import get_trusted_metadata
 
 #: A tool that declares this parameter gets an idempotency key, with which its receiver can recognise a repeated call.
@@ -50,12 +52,20 @@ class Toolbox(Mapping[str, BaseTool]):
         for tool in tools:
             if tool.name in self._tools:
                 raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
-            self._tools[tool.name] = prepare_tool(tool)
             self.specs[tool.name] = _build_spec(tool)
+            names = self.specs[tool.name].args_schema["properties"]
+            self._tools[tool.name] = prepare_tool(keep_arguments(tool, names))
+        #: Kept here, so that they are masked for as long as the tools are in use.
+        self._secrets = RegisteredSecrets(text for tool in self._tools.values() for text in find_tool_secrets(tool))
         for spec in self.specs.values():
             for role, related in (("verify", spec.policy.verify), ("compensate", spec.policy.compensate)):
                 if related is not None and related not in self._tools:
                     raise ToolError(f"Tool {spec.name!r} names {related!r} to {role} it, but there is no such tool.")
+            if (verifier := spec.policy.verify) is not None and not self.specs[verifier].policy.read_only:
+                raise ToolError(
+                    f"Tool {spec.name!r} names {verifier!r} to verify it, which is called without approval and writes. "
+                    f"Set 'readOnlyHint': True if {verifier!r} only reads, or name another tool."
+                )
             if (undo := spec.policy.compensate) is not None and (
                 missing := find_missing_compensation_args(self.specs[undo], spec)
             ):
@@ -89,10 +99,12 @@ class Toolbox(Mapping[str, BaseTool]):
         try:
             result = check(dict(args), **extra)
         except Exception as error:  # noqa: BLE001 - a tool's own code; no exception of it may end the compiler
-            return Preflight(problems=(f"The preflight of {name!r} failed: {type(error).__name__}: {error}.",))
-        if isinstance(result, Preflight):
-            return result
-        return Preflight(problems=(result,) if isinstance(result, str) else tuple(map(str, result or ())))
+            result = f"The preflight of {name!r} failed: {type(error).__name__}: {error}."
+        if not isinstance(result, Preflight):
+            result = Preflight(problems=(result,) if isinstance(result, str) else tuple(map(str, result or ())))
+        masks = get_registered_masks(find_tool_secrets(self._tools[name]))
+        problems = tuple(map(masks.redact, result.problems))
+        return result.model_copy(update={"problems": problems, "notes": tuple(map(masks.redact, result.notes))})
 
 
 def _get_preflight(tool: BaseTool) -> Callable[..., Any] | None:

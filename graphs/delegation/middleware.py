@@ -8,7 +8,8 @@ from typing import Any, assert_never
 from langchain.agents.middleware import AgentMiddleware, AgentState
 from langchain.agents.middleware.types import ModelRequest, ModelResponse, ToolCallRequest
 from langchain_core.messages import AIMessage, ToolMessage
-from langgraph.types import Command, interrupt
+from langgraph.config import get_config
+from langgraph.types import Command
 from pydantic import JsonValue
 
 from agent.core.compiler.argument_check import find_value_errors
@@ -22,20 +23,20 @@ from agent.core.engine.approvals import (
     RespondDecision,
     build_hitl_request,
     hash_approval_request,
+    hash_doubt_request,
     is_for_other_calls,
     needs_approval,
     parse_decisions,
 )
-from agent.core.engine.call_preparation import get_call_key
 from agent.core.engine.outcomes import Done, InDoubt, Outcome
 from agent.core.plan.document import Task
-from agent.core.plan.hashing import hash_json
 from agent.core.plan.tool_spec import ToolSpec
 from agent.execution.concurrency import Slots
 from agent.execution.executor import Job
 from agent.json_values import JsonConversionError, to_json_value
 from agent.llm.usage import begin_call, count_call, extract_usage
 from agent.results.summary import describe_failure
+from graphs.nesting import Questions, load_questions
 from graphs.run.approvals import describe_doubt
 from graphs.run.task_runner import TaskContext
 
@@ -87,29 +88,31 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
 
     async def _perform_call(self, call: _WorkerCall) -> str:
         doubt: InDoubt | None = None
-        takeover_epochs: dict[str, int] = {}
         approved: str | None = None
         task = self._build_task(call)
         gated = needs_approval(task, self._task_context.toolbox.specs[call.tool], self._task_context.limits)
+        questions: Questions | None = None
         while True:
             if gated or doubt is not None:
-                decision = await self._ask_until_decided(call, doubt)
+                questions = questions or await load_questions(get_config())
+                decision = await self._ask_until_decided(call, doubt, questions)
                 if isinstance(decision, str):
                     return decision
                 call, approved = decision
-                takeover_epochs = (
-                    {get_call_key(each.item): each.epoch for each in doubt.doubts} if doubt is not None else {}
-                )
-            outcome = await self._run_call(call, gated=gated, approved_digest=approved, takeover_epochs=takeover_epochs)
+            if doubt is not None:
+                await self._task_context.executor.clear_doubt(self._build_job(call, gated=True), doubt.doubts[0])
+            outcome = await self._run_call(call, gated=gated, approved_digest=approved)
             if not isinstance(outcome, InDoubt):
                 return _format_outcome(outcome)
             doubt = outcome
 
-    async def _ask_until_decided(self, call: _WorkerCall, doubt: InDoubt | None) -> tuple[_WorkerCall, str] | str:
+    async def _ask_until_decided(
+        self, call: _WorkerCall, doubt: InDoubt | None, questions: Questions
+    ) -> tuple[_WorkerCall, str] | str:
         """Ask a human: return the approved call with its digest, or the text of any other decision for the worker."""
         problem: str | None = None
         while True:
-            decision = self._ask_once(call, doubt, problem)
+            decision = self._ask_once(call, doubt, problem, questions)
             match decision:
                 case str():
                     problem = decision
@@ -135,12 +138,14 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
                 case _:
                     assert_never(decision)
 
-    def _ask_once(self, call: _WorkerCall, doubt: InDoubt | None, problem: str | None) -> Decision | str:
+    def _ask_once(
+        self, call: _WorkerCall, doubt: InDoubt | None, problem: str | None, questions: Questions
+    ) -> Decision | str:
         """Ask a human once: return the decision, or why the answer is not a valid one."""
         request, spec = self._build_request(call, doubt), self._task_context.toolbox.specs[call.tool]
         shown = {**build_hitl_request([request], [spec]), "revision": self._task_context.board.revision, "goal": None}
         while True:
-            answer = interrupt({**shown, **({"error": problem} if problem else {})})
+            answer = questions.ask({**shown, **({"error": problem} if problem else {})}, digest=request.digest)
             # An answer for other calls was given before a crash; the next `interrupt` asks, or has the answer for this.
             if not is_for_other_calls(answer, [request]):
                 decisions = parse_decisions(answer, [request])
@@ -163,10 +168,9 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
             tool=call.tool,
             args=call.args,
             description=f"Call {call.tool}, as the worker on {self._task_context.task!r} wants to.",
-            # An answer about one attempt is not valid for the next.
             digest=self._compute_digest(call)
             if doubt is None
-            else hash_json([self._compute_digest(call), doubt.doubts[0].epoch]),
+            else hash_doubt_request(self._compute_digest(call), doubt.doubts),
             doubt=describe_doubt(doubt) if doubt is not None else None,
         )
 
@@ -184,12 +188,8 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
     def _build_task(self, call: _WorkerCall) -> Task:
         return Task(id=call.id, tool=call.tool, args=call.args)
 
-    async def _run_call(
-        self, call: _WorkerCall, *, gated: bool, approved_digest: str | None, takeover_epochs: Mapping[str, int]
-    ) -> Outcome:
-        job = replace(
-            self._build_job(call, gated=gated), approved_digest=approved_digest, takeover_epochs=takeover_epochs
-        )
+    async def _run_call(self, call: _WorkerCall, *, gated: bool, approved_digest: str | None) -> Outcome:
+        job = replace(self._build_job(call, gated=gated), approved_digest=approved_digest)
         return await self._task_context.executor.run(job, slots=self._slots, emit=lambda _: None)
 
     def _build_job(self, call: _WorkerCall, *, gated: bool) -> Job:

@@ -1,6 +1,6 @@
 """`gather_context`: clears what an earlier goal left on the thread, and asks the tools that give context."""
 
-from uuid import uuid4
+from dataclasses import replace
 
 from langgraph.types import Overwrite
 
@@ -9,7 +9,7 @@ from agent.execution.call_log import MemoryCallLog
 from agent.execution.executor import utc_now
 from agent.planning.context import call_context_providers
 from graphs.run.graceful_stop import interrupt_when_halted
-from graphs.run.node_context import NodeContext
+from graphs.run.node_context import NodeContext, build_scope, create_run_id
 from graphs.state import Output, State, StateRecord
 
 #: A run returns these whether anything was written to them or not.
@@ -25,8 +25,11 @@ async def gather_context(state: State, context: NodeContext) -> StateRecord:
     if revision > 1:
         # A call that was made for an earlier goal on this thread is made again.
         await context.services.calls.delete_calls(context.thread)
+    # The thread alone would not do: a graph around this one runs it many times on one thread, each time from nothing.
+    run_id = create_run_id()
+    context = replace(context, thread=build_scope(context.runtime, run_id))
     text = await _ask_context_tools(context, revision=revision) if plan is None else ""
-    return reset_state(state, goal, given=plan is not None, context=text, revision=revision)
+    return reset_state(state, goal, run_id=run_id, given=plan is not None, context=text, revision=revision)
 
 
 async def _ask_context_tools(context: NodeContext, *, revision: int) -> str:
@@ -44,7 +47,7 @@ async def _ask_context_tools(context: NodeContext, *, revision: int) -> str:
         )
 
 
-def reset_state(state: State, goal: str, *, given: bool, context: str, revision: int) -> StateRecord:
+def reset_state(state: State, goal: str, *, run_id: str, given: bool, context: str, revision: int) -> StateRecord:
     """Return the update that brings `state` to the beginning of a run; `given`: its plan came with the input.
 
     Fields that are empty already are left alone, except those that a run returns: each that is ever written costs
@@ -57,7 +60,7 @@ def reset_state(state: State, goal: str, *, given: bool, context: str, revision:
     }
     return {
         **empty,
-        "run_id": uuid4().hex,
+        "run_id": run_id,
         "goal": goal,
         "status": "running",
         "plan_was_given": given,

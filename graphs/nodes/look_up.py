@@ -1,7 +1,9 @@
 """`look_up`: the planner's questions are put to their tools before it plans."""
 
+from pydantic import ValidationError
+
 from agent.core.plan.document import Call
-from agent.errors import BudgetError
+from agent.errors import BudgetError, PersistenceError
 from agent.execution.call_log import MemoryCallLog
 from agent.llm.usage import use_meter
 from agent.planning.context import run_questions
@@ -32,7 +34,7 @@ async def look_up(state: State, context: NodeContext) -> StateRecord:
 
 async def _answer_questions(state: State, context: NodeContext) -> str:
     """Return what the tools say; interrupts the node if the run is stopped before. Raises `BudgetError`."""
-    questions = [Call.model_validate(question) for question in state.get("context_requests") or ()]
+    questions = _parse_questions(state)
     # A question is not a task: it is asked again, not resumed.
     executor = context.create_executor(calls=MemoryCallLog())
     with use_meter(context.meter), interrupt_when_halted(context.control):
@@ -43,5 +45,16 @@ async def _answer_questions(state: State, context: NodeContext) -> str:
             thread=context.thread,
             revision=state["revision"],
             slots=context.create_slots(),
+            limits=context.limits,
             emit=context.emit,
         )
+
+
+def _parse_questions(state: State) -> list[Call]:
+    """Return the questions in the state. Raises `PersistenceError` for what is none."""
+    stored = state.get("context_requests") or ()
+    try:
+        return [Call.model_validate(question) for question in stored]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise PersistenceError(f"The stored context requests cannot be read: {first['msg']}: {stored!r:.80}") from None

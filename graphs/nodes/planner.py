@@ -4,9 +4,9 @@ from agent.core.compiler.compiler import CompiledPlan, assign_ranks
 from agent.errors import BudgetError, ModelError
 from agent.llm.models import Model
 from agent.llm.usage import use_meter
-from agent.plan_check import CheckedPlan, check_plan
 from agent.planning.context import questions_to_json
 from agent.planning.planner import ContextRequest, PlanningFailure, PlanningResult, make_plan
+from agent.tools.plan_check import CheckedPlan, check_plan
 from graphs.run.early_execution import start_early_execution
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import record_plan_author

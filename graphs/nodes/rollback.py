@@ -21,7 +21,7 @@ from agent.core.engine.rollback import (
 from agent.core.plan.document import Plan, Task
 from agent.core.plan.references import find_producers
 from agent.execution.ledger import LedgerRow
-from agent.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 from graphs.run.node_context import NodeContext
 from graphs.run.snapshots import collect_former_tasks

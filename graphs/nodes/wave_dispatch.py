@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal, assert_never
 from uuid import uuid4
 
@@ -29,13 +30,13 @@ from agent.core.engine.progress import find_blocker
 from agent.core.engine.snapshot import Snapshot
 from agent.events import PlanProgress
 from agent.execution.executor import is_ungated_read
-from agent.plan_check import CheckedPlan, check_plan
 from agent.settings import Settings
+from agent.tools.plan_check import CheckedPlan, check_plan
 from graphs.run.approvals import build_requests
 from graphs.run.dispatch_board import DispatchBoard, yield_to_event_loop
 from graphs.run.escalations import build_escalation_update
 from graphs.run.graceful_stop import GracefulRunControl
-from graphs.run.node_context import NodeContext
+from graphs.run.node_context import NodeContext, build_scope, create_run_id
 from graphs.run.plan_history import diff_last_plan, update_plan_history
 from graphs.run.state_updates import (
     build_finished_event,
@@ -56,7 +57,8 @@ NodeName = Literal[
 async def wave_dispatch(state: State, context: NodeContext) -> Command[NodeName]:
     """Choose the next move, and carry it out."""
     context.services.boards.drop(state.get("dispatch_id") or "")
-    changed = await _recompile_changed_plan(state, context)
+    named, context = await _name_run(state, context)
+    changed = {**named, **await _recompile_changed_plan(state, context)}
     state = await _load_outputs_for_approval({**state, **changed}, context)  # type: ignore[typeddict-item]  # a part of the same state
     snapshot = await _build_snapshot(state, context)
 
@@ -72,6 +74,17 @@ async def wave_dispatch(state: State, context: NodeContext) -> Command[NodeName]
         context.services.boards.put(update["dispatch_id"], board, run=context.runtime.control)
         await _start_early_reads(move.tasks, board, context)
     return Command(goto=command.goto, update=update)
+
+
+async def _name_run(state: State, context: NodeContext) -> tuple[StateRecord, NodeContext]:
+    """Give a run that was not begun by `gather_context`, but put here by a caller, an id; return it with its context.
+
+    A run that was stored before runs had ids keeps its scope, the thread, as soon as it has written anything.
+    """
+    if state.get("run_id") or await context.services.ledger.list_rows(context.thread):
+        return {}, context
+    run_id = create_run_id()
+    return {"run_id": run_id}, replace(context, thread=build_scope(context.runtime, run_id))
 
 
 def _build_command(move: Move, state: State, snapshot: Snapshot, context: NodeContext) -> Command[NodeName]:

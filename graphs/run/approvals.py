@@ -14,6 +14,7 @@ from agent.core.engine.approvals import (
     build_hitl_request,
     hash_approval_request,
     hash_calls,
+    hash_doubt_request,
     parse_decisions,
 )
 from agent.core.engine.call_preparation import (
@@ -29,8 +30,7 @@ from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.document import Task
 from agent.errors import AnswerError
 from agent.execution.executor import build_reused_outcome
-from agent.plan_check import CheckedPlan, check_plan
-from agent.tools.toolbox import Toolbox
+from agent.tools.plan_check import CheckedPlan, check_plan
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt
 from graphs.run.snapshots import get_active_plan
@@ -57,8 +57,13 @@ def build_requests(
         if not isinstance(ready, PreparedTask):
             settled[task_id] = ready
         elif doubt is not None:
-            description = describe_doubt(InDoubt.model_validate(doubt), to_undo=ask.to_undo)
-            requests.append(_build_request(task, ready, thread=thread, revision=revision, doubt=description))
+            parsed = InDoubt.model_validate(doubt)
+            request = _build_request(task, ready, thread=thread, revision=revision)
+            update = {
+                "doubt": describe_doubt(parsed, to_undo=ask.to_undo),
+                "digest": hash_doubt_request(request.digest, parsed.doubts),
+            }
+            requests.append(request.model_copy(update=update))
         elif ready.fingerprint in done_before:
             settled[task_id] = build_reused_outcome(done_before[ready.fingerprint], revision=revision)
         elif hash_calls(task.tool, ready.calls) in (state.get("rejected_calls") or ()):
@@ -86,9 +91,7 @@ def describe_doubt(doubt: InDoubt, *, to_undo: bool = False) -> str:
     )
 
 
-def _build_request(
-    task: Task, ready: PreparedTask, *, thread: str, revision: int, doubt: str | None = None
-) -> ApprovalRequest:
+def _build_request(task: Task, ready: PreparedTask, *, thread: str, revision: int) -> ApprovalRequest:
     calls = list(ready.calls)
     return ApprovalRequest(
         task=task.id,
@@ -98,7 +101,6 @@ def _build_request(
         description=" ".join([task.description or f"Call {task.tool}.", *_describe_unfit_items(ready)]),
         expected=task.expected_outcome,
         digest=hash_approval_request(thread=thread, revision=revision, task=task.id, tool=task.tool, calls=calls),
-        doubt=doubt,
     )
 
 
@@ -110,9 +112,10 @@ def _describe_unfit_items(ready: PreparedTask) -> Iterator[str]:
         yield f"{count} of {total} items cannot be called and are left out, first item {first.item}: {first.error}"
 
 
-def build_interrupt_payload(state: State, toolbox: Toolbox) -> dict[str, Any]:
+def build_interrupt_payload(state: State, context: NodeContext) -> dict[str, Any]:
     """Return the payload of the interrupt: LangChain's request form, the goal, and the plan's changes if any."""
-    requests = _parse_pending_requests(state)
+    requests = parse_pending_requests(state, thread=context.thread)
+    toolbox = context.toolbox
     return {
         **build_hitl_request(requests, [toolbox.specs[request.tool] for request in requests]),
         "revision": state.get("revision"),
@@ -127,7 +130,7 @@ async def apply_decisions(answer: object, state: State, context: NodeContext) ->
 
     Raises `AnswerError`, with nothing changed, if the answer does not fit the requests.
     """
-    requests = _parse_pending_requests(state)
+    requests = parse_pending_requests(state, thread=context.thread)
     decisions = parse_decisions(answer, requests)
     if isinstance(decisions, str):
         raise AnswerError(decisions)
@@ -139,15 +142,7 @@ async def apply_decisions(answer: object, state: State, context: NodeContext) ->
     for request, decision in zip(requests, decisions, strict=True):
         match decision:
             case ApproveDecision():
-                # Computed from the call that was shown: the digest in the request comes from the state, which may
-                # have been edited.
-                granted[request.task] = hash_approval_request(
-                    thread=context.thread,
-                    revision=revision,
-                    task=request.task,
-                    tool=request.tool,
-                    calls=_list_calls(request),
-                )
+                granted[request.task] = _hash_shown_calls(request, thread=context.thread, revision=revision)
             case EditDecision():
                 edits[request.task] = decision
             case RejectDecision(message=message) if request.doubt is not None:
@@ -192,7 +187,7 @@ def _clear_doubts(requests: list[ApprovalRequest], granted: dict[str, str], stat
     epochs = {
         task: {get_call_key(doubt.item): doubt.epoch for doubt in InDoubt.model_validate(doubts[task]).doubts}
         for task in asked
-        if task in granted
+        if task in granted and task in doubts
     }
     return {
         "calls_in_doubt": dict.fromkeys(asked),
@@ -200,8 +195,45 @@ def _clear_doubts(requests: list[ApprovalRequest], granted: dict[str, str], stat
     }
 
 
-def _parse_pending_requests(state: State) -> list[ApprovalRequest]:
-    return [ApprovalRequest.model_validate(entry) for entry in state.get("pending_approvals") or ()]
+async def store_approvals(granted: Mapping[str, str], state: State, context: NodeContext) -> None:
+    """Store in the ledger what an answer has approved, by task id, and which calls in doubt it said did not happen."""
+    thread, revision, grants = context.thread, state.get("revision") or 1, context.services.grants
+    await grants.store_approvals(granted, thread=thread, revision=revision)
+    doubts = state.get("calls_in_doubt") or {}
+    for request in parse_pending_requests(state, thread=thread):
+        if request.doubt is None or request.task not in granted or request.task not in doubts:
+            continue
+        calls = _list_calls(request)
+        for doubt in InDoubt.model_validate(doubts[request.task]).doubts:
+            args = calls[doubt.item or 0 : (doubt.item or 0) + 1]
+            await grants.clear_doubt(doubt, request.task, request.tool, args, thread=thread, revision=revision)
+
+
+def parse_pending_requests(state: State, *, thread: str) -> list[ApprovalRequest]:
+    """Return the requests in the state, each with the digest of the very call that it shows.
+
+    The stored digest is not used: the state may have been edited, and an answer must not approve another call than
+    that whose digest it names.
+    """
+    requests = [ApprovalRequest.model_validate(entry) for entry in state.get("pending_approvals") or ()]
+    revision, doubts = state.get("revision") or 1, state.get("calls_in_doubt") or {}
+    digests = [_hash_shown_calls(request, thread=thread, revision=revision) for request in requests]
+    return [
+        request.model_copy(
+            update={
+                "digest": digest
+                if request.doubt is None or request.task not in doubts
+                else hash_doubt_request(digest, InDoubt.model_validate(doubts[request.task]).doubts)
+            }
+        )
+        for request, digest in zip(requests, digests, strict=True)
+    ]
+
+
+def _hash_shown_calls(request: ApprovalRequest, *, thread: str, revision: int) -> str:
+    return hash_approval_request(
+        thread=thread, revision=revision, task=request.task, tool=request.tool, calls=_list_calls(request)
+    )
 
 
 def _list_calls(request: ApprovalRequest) -> list[dict[str, Any]]:

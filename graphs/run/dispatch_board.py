@@ -97,8 +97,6 @@ class DispatchBoard:
     thread: str
     #: By task: the digest that was approved.
     approvals: Mapping[str, str]
-    #: By task and call: the ledger epochs of calls in doubt that a human said did not happen.
-    takeover_epochs: Mapping[str, Mapping[str, int]]
     #: By fingerprint: finished work of earlier revisions.
     reusable: Mapping[str, tuple[str, Done]]
     #: Digests of calls that a human rejected.

@@ -7,7 +7,7 @@ from agent.core.plan.limits import Limits
 from agent.execution.concurrency import Slots
 from agent.execution.early_execution import EarlyExecution
 from agent.llm.models import Model
-from agent.plan_check import PreflightChecker
+from agent.tools.plan_check import PreflightChecker
 from graphs.run.node_context import NodeContext
 from graphs.state import State
 

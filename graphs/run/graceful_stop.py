@@ -1,7 +1,6 @@
 """A run that can be stopped: nothing new starts, what runs is given time to end, and what finished is kept."""
 
 import asyncio
-import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -14,8 +13,9 @@ from langgraph.runtime import RunControl
 
 from agent.execution.concurrency import RunHalted
 from agent.execution.early_execution import EarlyExecution
+from agent.logging_context import get_logger
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: Seconds between two looks at a control of the caller, which does not notify anybody when it changes.
 _POLL_INTERVAL_S = 0.1

@@ -1,10 +1,14 @@
 """Approvals in the ledger: each granted for one use and for a limited time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from agent.core.engine.approvals import hash_calls
+from agent.core.engine.call_preparation import Arguments
+from agent.core.engine.outcomes import Doubt
 from agent.execution.executor import utc_now
-from agent.execution.ledger import Grant, Ledger
+from agent.execution.ledger import Grant, Intent, Ledger
+from agent.execution.writes import HUMAN
 
 
 class Grants:
@@ -32,6 +36,20 @@ class Grants:
                 for task, digest in approvals.items()
             ]
         )
+
+    async def clear_doubt(
+        self, doubt: Doubt, task: str, tool: str, calls: Sequence[Arguments], *, thread: str, revision: int
+    ) -> None:
+        """Store that the call in doubt did not happen, as a human has just said; `calls` is that one, as shown."""
+        intent = Intent(
+            thread=thread,
+            revision=revision,
+            task=task,
+            item=doubt.item,
+            tool=tool,
+            args_digest=hash_calls(tool, calls),
+        )
+        await self._ledger.clear_doubt(intent, epoch=doubt.epoch, by=HUMAN)
 
     async def adopt_checkpoint_approval(self, task: str, digest: str | None, *, thread: str, revision: int) -> None:
         """Take over an approval from the checkpoint, if the ledger is not durable."""

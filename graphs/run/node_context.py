@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
+from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
@@ -18,11 +19,13 @@ from agent.events import RunEvent
 from agent.execution.call_log import CallLog
 from agent.execution.concurrency import Slots
 from agent.execution.executor import EarlyOutcomes, Executor, utc_now
+from agent.execution.ledger import join_scope
 from agent.llm.models import Model
 from agent.llm.usage import Meter
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
+from graphs.nesting import get_run_namespace
 from graphs.run.dispatch_board import DispatchBoard
 from graphs.run.graceful_stop import GracefulRunControl
 from graphs.run.services import Context, Services
@@ -51,7 +54,7 @@ class NodeContext:
     meter: Meter
     #: What was parsed of this run's state before.
     cache: RunCache
-    #: The thread's id; without a checkpointer, the run's own.
+    #: The scope of the run, see `agent.execution.ledger.join_scope`: its calls, approvals and keys stand under it.
     thread: str
 
     @property
@@ -59,6 +62,12 @@ class NodeContext:
         """The control by which the run is stopped; None if the graph was not called through `PlanwaveGraph`."""
         control = self.runtime.control
         return control if isinstance(control, GracefulRunControl) else None
+
+    @property
+    def has_thread(self) -> bool:
+        """Whether the caller named a thread; without one nobody could find what is stored outside the state."""
+        info = self.runtime.execution_info
+        return info is not None and info.thread_id is not None
 
     def emit(self, event: RunEvent) -> None:
         """Put an event on the run's `custom` stream."""
@@ -130,7 +139,7 @@ async def create_node_context(state: State, runtime: Runtime[Context], services:
         state.get("raised_budgets") or {},
     )
     prices = (settings.price_input or 0.0, settings.price_output or 0.0)
-    thread = find_thread_id(runtime) or state.get("run_id") or ""
+    thread = build_scope(runtime, state.get("run_id") or "")
     return NodeContext(
         services=services,
         runtime=runtime,
@@ -179,9 +188,16 @@ def bind_node(node: Node[T], services: Services) -> BoundNode[T]:
     return run_node
 
 
-def find_thread_id(runtime: Runtime[Context]) -> str | None:
-    """Return the thread's id; None for a run without a checkpointer."""
-    return runtime.execution_info.thread_id if runtime.execution_info else None
+def create_run_id() -> str:
+    """Return a new id for a run."""
+    return f"run-{uuid4().hex}"
+
+
+def build_scope(runtime: Runtime[Context], run_id: str) -> str:
+    """Return the scope of a run by its id, in a node of it. Raises `UsageError` as `join_scope`."""
+    info = runtime.execution_info
+    thread, namespace = (info.thread_id, info.checkpoint_ns) if info else (None, "")
+    return join_scope(run_id if thread is None else str(thread), run_id, namespace=get_run_namespace(namespace))
 
 
 def can_wait_for_answer(config: RunnableConfig) -> bool:

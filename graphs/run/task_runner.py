@@ -4,10 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
@@ -23,7 +20,8 @@ from agent.llm.usage import use_meter
 from agent.results.artifacts import Artifacts, drop_stored_output
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
-from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER, ChannelRead
+from graphs.langgraph_internals import ChannelRead
+from graphs.nesting import load_pending_writes
 from graphs.run.dispatch_board import DispatchBoard, ProgressReporter
 from graphs.run.early_execution import find_deadline, find_early_execution, get_slots
 from graphs.run.grants import Grants
@@ -80,7 +78,6 @@ def create_board(state: State, snapshot: Snapshot, context: NodeContext) -> Disp
         revision=revision,
         thread=context.thread,
         approvals=state.get("approvals") or {},
-        takeover_epochs=state.get("resolved_doubts") or {},
         # An undo call is made even if an earlier plan has made the same call.
         reusable={} if snapshot.undo is not None else done_before,
         rejected=state.get("rejected_calls") or (),
@@ -98,7 +95,6 @@ _STATE_KEYS = [
     "results",
     "revision",
     "approvals",
-    "resolved_doubts",
     "rejected_calls",
     "problems",
     "started_at",
@@ -116,7 +112,7 @@ async def restore_board(runtime: Runtime[Context], services: Services) -> Dispat
     """
     config = get_config()
     state: State = ChannelRead.do_read(config, select=_STATE_KEYS, fresh=False)
-    finished = await _load_sibling_results(config)
+    finished = [value for _, channel, value in await load_pending_writes(config) if channel == "results"]
     state = {**state, "results": merge_results(state.get("results") or {}, finished)}
     context = await create_node_context(state, runtime, services)
     # Approvals are not compared with their calls here: these may depend on outputs that are not loaded.
@@ -130,21 +126,6 @@ async def restore_board(runtime: Runtime[Context], services: Services) -> Dispat
         if call.item is None:
             board.earlier_attempts[call.task] = call
     return board
-
-
-async def _load_sibling_results(config: RunnableConfig) -> list[dict[str, Any]]:
-    configurable = config["configurable"]
-    saver = configurable.get(CONFIG_KEY_CHECKPOINTER)
-    if not isinstance(saver, BaseCheckpointSaver):
-        return []
-    namespace = configurable.get("checkpoint_ns") or ""
-    own_checkpoint = {
-        "thread_id": configurable["thread_id"],
-        "checkpoint_id": configurable["checkpoint_id"],
-        "checkpoint_ns": namespace.rsplit("|", maxsplit=1)[0] if "|" in namespace else "",
-    }
-    saved = await saver.aget_tuple({"configurable": own_checkpoint})
-    return [value for _, channel, value in (saved.pending_writes or ()) if channel == "results"] if saved else []
 
 
 async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Outcome | ExhaustedBudget:
@@ -166,9 +147,10 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
             outcome = await executor.run(job, slots=board.slots, emit=emit)
     except BudgetError as error:
         return error.budget
-    outcome = await services.artifacts.store_large_output(
-        outcome, thread=board.thread, limit=context.settings.artifact_bytes
-    )
+    if context.has_thread:
+        outcome = await services.artifacts.store_large_output(
+            outcome, thread=board.thread, limit=context.settings.artifact_bytes
+        )
     if isinstance(outcome, Done) and outcome.artifact is not None and not board.is_output_read(task):
         outcome = drop_stored_output(outcome)
     services.durations.record_call(job.task.tool, outcome)
@@ -200,7 +182,6 @@ def build_job(task: str, board: DispatchBoard) -> Job:
         approved_digest=board.approvals.get(task),
         reusable=board.reusable,
         rejected_digests=board.rejected,
-        takeover_epochs=board.takeover_epochs.get(task, {}),
         logged_attempts=board.earlier_attempts.get(task),
         urgency=(definition.priority, -board.compiled.ranks[task]),
     )

@@ -112,9 +112,9 @@ def upgrade_on_read(saver: S) -> S:
     return clone
 
 
-def upgrade_saver_of(config: RunnableConfig | None) -> RunnableConfig | None:
+def upgrade_saver_of(config: RunnableConfig) -> RunnableConfig:
     """Return `config` with the saver that a server or a parent graph put into it, if any, behind the same door."""
-    saver = (config or {}).get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)
+    saver = config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)
     if not isinstance(saver, BaseCheckpointSaver):
         return config
     return patch_configurable(config, {CONFIG_KEY_CHECKPOINTER: upgrade_on_read(saver)})

@@ -1,6 +1,5 @@
 """Stored checkpoints, checked against their expected shape before LangGraph sees them."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,10 +7,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
 from agent.errors import PersistenceError
+from agent.logging_context import get_logger
 from graphs.state import validate_checkpoint
 from graphs.stores.checkpoint_upgrade import upgrade_checkpoint
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _CHECKPOINT_TYPES = {"id": str, "ts": str, "channel_values": dict, "channel_versions": dict, "versions_seen": dict}
 
@@ -78,6 +78,11 @@ def _is_hexadecimal(text: str) -> bool:
 def get_thread_id(config: RunnableConfig) -> str:
     """Return the thread that a config names."""
     return str(config["configurable"]["thread_id"])
+
+
+def with_text_thread(config: RunnableConfig) -> RunnableConfig:
+    """Return `config` with the thread as a text: PostgreSQL compares no text with a number or a UUID."""
+    return {**config, "configurable": {**config["configurable"], "thread_id": get_thread_id(config)}}
 
 
 def describe_checkpoint(config: RunnableConfig | None) -> str:

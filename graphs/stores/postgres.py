@@ -30,6 +30,7 @@ from graphs.stores.checkpoint_validation import (
     describe_checkpoint,
     get_thread_id,
     validate_checkpoint_tuple,
+    with_text_thread,
     wrap_read_errors,
 )
 from graphs.stores.database import StatementRunner
@@ -123,15 +124,17 @@ class PostgresCheckpointSaver(PostgresSaver):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its pending writes. Raises `PersistenceError` if it cannot be read."""
+        named = with_text_thread(config)
         with wrap_read_errors(describe_checkpoint(config)):
-            found = self._database.run_with_retries(lambda connection: self._bind_saver(connection).get_tuple(config))
+            found = self._database.run_with_retries(lambda connection: self._bind_saver(connection).get_tuple(named))
         return self._validate_tuple(found) if found else None
 
     def list(self, config: RunnableConfig | None, **options: Any) -> Iterator[CheckpointTuple]:  # noqa: ANN401 - LangGraph's
         """Yield checkpoints, the newest first. Raises `PersistenceError` if one cannot be read."""
+        named = with_text_thread(config) if config else None
         with wrap_read_errors(describe_checkpoint(config)):
             found = self._database.run_with_retries(
-                lambda connection: [*self._bind_saver(connection).list(config, **options)]
+                lambda connection: [*self._bind_saver(connection).list(named, **options)]
             )
         return map(self._validate_tuple, found)
 
@@ -139,10 +142,11 @@ class PostgresCheckpointSaver(PostgresSaver):
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return the writes from which delta channels are rebuilt. Raises `PersistenceError` as `get_tuple`."""
+        named = with_text_thread(config)
         with wrap_read_errors(describe_checkpoint(config)):
             return self._database.run_with_retries(
                 lambda connection: self._bind_saver(connection).get_delta_channel_history(
-                    config=config, channels=channels
+                    config=named, channels=channels
                 )
             )
 
@@ -156,6 +160,7 @@ class PostgresCheckpointSaver(PostgresSaver):
         """Store a checkpoint. Raises `LeaseLostError` or `ThreadBusyError`, with nothing stored."""
         checkpoint, new_versions = complete_upgrade(checkpoint, new_versions)
         checkpoint = wrap_texts(checkpoint, encrypted=self._encrypted)
+        config = with_text_thread(config)
         return self._write_fenced(
             get_thread_id(config), lambda saver: saver.put(config, checkpoint, metadata, new_versions)
         )
@@ -164,6 +169,7 @@ class PostgresCheckpointSaver(PostgresSaver):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store the writes of a task. Raises as `put`."""
+        config = with_text_thread(config)
         self._write_fenced(get_thread_id(config), lambda saver: saver.put_writes(config, writes, task_id, task_path))
 
     def delete_thread(self, thread_id: str) -> None:
@@ -171,7 +177,7 @@ class PostgresCheckpointSaver(PostgresSaver):
 
         def delete_rows(connection: Connection, run: StatementRunner) -> None:
             self._leases.check_fence(run, str(thread_id))
-            self._bind_saver(connection).delete_thread(thread_id)
+            self._bind_saver(connection).delete_thread(str(thread_id))
             # A later thread of the same name must not take its writes for made already.
             delete_ledger_rows(run, str(thread_id))
             delete_call_rows(run, str(thread_id))

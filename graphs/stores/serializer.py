@@ -10,6 +10,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Send
+from pydantic import BaseModel
 
 from agent.errors import PersistenceError, SettingsError, UsageError, describe_extra
 from graphs.langgraph_internals import DeltaSnapshot
@@ -153,11 +154,13 @@ def _read_mark(marked: Any) -> Any:  # noqa: ANN401 - what is stored under the m
 
 
 def _map_inner(value: Any, change: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - any stored value
-    """Return one of LangGraph's wrappers, such as `Interrupt` or `Overwrite`, with what is inside changed."""
+    """Return a wrapper, such as `Interrupt` or `Overwrite`, or a worker's message, with what is inside changed."""
     if isinstance(value, DeltaSnapshot):
         return DeltaSnapshot(change(value.value))
     if isinstance(value, Send):
         return Send(value.node, change(value.arg))
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={name: change(getattr(value, name)) for name in type(value).model_fields})
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     changed = copy.copy(value)

@@ -173,11 +173,14 @@ class LeasedSaver(SingleThreadSaver):
         return self
 
     @asynccontextmanager
-    async def lease(self, thread: str) -> AsyncIterator[Lease]:
-        """Hold a thread for one run. Raises `ThreadBusyError` if another run, also of this process, has it."""
+    async def lease(self, thread: str, *, caller: tuple[str, int] | None = None) -> AsyncIterator[Lease]:
+        """Hold a thread for one run. Raises `ThreadBusyError` if another run, also of this process, has it.
+
+        Runs that graphs around them call share the thread in one process: see `LeaseManager.acquire`.
+        """
         token = uuid4().hex
         try:
-            yield await self.run_on_worker(self._leases.acquire, thread, token)
+            yield await self.run_on_worker(self._leases.acquire, thread, token, caller=caller)
         finally:
             # Also if acquiring was cancelled, because the call on the thread still runs; the release comes after it and
             # after the last write of the run.

@@ -26,7 +26,9 @@ async def measured(folder: Path, *, writes: int) -> tuple[list[float], list[floa
     claims, completions = [], []
     async with open_persistence(f"sqlite:///{folder}/claims.db") as persistence, persistence.lease("t"):
         for number in range(writes):
-            intent = Intent(thread="t", revision=1, task=f"w{number}", tool="pay", args_digest="0" * 64)
+            intent = Intent(
+                thread="t", revision=1, task=f"w{number}", tool="pay", args_digest="0" * 64, is_approval_waived=True
+            )
             begun = time.perf_counter()
             claimed = await persistence.ledger.claim(intent)
             between = time.perf_counter()

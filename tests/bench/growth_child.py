@@ -22,8 +22,8 @@ from agent.core.engine.next_move import Answer, RunTasks, next_move
 from agent.core.engine.outcomes import Done, Outcome
 from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.limits import Limits
-from agent.plan_check import CheckedPlan, check_plan
 from agent.settings import Settings
+from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.show import show_thread
 from graphs.cli.terminal.command_context import CommandContext

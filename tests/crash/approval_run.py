@@ -20,9 +20,16 @@ def plan_of(name: str) -> dict[str, Any]:
     return {"tasks": [{"id": "w", "tool": "post", "args": {"name": name}}]}
 
 
-def graph_over(persistence: Persistence, journal: Journal, **settings: Any) -> PlanwaveGraph:
+def graph_over(
+    persistence: Persistence, journal: Journal, *, hung: asyncio.Event | None = None, **settings: Any
+) -> PlanwaveGraph:
+    """Return a graph whose one tool writes; with `hung` its writes set it and do not return."""
+
     async def post(name: str) -> str:
         journal.note("effect", name)
+        if hung is not None:
+            hung.set()
+            await asyncio.sleep(60)
         await asyncio.sleep(0.002)
         return f"posted {name}"
 

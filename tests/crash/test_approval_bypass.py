@@ -1,5 +1,6 @@
 """Attempts to have a write made that nobody approved."""
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -26,10 +27,12 @@ async def test_nothing_is_written_that_nobody_approved(database_url, count, tmp_
     journal, approved, met = Journal(tmp_path / "journal"), Counter(), {way.__name__: Counter() for way in WAYS}
     async with open_persistence(database_url) as one, open_persistence(database_url) as other:
         graph, another = graph_over(one, journal), graph_over(other, journal)
+        hung = asyncio.Event()
+        stuck = graph_over(one, journal, hung=hung, grace_s=0)
         expiring = graph_over(one, journal, approval_ttl_s=1e-6)
         for number in range(count):
             way = WAYS[number % len(WAYS)]
-            attempt = Attempt(graph, another, expiring, f"{way.__name__}-{number}", chance)
+            attempt = Attempt(graph, another, expiring, stuck, hung, f"{way.__name__}-{number}", chance)
             await attempt.begin()
             await way(attempt)
             approved += attempt.approved

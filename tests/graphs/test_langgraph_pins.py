@@ -14,7 +14,7 @@ from langgraph.types import Command, Send
 from typing_extensions import TypedDict
 
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER, ChannelRead
-from graphs.run.task_runner import _load_sibling_results
+from graphs.nesting import load_pending_writes
 from graphs.state import merge_results
 from tests.support.worlds import thread
 
@@ -70,7 +70,7 @@ async def test_pending_writes_hold_what_siblings_finished_before_a_failure():
         return "of a"
 
     async def looking(task, config):
-        found.append((task, await _load_sibling_results(config)))
+        found.append((task, [value for _, name, value in await load_pending_writes(config) if name == "results"]))
         return "of b"
 
     with pytest.raises(ConnectionError):

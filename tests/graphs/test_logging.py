@@ -171,7 +171,7 @@ async def test_a_refusal_by_the_fence_is_a_warning(logged, tmp_path):
     async def lose() -> str:
         """Let another take the call over while it runs."""
         [row] = await stored.ledger.list_rows("logged")
-        await stored.ledger.claim(row.intent, takeover_epoch=row.epoch)
+        await stored.ledger.claim(row.intent, takeover_epoch=row.epoch, clearance="a test")
         return "late"
 
     async with open_persistence(f"sqlite:///{tmp_path}/l.db") as stored:

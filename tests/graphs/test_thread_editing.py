@@ -87,7 +87,7 @@ async def test_what_is_done_cannot_be_changed_by_any_plan(graph, world, stored):
 
 
 async def test_a_plan_is_not_edited_while_a_write_is_not_settled(graph, world, stored):
-    write = Intent(thread="t", revision=1, task="w", tool="write", args_digest="x")
+    write = Intent(thread="t", revision=1, task="w", tool="write", args_digest="x", is_approval_waived=True)
     await stored.ledger.claim(write)
     editor = await load_plan_editor(graph, thread())
     with pytest.raises(UsageError, match="A write of 'w' was started and its outcome is not recorded"):

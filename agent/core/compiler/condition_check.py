@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from agent.core.plan.condition_cost import tokenize
 from agent.core.plan.json_schema import NoSuchPath, describe_types, find_allowed_types, get_subschema
 from agent.core.plan.references import JsonPath
 from agent.core.plan.tool_spec import JsonSchema
@@ -42,14 +43,6 @@ _FUNCTION_RESULTS: Mapping[str, JsonSchema] = {
         for name in ("has", "all", "exists", "exists_one", "contains", "startsWith", "endsWith", "matches")
     },
 }
-_TOKEN = re.compile(
-    r"""\s+|//[^\n]*
-    |(?P<number>0x[0-9a-fA-F]+u?|(?:\d+\.\d+|\.\d+|\d+)(?:[eE][+-]?\d+)?u?)
-    |(?P<text>[rRbB]{0,2}(?:\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
-    |(?P<name>[A-Za-z_]\w*)
-    |(?P<sign>&&|\|\||[<>=!]=|[-+*/%<>!?:.,()\[\]{}])""",
-    re.VERBOSE,
-)
 _ORDERING_OPERATORS = frozenset({"<", "<=", ">", ">="})
 _COMPARISON_OPERATORS = _ORDERING_OPERATORS | {"==", "!=", "in"}
 #: The levels of binary operators in the grammar, the loosest first.
@@ -93,7 +86,7 @@ class _ConditionParser:
     """One pass over the tokens of an expression."""
 
     def __init__(self, expression: str, outputs: Mapping[str, JsonSchema | None]) -> None:
-        self.tokens = _tokenize(expression)
+        self.tokens = tokenize(expression)
         self.position = 0
         #: In order, each once, with the path that does not exist if that is the fault, else with an empty text.
         self.faults: dict[str, str] = {}
@@ -337,20 +330,6 @@ class _ConditionParser:
             raise _UnsupportedExpression
         self.position += 1
         return self.tokens[self.position - 1][1]
-
-
-def _tokenize(expression: str) -> list[tuple[str, str]]:
-    """Return the tokens of `expression`, each with its kind: number, text, name or sign. Empty if one is unknown."""
-    found: list[tuple[str, str]] = []
-    at = 0
-    while at < len(expression):
-        match = _TOKEN.match(expression, at)
-        if match is None:
-            return []
-        if match.lastgroup:
-            found.append((match.lastgroup, match.group()))
-        at = match.end()
-    return found
 
 
 def _describe_operand(part: _ExpressionType, kinds: frozenset[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from agent.core.approval_text import describe_request, find_defaults
+from agent.core.engine.outcomes import Doubt
 from agent.core.plan.document import Task
 from agent.core.plan.hashing import hash_json
 from agent.core.plan.limits import Limits
@@ -105,6 +106,12 @@ def hash_approval_request(
     return hash_json({"thread": thread, "revision": revision, "task": task, "tool": tool, "calls": list(calls)})
 
 
+def hash_doubt_request(digest: str, doubts: Sequence[Doubt]) -> str:
+    """Return the digest of a question about calls in doubt: an answer about one attempt is not valid for the next."""
+    attempts: list[JsonValue] = [[doubt.item, doubt.epoch] for doubt in doubts]
+    return hash_json([digest, attempts])
+
+
 def hash_calls(tool: str, calls: Sequence[dict[str, JsonValue]]) -> str:
     """Return the digest of calls whatever their task, by which a rejected one is not proposed again."""
     return hash_json({"tool": tool, "calls": list(calls)})
@@ -164,17 +171,22 @@ def list_allowed_decisions(request: ApprovalRequest) -> tuple[DecisionType, ...]
     return ("approve", "edit", "reject", "respond") if request.items is None else ("approve", "reject", "respond")
 
 
-def parse_decisions(answer: object, requests: Sequence[ApprovalRequest]) -> list[Decision] | str:
-    """Parse an answer to `requests` by position, or return a sentence that says why it is not valid.
+#: By what a decision can name its call.
+_CALL_NAMES = ("digest", "task_id", "id")
 
-    Besides `{"decisions": [...]}` a bare list, a single decision and the older `[{"type": "accept"}]` are accepted. If
-    decisions have a `digest`, it must be that of the request at the same position.
+
+def parse_decisions(answer: object, requests: Sequence[ApprovalRequest]) -> list[Decision] | str:
+    """Parse an answer to `requests`, one decision for each in their order, or return a sentence: why it is not valid.
+
+    Besides `{"decisions": [...]}` a bare list, a single decision and the older `[{"type": "accept"}]` are accepted.
+    Decisions that name their call, by its `digest`, its `task_id` or either as `id`, are taken by name, in any order;
+    those that name none, by position.
     """
     listed = _unwrap_decisions(answer)
     if not isinstance(listed, list) or not listed:
         return (
-            "An answer must be {'decisions': [{'type': 'approve'}, ...]}, with one decision for each call, "
-            f"not {format_value(answer)}."
+            "An answer must be {'decisions': [{'type': 'approve', 'digest': '...'}, ...]}, with one decision for each "
+            f"call, not {format_value(answer)}."
         )
     if len(listed) != len(requests):
         return f"{len(requests)} calls wait for an answer and {len(listed)} decisions were given; give one for each."
@@ -184,29 +196,87 @@ def parse_decisions(answer: object, requests: Sequence[ApprovalRequest]) -> list
         first = error.errors(include_url=False)[0]
         position = first["loc"][0] if first["loc"] else 0
         return f"Decision {position} cannot be read: {first['msg']} (it was {format_value(listed[int(position)])})."
-    for position, (entry, decision, request) in enumerate(zip(listed, decisions, requests, strict=True)):
+    order = _match_requests(listed, requests)
+    if isinstance(order, str):
+        return order
+    for position, decision in enumerate(decisions):
+        request = requests[order[position]]
         if decision.type not in list_allowed_decisions(request):
             return f"Decision {position}: {decision.type!r} is not allowed for {request.task!r}."
-        claimed = entry.get("digest") if isinstance(entry, dict) else None
-        if claimed is not None and claimed != request.digest:
-            return f"Decision {position} answers another call than that of {request.task!r}; nothing was approved."
-    return decisions
+    return [decision for _, decision in sorted(zip(order, decisions, strict=True), key=lambda pair: pair[0])]
 
 
-def bind_to_digests(answer: object, digests: Sequence[str]) -> object:
-    """Return an answer for `parse_decisions` that is valid only for the calls with these digests."""
+def _match_requests(listed: Sequence[object], requests: Sequence[ApprovalRequest]) -> list[int] | str:
+    """Return for each decision the position of its request, or why it is not clear which one it is."""
+    named = [_find_named_request(position, entry, requests) for position, entry in enumerate(listed)]
+    if problem := next((one for one in named if isinstance(one, str)), None):
+        return problem
+    order = [one for one in named if isinstance(one, int)]
+    if not order:
+        return list(range(len(requests)))
+    if len(order) < len(listed):
+        unnamed = named.index(None)
+        return f"Decision {unnamed} names no call, but others do; name each by its digest. Nothing was approved."
+    twice = next((one for one in order if order.count(one) > 1), None)
+    if twice is not None:
+        return f"Two decisions are for {requests[twice].task!r}; give one for each call. Nothing was approved."
+    return order
+
+
+def _find_named_request(position: int, entry: object, requests: Sequence[ApprovalRequest]) -> int | str | None:
+    """Return the position of the request that a decision names; None if it names none; else why that is not clear."""
+    found: int | None = None
+    for name in _CALL_NAMES:
+        value = entry.get(name) if isinstance(entry, dict) else None
+        if value is None:
+            continue
+        at = next((at for at, request in enumerate(requests) if _is_named(request, name, value)), None)
+        if at is None and name == "digest":
+            other = f"than that of {requests[0].task!r}" if len(requests) == 1 else "than those that wait"
+            return f"Decision {position} answers another call {other}; nothing was approved."
+        if at is None or (found is not None and at != found):
+            clash = f"of {requests[at].task!r}, but its digest or task is another's" if at is not None else "of no call"
+            return f"Decision {position} has the {name} {format_value(value)} {clash}; nothing was approved."
+        found = at
+    return found
+
+
+def _is_named(request: ApprovalRequest, name: str, value: object) -> bool:
+    names = {"digest": (request.digest,), "task_id": (request.task,), "id": (request.digest, request.task)}
+    return value in names[name]
+
+
+def names_digests(answer: object) -> bool:
+    """Whether every decision of an answer names the digest of its call."""
     listed = _unwrap_decisions(answer)
-    if not isinstance(listed, list) or len(listed) != len(digests):
+    return isinstance(listed, list) and all(isinstance(entry, dict) and entry.get("digest") for entry in listed)
+
+
+def bind_to_requests(answer: object, requests: Sequence[ApprovalRequest]) -> object:
+    """Return a valid answer to `requests` in their order, such that `parse_decisions` takes it for no other calls."""
+    listed = _unwrap_decisions(answer)
+    if not isinstance(listed, list) or len(listed) != len(requests):
         return answer
-    pairs = zip(listed, digests, strict=True)
-    return {"decisions": [{**entry, "digest": digest} if isinstance(entry, dict) else entry for entry, digest in pairs]}
+    order = _match_requests(listed, requests)
+    if isinstance(order, str):
+        return answer
+    entries = [entry for _, entry in sorted(zip(order, listed, strict=True), key=lambda pair: pair[0])]
+    pairs = zip(entries, requests, strict=True)
+    return {
+        "decisions": [
+            {**entry, "digest": request.digest} if isinstance(entry, dict) else entry for entry, request in pairs
+        ]
+    }
 
 
 def is_for_other_calls(answer: object, requests: Sequence[ApprovalRequest]) -> bool:
     """Whether an answer is for other calls than those of `requests`, by the digests in it."""
     listed = _unwrap_decisions(answer)
     given = [entry.get("digest") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    return any(digest is not None for digest in given) and given != [request.digest for request in requests]
+    known = [request.digest for request in requests]
+    return any(digest is not None for digest in given) and (
+        len(given) != len(known) or any(g not in known for g in given)
+    )
 
 
 def _unwrap_decisions(answer: object) -> object:

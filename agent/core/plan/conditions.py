@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from pydantic import JsonValue
 
+from agent.core.plan.condition_cost import MAX_COST, estimate_cost
 from agent.core.plan.references import UnresolvedReference, describe_type
 
 _MACRO_VARIABLE = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
@@ -63,14 +64,22 @@ def find_unknown_functions(expression: str) -> tuple[str, ...]:
 def evaluate(expression: str, *, outputs: Mapping[str, JsonValue]) -> bool:
     """Evaluate `expression` over `outputs` by task id, which must contain every task that it uses.
 
-    Raises `UnresolvedReference` with a sentence if it cannot be evaluated or its result is neither true nor false.
+    Takes about a second at most. Raises `UnresolvedReference` with a sentence if it could take longer, cannot be
+    evaluated, or gives neither true nor false.
     """
     import cel  # noqa: PLC0415 - loads a terminal toolkit, and few plans have conditions
 
-    used = {name: outputs.get(name) for name in find_condition_tasks(expression)}
-    variables = {name: value for name, value in used.items() if name.isidentifier()}
+    used: dict[str, JsonValue] = {name: outputs.get(name) for name in find_condition_tasks(expression)}
+    variables: dict[str, JsonValue] = {name: value for name, value in used.items() if name.isidentifier()}
+    variables["outputs"] = used
+    cost = estimate_cost(expression, variables)
+    if cost is None or cost > MAX_COST:
+        raise UnresolvedReference(
+            f"The condition {expression!r} {_describe_excess(cost)}, and it could not be stopped; "
+            "nest fewer macros, use `exists` or `all`, not `map` or `filter`, or reduce the data in a task first."
+        )
     try:
-        result = cel.evaluate(expression, {**variables, "outputs": used})
+        result = cel.evaluate(expression, variables)
     except KeyError as error:
         raise UnresolvedReference(
             f"The condition {expression!r} uses {error.args[0]!r}, which does not exist."
@@ -83,6 +92,13 @@ def evaluate(expression: str, *, outputs: Mapping[str, JsonValue]) -> bool:
             f"The condition {expression!r} gives {describe_type(result)}, neither true nor false."
         )
     return result
+
+
+def _describe_excess(cost: int | None) -> str:
+    if cost is None:
+        return "is nested too deeply to tell how long it takes"
+    times = min(-(-cost // MAX_COST), 1_000_000)
+    return f"could take over its limit of a second, up to {times:,} times as long, with data of this size"
 
 
 @lru_cache(maxsize=4096)

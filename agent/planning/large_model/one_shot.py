@@ -9,7 +9,6 @@ from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Thinking
 from agent.execution.early_execution import EarlyExecution
 from agent.llm.replies import MalformedReply, ParsedReply, Reply, Usage, parse_reply
-from agent.plan_check import CheckedPlan
 from agent.planning.context import ContextQuestions, check_questions, select_question_tools
 from agent.planning.large_model.plan_schema import (
     LossyError,
@@ -20,6 +19,7 @@ from agent.planning.large_model.plan_schema import (
 from agent.planning.large_model.streaming_parser import StreamingPlanParser
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.tool_prompts import describe_tools
+from agent.tools.plan_check import CheckedPlan
 from prompts import render
 
 _MAX_TOKENS: Final = 12_000

@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict
 from agent.core.engine.outcomes import Done, Rejected
 from agent.core.plan.document import Call, make_free_id
 from agent.llm.replies import MalformedReply
-from agent.plan_check import CheckedPlan
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.replan_rules import (
     FailureContext,
@@ -31,6 +30,7 @@ from agent.planning.small_model.stepwise import (
     write_step_arguments,
 )
 from agent.results.summary import describe_failure, describe_outcomes
+from agent.tools.plan_check import CheckedPlan
 from prompts import render
 
 _MAX_TOKENS: Final = 900

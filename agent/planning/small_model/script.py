@@ -11,12 +11,12 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply
-from agent.plan_check import CheckedPlan
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.script_grammar import build_script_grammar, find_operator_tools, split_arguments
 from agent.planning.small_model.script_parser import ScriptError, read_script
 from agent.planning.tool_prompts import describe_shape
+from agent.tools.plan_check import CheckedPlan
 from prompts import render
 
 _MAX_TOKENS: Final = 600

@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import anyio.to_thread
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply, TextReply
-from agent.plan_check import CheckedPlan
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.input_binding import (
@@ -36,6 +34,8 @@ from agent.planning.small_model.notebook_parser import (
 from agent.planning.small_model.self_consistency import plan_by_vote
 from agent.planning.small_model.steps import PlanStep
 from agent.planning.small_model.stepwise import find_output_schema, find_sources, format_problem, write_step_arguments
+from agent.tools.plan_check import CheckedPlan
+from agent.tools.sql.query_process import run_cancellable
 from prompts import render
 
 _MAX_TOKENS: Final = 300
@@ -180,13 +180,13 @@ async def _render_context(session: PlanningSession, tool: ToolSpec) -> str:
     rewrite_schema = getattr(session.toolbox[tool.name], "replace_schema_with_sql", None)
     if not callable(rewrite_schema):
         return session.context
-    return str(await anyio.to_thread.run_sync(rewrite_schema, session.context))
+    return str(await run_cancellable(rewrite_schema, session.context))
 
 
 async def _adjust_query(sql: str, session: PlanningSession, tool: ToolSpec) -> str:
     """Let the tool, if it has a method for it, bring a query closer to the goal than the model did."""
     fit_to_goal = getattr(session.toolbox[tool.name], "fit_to_goal", None)
-    return str(await anyio.to_thread.run_sync(fit_to_goal, sql, session.goal)) if callable(fit_to_goal) else sql
+    return str(await run_cancellable(fit_to_goal, sql, session.goal)) if callable(fit_to_goal) else sql
 
 
 async def _add_calls(

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import anyio.to_thread
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import JsonValue
 
@@ -15,7 +14,6 @@ from agent.core.plan.problems import Problem
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply
-from agent.plan_check import CheckedPlan
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.input_binding import (
@@ -30,6 +28,8 @@ from agent.planning.small_model.input_binding import (
 from agent.planning.small_model.self_consistency import plan_by_vote
 from agent.planning.small_model.steps import PlanStep, build_steps_schema, find_forgotten_files, read_steps
 from agent.planning.tool_prompts import describe_arguments, summarize_tools
+from agent.tools.plan_check import CheckedPlan
+from agent.tools.sql.query_process import run_cancellable
 from agent.tools.sql_repair.schema_linking import SchemaLinks
 from prompts import render
 
@@ -180,7 +180,7 @@ async def _link_columns(step: PlanStep, session: PlanningSession) -> SchemaLinks
     find_tables_for = getattr(session.toolbox[step.tool], "find_tables_for", None)
     if not callable(find_tables_for) or not step.columns:
         return SchemaLinks(tables=(), columns={})
-    links = await anyio.to_thread.run_sync(find_tables_for, step.columns)
+    links = await run_cancellable(find_tables_for, step.columns)
     return links if isinstance(links, SchemaLinks) else SchemaLinks(tables=(), columns={})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent.tools.db_schema.model import ForeignKey
-from agent.tools.sql.data_source import CATALOG, DataSource
+from agent.tools.sql.data_source import CATALOG, Connectable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -44,7 +44,7 @@ class CatalogNotes:
     foreign_keys: dict[str, list[ForeignKey]] = field(default_factory=lambda: defaultdict(list))
 
 
-def read_catalog_notes(source: DataSource, *, connection: "DuckDBPyConnection") -> CatalogNotes:
+def read_catalog_notes(source: Connectable, *, connection: "DuckDBPyConnection") -> CatalogNotes:
     """Read the catalogue of `source`, whose form depends on the kind of source."""
     match source.kind:
         case "postgres":
@@ -85,7 +85,7 @@ def _read_duckdb_notes(connection: "DuckDBPyConnection") -> CatalogNotes:
     return notes
 
 
-def _read_sqlite_notes(source: DataSource) -> CatalogNotes:
+def _read_sqlite_notes(source: Connectable) -> CatalogNotes:
     notes = CatalogNotes()
     with closing(sqlite3.connect(f"{source.file.as_uri()}?mode=ro", uri=True)) as database:
         for name, kind in database.execute("SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')"):

@@ -1,13 +1,14 @@
 """Reading the schema of an open data source from its catalogue and its rows."""
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from agent.tools.db_schema.catalog_notes import CatalogNotes, qualify_name, read_catalog_notes
 from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
-from agent.tools.sql.data_source import CATALOG, DataSource
+from agent.tools.sql.data_source import CATALOG, Connectable
 from agent.tools.sql.duckdb_json import cell_to_json
-from agent.tools.sql.runner import QueryWatchdog
+from agent.tools.sql.runner import interrupt_after
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -16,16 +17,18 @@ if TYPE_CHECKING:
 MAX_LISTED_VALUES = 200
 #: The values of text columns are not queried if the table has more rows.
 _MAX_PROFILED_ROWS = 5_000_000
-_PROFILE_SECONDS = 20.0
+#: Seconds for the rows of one table or view, and of all.
+_PROFILE_SECONDS, _ALL_PROFILES_SECONDS = 20.0, 40.0
 _OWN_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast"})
 
 
-def read_schema(source: DataSource) -> DatabaseSchema:
-    """Return the schema of `source`. Blocking: counts rows and queries the values of text columns."""
+def read_schema(source: Connectable, *, profiled: bool = True) -> DatabaseSchema:
+    """Return the schema of `source`. Blocking: counts rows and queries the values of text columns, if `profiled`."""
+    stops_at = time.monotonic() + (_ALL_PROFILES_SECONDS if profiled else 0.0)
     with source.get_connection() as connection:
         notes = read_catalog_notes(source, connection=connection)
         relations = [
-            _build_relation(name, columns=columns, notes=notes, connection=connection)
+            _build_relation(name, columns=columns, notes=notes, connection=connection, stops_at=stops_at)
             for name, columns in {
                 **_read_columns(connection),
                 **_read_view_columns(source, connection=connection),
@@ -59,7 +62,7 @@ def _read_columns(connection: "DuckDBPyConnection", *, catalog: str = CATALOG) -
     return columns
 
 
-def _read_view_columns(source: DataSource, *, connection: "DuckDBPyConnection") -> dict[str, list[tuple[str, str]]]:
+def _read_view_columns(source: Connectable, *, connection: "DuckDBPyConnection") -> dict[str, list[tuple[str, str]]]:
     """Return the columns of SQLite views, which are missing in DuckDB's catalogue."""
     import duckdb  # noqa: PLC0415 - slow to import
 
@@ -80,7 +83,12 @@ def _read_view_columns(source: DataSource, *, connection: "DuckDBPyConnection") 
 
 
 def _build_relation(
-    name: str, *, columns: Iterable[tuple[str, str]], notes: CatalogNotes, connection: "DuckDBPyConnection"
+    name: str,
+    *,
+    columns: Iterable[tuple[str, str]],
+    notes: CatalogNotes,
+    connection: "DuckDBPyConnection",
+    stops_at: float,
 ) -> Relation:
     relation = Relation(
         name=name,
@@ -91,16 +99,16 @@ def _build_relation(
         ),
         foreign_keys=tuple(notes.foreign_keys.get(name, ())),
     )
-    return _profile_relation(relation, connection=connection)
+    seconds = min(_PROFILE_SECONDS, stops_at - time.monotonic())
+    return _profile_relation(relation, connection=connection, seconds=seconds) if seconds > 0 else relation
 
 
-def _profile_relation(relation: Relation, *, connection: "DuckDBPyConnection") -> Relation:
+def _profile_relation(relation: Relation, *, connection: "DuckDBPyConnection", seconds: float) -> Relation:
     """Return `relation` with its row count, date ranges and listed values; unchanged if reading them fails."""
     import duckdb  # noqa: PLC0415 - slow to import
 
-    watch = QueryWatchdog(_PROFILE_SECONDS)
     try:
-        with watch.watch_connection(connection):
+        with interrupt_after(seconds, connection):
             count, ranges = _query_ranges(relation, connection=connection)
             texts = (
                 [column.name for column in relation.columns if column.is_text] if count <= _MAX_PROFILED_ROWS else []

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import Context
 from datetime import timedelta
-from typing import Any, assert_never, cast
+from typing import Any, Final, assert_never, cast
 
 import httpx
 from anyio import BrokenResourceError, ClosedResourceError
@@ -22,6 +22,9 @@ _SESSION_TERMINATED = 32600
 #: The time for an HTTP response to begin. How long a call may take is limited by the executor.
 _REQUEST_TIMEOUT = timedelta(seconds=30)
 _READ_TIMEOUT = timedelta(hours=24)
+
+#: The one argument of a call through the adapters, which holds those of the tool.
+PACKED_ARGUMENTS: Final = "planwave_arguments"
 
 LossCallback = Callable[[], None]
 Handler = Callable[[MCPToolCallRequest], Awaitable[MCPToolCallResult]]
@@ -55,7 +58,7 @@ class SessionPool:
         managed = self._get_loop_session()
         session = await managed.get_session()
         with managed.track_call():
-            sending = asyncio.ensure_future(session.call_tool(request.name, dict(request.args)))
+            sending = asyncio.ensure_future(session.call_tool(request.name, request.args[PACKED_ARGUMENTS]))
             try:
                 waits: set[asyncio.Future[Any]] = {sending, managed.task}
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -131,10 +131,12 @@ def _build_metadata(tool: "Tool", server: StdioServer | HttpServer) -> dict[str,
 
 def _adapt_call(call: _ToolCoroutine, *, structured: bool) -> _ToolCoroutine:
     """Return `call` with a single output, and with an error that the server reports raised as `ToolFailure`."""
+    from agent.tools.mcp.session import PACKED_ARGUMENTS  # noqa: PLC0415 - needs the extra `mcp`
 
     async def call_tool(**arguments: JsonValue) -> object:
         try:
-            content, artifact = await call(**arguments)
+            # One by one, an argument `runtime` would be taken for the adapters' own.
+            content, artifact = await call(**{PACKED_ARGUMENTS: arguments})
         except ToolException as error:
             raise ToolFailure(str(error)) from error
         if structured and artifact is not None:

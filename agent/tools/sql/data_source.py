@@ -2,14 +2,18 @@
 
 import importlib
 import os
+import secrets
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from agent.errors import DataError, describe_extra
+from agent.tools.sql.query_process import QueryLimits, QueryProcesses
 from agent.tools.sql.source_location import (
     SourceKind,
     SourceLocation,
@@ -23,19 +27,55 @@ if TYPE_CHECKING:
 
 #: The name of the attached data in DuckDB.
 CATALOG = "source"
+#: How long a statement waits on the server for a table that somebody else has locked.
+_LOCK_TIMEOUT_MS = 5_000
 
 
-class DataSource:
-    """An open data source; it is thread-safe, because each call gets a connection of its own."""
+class Connectable(Protocol):
+    """What has connections to a data source."""
 
-    def __init__(self, location: SourceLocation, *, root: "DuckDBPyConnection", keep: object = None) -> None:
-        """Own `root`, a locked connection with the data attached as `CATALOG`, and keep a reference to `keep`."""
-        self.kind: SourceKind = location.kind
-        self.label = location.label
-        self._address = location.address
+    @property
+    def kind(self) -> SourceKind:
+        """The kind of source."""
+        ...
+
+    @property
+    def file(self) -> Path:
+        """The file behind a DuckDB or SQLite source."""
+        ...
+
+    def get_connection(self) -> AbstractContextManager["DuckDBPyConnection"]:
+        """Yield a connection on which unqualified table names are those of the source."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """The limits of one engine, and where its temporary files are; None: the engine's own choice."""
+
+    temp_folder: str | None = None
+    memory_bytes: int | None = None
+    temp_bytes: int | None = None
+
+
+class AttachedSource:
+    """A data source attached in this process; it is thread-safe, because each call gets a connection of its own."""
+
+    def __init__(self, location: SourceLocation, *, root: "DuckDBPyConnection") -> None:
+        """Own `root`, a locked connection with the data attached as `CATALOG`."""
+        self._location = location
         self._root = root
-        self._keep = keep
         self._lock = threading.Lock()
+
+    @property
+    def kind(self) -> SourceKind:
+        """The kind of source."""
+        return self._location.kind
+
+    @property
+    def file(self) -> Path:
+        """The file behind a DuckDB or SQLite source."""
+        return Path(self._location.address)
 
     @contextmanager
     def get_connection(self) -> Iterator["DuckDBPyConnection"]:
@@ -46,25 +86,88 @@ class DataSource:
             cursor.execute(f"USE {CATALOG}")
             yield cursor
 
-    @property
-    def file(self) -> Path:
-        """The file behind a DuckDB or SQLite source."""
-        return Path(self._address)
-
     def close(self) -> None:
         """Close the source; queries in flight end with an error."""
         self._root.close()
 
 
-def open_data_source(location: str | Path) -> DataSource:
+class DataSource:
+    """An open data source, whose queries run in `processes`; it is thread-safe."""
+
+    def __init__(self, location: SourceLocation, *, limits: QueryLimits) -> None:
+        """Start a process that opens `location`. Raises `DataError`."""
+        self.kind: SourceKind = location.kind
+        self.label = location.label
+        self.limits = limits
+        self._location = location
+        #: Where CSV and Parquet files are imported to.
+        self._folder = (
+            tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
+            if location.kind == "files"
+            else None
+        )
+        session = PostgresSession.create(limits.seconds) if location.kind == "postgres" else None
+        opening = {
+            "kind": location.kind,
+            "address": location.address,
+            "label": location.label,
+            "folder": self._folder.name if self._folder else None,
+            "session": session and asdict(session),
+        }
+        on_stop = partial(cancel_on_server, location.address, session.name) if session else None
+        self.processes = QueryProcesses(limits, opening, on_stop)
+        self._attached: AttachedSource | None = None
+        self._lock = threading.Lock()
+        try:
+            self.processes.open()
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def get_connection(self) -> Iterator["DuckDBPyConnection"]:
+        """Yield a connection in this process, which nothing stops or bounds: for SQL that is trusted."""
+        with self._lock:
+            if self._attached is None:
+                self._attached = attach_source(self._location, folder=self._folder.name if self._folder else None)
+        with self._attached.get_connection() as connection:
+            yield connection
+
+    @property
+    def file(self) -> Path:
+        """The file behind a DuckDB or SQLite source."""
+        return Path(self._location.address)
+
+    def close(self) -> None:
+        """Close the source; queries in flight end with an error."""
+        self.processes.close()
+        if self._attached is not None:
+            self._attached.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+def open_data_source(location: str | Path, *, limits: QueryLimits | None = None) -> DataSource:
     """Open `location` read only: DuckDB itself refuses to write, to attach and to open any other file.
 
     CSV and Parquet files are imported once, into a temporary database that is deleted with the source.
     Raises `DataError` for a location that does not exist, is of no known kind, or cannot be opened.
     """
-    source = locate_source(location)
-    root = connect_in_memory()
-    keep: object = None
+    return DataSource(locate_source(location), limits=limits or QueryLimits())
+
+
+def attach_source(
+    source: SourceLocation,
+    *,
+    folder: str | None,
+    session: Mapping[str, Any] | None = None,
+    limits: EngineLimits = EngineLimits(),
+) -> AttachedSource:
+    """Attach `source` in this process, read only; files are imported into `folder` unless they are there already.
+
+    `session` are the fields of a `PostgresSession`. Raises `DataError`.
+    """
+    root = connect_in_memory(limits)
     try:
         match source.kind:
             case "duckdb":
@@ -73,22 +176,21 @@ def open_data_source(location: str | Path) -> DataSource:
                 _load_extension(root, "sqlite_scanner")
                 root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
             case "files":
-                keep = _import_files(Path(source.address))
-                database = Path(keep.name) / "files.duckdb"
+                database = _import_files(Path(source.address), Path(folder or ""), limits=limits)
                 root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
             case "postgres":
                 _load_extension(root, "postgres_scanner")
-                _attach_postgres(root, source)
+                _attach_postgres(root, source, session=PostgresSession(**session) if session else None)
             case _:
                 assert_never(source.kind)
     except _get_duckdb_error() as error:
         root.close()
         raise DataError(_describe_open_error(source, error)) from None
     lock_down(root)
-    return DataSource(source, root=root, keep=keep)
+    return AttachedSource(source, root=root)
 
 
-def connect_in_memory() -> "DuckDBPyConnection":
+def connect_in_memory(limits: EngineLimits = EngineLimits()) -> "DuckDBPyConnection":
     """Return an in-memory DuckDB that loads no extension by itself; call `lock_down` after adding the data."""
     import duckdb  # noqa: PLC0415 - slow to import
 
@@ -98,9 +200,19 @@ def connect_in_memory() -> "DuckDBPyConnection":
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "allow_persistent_secrets": "false",
-            "temp_directory": os.fspath(Path(tempfile.gettempdir()) / f"planwave-{os.getpid()}"),
+            **_build_limit_config(limits),
         }
     )
+
+
+def _build_limit_config(limits: EngineLimits) -> dict[str, str | bool | int | float | list[str]]:
+    folder = limits.temp_folder or os.fspath(Path(tempfile.gettempdir()) / f"planwave-{os.getpid()}")
+    config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": folder}
+    if limits.memory_bytes is not None:
+        config["memory_limit"] = f"{limits.memory_bytes}B"
+    if limits.temp_bytes is not None:
+        config["max_temp_directory_size"] = f"{limits.temp_bytes}B"
+    return config
 
 
 def lock_down(connection: "DuckDBPyConnection") -> None:
@@ -123,13 +235,16 @@ def quote_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
-    """Import CSV or Parquet files into a DuckDB file in a new temporary folder, one table each."""
+def _import_files(path: Path, folder: Path, *, limits: EngineLimits) -> Path:
+    """Import CSV or Parquet files into a DuckDB file in `folder`, one table each, and return that file."""
     import duckdb  # noqa: PLC0415 - slow to import
 
-    folder = tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
+    imported = folder / "files.duckdb"
+    if imported.exists():
+        return imported
     tables = find_table_files(path) if path.is_dir() else {derive_table_name(path): (path,)}
-    with duckdb.connect(os.fspath(Path(folder.name) / "files.duckdb")) as database:
+    unfinished = folder / f"importing-{os.getpid()}.duckdb"
+    with duckdb.connect(os.fspath(unfinished), config=_build_limit_config(limits)) as database:
         hide_progress_bar(database)
         for name, files in tables.items():
             paths = [os.fspath(file) for file in files]
@@ -137,7 +252,8 @@ def _import_files(path: Path) -> "tempfile.TemporaryDirectory[str]":
                 database.from_parquet(paths, union_by_name=True, hive_partitioning=len(paths) > 1).create(name)
             else:
                 database.read_csv(paths[0]).create(name)
-    return folder
+    # Renamed when it is whole: a process that is started later takes what is there.
+    return unfinished.replace(imported)
 
 
 def _load_extension(connection: "DuckDBPyConnection", extension: str) -> None:
@@ -158,15 +274,58 @@ def _load_extension(connection: "DuckDBPyConnection", extension: str) -> None:
     connection.execute(f"LOAD {quote_literal(os.fspath(file))}")
 
 
-def _attach_postgres(connection: "DuckDBPyConnection", location: SourceLocation) -> None:
+@dataclass(frozen=True, slots=True)
+class PostgresSession:
+    """How the sessions of one data source are known and bounded on the server."""
+
+    #: The application name, by which its queries are cancelled.
+    name: str
+    statement_timeout_ms: int
+    lock_timeout_ms: int
+
+    @classmethod
+    def create(cls, seconds: float) -> "PostgresSession":
+        """Return a session whose statements may take `seconds`."""
+        return cls(f"planwave-{secrets.token_hex(8)}", max(1, int(seconds * 1000)), _LOCK_TIMEOUT_MS)
+
+
+def _attach_postgres(
+    connection: "DuckDBPyConnection", location: SourceLocation, *, session: PostgresSession | None
+) -> None:
     """Attach the database, with the password as a DuckDB secret: SQL can read the address of attached databases."""
     settings = _parse_postgres_url(location)
     password = settings.pop("password", None)
     # Also without a password: otherwise DuckDB would use a secret that the user has stored for something else.
     option = f", PASSWORD {quote_literal(str(password))}" if password else ""
     connection.execute(f"CREATE SECRET entry (TYPE postgres{option})")
+    settings.setdefault("connect_timeout", "10")
+    if session is None:
+        _attach_address(connection, settings)
+        return
+    settings["application_name"] = session.name
+    bounds = f"-c statement_timeout={session.statement_timeout_ms} -c lock_timeout={session.lock_timeout_ms}"
+    try:
+        _attach_address(connection, {**settings, "options": f"{settings.get('options') or ''} {bounds}".strip()})
+    except _get_duckdb_error() as error:
+        # Some poolers let no options through; then the cancellation by name is the only bound.
+        if "startup parameter" not in str(error):
+            raise
+        _attach_address(connection, settings)
+
+
+def _attach_address(connection: "DuckDBPyConnection", settings: Mapping[str, object]) -> None:
     address = " ".join(f"{key}={_quote_libpq_value(str(value))}" for key, value in settings.items())
     connection.execute(f"ATTACH {quote_literal(address)} AS {CATALOG} (TYPE postgres, READ_ONLY, SECRET entry)")
+
+
+def cancel_on_server(url: str, name: str) -> None:
+    """Cancel on the server what the sessions called `name` run: the engine's own interrupt does not reach it."""
+    psycopg = importlib.import_module("psycopg")
+    with suppress(psycopg.Error), psycopg.connect(url, connect_timeout=3, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'",
+            (name,),
+        )
 
 
 def _parse_postgres_url(location: SourceLocation) -> dict[str, object]:

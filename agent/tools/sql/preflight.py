@@ -51,6 +51,8 @@ def bind_query(sql: str, *, params: Mapping[str, object], connection: "DuckDBPyC
         return BindResult(columns=describe_columns(connection), problems=tuple(problems))
     except ToolFailure as failure:
         return BindResult(problems=(str(failure),))
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         return BindResult(problems=(*problems, f"The SQL does not fit the tables: {format_engine_error(error)}"))
 
@@ -175,6 +177,19 @@ def to_duckdb_type(schema: JsonSchema) -> str | None:
         inner = to_duckdb_type(items) if isinstance(items, dict) else None
         return f"{inner}[]" if inner else None
     return _DUCKDB_TYPES.get(types[0])
+
+
+def preflight_query(
+    args: Mapping[str, Any],
+    *,
+    left_open: Mapping[str, JsonSchema],
+    schema: DatabaseSchema,
+    connection: "DuckDBPyConnection",
+) -> Preflight:
+    """Bind the query of `args` to the tables on `connection`, repaired if its names can be looked up."""
+    params = args.get("params") or {}
+    checked = check_query(args["sql"], params=params, left_open=left_open, schema=schema, connection=connection)
+    return build_preflight(checked, args=args, left_open=left_open)
 
 
 def build_preflight(

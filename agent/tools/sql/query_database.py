@@ -1,37 +1,35 @@
 """The tools that read a database: `describe_database` and `query_database`."""
 
-import asyncio
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from agent.core.plan.hashing import hash_json
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
 from agent.tools.db_schema.as_ddl import render_schema_as_ddl
 from agent.tools.db_schema.as_text import render_schema
-from agent.tools.db_schema.introspection import read_schema
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql.analyze_rows import AnalyzeRows
 from agent.tools.sql.data_source import DataSource
-from agent.tools.sql.preflight import build_preflight, check_query
+from agent.tools.sql.query_process import Message, run_cancellable
 from agent.tools.sql.runner import build_output_schema
-from agent.tools.sql.sql_tool import IdentifierText, QueryArgs, SqlTool, build_read_only_metadata
+from agent.tools.sql.sql_tool import PREFLIGHT_SECONDS, IdentifierText, QueryArgs, SqlTool, build_read_only_metadata
 from agent.tools.sql_repair.schema_linking import SchemaLinks, link_columns
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
+#: Seconds that reading the schema may take, and again without the rows if that was not enough.
+_SCHEMA_SECONDS = 60.0
 #: A goal with one of these words asks for ids to be shown.
 _ID_WORDS = re.compile(r"\b(ids?|keys?|codes?)\b", re.IGNORECASE)
 
 
 class IntrospectedDatabase:
-    """A data source with its schema, which is read at first use and then cached."""
+    """A data source with its schema, which is read in a query process at first use and then cached."""
 
     def __init__(self, source: DataSource) -> None:
         """Wrap `source`, which the caller closes."""
@@ -40,17 +38,36 @@ class IntrospectedDatabase:
         self._schema: DatabaseSchema | None = None
 
     def load_schema(self) -> DatabaseSchema:
-        """Return the schema. Blocks while it is read, at the first call."""
+        """Return the schema. Blocks while it is read, at the first call. Raises `ToolFailure`."""
         with self._lock:
             if self._schema is None:
-                self._schema = read_schema(self.source)
+                self._schema = DatabaseSchema.model_validate(self._read_schema())
             return self._schema
+
+    def _read_schema(self) -> object:
+        run = partial(self.source.processes.run, seconds=_SCHEMA_SECONDS, subject="The reading of the schema")
+        try:
+            return run({"op": "schema", "profiled": True})
+        except ToolFailure:
+            # A view may be such that no limit of the engine stops it; names and types need no row.
+            return run({"op": "schema", "profiled": False})
+
+    @cached_property
+    def shared_schema(self) -> tuple[str, str, object]:
+        """The schema as query processes get it: name, digest and value."""
+        document = self.load_schema().model_dump(mode="json")
+        return "schema", hash_json(document), document
 
 
 def database_tools(source: DataSource) -> list[BaseTool]:
     """Return `describe_database`, `query_database` and `analyze_rows`, the first two on `source`."""
-    database = IntrospectedDatabase(source)
-    return [DescribeDatabase(database=database), QueryDatabase(database=database), AnalyzeRows()]
+    database, processes, seconds = IntrospectedDatabase(source), source.processes, source.limits.seconds
+    metadata = build_read_only_metadata(output_schema=build_output_schema(), seconds=seconds)
+    return [
+        DescribeDatabase(database=database),
+        QueryDatabase(database=database, processes=processes, seconds=seconds, metadata=metadata),
+        AnalyzeRows(processes=processes, seconds=seconds, metadata=metadata),
+    ]
 
 
 class DescribeArgs(BaseModel):
@@ -92,7 +109,7 @@ class DescribeDatabase(BaseTool):
         return schema.model_dump(mode="json")
 
     async def _arun(self, tables: list[str] | None = None) -> dict[str, JsonValue]:
-        return await asyncio.to_thread(self._run, tables)
+        return await run_cancellable(self._run, tables)
 
     def as_context(self, output: JsonValue) -> str:
         """Return an output as text for a planner's prompt."""
@@ -112,6 +129,12 @@ class QueryDatabase(SqlTool):
         default_factory=lambda: build_read_only_metadata(output_schema=build_output_schema())
     )
     database: IntrospectedDatabase
+
+    def model_post_init(self, context: object) -> None:
+        """Use the processes of the data source, unless others are given."""
+        super().model_post_init(context)
+        if "processes" not in self.model_fields_set:
+            self.processes = self.database.source.processes
 
     def find_tables_for(self, columns: Sequence[str]) -> SchemaLinks:
         """Return the tables and views that have the columns of a question, for a planner."""
@@ -134,24 +157,20 @@ class QueryDatabase(SqlTool):
             return unlimited
         return replace_keys_with_labels(unlimited, schema=self.database.load_schema())
 
-    def _parse_args(self, given: Mapping[str, Any]) -> QueryArgs:
-        return QueryArgs.model_validate(given)
-
-    @contextmanager
-    def _prepare_connection(self, args: QueryArgs) -> Iterator["DuckDBPyConnection"]:  # noqa: ARG002 - all calls see the same tables
-        with self.database.source.get_connection() as connection:
-            yield connection
+    def _build_request(self, given: Mapping[str, Any]) -> Message:
+        return {"op": "query", "query": QueryArgs.model_validate(given).to_message()}
 
     def preflight(self, args: dict[str, Any], open: Mapping[str, JsonSchema]) -> Preflight:  # noqa: A002
         """Bind the query on the database, repaired if its names can be looked up, and return its output columns."""
         if "sql" in open or "params" in open or "sql" not in args:
             return Preflight()
-        with self.database.source.get_connection() as connection:
-            checked = check_query(
-                args["sql"],
-                params=args.get("params") or {},
-                left_open=open,
-                schema=self.database.load_schema(),
-                connection=connection,
+        try:
+            found = self.processes.run(
+                {"op": "preflight_query", "args": args, "open": dict(open)},
+                seconds=PREFLIGHT_SECONDS,
+                subject="The check of the SQL",
+                shared=self.database.shared_schema,
             )
-        return build_preflight(checked, args=args, left_open=open)
+        except ToolFailure as failure:
+            return Preflight(problems=(str(failure),))
+        return Preflight.model_validate(found)

@@ -1,12 +1,12 @@
-"""The run of one query, with a row limit and a time limit; its rows are JSON."""
+"""The run of one query, with limits on the rows and the bytes of its result; its rows are JSON."""
 
-import asyncio
+import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from pydantic import JsonValue
 
@@ -18,8 +18,8 @@ from agent.tools.sql.statement import format_engine_error, parse_select
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-T = TypeVar("T")
-_BATCH_SIZE = 1_000
+#: Rows fetched at once: few at first, because the size of a row is not known before.
+_FIRST_BATCH, _MAX_BATCH = 8, 1_000
 
 
 class QueryColumn(TypedDict):
@@ -30,12 +30,13 @@ class QueryColumn(TypedDict):
 
 
 class QueryOutput(TypedDict):
-    """The rows of a query; `truncated` is true if the row limit cut some off."""
+    """The rows of a query; `truncated` is true if a limit cut some off, `warning` says so if it was that of bytes."""
 
     columns: list[QueryColumn]
     rows: list[dict[str, JsonValue]]
     row_count: int
     truncated: bool
+    warning: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -49,60 +50,23 @@ class Query:
     max_rows: int = 1_000
 
 
-class QueryWatchdog:
-    """Interrupts the query of one call when its time limit has passed or the call was cancelled."""
-
-    def __init__(self, seconds: float) -> None:
-        """Allow the query `seconds`, counted from its start."""
-        self.seconds = seconds
-        self.expired = False
-        self._stopped = False
-        self._lock = threading.Lock()
-        self._connection: DuckDBPyConnection | None = None
-
-    @contextmanager
-    def watch_connection(self, connection: "DuckDBPyConnection") -> Iterator[None]:
-        """Watch the query on `connection` inside the block. Raises `ToolFailure` if it was cancelled before."""
-        timer = threading.Timer(self.seconds, self._interrupt_on_timeout)
-        timer.daemon = True
-        with self._lock:
-            if self._stopped:
-                raise ToolFailure("The query was cancelled before it began.")
-            self._connection = connection
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            with self._lock:
-                self._connection = None
-
-    def cancel_query(self) -> None:
-        """Interrupt the running query and prevent a later start."""
-        with self._lock:
-            self._stopped = True
-            if self._connection is not None:
-                self._connection.interrupt()
-
-    def _interrupt_on_timeout(self) -> None:
-        with self._lock:
-            self.expired = True
-            if self._connection is not None:
-                self._connection.interrupt()
-
-
-async def run_in_thread(work: Callable[[QueryWatchdog], T], *, seconds: float) -> T:
-    """Run blocking `work` in a thread; if the caller is cancelled, interrupt its query."""
-    watch = QueryWatchdog(seconds)
+@contextmanager
+def interrupt_after(seconds: float, connection: "DuckDBPyConnection") -> Iterator[None]:
+    """Interrupt what runs on `connection` when the block has taken `seconds`."""
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.daemon = True
+    timer.start()
     try:
-        return await asyncio.to_thread(work, watch)
-    except asyncio.CancelledError:
-        watch.cancel_query()
-        raise
+        yield
+    finally:
+        timer.cancel()
 
 
-def run_query(query: Query, *, connection: "DuckDBPyConnection", watch: QueryWatchdog) -> QueryOutput:
-    """Run one SELECT and return its rows. Raises `ToolFailure` with the engine's message as a sentence."""
+def run_query(query: Query, *, connection: "DuckDBPyConnection", max_bytes: int) -> QueryOutput:
+    """Run one SELECT and return its rows, at most `max_bytes` of JSON.
+
+    Raises `ToolFailure` with the engine's message as a sentence.
+    """
     import duckdb  # noqa: PLC0415 - slow to import
 
     statement = parse_select(query.sql, connection=connection)
@@ -110,37 +74,52 @@ def run_query(query: Query, *, connection: "DuckDBPyConnection", watch: QueryWat
         raise ToolFailure(" ".join(problems))
     params = {name: bind_value(value, name=name) for name, value in query.params.items()}
     try:
-        with watch.watch_connection(connection):
-            # None instead of an empty mapping, with which DuckDB would report parameters as missing.
-            connection.execute(statement.sql, params or None)
-            return _fetch_rows(query, connection=connection)
+        # None instead of an empty mapping, with which DuckDB would report parameters as missing.
+        connection.execute(statement.sql, params or None)
+        return _fetch_rows(query, connection=connection, max_bytes=max_bytes)
+    except duckdb.OutOfMemoryException:
+        # The engine's advice is about settings that a query cannot change.
+        raise
     except duckdb.Error as error:
-        if watch.expired:
-            raise ToolFailure(
-                f"The query took longer than {watch.seconds:g} seconds and was stopped; query less data."
-            ) from None
         raise ToolFailure(f"The query failed: {format_engine_error(error)}") from None
 
 
-def _fetch_rows(query: Query, *, connection: "DuckDBPyConnection") -> QueryOutput:
+def _fetch_rows(query: Query, *, connection: "DuckDBPyConnection", max_bytes: int) -> QueryOutput:
     description = connection.description or []
     names = deduplicate_names(column[0] for column in description)
     row_filter = FirstRowsFilter(query.first_row_of_each, per_value=query.rows_per_value, columns=names)
     rows: list[dict[str, JsonValue]] = []
-    while len(rows) <= query.max_rows and (batch := connection.fetchmany(_BATCH_SIZE)):
+    size, batch_size, warning = 0, _FIRST_BATCH, ""
+    while len(rows) <= query.max_rows and not warning and (batch := connection.fetchmany(batch_size)):
         for values in batch:
             row = dict(zip(names, map(cell_to_json, values), strict=True))
-            if row_filter.accept_row(row):
-                rows.append(row)
-                if len(rows) > query.max_rows:
-                    break
-    truncated = len(rows) > query.max_rows
-    return {
+            if not row_filter.accept_row(row):
+                continue
+            size += len(json.dumps(row))
+            if size > max_bytes and len(rows) < query.max_rows:
+                warning = (
+                    f"The result is cut off after {len(rows)} rows: more would have over {max_bytes:,} bytes. "
+                    "Select fewer or shorter columns, or aggregate."
+                )
+                break
+            rows.append(row)
+            if len(rows) > query.max_rows:
+                break
+        batch_size = _choose_batch_size(batch_size, size=size, rows=len(rows), max_bytes=max_bytes)
+    truncated = len(rows) > query.max_rows or bool(warning)
+    output: QueryOutput = {
         "columns": [{"name": name, "type": str(column[1])} for name, column in zip(names, description, strict=True)],
         "rows": rows[: query.max_rows],
         "row_count": min(len(rows), query.max_rows),
         "truncated": truncated,
     }
+    return {**output, "warning": warning} if warning else output
+
+
+def _choose_batch_size(before: int, *, size: int, rows: int, max_bytes: int) -> int:
+    """Return how many rows to fetch next: more each time, but about as many as still fit."""
+    fitting = int((max_bytes - size) / (size / rows)) + 1 if rows else _MAX_BATCH
+    return max(1, min(before * 4, _MAX_BATCH, fitting))
 
 
 class FirstRowsFilter:
@@ -225,6 +204,7 @@ def build_output_schema(columns: dict[str, JsonSchema] | None = None) -> JsonSch
             "rows": {"type": "array", "items": row},
             "row_count": {"type": "integer"},
             "truncated": {"type": "boolean"},
+            "warning": {"type": "string"},
         },
         "required": ["columns", "rows", "row_count", "truncated"],
         "additionalProperties": False,

@@ -1,21 +1,21 @@
-"""The base of the tools that run SQL: arguments, policy, threads and limits."""
+"""The base of the tools that run SQL: arguments, policy and limits."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema
-from agent.tools.sql.runner import Query, QueryOutput, QueryWatchdog, run_in_thread, run_query
+from agent.tools.sql.query_process import Message, QueryLimits, QueryProcesses, run_cancellable
+from agent.tools.sql.runner import Query, QueryOutput
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
-#: Seconds that a query may take before it is interrupted.
-QUERY_SECONDS = 60.0
+#: Seconds that a query may take, unless its data source says otherwise.
+QUERY_SECONDS = QueryLimits().seconds
+#: Seconds that the check of a query may take: the engine computes constants when it binds it.
+PREFLIGHT_SECONDS = 15.0
 
 ScalarText = Annotated[str, Field(max_length=4_000)]
 Scalar = bool | int | float | ScalarText | None
@@ -54,15 +54,9 @@ class QueryArgs(BaseModel):
     )
     max_rows: int = Field(default=1_000, ge=1, le=10_000, description="At most so many rows are returned.")
 
-    def to_query(self) -> Query:
-        """Return the query to run."""
-        return Query(
-            sql=self.sql,
-            params=self.params,
-            first_row_of_each=self.first_row_of_each,
-            rows_per_value=self.rows_per_value,
-            max_rows=self.max_rows,
-        )
+    def to_message(self) -> Message:
+        """Return the fields of the `Query` to run, as a query process takes them."""
+        return self.model_dump(mode="json", include={field.name for field in fields(Query)})
 
 
 class AnalyzeArgs(QueryArgs):
@@ -78,7 +72,9 @@ class AnalyzeArgs(QueryArgs):
     )
 
 
-def build_read_only_metadata(*, output_schema: JsonSchema, context_provider: bool = False) -> dict[str, Any]:
+def build_read_only_metadata(
+    *, output_schema: JsonSchema, context_provider: bool = False, seconds: float = QUERY_SECONDS
+) -> dict[str, Any]:
     """Return the metadata of a tool that only reads local data: MCP's hints and the keys of `Policy`."""
     return {
         "readOnlyHint": True,
@@ -88,32 +84,27 @@ def build_read_only_metadata(*, output_schema: JsonSchema, context_provider: boo
         "context_provider": context_provider,
         "columns_of": {"first_row_of_each": "sql"},
         "output_schema": output_schema,
-        # The tool interrupts its own query before that; this is for an engine that does not react.
-        "timeout_s": QUERY_SECONDS + 10,
+        # The tool stops its own query before that; this counts also the wait for a free process.
+        "timeout_s": seconds + 10,
     }
 
 
 class SqlTool(BaseTool):
-    """A tool that runs one query per call, each on a connection of its own, so that calls can run in parallel."""
+    """A tool that runs one query per call in a query process, several at the same time."""
 
     seconds: float = QUERY_SECONDS
+    processes: QueryProcesses = Field(default_factory=lambda: QueryProcesses(QueryLimits()))
 
     @abstractmethod
-    @contextmanager
-    def _prepare_connection(self, args: QueryArgs) -> Iterator["DuckDBPyConnection"]:
-        """Yield a connection that has the tables for the query of `args`."""
-
-    @abstractmethod
-    def _parse_args(self, given: Mapping[str, Any]) -> QueryArgs:
-        """Return the validated arguments."""
+    def _build_request(self, given: Mapping[str, Any]) -> Message:
+        """Return the request for a query process that has the arguments `given`, validated."""
 
     def _run(self, **given: Any) -> QueryOutput:  # noqa: ANN401 - the signature of BaseTool
-        return self._execute_query(self._parse_args(given), QueryWatchdog(self.seconds))
+        return self._run_query(self._build_request(given))
 
     async def _arun(self, **given: Any) -> QueryOutput:  # noqa: ANN401 - the signature of BaseTool
-        args = self._parse_args(given)
-        return await run_in_thread(lambda watch: self._execute_query(args, watch), seconds=self.seconds)
+        return await run_cancellable(self._run_query, self._build_request(given))
 
-    def _execute_query(self, args: QueryArgs, watch: QueryWatchdog) -> QueryOutput:
-        with self._prepare_connection(args) as connection:
-            return run_query(args.to_query(), connection=connection, watch=watch)
+    def _run_query(self, request: Message) -> QueryOutput:
+        output: QueryOutput = self.processes.run(request, seconds=self.seconds)
+        return output

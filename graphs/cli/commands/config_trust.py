@@ -57,8 +57,7 @@ def _require_trust(file: Path, content: bytes, *, folder: Path, context: Command
     if not context.screen.interactive or context.auto_approve:
         raise SettingsError(
             f"The configuration {str(file)!r} was found in the current folder, and nobody has agreed to what it "
-            f"starts; name it with --config {shlex.quote(str(file))}, or agree once to it: "
-            "`planwave tools` at a terminal."
+            f"starts. Name it with --config {shlex.quote(str(file))}, or agree once in a terminal: `planwave tools`."
         )
     _show_configuration(file, content, screen=context.screen)
     try:

@@ -105,7 +105,7 @@ async def _make_plan(
     """Make a plan; before that, answer what the model asks, at most `max_context_rounds` times."""
     executor, slots = Executor(toolbox, settings, MemoryLedger(), MemoryCallLog()), Slots(settings.max_concurrency)
     context = await call_context_providers(toolbox, executor, thread="plan", revision=1, slots=slots, emit=emit)
-    rounds = 0
+    limits, rounds = settings.build_limits(can_replan=False), 0
     while True:
         result = await make_plan(
             goal,
@@ -113,7 +113,7 @@ async def _make_plan(
             toolbox=toolbox,
             model=model,
             settings=settings,
-            limits=settings.build_limits(can_replan=False),
+            limits=limits,
             emit=emit,
             may_ask=rounds < settings.max_context_rounds,
         )
@@ -121,7 +121,7 @@ async def _make_plan(
             return result
         rounds += 1
         answers = await run_questions(
-            result.questions, executor, toolbox, thread="plan", revision=1, slots=slots, emit=emit
+            result.questions, executor, toolbox, thread="plan", revision=1, slots=slots, limits=limits, emit=emit
         )
         context = "\n\n".join(filter(None, (context, answers)))
 

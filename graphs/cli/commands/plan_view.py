@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from langgraph.types import StateSnapshot
@@ -16,7 +17,8 @@ from agent.core.plan.document import Plan
 from agent.core.plan.parser import parse_plan
 from agent.core.plan.problems import Problem
 from agent.errors import UsageError
-from agent.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, check_plan
+from agent.tools.sql.query_process import run_cancellable
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
 from graphs.cli.commands.plan_file import read_plan, write_json
@@ -127,8 +129,8 @@ async def _check_and_report(
     configured = read_trusted_configuration(options, context=context)
     settings = apply_secrets(options.build_settings(), configured)
     plan = stored_plan.document
-    tools = await asyncio.to_thread(make_tools, options, settings, configured, screen=context.screen, plan=plan)
-    toolbox = Toolbox(tools)
+    make = partial(make_tools, options, settings, configured, screen=context.screen, plan=plan)
+    toolbox = Toolbox(await run_cancellable(make))
     checked = await check_plan(stored_plan.document, toolbox, limits=settings.build_limits(can_replan=False))
     if not isinstance(checked, CheckedPlan):
         return _report_problems(checked, name=stored_plan.name, context=context)

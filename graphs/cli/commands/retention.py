@@ -7,13 +7,14 @@ from typing import TypedDict
 from langgraph.types import StateSnapshot
 
 from agent.errors import PersistenceError, ThreadBusyError, UsageError
-from graphs.cli.commands.run import load_thread_state
+from graphs.cli.commands.run import load_thread
 from graphs.cli.terminal.approval_prompts import read_line
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.report import get_status
 from graphs.cli.terminal.screen import print_json
 from graphs.cli.terminal.units import parse_duration
 from graphs.compiled_graph import PlanwaveGraph
+from graphs.nested_runs import get_caller_status, load_nested_runs
 from graphs.persistence import Persistence, migrate_database
 from graphs.plan_execute import build_graph
 from graphs.thread_status import collect_results, is_unfinished
@@ -54,8 +55,10 @@ async def _confirm_deletion(thread: str, *, stored: Persistence, context: Comman
     if not context.screen.interactive:
         raise UsageError(f"Deleting asks first, and there is no terminal to ask at; add --yes to delete {thread!r}.")
     try:
-        state = await load_thread_state(thread, stored=stored)
-        about = f"{get_status(state).replace('_', ' ')}, {len(collect_results(state))} results"
+        state, nested = await load_thread(thread, stored=stored)
+        status = get_status(state) if state is not None else get_caller_status(nested)
+        content = f"{len(collect_results(state))} results" if state is not None else f"{len(nested)} nested runs"
+        about = f"{status.replace('_', ' ')}, {content}"
     except PersistenceError:
         about = "it cannot be read"
     answer = read_line(f"Delete the thread {thread!r} ({about}) for good? [y/N] ", screen=context.screen)
@@ -92,6 +95,9 @@ async def _prune(age: timedelta, *, dry_run: bool, context: CommandContext) -> t
                 if state.created_at is not None and datetime.fromisoformat(state.created_at) > before:
                     # The oldest comes first, so all others are younger.
                     break
+                nested = await load_nested_runs(thread, state, stored=stored, graph=graph)
+                if any(run.changed_at and datetime.fromisoformat(run.changed_at) > before for run in nested):
+                    continue
                 why = await _remove_thread(thread, graph, stored=stored, dry_run=dry_run)
             except ThreadBusyError:
                 why = "it is running"
@@ -113,6 +119,9 @@ async def _remove_thread(thread: str, graph: PlanwaveGraph, *, stored: Persisten
             return "it waits for an answer"
         if is_unfinished(state):
             return "it was stopped before its end and can be resumed"
+        nested = await load_nested_runs(thread, state, stored=stored, graph=graph)
+        if any(run.is_open for run in nested):
+            return "a run on it that another graph called waits, was stopped, or has a write in doubt"
         if not dry_run:
             await stored.saver.adelete_thread(thread)
     return None

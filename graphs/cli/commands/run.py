@@ -26,6 +26,7 @@ from graphs.cli.terminal.run_options import OPTIONS_METADATA_KEY, RunOptions, lo
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.signals import SignalInterrupt, Stopper
 from graphs.compiled_graph import PlanwaveGraph
+from graphs.nested_runs import NestedRun, load_nested_runs
 from graphs.persistence import Persistence
 from graphs.plan_execute import build_graph
 from graphs.state import parse_stored_plan
@@ -154,11 +155,38 @@ def resume_thread(thread: str, *, options: RunOptions, context: CommandContext) 
 
 
 async def load_thread_state(thread: str, *, stored: Persistence) -> StateSnapshot:
-    """Return the state of a thread, without its tools. Raises `UsageError` if there is no such thread."""
-    state = await build_graph(tools=[], persistence=stored).aget_state({"configurable": {"thread_id": thread}})
-    if state.created_at is None:
-        raise UsageError(f"There is no thread {thread!r} in {stored.url}; `planwave threads` lists the existing ones.")
+    """Return the state of a thread, without its tools.
+
+    Raises `UsageError` if there is no such thread, or if it is the thread of another graph.
+    """
+    state, nested = await load_thread(thread, stored=stored)
+    if state is None:
+        places = ", ".join(sorted({run.place or "another graph" for run in nested}))
+        raise UsageError(
+            f"The thread {thread!r} is another graph's, which called Planwave at {places}; look at its runs with "
+            "`planwave show`, and resume that graph."
+        )
     return state
+
+
+async def load_thread(
+    thread: str, *, stored: Persistence, always_nested: bool = False
+) -> tuple[StateSnapshot | None, list[NestedRun]]:
+    """Return the state of a thread, without its tools, and the runs on it that graphs around them called.
+
+    The state is None if the thread is the thread of another graph. The runs are loaded only then, or on request.
+    Raises `UsageError` if there is no such thread.
+    """
+    graph = build_graph(tools=[], persistence=stored)
+    state = await graph.aget_state({"configurable": {"thread_id": thread}})
+    if state.created_at is None and not await stored.has_thread(thread):
+        raise UsageError(f"There is no thread {thread!r} in {stored.url}; `planwave threads` lists the existing ones.")
+    # Until its first step is stored, a run has no id.
+    is_own = state.created_at is not None and bool(state.values.get("run_id") or state.next)
+    if is_own and not always_nested:
+        return state, []
+    nested = await load_nested_runs(thread, state, stored=stored, graph=graph)
+    return (state if is_own or not nested else None), nested
 
 
 def build_tracker(state: StateSnapshot) -> RunTracker:

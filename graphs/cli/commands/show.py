@@ -18,7 +18,7 @@ from agent.core.provenance.xml_export import to_xml
 from agent.errors import UsageError
 from agent.execution.ledger import LedgerRow
 from graphs.cli.commands.exit import print_problems
-from graphs.cli.commands.run import build_tracker, load_thread_state
+from graphs.cli.commands.run import build_tracker, load_thread
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.escalation_prompts import show_interrupt
 from graphs.cli.terminal.plan_table import build_plan_table
@@ -33,6 +33,7 @@ from graphs.cli.terminal.report import (
 )
 from graphs.cli.terminal.screen import Screen, as_text, escape_controls, print_json
 from graphs.cli.terminal.units import format_size
+from graphs.nested_runs import NestedRun, get_caller_status
 from graphs.persistence import Persistence
 from graphs.run.plan_history import list_plan_changes, provenance_of
 from graphs.state import parse_stored_plan
@@ -68,8 +69,12 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
     Raises `UsageError` if there is no such thread, or if it has no plan to draw.
     """
     full = context.as_json and not mermaid
-    state, ledger, activity = asyncio.run(_load_state(thread, context=context, full=full))
-    if mermaid:
+    state, ledger, activity, nested = asyncio.run(_load_state(thread, context=context, full=full))
+    if state is None:
+        if mermaid:
+            raise UsageError(f"The thread {thread!r} is another graph's and has no plan; see `planwave show {thread}`.")
+        _print_nested_thread(thread, nested, context=context)
+    elif mermaid:
         context.screen.console.out(_render_mermaid(state, ledger, activity, thread=thread), end="", highlight=False)
     elif context.as_json:
         about = {
@@ -77,25 +82,50 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
             **summarize_thread(state, ledger=ledger, activity=activity),
             "changes": list_plan_changes(state.values),
             "history": list(state.values.get("replan_history") or ()),
+            **({"nested": [run.summarize() for run in nested]} if nested else {}),
         }
         print_json({**build_run_record(state, thread=thread, running=activity is not None), **about})
     else:
         _print_thread_details(state, ledger, activity, thread=thread, screen=context.screen)
+        _print_nested_runs(nested, screen=context.screen)
     return 0
+
+
+def _print_nested_thread(thread: str, nested: list[NestedRun], *, context: CommandContext) -> None:
+    """Print a thread whose own state is another graph's."""
+    record = {"status": get_caller_status(nested), "thread_id": thread, "nested": [run.summarize() for run in nested]}
+    if context.as_json:
+        print_json(record)
+        return
+    context.screen.say(f"thread   {thread}")
+    context.screen.say(f"status   {record['status']}".replace("_", " "))
+    _print_nested_runs(nested, screen=context.screen)
+
+
+def _print_nested_runs(nested: list[NestedRun], *, screen: Screen) -> None:
+    for run in nested:
+        about = run.summarize()
+        status, counts = about["status"].replace("_", " "), f"{about['done']}/{about['tasks']} done"
+        goal = f": {as_text(about['goal'], width=_PREVIEW_WIDTH)}" if about["goal"] else ""
+        screen.say(f"nested   {about['called_by'] or 'called by another graph'}, {status}, {counts}{goal}")
+        for waiting in run.state.interrupts if run.state is not None and run.is_open else ():
+            show_interrupt(waiting.value, screen=screen)
 
 
 async def _load_state(
     thread: str, *, context: CommandContext, full: bool
-) -> tuple[StateSnapshot, list[LedgerRow], Activity | None]:
-    """Return the state of a thread and what the run that has it is doing; its ledger rows only if no run has it.
+) -> tuple[StateSnapshot | None, list[LedgerRow], Activity | None, list[NestedRun]]:
+    """Return the state of a thread, its ledger rows, what the run that has it is doing, and its nested runs.
 
-    A write that was begun and has no end is in doubt then.
+    The rows are given only if no run has the thread: then an unfinished write is in doubt.
     """
     async with context.open_database() as stored:
-        state = await load_thread_state(thread, stored=stored)
+        state, nested = await load_thread(thread, stored=stored, always_nested=True)
         rows = [] if await stored.is_busy(thread) else await stored.ledger.list_rows(thread)
-        activity = await load_activity(state, stored, thread=thread)
-        return await load_full_results(state, stored.artifacts, thread=thread) if full else state, rows, activity
+        activity = await load_activity(state, stored, thread=thread) if state is not None else None
+        if full and state is not None:
+            state = await load_full_results(state, stored.artifacts, thread=thread)
+        return state, rows, activity, nested
 
 
 async def _load_summaries(*, context: CommandContext, most: int) -> list[JsonRecord]:
@@ -104,7 +134,17 @@ async def _load_summaries(*, context: CommandContext, most: int) -> list[JsonRec
 
 
 async def _summarize_thread(thread: str, *, stored: Persistence) -> JsonRecord:
-    state = await load_thread_state(thread, stored=stored)
+    state, nested = await load_thread(thread, stored=stored)
+    if state is None:
+        runs = [run.summarize() for run in nested]
+        return {
+            "thread_id": thread,
+            "status": get_caller_status(nested),
+            "goal": f"{len(runs)} nested {'run' if len(runs) == 1 else 'runs'}",
+            "done": sum(run["done"] for run in runs),
+            "tasks": sum(run["tasks"] for run in runs),
+            "changed_at": max((run["changed_at"] for run in runs if run["changed_at"]), default=None),
+        }
     running = is_unfinished(state) and await stored.is_busy(thread)
     results, plan = collect_results(state), state.values.get("plan")
     return {
@@ -230,6 +270,8 @@ def export_thread(thread: str, *, context: CommandContext, form: str) -> int:
     Raises `UsageError` if there is no such thread.
     """
     state, *_ = asyncio.run(_load_state(thread, context=context, full=True))
+    if state is None:
+        raise UsageError(f"The thread {thread!r} is another graph's and has no plan; see `planwave show {thread}`.")
     if form == "prov":
         print_json(to_prov_json(provenance_of(state.values, get_outcomes(state)), thread=thread))
     else:

@@ -9,7 +9,13 @@ from langchain_core.tools import BaseTool
 from agent.config_file import Configuration
 from agent.llm.models import resolve_model
 from agent.settings import Settings
-from agent.tools.analytics import ANALYTICS_TOOLS, analytics_tools, are_analytics_installed, require_analytics
+from agent.tools.analytics import (
+    ANALYTICS_TOOLS,
+    analytics_tools,
+    are_analytics_installed,
+    build_query_limits,
+    require_analytics,
+)
 from agent.tools.mcp.tools import mcp_tools
 from agent.tools.sample_data import ensure_shop
 from agent.tools.sql.data_source import open_data_source
@@ -40,7 +46,8 @@ def make_tools(
     if are_analytics_installed():
         place = options.data or ensure_shop(settings.data_folder, say=screen.say)
         output = settings.output_folder.expanduser().absolute()
-        analytics = analytics_tools(source=open_data_source(place), output=output, writer=writer)
+        source = open_data_source(place, limits=build_query_limits(settings))
+        analytics = analytics_tools(source=source, output=output, writer=writer)
         return _add_configured_tools(analytics, options, configured, writer, screen=screen)
     tools = [] if options.data else _add_configured_tools([], options, configured, writer, screen=screen)
     if not tools or (_list_tools_of(plan) & ANALYTICS_TOOLS) - {tool.name for tool in tools}:

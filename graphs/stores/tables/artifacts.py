@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from agent.execution.ledger import split_scope
 from graphs.stores.database import BlockingRunner, StatementRunner, StoreDatabase
 from graphs.stores.tables.leases import LeaseManager
 
@@ -12,7 +13,7 @@ class SqlArtifacts:
     """Implements `agent.results.artifacts.ArtifactStore`; texts are serialized as checkpoints are.
 
     Each thread has its own rows. Equal outputs of two threads are stored twice, so that deleting a thread concerns no
-    other one.
+    other one. The runs on a thread share its rows: a text is found by its digest, whichever run stored it.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class SqlArtifacts:
     async def put(self, thread: str, digest: str, text: bytes) -> None:
         """See `ArtifactStore.put`."""
         tag, data = self._serde.dumps_typed(text)
+        thread, _ = split_scope(thread)
 
         def insert_artifact(run: StatementRunner) -> None:
             self._leases.check_fence(run, thread)
@@ -44,6 +46,7 @@ class SqlArtifacts:
 
     async def get(self, thread: str, digests: Collection[str]) -> dict[str, bytes]:
         """See `ArtifactStore.get`. Raises `PersistenceError` if a text cannot be read."""
+        thread, _ = split_scope(thread)
 
         def select_artifacts(run: StatementRunner) -> dict[str, bytes]:
             texts = {}

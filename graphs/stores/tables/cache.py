@@ -1,7 +1,6 @@
 """LangGraph's cache in the tables of SQLite and PostgreSQL; LangGraph has one for SQLite only, unencrypted."""
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,9 +9,10 @@ from langgraph.cache.base import BaseCache, FullKey, Namespace
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from agent.errors import PersistenceError
+from agent.logging_context import get_logger
 from graphs.stores.database import BlockingRunner, StatementRunner, StoreDatabase
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class SqlCache(BaseCache[Any]):

@@ -6,14 +6,15 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from agent.execution.call_log import LoggedCall
+from agent.execution.ledger import join_stored_scope, split_scope
 from graphs.stores.checkpoint_validation import wrap_read_errors
 from graphs.stores.database import BlockingRunner, StatementRunner, StoreDatabase
 from graphs.stores.tables.leases import LeaseManager
 
-_COLUMNS = "thread, revision, task, item, tool, mark, attempts, started_at, record_type, record"
+_COLUMNS = "thread, run, revision, task, item, tool, mark, attempts, started_at, record_type, record"
 _UPSERT = (
-    f"INSERT INTO planwave_calls ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (thread, revision, task, item) DO UPDATE SET tool = excluded.tool, mark = excluded.mark,"
+    f"INSERT INTO planwave_calls ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (thread, run, revision, task, item) DO UPDATE SET tool = excluded.tool, mark = excluded.mark,"
     " attempts = excluded.attempts, started_at = excluded.started_at, record_type = excluded.record_type,"
     " record = excluded.record"
 )
@@ -38,7 +39,7 @@ class SqlCallLog:
         rows = [self._to_columns(call) for call in calls]
 
         def upsert_calls(run: StatementRunner) -> None:
-            for thread in sorted({call.thread for call in calls}):
+            for thread in sorted({split_scope(call.thread)[0] for call in calls}):
                 self._leases.check_fence(run, thread)
             for row in rows:
                 run(_UPSERT, *row)
@@ -58,17 +59,22 @@ class SqlCallLog:
         """See `CallLog.delete_calls`."""
 
         def delete_rows(run: StatementRunner) -> None:
-            self._leases.check_fence(run, thread)
+            own = split_scope(thread)
+            self._leases.check_fence(run, own[0])
             if tasks is None:
-                delete_call_rows(run, thread)
+                run("DELETE FROM planwave_calls WHERE thread = ? AND run = ?", *own)
             for task in sorted(tasks or ()):
-                run("DELETE FROM planwave_calls WHERE thread = ? AND task = ?", thread, task)
+                run("DELETE FROM planwave_calls WHERE thread = ? AND run = ? AND task = ?", *own, task)
 
         await self._run_on_worker(self._database.run_in_transaction, delete_rows)
 
     async def _select_calls(self, thread: str, condition: str, *values: object) -> list[LoggedCall]:
         def select_rows(run: StatementRunner) -> list[LoggedCall]:
-            rows = run(f"SELECT {_COLUMNS} FROM planwave_calls WHERE thread = ? AND {condition}", thread, *values)
+            rows = run(
+                f"SELECT {_COLUMNS} FROM planwave_calls WHERE thread = ? AND run = ? AND {condition}",
+                *split_scope(thread),
+                *values,
+            )
             # Sorted here, because databases order texts differently.
             return sorted(map(self._parse_call, rows), key=lambda call: call.key)
 
@@ -76,13 +82,13 @@ class SqlCallLog:
 
     def _to_columns(self, call: LoggedCall) -> tuple[Any, ...]:
         tag, data = self._serde.dumps_typed(call.record) if call.record is not None else (None, None)
-        return *call.key, call.tool, call.mark, call.attempts, call.started_at, tag, data
+        return *split_scope(call.thread), *call.key[1:], call.tool, call.mark, call.attempts, call.started_at, tag, data
 
     def _parse_call(self, columns: tuple[Any, ...]) -> LoggedCall:
-        thread, revision, task, item, tool, mark, attempts, started_at, tag, data = columns
+        thread, run, revision, task, item, tool, mark, attempts, started_at, tag, data = columns
         with wrap_read_errors(f"The log of the calls of task {task!r} on thread {thread!r}"):
             return LoggedCall(
-                thread=thread,
+                thread=join_stored_scope(thread, run),
                 revision=revision,
                 task=task,
                 item=None if item < 0 else item,
@@ -95,5 +101,5 @@ class SqlCallLog:
 
 
 def delete_call_rows(run: StatementRunner, thread: str) -> None:
-    """Delete the logged calls of a thread within a transaction."""
+    """Delete the logged calls of a thread with all its runs within a transaction."""
     run("DELETE FROM planwave_calls WHERE thread = ?", thread)

@@ -4,7 +4,6 @@ A lease is a row with an epoch that grows whenever the thread gets another owner
 a transaction that first compares the epoch (a fencing token: Kleppmann, "How to do distributed locking", 2016).
 """
 
-import logging
 import os
 import platform
 import threading
@@ -19,9 +18,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from agent.errors import LeaseLostError, PersistenceError, ThreadBusyError
+from agent.logging_context import get_logger
 from graphs.stores.database import StatementRunner, StoreDatabase
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class Owner(BaseModel):
@@ -124,15 +124,31 @@ class LeaseManager:
     ttl_s: float
     closed: bool = False
     _held: dict[str, Lease] = field(default_factory=dict)
+    #: By thread: the tokens of the runs that share its lease, each with the execution of a node that called it.
+    _sharers: dict[str, dict[str, tuple[str, int] | None]] = field(default_factory=dict)
     #: Tokens of leases whose loss has been logged.
     _lost: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop_renewing: threading.Event = field(default_factory=threading.Event)
     _renewal: threading.Thread | None = None
 
-    def acquire(self, thread: str, token: str) -> Lease:
-        """Take the lease of a thread. Raises `ThreadBusyError` if a run, of this process or another, has it."""
+    def acquire(self, thread: str, token: str, *, caller: tuple[str, int] | None = None) -> Lease:
+        """Take the lease of a thread. Raises `ThreadBusyError` if a run, of this process or another, has it.
+
+        A run that another graph calls has a `caller`: the task of that graph, and its execution in this process. Such
+        runs share a lease that this process has; but not two executions of one task, which would do the same twice.
+        """
         owner = get_current_process()
+        if caller is not None:
+            with self._lock:
+                shared, sharers = self._held.get(thread), self._sharers.get(thread, {})
+                if any(each and each[0] == caller[0] and each[1] != caller[1] for each in sharers.values()):
+                    raise ThreadBusyError(
+                        f"The same task on thread {thread!r} is being run by {owner}; wait for it, or stop it."
+                    )
+                if shared is not None:
+                    sharers[token] = caller
+                    return shared
 
         def take_lease(run: StatementRunner) -> tuple[int, _LeaseRow]:
             previous = self._lock_row(run, thread)
@@ -167,6 +183,7 @@ class LeaseManager:
         lease = Lease(thread, epoch, token)
         with self._lock:
             self._held[thread] = lease
+            self._sharers[thread] = {token: caller}
             if self._renewal is None:
                 # In a thread of its own: an event loop that is kept busy must not lose the lease.
                 self._renewal = threading.Thread(target=self._renew_all, name="planwave-leases", daemon=True)
@@ -174,12 +191,16 @@ class LeaseManager:
         return lease
 
     def release(self, thread: str, token: str) -> None:
-        """Release a thread; nothing happens if the token does not hold it, or not any more."""
+        """Release a thread; nothing happens if the token does not hold it, or not any more, or others share it."""
         with self._lock:
-            lease = self._held.get(thread)
-            is_held = lease is not None and lease.token == token
-            if is_held:
-                del self._held[thread]
+            lease, sharers = self._held.get(thread), self._sharers.get(thread, {})
+            is_held = lease is not None and token in sharers
+            if lease is not None and token in sharers:
+                del sharers[token]
+                if sharers:
+                    return
+                del self._held[thread], self._sharers[thread]
+                token = lease.token
         self.database.run_in_transaction(
             lambda run: run(
                 "UPDATE planwave_leases SET owner = NULL, expires_at = 0 WHERE thread = ? AND owner = ?", thread, token
@@ -231,8 +252,9 @@ class LeaseManager:
         self._stop_renewing.set()
         if self._renewal is not None:
             self._renewal.join()
-        for lease in list(self._held.values()):
-            self.release(lease.thread, lease.token)
+        for thread, tokens in [(thread, list(sharers)) for thread, sharers in self._sharers.items()]:
+            for token in tokens:
+                self.release(thread, token)
 
     def _lock_row(self, run: StatementRunner, thread: str) -> _LeaseRow:
         """Return the row of the thread, locked; it is created if missing, so that there is always a row to lock."""

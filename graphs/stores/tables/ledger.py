@@ -18,17 +18,20 @@ from agent.execution.ledger import (
     LedgerRow,
     check_existing_row,
     check_grant,
+    is_in_scope,
+    join_stored_scope,
+    split_scope,
 )
 from graphs.stores.checkpoint_validation import wrap_read_errors
 from graphs.stores.database import BlockingRunner, StatementRunner, StoreDatabase
 from graphs.stores.tables.leases import LeaseManager, get_current_process
 
-_WHERE = "WHERE thread = ? AND revision = ? AND task = ? AND item = ?"
+_WHERE = "WHERE thread = ? AND run = ? AND revision = ? AND task = ? AND item = ?"
 _COLUMNS = (
-    "thread, revision, task, item, tool, args_digest, approval, state, epoch, owner, since, finished_at, record_type,"
-    " record"
+    "thread, run, revision, task, item, tool, args_digest, approval, state, epoch, owner, since, finished_at,"
+    " record_type, record, cleared_epoch, cleared_by"
 )
-_GRANT_COLUMNS = "digest, thread, revision, task, expires_at, granted_by"
+_GRANT_COLUMNS = "digest, thread, run, revision, task, expires_at, granted_by"
 
 
 class SqlLedger:
@@ -49,7 +52,9 @@ class SqlLedger:
         self._run_on_worker = run_on_worker
         self._clock = clock
 
-    async def claim(self, intent: Intent, *, takeover_epoch: int | None = None) -> ClaimResult:
+    async def claim(
+        self, intent: Intent, *, takeover_epoch: int | None = None, clearance: str | None = None
+    ) -> ClaimResult:
         """See `Ledger.claim`."""
         # A claim that was committed but whose answer was lost recognizes its own token when it is made again.
         token = uuid4().hex
@@ -57,13 +62,13 @@ class SqlLedger:
             # A claim that a power cut takes back would let the write be made again. A lost completion only leaves a
             # doubt, and a lost approval is asked for again.
             partial(self._database.run_in_transaction, durable=True),
-            lambda run: self._claim_row(run, intent, takeover_epoch=takeover_epoch, token=token),
+            lambda run: self._claim_row(run, intent, takeover_epoch=takeover_epoch, clearance=clearance, token=token),
         )
 
     def _claim_row(
-        self, run: StatementRunner, intent: Intent, *, takeover_epoch: int | None, token: str
+        self, run: StatementRunner, intent: Intent, *, takeover_epoch: int | None, clearance: str | None, token: str
     ) -> ClaimResult:
-        self._leases.check_fence(run, intent.thread)
+        self._leases.check_fence(run, split_scope(intent.thread)[0])
         rows = self._select_for_update(run, intent)
         if not rows:
             if takeover_epoch is not None:
@@ -78,25 +83,45 @@ class SqlLedger:
         row, holder = rows[0]
         if holder == token:
             return Claimed(epoch=row.epoch)
-        result = check_existing_row(row, intent, takeover_epoch=takeover_epoch) or self._check_approval(run, intent)
+        found = check_existing_row(row, intent, takeover_epoch=takeover_epoch, clearance=clearance)
+        result = found or self._check_approval(run, intent)
         if result is not None:
             return result
         self._mark_approval_used(run, intent)
         run(
-            f"UPDATE planwave_ledger SET epoch = epoch + 1, claim = ?, owner = ?, approval = ? {_WHERE}",
+            "UPDATE planwave_ledger SET epoch = epoch + 1, claim = ?, owner = ?, approval = ?, cleared_epoch = epoch,"
+            f" cleared_by = COALESCE(?, cleared_by) {_WHERE}",
             token,
             str(get_current_process()),
             intent.approval,
-            *intent.key,
+            clearance,
+            *_get_key(intent),
         )
         return Claimed(epoch=row.epoch + 1)
 
+    async def clear_doubt(self, intent: Intent, *, epoch: int, by: str) -> None:
+        """See `Ledger.clear_doubt`."""
+
+        def mark_cleared(run: StatementRunner) -> None:
+            self._leases.check_fence(run, split_scope(intent.thread)[0])
+            run(
+                "UPDATE planwave_ledger SET cleared_epoch = epoch, cleared_by = ?"
+                f" {_WHERE} AND tool = ? AND args_digest = ? AND state = 'started' AND epoch = ?",
+                by,
+                *_get_key(intent),
+                intent.tool,
+                intent.args_digest,
+                epoch,
+            )
+
+        await self._run_on_worker(self._database.run_in_transaction, mark_cleared)
+
     def _insert_claim(self, run: StatementRunner, intent: Intent, *, token: str) -> bool:
         inserted = run(
-            "INSERT INTO planwave_ledger (thread, revision, task, item, tool, args_digest, approval, state, epoch,"
-            " claim, owner, since) VALUES (?, ?, ?, ?, ?, ?, ?, 'started', 1, ?, ?, ?)"
-            " ON CONFLICT (thread, revision, task, item) DO NOTHING RETURNING epoch",
-            *intent.key,
+            "INSERT INTO planwave_ledger (thread, run, revision, task, item, tool, args_digest, approval, state,"
+            " epoch, claim, owner, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'started', 1, ?, ?, ?)"
+            " ON CONFLICT (thread, run, revision, task, item) DO NOTHING RETURNING epoch",
+            *_get_key(intent),
             intent.tool,
             intent.args_digest,
             intent.approval,
@@ -127,7 +152,7 @@ class SqlLedger:
         tag, data = self._serde.dumps_typed(record)
 
         def mark_done(run: StatementRunner) -> None:
-            self._leases.check_fence(run, intent.thread)
+            self._leases.check_fence(run, split_scope(intent.thread)[0])
             done = run(
                 "UPDATE planwave_ledger SET state = 'done', finished_at = COALESCE(finished_at, ?),"
                 " record_type = COALESCE(record_type, ?), record = COALESCE(record, ?)"
@@ -135,7 +160,7 @@ class SqlLedger:
                 self._clock().isoformat(),
                 tag,
                 data,
-                *intent.key,
+                *_get_key(intent),
                 epoch,
             )
             if not done:
@@ -147,15 +172,15 @@ class SqlLedger:
         """See `Ledger.grant`."""
 
         def insert_approvals(run: StatementRunner) -> None:
-            for thread in sorted({approval.thread for approval in approvals}):
+            for thread in sorted({split_scope(approval.thread)[0] for approval in approvals}):
                 self._leases.check_fence(run, thread)
             for approval in approvals:
                 run(
-                    f"INSERT INTO planwave_approvals ({_GRANT_COLUMNS}, granted_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                    f"INSERT INTO planwave_approvals ({_GRANT_COLUMNS}, granted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT (digest) DO UPDATE SET expires_at = excluded.expires_at, granted_by ="
                     " excluded.granted_by, granted_at = excluded.granted_at WHERE planwave_approvals.used_at IS NULL",
                     approval.digest,
-                    approval.thread,
+                    *split_scope(approval.thread),
                     approval.revision,
                     approval.task,
                     approval.expires_at,
@@ -182,9 +207,10 @@ class SqlLedger:
         """See `Ledger.list_rows`."""
 
         def select_rows(run: StatementRunner) -> list[LedgerRow]:
-            rows = run(f"SELECT {_COLUMNS}, claim FROM planwave_ledger WHERE thread = ?", thread)
+            rows = run(f"SELECT {_COLUMNS}, claim FROM planwave_ledger WHERE thread = ?", split_scope(thread)[0])
+            found = [row for row in map(self._parse_row, rows) if is_in_scope(row.intent.thread, thread)]
             # Sorted here, because databases order texts differently.
-            return sorted((self._parse_row(columns) for columns in rows), key=lambda row: row.intent.key)
+            return sorted(found, key=lambda row: row.intent.key)
 
         return await self._run_on_worker(self._database.run_in_transaction, select_rows)
 
@@ -198,12 +224,15 @@ class SqlLedger:
         await self._run_on_worker(self._database.run_in_transaction, delete_rows)
 
     def _select_for_update(self, run: StatementRunner, intent: Intent) -> list[tuple[LedgerRow, str]]:
-        rows = run(f"SELECT {_COLUMNS}, claim FROM planwave_ledger {_WHERE}{self._database.for_update}", *intent.key)
+        rows = run(
+            f"SELECT {_COLUMNS}, claim FROM planwave_ledger {_WHERE}{self._database.for_update}", *_get_key(intent)
+        )
         return [(self._parse_row(columns), columns[-1]) for columns in rows]
 
     def _parse_row(self, columns: tuple[Any, ...]) -> LedgerRow:
         (
             thread,
+            run,
             revision,
             task,
             item,
@@ -217,17 +246,20 @@ class SqlLedger:
             finished,
             tag,
             data,
+            cleared_epoch,
+            cleared_by,
             _,
         ) = columns
         with wrap_read_errors(f"The ledger's row of task {task!r} on thread {thread!r}"):
             intent = Intent(
-                thread=thread,
+                thread=join_stored_scope(thread, run),
                 revision=revision,
                 task=task,
                 item=None if item < 0 else item,
                 tool=tool,
                 args_digest=args_digest,
                 approval=approval,
+                is_approval_waived=approval is None,
             )
             return LedgerRow(
                 intent=intent,
@@ -237,15 +269,23 @@ class SqlLedger:
                 since=since,
                 finished_at=finished,
                 record=self._serde.loads_typed((tag, bytes(data))) if tag is not None else None,
+                cleared_epoch=cleared_epoch,
+                cleared_by=cleared_by,
             )
 
 
+def _get_key(intent: Intent) -> tuple[str, str, int, str, int]:
+    thread, run = split_scope(intent.thread)
+    return thread, run, *intent.key[1:]
+
+
 def delete_ledger_rows(run: StatementRunner, thread: str) -> None:
-    """Delete the rows and approvals of a thread within a transaction."""
+    """Delete the rows and approvals of a thread with all its runs within a transaction."""
     run("DELETE FROM planwave_ledger WHERE thread = ?", thread)
     run("DELETE FROM planwave_approvals WHERE thread = ?", thread)
 
 
 def _parse_grant(columns: tuple[Any, ...]) -> Grant:
-    digest, thread, revision, task, expires_at, by = columns[:6]
-    return Grant(digest=digest, thread=thread, revision=revision, task=task, expires_at=expires_at, by=by)
+    digest, thread, run, revision, task, expires_at, by = columns[:7]
+    scope = join_stored_scope(thread, run)
+    return Grant(digest=digest, thread=scope, revision=revision, task=task, expires_at=expires_at, by=by)

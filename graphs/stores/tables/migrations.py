@@ -1,13 +1,13 @@
 """Our tables, version by version."""
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from agent.errors import PersistenceError
+from agent.logging_context import get_logger
 from graphs.stores.database import StatementRunner, StoreDatabase
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: Each entry upgrades one version to the next and is never changed after a release; `{bytes}` is the dialect's type.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -88,6 +88,59 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             record {bytes},
             PRIMARY KEY (thread, revision, task, item)
         )""",
+    ),
+    (
+        # Rows of before belong to the whole thread, which is the scope of its earlier runs: `run` is "".
+        "ALTER TABLE planwave_ledger RENAME TO planwave_ledger_before",
+        """CREATE TABLE planwave_ledger (
+            thread TEXT NOT NULL,
+            run TEXT NOT NULL,
+            revision BIGINT NOT NULL,
+            task TEXT NOT NULL,
+            item BIGINT NOT NULL,
+            tool TEXT NOT NULL,
+            args_digest TEXT NOT NULL,
+            approval TEXT,
+            state TEXT NOT NULL,
+            epoch BIGINT NOT NULL,
+            claim TEXT NOT NULL,
+            owner TEXT NOT NULL,
+            since TEXT NOT NULL,
+            finished_at TEXT,
+            record_type TEXT,
+            record {bytes},
+            PRIMARY KEY (thread, run, revision, task, item)
+        )""",
+        """INSERT INTO planwave_ledger (thread, run, revision, task, item, tool, args_digest, approval, state, epoch,
+            claim, owner, since, finished_at, record_type, record)
+            SELECT thread, '', revision, task, item, tool, args_digest, approval, state, epoch, claim,
+            owner, since, finished_at, record_type, record FROM planwave_ledger_before""",
+        "DROP TABLE planwave_ledger_before",
+        "ALTER TABLE planwave_calls RENAME TO planwave_calls_before",
+        """CREATE TABLE planwave_calls (
+            thread TEXT NOT NULL,
+            run TEXT NOT NULL,
+            revision BIGINT NOT NULL,
+            task TEXT NOT NULL,
+            item BIGINT NOT NULL,
+            tool TEXT NOT NULL,
+            mark TEXT NOT NULL,
+            attempts BIGINT NOT NULL,
+            started_at TEXT,
+            record_type TEXT,
+            record {bytes},
+            PRIMARY KEY (thread, run, revision, task, item)
+        )""",
+        """INSERT INTO planwave_calls (thread, run, revision, task, item, tool, mark, attempts, started_at, record_type,
+            record)
+            SELECT thread, '', revision, task, item, tool, mark, attempts, started_at, record_type, record
+            FROM planwave_calls_before""",
+        "DROP TABLE planwave_calls_before",
+        "ALTER TABLE planwave_approvals ADD COLUMN run TEXT NOT NULL DEFAULT ''",
+    ),
+    (
+        "ALTER TABLE planwave_ledger ADD COLUMN cleared_epoch BIGINT",
+        "ALTER TABLE planwave_ledger ADD COLUMN cleared_by TEXT",
     ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -17,8 +17,8 @@ from agent.execution.concurrency import Slots
 from agent.execution.early_execution import EarlyExecution
 from agent.execution.executor import Executor, Job, utc_now
 from agent.execution.ledger import MemoryLedger
-from agent.plan_check import PreflightChecker, check_plan
 from agent.settings import Settings
+from agent.tools.plan_check import PreflightChecker, check_plan
 from agent.tools.toolbox import Toolbox
 
 READ = {"readOnlyHint": True}

@@ -8,8 +8,8 @@ from agent.core.engine.budgets import Spending
 from agent.core.engine.outcomes import Done, Failed
 from agent.errors import BudgetError
 from agent.llm.usage import Meter, use_meter
-from agent.plan_check import CheckedPlan, check_plan
 from agent.planning.replanner import ClarificationRequest, RevisionAbandoned, RevisionResult, make_revision
+from agent.tools.plan_check import CheckedPlan, check_plan
 from tests.support.openai_endpoint import Endpoint
 from tests.support.planning_kit import LIMITS, SETTINGS, model_at, toolbox
 

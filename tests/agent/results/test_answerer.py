@@ -1,8 +1,8 @@
 """The answer: listed without a model, checked word for word with one, honest after a failure."""
 
 from agent.core.engine.outcomes import Done, Failed, Outcome, Rejected
-from agent.plan_check import CheckedPlan, check_plan
 from agent.results.answerer import AnswerResult, make_answer
+from agent.tools.plan_check import CheckedPlan, check_plan
 from tests.support.openai_endpoint import Endpoint, Failure, Text
 from tests.support.planning_kit import LIMITS, SETTINGS, model_at, toolbox
 

@@ -62,20 +62,21 @@ def test_a_context_provider_reads_and_needs_nothing():
 
 
 def test_hints_and_limits():
-    found = policy(
-        readOnlyHint=False,
-        destructiveHint=False,
-        idempotentHint=True,
-        openWorldHint=False,
-        timeout_s=5,
-        max_retries=1,
-        max_concurrency=2,
-        rate_per_s=0.5,
-        verify="query",
-        compensate="query",
-        something_else="ignored",
-    )
-    assert found == Policy(
+    metadata = {
+        "readOnlyHint": False,
+        "destructiveHint": False,
+        "idempotentHint": True,
+        "openWorldHint": False,
+        "timeout_s": 5,
+        "max_retries": 1,
+        "max_concurrency": 2,
+        "rate_per_s": 0.5,
+        "verify": "look",
+        "compensate": "query",
+        "something_else": "ignored",
+    }
+    box = Toolbox([made(metadata=metadata), made("look", metadata={"readOnlyHint": True})])
+    assert box.specs["query"].policy == Policy(
         destructive=False,
         idempotent=True,
         open_world=False,
@@ -83,7 +84,7 @@ def test_hints_and_limits():
         max_retries=1,
         max_concurrency=2,
         rate_per_s=0.5,
-        verify="query",
+        verify="look",
         compensate="query",
     )
 
@@ -95,6 +96,7 @@ def test_hints_and_limits():
         ({"max_retries": -1}, "metadata 'max_retries' is wrong"),
         ({"readOnlyHint": "perhaps"}, "metadata 'read_only' is wrong"),
         ({"verify": "look"}, "Tool 'query' names 'look' to verify it, but there is no such tool."),
+        ({"verify": "query"}, "names 'query' to verify it, which is called without approval and writes."),
         ({"compensate": "undo"}, "Tool 'query' names 'undo' to compensate it, but there is no such tool."),
         ({"cache_ttl_s": 60}, "Tool 'query' writes and has a 'cache_ttl_s'; only results of reading tools are cached."),
         ({"cache_ttl_s": 0, "readOnlyHint": True}, "metadata 'cache_ttl_s' is wrong"),
@@ -129,7 +131,13 @@ def test_two_tools_of_one_name():
 
 
 def test_siblings_may_come_later():
-    box = Toolbox([made("write", metadata={"verify": "look", "compensate": "undo"}), made("look"), made("undo")])
+    box = Toolbox(
+        [
+            made("write", metadata={"verify": "look", "compensate": "undo"}),
+            made("look", metadata={"readOnlyHint": True}),
+            made("undo"),
+        ]
+    )
     assert box.specs["write"].policy.verify == "look"
 
 

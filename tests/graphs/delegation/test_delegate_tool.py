@@ -71,6 +71,16 @@ async def test_a_worker_reads_freely_and_its_steps_are_kept_under_the_task(world
     assert first[1].text == "Find it and keep it."
 
 
+async def test_a_worker_may_call_with_numbers_of_any_size(world, tmp_path):
+    worker = Worker(turns=[[("look", {"value": 2**70})], [("write", {"value": 2**70})], "done"])
+    async with open_persistence(f"sqlite:///{tmp_path}/t.db") as persistence:
+        graph = build_graph(tools=tools_of(world, worker), persistence=persistence)
+        await graph.ainvoke({"goal": "g", "plan": PLAN}, thread())
+        assert asked_for(await graph.ainvoke(None, thread())) == [2**70]
+        assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
+    assert [call for call in world.log if call[1] == 2**70] == [("look", 2**70), ("write", 2**70)]
+
+
 async def test_a_write_of_a_worker_stops_for_approval_and_is_made_once_in_another_process(world, tmp_path):
     worker = Worker(turns=[[("look", {"value": 1})], [("write", {"value": 5})], "Kept 5."])
     url = f"sqlite:///{tmp_path}/p.db"

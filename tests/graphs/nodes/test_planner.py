@@ -7,7 +7,7 @@ from graphs.state import Output, State
 
 
 def begun(state: State) -> dict[str, object]:
-    return reset_state(state, "look", given=True, context="", revision=1)
+    return reset_state(state, "look", run_id="run", given=True, context="", revision=1)
 
 
 def test_a_new_thread_is_given_what_it_returns_and_nothing_else_that_is_empty():

@@ -1,13 +1,14 @@
 """Private values reach no checkpoint, trace, log or output: they are looked for in every byte."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
-from langchain_core.tools import StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import BaseModel, SecretStr
@@ -18,6 +19,7 @@ from agent.secret_values import inject_secrets
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.plan_execute import build_graph
+from tests.graphs.observability.private_run import FORMS
 from tests.support.collector import Collector
 from tests.support.openai_endpoint import Endpoint
 from tests.support.processes import ROOT
@@ -55,11 +57,20 @@ def test_two_hundred_canaries_are_found_nowhere(tmp_path):
         "log": (tmp_path / "log.txt").read_bytes(),
         "output": done.stdout + done.stderr,
     }
-    found = {place: [each for each in [*CONFIGURED, *GIVEN] if each.encode() in data] for place, data in places.items()}
+    written = [
+        *CONFIGURED,
+        *GIVEN,
+        *(write(value) for form, write in FORMS.items() if form != "wrapped" for value in GIVEN),
+        *(line for value in GIVEN for line in FORMS["wrapped"](value).split()),
+    ]
+    forms = [form for each in written for form in {each, json.dumps(each)[1:-1], json.dumps(json.dumps(each))[3:-3]}]
+    found = {place: [form for form in forms if form.encode() in data] for place, data in places.items()}
     shown = {place: sum(f"visible-{n}".encode() in data for n in range(COUNT)) for place, data in places.items()}
     for place, data in places.items():
         print(f"{place}: {len(data):,} bytes, {shown[place]} of {COUNT} visible marks, {len(found[place])} canaries")
     assert found == {place: [] for place in places}
+    for name in ("output", "bytes", "note", "group", "other"):
+        assert f"o_{name}".encode() in done.stdout
     assert shown["database"] == shown["trace"] == shown["output"] == COUNT
     assert done.stdout.count(b"**********") >= 2 * COUNT
     assert len(places["log"]) > 1000
@@ -303,6 +314,38 @@ async def test_the_last_words_of_a_tool_that_exits_are_masked(monkeypatch, block
     plan = {"tasks": [{"id": "a", "tool": "leave", "args": {"token": "secret:A"}}]}
     out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
     assert out["results"]["a"]["error"] == "The tool 'leave' raised SystemExit: no entry with **********"
+
+
+@pytest.mark.parametrize("value", ["", "1", "abc", "true", "False", "1234", "admin"])
+async def test_a_value_whose_mask_would_mangle_other_text_is_no_secret(monkeypatch, value):
+    monkeypatch.setenv("PLANWAVE_SECRET_FRONT", value)
+    made = StructuredTool.from_function(door, metadata={"readOnlyHint": True})
+    graph = build_graph(tools=[made], settings=Settings(approve="never", max_replans=0), checkpointer=InMemorySaver())
+    out = await graph.ainvoke({"goal": "g", "plan": plan(key="secret:FRONT")}, thread())
+    assert out["results"]["d"]["status"] == "failed"
+    assert "'FRONT' of 'door' is too short or too common to be masked" in out["results"]["d"]["error"]
+    assert "front" not in out["results"]["d"]["error"].replace("FRONT", "")
+
+
+async def test_what_configures_one_tool_is_masked_in_what_comes_from_another():
+    class Holder(BaseTool):
+        name: str = "holder"
+        description: str = "Holds."
+        token: SecretStr = SecretStr("held-canary-77")
+        level: SecretStr = SecretStr("production")
+
+        def _run(self) -> str:
+            return "held"
+
+    def other(password: str) -> dict[str, Any]:
+        """Say it."""
+        return {"said": password.replace("_", "-"), "hex": b"held-canary-77".hex(), "level": "production"}
+
+    tools = [Holder(), StructuredTool.from_function(other, metadata={"readOnlyHint": True})]
+    graph = build_graph(tools=tools, checkpointer=InMemorySaver())
+    call = {"id": "o", "tool": "other", "args": {"password": "held_canary_77"}}
+    out = await graph.ainvoke({"goal": "g", "plan": {"tasks": [call]}}, thread())
+    assert out["results"]["o"]["output"] == {"said": "**********", "hex": "**********", "level": "production"}
 
 
 def test_a_planner_is_told_to_give_the_name_deep_inside_too():

@@ -14,7 +14,7 @@ from tests.support.processes import start
 from tests.support.worlds import APPROVE, World, thread
 
 AT = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "c"}}
-CALL = Intent(thread="t", revision=1, task="w", tool="write", args_digest="d")
+CALL = Intent(thread="t", revision=1, task="w", tool="write", args_digest="d", is_approval_waived=True)
 
 
 async def everything(persistence):

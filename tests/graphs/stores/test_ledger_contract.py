@@ -16,7 +16,14 @@ SEED = 20261121
 
 def intent(task="w", *, thread="t", revision=1, item=None, args="digest", approval=None):
     return Intent(
-        thread=thread, revision=revision, task=task, item=item, tool="write", args_digest=args, approval=approval
+        thread=thread,
+        revision=revision,
+        task=task,
+        item=item,
+        tool="write",
+        args_digest=args,
+        approval=approval,
+        is_approval_waived=approval is None,
     )
 
 
@@ -116,12 +123,12 @@ async def test_an_approval_covers_all_items_of_its_task_and_a_second_try_even_af
     assert await ledger.claim(intent(item=0, approval="A")) == Claimed(epoch=1)
     await asyncio.sleep(0.35)
     assert await ledger.claim(intent(item=1, approval="A")) == Claimed(epoch=1)
-    assert await ledger.claim(intent(item=0, approval="A"), takeover_epoch=1) == Claimed(epoch=2)
+    assert await ledger.claim(intent(item=0, approval="A"), takeover_epoch=1, clearance="test") == Claimed(epoch=2)
 
 
 async def test_one_of_many_takes_a_started_call_over(ledger):
     await ledger.claim(intent())
-    found = await asyncio.gather(*(ledger.claim(intent(), takeover_epoch=1) for _ in range(10)))
+    found = await asyncio.gather(*(ledger.claim(intent(), takeover_epoch=1, clearance="test") for _ in range(10)))
     assert [one for one in found if isinstance(one, Claimed)] == [Claimed(epoch=2)]
     assert {one.epoch for one in found} == {2}
 
@@ -130,12 +137,44 @@ async def test_only_the_claim_at_the_current_epoch_completes(ledger):
     with pytest.raises(StaleClaimError):
         await ledger.complete(intent(), epoch=1, record={})
     await ledger.claim(intent())
-    await ledger.claim(intent(), takeover_epoch=1)
+    await ledger.claim(intent(), takeover_epoch=1, clearance="test")
     with pytest.raises(StaleClaimError):
         await ledger.complete(intent(), epoch=1, record={"of": "the first"})
     await ledger.complete(intent(), epoch=2, record={"of": "the second"})
     await ledger.complete(intent(), epoch=2, record={"of": "nobody"})
     assert await ledger.claim(intent()) == FoundDone(record={"of": "the second"})
+
+
+async def test_a_write_without_an_approval_is_refused_unless_the_run_waives_it(ledger):
+    bare = intent().model_copy(update={"is_approval_waived": False})
+    found = await ledger.claim(bare)
+    assert isinstance(found, NotApproved)
+    assert "approved" in found.reason
+    assert await ledger.list_rows("t") == []
+    await ledger.claim(intent())
+    found = await ledger.claim(bare, takeover_epoch=1, clearance="test")
+    assert isinstance(found, NotApproved)
+    assert [row.epoch for row in await ledger.list_rows("t")] == [1]
+
+
+async def test_a_doubt_is_cleared_for_one_attempt_at_that_call(ledger):
+    await ledger.claim(intent())
+    assert isinstance(await ledger.claim(intent(), takeover_epoch=1), FoundStarted)
+    await ledger.clear_doubt(intent(args="other"), epoch=1, by="a human")
+    await ledger.clear_doubt(intent(), epoch=2, by="a human")
+    assert isinstance(await ledger.claim(intent(), takeover_epoch=1), FoundStarted)
+    await ledger.clear_doubt(intent(), epoch=1, by="a human")
+    found = await ledger.claim(intent())
+    assert isinstance(found, FoundStarted)
+    assert found.cleared_by == "a human"
+    assert await ledger.claim(intent(), takeover_epoch=1) == Claimed(epoch=2)
+    again = await ledger.claim(intent(), takeover_epoch=2)
+    assert isinstance(again, FoundStarted)
+    assert again.cleared_by is None
+    await ledger.clear_doubt(intent(), epoch=1, by="a human")
+    assert isinstance(await ledger.claim(intent(), takeover_epoch=2), FoundStarted)
+    [row] = await ledger.list_rows("t")
+    assert (row.epoch, row.cleared_epoch, row.cleared_by) == (2, 1, "a human")
 
 
 async def test_there_must_be_something_to_take_over(ledger):
@@ -165,7 +204,9 @@ async def _play(ledger, chance):
             approval=chance.choice([None, "A", "B"]),
         )
         try:
-            match chance.randrange(5):
+            match chance.randrange(6):
+                case 5:
+                    await ledger.clear_doubt(call, epoch=chance.randint(1, 3), by="somebody")
                 case 0:
                     await ledger.grant([approval("A", after_s=chance.choice([None, -1])), approval("B", "v")])
                     heard.append(sorted(await ledger.find_usable_grants(["A", "B"])))
@@ -173,9 +214,11 @@ async def _play(ledger, chance):
                     await ledger.complete(call, epoch=chance.randint(1, 3), record={"n": chance.randrange(9)})
                 case 2:
                     heard.append(
-                        (await ledger.claim(call, takeover_epoch=chance.randint(1, 3))).model_dump(
-                            exclude={"since", "owner", "reason"}
-                        )
+                        (
+                            await ledger.claim(
+                                call, takeover_epoch=chance.randint(1, 3), clearance=chance.choice([None, "play"])
+                            )
+                        ).model_dump(exclude={"since", "owner", "reason"})
                     )
                 case _:
                     heard.append((await ledger.claim(call)).model_dump(exclude={"since", "owner", "reason"}))

@@ -91,8 +91,10 @@ async def as_of_version_1(url):
     async with open_persistence(url) as persistence:
         graph = build_graph(tools=World().tools(), persistence=persistence)
         await graph.ainvoke({"goal": "g", "plan": PLAN}, thread())
-    for table in re.findall(r"CREATE TABLE (\w+)", str(schema.MIGRATIONS[1:])):
+    for table in set(re.findall(r"CREATE TABLE (\w+)", str(schema.MIGRATIONS))):
         execute(url, f"DROP TABLE {table}")
+    for statement in schema.MIGRATIONS[0]:
+        execute(url, statement.format(bytes="BLOB" if url.startswith("sqlite") else "BYTEA"))
     execute(url, "DELETE FROM planwave_schema WHERE version > 1")
 
 

@@ -53,7 +53,7 @@ async def test_a_lease_that_is_taken_over_is_logged_on_both_sides(database_url, 
             with pytest.raises(ThreadBusyError):
                 async with quick.lease("t"):
                     pass
-            assert logged(log)[-2][1].startswith("Thread 't' is refused: ")
+            assert logged(log)[-1][1].startswith("Thread 't' is refused: ")
             execute(database_url, "UPDATE planwave_leases SET expires_at = 1")
             log.clear()
             async with quick.lease("t"):
@@ -65,7 +65,14 @@ async def test_a_lease_that_is_taken_over_is_logged_on_both_sides(database_url, 
                 assert logged(log).count(lost) == 1
                 with pytest.raises(LeaseLostError):
                     await late.ledger.claim(
-                        Intent(thread="t", revision=1, task="w", tool="write", args_digest=hash_json({}))
+                        Intent(
+                            thread="t",
+                            revision=1,
+                            task="w",
+                            tool="write",
+                            args_digest=hash_json({}),
+                            is_approval_waived=True,
+                        )
                     )
                 assert logged(log)[-1] == (
                     "WARNING",

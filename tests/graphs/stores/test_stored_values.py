@@ -265,6 +265,8 @@ async def test_an_input_that_cannot_be_stored_is_refused_and_the_thread_goes_on(
             await build(world).ainvoke(Command(resume={"decisions": [edit]}), thread())
         with pytest.raises(UsageError, match="The update cannot be stored"):
             await build(world).ainvoke(Command(update={"guidance": [value]}), thread())
+        with pytest.raises(UsageError, match="The update cannot be stored"):
+            await build(world).aupdate_state(thread(), {"guidance": [value]}, as_node="planner")
         assert (await build(world).ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"
 
 

@@ -13,6 +13,7 @@ from agent.core.engine.outcomes import parse_outcome
 from agent.core.provenance.prov_json import to_prov_json
 from agent.core.provenance.xml_export import to_xml
 from agent.events import ItemProgress, TaskStarted, parse_event
+from agent.execution.ledger import join_scope
 from agent.settings import Settings
 from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
@@ -208,7 +209,8 @@ async def test_a_stopped_run_keeps_the_items_that_ended_and_goes_on_with_the_oth
     async with open_persistence(database_url) as persistence:
         graph = graph_of(world, persistence=persistence, max_concurrency=2)
         await stopped_after(10, graph, plan)
-        kept = await persistence.calls.load_task_calls("t", revision=1, task="b", tool="look")
+        scope = join_scope("t", (await graph.aget_state(thread())).values["run_id"])
+        kept = await persistence.calls.load_task_calls(scope, revision=1, task="b", tool="look")
         assert 10 <= len(kept) < 40
         begun = len(looked(world, *range(40)))
         assert begun == len(kept)
@@ -216,7 +218,7 @@ async def test_a_stopped_run_keeps_the_items_that_ended_and_goes_on_with_the_oth
         assert out["results"]["b"]["output"] == [{"value": n} for n in range(40)]
         assert sorted(looked(world, *range(40))) == list(range(40))
         assert out["results"]["b"]["attempts"] == 40
-        assert await persistence.calls.load_task_calls("t", revision=9, task="-", tool="look") == []
+        assert await persistence.calls.load_task_calls(scope, revision=9, task="-", tool="look") == []
 
 
 async def test_in_memory_too_a_stopped_run_calls_no_item_twice(world):

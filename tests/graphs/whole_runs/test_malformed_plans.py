@@ -12,7 +12,7 @@ import pytest
 
 from agent.core.plan.limits import Limits
 from agent.errors import UsageError
-from agent.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.plan_file import read_plan
 from graphs.plan_execute import build_graph

@@ -10,7 +10,7 @@ from agent.core.engine.approvals import (
     EditDecision,
     RejectDecision,
     RespondDecision,
-    bind_to_digests,
+    bind_to_requests,
     build_hitl_request,
     hash_approval_request,
     hash_calls,
@@ -79,12 +79,43 @@ def test_what_is_no_answer(answer, sentence):
     assert sentence in found
 
 
-def test_one_decision_for_each_call_by_position():
-    answer = {"decisions": [{"type": "approve"}, {"type": "reject", "digest": "d2"}]}
+def test_one_decision_for_each_call_by_position_if_none_is_named():
+    answer = {"decisions": [{"type": "approve"}, {"type": "reject"}]}
     assert parse_decisions(answer, [ONE, MANY]) == [APPROVE, REJECT]
     assert "2 calls wait for an answer and 1 decisions" in str(parse_decisions({"type": "approve"}, [ONE, MANY]))
-    wrong = {"decisions": [{"type": "approve", "digest": "d1"}, {"type": "approve", "digest": "d1"}]}
-    assert "Decision 1 answers another call than that of 'b'" in str(parse_decisions(wrong, [ONE, MANY]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"digest": "d2"}, {"digest": "d1"}),
+        ({"task_id": "b"}, {"task_id": "a"}),
+        ({"id": "b"}, {"id": "d1"}),
+        ({"task_id": "b", "digest": "d2"}, {"digest": "d1"}),
+    ],
+)
+def test_decisions_that_name_their_calls_are_taken_by_name(first, second):
+    answer = [{"type": "reject", **first}, {"type": "approve", **second}]
+    assert parse_decisions(answer, [ONE, MANY]) == [APPROVE, REJECT]
+    assert parse_decisions(bind_to_requests(answer, [ONE, MANY]), [ONE, MANY]) == [APPROVE, REJECT]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sentence"),
+    [
+        ({"digest": "d1"}, {"digest": "d1"}, "Two decisions are for 'a'; give one for each call."),
+        ({"task_id": "a"}, {"id": "d1"}, "Two decisions are for 'a'; give one for each call."),
+        ({"digest": "d1", "task_id": "b"}, {"digest": "d2"}, "Decision 0 has the task_id 'b' of 'b', but"),
+        ({"digest": "d1"}, {"task_id": "c"}, "Decision 1 has the task_id 'c' of no call"),
+        ({"digest": "d1"}, {"digest": "d9"}, "Decision 1 answers another call than those that wait"),
+        ({"digest": "d1"}, {}, "Decision 1 names no call, but others do"),
+        ({}, {"task_id": "b"}, "Decision 0 names no call, but others do"),
+    ],
+)
+def test_names_that_contradict_each_other_approve_nothing(first, second, sentence):
+    found = parse_decisions([{"type": "approve", **first}, {"type": "approve", **second}], [ONE, MANY])
+    assert sentence in str(found)
+    assert "othing was approved" in str(found)
 
 
 def test_the_calls_of_for_each_are_not_edited():
@@ -186,7 +217,7 @@ def test_the_request_has_the_shape_that_interfaces_know():
     ],
 )
 def test_an_answer_with_digests_holds_for_these_calls_only(answer):
-    bound = bind_to_digests(answer, ["d1"])
+    bound = bind_to_requests(answer, [ONE])
     assert parse_decisions(bound, [ONE]) == [APPROVE]
     assert not is_for_other_calls(bound, [ONE])
     assert is_for_other_calls(bound, [ONE.model_copy(update={"digest": "d3"})])
@@ -196,5 +227,5 @@ def test_an_answer_with_digests_holds_for_these_calls_only(answer):
 
 @pytest.mark.parametrize("answer", [None, "yes", {}, {"decisions": []}, [{"type": "approve"}, {"type": "approve"}], 3])
 def test_what_is_no_answer_to_these_calls_stays_as_it_is(answer):
-    assert bind_to_digests(answer, ["d1"]) == answer
+    assert bind_to_requests(answer, [ONE]) == answer
     assert not is_for_other_calls(answer, [ONE])

@@ -172,7 +172,9 @@ def test_the_plan_of_a_thread_that_waits_is_edited_and_goes_on(planwave: Command
 def test_a_write_that_was_begun_and_not_seen_to_end_is_shown_as_in_doubt(planwave: CommandLine):
     async def begin():
         async with open_persistence(planwave.env["PLANWAVE_DB"]) as stored:
-            await stored.ledger.claim(Intent(thread="t", revision=1, task="keep", tool="save_file", args_digest="x"))
+            await stored.ledger.claim(
+                Intent(thread="t", revision=1, task="keep", tool="save_file", args_digest="x", is_approval_waived=True)
+            )
 
     file = planwave.plan_file(ONE, save("keep", "out.json", "x"))
     planwave.here("run", "Keep it", "--plan", file, "--thread", "t", "--json")

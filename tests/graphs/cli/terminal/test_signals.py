@@ -1,8 +1,11 @@
 """Ctrl-C, SIGTERM and SIGKILL in the middle of a run, and what `resume` makes of them."""
 
 import json
+import os
 import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,11 @@ TASKS = (
     query("second", "SELECT 2 AS n", depends_on=["first"]),
     query("last", "SELECT 3 AS n", depends_on=["second", "slow"]),
 )
+
+
+#: One call of a function that takes minutes, which no engine interrupts: at run time, and already when it is bound.
+_SCALAR = "SELECT levenshtein(repeat('a', 400000) || i::text, repeat('b', 400000)) AS n FROM range(2) t(i)"
+_CONSTANT = "SELECT levenshtein(repeat('a', 400000), repeat('b', 400000)) AS n"
 
 
 def begun(planwave: CommandLine, *words: str, grace_s: float = 0) -> "subprocess.Popen[str]":
@@ -107,3 +115,45 @@ def test_a_second_ctrl_c_ends_at_once(planwave: CommandLine) -> None:
     assert "slow" not in planwave.thread("t")["results"]
     ended = planwave.here("resume", "t", "--json")
     assert ended.exit_code == 0, ended.output
+
+
+def test_one_ctrl_c_ends_a_query_that_nothing_interrupts(planwave: CommandLine) -> None:
+    plan = planwave.plan_file(query("slow", _SCALAR))
+    process = planwave.apart("run", "Slow", "--thread", "t", "--plan", plan, env={"PLANWAVE_GRACE_S": "0.5"})
+    assert process.stdout is not None
+    while "started slow" not in " ".join((line := process.stdout.readline()).split()):
+        assert line, process.communicate()
+    process.send_signal(signal.SIGINT)
+    # The engine would be busy for minutes.
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert planwave.thread("t")["status"] == "interrupted"
+
+
+def test_the_time_limit_of_a_task_ends_such_a_query(planwave: CommandLine) -> None:
+    plan = planwave.plan_file(query("slow", _SCALAR, timeout_s=1, max_retries=0))
+    process = planwave.apart("run", "Slow", "--thread", "t", "--plan", plan)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert planwave.thread("t")["results"]["slow"]["kind"] == "timeout"
+
+
+@pytest.mark.parametrize("words", [("plan", "validate"), ("run", "Slow", "--thread", "t", "--plan")])
+def test_one_ctrl_c_ends_a_check_that_nothing_interrupts(planwave: CommandLine, words: tuple[str, ...]) -> None:
+    process = planwave.apart(*words, planwave.plan_file(query("slow", _CONSTANT)))
+    while not _has_busy_child(process.pid):
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+def _has_busy_child(pid: int) -> bool:
+    """Whether a process has a child that has worked for more than two seconds."""
+    time.sleep(0.05)
+    for entry in Path(f"/proc/{pid}/task/{pid}/children").parent.parent.glob("*/children"):
+        for child in entry.read_text().split():
+            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            if (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") > 2:
+                return True
+    return False

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from graphlib import CycleError
 
-import anyio.to_thread
 from pydantic import JsonValue
 
 from agent.core.compiler.compiler import CompiledPlan, compile_plan
@@ -29,6 +28,7 @@ from agent.core.plan.references import (
     split_open_args,
 )
 from agent.core.plan.tool_spec import JsonSchema, Preflight
+from agent.tools.sql.query_process import run_cancellable
 from agent.tools.toolbox import Toolbox
 
 
@@ -57,7 +57,7 @@ class PreflightChecker:
             finding = self._passed.get(call)
             if finding is None:
                 run_preflight = partial(self.toolbox.preflight, task.tool, known, left_open=left_open)
-                finding = await anyio.to_thread.run_sync(run_preflight)
+                finding = await run_cancellable(run_preflight)
                 # A problem may be temporary, such as a database that could not be reached.
                 if not finding.problems:
                     self._passed[call] = finding

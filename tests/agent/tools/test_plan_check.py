@@ -9,7 +9,7 @@ from langchain_core.tools import StructuredTool
 from agent.core.plan.document import Task
 from agent.core.plan.limits import Limits
 from agent.core.plan.tool_spec import Preflight
-from agent.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
 
 LIMITS = Limits()
