@@ -6,7 +6,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, TypedDict, Unpack, cast, overload
+from functools import cache
+from typing import Any, Self, TypedDict, Unpack, cast, overload
 
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
@@ -217,6 +218,15 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         parts = {name: value for name, value in vars(compiled).items() if not name.startswith("_")}
         return cls(settings=settings, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
 
+    def copy(self, update: dict[str, Any] | None = None) -> Self:
+        """Return a copy, with a persistence's stores kept: a LangGraph server puts its own in their place.
+
+        Its saver knows no leases and no ledger, so that a worker which is killed could make a write twice.
+        """
+        if isinstance(self.checkpointer, LeasedSaver):
+            update = {name: value for name, value in (update or {}).items() if name not in {"checkpointer", "store"}}
+        return super().copy(update)
+
     @overload
     async def ainvoke(
         self,
@@ -310,6 +320,8 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         options["control"] = control
         self._reject_unstorable(given)
         await self._reject_plaintext_secrets(given)
+        if not isinstance(self.checkpointer, LeasedSaver) and _is_on_server(config):
+            _warn_of_memory_ledger()
         # A run without a thread shares nothing with another one.
         scope = (id(self.artifacts), thread or f"run {id(control)}")
         await wait_for_stopping_run(scope, timeout_s=self.settings.grace_s + _STOP_MARGIN_S)
@@ -455,8 +467,20 @@ def _resolve_durability(requested: Durability | None, config: RunnableConfig) ->
 
     A LangGraph server passes "async" for each client that passes nothing, so on a server "async" counts as None.
     """
-    on_server = "graph_id" in config.get("configurable", {})
-    return "sync" if requested is None or (on_server and requested == "async") else requested
+    return "sync" if requested is None or (_is_on_server(config) and requested == "async") else requested
+
+
+def _is_on_server(config: RunnableConfig) -> bool:
+    return "graph_id" in config.get("configurable", {})
+
+
+@cache
+def _warn_of_memory_ledger() -> None:
+    """Say once what is not promised on a server that keeps the checkpoints while the ledger is in memory."""
+    _logger.warning(
+        "This server keeps the checkpoints, but the record of writes is in this process's memory: if the process dies, "
+        "a write that was begun may be made again unasked. Set PLANWAVE_DB and serve graphs.server:graph against that."
+    )
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Everything that is stored beyond the life of a process, opened by one URL."""
 
 import asyncio
+import atexit
 import math
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -139,6 +140,14 @@ async def open_persistence(
         yield persistence
     finally:
         await asyncio.to_thread(stores.__exit__, None, None, None)
+
+
+def open_for_process(url: str) -> Persistence:
+    """Open a persistence that is closed when the process ends. Raises as `open_persistence`; blocks."""
+    stores = _open_stores(url, None, _read_lease_ttl())
+    persistence = stores.__enter__()
+    atexit.register(stores.__exit__, None, None, None)
+    return persistence
 
 
 async def migrate_database(url: str) -> list[str]:
