@@ -91,7 +91,7 @@ def find_reported_failure(value: object) -> str | None:
 def _unpack_writes(parts: Sequence[object]) -> Iterator[object]:
     """Yield the values of a `Command`'s update, which may be pairs of a field and its value."""
     for part in parts:
-        yield part[1] if isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], str) else part  # noqa: PLR2004 - a pair
+        yield part[1] if isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], str) else part
 
 
 def _describe_failure(content: object) -> str:

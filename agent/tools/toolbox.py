@@ -16,7 +16,7 @@ from agent.core.plan.tool_spec import JsonSchema, Policy, Preflight, ToolSpec
 from agent.errors import ToolError
 from agent.json_values import find_type_without_json_form
 from agent.secret_values import replace_secret_schemas
-from agent.tools.async_tools import prepare_tool
+from agent.tools.async_tools import has_coroutine, prepare_tool, raise_reported_failures
 from agent.tools.exact_arguments import keep_arguments
 
 #: A tool that declares this parameter gets an idempotency key, with which its receiver can recognise a repeated call.
@@ -52,7 +52,8 @@ class Toolbox(Mapping[str, BaseTool]):
                 raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
             self.specs[tool.name] = _build_spec(tool)
             names = self.specs[tool.name].args_schema["properties"]
-            self._tools[tool.name] = prepare_tool(keep_arguments(tool, names))
+            exact = keep_arguments(tool, names)
+            self._tools[tool.name] = prepare_tool(exact) if has_coroutine(exact) else raise_reported_failures(exact)
         for spec in self.specs.values():
             for role, related in (("verify", spec.policy.verify), ("compensate", spec.policy.compensate)):
                 if related is not None and related not in self._tools:
