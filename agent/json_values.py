@@ -32,6 +32,9 @@ _MIN_LONG_INTEGER_BITS: Final = 2_000
 _ARRAY_METHODS: Final = ("tolist", "to_list", "to_pylist", "to_dicts", "item")
 
 
+_DATA: Final = frozenset({str, int, float, bool, NoneType, dict, list, tuple})
+
+
 class JsonConversionError(ValueError):
     """A value has no JSON form; the message completes the sentence "The output of 'x' ..."."""
 
@@ -65,19 +68,30 @@ def find_reported_failure(value: object) -> str | None:
     """
     if isinstance(value, ToolMessage):
         return _describe_failure(value.content) if value.status == "error" else None
-    if isinstance(value, list | tuple):
-        return next(filter(None, map(find_reported_failure, value)), None)
+    if isinstance(value, tuple):
+        return next(filter(None, (find_reported_failure(each) for each in value if type(each) is not tuple)), None)
+    if isinstance(value, list):
+        # A long table, or a list that contains itself, has nothing to say.
+        return next(filter(None, (find_reported_failure(each) for each in value if type(each) not in _DATA)), None)
     if isinstance(value, Mapping):
         is_message = "tool_call_id" in value and value.get("status") == "error"
         if is_message or (value.get("isError") is True and "content" in value):
             return _describe_failure(value.get("content"))
-        return find_reported_failure(value["messages"]) if isinstance(value.get("messages"), list | tuple) else None
+        messages = value.get("messages")
+        return find_reported_failure(messages) if isinstance(messages, list | tuple) else None
     if getattr(value, "isError", None) is True:
         return _describe_failure(getattr(value, "content", None))
     if type(value).__name__ == "Command" and hasattr(value, "update"):
-        pairs = value.update.items() if isinstance(value.update, Mapping) else value.update or ()
-        return next(filter(None, (find_reported_failure(each) for _, each in pairs)), None)
+        update = value.update
+        parts = list(update.values()) if isinstance(update, Mapping) else update
+        return find_reported_failure(tuple(_unpack_writes(parts))) if isinstance(parts, list | tuple) else None
     return None
+
+
+def _unpack_writes(parts: Sequence[object]) -> Iterator[object]:
+    """Yield the values of a `Command`'s update, which may be pairs of a field and its value."""
+    for part in parts:
+        yield part[1] if isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], str) else part
 
 
 def _describe_failure(content: object) -> str:

@@ -25,10 +25,9 @@ def prepare_tool(tool: BaseTool) -> BaseTool:
     process, before it can be caught. LangChain also resolves the annotations of the coroutine at each call; in its own
     tools they are strings, which takes a third of the time of a call that returns immediately.
     """
-    copy = tool.model_copy()
     if not has_coroutine(tool):
-        object.__setattr__(copy, "_run", _raise_reported_failure(tool._run))  # noqa: SLF001 - as below
-        return copy
+        return tool
+    copy = tool.model_copy()
     # Set around pydantic, whose fields do not include it; LangChain looks it up by name.
     object.__setattr__(copy, "_arun", _convert_system_exit(tool._arun, tool.name))  # noqa: SLF001 - what a tool overrides
     return copy
@@ -52,7 +51,10 @@ def _convert_system_exit(
     return run
 
 
-def _raise_reported_failure(call: Callable[..., Any]) -> Callable[..., Any]:
+def raise_reported_failures(tool: BaseTool) -> BaseTool:
+    """Return a tool without a coroutine so that it raises what it reports as a failure."""
+    copy, call = tool.model_copy(), tool._run  # noqa: SLF001 - what a tool overrides
+
     @wraps(call)
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the tool takes and returns
         output = call(*args, **kwargs)
@@ -60,7 +62,8 @@ def _raise_reported_failure(call: Callable[..., Any]) -> Callable[..., Any]:
             raise ToolFailure(failure)
         return output
 
-    return run
+    object.__setattr__(copy, "_run", run)
+    return copy
 
 
 @lru_cache

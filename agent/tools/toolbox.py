@@ -17,7 +17,7 @@ from agent.errors import ToolError
 from agent.json_values import find_type_without_json_form
 from agent.secret_masking import RegisteredSecrets, get_registered_masks
 from agent.secret_values import find_tool_secrets, replace_secret_schemas
-from agent.tools.async_tools import prepare_tool
+from agent.tools.async_tools import has_coroutine, prepare_tool, raise_reported_failures
 from agent.tools.exact_arguments import keep_arguments
 from agent.tools.server_hints import get_trusted_metadata
 
@@ -54,7 +54,8 @@ class Toolbox(Mapping[str, BaseTool]):
                 raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
             self.specs[tool.name] = _build_spec(tool)
             names = self.specs[tool.name].args_schema["properties"]
-            self._tools[tool.name] = prepare_tool(keep_arguments(tool, names))
+            exact = keep_arguments(tool, names)
+            self._tools[tool.name] = prepare_tool(exact) if has_coroutine(exact) else raise_reported_failures(exact)
         #: Kept here, so that they are masked for as long as the tools are in use.
         self._secrets = RegisteredSecrets(text for tool in self._tools.values() for text in find_tool_secrets(tool))
         for spec in self.specs.values():
