@@ -36,6 +36,7 @@ def test_an_approval_answered_three_times_at_once_takes_effect_once(database_url
         f" {none} with none; the answers met {dict(met)}; the threads are {dict(ended)}"
     )
     assert effects == dict.fromkeys(threads, 1)
-    assert met.pop("completed") == count
+    # An answer that comes when the same one was taken, and the run has ended, is told how it ended; it has no effect.
+    assert count <= met.pop("completed") <= 3 * count
     assert met.keys() <= {"ThreadBusyError", "AnswerError"}
     assert ended == {"completed": count}

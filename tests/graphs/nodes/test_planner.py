@@ -3,7 +3,7 @@
 from langgraph.types import Overwrite
 
 from graphs.nodes.gather_context import reset_state
-from graphs.state import Output, State
+from graphs.state import OutputState, State
 
 
 def begun(state: State) -> dict[str, object]:
@@ -12,7 +12,7 @@ def begun(state: State) -> dict[str, object]:
 
 def test_a_new_thread_is_given_what_it_returns_and_nothing_else_that_is_empty():
     # A field with a reducer is there by itself.
-    returned = Output.__annotations__.keys() - {"plan", "results", "usage"}
+    returned = OutputState.__annotations__.keys() - {"plan", "results", "usage"}
     assert begun({}).keys() == returned | {"run_id", "goal", "plan_was_given", "planning_context", "started_at"}
 
 
