@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     """Seconds that calls in flight have to finish when a run is stopped."""
     query_timeout_s: float = Field(default=60.0, gt=0)
     """Seconds for one SQL query."""
-    query_memory_mb: int | None = Field(default=None, ge=64)
+    query_memory_mb: int | None = Field(default=None, ge=128)
     """Megabytes of memory for one SQL query, beyond which it uses temporary files; None: an eighth of all, at
     most 2048."""
     query_temp_mb: int = Field(default=4096, ge=0)
