@@ -55,13 +55,14 @@ async def load_activity(state: StateSnapshot, persistence: Persistence, *, threa
         return None
     revision, results = state.values.get("revision") or 0, collect_results(state)
     rows = await persistence.ledger.list_rows(thread)
-    begun = {row.intent.task for row in rows if row.state == "started" and row.intent.revision == revision}
+    begun = {row.intent.task for row in select_own_rows(state, rows) if row.state == "started"}
     snapshot = build_thread_snapshot({**state.values, "results": results})
     active = snapshot.undo or snapshot.compiled
     for task in await _list_open_orders(state, persistence):
         if active is not None and all(need in results for need in active.needs.get(task, ())):
             begun.add(task)
-    failed = await persistence.calls.load_retryable_calls(thread, revision=revision)
+    scope = join_scope(thread, str(state.values.get("run_id") or ""), namespace=_get_namespace(state))
+    failed = await persistence.calls.load_retryable_calls(scope, revision=revision)
     retrying = {call.task for call in failed if call.item is None and call.task in begun}
     return Activity(running=frozenset(begun - retrying - results.keys()), retrying=frozenset(retrying - results.keys()))
 
@@ -121,8 +122,11 @@ def select_own_rows(state: StateSnapshot, ledger: Iterable[LedgerRow]) -> Iterat
 
 def get_run_name(state: StateSnapshot) -> str:
     """Return the run in the scope of the run that `state` is of; "" if its scope is the whole thread."""
-    namespace = (state.config.get("configurable") or {}).get("checkpoint_ns") or ""
-    return split_scope(join_scope("", str(state.values.get("run_id") or ""), namespace=namespace))[1]
+    return split_scope(join_scope("", str(state.values.get("run_id") or ""), namespace=_get_namespace(state)))[1]
+
+
+def _get_namespace(state: StateSnapshot) -> str:
+    return (state.config.get("configurable") or {}).get("checkpoint_ns") or ""
 
 
 def collect_results(state: StateSnapshot) -> dict[str, StateRecord]:

@@ -199,7 +199,7 @@ class GracefulRunner:
             try:
                 await asyncio.wait((pump,), timeout=self._grace_s)
                 if not pump.done():
-                    _logger.warning("Calls still run after %g s and are cancelled", self._grace_s, extra=self._extra)
+                    _logger.info("Calls still run after %g s and are cancelled", self._grace_s, extra=self._extra)
             finally:
                 pump.cancel()
                 with suppress(asyncio.CancelledError, GraphDrained):
