@@ -1,0 +1,185 @@
+"""What a caller gives a graph: inputs and answers, checked before anything is stored; an answer that comes twice."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.types import Command, Interrupt
+
+from agent.core.engine.approvals import ApprovalRequest, bind_to_requests, names_digests, parse_decisions
+from agent.core.engine.escalations import Escalation, parse_escalation_answer
+from agent.errors import AnswerError, UsageError
+from agent.execution.ledger import create_run_id
+from graphs.langgraph_internals import INTERRUPT, RESUME_CHANNEL
+
+_INTERRUPT_ID_PATTERN = re.compile("[0-9a-f]{32}")
+
+
+def validate_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
+    """Return the input as the graph takes it. Raises `UsageError` or `AnswerError`; nothing is stored then."""
+    if isinstance(given, Command):
+        if given.resume is None and given.goto == () and given.update is None:
+            raise AnswerError("The answer is None; answer with {'decisions': [{'type': 'approve'}, ...]}.")
+        if given.resume == {}:
+            raise AnswerError("The answer is empty; answer with {'decisions': [{'type': 'approve'}, ...]}.")
+        return given
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise UsageError(f"A run is started with {{'goal': '...'}}, not {type(given).__name__}.")
+    goal, plan = given.get("goal"), given.get("plan")
+    if goal is not None and not isinstance(goal, str):
+        raise UsageError(f"The goal is {goal!r}; it must be a string.")
+    if not (goal or "").strip() and plan is None:
+        raise UsageError("The goal is empty; say in a sentence what to find out or do.")
+    # Otherwise the plan of an earlier goal on the thread would count as given.
+    # The thread alone would not name the run: a graph around this one starts it many times on one thread.
+    return {**given, "goal": goal or "", "plan": plan, "run_id": create_run_id()}
+
+
+def reject_unstorable(given: Any, saver: BaseCheckpointSaver[Any]) -> None:  # noqa: ANN401 - whatever a caller passes
+    """Raise `UsageError`, or `AnswerError` for an answer, if an input holds a value that `saver` cannot store.
+
+    LangGraph stores an input before anything looks at it, and its error says neither what nor where.
+    """
+    is_command = isinstance(given, Command)
+    parts = {"The answer": given.resume, "The update": given.update} if is_command else given or {}
+    for name, part in parts.items() if isinstance(parts, Mapping) else ():
+        try:
+            saver.serde.dumps_typed(part)
+        except (TypeError, ValueError, RecursionError) as error:
+            kind = AnswerError if name == "The answer" else UsageError
+            what = name if is_command else f"The {name}"
+            raise kind(f"{what} cannot be stored: {error}. Nothing was changed.") from None
+
+
+def bind_answer(command: Command[Any], waiting: Sequence[Interrupt], *, require_named: bool = False) -> Command[Any]:
+    """Return the answer bound to what was asked, so that it is valid for nothing else.
+
+    LangGraph stores an answer in the checkpoint, before a node can check it, until the superstep ends. When a run is
+    resumed after a crash, LangGraph gives it to whatever asks first: the next call of a worker, if the one that was
+    shown has been made. So an answer to a call carries the digest of the call, and any other answer the id of its
+    interrupt, which is not stored. Raises `AnswerError` for an answer that does not fit, before anything is stored;
+    with `require_named` also for one that names neither a digest nor an interrupt.
+    """
+    if not waiting:
+        raise AnswerError("Nothing on this thread waits for an answer; it may have been answered already.")
+    asked, answer = {interrupt.id: interrupt.value for interrupt in waiting}, command.resume
+    answer = _key_by_interrupt(answer, asked)
+    if isinstance(answer, dict) and all(map(_INTERRUPT_ID_PATTERN.fullmatch, map(str, answer))):
+        answers = answer
+    elif len(waiting) > 1:
+        raise AnswerError(f"{len(waiting)} interrupts wait; answer them by id: {', '.join(asked)}.")
+    elif require_named and not names_digests(answer):
+        raise AnswerError(
+            "The answer names neither the digest of its call nor the id of its interrupt, and the setting "
+            "'require_named_answers' asks for one: give {'decisions': [{'type': 'approve', 'digest': '...'}]} or "
+            f"{{{waiting[0].id!r}: ...}}. Nothing was approved."
+        )
+    else:
+        answers = {waiting[0].id: answer}
+    for key, one in answers.items():
+        if key not in asked:
+            raise AnswerError(f"No interrupt {key!r} waits for an answer; it may have been answered already.")
+        _check_answer(one, asked[key])
+    marked = {key: _add_digests(one, asked[key]) for key, one in answers.items()}
+    if len(asked) == 1 and all(_is_call_approval(question) or _is_escalation(question) for question in asked.values()):
+        [answer] = marked.values()
+        return replace(command, resume=answer)
+    return replace(command, resume=marked)
+
+
+def _key_by_interrupt(answer: Any, asked: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever a caller passes
+    """Return decisions whose `id` is that of one interrupt as an answer to it; any other answer as it is."""
+    listed = answer.get("decisions", answer) if isinstance(answer, dict) else answer
+    listed = [listed] if isinstance(listed, dict) else listed
+    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
+        return answer
+    ids = [entry.get("id") for entry in listed]
+    if ids.count(ids[0]) < len(ids) or not isinstance(ids[0], str) or ids[0] not in asked:
+        return answer
+    return {ids[0]: {"decisions": [{name: value for name, value in one.items() if name != "id"} for one in listed]}}
+
+
+def _add_digests(answer: Any, asked: Any) -> Any:  # noqa: ANN401 - whatever a caller passes and a tool asks
+    if not _is_call_approval(asked):
+        return answer
+    return bind_to_requests(answer, _parse_requests(asked))
+
+
+def _is_call_approval(asked: Any) -> bool:  # noqa: ANN401 - as above
+    """Return whether an interrupt asks to approve calls; a tool may use the same schema for its own question."""
+    actions = asked.get("action_requests") if isinstance(asked, dict) else None
+    ours = isinstance(actions, list) and all({"task_id", "digest"} <= action.keys() for action in actions)
+    return ours and not _is_escalation(asked)
+
+
+def _is_escalation(asked: Any) -> bool:  # noqa: ANN401 - as above
+    return isinstance(asked, dict) and bool(asked.get("impasse"))
+
+
+def _check_answer(answer: Any, asked: Any) -> None:  # noqa: ANN401
+    if _is_escalation(asked):
+        mark = asked["action_requests"][0]["digest"]
+        chosen = parse_escalation_answer(answer, Escalation.model_validate(asked["impasse"]), mark=mark)
+        if isinstance(chosen, str):
+            raise AnswerError(chosen)
+    if not _is_call_approval(asked):
+        return
+    decisions = parse_decisions(answer, _parse_requests(asked))
+    if isinstance(decisions, str):
+        raise AnswerError(decisions)
+
+
+def _parse_requests(asked: Mapping[str, Any]) -> list[ApprovalRequest]:
+    return [
+        ApprovalRequest(
+            task=action["task_id"],
+            tool=action["name"],
+            **{key: action[key] for key in ("args", "items", "digest", "doubt") if key in action},
+        )
+        for action in asked["action_requests"]
+    ]
+
+
+#: The newest checkpoints among which the last answered question is looked for.
+_CHECKPOINTS = 200
+
+
+async def find_last_answered(
+    saver: BaseCheckpointSaver[Any], config: RunnableConfig
+) -> tuple[list[Interrupt], Mapping[str, list[Any]]] | None:
+    """Return the questions that were answered last and, by the id of each, the answers that it was given.
+
+    None if nothing was answered lately. LangGraph keeps both beside the checkpoint in which the question was asked.
+    """
+    own = {key: value for key, value in config["configurable"].items() if key in {"thread_id", "checkpoint_ns"}}
+    found: CheckpointTuple | None = None
+    async for saved in saver.alist({"configurable": {"checkpoint_ns": "", **own}}, limit=_CHECKPOINTS):
+        if any(channel == RESUME_CHANNEL for _, channel, _ in saved.pending_writes or ()):
+            found = saved
+            break
+    if found is None:
+        return None
+    given: dict[str, list[Any]] = {}
+    for task, channel, value in found.pending_writes or ():
+        if channel == RESUME_CHANNEL:
+            given.setdefault(task, []).extend(value if isinstance(value, list) else [value])
+    asked = [
+        (task, interrupt)
+        for task, channel, value in found.pending_writes or ()
+        if channel == INTERRUPT and task in given
+        for interrupt in value
+    ]
+    return [interrupt for _, interrupt in asked], {interrupt.id: given[task] for task, interrupt in asked}
+
+
+def is_same_answer(bound: Command[Any], waited: list[Interrupt], given: Mapping[str, list[Any]]) -> bool:
+    """Return whether an answer, bound to the questions that `waited`, is what they were `given`."""
+    answer = bound.resume
+    if isinstance(answer, dict) and answer.keys() <= given.keys() and answer:
+        return all(one in given[key] for key, one in answer.items())
+    return len(waited) == 1 and answer in given[waited[0].id]
