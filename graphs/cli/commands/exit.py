@@ -1,5 +1,6 @@
 """What a command reports at its end, and its exit status."""
 
+import asyncio
 from collections.abc import Callable
 
 from langgraph.types import StateSnapshot
@@ -123,6 +124,9 @@ def run_command(
         Settings()  # a wrong one is reported by every command, also by one that uses none
         configure_logging(verbosity.get())
         return work(context)
+    except asyncio.CancelledError:
+        # What `asyncio.run` raises after Ctrl-C instead, if a task group has cancelled the main task once more.
+        raise KeyboardInterrupt from None
     except SignalInterrupt as stop:
         sentence = "Stopped before anything was started."
         print_error(sentence)

@@ -144,8 +144,8 @@ def test_one_ctrl_c_ends_a_check_that_nothing_interrupts(planwave: CommandLine, 
     while not _has_busy_child(process.pid):
         assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode == 130
+    out, error = process.communicate(timeout=30)
+    assert process.returncode == 130, (out, error)
 
 
 def _has_busy_child(pid: int) -> bool:
