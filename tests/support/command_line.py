@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -23,6 +24,10 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 _OWN = ("PLANWAVE_", "OPENAI_", "COLUMNS", "LINES")
 #: A busy machine may take long to import LangGraph.
 PATIENCE_S = 120.0
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class CommandLine:
@@ -64,6 +69,8 @@ class CommandLine:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            # Tests that were started in the background of a shell have inherited that Ctrl-C is ignored.
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - sets one signal
             **options,
         )
 
