@@ -1,7 +1,10 @@
 """What the command says by its exit status, and that it never shows a traceback."""
 
+import asyncio
+
 import pytest
 
+from graphs.cli.commands.exit import run_command
 from tests.support.command_line import CommandLine, query, save
 
 READ = query("read", "SELECT 42 AS answer")
@@ -97,3 +100,12 @@ def test_a_thread_that_has_ended_is_told_again_and_runs_nothing(planwave: Comman
     assert ended.exit_code == 0
     assert "has already ended" in ended.stdout
     assert planwave.thread("t")["results"] == before
+
+
+def test_a_command_that_was_cancelled_by_ctrl_c_ends_as_interrupted(planwave: CommandLine) -> None:
+    # `asyncio.run` raises this, and no KeyboardInterrupt, if a task group has cancelled the main task once more.
+    def cancelled(_context: object) -> int:
+        raise asyncio.CancelledError
+
+    with pytest.raises(KeyboardInterrupt):
+        run_command(cancelled)
