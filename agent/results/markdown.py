@@ -95,8 +95,12 @@ def render_output(output: JsonValue) -> str:
         texts = [value for value in output.values() if isinstance(value, str)]
         if len(output) == 1 and texts:
             return render_output(texts[0])
-        if output and all(not isinstance(value, dict | list) for value in output.values()):
-            return "\n".join(f"- {key.replace('_', ' ')}: {_render_cell(value)}" for key, value in output.items())
+        warnings = output.get("warnings")
+        said = warnings if isinstance(warnings, list) else []
+        flat = {key: value for key, value in output.items() if key != "warnings" or not isinstance(value, list)}
+        if flat and not any(isinstance(value, dict | list) for value in (*flat.values(), *said)):
+            lines = [f"- {key.replace('_', ' ')}: {_render_cell(value)}" for key, value in flat.items()]
+            return "\n".join([*lines, *(f"- warning: {_render_cell(value)}" for value in said)])
     text = json.dumps(output, ensure_ascii=False)
     return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]}..."
 

@@ -9,8 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from agent.errors import ToolFailure
-from agent.tools.charts.columns import humanize_name, read_column
-from agent.tools.charts.data_prep import MAX_CATEGORIES, MAX_PANELS, ChartKind, build_frame
+from agent.tools.charts.data.columns import read_column
+from agent.tools.charts.data.data_prep import build_frame
+from agent.tools.charts.data.frame import MAX_CATEGORIES, MAX_PANELS, ChartKind
+from agent.tools.charts.data.name_hints import humanize_name
 from agent.tools.charts.draw_chart import DrawChartArgs, chart_tools
 from agent.tools.charts.vega_spec import ChartRequest, build_vega_spec
 
@@ -33,7 +35,7 @@ PURCHASES = [
 
 
 def spec(rows, kind, x, y, color=None, **words) -> dict:
-    return build_vega_spec(rows, brief=ChartRequest(kind=kind, x=x, y=y, color=color, **words))[0]
+    return build_vega_spec(rows, brief=ChartRequest(kind=kind, x=x, y=y, color=color, **words)).spec
 
 
 def drawn_values(found: dict) -> list[dict]:
