@@ -5,6 +5,7 @@ from typing import Literal
 
 import altair as alt
 
+from agent.tools.charts import theme as look
 from agent.tools.charts.data.columns import format_as_text
 from agent.tools.charts.data.frame import MAX_TIME_BARS, Frame
 from agent.tools.charts.data.labels import measure_width
@@ -25,6 +26,8 @@ MAX_VERTICAL_LABEL = 12  # letters; longer labels under vertical bars would have
 MAX_LABELED_BARS = 24
 MIN_LABELED_PART = 0.07  # of a stack; a lower part has no room for a label
 _HEIGHT = 320
+#: Orange, pink and light blue are too pale for white text.
+_PART_COLOR = f"indexof([1, 3, 4], datum.rank) >= 0 ? '{look.TEXT_COLOR}' : 'white'"
 HORIZONTAL_WIDTH = 460
 CATEGORY_LABEL_WIDTH = 120  # about what the names beside horizontal bars take
 
@@ -123,7 +126,7 @@ def _label_parts(base: alt.Chart, *, value: Literal["x", "y"]) -> alt.Chart:
     channel = alt.X if value == "x" else alt.Y
     place = channel("y", type="quantitative", stack="normalize", bandPosition=0.5)
     shown = base.transform_calculate(part=f"datum.share >= {MIN_LABELED_PART} ? format(datum.share, '.0%') : ''")
-    text = shown.mark_text(fontSize=11, fontWeight="bold", color="white")
+    text = shown.mark_text(fontSize=11, fontWeight="bold", color=alt.expr(_PART_COLOR))
     labels: alt.Chart = text.encode(
         **{value: place}, text="part:N", detail="series:N", order=alt.Order("rank", type="quantitative")
     )

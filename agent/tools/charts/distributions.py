@@ -29,22 +29,25 @@ def draw_histogram(frame: Frame, *, titles: ChartText) -> SizedChart:
     """Draw how many rows have values in each of some ranges of equal width; several series are stacked."""
     rows, edges = _count_bins(frame)
     spread = look.build_axis_expression(unit=titles.unit, largest=max(map(abs, edges)))
-    single = edges[1] - edges[0] == 1 and all(float(row["y"] or 0).is_integer() for row in frame.rows)
-    axis = alt.Axis(title=titles.y_title, labelExpr=spread, tickCount=10, grid=False)
+    whole = edges[1] - edges[0] == 1 and all(to_number(row["y"]).is_integer() for row in frame.rows)
+    # A bar of one whole number stands over it, so the axis must have no ticks between.
+    ticks: look.AltairOptions = {"tickMinStep": 1} if whole else {"tickCount": 10}
+    axis = alt.Axis(title=titles.y_title, labelExpr=spread, grid=False, **ticks)
+    scale = alt.Scale(domain=[edges[0], edges[-1]], nice=False)
     tips = [alt.Tooltip("range", type="nominal", title=titles.y_title)]
     tips += [alt.Tooltip("series", type="nominal", title=frame.series.title)] if frame.series else []
     chart = (
         alt.Chart(alt.InlineData(values=rows))
         .mark_bar(stroke="white", strokeWidth=0.6)
         .encode(
-            x=alt.X("start", type="quantitative", axis=axis, scale=alt.Scale(domain=[edges[0], edges[-1]], nice=False)),
+            x=alt.X("start", type="quantitative", bin="binned", axis=axis, scale=scale),
             x2="end",
             y=alt.Y(
                 "count",
                 type="quantitative",
                 stack="zero",
                 axis=alt.Axis(
-                    title="Number of rows", domain=False, ticks=False, tickCount=6, tickMinStep=1, format=","
+                    title="Number of rows", domain=False, ticks=False, tickCount=6, tickMinStep=1, format=",d"
                 ),
             ),
             order=alt.Order("rank", type="quantitative"),
@@ -52,16 +55,6 @@ def draw_histogram(frame: Frame, *, titles: ChartText) -> SizedChart:
             **encode_series_color(frame, width=_WIDTH),
         )
     )
-    if single:
-        # A bar of one whole number stands over it, not beside it.
-        chart = chart.encode(
-            x=alt.X(
-                "start",
-                type="quantitative",
-                axis=alt.Axis(title=titles.y_title, labelExpr=spread, tickMinStep=1, grid=False),
-                scale=alt.Scale(domain=[edges[0], edges[-1]], nice=False),
-            )
-        )
     return chart.properties(width=_WIDTH, height=_HEIGHT), _WIDTH
 
 
@@ -135,7 +128,8 @@ def draw_boxes(frame: Frame, *, titles: ChartText) -> SizedChart:
             extent=1.5,
             median={"color": "white", "strokeWidth": 2},
             outliers={"size": 18, "opacity": 0.6},
-            ticks=True,
+            size=16 if grouped else 28,
+            ticks={"size": 14},
         )
         .encode(
             band("x", type="ordinal", sort=categories, axis=alt.Axis(title=None, labelAngle=0)),
@@ -146,7 +140,7 @@ def draw_boxes(frame: Frame, *, titles: ChartText) -> SizedChart:
     if grouped:
         chart = chart.encode(offset("series:N", sort=series))
     if horizontal:
-        step = 20 if grouped else 32
+        step = 26 if grouped else 44
         size = {"width": 520, "height": alt.Step(step, **({"for": "offset"} if grouped else {}))}
     else:
         size = {"width": min(max(90 * len(categories), 360), 760), "height": _HEIGHT}

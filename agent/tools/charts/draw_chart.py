@@ -6,7 +6,6 @@ from typing import Any
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from pydantic.json_schema import SkipJsonSchema
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.tools.charts.data.frame import ChartKind, ChartSort
@@ -47,8 +46,6 @@ class DrawChartArgs(BaseModel):
     )
     sort: ChartSort | None = Field(default=None, description="Order by value or name; default: as given.")
     file_name: str | None = Field(default=None, max_length=120, description="Start of the file names.")
-    #: Set by whoever fills in `rows` from a result that was cut off; models are not told of it.
-    truncated: SkipJsonSchema[bool] = False
 
 
 class DrawChart(BaseTool):

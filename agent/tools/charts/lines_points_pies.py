@@ -186,8 +186,10 @@ def draw_heatmap(frame: Frame, *, titles: ChartText) -> SizedChart:
     )
     layers = [marks]
     if labelled:
-        threshold = 0.6 * max((abs(value) for value in known), default=0.0)
-        dark = f"abs(datum.value) > {threshold} ? 'white' : '{look.TEXT_COLOR}'"
+        highest, lowest = 0.6 * max(known, default=0.0), 0.6 * min(known, default=0.0)
+        # Cells far from zero are dark; without values on both sides of it, only those near the maximum are.
+        deep = f"datum.value < {lowest}" if lowest < 0 < highest else "false"
+        dark = f"isValid(datum.value) && (datum.value > {highest} || {deep}) ? 'white' : '{look.TEXT_COLOR}'"
         layers.append(base.mark_text(fontSize=11, color=alt.expr(dark)).encode(text="label:N"))
     size = {"width": alt.Step(step), "height": alt.Step(min(step, 32))}
     return alt.layer(*layers).properties(**size), max(wide * step, 420 if high else 0)

@@ -81,6 +81,9 @@ CHART_CONFIG: Final = {
 }
 
 
+_ABBREVIATED: Final = ".3~s"
+
+
 def wrap_text(text: str, *, pixels: float, size: int) -> list[str]:
     """Return `text` as lines of about `pixels` at a font size; a letter is about 0.55 of the size wide."""
     return textwrap.wrap(text, width=max(24, int(pixels / (size * 0.55)))) or [""]
@@ -93,6 +96,10 @@ def build_number_expression(field: str, *, values: Iterable[Cell], unit: str | N
     """
     number_format = _choose_number_format([value for value in values if value is not None], exact=exact)
     body = f"format(abs({field}), '{number_format}')"
+    if number_format == _ABBREVIATED:
+        # Beside millions, what is smaller is written out: "1.25M" and "1,340", not "1.34k".
+        smaller = f"abs({field}) >= 100 ? format(abs({field}), ',.0f') : format(abs({field}), ',.3~r')"
+        body = f"(abs({field}) >= 100000 ? {body} : {smaller})"
     before, after = _place_unit(unit)
     # d3-format abbreviates a billion as G, for giga.
     return f"({field} < 0 ? '\u2212' : '') + {_quote(before)} + replace({body}, 'G', 'B') + {_quote(after)}"
@@ -115,7 +122,7 @@ def _choose_number_format(values: Sequence[Cell], *, exact: bool) -> str:
     if exact:
         return ",d" if whole else ",.2f" if largest >= 10 else ",.4~f"
     if largest >= 1_000_000:
-        return ".3~s"
+        return _ABBREVIATED
     if whole or largest >= 1000:
         return ",.0f"
     if largest >= 10:
@@ -169,4 +176,11 @@ def make_time_axis(column: ChartColumn) -> AltairOptions:
         count: AltairOptions | int = {"interval": "day", "step": 1} if days <= 10 else 8
         changes = "(datum.index == 0 ? utcFormat(datum.value, '%Y') : '')"
         return {"labelExpr": f"[utcFormat(datum.value, '%-d %b'), {changes}]", "tickCount": count}
-    return {"tickCount": 8}
+    date = "'%-d %b %Y'"
+    if days > 8:
+        changes = "(datum.index == 0 ? utcFormat(datum.value, '%Y') : '')"
+        return {"labelExpr": f"[utcFormat(datum.value, '%-d %b'), {changes}]", "tickCount": 8}
+    midnight = "utchours(datum.value) == 0 && utcminutes(datum.value) == 0 && utcseconds(datum.value) == 0"
+    clock = "'%H:%M'" if known and (known[-1] - known[0]).total_seconds() > 600 else "'%H:%M:%S'"
+    changes = f"(datum.index == 0 || ({midnight}) ? utcFormat(datum.value, {date}) : '')"
+    return {"labelExpr": f"[utcFormat(datum.value, {clock}), {changes}]", "tickCount": 8}

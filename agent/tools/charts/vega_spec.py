@@ -10,7 +10,7 @@ from agent.core.plan.tool_spec import JsonSchema
 from agent.tools.charts import theme as look
 from agent.tools.charts.bars import draw_bars
 from agent.tools.charts.data.columns import JsonRow, clean_text
-from agent.tools.charts.data.data_prep import TRUNCATED_NOTE, build_frame
+from agent.tools.charts.data.data_prep import build_frame
 from agent.tools.charts.data.frame import ChartKind, ChartSort, Frame
 from agent.tools.charts.data.labels import shorten_names
 from agent.tools.charts.data.measures import normalize_unit
@@ -37,8 +37,8 @@ class ChartRequest:
     y_title: str | None = None
     unit: str | None = None
     sort: ChartSort | None = None
-    #: Whether more rows exist than are given.
-    truncated: bool = False
+    #: Sentences about the rows that the reader of the chart must know.
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ def build_vega_spec(rows: Sequence[JsonRow], *, brief: ChartRequest) -> DrawnCha
     """
     if not rows:
         titles = _make_chart_text(brief, x=humanize_name(brief.x), y=humanize_name(brief.y), series=None)
-        notes = (TRUNCATED_NOTE,) if brief.truncated else ()
-        return _finish_spec(_draw_message("No rows"), titles=titles, notes=notes, width=EMPTY_WIDTH)
+        return _finish_spec(_draw_message("No rows"), titles=titles, notes=brief.notes, width=EMPTY_WIDTH)
     frame = build_frame(
         rows,
         kind=brief.kind,
@@ -68,8 +67,7 @@ def build_vega_spec(rows: Sequence[JsonRow], *, brief: ChartRequest) -> DrawnCha
         color=brief.color,
         unit=brief.unit,
         sort=brief.sort,
-        truncated=brief.truncated,
-    )
+    ).add_notes(*brief.notes)
     # The request may have named the axes the other way round.
     swapped = frame.x.name == brief.y and brief.x != brief.y and frame.kind != "histogram"
     if swapped:

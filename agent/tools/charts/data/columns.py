@@ -250,7 +250,7 @@ def _build_time_column(cells: Sequence[JsonValue], moments: Sequence[_Moment], *
         notes.append(f"The times of {title} have different offsets from UTC, so all are drawn in UTC.")
     elif offsets != [timedelta(0)] and offsets:
         zones = " and ".join(_format_offset(offset) for offset in offsets)
-        notes.append(f"{title} is drawn at the clock time of the data ({zones}).")
+        notes.append(f"{title}: drawn at the clock time of the data ({zones}).")
     walls = [moment.wall - (moment.offset or timedelta(0)) if shifted else moment.wall for moment in moments]
     remaining = iter(walls)
     values = tuple(None if cell is None else _format_instant(next(remaining)) for cell in cells)

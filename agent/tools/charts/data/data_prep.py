@@ -47,10 +47,6 @@ from agent.tools.charts.data.measures import (
 )
 from agent.tools.charts.data.name_hints import names_period
 
-TRUNCATED_NOTE = (
-    "The rows were cut off at a limit: more exist that are not drawn, and totals and shares leave them out."
-)
-
 
 @dataclass(frozen=True)
 class _Axes:
@@ -70,7 +66,6 @@ def build_frame(
     color: str | None,
     unit: str | None = None,
     sort: ChartSort | None = None,
-    truncated: bool = False,
 ) -> Frame:
     """Decide the roles of the columns, combine duplicates, sort, and fold or cut what is too much for one chart.
 
@@ -97,8 +92,7 @@ def build_frame(
     elif kind not in SPREAD_KINDS:
         frame = describe_missing(describe_stack(combine_duplicates(frame, units=units)))
         frame = apply_limits(fill_gaps(choose_kind(sort_rows(frame, sort=sort))))
-    frame = describe_outliers(describe_units(frame, units=units))
-    return frame.add_notes(TRUNCATED_NOTE) if truncated else frame
+    return describe_outliers(describe_units(frame, units=units))
 
 
 def _assign_roles(kind: ChartKind, *, x: str, y: str, color: str | None) -> dict[str, ColumnRole]:

@@ -29,9 +29,9 @@ def fill_gaps(frame: Frame) -> Frame:
     filled = places | {index: from_index(index) for index in missing}
     if missing:
         runs = _describe_runs(missing, grid=grid, values=filled, column=frame.x)
-        unit = frame.x.unit if frame.x.unit in ("year", "quarter", "month", "day") else "point"
-        some = f"No rows for {len(missing):,} of {len(grid):,} {unit if frame.x.kind == 'time' else 'year'}s"
-        frame = frame.add_notes(f"{some}: {runs}.")
+        unit = "year" if frame.x.kind == "number" else "point" if frame.x.unit == "instant" else frame.x.unit
+        some = f"No rows for {len(missing):,} of {len(grid):,} {unit}s"
+        frame = frame.add_notes(f"{some}, shown as gaps: {runs}.")
     if frame.kind in BAR_KINDS:
         return _add_empty_bars(frame, order=[filled[index] for index in grid], missing=[filled[i] for i in missing])
     return _break_lines(frame, order=[filled[index] for index in grid] or frame.list_categories(), partial=bool(grid))

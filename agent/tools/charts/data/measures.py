@@ -130,6 +130,8 @@ def describe_stack(frame: Frame) -> Frame:
     """Add a note if a stack is drawn of what has no sum."""
     if frame.kind not in STACKED_KINDS or not (frame.series or frame.kind in ("pie", "donut")):
         return frame
+    if frame.kind == "stacked_bar" and frame.has_negative_values():
+        frame = frame.add_notes("Negative values are stacked below zero, so the top of a bar is not its total.")
     # Percent and shares are parts of a whole already.
     if frame.is_additive() or names_percent(frame.y.name) or names_fraction(frame.y.name) or frame.unit == "%":
         return frame
@@ -170,7 +172,7 @@ def describe_missing(frame: Frame) -> Frame:
     """Add a note on marks without a value."""
     field = "value" if frame.kind == "heatmap" else "y"
     lost = sum(row[field] is None for row in frame.rows)
-    if not lost or lost == len(frame.rows):
+    if not lost or lost == len(frame.rows) or frame.kind in ("pie", "donut"):
         return frame
     have = "has" if lost == 1 else "have"
     return frame.add_notes(f"{lost:,} of {len(frame.rows):,} {have} no value of {frame.measure.title}.")

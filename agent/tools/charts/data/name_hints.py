@@ -12,7 +12,16 @@ def _split_list(text: str) -> list[str]:
 
 _WORD_BREAK: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\s]+")
 _SEPARATORS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\W_]+")
-_ACRONYMS: Final = {"id": "ID", "url": "URL", "usd": "USD", "eur": "EUR", "gbp": "GBP", "vat": "VAT", "sku": "SKU"}
+_ACRONYMS: Final = {
+    "id": "ID",
+    "url": "URL",
+    "usd": "USD",
+    "eur": "EUR",
+    "gbp": "GBP",
+    "vat": "VAT",
+    "sku": "SKU",
+    "plz": "PLZ",
+}
 
 _COUNTING: Final = frozenset(
     _split_list(
