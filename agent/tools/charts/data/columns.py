@@ -161,8 +161,8 @@ def _read_numbers(cells: Sequence[JsonValue], *, name: str, role: ColumnRole) ->
     numbers = [cell if isinstance(cell, int | float) and math.isfinite(cell) else None for cell in cells]
     whole = all(float(number).is_integer() for number in numbers if number is not None)
     identifier = names_identifier(name) and (whole or names_dotted_identifier(name))
-    lost = sum(number is None and cell is not None for number, cell in zip(numbers, cells, strict=True))
-    notes = (f"{lost:,} values of {humanize_name(name)} are no finite numbers and are left out.",) if lost else ()
+    lost = any(number is None and cell is not None for number, cell in zip(numbers, cells, strict=True))
+    notes = (f"{humanize_name(clean_text(name))} has infinite values, which count as missing.",) if lost else ()
     column = ChartColumn(name, "number", tuple(numbers), is_identifier=identifier, notes=notes)
     return format_as_text(column) if identifier and role in ("label", "abscissa") else column
 

@@ -46,6 +46,7 @@ from agent.tools.charts.data.measures import (
     scale_percent,
 )
 from agent.tools.charts.data.name_hints import names_period
+from agent.tools.charts.data.number_text import CURRENCY_SYMBOLS
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,16 @@ def _assign_columns(
     if color is None and kind not in SPREAD_KINDS:
         series = _find_series_column(columns, x=axes.x, y=measure)
     said = (*axes.notes, *axes.x.notes, *measure.notes, *(series.notes if series else ()), *notes)
-    frame = Frame(
-        kind, [], measure if kind == "histogram" else axes.x, measure, series, unit=unit or measure.symbol, notes=said
-    )
-    if unit and measure.symbol and measure.symbol.casefold() != unit.casefold():
+    across = measure if kind == "histogram" else axes.x
+    if kind == "box" and across.name == measure.name:
+        # One box of the whole column.
+        across = ChartColumn(measure.name, "text", (measure.title,) * len(measure.values))
+    frame = Frame(kind, [], across, measure, series, unit=unit or measure.symbol, notes=said)
+    if (
+        unit
+        and measure.symbol
+        and CURRENCY_SYMBOLS.get(unit.upper(), unit) != CURRENCY_SYMBOLS.get(measure.symbol, measure.symbol)
+    ):
         frame = frame.add_notes(f"The unit was given as {unit}, but {measure.title} is written with {measure.symbol}.")
     return _add_marks(frame)
 
@@ -145,8 +152,7 @@ def _put_numbers_on_y(
     """
     # As a label x is a text even if it is written in digits; what matters here is whether it could measure something.
     other = read_column(rows, name=x.name, role="number")
-    years = looks_like_years(other.values) and names_period(x.name)
-    measures = other.kind == "number" and not other.is_identifier and not years
+    measures = other.kind == "number" and not other.is_identifier and not _has_years(other)
     if kind == "horizontal_bar" and measures and (y.is_identifier or looks_like_years(y.values)):
         return _Axes(read_column(rows, name=y.name, role="label"), other)
     if kind == "histogram":
@@ -180,7 +186,8 @@ def _fail_on_y(columns: Mapping[str, ChartColumn], *, y: ChartColumn) -> _Axes:
     numbers = _list_measures(columns, without={y.name})
     remedy = f"use one of {join_names(numbers)}" if numbers else "rows have no column of numbers; query one"
     why = f" {y.fault}" if y.fault else ""
-    raise ToolFailure(f"y names the column {y.name!r}, which has {y.kind} values, not numbers; {remedy}.{why}")
+    what = "identifiers, not amounts" if y.kind == "number" else f"{y.kind} values, not numbers"
+    raise ToolFailure(f"y names the column {y.name!r}, which has {what}; {remedy}.{why}")
 
 
 def _check_scatter(kind: ChartKind, *, x: ChartColumn) -> None:
@@ -193,8 +200,15 @@ def _list_measures(columns: Mapping[str, ChartColumn], *, without: set[str]) -> 
     return [
         column.name
         for column in columns.values()
-        if column.kind == "number" and not column.is_identifier and column.name not in without
+        if column.kind == "number"
+        and not column.is_identifier
+        and column.name not in without
+        and not _has_years(column)
     ]
+
+
+def _has_years(column: ChartColumn) -> bool:
+    return looks_like_years(column.values) and names_period(column.name)
 
 
 def _add_marks(frame: Frame) -> Frame:

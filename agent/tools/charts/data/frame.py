@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from agent.tools.charts.data.columns import Cell, ChartColumn
-from agent.tools.charts.data.name_hints import names_additive
+from agent.tools.charts.data.name_hints import names_additive, names_fraction, names_percent
 from agent.tools.charts.data.number_text import CURRENCY_SYMBOLS
 
 ChartKind = Literal[
@@ -65,6 +65,10 @@ class Frame:
     def is_additive(self) -> bool:
         """Whether the values may be added up: averages, rates, extremes and distinct counts may not."""
         return self.unit != "%" and names_additive(self.measure.name)
+
+    def is_part_of_whole(self) -> bool:
+        """Whether the values are percent or shares, which a stack or a pie puts together."""
+        return self.unit == "%" or names_percent(self.measure.name) or names_fraction(self.measure.name)
 
     def add_notes(self, *notes: str) -> "Frame":
         """Return the frame with further sentences for the reader; none is said twice."""

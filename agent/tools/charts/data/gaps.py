@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from agent.tools.charts.data.columns import Cell, ChartColumn, format_label, looks_like_years
 from agent.tools.charts.data.frame import BAR_KINDS, MAX_TIME_BARS, Frame, MarkRow
+from agent.tools.charts.data.name_hints import find_named_unit, names_period
 
 MAX_FILLED = 5_000  # rows without a value that are added
 _MAX_NAMED_GAPS = 3
@@ -19,7 +20,8 @@ def fill_gaps(frame: Frame) -> Frame:
 
     Without a step that most points keep to, nothing is a gap. Weekends are none if the data has no weekend at all.
     """
-    timed = frame.x.kind == "time" or (frame.x.kind == "number" and looks_like_years(frame.x.values))
+    years = frame.x.kind == "number" and looks_like_years(frame.x.values)
+    timed = frame.x.kind == "time" or years or _counts_periods(frame.x)
     if not timed or frame.panels or frame.kind not in (*BAR_KINDS, "line", "area"):
         return frame
     to_index, from_index = _make_index(frame.x)
@@ -29,12 +31,19 @@ def fill_gaps(frame: Frame) -> Frame:
     filled = places | {index: from_index(index) for index in missing}
     if missing:
         runs = _describe_runs(missing, grid=grid, values=filled, column=frame.x)
-        unit = "year" if frame.x.kind == "number" else "point" if frame.x.unit == "instant" else frame.x.unit
+        named = "year" if years else find_named_unit(frame.x.name) if frame.x.kind == "number" else frame.x.unit
+        unit = "point" if named in (None, "instant") else named
         some = f"No rows for {len(missing):,} of {len(grid):,} {unit}s"
         frame = frame.add_notes(f"{some}, shown as gaps: {runs}.")
     if frame.kind in BAR_KINDS:
         return _add_empty_bars(frame, order=[filled[index] for index in grid], missing=[filled[i] for i in missing])
     return _break_lines(frame, order=[filled[index] for index in grid] or frame.list_categories(), partial=bool(grid))
+
+
+def _counts_periods(column: ChartColumn) -> bool:
+    """Whether a column numbers the months, weeks or hours."""
+    known = [value for value in column.values if isinstance(value, int | float)]
+    return column.kind == "number" and names_period(column.name) and all(float(value).is_integer() for value in known)
 
 
 def _make_index(column: ChartColumn) -> tuple[Callable[[Cell], int], Callable[[int], Cell]]:

@@ -45,7 +45,10 @@ def sort_cells(frame: Frame, *, sort: ChartSort | None) -> Frame:
         return _order_by(_order_by(frame, key=_order_value, role="y"), key=_order_value)
     if sort is None:
         return frame
-    for role in ("y", "x"):
+    for role, column in (("y", frame.y), ("x", frame.x)):
+        if column.kind != "text":
+            frame = frame.add_notes(f"{column.title} keeps its own order; sort {sort!r} is not applied to it.")
+            continue
         frame = _order_by(frame, key=_rank_sizes(frame, role=role, field="value", sort=sort), role=role)
     return frame
 
@@ -159,7 +162,7 @@ def _fold_small_series(frame: Frame) -> Frame:
 
 def _name_rest(names: set[str]) -> str:
     """Return a name for the rest that no other category has."""
-    return OTHER_LABEL if OTHER_LABEL not in names else "All others"
+    return OTHER_LABEL if OTHER_LABEL not in names else "The rest"
 
 
 def _prepare_shares(frame: Frame) -> Frame:
@@ -194,7 +197,7 @@ def _prepare_slices(frame: Frame) -> Frame:
     frame = replace(frame, rows=shown)
     if len(shown) <= MAX_SERIES:
         return frame
-    if not frame.is_additive() and frame.unit != "%":
+    if not frame.is_additive() and not frame.is_part_of_whole():
         raise ToolFailure(
             f"A {frame.kind} of more than {MAX_SERIES} slices adds up the smallest, but {frame.y.name!r} cannot be "
             "added up; use kind 'bar'."

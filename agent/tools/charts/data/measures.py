@@ -33,7 +33,7 @@ def scale_percent(column: ChartColumn, *, unit: str | None) -> tuple[ChartColumn
         return column, ()
     fractional = any(not value.is_integer() for value in known)
     small = sum(abs(value) <= 1 for value in known) * 2 >= len(known)
-    whole = min(known) >= 0 and len(known) > 1 and abs(sum(known) - 1) < 0.01
+    whole = fractional and min(known) >= 0 and abs(sum(known) - 1) < 0.01
     named = names_percent(column.name)
     if largest <= 1:
         scaled = whole or (fractional and not named)
@@ -132,8 +132,7 @@ def describe_stack(frame: Frame) -> Frame:
         return frame
     if frame.kind == "stacked_bar" and frame.has_negative_values():
         frame = frame.add_notes("Negative values are stacked below zero, so the top of a bar is not its total.")
-    # Percent and shares are parts of a whole already.
-    if frame.is_additive() or names_percent(frame.y.name) or names_fraction(frame.y.name) or frame.unit == "%":
+    if frame.is_additive() or frame.is_part_of_whole():
         return frame
     return frame.add_notes(f"{frame.y.title} cannot be added up: the height of a whole stack means nothing.")
 

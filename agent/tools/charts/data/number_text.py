@@ -56,10 +56,8 @@ def parse_number_texts(texts: Sequence[str | None], *, title: str) -> NumberText
         odd = next(each.body for each in found if not _POINT.fullmatch(each.body))
         return f"Its value {odd!r} is not written like the other numbers."
     values = tuple(None if each is None else _convert(each, point=decimal is _POINT) for each in amounts)
-    missing = sum(text is not None and _is_missing(text) for text in texts)
-    notes = [f"{missing:,} texts of {title} that stand for no value are left out."] if missing else []
-    notes.extend(_describe_commas([each.body for each in found], point=decimal is _POINT, title=title))
-    return NumberTexts(values, None if units == ["no unit"] else units[0], tuple(notes))
+    notes = tuple(_describe_commas([each.body for each in found], point=decimal is _POINT, title=title))
+    return NumberTexts(values, None if units == ["no unit"] else units[0], notes)
 
 
 def _describe_commas(bodies: Sequence[str], *, point: bool, title: str) -> Iterator[str]:
