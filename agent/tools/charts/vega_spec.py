@@ -95,7 +95,7 @@ def _make_chart_text(brief: ChartRequest, *, x: str, y: str, series: str | None)
     x, y = clean_text(brief.x_title or x), clean_text(brief.y_title or y)
     if brief.kind == "heatmap":
         default = f"{series or 'Values'} by {_lowercase_title(y)} and {_lowercase_title(x)}"
-    elif brief.kind == "histogram":
+    elif brief.kind == "histogram" or (brief.kind == "box" and x == y):
         default = f"Distribution of {_lowercase_title(y)}" + (f" by {_lowercase_title(series)}" if series else "")
     elif brief.kind == "scatter":
         default = f"{y} and {_lowercase_title(x)}"

@@ -91,6 +91,10 @@ def test_codes_are_no_height(draw) -> None:
     ids = [{"c": "a", "customer_id": 4711, "sales": 3.5}]
     with pytest.raises(ToolFailure, match="identifiers, not amounts; use one of 'sales'"):
         draw(ids, "bar", "c", "customer_id")
+    with pytest.raises(ToolFailure, match="has text values, not numbers; rows have no column of numbers"):
+        draw([{"c": "a", "year": 2024}], "bar", "year", "c")
+    with pytest.raises(ToolFailure, match="'order_id', which has identifiers, not amounts"):
+        draw([{"order_id": 1}], "histogram", "order_id", "order_id")
     with pytest.raises(ToolFailure, match="'zip' has identifiers; use kind 'bar'"):
         draw([{"zip": "01067", "n": 1}], "scatter", "zip", "n")
 
@@ -168,6 +172,8 @@ def test_gaps_of_other_steps(draw) -> None:
     assert [(row["x"], row["y"]) for row in marks][2] == ("Mar 2024", None)
     assert "no data" in text
     assert warnings == ["No rows for 1 of 5 months, shown as gaps: Mar 2024."]
+    numbered = [{"month": month, "n": month} for month in (1, 2, 4, 5)]
+    assert draw(numbered, "line", "month", "n")[0] == ["No rows for 1 of 5 months, shown as gaps: 3."]
     years = [{"year": year, "n": 1} for year in (2019, 2020, 2022)]
     assert "2021" in draw(years, "line", "year", "n")[0][0]
     working = [{"d": f"2024-01-{day:02d}", "n": day} for day in (1, 2, 3, 4, 5, 8, 9, 10, 11, 12)]
@@ -242,6 +248,7 @@ def test_averages_are_not_folded_into_one(draw) -> None:
         ("growth", [0.05, 0.12, 1.3], [5, 12, 130], "Growth is read as a fraction: 0.05 is 5%."),
         ("value", [0.4, 0.9, 1.8], [0.4, 0.9, 1.8], "Value is read as percent: 0.4 is 0.4%."),
         ("share", ["45.3%", "0.5%"], [45.3, 0.5], None),
+        ("rate", [1, 0], [1, 0], "Rate is read as percent: 1 is 1%."),
         ("rate", [-0.02, 0.01], [-2, 1], "Rate is read as a fraction: -0.02 is -2%."),
     ],
 )
@@ -401,6 +408,9 @@ def test_boxes(draw) -> None:
     assert len(marks) == len(rows)
     assert "Fewer than 5 values are no distribution: c (1)." in warnings
     assert "median" in text
+    one = draw([{"v": n} for n in range(9)], "box", "v", "v")
+    assert {row["x"] for row in one[1]} == {"V"}
+    assert "Distribution of V" in one[2]
 
 
 def test_a_full_stack_shows_shares(draw) -> None:
