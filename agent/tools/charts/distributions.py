@@ -22,6 +22,7 @@ from agent.tools.charts.encodings import (
 MAX_BINS: Final = 40
 MAX_WHOLE_BINS: Final = 24  # whole numbers of a shorter range have a bar each
 MIN_BOX_ROWS: Final = 5
+MIN_CROWDED_ROWS: Final = 20
 _WIDTH, _HEIGHT = 640, 320
 
 
@@ -101,7 +102,16 @@ def _round_step(width: float) -> float:
 
 
 def describe_distribution(frame: Frame) -> Frame:
-    """Add a note on how to read a box plot, and on boxes of too few values."""
+    """Add a note on how to read a box plot, on boxes of too few values, and on a histogram with one bar for all."""
+    if frame.kind == "histogram" and len(frame.rows) >= MIN_CROWDED_ROWS:
+        fullest = max((int(to_number(row["count"])), str(row["range"])) for row in _count_bins(frame)[0])
+        if fullest[0] > 0.9 * len(frame.rows) and len({row["y"] for row in frame.rows}) > 2:
+            values = sorted(to_number(row["y"]) for row in frame.rows)
+            low, high = (format_amount(value, unit=frame.unit) for value in (values[0], values[-1]))
+            return frame.add_notes(
+                f"{fullest[0]:,} of {len(values):,} values are in one range ({fullest[1]}), because outliers widen the"
+                f" whole to {low} to {high}."
+            )
     if frame.kind != "box":
         return frame
     sizes = {category: sum(row["x"] == category for row in frame.rows) for category in frame.list_categories()}

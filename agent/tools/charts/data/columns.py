@@ -252,10 +252,18 @@ def _build_time_column(cells: Sequence[JsonValue], moments: Sequence[_Moment], *
         zones = " and ".join(_format_offset(offset) for offset in offsets)
         notes.append(f"{title}: drawn at the clock time of the data ({zones}).")
     walls = [moment.wall - (moment.offset or timedelta(0)) if shifted else moment.wall for moment in moments]
+    if len(offsets) > 1 and not shifted and not all(map(_is_midnight, walls)):
+        # Where the clocks change, an hour would be missing or there twice.
+        walls = [moment.wall - (moment.offset or offsets[0]) + offsets[0] for moment in moments]
+        notes = [f"{title}: drawn at {_format_offset(offsets[0])} throughout, without summer time."]
     remaining = iter(walls)
     values = tuple(None if cell is None else _format_instant(next(remaining)) for cell in cells)
     unit = _find_time_unit(walls, written={moment.unit for moment in moments}, named=find_named_unit(name))
     return ChartColumn(name, "time", values, unit=unit, notes=tuple(notes))
+
+
+def _is_midnight(moment: datetime) -> bool:
+    return (moment.hour, moment.minute, moment.second, moment.microsecond) == (0, 0, 0, 0)
 
 
 def _format_offset(offset: timedelta) -> str:
@@ -273,7 +281,7 @@ def _find_time_unit(moments: Sequence[datetime], *, written: set[TimeUnit], name
 
     Of full dates only the name, or several of them, can say that the day means nothing.
     """
-    if any((moment.hour, moment.minute, moment.second, moment.microsecond) != (0, 0, 0, 0) for moment in moments):
+    if not all(map(_is_midnight, moments)):
         return "instant"
     finest = max(written, key=_UNITS.index)
     if finest in ("year", "quarter", "month"):

@@ -91,8 +91,9 @@ def build_frame(
     elif kind == "box":
         frame = keep_categories(sort_rows(frame, sort=sort))
     elif kind not in SPREAD_KINDS:
-        frame = describe_missing(describe_stack(combine_duplicates(frame, units=units)))
-        frame = apply_limits(fill_gaps(choose_kind(sort_rows(frame, sort=sort))))
+        frame = describe_missing(combine_duplicates(frame, units=units))
+        frame = choose_kind(sort_rows(frame, sort=sort))
+        frame = describe_stack(apply_limits(fill_gaps(frame, in_order=sort in (None, "name"))))
     return describe_outliers(describe_units(frame, units=units))
 
 

@@ -15,10 +15,11 @@ _MAX_NAMED_GAPS = 3
 _SATURDAY = 5
 
 
-def fill_gaps(frame: Frame) -> Frame:
+def fill_gaps(frame: Frame, *, in_order: bool = True) -> Frame:
     """Add rows without a value where the steps of the time axis leave a point out, and a note that names the gaps.
 
-    Without a step that most points keep to, nothing is a gap. Weekends are none if the data has no weekend at all.
+    Without a step that most points keep to, nothing is a gap. Weekends are none if the data has no weekend at all. Bars
+    that are sorted by value, so not `in_order`, have no place for a gap: it is only said.
     """
     years = frame.x.kind == "number" and looks_like_years(frame.x.values)
     timed = frame.x.kind == "time" or years or _counts_periods(frame.x)
@@ -34,7 +35,10 @@ def fill_gaps(frame: Frame) -> Frame:
         named = "year" if years else find_named_unit(frame.x.name) if frame.x.kind == "number" else frame.x.unit
         unit = "point" if named in (None, "instant") else named
         some = f"No rows for {len(missing):,} of {len(grid):,} {unit}s"
-        frame = frame.add_notes(f"{some}, shown as gaps: {runs}.")
+        sorted_bars = frame.kind in BAR_KINDS and not in_order
+        frame = frame.add_notes(f"{some}{'' if sorted_bars else ', shown as gaps'}: {runs}.")
+    if frame.kind in BAR_KINDS and not in_order:
+        return frame
     if frame.kind in BAR_KINDS:
         return _add_empty_bars(frame, order=[filled[index] for index in grid], missing=[filled[i] for i in missing])
     return _break_lines(frame, order=[filled[index] for index in grid] or frame.list_categories(), partial=bool(grid))

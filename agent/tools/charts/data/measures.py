@@ -128,7 +128,7 @@ def describe_units(frame: Frame, *, units: Mapping[Cell, set[str]]) -> Frame:
 
 def describe_stack(frame: Frame) -> Frame:
     """Add a note if a stack is drawn of what has no sum."""
-    if frame.kind not in STACKED_KINDS or not (frame.series or frame.kind in ("pie", "donut")):
+    if frame.panels or frame.kind not in STACKED_KINDS or not (frame.series or frame.kind in ("pie", "donut")):
         return frame
     if frame.kind == "stacked_bar" and frame.has_negative_values():
         frame = frame.add_notes("Negative values are stacked below zero, so the top of a bar is not its total.")

@@ -17,6 +17,7 @@ _AMOUNT: Final = re.compile(
 )
 _POINT: Final = re.compile(r"(\d+|[1-9]\d{0,2}([, ']\d{2,3})*[, ']\d{3})?(\.\d+)?([eE][+-]?\d+)?")
 _COMMA: Final = re.compile(r"(\d+|[1-9]\d{0,2}([. ']\d{3})+)(,\d+)?")
+_THREE_DECIMALS: Final = re.compile(r"[1-9]\d{0,2}\.\d{3}")
 _EITHER: Final = re.compile(r"[1-9]\d{0,2},\d{3}")
 
 
@@ -66,6 +67,8 @@ def _describe_commas(bodies: Sequence[str], *, point: bool, title: str) -> Itera
         example = next((body for body in bodies if "," in body), bodies[0])
         value = _convert(_Amount(example, negative=False, unit=None), point=False)
         yield f"{title} is read with a decimal comma: {example} is {value}."
+    elif all(map(_THREE_DECIMALS.fullmatch, bodies)):
+        yield f"The point in {title} is read as a decimal point: {bodies[0]} is not {bodies[0].replace('.', '')}."
     elif not any("." in body or body.count(",") > 1 for body in bodies):
         doubtful = next((body for body in bodies if _EITHER.fullmatch(body)), None)
         if doubtful:

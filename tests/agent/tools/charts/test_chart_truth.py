@@ -143,6 +143,10 @@ def test_clock_times_stay_as_they_are_written_and_it_is_said(draw) -> None:
     warnings, _, text = draw(rows, "bar", "at", "n")
     assert "30 Mar 2024" in text
     assert "At: drawn at the clock time of the data (UTC+01:00 and UTC+02:00)." in warnings
+    clocks = ["2024-10-27T01:00:00+02:00", "2024-10-27T02:00:00+02:00", "2024-10-27T02:00:00+01:00"]
+    warnings, marks, _ = draw([{"at": at, "avg": n} for n, at in enumerate(clocks, 1)], "line", "at", "avg")
+    assert [row["y"] for row in marks] == [1, 2, 3]
+    assert warnings == ["At: drawn at UTC+01:00 throughout, without summer time."]
     far = [{"at": "2024-03-30T00:00:00+01:00", "n": 1}, {"at": "2024-03-30T09:00:00+09:00", "n": 2}]
     warnings, marks, _ = draw(far, "bar", "at", "n")
     assert any("all are drawn in UTC" in warning for warning in warnings)
@@ -176,6 +180,9 @@ def test_gaps_of_other_steps(draw) -> None:
     assert draw(numbered, "line", "month", "n")[0] == ["No rows for 1 of 5 months, shown as gaps: 3."]
     years = [{"year": year, "n": 1} for year in (2019, 2020, 2022)]
     assert "2021" in draw(years, "line", "year", "n")[0][0]
+    warnings, marks, _ = draw(months, "bar", "m", "n", sort="descending")
+    assert [row["y"] for row in marks] == [5, 4, 2, 1]
+    assert warnings == ["No rows for 1 of 5 months: Mar 2024."]
     working = [{"d": f"2024-01-{day:02d}", "n": day} for day in (1, 2, 3, 4, 5, 8, 9, 10, 11, 12)]
     assert draw(working, "line", "d", "n")[0] == []
     irregular = [{"d": day, "n": 1} for day in ("2024-01-01", "2024-01-09", "2024-03-02", "2024-03-05")]
@@ -235,7 +242,9 @@ def test_averages_are_not_folded_into_one(draw) -> None:
     with pytest.raises(ToolFailure, match="use kind 'bar'"):
         draw(rows, "pie", "c", "avg_price")
     lines = [{"m": m, "c": f"c{n}", "avg_price": n} for m in range(3) for n in range(12)]
-    assert not any("Other" in text for text in draw(lines, "area", "m", "avg_price", color="c")[0])
+    assert draw(lines, "area", "m", "avg_price", color="c")[0] == []
+    stack = [{"m": m, "c": c, "avg_price": 2} for m in "ab" for c in "xy"]
+    assert "height of a whole stack means nothing" in draw(stack, "stacked_bar", "m", "avg_price", color="c")[0][0]
 
 
 @pytest.mark.parametrize(
@@ -281,6 +290,7 @@ def test_numbers_written_as_text(texts: list[str], values: tuple, unit: str | No
 
 def test_doubtful_numbers_are_said_or_refused(draw) -> None:
     assert "thousands: 1,234 is 1234" in draw([{"c": "a", "v": "1,234"}], "bar", "c", "v")[0][0]
+    assert "decimal point: 1.234 is not 1234" in draw([{"c": "a", "v": "1.234"}], "bar", "c", "v")[0][0]
     assert "decimal comma: 1,5 is 1.5" in draw([{"c": "a", "v": "1,5"}], "bar", "c", "v")[0][0]
     for texts, sentence in (
         (["5 kg", "6"], "Its value '5 kg' is not a number."),
@@ -390,6 +400,8 @@ def test_histograms_count_every_row_once(draw) -> None:
     assert "Distribution of V" in text
     _, marks, _ = draw([{"v": n % 6} for n in range(60)], "histogram", "v", "count")
     assert [(row["range"], row["count"]) for row in marks] == [(str(n), 10) for n in range(6)]
+    far = [{"v": n / 10} for n in range(50)] + [{"v": 1e6}]
+    assert draw(far, "histogram", "v", "v")[0][0].startswith("50 of 51 values are in one range (0 to under")
     warnings, marks, _ = draw([{"v": 1}, {"v": None}, {"v": 2}], "histogram", "v", "v")
     assert warnings == ["1 of 3 rows without a value are left out."]
 
