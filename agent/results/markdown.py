@@ -48,6 +48,9 @@ def _render_opening(status: str, outcomes: Mapping[str, Outcome]) -> str:
     lost = [task for task, outcome in outcomes.items() if isinstance(outcome, Done) and outcome.error is not None]
     if status == "completed" and lost:
         return f"Done, but the output of {', '.join(lost)} could not be stored."
+    cut = [task for task, outcome in outcomes.items() if isinstance(outcome, Done) and outcome.cuts]
+    if status == "completed" and cut:
+        return f"Done, but on incomplete data: {', '.join(cut)}."
     return _OPENINGS.get(status, f"The run is {status}.")
 
 
@@ -69,6 +72,7 @@ def render_section(task: str, outcome: Outcome, *, title: str) -> str:
         case Done():
             body = outcome.error if outcome.has_lost_output and outcome.error else render_output(outcome.output)
             lacking = f"\n\nIncomplete: {outcome.items}" if outcome.items is not None else ""
+            lacking += "".join(f"\n\nNote: {warning}" for warning in outcome.warnings)
             return (f"{head}\n\n{body}" if "\n" in body else f"{head}: {body}") + lacking
         case Failed():
             return f"{head} failed: {outcome.error}"

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import Preflight, ToolSpec
 from agent.errors import ToolError, ToolFailure, describe_extra
+from agent.tools.call_inputs import render_cut_inputs
 from graphs.run.task_runner import current_task
 from prompts import render
 
@@ -104,7 +105,8 @@ class DelegateTool(BaseTool):
         agent = create_agent(
             model,
             shown,
-            system_prompt=render(DELEGATE_PROMPT, inputs=request.inputs, max_steps=request.max_steps),
+            system_prompt=render(DELEGATE_PROMPT, inputs=request.inputs, max_steps=request.max_steps)
+            + render_cut_inputs(),
             middleware=[calls, turns],
             name=DELEGATE_NAME,
         )

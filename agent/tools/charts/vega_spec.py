@@ -30,6 +30,8 @@ class ChartRequest:
     x_title: str | None = None
     y_title: str | None = None
     unit: str | None = None
+    #: Sentences about the rows that the reader of the chart must know.
+    notes: tuple[str, ...] = ()
 
 
 def build_vega_spec(rows: Sequence[JsonRow], *, brief: ChartRequest) -> tuple[JsonSchema, str]:
@@ -40,20 +42,19 @@ def build_vega_spec(rows: Sequence[JsonRow], *, brief: ChartRequest) -> tuple[Js
     """
     if not rows:
         titles = _make_chart_text(brief, x=humanize_name(brief.x), y=humanize_name(brief.y), series=None)
-        return _finish_spec(_draw_message("No rows"), titles=titles, notes=(), width=EMPTY_WIDTH), titles.title
+        return _finish_spec(_draw_message("No rows"), titles=titles, notes=brief.notes, width=EMPTY_WIDTH), titles.title
     frame = build_frame(rows, kind=brief.kind, x=brief.x, y=brief.y, color=brief.color)
     # The request may have named the axes the other way round.
     swapped = frame.x.name == brief.y
     if swapped:
         brief = replace(brief, x_title=brief.y_title, y_title=brief.x_title)
+    notes = (*frame.notes, *brief.notes)
     series = frame.series.title if frame.series else None
     titles = _make_chart_text(brief, x=frame.x.title, y=frame.y.title, series=series)
     if all(row.get("value", row["y"]) is None for row in frame.rows):
-        return _finish_spec(
-            _draw_message("No values"), titles=titles, notes=frame.notes, width=EMPTY_WIDTH
-        ), titles.title
+        return _finish_spec(_draw_message("No values"), titles=titles, notes=notes, width=EMPTY_WIDTH), titles.title
     chart, width = _draw_frame(frame, titles=titles)
-    return _finish_spec(chart, titles=titles, notes=frame.notes, width=width), titles.title
+    return _finish_spec(chart, titles=titles, notes=notes, width=width), titles.title
 
 
 def _make_chart_text(brief: ChartRequest, *, x: str, y: str, series: str | None) -> ChartText:
