@@ -45,13 +45,13 @@ def create_row_tables(
     that `sql` names. Raises `ToolFailure`.
     """
     unknown: list[str] = []
-    taken: set[str] = set()
+    taken: dict[str, set[str]] = {}
     for name, given in tables.items():
         listed = given.get("columns") if isinstance(given, dict) else None
         types = _read_types(listed or (columns or {}).get(name))
         rows = parse_table_rows(given, table=name)
         names = list(dict.fromkeys(key for row in rows for key in row))
-        taken |= {each.lower() for each in names or types}
+        taken[name.lower()] = {each.lower() for each in names or types}
         if names:
             _create_row_table(name, rows, names, types, connection=connection)
         elif types:
@@ -168,17 +168,17 @@ def _read_types(columns: object) -> dict[str, str]:
     return types
 
 
-def _name_columns(table: str, tree: Mapping[str, Any], *, taken: set[str]) -> dict[str, str]:
+def _name_columns(table: str, tree: Mapping[str, Any], *, taken: Mapping[str, set[str]]) -> dict[str, str]:
     """Return the columns that a query reads of a table of which nothing is known, with the types that it takes them as.
 
-    `taken` are the columns of the other tables, in lower case.
+    `taken` are the columns of the other tables by table, all in lower case.
     """
     nodes = list(walk_tree(tree))
+    sources = [node for node in nodes if node.get("type") == "BASE_TABLE"]
     aliases = {table.lower()} | {
-        str(node.get("alias")).lower()
-        for node in nodes
-        if node.get("type") == "BASE_TABLE" and str(node.get("table_name")).lower() == table.lower()
+        str(node.get("alias")).lower() for node in sources if str(node.get("table_name")).lower() == table.lower()
     }
+    elsewhere = {column for node in sources for column in taken.get(str(node.get("table_name")).lower(), set())}
     kinds: dict[str, str] = {}
     for node in nodes:
         if node.get("class") == "FUNCTION":
@@ -190,7 +190,7 @@ def _name_columns(table: str, tree: Mapping[str, Any], *, taken: set[str]) -> di
     for node in nodes:
         if node.get("class") == "COLUMN_REF":
             *qualifier, column = node["column_names"]
-            if qualifier[-1].lower() in aliases if qualifier else column.lower() not in taken:
+            if qualifier[-1].lower() in aliases if qualifier else column.lower() not in elsewhere:
                 names.append(column)
     # DuckDB compares names without regard to case.
     return {name: kinds.get(name.lower(), "VARCHAR") for name in {each.lower(): each for each in names}.values()}
