@@ -19,6 +19,8 @@ _FLAGS: Final = (
     *("truncated", "is_truncated", "isTruncated", "has_more", "hasMore", "incomplete_results"),
     *("next_cursor", "nextCursor", "next_page_token", "nextPageToken", "next_page", "nextPage"),
 )
+#: Where such a result has what there is of it.
+_LISTS: Final = ("rows", "items", "results", "data", "records", "entries", "values")
 #: Parts of a result that are whole although its rows are cut.
 _WHOLE_PARTS: Final = frozenset({"columns", "warning", *_FLAGS})
 
@@ -45,11 +47,12 @@ def _describe_cut(output: JsonValue) -> str | None:
     flag = next((flag for flag in _FLAGS if output.get(flag) is True or _is_cursor(flag, output.get(flag))), None)
     if flag is None:
         return None
-    lists = [value for value in output.values() if isinstance(value, list)]
-    rows = output["rows"] if isinstance(output.get("rows"), list) else lists[0] if len(lists) == 1 else None
+    key = next((key for key in _LISTS if isinstance(output.get(key), list)), None)
+    rows = output[key] if key is not None else None
     if not isinstance(rows, list):
-        return f"is not all there is: it has {flag!r}"
-    named = "row" if "rows" in output else "item"
+        warning = output.get("warning")
+        return f"is incomplete: {warning.rstrip('.')}" if isinstance(warning, str) else f"is not all there is: it has {flag!r}"
+    named = "row" if key == "rows" else "item"
     return f"is cut off after {len(rows):,} {named}{'' if len(rows) == 1 else 's'}; there are more"
 
 
