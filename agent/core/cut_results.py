@@ -50,8 +50,9 @@ def _describe_cut(output: JsonValue) -> str | None:
     key = next((key for key in _LISTS if isinstance(output.get(key), list)), None)
     rows = output[key] if key is not None else None
     if not isinstance(rows, list):
-        warning = output.get("warning")
-        return f"is incomplete: {warning.rstrip('.')}" if isinstance(warning, str) else f"is not all there is: it has {flag!r}"
+        if isinstance(warning := output.get("warning"), str):
+            return f"is incomplete: {warning.rstrip('.')}"
+        return f"is not all there is: it has {flag!r}"
     named = "row" if key == "rows" else "item"
     return f"is cut off after {len(rows):,} {named}{'' if len(rows) == 1 else 's'}; there are more"
 
