@@ -17,6 +17,7 @@ from typing import Protocol, assert_never
 
 from pydantic import JsonValue
 
+from agent.core.cut_results import mark_cuts
 from agent.core.engine.approvals import hash_approval_request, hash_calls
 from agent.core.engine.budgets import Deadline
 from agent.core.engine.call_preparation import Arguments, PreparedTask, prepare
@@ -125,13 +126,13 @@ class Executor:
             return prepared
         known = await self._find_known_outcome(job, prepared, emit=emit)
         if known is not None:
-            return known
+            return mark_cuts(job.task, known, job.outcomes) if isinstance(known, Done) else known
         _logger.info("Task %r begun: calls of %r: %d", job.task.id, job.task.tool, len(prepared.calls))
         started = self._clock()
         result = await self._make_calls(job, prepared, slots=slots, emit=emit)
         outcome = _build_outcome(result, job, prepared, started=started, finished=self._clock())
         await self._cache_output(job, prepared, outcome)
-        return outcome
+        return mark_cuts(job.task, outcome, job.outcomes) if isinstance(outcome, Done) else outcome
 
     async def confirm_effect(self, job: Job, doubt: Doubt, output: JsonValue) -> None:
         """Record that a write in doubt happened and returned `output`, according to a human."""

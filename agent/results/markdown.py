@@ -48,6 +48,9 @@ def _render_opening(status: str, outcomes: Mapping[str, Outcome]) -> str:
     lost = [task for task, outcome in outcomes.items() if isinstance(outcome, Done) and outcome.error is not None]
     if status == "completed" and lost:
         return f"Done, but the output of {', '.join(lost)} could not be stored."
+    cut = [task for task, outcome in outcomes.items() if isinstance(outcome, Done) and outcome.cuts]
+    if status == "completed" and cut:
+        return f"Done, but on incomplete data: {', '.join(cut)}."
     return _OPENINGS.get(status, f"The run is {status}.")
 
 

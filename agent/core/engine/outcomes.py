@@ -17,6 +17,20 @@ FailureKind = Literal[
 ]
 
 
+class Cut(BaseModel):
+    """What is missing in a result that was cut off, or that was made from one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: The task whose result was cut off.
+    task: str
+    #: A clause about that result, such as "the result of 'lines' is cut off after 1,000 rows; there are more".
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.what[:1].upper()}{self.what[1:]}."
+
+
 class _BaseOutcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -113,6 +127,8 @@ class Done(_BaseOutcome):
     was_in_doubt: bool = False
     #: What is missing from the output of a `for_each` that went on without the failed items.
     items: PartialFailure | None = None
+    #: What was cut off in the output, and in the results that it was made from.
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def has_lost_output(self) -> bool:

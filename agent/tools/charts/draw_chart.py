@@ -8,11 +8,12 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
+from agent.tools.call_inputs import describe_cut_inputs
 from agent.tools.charts.data.frame import ChartKind, ChartSort
 from agent.tools.charts.preflight import check_chart_arguments
 from agent.tools.files.output_folder import OutputFolder
 
-MAX_ROWS = 20_000
+MAX_ROWS = 50_000
 
 
 class DrawChartArgs(BaseModel):
@@ -103,7 +104,7 @@ def draw(request: DrawChartArgs, *, folder: OutputFolder) -> dict[str, JsonValue
     from agent.tools.charts.html_page import write_chart  # noqa: PLC0415 - slow import
     from agent.tools.charts.vega_spec import ChartRequest, build_vega_spec  # noqa: PLC0415 - slow import
 
-    brief = ChartRequest(**request.model_dump(exclude={"rows", "file_name"}))
+    brief = ChartRequest(**request.model_dump(exclude={"rows", "file_name"}), notes=describe_cut_inputs())
     chart = build_vega_spec(request.rows, brief=brief)
     files = write_chart(chart.spec, title=chart.title, stem=request.file_name or chart.title, folder=folder)
     output: dict[str, JsonValue] = {
