@@ -92,6 +92,13 @@ ReplanCount: TypeAlias = Annotated[
 ProblemList: TypeAlias = Annotated[
     list[str], Field(title="Problems", description="Why there is no plan, or why the run failed, in sentences.")
 ]
+WarningList: TypeAlias = Annotated[
+    list[str],
+    Field(
+        title="Warnings",
+        description="What was changed in the arguments of a model, and what looks wrong, each sentence with its task.",
+    ),
+]
 RevisionNumber: TypeAlias = Annotated[
     int, Field(title="Revision", description="Counts the plans of this thread, from 1; approvals are valid for one.")
 ]
@@ -137,6 +144,7 @@ class OutputState(TypedDict, total=False):
     results: Annotated[Results, _RESULTS]
     replans: ReplanCount
     problems: ProblemList
+    warnings: WarningList
     revision: RevisionNumber
     rollback: RollbackReport
     usage: Annotated[UsageRecord, _USAGE]
@@ -157,6 +165,7 @@ class State(TypedDict, total=False):
     status: RunStatus
     answer: AnswerText
     problems: ProblemList
+    warnings: WarningList
     results: Annotated[Results, _RESULTS, DeltaChannel(merge_results, dict)]
     replans: ReplanCount
     revision: RevisionNumber
@@ -181,6 +190,10 @@ class State(TypedDict, total=False):
     ]
 
     plan_was_given: Annotated[bool, Field(title="Plan was given", description="Whether the plan came with the input.")]
+    plan_warnings: Annotated[
+        dict[str, list[str]],
+        Field(title="Plan warnings", description="By task id: what its check changed in the arguments or doubts."),
+    ]
     checked_plan_digest: Annotated[
         str | None,
         Field(

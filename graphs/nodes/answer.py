@@ -1,5 +1,7 @@
 """`answer`: the end of a run: an outcome for every task, a status and an answer."""
 
+from collections.abc import Mapping, Sequence
+
 from agent.core.engine.outcomes import Done, Outcome, parse_outcome
 from agent.core.engine.progress import build_final_outcomes, count_progress
 from agent.core.engine.snapshot import Snapshot
@@ -10,7 +12,7 @@ from agent.results.answerer import make_answer
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt
-from graphs.run.state_updates import build_finished_event, build_usage_update, outcome_to_json
+from graphs.run.state_updates import build_finished_event, build_usage_update, list_warnings, outcome_to_json
 from graphs.state import State, StateRecord
 
 
@@ -32,7 +34,9 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
         context.emit(PlanProgress(progress=count_progress(snapshot.compiled, outcomes)))
     report = build_rollback_report(state, outcomes)
     text = await _write_answer(state, snapshot, outcomes, context)
-    text = "\n\n".join(part for part in (text, _format_caveat(state), describe_rollback(report)) if part)
+    warnings = _collect_warnings(state, outcomes)
+    parts = (text, _format_caveat(state), _format_warnings(warnings), describe_rollback(report))
+    text = "\n\n".join(part for part in parts if part)
     context.emit(RunFinished(status=status, answer=text))
 
     budget = state.get("budget") if snapshot.stop is not None else None
@@ -44,6 +48,7 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
         "answer": text,
         "problems": list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else []),
         "results": {task: outcome_to_json(outcome) for task, outcome in never_ran.items()},
+        "warnings": warnings,
         "rollback": report,
         "usage": build_usage_update(context.meter.take_spending()),
         "budget": budget,
@@ -77,6 +82,19 @@ def _format_caveat(state: State) -> str:
     """Return the sentence that the planner was not sure of the plan; "" if it was."""
     doubt = get_planner_doubt(state)
     return f"Not certain. {doubt} Check the plan." if doubt else ""
+
+
+def _collect_warnings(state: State, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Return what is to be known of the calls besides their outputs, those of the plan first."""
+    by_task = {task: [*sentences] for task, sentences in (state.get("plan_warnings") or {}).items()}
+    for task, outcome in outcomes.items():
+        by_task.setdefault(task, []).extend(outcome.warnings)
+    return list_warnings(by_task)
+
+
+def _format_warnings(warnings: Sequence[str]) -> str:
+    """Return the warnings as a part of the answer; "" if there are none."""
+    return "\n".join(("Warnings:", "", *(f"- {sentence}" for sentence in warnings))) if warnings else ""
 
 
 async def _prune_call_log(snapshot: Snapshot, context: NodeContext) -> None:

@@ -75,6 +75,8 @@ def _build_empty_fields() -> StateRecord:
     return {
         "answer": "",
         "problems": [],
+        "warnings": [],
+        "plan_warnings": {},
         "results": Overwrite({}),
         "checked_plan_digest": None,
         "replans": 0,

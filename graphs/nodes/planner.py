@@ -42,7 +42,7 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
         return {"context_requests": questions_to_json(planned.questions), "usage": usage}
     if isinstance(planned, PlanningFailure):
         return {"problems": list(planned.problems), "usage": usage}
-    stored = await _accept_plan(planned.compiled, state, context)
+    stored = await _accept_plan(planned.compiled, planned.warnings, state, context)
     return {**stored, **record_plan_author(model.name, stored, planned.usage, doubt=planned.doubt), "usage": usage}
 
 
@@ -50,7 +50,7 @@ async def _check_given_plan(state: State, context: NodeContext) -> StateRecord:
     checked = await check_plan(state["plan"], context.toolbox, limits=context.limits)
     if not isinstance(checked, CheckedPlan):
         return build_invalid_plan_update(state["plan"], checked, limits=context.limits)
-    return await _accept_plan(checked.compiled, state, context)
+    return await _accept_plan(checked.compiled, checked.list_warnings(), state, context)
 
 
 async def _make_plan(
@@ -80,10 +80,12 @@ async def _make_plan(
     return planned
 
 
-async def _accept_plan(compiled: CompiledPlan, state: State, context: NodeContext) -> StateRecord:
+async def _accept_plan(
+    compiled: CompiledPlan, warnings: dict[str, list[str]], state: State, context: NodeContext
+) -> StateRecord:
     """Report a compiled plan and return what it sets; the next dispatch of this process need not compile it again."""
-    context.emit(build_plan_event(compiled, revision=state["revision"]))
-    stored = build_plan_update(compiled.plan)
+    context.emit(build_plan_event(compiled, revision=state["revision"], warnings=warnings))
+    stored = build_plan_update(compiled.plan, warnings=warnings)
     durations = await context.services.durations.get_estimates(frozenset(context.toolbox))
     context.cache.store_plan(
         stored["plan"], assign_ranks(compiled, durations=durations), mark=stored["checked_plan_digest"]

@@ -29,6 +29,8 @@ class _BaseOutcome(BaseModel):
     #: ISO 8601 with UTC offset; None if no call was made.
     started_at: str | None = None
     finished_at: str | None = None
+    #: What is to be known of the call besides its output: what was changed in its arguments, and what looks wrong.
+    warnings: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float | None:

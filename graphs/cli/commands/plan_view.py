@@ -29,6 +29,7 @@ from graphs.cli.terminal.plan_table import build_plan_table
 from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import as_text, print_error, print_json
+from graphs.run.state_updates import list_warnings
 from graphs.thread_status import get_task_states
 
 
@@ -135,12 +136,15 @@ async def _check_and_report(
     if not isinstance(checked, CheckedPlan):
         return _report_problems(checked, name=stored_plan.name, context=context)
     waves = execution_waves(checked.compiled.plan)
+    warnings = list_warnings(checked.list_warnings())
     if context.as_json:
-        print_json({"valid": True, "problems": [], "waves": waves})
+        print_json({"valid": True, "problems": [], "warnings": warnings, "waves": waves})
     else:
         context.screen.say(
             f"The plan in {stored_plan.name} compiles: {len(checked.compiled.tasks)} tasks in {len(waves)} waves."
         )
+        for sentence in warnings:
+            context.screen.say(f"warning: {sentence}", style="yellow")
     return 0
 
 
