@@ -127,6 +127,10 @@ class Input(TypedDict, total=False):
         StateRecord | None,
         Field(title="Plan", description="A plan document to run as it is; leave it out to have one made."),
     ]
+    inputs: Annotated[
+        StateRecord | None,
+        Field(title="Inputs", description="By name: values for the inputs that the plan declares."),
+    ]
 
 
 class RunInput(Input, total=False):
@@ -193,6 +197,10 @@ class State(TypedDict, total=False):
     plan_warnings: Annotated[
         dict[str, list[str]],
         Field(title="Plan warnings", description="By task id: what its check changed in the arguments or doubts."),
+    ]
+    program: Annotated[
+        StateRecord | None,
+        Field(title="Program", description="The plan as it was given, if it declares inputs: without their values."),
     ]
     checked_plan_digest: Annotated[
         str | None,

@@ -55,6 +55,8 @@ class PlanningSession:
     emit: Emit
     #: The ids that already have a result, as for `compile_plan`.
     used: Mapping[str, Task | None] = field(default_factory=dict)
+    #: What the plan that is replanned says of its inputs, as fields of a plan document.
+    input_fields: Mapping[str, Any] = field(default_factory=dict)
     tally: UsageTally = field(default_factory=UsageTally)
     #: Runs tasks while their plan is still being written.
     early_execution: EarlyExecution | None = None
@@ -132,6 +134,7 @@ class PlanningSession:
             if self.early_execution
             else PreflightChecker(self.toolbox, goal=goal, kept=self.kept)
         )
+        document = {**self.input_fields, **document}
         return await check_plan(document, self.toolbox, limits=self.limits, used=self.used, preflights=preflights)
 
 

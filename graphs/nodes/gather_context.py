@@ -78,6 +78,7 @@ def _build_empty_fields() -> StateRecord:
         "warnings": [],
         "plan_warnings": {},
         "results": Overwrite({}),
+        "program": None,
         "checked_plan_digest": None,
         "replans": 0,
         "context_requests": [],
