@@ -85,11 +85,13 @@ class _Comparison:
     relation: Relation
     column: Column
     operands: tuple[exp.Expr, ...]
+    #: LOWER, UPPER or TRIM is around the column, or the comparison is ILIKE.
     ignores_case: bool
 
 
 def _find_comparisons(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[_Comparison]:
-    for scope in build_scopes(tree, schema=schema):
+    scopes = {id(scope.select): scope for scope in build_scopes(tree, schema=schema)}
+    for scope in scopes.values():
         for node in list(walk_nodes(scope.select)):
             pairs: list[tuple[exp.Expr, tuple[exp.Expr, ...]]] = []
             if isinstance(node, exp.EQ | exp.NEQ):
@@ -100,17 +102,34 @@ def _find_comparisons(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[_Co
             elif isinstance(node, exp.Like | exp.ILike) and not {"%", "_"} & set(node.expression.name):
                 pairs = [(node.this, (node.expression,))]
             for compared, operands in pairs:
-                found = _resolve_text_column(compared, scope)
+                is_folded = isinstance(compared, exp.Lower | exp.Upper | exp.Trim)
+                found = _resolve_text_column(compared.this if is_folded else compared, scope, scopes)
                 if found is not None:
-                    yield _Comparison(*found, operands, isinstance(node, exp.ILike))
+                    yield _Comparison(*found, operands, is_folded or isinstance(node, exp.ILike))
 
 
-def _resolve_text_column(compared: exp.Expr, scope: Scope) -> tuple[Relation, Column] | None:
-    source = scope.resolve(compared) if isinstance(compared, exp.Column) else None
-    column = source.relation.column(compared.name) if source is not None and source.relation is not None else None
-    if source is None or source.relation is None or column is None or not column.is_text:
+def _resolve_text_column(
+    compared: exp.Expr, scope: Scope, scopes: Mapping[int, Scope]
+) -> tuple[Relation, Column] | None:
+    """Return the text column of a table or view that is compared, also if a CTE or a subquery hands it on."""
+    if not isinstance(compared, exp.Column):
         return None
-    return source.relation, column
+    for each in (scope, *scope.outer):
+        source = each.resolve(compared)
+        if source is None:
+            continue
+        if source.relation is not None:
+            column = source.relation.column(compared.name)
+            return (source.relation, column) if column is not None and column.is_text else None
+        inner = scopes.get(id(source.query))
+        # A CTE that reads itself has no end.
+        if inner is None or inner is scope:
+            return None
+        item = next((one for one in inner.select.expressions if one.alias_or_name == compared.name), None)
+        if item is None and inner.select.is_star:
+            item = exp.column(compared.name)
+        return _resolve_text_column(item.unalias(), inner, scopes) if item is not None else None
+    return None
 
 
 def _check_value(
@@ -122,7 +141,8 @@ def _check_value(
     if near is None or text in near or (comparison.ignores_case and text.casefold() in map(str.casefold, near)):
         return None
     spelt = [value for value in near if normalize_value(value) == normalize_value(text)]
-    if goal is not None and len(spelt) == 1 and not stands_in_goal(text, goal):
+    may_change = goal is not None and not comparison.ignores_case and not stands_in_goal(text, goal)
+    if may_change and len(spelt) == 1:
         return spelt[0]
     place = f"{relation.name}.{column.name}"
     owners = [

@@ -25,6 +25,12 @@ NEAR = {
     "country NOT IN ('Gambia')": "Zambia",
     "country LIKE 'Iceland'": "Ireland",
     "EXISTS (SELECT 1 FROM visits o WHERE o.country = 'Iceland')": "Ireland",
+    "'Iceland' = country": "Ireland",
+    "lower(country) = 'iceland'": "Ireland",
+    "CASE WHEN country = 'Iceland' THEN 1 END = 1": "Ireland",
+    "country IN (SELECT t.country FROM (SELECT * FROM visits) t WHERE t.country = 'Iceland')": "Ireland",
+    "country IN (WITH c AS (SELECT country AS land FROM visits) SELECT land FROM c WHERE land = 'Iceland')": "Ireland",
+    "country NOT IN (SELECT o.country FROM visits o WHERE visits.country = 'Iceland')": "Ireland",
     "state = 'symptomatic'": "asymptomatic",
     "state = 'atypical'": "typical",
     "blood = 'A+'": "A-",
@@ -81,6 +87,9 @@ def test_nor_in_a_parameter(query, given, goal):
         "SELECT COUNT(*) AS k FROM visits WHERE home = 'Ajax'",
         "SELECT COUNT(*) AS k FROM visits WHERE language ~ 'C.*' AND country = 'Ireland'",
         "SELECT COUNT(*) AS k FROM visits WHERE country ILIKE 'IRELAND'",
+        "SELECT COUNT(*) AS k FROM visits WHERE upper(country) = 'IRELAND'",
+        "WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r WHERE i < 3) SELECT i FROM r",
+        "WITH RECURSIVE r AS (SELECT country FROM visits UNION SELECT country FROM r WHERE country = 'X') FROM r",
     ],
 )
 def test_a_query_that_binds_runs_as_it_is_written(query, sql, goal):
