@@ -120,7 +120,7 @@ def show(
 @command(app, JSON, DATA, CONFIG)
 def tools(*, context: "CommandContext", options: "RunOptions") -> int:
     """List the tools that a plan can use."""
-    from graphs.cli.commands.plan import list_tools
+    from graphs.cli.plan_commands.plan import list_tools
 
     return list_tools(options=options, context=context)
 

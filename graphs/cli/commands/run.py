@@ -15,8 +15,8 @@ from agent.events import parse_event
 from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
 from graphs.cli.commands.exit import report_end, report_failure, report_stop
 from graphs.cli.commands.models import prepare_model
-from graphs.cli.commands.plan_file import parse_inputs, read_plan
 from graphs.cli.commands.tools import make_tools
+from graphs.cli.plan_commands.plan_file import parse_inputs, read_plan
 from graphs.cli.terminal.approval_prompts import Decisions, approve_all, prompt_approvals
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.escalation_prompts import parse_escalation, prompt_escalation

@@ -21,9 +21,9 @@ from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.sql.query_process import run_cancellable
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
-from graphs.cli.commands.plan_file import read_plan, write_json
 from graphs.cli.commands.run import load_thread_state
 from graphs.cli.commands.tools import make_tools
+from graphs.cli.plan_commands.plan_file import read_plan, write_json
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.plan_table import build_plan_table
 from graphs.cli.terminal.run_options import RunOptions
