@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from pydantic import JsonValue
+from sqlglot import exp
 
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql_repair.aggregates import repair_grouping
 from agent.tools.sql_repair.columns import find_unresolved_columns, repair_columns, repair_tables
 from agent.tools.sql_repair.comparisons import find_comparison_edits
 from agent.tools.sql_repair.literals import FindSimilarValues, check_compared_values
-from agent.tools.sql_repair.scopes import build_scopes
+from agent.tools.sql_repair.scopes import build_scopes, walk_nodes
 from agent.tools.sql_repair.text_edits import apply_edits, can_be_printed, parse_statement
 
 
@@ -48,7 +49,8 @@ def repair_slips(
         apply_edits(sql, edits), schema=schema, params=params, goal=goal, find_similar=find_similar
     )
     notes = dict.fromkeys((*(edit.note for edit in edits), *values.notes))
-    return RepairedQuery(values.sql, values.params, tuple(notes), tuple(values.warnings))
+    warnings = (*_find_bracketed_columns(sql, schema=schema), *values.warnings)
+    return RepairedQuery(values.sql, values.params, tuple(notes), warnings)
 
 
 def find_doubts(
@@ -63,7 +65,19 @@ def find_doubts(
     edits = list(find_comparison_edits(sql, schema=schema, lists=lists))
     values = check_compared_values(sql, schema=schema, params=params, goal=None, find_similar=find_similar)
     lists_told = f"A column is compared with a whole list; if its items are meant, write {apply_edits(sql, edits)!r}."
-    return (*((lists_told,) if edits else ()), *values.warnings)
+    brackets = _find_bracketed_columns(sql, schema=schema)
+    return (*((lists_told,) if edits else ()), *brackets, *values.warnings)
+
+
+def _find_bracketed_columns(sql: str, *, schema: DatabaseSchema) -> Iterator[str]:
+    """Yield a sentence for each column in square brackets: they quote a name elsewhere, and make a list here."""
+    tree = parse_statement(sql)
+    for scope in build_scopes(tree, schema=schema) if tree is not None else ():
+        for node in walk_nodes(scope.select):
+            column = node.expressions[0] if isinstance(node, exp.Array) and len(node.expressions) == 1 else None
+            if isinstance(column, exp.Column) and scope.find_column(column) is not None:
+                remedy = f"for the column write {column.name!r} without brackets."
+                yield f"[{column.name}] is a list of one value here; {remedy}"
 
 
 def repair_structure(sql: str, *, schema: DatabaseSchema) -> RepairedQuery:

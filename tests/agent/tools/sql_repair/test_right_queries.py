@@ -157,6 +157,14 @@ def test_a_callers_limit_and_first_rows_stay_and_are_told(query):
     assert "max_rows" in found.warnings[0]
 
 
+@pytest.mark.parametrize("goal", [None, "?"], ids=["caller", "model"])
+def test_a_column_in_square_brackets_is_told_to_be_a_list(query, goal):
+    sql = "SELECT [home] AS home, [away, home] AS both FROM visits"
+    found = query.preflight({"sql": sql}, {}, goal)
+    assert found.args["sql"] == sql
+    assert found.warnings == ("[home] is a list of one value here; for the column write 'home' without brackets.",)
+
+
 def test_a_list_that_is_compared_as_one_value_is_told(query):
     args = {"sql": "SELECT n FROM visits WHERE country = $c", "params": {"c": ["Ireland", "Zambia"]}}
     found = query.preflight(args, {})
