@@ -1,6 +1,6 @@
 """`answer`: the end of a run: an outcome for every task, a status and an answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from agent.core.engine.outcomes import Done, Outcome, parse_outcome
 from agent.core.engine.progress import build_final_outcomes, count_progress
@@ -12,7 +12,7 @@ from agent.results.answerer import make_answer
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt
-from graphs.run.state_updates import build_finished_event, build_usage_update, list_warnings, outcome_to_json
+from graphs.run.state_updates import build_finished_event, build_usage_update, cite_warnings, outcome_to_json
 from graphs.state import State, StateRecord
 
 
@@ -35,7 +35,8 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
     report = build_rollback_report(state, outcomes)
     text = await _write_answer(state, snapshot, outcomes, context)
     warnings = _collect_warnings(state, outcomes)
-    parts = (text, _format_caveat(state), _format_warnings(warnings), describe_rollback(report))
+    notes = "\n\n".join(f"Note: {sentence}" for sentence in warnings if sentence.rpartition(" [")[0] not in text)
+    parts = (text, _format_caveat(state), notes, describe_rollback(report))
     text = "\n\n".join(part for part in parts if part)
     context.emit(RunFinished(status=status, answer=text))
 
@@ -89,12 +90,7 @@ def _collect_warnings(state: State, outcomes: Mapping[str, Outcome]) -> list[str
     by_task = {task: [*sentences] for task, sentences in (state.get("plan_warnings") or {}).items()}
     for task, outcome in outcomes.items():
         by_task.setdefault(task, []).extend(outcome.warnings)
-    return list_warnings(by_task)
-
-
-def _format_warnings(warnings: Sequence[str]) -> str:
-    """Return the warnings as a part of the answer; "" if there are none."""
-    return "\n".join(("Warnings:", "", *(f"- {sentence}" for sentence in warnings))) if warnings else ""
+    return cite_warnings(by_task)
 
 
 async def _prune_call_log(snapshot: Snapshot, context: NodeContext) -> None:

@@ -42,13 +42,13 @@ def build_plan_update(plan: Plan, *, warnings: Mapping[str, list[str]]) -> dict[
         "plan": stored,
         "checked_plan_digest": hash_json(stored),
         "plan_warnings": dict(warnings),
-        "warnings": list_warnings(warnings),
+        "warnings": cite_warnings(warnings),
     }
 
 
-def list_warnings(warnings: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return warnings by task id as sentences, each with its task."""
-    return [f"{task}: {sentence}" for task, sentences in warnings.items() for sentence in dict.fromkeys(sentences)]
+def cite_warnings(warnings: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return warnings by task id as sentences, each with the id of its task as a citation."""
+    return [f"{sentence} [{task}]" for task, sentences in warnings.items() for sentence in dict.fromkeys(sentences)]
 
 
 def build_invalid_plan_update(plan: JsonValue, problems: Iterable[Problem], *, limits: Limits) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def build_plan_event(
         plan=plan_to_json(compiled.plan),
         waves=waves(compiled.needs),
         difference=difference,
-        warnings=list_warnings(warnings),
+        warnings=cite_warnings(warnings),
     )
 
 

@@ -28,7 +28,7 @@ from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import Screen, print_error, print_json
 from graphs.cli.terminal.signals import Stopper
-from graphs.run.state_updates import list_warnings
+from graphs.run.state_updates import cite_warnings
 
 
 def plan_goal(goal: str, *, options: RunOptions, context: CommandContext) -> int:
@@ -96,7 +96,7 @@ async def _plan_with_display(
                     revision=1,
                     plan=result.plan,
                     waves=waves(result.compiled.needs),
-                    warnings=list_warnings(result.warnings),
+                    warnings=cite_warnings(result.warnings),
                 )
             )
         return result

@@ -29,7 +29,7 @@ from graphs.cli.terminal.plan_table import build_plan_table
 from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import as_text, print_error, print_json
-from graphs.run.state_updates import list_warnings
+from graphs.run.state_updates import cite_warnings
 from graphs.thread_status import get_task_states
 
 
@@ -137,7 +137,7 @@ async def _check_and_report(
     if not isinstance(checked, CheckedPlan):
         return _report_problems(checked, name=stored_plan.name, context=context)
     waves = execution_waves(checked.compiled.plan)
-    warnings = list_warnings(checked.list_warnings())
+    warnings = cite_warnings(checked.list_warnings())
     if INPUTS in checked.compiled.tasks and plan.get("inputs") is not None:
         # It stands for the values, which are not given yet.
         waves = [rest for wave in waves if (rest := [task for task in wave if task != INPUTS])]

@@ -38,15 +38,15 @@ async def test_a_given_plan_runs_as_written_and_its_doubts_are_told(tools):
     assert out["plan"]["tasks"] == plan["tasks"]
     assert out["results"]["count"]["output"]["rows"] == [{"n": 0}]
     assert out["results"]["count"]["warnings"] == [WARNING]
-    assert out["warnings"] == [f"count: {WARNING}"]
-    assert f"- count: {WARNING}" in out["answer"]
+    assert out["warnings"] == [f"{WARNING} [count]"]
+    assert f"Note: {WARNING}" in out["answer"]
 
 
 async def test_a_right_plan_has_no_warnings(tools):
     plan = given(POLAND.replace("Polland", "Poland"))
     out = await build_graph(tools=tools).ainvoke({"goal": "Authors from Poland", "plan": plan})
-    assert (out["warnings"], out["results"]["count"]["warnings"]) == ([], [])
-    assert "Warnings" not in out["answer"]
+    assert (out["warnings"], out["results"]["count"].get("warnings", [])) == ([], [])
+    assert "Note" not in out["answer"]
 
 
 async def planned(tools, monkeypatch, *, goal, **settings):
@@ -65,7 +65,7 @@ async def test_a_models_plan_tells_each_change_as_written_and_as_run(tools, monk
     assert task["repaired"]["as_written"]["sql"].endswith("country = 'POLAND'")
     assert task["repaired"]["changes"] == [CHANGE]
     assert out["results"]["polish"]["warnings"] == [CHANGE]
-    assert out["warnings"] == [f"polish: {CHANGE}"]
+    assert out["warnings"] == [f"{CHANGE} [polish]"]
     assert CHANGE in out["answer"]
     # The plan is one that can be given again.
     assert Plan.model_validate(out["plan"]).tasks[0].repaired is not None
@@ -74,13 +74,13 @@ async def test_a_models_plan_tells_each_change_as_written_and_as_run(tools, monk
 async def test_what_stands_in_the_goal_is_not_changed(tools, monkeypatch):
     out = await planned(tools, monkeypatch, goal="Count the authors from POLAND")
     assert out["plan"]["tasks"][0]["args"]["sql"].endswith("country = 'POLAND'")
-    assert out["warnings"] == ["polish: No row has 'POLAND' in authors.country; near it: 'Poland'."]
+    assert out["warnings"] == ["No row has 'POLAND' in authors.country; near it: 'Poland'. [polish]"]
 
 
 async def test_a_setting_turns_repair_off(tools, monkeypatch):
     out = await planned(tools, monkeypatch, goal="Count the Polish authors", sql_repair=False)
     assert out["plan"]["tasks"][0]["args"]["sql"].endswith("country = 'POLAND'")
-    assert out["warnings"] == ["polish: No row has 'POLAND' in authors.country; near it: 'Poland'."]
+    assert out["warnings"] == ["No row has 'POLAND' in authors.country; near it: 'Poland'. [polish]"]
 
 
 def test_the_setting_has_a_variable(monkeypatch):
@@ -91,7 +91,7 @@ def test_the_setting_has_a_variable(monkeypatch):
 def test_the_command_line_tells_them_too(tmp_path, planwave: CommandLine):
     data = str(library_duckdb(tmp_path))
     file = planwave.plan_file(*given(POLAND)["tasks"])
-    told = f"count: {WARNING}"
+    told = f"{WARNING} [count]"
     done = planwave.here("plan", "validate", file, "--data", data)
     assert (done.exit_code, f"warning: {told}" in " ".join(done.output.split())) == (0, True), done.output
     checked = json.loads(planwave.here("plan", "validate", file, "--data", data, "--json").stdout)
