@@ -1,5 +1,6 @@
 """The values that a text column has at the moment of asking, as far as they are like a text."""
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,34 @@ from agent.tools.sql.runner import interrupt_after
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-#: Seconds for one column: a value that takes longer to look up is not said to be missing.
+#: Seconds and values of one query: one that takes longer to look up, or comes later, is not said to be missing.
 _LOOKUP_SECONDS = 3.0
+_MAX_LOOKUPS = 100
 #: Similarity by Jaro and Winkler from 0 to 1: "Iceland" and "Ireland" have 0.92, "Austria" and "Australia" 0.95.
 _MIN_SIMILARITY = 0.88
 _MAX_VALUES = 20
 
 
+class ValueLookup:
+    """Looks up values of columns for one query, within a bound of time and number for all of them."""
+
+    def __init__(self, connection: "DuckDBPyConnection") -> None:
+        self._connection = connection
+        self._stops_at = time.monotonic() + _LOOKUP_SECONDS
+        self._found: dict[tuple[str, str, str], tuple[str, ...] | None] = {}
+
+    def __call__(self, relation: Relation, column: Column, text: str) -> tuple[str, ...] | None:
+        """Return what `find_similar_values` does; None, too, if the bound is reached. The same is read only once."""
+        key, seconds = (relation.name, column.name, text), self._stops_at - time.monotonic()
+        if key not in self._found:
+            if seconds <= 0 or len(self._found) >= _MAX_LOOKUPS:
+                return None
+            self._found[key] = find_similar_values(relation, column, text, seconds=seconds, connection=self._connection)
+        return self._found[key]
+
+
 def find_similar_values(
-    relation: Relation, column: Column, text: str, *, connection: "DuckDBPyConnection"
+    relation: Relation, column: Column, text: str, *, seconds: float, connection: "DuckDBPyConnection"
 ) -> tuple[str, ...] | None:
     """Return the values of `column` that are like `text`, itself among them if a row has it; the nearest come first.
 
@@ -31,7 +51,7 @@ def find_similar_values(
     letters = "regexp_replace(lower(strip_accents({})), '[^\\p{{L}}\\p{{N}}]', '', 'g')"
     same, similar = f"{letters.format('value')} = {letters.format('$text')}", "jaro_winkler_similarity"
     source = quote_relation(relation)
-    with suppress(duckdb.Error), interrupt_after(_LOOKUP_SECONDS, connection):
+    with suppress(duckdb.Error), interrupt_after(seconds, connection):
         if connection.execute(f"SELECT 1 FROM {source} LIMIT 1").fetchone() is None:  # noqa: S608 - quoted identifiers
             return None
         if connection.execute(f"SELECT 1 FROM {source} WHERE {value} = $text LIMIT 1", {"text": text}).fetchone():  # noqa: S608 - quoted identifiers

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
-from agent.tools.db_schema.column_values import find_similar_values
+from agent.tools.db_schema.column_values import ValueLookup
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql.runner import (
     bind_value,
@@ -131,7 +130,7 @@ def check_query(
     """
     from agent.tools.sql_repair.repair import explain_missing_columns, find_doubts  # noqa: PLC0415 - sqlglot is slow to import
 
-    find_similar = partial(find_similar_values, connection=connection)
+    find_similar = ValueLookup(connection)
     check = _QueryCheck(sql, params, left_open, schema, connection, find_similar)
     try:
         parse_select(sql, connection=connection)

@@ -137,6 +137,16 @@ def _sqlite(folder: Path, status: str) -> Path:
     return file
 
 
+def test_a_long_list_of_values_is_looked_up_within_bounds(query):
+    args = {
+        "sql": "SELECT n FROM visits WHERE country IN (SELECT unnest($c))",
+        "params": {"c": ["Iceland", *(f"place {number}" for number in range(10_000))]},
+    }
+    found = query.preflight(args, {})
+    assert (found.problems, found.args) == ((), args)
+    assert found.warnings == ("No row has 'Iceland' in visits.country; near it: 'Ireland'.",)
+
+
 def test_a_callers_query_that_does_not_bind_is_told_how_it_would(query):
     found = query.preflight({"sql": "SELECT contry FROM visits"}, {})
     assert found.args is None
