@@ -24,16 +24,18 @@ class ValueLookup:
 
     def __init__(self, connection: "DuckDBPyConnection") -> None:
         self._connection = connection
-        self._stops_at = time.monotonic() + _LOOKUP_SECONDS
+        self._seconds_left = _LOOKUP_SECONDS
         self._found: dict[tuple[str, str, str], tuple[str, ...] | None] = {}
 
     def __call__(self, relation: Relation, column: Column, text: str) -> tuple[str, ...] | None:
         """Return what `find_similar_values` does; None, too, if the bound is reached. The same is read only once."""
-        key, seconds = (relation.name, column.name, text), self._stops_at - time.monotonic()
+        key = (relation.name, column.name, text)
         if key not in self._found:
-            if seconds <= 0 or len(self._found) >= _MAX_LOOKUPS:
+            if self._seconds_left <= 0 or len(self._found) >= _MAX_LOOKUPS:
                 return None
+            begun, seconds = time.monotonic(), self._seconds_left
             self._found[key] = find_similar_values(relation, column, text, seconds=seconds, connection=self._connection)
+            self._seconds_left -= time.monotonic() - begun
         return self._found[key]
 
 
