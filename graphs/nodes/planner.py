@@ -76,7 +76,7 @@ async def _use_program(state: State, context: NodeContext) -> StateRecord | None
         context.emit(Thinking(role="planner", text=f"Not used: {match}; it does not compile any more: {reason}"))
         return None
     context.emit(Thinking(role="planner", text=f"No model is asked: the library has {match}."))
-    stored = await _accept_plan(checked.compiled, state, context)
+    stored = await _accept_plan(checked.compiled, checked.list_warnings(), state, context)
     return {**stored, **record_program(match, stored), "program": document, "plan_was_given": True}
 
 
