@@ -4,6 +4,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,19 @@ from pydantic import JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
-from agent.tools.db_schema.introspection import quote_identifier, read_memory_schema
-from agent.tools.sql.data_source import lock_down
+from agent.tools.db_schema.introspection import read_memory_schema
+from agent.tools.sql.data_source import DEFAULT_TIME_ZONE, lock_down
+from agent.tools.sql.engines.attachment import quote_identifier
 from agent.tools.sql.preflight import get_json_types, preflight_query, to_duckdb_type
 from agent.tools.sql.statement import parse_select, walk_tree
+
+#: Digits that a float keeps, and that a decimal has at most.
+_FLOAT_DIGITS, _MAX_DIGITS = 15, 38
+#: Digits after the point up to which numbers are decimals: products of several must not exceed `_MAX_DIGITS`.
+_MAX_EXACT_SCALE = 4
+#: How a decimal is written, unlike a telephone number.
+_LONG_DECIMAL = re.compile(r"-?(0|[1-9]\d*)\.\d+")
+_ZONED_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)")
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -69,6 +79,7 @@ def preflight_rows(
     left_open: Mapping[str, JsonSchema],
     connection: "DuckDBPyConnection",
     goal: str | None,
+    time_zone: str = DEFAULT_TIME_ZONE,
 ) -> Preflight:
     """Bind a query to empty tables with the columns in the output schemas of the tasks that will provide them.
 
@@ -83,7 +94,7 @@ def preflight_rows(
                 # The columns are unknown, so nothing can be checked before the rows are there.
                 return Preflight()
             _create_empty_table(path.partition(".")[2], columns, connection=connection)
-    lock_down(connection)
+    lock_down(connection, time_zone=time_zone)
     schema_here = read_memory_schema(connection)
     return preflight_query(args, left_open=left_open, schema=schema_here, connection=connection, goal=goal)
 
@@ -114,7 +125,10 @@ def _create_row_table(
         if len(known) == len(names) and _load_rows(name, file, known, connection=connection):
             return
         inferred = _infer_types(rows, names, file, connection=connection)
-        if not _load_rows(name, file, inferred, connection=connection):
+        chosen = {key: kind for key in names if (kind := _choose_column_type([row.get(key) for row in rows]))}
+        if not any(
+            _load_rows(name, file, kinds, connection=connection) for kinds in ({**inferred, **chosen}, inferred)
+        ):
             raise ToolFailure(f"The rows of tables[{name!r}] cannot be read as a table.")
 
 
@@ -199,6 +213,40 @@ def _name_columns(table: str, tree: Mapping[str, Any], *, taken: Mapping[str, se
                 names.append(column)
     # DuckDB compares names without regard to case.
     return {name: kinds.get(name.lower(), "VARCHAR") for name in {each.lower(): each for each in names}.values()}
+
+
+def _choose_column_type(values: list[JsonValue]) -> str | None:
+    """Return the DuckDB type of a column that JSON does not tell; None if it does.
+
+    Numbers with few digits are decimals, so that 0.1 and 0.2 are 0.3. A decimal that a number cannot hold comes as
+    text, among numbers. Numbers among other texts are text.
+    """
+    present = [value for value in values if value is not None]
+    texts = [value for value in present if isinstance(value, str)]
+    if texts and len(texts) < len(present) and any(isinstance(value, list | dict) for value in present):
+        return None
+    if texts and len(texts) == len(present) and all(map(_ZONED_TIME.fullmatch, texts)):
+        # The reader of JSON would take them for times without a zone.
+        return "TIMESTAMPTZ"
+    exact = [_parse_exact(value) for value in present]
+    if any(number is None for number in exact) or all(isinstance(value, int) for value in present):
+        return "VARCHAR" if texts and len(texts) < len(present) else None
+    numbers = [number for number in exact if number is not None]
+    after = max(0, *(-int(number.as_tuple().exponent) for number in numbers))
+    before = max(number.adjusted() + 1 for number in numbers)
+    if texts:
+        return f"DECIMAL(38, {after})" if before + after <= _MAX_DIGITS else "DOUBLE"
+    return f"DECIMAL(18, {after})" if after <= _MAX_EXACT_SCALE and before + after <= _FLOAT_DIGITS else None
+
+
+def _parse_exact(value: JsonValue) -> Decimal | None:
+    """Return a number as it is written; text only if it is a decimal that a float does not hold. None otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and not _LONG_DECIMAL.fullmatch(value):
+        return None
+    number = Decimal(str(value))
+    return None if isinstance(value, str) and Decimal(repr(float(value))) == number else number
 
 
 def _infer_columns(schema: JsonSchema) -> dict[str, str] | None:

@@ -93,7 +93,13 @@ def run_query(
             )
         # None instead of an empty mapping, with which DuckDB would report parameters as missing.
         connection.execute(statement.sql, params or None)
-        return _fetch_rows(query, connection=connection, max_bytes=max_bytes)
+        output = _fetch_rows(query, connection=connection, max_bytes=max_bytes)
+        if not _may_have_infinite_times(output):
+            return output
+        connection.execute(_show_infinite_times(statement.sql, connection=connection), params or None)
+        return _fetch_rows(query, connection=connection, max_bytes=max_bytes, columns=output["columns"])
+    except UnicodeDecodeError as error:
+        raise ToolFailure(f"The query failed: a text is not in UTF-8 ({error.reason}); leave its column out.") from None
     except duckdb.OutOfMemoryException:
         # The engine's advice is about settings that a query cannot change.
         raise
@@ -101,9 +107,41 @@ def run_query(
         raise ToolFailure(f"The query failed: {format_engine_error(error)}") from None
 
 
-def _fetch_rows(query: Query, *, connection: "DuckDBPyConnection", max_bytes: int) -> QueryOutput:
-    description = connection.description or []
-    names = deduplicate_names(column[0] for column in description)
+def _may_have_infinite_times(output: QueryOutput) -> bool:
+    """Whether a date or point in time is the first or last that Python has, which it also takes for infinity."""
+    timed = [column["name"] for column in output["columns"] if column["type"].startswith(("DATE", "TIMESTAMP"))]
+    return any(str(row[name]).startswith(("9999-12-31", "0001-01-01")) for row in output["rows"] for name in timed)
+
+
+def _show_infinite_times(sql: str, *, connection: "DuckDBPyConnection") -> str:
+    """Return the query of the last run with infinity as a word in its dates and points in time."""
+    columns = []
+    for position, column in enumerate(connection.description or []):
+        name = f"c{position}"
+        if str(column[1]).startswith(("DATE", "TIMESTAMP")):
+            # A union keeps what is finite as it is.
+            union = f"UNION(word VARCHAR, time {column[1]})"
+            word = f"CAST(CAST({name} AS VARCHAR) AS {union})"
+            columns.append(f"CASE WHEN isinf({name}) THEN {word} ELSE CAST({name} AS {union}) END")
+        else:
+            columns.append(name)
+    names = ", ".join(f"c{position}" for position in range(len(columns)))
+    return f"SELECT {', '.join(columns)} FROM (\n{sql}\n) AS q({names})"  # noqa: S608 - one SELECT, as was checked
+
+
+def _fetch_rows(
+    query: Query,
+    *,
+    connection: "DuckDBPyConnection",
+    max_bytes: int,
+    columns: Sequence[QueryColumn] | None = None,
+) -> QueryOutput:
+    """Fetch the rows of the query that was run; `columns` are those to report, if they are not its own."""
+    if columns is None:
+        description = connection.description or []
+        names = deduplicate_names(column[0] for column in description)
+        columns = [{"name": name, "type": str(column[1])} for name, column in zip(names, description, strict=True)]
+    names = [column["name"] for column in columns]
     row_filter = FirstRowsFilter(query.first_row_of_each, per_value=query.rows_per_value, columns=names)
     rows: list[dict[str, JsonValue]] = []
     size, batch_size, warning = 0, _FIRST_BATCH, ""
@@ -127,7 +165,7 @@ def _fetch_rows(query: Query, *, connection: "DuckDBPyConnection", max_bytes: in
     # The first rows of a ranking are all that was asked for, as with a LIMIT.
     truncated = (len(rows) > max_rows and not query.first_row_of_each) or bool(warning)
     output: QueryOutput = {
-        "columns": [{"name": name, "type": str(column[1])} for name, column in zip(names, description, strict=True)],
+        "columns": list(columns),
         "rows": rows[:max_rows],
         "row_count": min(len(rows), max_rows),
         "truncated": truncated,
