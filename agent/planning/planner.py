@@ -51,6 +51,8 @@ class PlanningFailure(BaseModel):
 
     problems: tuple[str, ...]
     usage: UsageTotal
+    #: The model gave no reply; it may when asked again.
+    is_model_failure: bool = False
 
 
 class ContextRequest(BaseModel):
@@ -104,7 +106,7 @@ async def make_plan(
     try:
         result = await _select_strategy(session)(session)
     except ModelReplyError as error:
-        return PlanningFailure(problems=(str(error),), usage=session.tally.total)
+        return PlanningFailure(problems=(str(error),), usage=session.tally.total, is_model_failure=True)
     match result:
         case DraftFailure(problems=problems):
             return PlanningFailure(problems=problems, usage=session.tally.total)
@@ -120,7 +122,7 @@ async def make_plan(
                 findings=checked.findings,
                 repairs=repairs,
                 usage=session.tally.total,
-                doubt=doubt,
+                doubt=" ".join(filter(None, (doubt, *session.notes))),
             )
 
 

@@ -3,6 +3,7 @@
 from agent.core.engine.outcomes import Done, Outcome, parse_outcome
 from agent.core.engine.progress import build_final_outcomes, count_progress
 from agent.core.engine.snapshot import Snapshot
+from agent.errors import ModelError
 from agent.events import PlanProgress, RunFinished
 from agent.execution.executor import utc_now
 from agent.llm.usage import use_meter
@@ -39,6 +40,8 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
     if context.meter.exhausted_budget is not None:
         # Only the model's words are missing.
         budget = context.meter.exhausted_budget.model_dump()
+    # Whoever mends either can have the run go on.
+    can_continue = bool(budget) or (state.get("model_failure") is not None and status == "failed" and report is None)
     return {
         "status": status,
         "answer": text,
@@ -47,8 +50,8 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
         "rollback": report,
         "usage": build_usage_update(context.meter.take_spending()),
         "budget": budget,
-        "budget_ended_tasks": sorted(never_ran) if budget else [],
-        "ended_at": utc_now().isoformat() if budget else None,
+        "budget_ended_tasks": sorted(never_ran) if can_continue else [],
+        "ended_at": utc_now().isoformat() if can_continue else None,
         "pending_approvals": [],
         "target_tasks": [],
     }
@@ -57,7 +60,12 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
 async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], context: NodeContext) -> str:
     """Return the answer in a model's words, or as a list of the results if there is no model for it."""
     status, reason = snapshot.stop or ("completed", "")
-    model = await context.services.load_answer_model(context.runtime.context, given=bool(state.get("plan_was_given")))
+    services, chosen = context.services, context.runtime.context
+    try:
+        model = await services.load_answer_model(chosen, given=bool(state.get("plan_was_given")))
+    except ModelError:
+        # A key or an address is missing, which is said when something is planned.
+        model = None
     with use_meter(context.meter):
         answer = await make_answer(
             state.get("goal") or "",
@@ -70,7 +78,7 @@ async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Ou
             emit=context.emit,
             settings=context.settings,
         )
-    return answer.text
+    return "\n\n".join(filter(None, (answer.text, answer.note)))
 
 
 def _format_caveat(state: State) -> str:
