@@ -1,7 +1,7 @@
 """Models that do not speak the OpenAI protocol: structured output and streams in LangChain's own way for each."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -18,8 +18,8 @@ from agent.core.plan.tool_spec import JsonSchema
 from agent.llm.chat_wrappers import ChatRunnable, change_models, list_models
 from agent.llm.provider_errors import CallFailedError, ProviderFailure
 from agent.llm.replies import ReasoningFilter
+from agent.llm.streaming import OnText
 
-OnText = Callable[[str], None]
 #: The fields in which the chat models of providers have the limit of a reply.
 _TOKEN_FIELDS: Final = ("max_tokens", "max_output_tokens", "max_completion_tokens", "num_predict", "max_new_tokens")
 _PARSED_KEYS: Final = frozenset({"raw", "parsed", "parsing_error"})

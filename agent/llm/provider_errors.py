@@ -15,7 +15,7 @@ from langchain_core.exceptions import ContextOverflowError
 from agent.errors import ModelReplyError
 
 #: What kind of failure: an error status, no answer in time, no connection, or an answer that cannot be read.
-FailureKind = Literal["status", "timeout", "connection", "protocol", "other"]
+_Kind = Literal["status", "timeout", "connection", "protocol", "other"]
 
 #: Statuses by which servers refuse a parameter that they do not know.
 PARAMETER_REFUSED_STATUSES: Final = frozenset((400, 422))
@@ -41,7 +41,7 @@ _TOO_LONG_WORDS: Final = re.compile(
 class ProviderFailure:
     """A call of a model that gave no reply."""
 
-    kind: FailureKind
+    kind: _Kind
     #: In the provider's own words.
     message: str
     #: HTTP status, or the code of an error inside a reply with status 200; None if there is none.

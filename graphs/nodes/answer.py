@@ -1,5 +1,7 @@
 """`answer`: the end of a run: an outcome for every task, a status and an answer."""
 
+from contextlib import suppress
+
 from agent.core.engine.outcomes import Done, Outcome, parse_outcome
 from agent.core.engine.progress import build_final_outcomes, count_progress
 from agent.core.engine.snapshot import Snapshot
@@ -60,12 +62,13 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
 async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], context: NodeContext) -> str:
     """Return the answer in a model's words, or as a list of the results if there is no model for it."""
     status, reason = snapshot.stop or ("completed", "")
-    services, chosen = context.services, context.runtime.context
-    try:
-        model = await services.load_answer_model(chosen, given=bool(state.get("plan_was_given")))
-    except ModelError:
-        # A key or an address is missing, which is said when something is planned.
-        model = None
+    model = None
+    if status == "completed" or snapshot.accepted:
+        # A key or an address that is missing is told when something is planned.
+        with suppress(ModelError):
+            model = await context.services.load_answer_model(
+                context.runtime.context, given=bool(state.get("plan_was_given"))
+            )
     with use_meter(context.meter):
         answer = await make_answer(
             state.get("goal") or "",

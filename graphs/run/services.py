@@ -147,7 +147,7 @@ class Services:
     caches: RunCaches = field(default_factory=RunCaches)
     meters: MeterRegistry = field(default_factory=MeterRegistry)
     _toolbox: Toolbox | None = None
-    _models: dict[str, Model] = field(default_factory=dict)
+    _models: dict[tuple[str | None, ...], Model] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -195,16 +195,14 @@ class Services:
 
         Only the command line downloads weights, because it says so first and shows the progress.
         """
-        choice = self._choose_model(context)
-        key = choice if isinstance(choice, str) else ""
+        choice, key = self._choose_model(context), self._get_model_key(context)
         if key not in self._models:
             self._models[key] = await anyio.to_thread.run_sync(_create_model, choice, self.settings)
         return self._models[key]
 
     def discard_model(self, context: Context | None) -> None:
         """Have the model of a run made again the next time: it failed, and its key or address may be mended since."""
-        choice = self._choose_model(context)
-        key = choice if isinstance(choice, str) else ""
+        key = self._get_model_key(context)
         if key in self._models and self._models[key].name != LOCAL:
             del self._models[key]
 
@@ -219,6 +217,11 @@ class Services:
     async def load_answer_model(self, context: Context | None, *, given: bool) -> Model | None:
         """Return the model that writes the answer; None if the results are to be listed instead."""
         return await self.load_model(context) if self.has_model(context, given=given) else None
+
+    def _get_model_key(self, context: Context | None) -> tuple[str | None, ...]:
+        """Return what a model was made from: a key or an address that is set later makes another one."""
+        choice = self._choose_model(context)
+        return (choice if isinstance(choice, str) else "", *map(os.environ.get, _MODEL_VARIABLES))
 
     def _choose_model(self, context: Context | None) -> ModelChoice:
         return (context.model if context else None) or self.model

@@ -151,5 +151,5 @@ async def test_a_model_of_another_provider_is_made_by_its_name(monkeypatch):
 
 @pytest.mark.parametrize("choice", [42, ChatOpenAI, ["openai:x"], object()])
 def test_what_is_no_model_at_all_is_misuse(choice):
-    with pytest.raises(UsageError, match="The model is .*give 'openai:NAME'"):
+    with pytest.raises(UsageError, match=r"The model is .*give 'openai:NAME'"):
         resolve_model(choice, env={})

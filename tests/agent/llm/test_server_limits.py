@@ -146,12 +146,12 @@ async def test_the_users_own_limit_is_sent_by_the_older_name_too():
 CONTEXT_REFUSALS = {
     "vllm": "This model's maximum context length is 8192 tokens. However, you requested {all} tokens ({prompt} in the "
     "messages, {asked} in the completion). Please reduce the length of the messages or completion.",
-    "newer vllm": "'max_tokens' or 'max_completion_tokens' is too large: {asked}. This model's maximum context length is "
-    "8192 tokens and your request has {prompt} input tokens ({asked} > 8192 - {prompt}).",
-    "sglang": "Requested token count exceeds the model's maximum context length of 8192 tokens. You requested a total of "
-    "{all} tokens: {prompt} tokens from the input messages and {asked} tokens for the completion.",
-    "tgi": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8192. Given: {prompt} `inputs` tokens "
-    "and {asked} `max_new_tokens`",
+    "newer vllm": "'max_tokens' or 'max_completion_tokens' is too large: {asked}. This model's maximum context length "
+    "is 8192 tokens and your request has {prompt} input tokens ({asked} > 8192 - {prompt}).",
+    "sglang": "Requested token count exceeds the model's maximum context length of 8192 tokens. You requested a total "
+    "of {all} tokens: {prompt} tokens from the input messages and {asked} tokens for the completion.",
+    "tgi": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8192. Given: {prompt} `inputs` "
+    "tokens and {asked} `max_new_tokens`",
     "without the prompt's": "the request exceeds the available context size (8192 tokens), try increasing it",
 }
 
@@ -236,7 +236,11 @@ ERRORS_IN_REPLIES = {
     "behind": (error_body(message="Provider returned error", code=502, metadata={"raw": "No GPU"}), "502.*No GPU", 3),
     "text code": (error_body(message="Slow down", code="rate_limit_exceeded"), "rate limit.*Slow down", 3),
     "no code": (error_body(message="Something odd"), "answered with an error.*Something odd", 1),
-    "not wrapped": (Body(b'{"object": "error", "message": "No such model", "code": 404}', "text/json"), "No such model", 1),
+    "not wrapped": (
+        Body(b'{"object": "error", "message": "No such model", "code": 404}', "text/json"),
+        "No such model",
+        1,
+    ),
     "a text": (Body(b'{"error": "model is loading"}', "application/json"), "model is loading", 1),
     "minimax": (
         Body(b'{"base_resp": {"status_code": 1004, "status_msg": "login fail"}, "choices": null}', "application/json"),
@@ -249,9 +253,8 @@ ERRORS_IN_REPLIES = {
 @pytest.mark.parametrize(("answer", "sentence", "calls"), ERRORS_IN_REPLIES.values(), ids=ERRORS_IN_REPLIES)
 @pytest.mark.parametrize("streams", [False, True])
 async def test_an_error_inside_a_good_status_is_told_in_the_providers_words(answer, sentence, calls, streams):
-    with Endpoint(lambda _: answer) as endpoint:
-        with pytest.raises(ModelReplyError, match=sentence) as raised:
-            await ask(model_at(endpoint), **({"on_text": [].append} if streams else {}))
+    with Endpoint(lambda _: answer) as endpoint, pytest.raises(ModelReplyError, match=sentence) as raised:
+        await ask(model_at(endpoint), **({"on_text": [].append} if streams else {}))
     assert "OPENAI_BASE_URL" not in str(raised.value) or "404" in str(answer)
     assert len(endpoint.requests) <= calls + streams
     assert len([each for each in endpoint.requests if not each.body.get("stream")]) == calls
