@@ -213,7 +213,9 @@ async def _try_methods(
             raise
         try:
             reached = await _try_methods(model, question, methods=tuple(later))
-        except CallFailedError:
+        except CallFailedError as last:
+            if not last.failure.is_refused_parameter:
+                raise
             # Every method was refused, so the method is not the reason, and the first error explains it best.
             raise error from error.__cause__
         _logger.warning("Model %s refused the output method %s and took %s", model.name, method, reached[0])
