@@ -241,7 +241,8 @@ def _find_error_in_reply(error: BaseException) -> ProviderFailure | None:
 
 def _read_error_body(response: Any) -> object:  # noqa: ANN401 - of either HTTP library
     try:
-        body = json.loads(response.text)
+        # Some send an event of a stream to whoever asked for none.
+        body = json.loads(str(response.text).strip().removeprefix("data:"))
     except (RuntimeError, ValueError):
         return None
     if not isinstance(body, dict) or body.get("choices"):

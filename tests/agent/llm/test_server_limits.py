@@ -242,6 +242,11 @@ ERRORS_IN_REPLIES = {
         1,
     ),
     "a text": (Body(b'{"error": "model is loading"}', "application/json"), "model is loading", 1),
+    "an event": (
+        Body(b'data: {"error": {"message": "Upstream exploded", "code": 502}}\n\n', "text/event-stream"),
+        "502.*Upstream exploded",
+        3,
+    ),
     "minimax": (
         Body(b'{"base_resp": {"status_code": 1004, "status_msg": "login fail"}, "choices": null}', "application/json"),
         "login fail",
