@@ -20,7 +20,17 @@ from pydantic import JsonValue
 from agent.core.engine.approvals import hash_approval_request, hash_calls
 from agent.core.engine.budgets import Deadline
 from agent.core.engine.call_preparation import Arguments, PreparedTask, prepare
-from agent.core.engine.outcomes import Cancelled, Done, Doubt, Failed, InDoubt, Outcome, Rejected, Skipped
+from agent.core.engine.outcomes import (
+    Cancelled,
+    Done,
+    Doubt,
+    Failed,
+    InDoubt,
+    Outcome,
+    Rejected,
+    Skipped,
+    find_output_warnings,
+)
 from agent.errors import PersistenceError
 from agent.events import Emit
 from agent.execution.attempts import CallRunner
@@ -203,7 +213,13 @@ def build_reused_outcome(earlier: tuple[str, Done], *, revision: int) -> Done:
 
 
 def _build_cached_outcome(cached: CachedResult, *, revision: int) -> Done:
-    return Done(revision=revision, output=cached.output, fingerprint=cached.fingerprint, cached_at=cached.at)
+    return Done(
+        revision=revision,
+        output=cached.output,
+        fingerprint=cached.fingerprint,
+        cached_at=cached.at,
+        warnings=find_output_warnings(cached.output),
+    )
 
 
 def _check_approval(job: Job, prepared: PreparedTask) -> Failed | Rejected | None:
@@ -255,6 +271,7 @@ def _build_outcome(
                 started_at=start,
                 finished_at=end,
                 fingerprint=prepared.fingerprint,
+                warnings=find_output_warnings(output),
             )
         case CallFailed(kind=kind, error=error, attempts=attempts):
             return Failed(

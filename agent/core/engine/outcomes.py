@@ -29,6 +29,8 @@ class _BaseOutcome(BaseModel):
     #: ISO 8601 with UTC offset; None if no call was made.
     started_at: str | None = None
     finished_at: str | None = None
+    #: What a reader of the result must know, in sentences.
+    warnings: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float | None:
@@ -178,6 +180,16 @@ class InDoubt(_BaseOutcome):
 
     status: Literal["in_doubt"] = "in_doubt"
     doubts: tuple[Doubt, ...]
+
+
+def find_output_warnings(output: JsonValue) -> tuple[str, ...]:
+    """Return the sentences that an output, or each output of a `for_each`, has under `warnings`."""
+    warnings: list[str] = []
+    for each in output if isinstance(output, list) else [output]:
+        said = each.get("warnings") if isinstance(each, dict) else None
+        if isinstance(said, list):
+            warnings.extend(sentence for sentence in said if isinstance(sentence, str))
+    return tuple(dict.fromkeys(warnings))
 
 
 Outcome = Annotated[Done | Failed | Skipped | Rejected | Cancelled | InDoubt, Field(discriminator="status")]

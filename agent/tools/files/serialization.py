@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from pydantic import JsonValue
 
 from agent.errors import ToolFailure
-from agent.tools.charts.columns import JsonRow, column_names
+from agent.tools.charts.data.columns import JsonRow, column_names
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?%?")
 
