@@ -34,7 +34,7 @@ from graphs.state import Input, Output, OutputState, RunInput, State
 from graphs.stores.checkpoint_upgrade import upgrade_saver_of
 from graphs.stores.library import Library
 from graphs.stores.single_thread import LeasedSaver
-from graphs.thread_status import is_unfinished, resume_after_budget
+from graphs.thread_status import is_unfinished, resume_ended_run
 
 _logger = get_logger(__name__)
 
@@ -54,6 +54,11 @@ class InvokeOptions(TypedDict, total=False):
 _END_OF_STREAM = object()
 
 
+def _get_chosen_model(context: object) -> str | None:
+    name = context.get("model") if isinstance(context, Mapping) else getattr(context, "model", None)
+    return name if isinstance(name, str) and name else None
+
+
 class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
     """LangGraph's compiled graph with checked input, leases and graceful stop; `build_graph` creates it."""
 
@@ -64,6 +69,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
+        check_model: Callable[[str | None], Awaitable[None]],
         description: str | None = None,
         library: Library | None = None,
         **parts: Any,  # noqa: ANN401 - LangGraph's own
@@ -71,12 +77,14 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         """Take LangGraph's own `parts`, and the settings of the graph.
 
         `limits` returns the limits of a run that can wait for a human, by its context and whether its plan was given.
+        `check_model` raises `UsageError` if the model of a context, or None for the configured one, is none.
         """
         super().__init__(**parts)
         self.settings = settings
         self.artifacts = artifacts
         self.toolbox = toolbox
         self.limits = limits
+        self.check_model = check_model
         #: What the graph is for, in the words of its maker; None: it is for any goal.
         self.description = description
         #: The programs that the planner looks through before it asks a model.
@@ -91,6 +99,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
+        check_model: Callable[[str | None], Awaitable[None]],
         description: str | None = None,
         library: Library | None = None,
     ) -> "PlanwaveGraph":
@@ -101,6 +110,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             artifacts=artifacts,
             toolbox=toolbox,
             limits=limits,
+            check_model=check_model,
             description=description,
             library=library,
             **parts,
@@ -206,13 +216,14 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401
         """Stream a run as LangGraph does. Raises `UsageError` for an empty goal, `AnswerError` for an empty answer.
 
+        Raises `UsageError` also for a model that there is not, even if the run needs none.
         A superstep is on disk before the next one starts (`durability="sync"`) unless the caller says otherwise. With a
         persistence the thread is leased until the end: raises `ThreadBusyError` if another run has it, `LeaseLostError`
         if another run took it over. When the caller is cancelled, or stops early, no further task starts, running calls
         get the settings' `grace_s` to end, and what has finished is stored. `astream(None, config)` continues from
-        there, and also where a budget ended the run, if the settings have raised that budget since. So does an answer
-        that is given again after it was taken, while nothing else waits. A run that begins while another one of this
-        process is being stopped on the thread waits for the end of that first.
+        there, and also where a budget ended the run, if the settings have raised that budget since, or where no model
+        answered. So does an answer that is given again after it was taken, while nothing else waits. A run that begins
+        while another one of this process is being stopped on the thread waits for the end of that first.
         """
         config = merge_caller_config(self.config, config)
         caller = identify_caller(config)
@@ -227,6 +238,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         options["control"] = control
         self._reject_unstorable(given)
         await self._reject_plaintext_secrets(given)
+        await self.check_model(_get_chosen_model(options.get("context")))
         if not isinstance(self.checkpointer, LeasedSaver) and _is_on_server(config):
             _warn_of_memory_ledger()
         # A run without a thread shares nothing with another one.
@@ -238,7 +250,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             if isinstance(given, Command) and given.resume is not None:
                 given = await self._bind_answer(given, config)
             if given is None and kept:
-                given = await self._resume_after_budget(config, options.get("context"))
+                given = await self._resume_ended_run(config, options.get("context"))
             # Closed here, so that a run whose consumer stops early has stored everything before the thread is released.
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
             async with aclosing(runner.stream_parts(run)) as parts:
@@ -279,13 +291,13 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
                 return None
         return bind_answer(command, waiting, require_named=self.settings.require_named_answers)
 
-    async def _resume_after_budget(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
-        """Return the command that resumes a run that a budget ended, if these settings allow it to continue."""
+    async def _resume_ended_run(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
+        """Return the command that resumes a run that a budget or the lack of a model ended, if it can continue now."""
         state = await self.aget_state(config or {})
-        if is_unfinished(state) or not state.values.get("budget"):
+        if is_unfinished(state) or not (state.values.get("budget") or state.values.get("model_failure")):
             return None
         chosen = Context.model_validate(context) if isinstance(context, dict) else context
-        return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("plan_was_given"))))
+        return resume_ended_run(state.values, self.limits(chosen, bool(state.values.get("plan_was_given"))))
 
     async def _reject_update(self, values: Any) -> None:  # noqa: ANN401 - LangGraph's update
         """Raise `UsageError` for a value that cannot be stored, or a cleartext secret."""

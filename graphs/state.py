@@ -300,9 +300,22 @@ class State(TypedDict, total=False):
     ]
     budget_ended_tasks: Annotated[
         list[str],
-        Field(title="Ended by a budget", description="Tasks that have an outcome only because a budget ended the run."),
+        Field(
+            title="Ended by a budget",
+            description="Tasks that have an outcome only because a budget, or the lack of a model, ended the run.",
+        ),
     ]
-    ended_at: Annotated[str | None, Field(title="Ended at", description="When a budget ended the run, ISO 8601.")]
+    model_failure: Annotated[
+        StateRecord | None,
+        Field(
+            title="Model failure",
+            description="Why the run ended only for lack of a model: `role` and `reason`; it can be resumed once that "
+            "is mended. `replans` and `replanned_failures` are those before it.",
+        ),
+    ]
+    ended_at: Annotated[
+        str | None, Field(title="Ended at", description="When a run ended that can be resumed, ISO 8601.")
+    ]
     partial_result_accepted: Annotated[
         bool, Field(title="Partial result accepted", description="A human chose to end with what there is.")
     ]

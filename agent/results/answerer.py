@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.outcomes import Done, Outcome
 from agent.core.grounding import find_ungrounded
-from agent.errors import ModelError
+from agent.errors import ModelError, ModelReplyError
 from agent.events import Emit, Thinking
 from agent.llm.models import Model
 from agent.llm.replies import TextReply
@@ -37,6 +37,8 @@ class AnswerResult(BaseModel):
     text: str
     grounded: bool
     usage: UsageTotal
+    #: Why the text is not all that it could be, as sentences; "" if nothing is to be said.
+    note: str = ""
 
 
 async def make_answer(
@@ -68,22 +70,25 @@ async def make_answer(
     from agent.llm.structured_output import ask_text  # noqa: PLC0415 - `openai` takes a second to load
 
     emit(Thinking(role="answerer", text="Writing the answer."))
+    notes: list[str] = []
     try:
         reply = await ask_text(
             model,
             [HumanMessage(_render_question(goal, compiled, outcomes, done))],
             max_tokens=_MAX_TOKENS,
             on_usage=tally.add,
+            on_note=notes.append,
         )
+    except ModelReplyError as error:
+        note = f"The results are listed because no model could write the answer. {error}"
+        return AnswerResult(text=plain, grounded=True, usage=tally.total, note=note)
     except ModelError:
         return AnswerResult(text=plain, grounded=True, usage=tally.total)
     if not isinstance(reply, TextReply) or reply.truncated:
         return AnswerResult(text=plain, grounded=True, usage=tally.total)
     text, grounded = check_grounding(reply.text.strip(), goal, compiled=compiled, done=done)
-    # Whatever the model makes of them, the warnings are in the answer word by word.
-    notes = [f"Note: {line}" for line in list_warnings(done) if line not in text]
-    text = "\n\n".join([*([reason] if reason else []), text, *notes])
-    return AnswerResult(text=text, grounded=grounded, usage=tally.total)
+    text = f"{reason}\n\n{text}" if reason else text
+    return AnswerResult(text=text, grounded=grounded, usage=tally.total, note=" ".join(notes))
 
 
 def _render_question(
@@ -107,11 +112,6 @@ def _render_question(
             *(f"{task}: {warning}" for task, outcome in done.items() for warning in outcome.warnings),
         ],
     )
-
-
-def list_warnings(outcomes: Mapping[str, Outcome]) -> list[str]:
-    """Return the warnings of all tasks, each with the id of its task as a citation."""
-    return [f"{warning} [{task}]" for task, outcome in outcomes.items() for warning in outcome.warnings]
 
 
 def _truncate_rows(output: JsonValue) -> JsonValue:

@@ -54,7 +54,9 @@ DATABASE = _declare(
         ),
     ],
 )
-MODEL = _declare("model", Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME or local.")])
+MODEL = _declare(
+    "model", Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME, another PROVIDER:NAME or local.")]
+)
 DATA = _declare(
     "data",
     Annotated[

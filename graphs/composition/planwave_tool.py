@@ -7,12 +7,13 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from agent.core.plan.document import Plan
+from agent.llm.models import ModelChoice
 from agent.programs.program import Program, read_program_plan
 from agent.settings import Settings
 from graphs.compiled_graph import PlanwaveGraph
 from graphs.persistence import Persistence
 from graphs.plan_execute import build_graph
-from graphs.run.services import ModelChoice, ToolsOrFactory
+from graphs.run.services import ToolsOrFactory
 from graphs.state import Output
 
 _DEFAULT_NAME: Final = "planwave"

@@ -1,10 +1,12 @@
 """`answer`: the end of a run: an outcome for every task, a status and an answer."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from agent.core.engine.outcomes import Done, Outcome, parse_outcome
 from agent.core.engine.progress import build_final_outcomes, count_progress
 from agent.core.engine.snapshot import Snapshot
+from agent.errors import ModelError
 from agent.events import PlanProgress, RunFinished
 from agent.execution.executor import utc_now
 from agent.llm.usage import use_meter
@@ -44,6 +46,8 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
     if context.meter.exhausted_budget is not None:
         # Only the model's words are missing.
         budget = context.meter.exhausted_budget.model_dump()
+    # Whoever mends either can have the run go on.
+    can_continue = bool(budget) or (state.get("model_failure") is not None and status == "failed" and report is None)
     return {
         "status": status,
         "answer": text,
@@ -53,8 +57,8 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
         "rollback": report,
         "usage": build_usage_update(context.meter.take_spending()),
         "budget": budget,
-        "budget_ended_tasks": sorted(never_ran) if budget else [],
-        "ended_at": utc_now().isoformat() if budget else None,
+        "budget_ended_tasks": sorted(never_ran) if can_continue else [],
+        "ended_at": utc_now().isoformat() if can_continue else None,
         "pending_approvals": [],
         "target_tasks": [],
     }
@@ -63,7 +67,13 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
 async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], context: NodeContext) -> str:
     """Return the answer in a model's words, or as a list of the results if there is no model for it."""
     status, reason = snapshot.stop or ("completed", "")
-    model = await context.services.load_answer_model(context.runtime.context, given=bool(state.get("plan_was_given")))
+    model = None
+    if status == "completed" or snapshot.accepted:
+        # A key or an address that is missing is told when something is planned.
+        with suppress(ModelError):
+            model = await context.services.load_answer_model(
+                context.runtime.context, given=bool(state.get("plan_was_given"))
+            )
     with use_meter(context.meter):
         answer = await make_answer(
             state.get("goal") or "",
@@ -76,7 +86,7 @@ async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Ou
             emit=context.emit,
             settings=context.settings,
         )
-    return answer.text
+    return "\n\n".join(filter(None, (answer.text, answer.note)))
 
 
 def _format_caveat(state: State) -> str:

@@ -102,6 +102,7 @@ def _build_empty_fields() -> StateRecord:
         "raised_budgets": {},
         "partial_result_accepted": False,
         "budget": None,
+        "model_failure": None,
         "ended_at": None,
         "budget_ended_tasks": [],
         "replan_history": [],

@@ -1,12 +1,13 @@
 """The tools of a command: analytics over the user's data or the sample shop, and the tools of MCP servers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from agent.config_file import Configuration
+from agent.llm.chat_wrappers import ChatRunnable
 from agent.llm.models import resolve_model
 from agent.settings import Settings
 from agent.tools.analytics import (
@@ -40,7 +41,7 @@ def make_tools(
     and if the extra is missing although data or a tool of `plan` needs it.
     """
 
-    def writer() -> BaseChatModel:
+    def writer() -> ChatRunnable:
         return resolve_model(options.model).chat
 
     if are_analytics_installed():
@@ -59,7 +60,7 @@ def _add_configured_tools(
     analytics: list[BaseTool],
     options: RunOptions,
     configured: Configuration,
-    writer: Callable[[], BaseChatModel],
+    writer: Callable[[], ChatRunnable],
     *,
     screen: Screen,
 ) -> list[BaseTool]:
@@ -68,7 +69,9 @@ def _add_configured_tools(
         screen.say(f"MCP servers of {options.find_configuration_file()}: {', '.join(servers)}.", style="dim")
     writing = typed_writing_tools(writer) if configured.tools.writing else []
     tools = [*analytics, *writing, *mcp_tools(servers)]
-    return [*tools, delegate_tool(tools, writer)] if configured.tools.delegate else tools
+    # A model that is chosen by name is no runnable around one.
+    worker = cast("Callable[[], BaseChatModel]", writer)
+    return [*tools, delegate_tool(tools, worker)] if configured.tools.delegate else tools
 
 
 def _list_tools_of(plan: Mapping[str, Any] | None) -> set[str]:
