@@ -1,4 +1,4 @@
-"""Read-only data sources, all queried through DuckDB: DuckDB, SQLite, CSV and Parquet files, PostgreSQL databases."""
+"""Read-only data sources, all queried through DuckDB: DuckDB, SQLite and data files, PostgreSQL databases."""
 
 import importlib
 import os
@@ -8,19 +8,15 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from agent.errors import DataError, describe_extra
+from agent.tools.data_files.file_import import import_files
+from agent.tools.data_files.notes import FileNotes, load_notes
 from agent.tools.sql.query_process import QueryLimits, QueryProcesses
-from agent.tools.sql.source_location import (
-    SourceKind,
-    SourceLocation,
-    derive_table_name,
-    find_table_files,
-    locate_source,
-)
+from agent.tools.sql.source_location import SourceKind, SourceLocation, locate_source
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -100,7 +96,7 @@ class DataSource:
         self.label = location.label
         self.limits = limits
         self._location = location
-        #: Where CSV and Parquet files are imported to.
+        #: Where data files are imported to.
         self._folder = (
             tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
             if location.kind == "files"
@@ -111,6 +107,7 @@ class DataSource:
             "kind": location.kind,
             "address": location.address,
             "label": location.label,
+            "options": dict(location.options),
             "folder": self._folder.name if self._folder else None,
             "session": session and asdict(session),
         }
@@ -138,6 +135,11 @@ class DataSource:
         """The file behind a DuckDB or SQLite source."""
         return Path(self._location.address)
 
+    @cached_property
+    def notes(self) -> FileNotes:
+        """What was assumed of the files that were read, and what of it may be wrong; empty for a database."""
+        return load_notes(Path(self._folder.name)) if self._folder else FileNotes()
+
     def close(self) -> None:
         """Close the source; queries in flight end with an error."""
         self.processes.close()
@@ -147,13 +149,16 @@ class DataSource:
             self._folder.cleanup()
 
 
-def open_data_source(location: str | Path, *, limits: QueryLimits | None = None) -> DataSource:
+def open_data_source(
+    location: str | Path, *, limits: QueryLimits | None = None, reading: Mapping[str, Any] | None = None
+) -> DataSource:
     """Open `location` read only: DuckDB itself refuses to write, to attach and to open any other file.
 
-    CSV and Parquet files are imported once, into a temporary database that is deleted with the source.
+    Data files are imported once, into a temporary database that is deleted with the source, as the options in
+    `reading` say, and those in `location` before them; `DataSource.notes` tells what was assumed.
     Raises `DataError` for a location that does not exist, is of no known kind, or cannot be opened.
     """
-    return DataSource(locate_source(location), limits=limits or QueryLimits())
+    return DataSource(locate_source(location, defaults=reading), limits=limits or QueryLimits())
 
 
 def attach_source(
@@ -176,7 +181,13 @@ def attach_source(
                 _load_extension(root, "sqlite_scanner")
                 root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
             case "files":
-                database = _import_files(Path(source.address), Path(folder or ""), limits=limits)
+                database = import_files(
+                    Path(source.address),
+                    Path(folder or ""),
+                    options=source.options,
+                    config=_build_limit_config(limits),
+                    load_extension=_load_extension,
+                )
                 root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
             case "postgres":
                 _load_extension(root, "postgres_scanner")
@@ -233,27 +244,6 @@ def hide_progress_bar(connection: "DuckDBPyConnection") -> None:
 def quote_literal(text: str) -> str:
     """Return `text` as an SQL string literal, for statements that take no parameters."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def _import_files(path: Path, folder: Path, *, limits: EngineLimits) -> Path:
-    """Import CSV or Parquet files into a DuckDB file in `folder`, one table each, and return that file."""
-    import duckdb  # noqa: PLC0415 - slow to import
-
-    imported = folder / "files.duckdb"
-    if imported.exists():
-        return imported
-    tables = find_table_files(path) if path.is_dir() else {derive_table_name(path): (path,)}
-    unfinished = folder / f"importing-{os.getpid()}.duckdb"
-    with duckdb.connect(os.fspath(unfinished), config=_build_limit_config(limits)) as database:
-        hide_progress_bar(database)
-        for name, files in tables.items():
-            paths = [os.fspath(file) for file in files]
-            if paths[0].lower().endswith(".parquet"):
-                database.from_parquet(paths, union_by_name=True, hive_partitioning=len(paths) > 1).create(name)
-            else:
-                database.read_csv(paths[0]).create(name)
-    # Renamed when it is whole: a process that is started later takes what is there.
-    return unfinished.replace(imported)
 
 
 def _load_extension(connection: "DuckDBPyConnection", extension: str) -> None:

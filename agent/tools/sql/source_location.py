@@ -1,18 +1,26 @@
 """Locations of data sources; their kind follows from the URL scheme or from the first bytes of the file."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from agent.errors import DataError
+from agent.tools.data_files.discovery import detect_format, find_tables
+from agent.tools.data_files.read_options import ReadOptions, split_options
 
 SourceKind = Literal["duckdb", "sqlite", "postgres", "files"]
 SUPPORTED_SOURCES = (
-    "a DuckDB or SQLite file, a CSV or Parquet file or a folder of them, or postgresql://user@host/database"
+    "a DuckDB or SQLite file, a CSV, JSON, Excel or Parquet file or a folder of them, "
+    "or postgresql://user@host/database"
 )
-TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+#: The way to what cannot be opened.
+_OTHER_WAYS = (
+    "Other databases, such as SQL Server, BigQuery or Snowflake, come in as tools: of an MCP server, named in "
+    "planwave.toml, or of your own"
+)
 
 
 @dataclass(frozen=True)
@@ -23,28 +31,44 @@ class SourceLocation:
     address: str
     #: A name that may be shown: the file name, or the URL with its password redacted.
     label: str
+    #: How files are read: the options of `ReadOptions` by name; under `files` those of single files.
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def locate_source(location: str | Path) -> SourceLocation:
-    """Return the location with its kind of source. Raises `DataError` if it does not exist or is of no known kind."""
+def locate_source(location: str | Path, *, defaults: Mapping[str, Any] | None = None) -> SourceLocation:
+    """Return the location with its kind of source.
+
+    Options of files stand after a `?`; `defaults` are those that hold otherwise. Raises `DataError` if it does not
+    exist or is of no known kind, and for an option that there is not.
+    """
     text = os.fspath(location)
     scheme, _, rest = text.partition("://")
     if rest and scheme in {"postgresql", "postgres"}:
         return SourceLocation("postgres", text, mask_source_password(text))
     if rest and scheme not in {"duckdb", "sqlite", "file"}:
-        raise DataError(f"A data source of kind {scheme + '://'!r} is not known; give {SUPPORTED_SOURCES}.")
+        raise DataError(
+            f"A data source of kind {scheme + '://'!r} is not known; give {SUPPORTED_SOURCES}. {_OTHER_WAYS}."
+        )
     # SQLAlchemy URLs and file URLs both have three slashes before the path.
-    path = Path(rest.removeprefix("/") if scheme in {"duckdb", "sqlite"} and rest else unquote(rest) if rest else text)
-    path = path.expanduser()
+    place = rest.removeprefix("/") if scheme in {"duckdb", "sqlite"} and rest else unquote(rest) if rest else text
+    place, options = split_options(place)
+    path = Path(place).expanduser()
     if not path.exists():
         raise DataError(f"There is no data source {text!r}; check the path, or give {SUPPORTED_SOURCES}.")
-    return SourceLocation(_detect_kind(path, shown=text), os.fspath(path.resolve()), path.name)
+    found = SourceLocation(_detect_kind(path, shown=text), os.fspath(path.resolve()), path.name)
+    if found.kind == "files":
+        return replace(found, options={**(defaults or {}), **options.to_message()})
+    if options != ReadOptions():
+        raise DataError(f"{path.name!r} is a database, which takes no options; leave out what is after the '?'.")
+    return found
 
 
 def _detect_kind(path: Path, *, shown: str) -> SourceKind:
     if path.is_dir():
-        if not find_table_files(path):
-            raise DataError(f"The folder {shown!r} has no CSV or Parquet file; give one that has, or a database.")
+        if not find_tables(path).tables:
+            raise DataError(
+                f"The folder {shown!r} has no CSV, JSON, Excel or Parquet file; give one that has, or a database."
+            )
         return "files"
     try:
         with path.open("rb") as file:
@@ -55,33 +79,11 @@ def _detect_kind(path: Path, *, shown: str) -> SourceKind:
         return "duckdb"
     if head == b"SQLite format 3\0":
         return "sqlite"
-    if path.name.lower().endswith(TABLE_SUFFIXES):
+    if detect_format(path) is not None:
         return "files"
-    raise DataError(f"{shown!r} is not a data source that can be opened; give {SUPPORTED_SOURCES}.")
-
-
-def find_table_files(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Return the files of each table in a folder, by table name; a subfolder of Parquet files is one table."""
-    tables: dict[str, tuple[Path, ...]] = {
-        derive_table_name(file): (file,) for file in sorted(folder.iterdir()) if _is_table_file(file)
-    }
-    for inner in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-        parts = tuple(sorted(inner.rglob("*.parquet")))
-        if parts:
-            tables.setdefault(inner.name, parts)
-    return tables
-
-
-def _is_table_file(file: Path) -> bool:
-    return file.is_file() and file.name.lower().endswith(TABLE_SUFFIXES)
-
-
-def derive_table_name(file: Path) -> str:
-    """Return the table name of `file`: its file name without the suffix."""
-    suffix = next(
-        suffix for suffix in sorted(TABLE_SUFFIXES, key=len, reverse=True) if file.name.lower().endswith(suffix)
-    )
-    return file.name[: -len(suffix)]
+    if path.suffix.lower() in {".xls", ".ods", ".numbers", ".xlsb"}:
+        raise DataError(f"{shown!r} is a spreadsheet of a kind that is not read; save it as .xlsx or as CSV.")
+    raise DataError(f"{shown!r} is not a data source that can be opened; give {SUPPORTED_SOURCES}. {_OTHER_WAYS}.")
 
 
 def mask_source_password(url: str) -> str:
