@@ -12,6 +12,7 @@ from agent.tools.data_files.value_shapes import (
     DATE_SHAPES,
     DECIMAL,
     INTEGER,
+    MINUS,
     NULL_WORDS,
     POINT_STYLE,
     TIME,
@@ -118,14 +119,23 @@ class TypeInference:
     def _sample_values(self, names: Sequence[str]) -> dict[str, list[str]]:
         listed = ", ".join(map(quote_name, names))
         rows = self._connection.execute(
-            f"(SELECT {listed} FROM {self._table} LIMIT {_SAMPLE_ROWS}) UNION ALL "  # noqa: S608 - quoted identifiers
+            f"(SELECT {listed} FROM {self._table} LIMIT {_SAMPLE_ROWS}) UNION ALL "
             f"(SELECT {listed} FROM {self._table} USING SAMPLE reservoir({_SAMPLE_ROWS} ROWS) REPEATABLE (1))"
         ).fetchall()
         nulls = self._get_nulls()
-        return {
+        samples = {
             name: [text for value in column if value is not None and (text := value.strip()) and text not in nulls]
             for name, column in zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True)
         }
+        for name in names:
+            if not samples[name]:
+                # Values so rare that the sample has none.
+                value = self._get_value(name)
+                found = self._connection.execute(
+                    f"SELECT {value.given} FROM {self._table} WHERE {value.given} IS NOT NULL LIMIT 100"
+                ).fetchall()
+                samples[name] = [text for (text,) in found]
+        return samples
 
     def _get_nulls(self) -> tuple[str, ...]:
         return ("", *(self._options.nullstr if self._options.nullstr is not None else NULL_WORDS))
@@ -171,7 +181,7 @@ class TypeInference:
                 f"count(*) FILTER (contains({value.given}, ':'))" if candidate.shape else "0",
                 f"count(*) FILTER ({value.given} SIMILAR TO '0[0-9]+')" if candidate.key == "integer" else "0",
             ]
-        row = self._connection.execute(f"SELECT {', '.join(expressions)} FROM {self._table}").fetchone() or ()  # noqa: S608 - built above
+        row = self._connection.execute(f"SELECT {', '.join(expressions)} FROM {self._table}").fetchone() or ()
         width = 7
         return {
             (name, candidate.key): _Counts(*(int(cell or 0) for cell in row[place * width : (place + 1) * width]))
@@ -185,7 +195,9 @@ class TypeInference:
             return self._keep_text(name, counted)
         candidate, counts = fitting[0]
         reading = ColumnReading(name, candidate.build_cast(value.given, counts))
-        if "HUGEINT" in reading.expression and not self._can_cast(reading.expression, value):
+        if ("HUGEINT" in reading.expression or "DECIMAL(" in reading.expression) and not self._can_cast(
+            reading.expression, value
+        ):
             return ColumnReading(name, quote_name(name), ("Too many digits for a number: kept as text.",))
         others = {other.key for other, _ in fitting}
         if candidate.style is not None:
@@ -202,31 +214,34 @@ class TypeInference:
 
     def _can_cast(self, expression: str, value: _Value) -> bool:
         row = self._connection.execute(
-            f"SELECT count({expression.replace('CAST(', 'TRY_CAST(')}), count({value.given}) FROM {self._table}"  # noqa: S608 - built above
+            f"SELECT count({expression.replace('CAST(', 'TRY_CAST(')}), count({value.given}) FROM {self._table}"
         ).fetchone()
         return row is not None and row[0] == row[1]
 
     def _list_null_words(self, value: _Value) -> str:
         rows = self._connection.execute(
-            f"SELECT {value.text} AS word, count(*) FROM {self._table} "  # noqa: S608 - built above
+            f"SELECT {value.text} AS word, count(*) FROM {self._table} "
             f"WHERE {value.text} <> '' AND {value.given} IS NULL GROUP BY word ORDER BY word"
         ).fetchall()
-        return ", ".join(f"{word!r} ({count:,} times)" for word, count in rows)
+        return ", ".join(f"{word!r} ({count:,} x)" for word, count in rows)
 
     def _describe_number(
         self, reading: ColumnReading, candidate: "_Candidate", others: set[str], value: _Value
     ) -> ColumnReading:
         row = self._connection.execute(
-            f"SELECT list_sort(list(DISTINCT regexp_extract({value.given}, {quote_text(CURRENCY.pattern)}))), "  # noqa: S608 - built above
-            f"count(*) FILTER (contains({value.given}, '%')), count({value.given}) FROM {self._table}"
+            f"SELECT list_sort(list(DISTINCT regexp_extract({value.given}, {quote_text(CURRENCY.pattern)}))), "
+            f"count(*) FILTER (contains({value.given}, '%')), count({value.given}), "
+            f"count(*) FILTER (regexp_matches({value.given}, '[.,]')) FROM {self._table}"
         ).fetchone()
         if row is None:
             raise AssertionError("an aggregate has one row")
-        found, percents, count = row
+        found, percents, count, marked = row
         currencies = [currency for currency in found or () if currency]
         notes = []
         if len(currencies) > 1 or 0 < percents < count:
-            mixed = " and ".join([*currencies, "%"] if percents else currencies)
+            mixed = " and ".join(
+                [*currencies, *(["%", "none"] if percents and not currencies else ["%"] if percents else [])]
+            )
             return ColumnReading(
                 reading.name, quote_name(reading.name), (f"Amounts of several units ({mixed}): kept as text.",)
             )
@@ -235,8 +250,9 @@ class TypeInference:
         if percents:
             notes.append("In percent: 45 is 45 %.")
         is_open = {"point", "comma"} <= others and self._options.decimal is None
-        has_comma = None if is_open else candidate.key == "comma"
-        return replace(reading, notes=tuple(notes), has_decimal_comma=has_comma, guess="number" if is_open else "")
+        has_comma = None if is_open or not marked else candidate.key == "comma"
+        guess = "number" if is_open and marked else ""
+        return replace(reading, notes=tuple(notes), has_decimal_comma=has_comma, guess=guess)
 
     def _keep_text(self, name: str, counted: Sequence[tuple["_Candidate", "_Counts"]]) -> ColumnReading:
         """Return the column as text, with the first value that keeps it from being what nearly all of it is."""
@@ -253,7 +269,7 @@ class TypeInference:
         _, candidate, counts = max(near, key=lambda item: item[0])
         value = self._get_value(name)
         row = self._connection.execute(
-            f"SELECT min(rowid), arg_min({value.given}, rowid) FROM {self._table} "  # noqa: S608 - built above
+            f"SELECT min(rowid), arg_min({value.given}, rowid) FROM {self._table} "
             f"WHERE {value.given} IS NOT NULL AND NOT coalesce({candidate.build_test(value.given)}, false)"
         ).fetchone()
         if row is None or row[0] is None:
@@ -290,9 +306,9 @@ class TypeInference:
         candidate = next(each for each in _build_candidates(self._options) if each.key == style)
         counts = self._count_fitting([(reading.name, candidate)])[reading.name, style]
         value = self._get_value(reading.name)
-        mark = "." if reading.guess == "thousands" else ","
-        shown = self._show_value(reading.name, like=f"%{mark}%")
-        what = "decimals" if has_comma and mark == "," else "thousands"
+        comma = "" if reading.guess == "thousands" else self._show_value(reading.name, like="%,%")
+        shown, mark = (comma, ",") if comma else (self._show_value(reading.name, like="%.%"), ".")
+        what = "decimals" if has_comma == (mark == ",") else "thousands"
         why = "as other columns of the file show" if is_shown else "which nothing else in the file shows"
         guess = f"{mark!r} is read as separating {what} in {shown!r}, {why}; ?decimal=, or ?decimal=. says which"
         return replace(reading, expression=candidate.build_cast(value.given, counts), guess=guess)
@@ -318,7 +334,7 @@ class TypeInference:
     def _show_value(self, name: str, *, like: str = "%") -> str:
         value = self._get_value(name)
         row = self._connection.execute(
-            f"SELECT first({value.given} ORDER BY rowid) FROM {self._table} "  # noqa: S608 - built above
+            f"SELECT first({value.given} ORDER BY rowid) FROM {self._table} "
             f"WHERE {value.given} IS NOT NULL AND {value.given} LIKE {quote_text(like)}"
         ).fetchone()
         return str(row[0]) if row and row[0] is not None else ""
@@ -381,9 +397,12 @@ class _Candidate:
                 return f"CAST({value} AS TIMESTAMPTZ)"
             case "integer":
                 return f"CAST({value} AS {_choose_integer(counts.digits)})"
+            case "decimal":
+                return f"CAST({value} AS {_choose_number(counts)})"
             case _:
-                text = value if self.style is None else _build_plain_number(value, style=self.style)
-                return f"CAST({text} AS {_choose_number(counts)})"
+                style = self.style or POINT_STYLE
+                kind = _choose_number(counts) if counts.fraction else _choose_integer(counts.digits)
+                return f"CAST({_build_plain_number(value, style=style)} AS {kind})"
 
 
 def _choose_integer(digits: int) -> str:
@@ -391,11 +410,9 @@ def _choose_integer(digits: int) -> str:
 
 
 def _choose_number(counts: _Counts) -> str:
-    if not counts.fraction:
-        return _choose_integer(counts.digits) if counts.digits else "DOUBLE"
-    is_safe = counts.digits <= _SAFE_DIGITS
+    is_safe = not counts.fraction or counts.digits <= _SAFE_DIGITS
     # Many decimals are what a program wrote of a DOUBLE, few are an amount with a long whole part.
-    is_written = counts.digits <= _ROUND_TRIP_DIGITS + 1 and counts.fraction > 6  # noqa: PLR2004 - no currency has more
+    is_written = counts.digits <= _ROUND_TRIP_DIGITS + 1 and counts.fraction > 6
     if is_safe or is_written or counts.digits > _HUGE_DIGITS:
         return "DOUBLE"
     return f"DECIMAL(38, {counts.fraction})"
@@ -405,7 +422,7 @@ def _build_plain_number(value: str, *, style: NumberStyle) -> str:
     """Return SQL for a number as computers write it."""
     bare = f"regexp_replace({value}, {quote_text(CURRENCY.pattern)}, '', 'g')"
     kept = f"regexp_replace({bare}, {quote_text(f'[^0-9{style.decimal}]')}, '', 'g')"
-    sign = f"CASE WHEN regexp_matches({value}, '[-−(]') THEN '-' ELSE '' END"
+    sign = f"CASE WHEN regexp_matches({value}, '[{MINUS}(]') THEN '-' ELSE '' END"
     return f"({sign} || replace({kept}, {quote_text(style.decimal)}, '.'))"
 
 

@@ -154,7 +154,7 @@ def _read_table(text: str, *, is_whole: bool, plain: Dialect, options: ReadOptio
     widths = Counter(record.width for record in kept)
     width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
     split = sum(number for wide, number in widths.items() if wide > 1)
-    if kept[0].width < 2 or width < 2 or split * 2 < len(kept):  # noqa: PLR2004 - else the delimiter splits nothing
+    if kept[0].width < 2 or width < 2 or split * 2 < len(kept):
         # A delimiter in most lines but not in the first cannot be the table's.
         return _Table(plain, kept, 0.0)
     # Ragged lines count half; a skipped line must be worth it.
@@ -189,7 +189,7 @@ def find_table_start(rows: Sequence[Sequence[str]]) -> int:
     widths = Counter(_measure_width(row) for _, row in filled)
     usual = max(widths.items(), key=lambda item: (item[1], item[0]))[0]
     widest = max(widths)
-    if usual < 2 and widths[1] * 2 > len(filled):  # noqa: PLR2004 - one column, which has no titles to tell from it
+    if usual < 2 and widths[1] * 2 > len(filled):
         return start
     after_gap = _find_start_after_gap(rows, start=start, usual=usual)
     if after_gap is not None:
@@ -199,7 +199,7 @@ def find_table_start(rows: Sequence[Sequence[str]]) -> int:
         following = [_measure_width(other) for _, other in filled[position + 1 : position + 4]]
         if width > 1 and (width in {usual, widest} or width in following[:1]):
             return place
-        if width > 1 and position == 0 and following and following[0] < usual and len(filled) > 3:  # noqa: PLR2004
+        if width > 1 and position == 0 and following and following[0] < usual and len(filled) > 3:
             continue
         if width > 1 and following and max(following) <= width:
             return place
@@ -228,7 +228,7 @@ def _find_start_after_gap(rows: Sequence[Sequence[str]], *, start: int, usual: i
             continue
         is_uneven = any(_measure_width(row) != usual for row in before)
         is_header, is_guessed = find_header(after[0], after[1:])
-        if is_header and (is_uneven or (not is_guessed and len(before) <= 3)):  # noqa: PLR2004 - a title, not rows
+        if is_header and (is_uneven or (not is_guessed and len(before) <= 3)):
             return next(place for place in range(gap + 1, len(rows)) if not _is_empty(rows[place]))
     return None
 

@@ -1,7 +1,7 @@
 """The import of CSV files: read as text in full, then given the types that every value fits."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -133,11 +133,14 @@ class CsvImporter:
         names = self._drop_empty_columns(raw, names, found.dialect)
         if found.part.values:
             for column, value in found.part.values:
+                if column.lower() in {name.lower() for name in names}:
+                    # The file says it for each row.
+                    continue
                 literal = "NULL" if value is None else quote_text(value)
                 self._connection.execute(
                     f"ALTER TABLE {quote_name(raw)} ADD COLUMN {quote_name(column)} VARCHAR DEFAULT {literal}"
                 )
-        row = self._connection.execute(f"SELECT count(*) FROM {quote_name(raw)}").fetchone()  # noqa: S608 - our own name
+        row = self._connection.execute(f"SELECT count(*) FROM {quote_name(raw)}").fetchone()
         return replace(found, rows=row[0] if row else 0, notes=tuple(notes))
 
     def _read_rows(self, found: _ReadPart, raw: str, *, names: Sequence[str], is_padded: bool) -> list["_RejectedLine"]:
@@ -147,7 +150,7 @@ class CsvImporter:
         columns = ", ".join(f"{quote_text(f'c{place}')}: 'VARCHAR'" for place in range(len(names)))
         listed = ", ".join(f"c{place} AS {quote_name(name)}" for place, name in enumerate(names))
         execute(
-            f"CREATE OR REPLACE TABLE {quote_name(raw)} AS SELECT {listed} FROM "  # noqa: S608 - quoted names and texts
+            f"CREATE OR REPLACE TABLE {quote_name(raw)} AS SELECT {listed} FROM "
             f"read_csv({quote_text(escape_glob(found.text))}, auto_detect = false, columns = {{{columns}}}, "
             f"delim = {quote_text(dialect.delimiter)}, quote = {quote_text(dialect.quote)}, "
             f"escape = {quote_text(dialect.escape)}, header = false, skip = {dialect.skip_records}, "
@@ -155,7 +158,7 @@ class CsvImporter:
             f"store_rejects = true, rejects_table = '{_REJECTS}', rejects_scan = '{_SCANS}')"
         )
         rows = execute(
-            f"SELECT line, column_idx, error_type, csv_line, error_message FROM {_REJECTS} ORDER BY line, column_idx"  # noqa: S608 - our own name
+            f"SELECT line, column_idx, error_type, csv_line, error_message FROM {_REJECTS} ORDER BY line, column_idx"
         ).fetchall()
         return [_RejectedLine.create(*row) for row in rows]
 
@@ -168,7 +171,8 @@ class CsvImporter:
         place = f"line {first.line}, column {column!r}"
         lines = len({each.line for each in rejected})
         if options.errors == "skip":
-            return f"{file.name}: {lines:,} lines that cannot be read are left out, the first is {place}."
+            said = f"{lines:,} line{'s' * (lines > 1)} that cannot be read left out"
+            return f"{file.name}: {said}, the first is {place}."
         raise DataError(
             f"The file {file.name!r} cannot be read at {place}: {first.reason} ({first.text[:80]!r}). Remedy: correct "
             "the line, or write after the file's name ?quote=none if quotes are plain letters, or ?errors=skip to "
@@ -181,7 +185,7 @@ class CsvImporter:
         if not unnamed or len(unnamed) == len(names) or dialect.header_line is None:
             return tuple(names)
         counts = self._connection.execute(
-            f"SELECT {', '.join(f'count({quote_name(name)})' for name in unnamed)} FROM {quote_name(raw)}"  # noqa: S608 - quoted names
+            f"SELECT {', '.join(f'count({quote_name(name)})' for name in unnamed)} FROM {quote_name(raw)}"
         ).fetchone()
         empty = {name for name, filled in zip(unnamed, counts or (), strict=True) if not filled}
         for name in empty:
@@ -208,32 +212,50 @@ class CsvImporter:
         file = read[0].part.file.name if len(read) == 1 else f"{len(read)} files of {name}"
         lines = _find_lines(read, [reading.misfit.row for reading in readings if reading.misfit is not None])
         guesses = [note for part in read for note in part.notes]
-        guesses += [guess for part in read for guess in _describe_guesses(part)]
-        guesses += [f"{file}, column {reading.name!r}: {reading.guess}." for reading in readings if reading.guess]
-        notes = []
-        for reading in readings:
-            said = [*reading.notes, f"Assumed: {reading.guess}."] if reading.guess else list(reading.notes)
-            if misfit := reading.misfit:
-                place = lines[misfit.row]
-                sentence = (
-                    f"is text, because {place} has {misfit.value!r}, which is no {misfit.kind}"
-                    f"{f', and so have {misfit.count - 1:,} more' if misfit.count > 1 else ''}"
-                )
-                hint = f"; ?nullstr={misfit.value} after the file's name reads that as no value"
-                guesses.append(f"{file}, column {reading.name!r} {sentence}{hint}.")
-                said.append(f"{sentence[0].upper()}{sentence[1:]}.")
-            if said:
-                notes.append((reading.name, " ".join(said)))
+        guesses += [guess for part in read for guess in _describe_guesses(part, options=options)]
+        more, notes = describe_columns(file, readings, find_place=lines.__getitem__)
+        guesses += more
         return TableNotes(name, f"{file}: {_describe_reading(read[0])}.", tuple(guesses), tuple(notes))
 
 
+def describe_columns(
+    file: str, readings: Sequence[ColumnReading], *, find_place: Callable[[int], str]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return what may be wrong of the columns of a file, and what a reader of each must know.
+
+    `find_place` names the line of a row.
+    """
+    guesses, notes = list[str](), list[tuple[str, str]]()
+    for reading in readings:
+        said = list(reading.notes)
+        if reading.guess:
+            guesses.append(f"{file}, column {reading.name!r}: {reading.guess}.")
+            said.append(f"Assumed: {reading.guess}.")
+        if misfit := reading.misfit:
+            more = f", and so have {misfit.count - 1:,} more" if misfit.count > 1 else ""
+            why = f"text, because {find_place(misfit.row)} has {misfit.value!r}, which is no {misfit.kind}{more}"
+            remedy = f"?nullstr={misfit.value} after the file's name reads that as no value"
+            guesses.append(f"{file}, column {reading.name!r} is {why}; {remedy}.")
+            said.append(f"It is {why}.")
+        if said:
+            notes.append((reading.name, " ".join(said)))
+    return guesses, notes
+
+
 def create_typed_table(
-    connection: "DuckDBPyConnection", name: str, raw: str, readings: Sequence[ColumnReading]
+    connection: "DuckDBPyConnection",
+    name: str,
+    raw: str,
+    readings: Sequence[ColumnReading],
+    *,
+    without_empty_rows: bool = False,
 ) -> None:
     """Make the table `name` of the texts in `raw`, which is dropped."""
     listed = ", ".join(f"{reading.expression} AS {quote_name(reading.name)}" for reading in readings)
+    filled = ", ".join(quote_name(reading.name) for reading in readings)
+    where = f" WHERE coalesce({filled}) IS NOT NULL" if without_empty_rows else ""
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"CREATE TABLE {quote_name(name)} AS SELECT {listed} FROM {quote_name(raw)}")  # noqa: S608 - quoted names
+    connection.execute(f"CREATE TABLE {quote_name(name)} AS SELECT {listed} FROM {quote_name(raw)}{where}")
     connection.execute(f"DROP TABLE {quote_name(raw)}")
 
 
@@ -284,7 +306,8 @@ def _describe_ragged(ragged: Sequence[_RejectedLine], file: Path, *, names: Sequ
         line = min(few)
         yield (
             f"{file.name}: {_count(few, 'line has', 'lines have')} fewer than {width} fields, first line {line} "
-            f"({few[line].text[:60]!r}); there is no value in column {names[min(few[line].column, width - 1)]!r} and after it."
+            f"({few[line].text[:60]!r}); there is no value in column "
+            f"{names[min(few[line].column, width - 1)]!r} and after it."
         )
 
 
@@ -292,21 +315,21 @@ def _count(things: Sized, one: str, many: str) -> str:
     return f"{len(things):,} {one if len(things) == 1 else many}"
 
 
-def _describe_guesses(part: _ReadPart) -> Iterator[str]:
+def _describe_guesses(part: _ReadPart, *, options: ReadOptions) -> Iterator[str]:
     file = part.part.file.name
     if part.encoding.doubt:
         yield (
             f"{file} is read as {part.encoding.name}, which is a guess: {part.encoding.doubt}. "
             f"?encoding={part.encoding.name} after the file's name says it."
         )
-    if part.dialect.preamble and part.dialect.header_line is not None:
+    if part.dialect.preamble and part.dialect.header_line is not None and options.skip is None:
         lines = part.dialect.preamble
         names = ", ".join(part.dialect.names[:4])
         yield (
             f"{file}: {_count(range(lines), 'line', 'lines')} before the table {'are' if lines > 1 else 'is'} skipped; "
             f"line {part.dialect.header_line} names the columns ({names})."
         )
-    if part.dialect.header_line is None:
+    if part.dialect.header_line is None and options.header is None:
         yield f"{file}: the first line is read as data, since it names no columns; ?header=true says that it does."
 
 

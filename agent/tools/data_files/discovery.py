@@ -62,21 +62,22 @@ def find_tables(path: Path) -> Discovery:
         root = path
         while _PARTITION.fullmatch(root.name):
             root = root.parent
-        return _name_apart(_group_parts(root.name, parts, root=root))
+        return _name_apart(_group_parts(derive_table_name(root), parts, root=root))
     found: list[TableFiles] = []
     direct = [entry for entry in _list_entries(path) if entry.is_file() and detect_format(entry) is not None]
     if len(direct) > 1 and all(_PART_NAME.fullmatch(derive_table_name(file)) for file in direct):
-        found += _group_parts(path.name, [TablePart(file) for file in direct], root=path)
+        found += _group_parts(derive_table_name(path), [TablePart(file) for file in direct], root=path)
     else:
         found += map(_make_single, direct)
     inner = [entry for entry in _list_entries(path) if entry.is_dir()]
     partitions = [entry for entry in inner if _PARTITION.fullmatch(entry.name)]
     if partitions:
         parts = [part for entry in partitions for part in _list_parts(entry, root=path)]
-        found += _group_parts(path.resolve().name, parts, root=path)
+        found += _group_parts(derive_table_name(path.resolve()), parts, root=path)
     for entry in inner:
         if entry not in partitions:
-            found += _group_parts(entry.name, _list_parts(entry), root=entry)
+            # Spark calls the folder like a file: sales.parquet.
+            found += _group_parts(derive_table_name(entry), _list_parts(entry), root=entry)
     apart = _name_apart(found)
     return Discovery(apart.tables, (*apart.notes, *_find_numbered(direct)))
 
@@ -182,7 +183,7 @@ def _name_apart(tables: Iterable[TableFiles]) -> Discovery:
                 number += 1
                 name = f"{table.name}_{number}"
             notes.append(
-                f"{_show_files(table)} is the table {name!r}, because {other.name!r} is what {_show_files(other)} is called."
+                f"{_show_files(table)} is the table {name!r}, because {_show_files(other)} is called {other.name!r}."
             )
         renamed = TableFiles(name, table.format, table.parts, table.root)
         taken[name.lower()] = renamed
@@ -205,6 +206,6 @@ def _find_numbered(files: Sequence[Path]) -> Iterator[str]:
         if len(same) > 1 and (detect_format(same[0]) == "parquet" or len(set(map(_read_first_line, same))) == 1):
             names = ", ".join(file.name for file in same[:3])
             yield (
-                f"{names}{' ...' if len(same) > 3 else ''} are a table each; put them into a folder of their own "  # noqa: PLR2004 - three are shown
+                f"{names}{' ...' if len(same) > 3 else ''} are a table each; put them into a folder of their own "
                 "to have them as one."
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import DataError
 from agent.tools.data_files.column_types import quote_name, quote_text
-from agent.tools.data_files.csv_import import CsvImporter, TablePart, escape_glob
+from agent.tools.data_files.csv_import import CsvImporter, escape_glob
 from agent.tools.data_files.discovery import TableFiles, find_tables
 from agent.tools.data_files.excel_import import import_excel
 from agent.tools.data_files.json_import import import_json
@@ -31,7 +31,7 @@ def import_files(
     """Import the data files at `path` into a DuckDB file in `folder`, unless they are there already, and return it.
 
     `options` are those of `ReadOptions`, by file name under `files` for one file only; `config` is the engine's, and
-    `load_extension` gives it one that it lacks. Raises `DataError` that names the file, and the line and column if it is one of its lines.
+    `load_extension` gives it one that it lacks. Raises `DataError` that names the file, line and column.
     """
     import duckdb  # noqa: PLC0415 - slow to import
 
@@ -115,7 +115,7 @@ def _import_parquet(connection: "DuckDBPyConnection", table: TableFiles) -> Tabl
         else ", hive_partitioning = false"
     )
     connection.execute(
-        f"CREATE TABLE {quote_name(table.name)} AS SELECT * FROM read_parquet([{paths}], union_by_name = true{hive})"  # noqa: S608 - quoted names and texts
+        f"CREATE TABLE {quote_name(table.name)} AS SELECT * FROM read_parquet([{paths}], union_by_name = true{hive})"
     )
     file = table.parts[0].file.name if len(table.parts) == 1 else f"{len(table.parts)} files of {table.name}"
     said = f", partitioned by {', '.join(keys)}" if keys else ""

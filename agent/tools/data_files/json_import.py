@@ -24,7 +24,7 @@ def import_json(connection: "DuckDBPyConnection", table: TableFiles, *, options:
             raise DataError(f"The file {part.file.name!r} is {encoding.name}, but JSON is UTF-8; save it as UTF-8.")
     paths = ", ".join(quote_text(escape_glob(part.file)) for part in table.parts)
     reading = f"[{paths}], sample_size = -1, union_by_name = true, hive_partitioning = false"
-    described = connection.execute(f"DESCRIBE SELECT * FROM read_json({reading})").fetchall()  # noqa: S608 - quoted paths
+    described = connection.execute(f"DESCRIBE SELECT * FROM read_json({reading})").fetchall()
     columns = {name: kind for name, kind, *_ in described}
     if list(columns) == ["json"]:
         raise DataError(
@@ -39,8 +39,7 @@ def import_json(connection: "DuckDBPyConnection", table: TableFiles, *, options:
         for name, kind in types.items()
     )
     connection.execute(
-        f"CREATE OR REPLACE TABLE {_RAW} AS SELECT {listed} FROM "  # noqa: S608 - quoted names and texts
-        f"read_json({reading}, columns = {{{schema}}})"
+        f"CREATE OR REPLACE TABLE {_RAW} AS SELECT {listed} FROM read_json({reading}, columns = {{{schema}}})"
     )
     numbers = [name for name, kind in columns.items() if kind == "DOUBLE"]
     inference = TypeInference(connection, _RAW, options=ReadOptions(decimal="."), prefers_comma=False)

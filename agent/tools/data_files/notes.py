@@ -42,7 +42,7 @@ class FileNotes:
         for table in self.tables:
             alike.setdefault(table.reading.partition(": ")[2], []).append(table.reading.partition(": ")[0])
         return shorten_list(
-            f"{', '.join(files[:3])}{f' and {len(files) - 3} more' if len(files) > 3 else ''}: {reading}"  # noqa: PLR2004 - three are shown
+            f"{', '.join(files[:3])}{f' and {len(files) - 3} more' if len(files) > 3 else ''}: {reading}"
             for reading, files in alike.items()
         )
 

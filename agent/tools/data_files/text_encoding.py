@@ -3,12 +3,16 @@
 import codecs
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, TYPE_CHECKING, Final, cast
 
 from agent.errors import DataError
+
+if TYPE_CHECKING:
+    from charset_normalizer import CharsetMatch
 
 _CHUNK: Final = 2**20
 #: Bytes of lines with letters beyond ASCII that are looked at for a guess.
@@ -20,6 +24,8 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_LATIN_ENCODINGS: Final = frozenset({"cp1252", "cp1250", "cp1254", "cp1257"})
+_USUAL_ENCODINGS: Final = ("cp1251", "cp1253", "shift_jis", "gb18030")
 _HIGH_BYTES: Final = re.compile(rb"[\x80-\xff]+")
 
 
@@ -86,14 +92,40 @@ def _guess_encoding(path: Path, *, line: int) -> TextEncoding:
             f"The file {path.name!r} is UTF-8, but line {line} of it is not. Remedy: correct that line, or leave out "
             "such lines with ?encoding=utf-8&errors=skip after the file's name."
         )
-    name = "cp1252" if _looks_western(evidence) else _recognize(evidence)
-    if name is None:
-        raise DataError(
-            f"The file {path.name!r} is not UTF-8 (line {line}), and its encoding cannot be told. Remedy: give it after "
-            "the file's name, as ?encoding=cp1252 or ?encoding=utf-16."
-        )
-    example = next((word for word in re.findall(r"\w+", evidence.decode(name, "replace")) if not word.isascii()), "")
-    return TextEncoding(name, f"it is not UTF-8; a word of it is then {example!r}")
+    if _has_latin_words(evidence, "cp1252"):
+        return _describe_guess("cp1252", evidence)
+    from charset_normalizer import from_bytes  # noqa: PLC0415 - slow to import
+
+    matches = list(from_bytes(evidence))
+    # In a short text many encodings have letters everywhere; only a language that is recognized tells them apart.
+    likely = [match.encoding for match in matches if match.coherence > 0]
+    latin = [match.encoding for match in matches if _has_latin_words(evidence, match.encoding)]
+    if likely or latin:
+        return _describe_guess((likely or latin)[0], evidence)
+    ways = [f"?encoding={name} reads {_show_word(name, evidence)!r}" for name in _list_ways(evidence, matches)]
+    raise DataError(
+        f"The file {path.name!r} is not UTF-8 (line {line}), and its encoding cannot be told. Remedy: give it after "
+        f"the file's name: {', '.join(ways) or '?encoding=NAME'}."
+    )
+
+
+def _describe_guess(name: str, evidence: bytes) -> TextEncoding:
+    return TextEncoding(name, f"it is not UTF-8; a word of it is then {_show_word(name, evidence)!r}")
+
+
+def _show_word(name: str, evidence: bytes) -> str:
+    words = re.findall(r"[^\s,;|\"]+", evidence.decode(name, "replace"))
+    return next((word for word in words if not word.isascii()), "")[:30]
+
+
+def _list_ways(evidence: bytes, matches: Iterable["CharsetMatch"]) -> list[str]:
+    """Return encodings that the text may have, the usual ones first."""
+    found = []
+    for name in (*_USUAL_ENCODINGS, *(match.encoding for match in matches)):
+        with suppress(UnicodeDecodeError):
+            if name not in found and evidence.decode(name).strip():
+                found.append(name)
+    return found[:6]
 
 
 def _read_evidence(path: Path) -> bytes:
@@ -109,23 +141,18 @@ def _read_evidence(path: Path) -> bytes:
     return b"".join(found)
 
 
-def _looks_western(evidence: bytes) -> bool:
-    """Whether the bytes beyond ASCII are single letters in words of ASCII, as in Western Europe, or signs like €."""
+def _has_latin_words(evidence: bytes, encoding: str) -> bool:
+    """Whether the bytes beyond ASCII are then single letters in words of ASCII, or signs like €."""
+    if encoding not in _LATIN_ENCODINGS:
+        return False
     try:
-        text = evidence.decode("cp1252")
+        text = evidence.decode(encoding)
     except UnicodeDecodeError:
         return False
     runs = [len(run) for run in _HIGH_BYTES.findall(evidence)]
     in_words = re.findall(r"(?<=[A-Za-z])[^\x00-\x7f](?=[A-Za-z])", text)
-    is_wordlike = all(letter.isalpha() or letter in "’‘·" for letter in in_words)
-    return sum(run for run in runs if run > 2) * 4 <= sum(runs) and is_wordlike  # noqa: PLR2004 - äöü are rarely three
-
-
-def _recognize(evidence: bytes) -> str | None:
-    from charset_normalizer import from_bytes  # noqa: PLC0415 - slow to import
-
-    best = from_bytes(evidence).best()
-    return None if best is None else best.encoding
+    is_wordlike = all(letter.isalpha() or letter in "\u2019\u2018\u00b7" for letter in in_words)
+    return sum(run for run in runs if run > 2) * 4 <= sum(runs) and is_wordlike  # äöü are rarely three
 
 
 def write_as_utf8(path: Path, target: Path, *, encoding: TextEncoding, has_mixed_line_ends: bool = False) -> Path:
@@ -141,8 +168,8 @@ def write_as_utf8(path: Path, target: Path, *, encoding: TextEncoding, has_mixed
                 text = pending + decoder.decode(chunk, final=not chunk)
             except UnicodeError:
                 raise DataError(
-                    f"The file {path.name!r} is not {encoding.name}: after line {lines} it has bytes that no letter has "
-                    "there. Remedy: give its encoding after the file's name, as ?encoding=cp1252 or ?encoding=utf-16."
+                    f"The file {path.name!r} is not {encoding.name}: after line {lines} it has bytes that stand for no "
+                    "letter. Remedy: give its encoding after the file's name, as ?encoding=cp1252 or ?encoding=utf-16."
                 ) from None
             pending = "\r" if has_mixed_line_ends and text.endswith("\r") and chunk else ""
             text = text.removesuffix(pending)

@@ -11,7 +11,7 @@ NULL_WORDS: Final = ("NA", "N/A", "n/a", "#N/A", "NULL", "null", "Null", "None",
 INTEGER: Final = r"-?(0|[1-9][0-9]*)|\+(0|[1-9][0-9]{0,5})"
 #: An exponent needs a point or a sign: 12E4 is rather a code.
 DECIMAL: Final = (
-    r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)|[+-]?(0|[1-9][0-9]*)?\.?[0-9]*\.[0-9]*[eE][+-]?[0-9]+"
+    r"-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)|\+[0-9]{1,6}(\.[0-9]+)?|[+-]?(0|[1-9][0-9]*)?\.?[0-9]*\.[0-9]*[eE][+-]?[0-9]+"
     r"|[+-]?(0|[1-9][0-9]*)[eE][+-][0-9]+"
 )
 _CURRENCY: Final = (
@@ -20,6 +20,9 @@ _CURRENCY: Final = (
 CURRENCY: Final = re.compile(_CURRENCY)
 #: What separates thousands in a style, as a character class, and what separates decimals.
 _SPACES: Final = " \u00a0\u202f\u2009"
+_APOSTROPHES: Final = "'\u2019"
+#: A hyphen and the typographer's minus.
+MINUS: Final = "-\u2212"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,11 @@ class NumberStyle:
         whole = rf"(?:{grouped}|0|[1-9][0-9]*)" if between else r"(?:0|[1-9][0-9]*)"
         number = rf"(?:{whole}(?:{mark}[0-9]+)?|{mark}[0-9]+)"
         space = f"[{_SPACES}]?"
-        signed = rf"[-+−]?{space}(?:{_CURRENCY}{space})?[-+−]?{number}{space}(?:{_CURRENCY}|%)?-?"
-        return rf"(?:{signed}|\({space}(?:{_CURRENCY}{space})?{number}{space}(?:{_CURRENCY}|%)?\))"
+        minus = f"[{MINUS}]?"
+        signed = rf"{minus}{space}(?:{_CURRENCY}{space})?{minus}{number}{space}(?:{_CURRENCY}|%)?-?"
+        # A plus before many digits begins a phone number.
+        plus = rf"\+[0-9]{{1,6}}(?:{mark}[0-9]+)?{space}%?"
+        return rf"(?:{signed}|{plus}|\({space}(?:{_CURRENCY}{space})?{number}{space}(?:{_CURRENCY}|%)?\))"
 
 
 def _build_class(letters: str) -> str:
@@ -46,8 +52,8 @@ def _build_class(letters: str) -> str:
 
 
 #: 1,234.50 and 1.234,50; spaces and apostrophes go with both.
-POINT_STYLE: Final = NumberStyle("," + "'’" + _SPACES, ".")
-COMMA_STYLE: Final = NumberStyle("." + "'’" + _SPACES, ",")
+POINT_STYLE: Final = NumberStyle("," + _APOSTROPHES + _SPACES, ".")
+COMMA_STYLE: Final = NumberStyle("." + _APOSTROPHES + _SPACES, ",")
 
 _DATE_TIME: Final = r"(?:[ T][0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?: ?[AaPp][Mm])?)?"
 

@@ -133,5 +133,9 @@ def _read_postgres_notes(connection: "DuckDBPyConnection") -> CatalogNotes:
 
 
 def qualify_name(schema: str, name: str) -> str:
-    """Return the name of a table or view as SQL must write it, with its schema unless that is the default."""
-    return name if schema in _DEFAULT_SCHEMAS else f"{schema}.{name}"
+    """Return the name of a table or view as SQL must write it, with its schema unless that is the default.
+
+    A name with a dot or a quote in it is quoted, so that it is not taken for a schema and a table.
+    """
+    shown = '"{}"'.format(name.replace('"', '""')) if "." in name or '"' in name else name
+    return shown if schema in _DEFAULT_SCHEMAS else f"{schema}.{shown}"

@@ -178,7 +178,7 @@ def attach_source(
             case "duckdb":
                 root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (READ_ONLY)")
             case "sqlite":
-                _load_extension(root, "sqlite_scanner")
+                load_extension(root, "sqlite_scanner")
                 root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
             case "files":
                 database = import_files(
@@ -186,11 +186,11 @@ def attach_source(
                     Path(folder or ""),
                     options=source.options,
                     config=_build_limit_config(limits),
-                    load_extension=_load_extension,
+                    load_extension=load_extension,
                 )
                 root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
             case "postgres":
-                _load_extension(root, "postgres_scanner")
+                load_extension(root, "postgres_scanner")
                 _attach_postgres(root, source, session=PostgresSession(**session) if session else None)
             case _:
                 assert_never(source.kind)
@@ -246,7 +246,7 @@ def quote_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _load_extension(connection: "DuckDBPyConnection", extension: str) -> None:
+def load_extension(connection: "DuckDBPyConnection", extension: str) -> None:
     """Load a DuckDB extension from the Python package that contains it; nothing is downloaded."""
     import duckdb  # noqa: PLC0415 - slow to import
 

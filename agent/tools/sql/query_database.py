@@ -103,8 +103,8 @@ class DescribeDatabase(BaseTool):
             if missing:
                 names = ", ".join(relation.name for relation in schema.relations)
                 raise ToolFailure(f"There is no table or view {missing[0]!r}; there are {names}.")
-            requested = {name.lower() for name in tables}
-            relations = tuple(relation for relation in schema.relations if relation.name.lower() in requested)
+            requested = [schema.relation(name) for name in tables]
+            relations = tuple(relation for relation in schema.relations if relation in requested)
             schema = DatabaseSchema(relations=relations)
         return schema.model_dump(mode="json")
 
