@@ -10,9 +10,11 @@ from typing import Any, Self, TypedDict, Unpack, cast, overload
 
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import All, Command, Durability, GraphOutput
+from pydantic import BaseModel
 
 from agent.core.plan.limits import Limits
 from agent.errors import UsageError
@@ -60,6 +62,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
+        description: str | None = None,
         **parts: Any,  # noqa: ANN401 - LangGraph's own
     ) -> None:
         """Take LangGraph's own `parts`, and the settings of the graph.
@@ -71,6 +74,8 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         self.artifacts = artifacts
         self.toolbox = toolbox
         self.limits = limits
+        #: What the graph is for, in the words of its maker; None: it is for any goal.
+        self.description = description
 
     @classmethod
     def from_compiled(
@@ -81,10 +86,28 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
+        description: str | None = None,
     ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
         parts = {name: value for name, value in vars(compiled).items() if not name.startswith("_")}
-        return cls(settings=settings, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
+        return cls(
+            settings=settings, artifacts=artifacts, toolbox=toolbox, limits=limits, description=description, **parts
+        )
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """Return the tool of `planwave_tool` over this graph; with a schema or types of arguments, LangChain's own."""
+        if args_schema is not None or arg_types is not None:
+            return super().as_tool(args_schema, name=name, description=description, arg_types=arg_types)
+        from graphs.composition.planwave_tool import create_graph_tool  # noqa: PLC0415 - it builds graphs
+
+        return create_graph_tool(self, name=name or self.get_name(), description=description)
 
     def copy(self, update: dict[str, Any] | None = None) -> Self:
         """Return a copy, with a persistence's stores kept: a LangGraph server puts its own in their place.

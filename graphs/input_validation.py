@@ -11,6 +11,7 @@ from langgraph.types import Command, Interrupt
 
 from agent.core.engine.approvals import ApprovalRequest, bind_to_requests, names_digests, parse_decisions
 from agent.core.engine.escalations import Escalation, parse_escalation_answer
+from agent.core.plan.document import Plan
 from agent.errors import AnswerError, UsageError
 from agent.execution.ledger import create_run_id
 from graphs.langgraph_internals import INTERRUPT, RESUME_CHANNEL
@@ -35,9 +36,24 @@ def validate_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passe
         raise UsageError(f"The goal is {goal!r}; it must be a string.")
     if not (goal or "").strip() and plan is None:
         raise UsageError("The goal is empty; say in a sentence what to find out or do.")
+    plan = _add_input_values(plan, given.get("inputs"))
     # Otherwise the plan of an earlier goal on the thread would count as given.
     # The thread alone would not name the run: a graph around this one starts it many times on one thread.
-    return {**given, "goal": goal or "", "plan": plan, "run_id": create_run_id()}
+    rest = {name: value for name, value in given.items() if name != "inputs"}
+    return {**rest, "goal": goal or "", "plan": plan, "run_id": create_run_id()}
+
+
+def _add_input_values(plan: Any, inputs: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
+    """Return a plan with the values of its inputs; whether they fit, the compiler says."""
+    if not inputs and isinstance(inputs, dict | None):
+        return plan
+    if not isinstance(inputs, dict):
+        raise UsageError(f"The inputs are {inputs!r}; give a dict of values by name.")
+    if isinstance(plan, Plan):
+        plan = plan.model_dump(mode="json", exclude_defaults=True)
+    if not isinstance(plan, dict):
+        raise UsageError("Inputs are the values of a plan that declares them; give such a plan with them.")
+    return {**plan, "input_values": {**(plan.get("input_values") or {}), **inputs}}
 
 
 def reject_unstorable(given: Any, saver: BaseCheckpointSaver[Any]) -> None:  # noqa: ANN401 - whatever a caller passes

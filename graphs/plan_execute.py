@@ -41,6 +41,8 @@ def build_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     persistence: Persistence | None = None,
     cache: BaseCache[Any] | None = None,
+    name: str = "planwave",
+    description: str | None = None,
 ) -> PlanwaveGraph:
     """Return the graph over `tools`, ready for `invoke`, `ainvoke`, `stream` and Studio.
 
@@ -48,7 +50,8 @@ def build_graph(
     shop. `model` is `"openai:NAME"`, `"local"`, a chat model, or None for the configured one; it is only loaded when
     something has to be planned. Give any LangGraph `checkpointer`, or a `persistence`, which adds leases, a ledger of
     writes and large outputs. `cache` keeps the results of tools with a `cache_ttl_s` for other threads; None: the
-    persistence's own, if there is one.
+    persistence's own, if there is one. `name` and `description` are those of the assistant on a LangGraph server, of
+    its MCP tool, of a node and in traces.
     Raises `UsageError` for both a checkpointer and a persistence, `ToolError` for tools that cannot be used.
     """
     if checkpointer is not None and persistence is not None:
@@ -77,9 +80,10 @@ def build_graph(
         if checkpointer
         else None
     )
-    compiled = _build_state_graph(services).compile(checkpointer=saver, name="planwave")
+    compiled = _build_state_graph(services).compile(checkpointer=saver, name=name)
     return PlanwaveGraph.from_compiled(
         compiled,
+        description=description,
         settings=chosen,
         artifacts=artifacts,
         toolbox=services.load_toolbox,

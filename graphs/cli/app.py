@@ -69,6 +69,10 @@ def run(
     plan: Annotated[
         str | None, typer.Option(metavar="FILE", help="A plan to run instead of making one; `-` is standard input.")
     ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=VALUE", help="A value for an input of the plan; give it for each input."),
+    ] = None,
     thread: Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")] = None,
     context: "CommandContext",
     options: "RunOptions",
@@ -76,7 +80,7 @@ def run(
     """Plan a goal and carry the plan out."""
     from graphs.cli.commands.run import run_goal
 
-    return run_goal(goal, plan_file=plan, thread=thread, options=options, context=context)
+    return run_goal(goal, plan_file=plan, inputs=inputs or (), thread=thread, options=options, context=context)
 
 
 @command(app, DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS)
@@ -116,7 +120,7 @@ def show(
 @command(app, JSON, DATA, CONFIG)
 def tools(*, context: "CommandContext", options: "RunOptions") -> int:
     """List the tools that a plan can use."""
-    from graphs.cli.commands.plan import list_tools
+    from graphs.cli.plan_commands.plan import list_tools
 
     return list_tools(options=options, context=context)
 

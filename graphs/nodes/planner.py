@@ -50,7 +50,8 @@ async def _check_given_plan(state: State, context: NodeContext) -> StateRecord:
     checked = await check_plan(state["plan"], context.toolbox, limits=context.limits)
     if not isinstance(checked, CheckedPlan):
         return build_invalid_plan_update(state["plan"], checked, limits=context.limits)
-    return await _accept_plan(checked.compiled, state, context)
+    accepted = await _accept_plan(checked.compiled, state, context)
+    return {**accepted, "program": state["plan"]} if checked.compiled.plan.inputs is not None else accepted
 
 
 async def _make_plan(

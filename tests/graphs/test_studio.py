@@ -61,7 +61,8 @@ async def test_the_forms_that_a_person_fills_in(client):
     schemas = await client.assistants.get_schemas((await assistant(client))["assistant_id"])
     form = schemas["input_schema"]
     assert form["required"] == ["goal"]
-    assert {name: field["title"] for name, field in form["properties"].items()} == {"goal": "Goal", "plan": "Plan"}
+    titles = {name: field["title"] for name, field in form["properties"].items()}
+    assert titles == {"goal": "Goal", "plan": "Plan", "inputs": "Inputs"}
     assert all(field["description"] for field in form["properties"].values())
     assert {"status", "answer", "plan", "results", "replans", "problems"} <= schemas["output_schema"][
         "properties"

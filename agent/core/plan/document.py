@@ -1,7 +1,7 @@
 """The plan document: what a planner writes, a user can pass in, and the state stores."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator
 
@@ -15,6 +15,10 @@ OnItemFailure = Literal[
     "skip",  # go on without the failed items: the output is the list of the others, in order
     "null",  # the same, with null in place of each failed item
 ]
+#: What conditions call the values of a plan's inputs.
+INPUTS: Final = "inputs"
+#: The tool that stands for them where a plan is checked without values; no tool of a user's is called so.
+INPUTS_TOOL: Final = "(inputs)"
 #: `parallel`: the dependencies decide; `sequential`: one after the other as listed; `conditional`: as `parallel`, with
 #: conditions.
 ExecutionMode = Literal["parallel", "sequential", "conditional"]
@@ -42,8 +46,8 @@ class Task(Call):
     priority: int = 0
     #: A CEL expression over earlier outputs; the task is skipped if it is false.
     condition: str | None = None
-    #: A reference to a list; the call runs once for each item.
-    for_each: dict[str, JsonValue] | None = None
+    #: A reference to a list, or the list; the call runs once for each item.
+    for_each: dict[str, JsonValue] | list[JsonValue] | None = None
     #: What to do if an item of a `for_each` fails. If all of them fail, the task fails.
     on_item_failure: OnItemFailure = "finish"
     #: How many items of a `for_each` may run at the same time, within the limits of tool and settings.
@@ -59,6 +63,14 @@ class Task(Call):
     requires_approval: bool = False
     #: `any`: run even if some of what it waits for failed or was skipped, as long as one is done.
     run_if: Literal["all", "any"] = "all"
+
+    @field_validator("for_each", mode="before")
+    @classmethod
+    def _reject_scalars(cls, value: object) -> object:
+        # A union alone would report one error for each of its members.
+        if value is not None and not isinstance(value, dict | list):
+            raise ValueError("a reference or a list is expected")
+        return value
 
     @field_validator("priority", "max_retries", "max_concurrency", mode="before")
     @classmethod
@@ -76,6 +88,10 @@ class Plan(BaseModel):
     execution_mode: ExecutionMode = "parallel"
     #: Descriptions of the phases by name, in order; a task may name a phase that is not described here.
     phases: dict[str, str] = Field(default_factory=dict)
+    #: Named values that the tasks refer to: a JSON Schema for each name, or one schema of an object of them all.
+    inputs: dict[str, JsonValue] | None = None
+    #: The values of this run, by name.
+    input_values: dict[str, JsonValue] | None = None
     tasks: tuple[Task, ...] = ()
 
     def get_task(self, task_id: str) -> Task:
