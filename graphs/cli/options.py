@@ -55,9 +55,11 @@ MODEL = _declare("model", Annotated[str | None, typer.Option(metavar="NAME", hel
 DATA = _declare(
     "data",
     Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="PLACE", help="A database URL, or a DuckDB, SQLite, CSV or Parquet file. Default: a sample shop."
+            metavar="PLACE",
+            help="A database URL, or a DuckDB, SQLite, CSV, JSON, Excel or Parquet file; several as NAME=PLACE each. "
+            "Default: a sample shop.",
         ),
     ],
 )

@@ -1,8 +1,8 @@
 """What is said of the files that were read: what was assumed, and what of it may be wrong."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +52,16 @@ def shorten_list(lines: Iterable[str]) -> tuple[str, ...]:
     listed = tuple(lines)
     more = len(listed) - _MAX_SHOWN
     return (*listed[:_MAX_SHOWN], f"{more} more; describe_database shows all.") if more > 0 else listed
+
+
+def merge_notes(parts: Mapping[str, FileNotes]) -> FileNotes:
+    """Return the notes of several sources as of one, whose tables are called by the source they are of."""
+    return FileNotes(
+        tables=tuple(
+            replace(table, table=f"{name}.{table.table}") for name, part in parts.items() for table in part.tables
+        ),
+        others=tuple(sentence for part in parts.values() for sentence in part.others),
+    )
 
 
 def save_notes(notes: FileNotes, folder: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import secrets
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from agent.errors import DataError, describe_extra
 from agent.tools.data_files.file_import import import_files
-from agent.tools.data_files.notes import FileNotes, load_notes
+from agent.tools.data_files.notes import FileNotes, load_notes, merge_notes
 from agent.tools.sql.query_process import QueryLimits, QueryProcesses
-from agent.tools.sql.source_location import SourceKind, SourceLocation, locate_source
+from agent.tools.sql.source_location import SourceKind, SourceLocation, locate_sources
+from agent.tools.sql.sources.several import make_overview, name_part_catalog
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -80,6 +81,10 @@ class AttachedSource:
             cursor = self._root.cursor()
         with closing(cursor):
             cursor.execute(f"USE {CATALOG}")
+            if self._location.parts:
+                # A table that only one source has is found without its name.
+                schemas = ",".join(f"{CATALOG}.{name}" for name in self._location.parts)
+                cursor.execute(f"SET search_path = {quote_literal(schemas)}")
             yield cursor
 
     def close(self) -> None:
@@ -99,19 +104,17 @@ class DataSource:
         #: Where data files are imported to.
         self._folder = (
             tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
-            if location.kind == "files"
+            if location.kind in {"files", "several"}
             else None
         )
-        session = PostgresSession.create(limits.seconds) if location.kind == "postgres" else None
+        servers = [part.address for part in (location, *location.parts.values()) if part.kind == "postgres"]
+        session = PostgresSession.create(limits.seconds) if servers else None
         opening = {
-            "kind": location.kind,
-            "address": location.address,
-            "label": location.label,
-            "options": dict(location.options),
+            **location.to_message(),
             "folder": self._folder.name if self._folder else None,
             "session": session and asdict(session),
         }
-        on_stop = partial(cancel_on_server, location.address, session.name) if session else None
+        on_stop = partial(_cancel_on_servers, servers, session.name) if session else None
         self.processes = QueryProcesses(limits, opening, on_stop)
         self._attached: AttachedSource | None = None
         self._lock = threading.Lock()
@@ -138,7 +141,12 @@ class DataSource:
     @cached_property
     def notes(self) -> FileNotes:
         """What was assumed of the files that were read, and what of it may be wrong; empty for a database."""
-        return load_notes(Path(self._folder.name)) if self._folder else FileNotes()
+        if self._folder is None:
+            return FileNotes()
+        folder = Path(self._folder.name)
+        if not self._location.parts:
+            return load_notes(folder)
+        return merge_notes({name: load_notes(folder / name) for name in self._location.parts})
 
     def close(self) -> None:
         """Close the source; queries in flight end with an error."""
@@ -150,15 +158,19 @@ class DataSource:
 
 
 def open_data_source(
-    location: str | Path, *, limits: QueryLimits | None = None, reading: Mapping[str, Any] | None = None
+    location: str | Path | Sequence[str | Path],
+    *,
+    limits: QueryLimits | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> DataSource:
     """Open `location` read only: DuckDB itself refuses to write, to attach and to open any other file.
 
+    Several locations are one source, in which each is a schema: `NAME=PLACE`, or a place whose file gives the name.
     Data files are imported once, into a temporary database that is deleted with the source, as the options in
     `reading` say, and those in `location` before them; `DataSource.notes` tells what was assumed.
     Raises `DataError` for a location that does not exist, is of no known kind, or cannot be opened.
     """
-    return DataSource(locate_source(location, defaults=reading), limits=limits or QueryLimits())
+    return DataSource(locate_sources(location, defaults=reading), limits=limits or QueryLimits())
 
 
 def attach_source(
@@ -173,32 +185,59 @@ def attach_source(
     `session` are the fields of a `PostgresSession`. Raises `DataError`.
     """
     root = connect_in_memory(limits)
+    place = Path(folder or "")
+    try:
+        for name, part in source.parts.items():
+            catalog = name_part_catalog(name)
+            _attach(root, part, catalog=catalog, folder=place / name, session=session, limits=limits)
+        if source.parts:
+            make_overview(root, list(source.parts), folder=place, catalog=CATALOG)
+        else:
+            _attach(root, source, catalog=CATALOG, folder=place, session=session, limits=limits)
+    except BaseException:
+        root.close()
+        raise
+    lock_down(root)
+    return AttachedSource(source, root=root)
+
+
+def _attach(
+    root: "DuckDBPyConnection",
+    source: SourceLocation,
+    *,
+    catalog: str,
+    folder: Path,
+    session: Mapping[str, Any] | None,
+    limits: EngineLimits,
+) -> None:
+    """Attach one source as `catalog`. Raises `DataError`."""
     try:
         match source.kind:
             case "duckdb":
-                root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (READ_ONLY)")
+                root.execute(f"ATTACH {quote_literal(source.address)} AS {catalog} (READ_ONLY)")
             case "sqlite":
                 load_extension(root, "sqlite_scanner")
-                root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
+                root.execute(f"ATTACH {quote_literal(source.address)} AS {catalog} (TYPE sqlite, READ_ONLY)")
             case "files":
+                folder.mkdir(exist_ok=True)
                 database = import_files(
                     Path(source.address),
-                    Path(folder or ""),
+                    folder,
                     options=source.options,
                     config=_build_limit_config(limits),
                     load_extension=load_extension,
                 )
-                root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
+                root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {catalog} (READ_ONLY)")
             case "postgres":
                 load_extension(root, "postgres_scanner")
-                _attach_postgres(root, source, session=PostgresSession(**session) if session else None)
+                bounds = PostgresSession(**session) if session else None
+                _attach_postgres(root, source, session=bounds, catalog=catalog)
+            case "several":
+                raise AssertionError("the parts of several sources are single ones")
             case _:
                 assert_never(source.kind)
     except _get_duckdb_error() as error:
-        root.close()
         raise DataError(_describe_open_error(source, error)) from None
-    lock_down(root)
-    return AttachedSource(source, root=root)
 
 
 def connect_in_memory(limits: EngineLimits = EngineLimits()) -> "DuckDBPyConnection":
@@ -280,32 +319,40 @@ class PostgresSession:
 
 
 def _attach_postgres(
-    connection: "DuckDBPyConnection", location: SourceLocation, *, session: PostgresSession | None
+    connection: "DuckDBPyConnection", location: SourceLocation, *, session: PostgresSession | None, catalog: str
 ) -> None:
     """Attach the database, with the password as a DuckDB secret: SQL can read the address of attached databases."""
     settings = _parse_postgres_url(location)
     password = settings.pop("password", None)
     # Also without a password: otherwise DuckDB would use a secret that the user has stored for something else.
     option = f", PASSWORD {quote_literal(str(password))}" if password else ""
-    connection.execute(f"CREATE SECRET entry (TYPE postgres{option})")
+    connection.execute(f"CREATE SECRET entry_of_{catalog} (TYPE postgres{option})")
     settings.setdefault("connect_timeout", "10")
     if session is None:
-        _attach_address(connection, settings)
+        _attach_address(connection, settings, catalog=catalog)
         return
     settings["application_name"] = session.name
     bounds = f"-c statement_timeout={session.statement_timeout_ms} -c lock_timeout={session.lock_timeout_ms}"
     try:
-        _attach_address(connection, {**settings, "options": f"{settings.get('options') or ''} {bounds}".strip()})
+        bounded = {**settings, "options": f"{settings.get('options') or ''} {bounds}".strip()}
+        _attach_address(connection, bounded, catalog=catalog)
     except _get_duckdb_error() as error:
         # Some poolers let no options through; then the cancellation by name is the only bound.
         if "startup parameter" not in str(error):
             raise
-        _attach_address(connection, settings)
+        _attach_address(connection, settings, catalog=catalog)
 
 
-def _attach_address(connection: "DuckDBPyConnection", settings: Mapping[str, object]) -> None:
+def _attach_address(connection: "DuckDBPyConnection", settings: Mapping[str, object], *, catalog: str) -> None:
     address = " ".join(f"{key}={_quote_libpq_value(str(value))}" for key, value in settings.items())
-    connection.execute(f"ATTACH {quote_literal(address)} AS {CATALOG} (TYPE postgres, READ_ONLY, SECRET entry)")
+    connection.execute(
+        f"ATTACH {quote_literal(address)} AS {catalog} (TYPE postgres, READ_ONLY, SECRET entry_of_{catalog})"
+    )
+
+
+def _cancel_on_servers(urls: Iterable[str], name: str) -> None:
+    for url in urls:
+        cancel_on_server(url, name)
 
 
 def cancel_on_server(url: str, name: str) -> None:

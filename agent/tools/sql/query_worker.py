@@ -87,7 +87,7 @@ class _Worker:
         _limit_memory(message["memory_bytes"] + _SPARE_MEMORY)
         source = message["source"]
         if source is not None:
-            location = SourceLocation(source["kind"], source["address"], source["label"], source["options"])
+            location = SourceLocation.from_message(source)
             self._source = attach_source(
                 location, folder=source["folder"], session=source["session"], limits=self._limits
             )
