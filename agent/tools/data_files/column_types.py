@@ -145,10 +145,21 @@ class TypeInference:
 
     def _read_batch(self, names: Sequence[str], samples: dict[str, list[str]]) -> list[ColumnReading]:
         candidates = {name: list(self._list_candidates(name, samples[name])) for name in names}
-        checks = [(name, candidate) for name in names for candidate in candidates[name]]
-        counts = self._count_fitting(checks)
+        preferred = [(name, candidates[name][0]) for name in names if candidates[name]]
+        counts = self._count_fitting(preferred)
+        # Nearly all columns are what they are first taken for; the others cost another look at each value.
+        counts |= self._count_fitting(
+            [
+                (name, other)
+                for name, first in preferred
+                for other in candidates[name][1:]
+                if _needs_comparison(first, counts[name, first.key], candidates[name])
+            ]
+        )
         return [
-            self._choose(name, [(candidate, counts[name, candidate.key]) for candidate in candidates[name]])
+            self._choose(
+                name, [(each, counts[name, each.key]) for each in candidates[name] if (name, each.key) in counts]
+            )
             for name in names
         ]
 
@@ -194,7 +205,8 @@ class TypeInference:
         if not fitting:
             return self._keep_text(name, counted)
         candidate, counts = fitting[0]
-        reading = ColumnReading(name, candidate.build_cast(value.given, counts))
+        given = value.given if counts.null_words else f"nullif({value.text}, '')"
+        reading = ColumnReading(name, candidate.build_cast(given, counts))
         if ("HUGEINT" in reading.expression or "DECIMAL(" in reading.expression) and not self._can_cast(
             reading.expression, value
         ):
@@ -403,6 +415,14 @@ class _Candidate:
                 style = self.style or POINT_STYLE
                 kind = _choose_number(counts) if counts.fraction else _choose_integer(counts.digits)
                 return f"CAST({_build_plain_number(value, style=style)} AS {kind})"
+
+
+def _needs_comparison(first: _Candidate, counts: _Counts, candidates: Sequence[_Candidate]) -> bool:
+    """Whether a column that fits the type which is preferred for it may mean another."""
+    if counts.fitting < counts.given or first.style is not None:
+        return True
+    is_ambiguous = first.shape is not None and first.shape.is_ambiguous
+    return is_ambiguous or (first.key == "decimal" and any(other.key == "comma" for other in candidates))
 
 
 def _choose_integer(digits: int) -> str:

@@ -213,12 +213,12 @@ class CsvImporter:
         lines = _find_lines(read, [reading.misfit.row for reading in readings if reading.misfit is not None])
         guesses = [note for part in read for note in part.notes]
         guesses += [guess for part in read for guess in _describe_guesses(part, options=options)]
-        more, notes = describe_columns(file, readings, find_place=lines.__getitem__)
+        more, notes = collect_column_notes(file, readings, find_place=lines.__getitem__)
         guesses += more
         return TableNotes(name, f"{file}: {_describe_reading(read[0])}.", tuple(guesses), tuple(notes))
 
 
-def describe_columns(
+def collect_column_notes(
     file: str, readings: Sequence[ColumnReading], *, find_place: Callable[[int], str]
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """Return what may be wrong of the columns of a file, and what a reader of each must know.

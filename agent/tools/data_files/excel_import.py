@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 from agent.errors import DataError
 from agent.tools.data_files.column_types import TypeInference, quote_name, quote_text
 from agent.tools.data_files.csv_dialect import find_header, find_table_start, name_columns
-from agent.tools.data_files.csv_import import create_typed_table, describe_columns
+from agent.tools.data_files.csv_import import collect_column_notes, create_typed_table
 from agent.tools.data_files.discovery import TableFiles
 from agent.tools.data_files.notes import TableNotes
 from agent.tools.data_files.read_options import ReadOptions
@@ -140,7 +140,7 @@ class _SheetImport:
         readings = inference.infer_columns([each for each in names if self._has_values(each) or not _is_made_up(each)])
         create_typed_table(self._connection, name, _RAW, readings, without_empty_rows=True)
         sheet = f"{self._file.name}, sheet {self._sheet.name!r}"
-        guesses, notes = describe_columns(sheet, readings, find_place=lambda row: f"row {row + start}")
+        guesses, notes = collect_column_notes(sheet, readings, find_place=lambda row: f"row {row + start}")
         header = f"header in row {start - 1}" if is_header else "no header"
         if skipped and self._options.skip is None:
             guesses.insert(
