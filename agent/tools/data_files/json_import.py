@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from agent.errors import DataError
-from agent.tools.data_files.column_types import TypeInference, quote_name, quote_text
+from agent.tools.data_files.column_types import ColumnReading, TypeInference, quote_name, quote_text
 from agent.tools.data_files.csv_import import create_typed_table, escape_glob
 from agent.tools.data_files.discovery import TableFiles
 from agent.tools.data_files.notes import TableNotes
@@ -35,7 +35,7 @@ def import_json(connection: "DuckDBPyConnection", table: TableFiles, *, options:
     types = {name: "JSON" if kind == "DOUBLE" else kind for name, kind in columns.items()}
     schema = ", ".join(f"{quote_text(name)}: {quote_text(kind)}" for name, kind in types.items())
     listed = ", ".join(
-        f"CAST({quote_name(name)} AS VARCHAR) AS {quote_name(name)}" if kind == "JSON" else quote_name(name)
+        f"({quote_name(name)} ->> '$') AS {quote_name(name)}" if kind == "JSON" else quote_name(name)
         for name, kind in types.items()
     )
     connection.execute(
@@ -44,7 +44,13 @@ def import_json(connection: "DuckDBPyConnection", table: TableFiles, *, options:
     numbers = [name for name, kind in columns.items() if kind == "DOUBLE"]
     inference = TypeInference(connection, _RAW, options=ReadOptions(decimal="."), prefers_comma=False)
     found = {each.name: each for each in (inference.infer_columns(numbers) if numbers else [])}
-    readings = [found.get(name) or inference.keep_column(name) for name in columns]
+    readings = [_choose_number(found[name]) if name in found else inference.keep_column(name) for name in columns]
     create_typed_table(connection, table.name, _RAW, readings)
     file = table.parts[0].file.name if len(table.parts) == 1 else f"{len(table.parts)} files of {table.name}"
     return TableNotes(table.name, f"{file}: JSON.")
+
+
+def _choose_number(reading: ColumnReading) -> ColumnReading:
+    """Return how a column of JSON numbers is read; those that are written otherwise than in CSV, such as 1e5, too."""
+    column = quote_name(reading.name)
+    return ColumnReading(reading.name, f"CAST({column} AS DOUBLE)") if reading.expression == column else reading

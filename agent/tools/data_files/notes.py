@@ -1,6 +1,7 @@
 """What is said of the files that were read: what was assumed, and what of it may be wrong."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Final
 
 _FILE: Final = "notes.json"
 _MAX_SHOWN: Final = 20
+_WORDS: Final = re.compile(r"\w+")
+#: The column that a sentence is about.
+_COLUMN: Final = re.compile(r", column '(.+?)'(?: is|:)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,19 @@ class FileNotes:
     def guesses(self) -> tuple[str, ...]:
         """What may be wrong."""
         return (*self.others, *(guess for table in self.tables for guess in table.guesses))
+
+    def find_guesses(self, sql: str) -> tuple[str, ...]:
+        """Return what may be wrong of the tables that a query names; of a column only if it is named, or all are."""
+        words, has_star = set(_WORDS.findall(sql.lower())), "*" in sql.replace("count(*)", "").replace("COUNT(*)", "")
+        found = []
+        for table in self.tables:
+            if not words.issuperset(_WORDS.findall(table.table.lower().rpartition(".")[2])):
+                continue
+            for guess in table.guesses:
+                column = _COLUMN.search(guess)
+                if column is None or has_star or words.issuperset(_WORDS.findall(column[1].lower())):
+                    found.append(guess)
+        return shorten_list(found)
 
     def describe(self) -> tuple[str, ...]:
         """Return how the files were read, a sentence for each table or for all that were read alike."""

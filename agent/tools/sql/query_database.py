@@ -18,7 +18,7 @@ from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql.analyze_rows import AnalyzeRows
 from agent.tools.sql.data_source import DataSource
 from agent.tools.sql.query_process import Message, run_cancellable
-from agent.tools.sql.runner import build_output_schema
+from agent.tools.sql.runner import QueryOutput, build_output_schema
 from agent.tools.sql.sql_tool import PREFLIGHT_SECONDS, IdentifierText, QueryArgs, SqlTool, build_read_only_metadata
 from agent.tools.sql_repair.schema_linking import SchemaLinks, link_columns
 
@@ -159,6 +159,13 @@ class QueryDatabase(SqlTool):
 
     def _build_request(self, given: Mapping[str, Any]) -> Message:
         return {"op": "query", "query": QueryArgs.model_validate(given).to_message()}
+
+    def _run_query(self, request: Message) -> QueryOutput:
+        output = super()._run_query(request)
+        guesses = self.database.source.notes.find_guesses(request["query"]["sql"])
+        if guesses:
+            output["warning"] = " ".join((*guesses, *filter(None, [output.get("warning")])))
+        return output
 
     def preflight(self, args: dict[str, Any], open: Mapping[str, JsonSchema]) -> Preflight:  # noqa: A002
         """Bind the query on the database, repaired if its names can be looked up, and return its output columns."""

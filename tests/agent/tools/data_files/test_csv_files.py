@@ -10,6 +10,7 @@ from agent.errors import DataError
 from agent.tools.db_schema.introspection import read_schema
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql.data_source import DataSource, open_data_source
+from agent.tools.sql.query_database import database_tools
 
 FILES: dict[str, str | bytes] = {
     "late": "id,v\n" + "".join(f"{n},{n}\n" for n in range(30_000)) + "30000,1.5\n",
@@ -244,6 +245,25 @@ def test_what_cannot_be_read_is_refused_with_the_place_and_the_remedy(tmp_path, 
     with pytest.raises(DataError) as refused:
         open_data_source(f"{file}{options}")
     assert says.format(file=file) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        (
+            "SELECT max(day) AS day FROM months_or_days",
+            "column 'day': '01/02/2024' is read day before",
+        ),
+        ("SELECT * FROM months_or_days", "months_or_days.csv, column 'day': '01/02/2024' is read day before"),
+        ("SELECT sum(v) AS v FROM months_or_days", None),
+        ("SELECT count(*) AS n FROM ragged", "ragged.csv: 200 lines have more than 2 fields"),
+        ("SELECT sum(v) AS v FROM late", None),
+    ],
+)
+async def test_the_result_of_a_query_says_what_of_its_data_is_a_guess(source, sql, says):
+    _, query_database, _ = database_tools(source)
+    warning = (await query_database.ainvoke({"sql": sql})).get("warning")
+    assert warning is None if says is None else says in warning
 
 
 def test_one_bad_file_does_not_lose_the_others_of_its_folder(tmp_path):

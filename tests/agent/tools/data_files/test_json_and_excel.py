@@ -2,6 +2,9 @@
 
 import datetime as dt
 import json
+import re
+import zipfile
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -41,6 +44,46 @@ def test_a_late_field_and_a_late_type_of_json_are_kept(tmp_path):
     file = tmp_path / "late.jsonl"
     file.write_text('{"v": 1}\n' * 30_000 + '{"v": 1.5, "more": "x"}\n')
     assert rows(file, "SELECT sum(v), max(more) FROM late") == [(30_001.5, "x")]
+
+
+def test_numbers_of_json_in_any_form_and_values_of_two_types_are_kept(tmp_path):
+    file = tmp_path / "forms.jsonl"
+    file.write_text('{"v": 1e5, "m": 1, "w": 0.1}\n{"v": 12345678901234567890123, "m": "a", "w": -1.5E-3}\n')
+    assert rows(file, "SELECT v, m, w FROM forms") == [(1e5, "1", 0.1), (12345678901234567890123, "a", -0.0015)]
+
+
+def test_each_sheet_of_a_book_is_a_table_and_hidden_ones_are_named(write_excel):
+    file = write_excel("SELECT 1 AS a, 'x' AS b")
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    sheet = next(name for name in parts if name.startswith("xl/worksheets/"))
+    book, relations = parts["xl/workbook.xml"].decode(), parts["xl/_rels/workbook.xml.rels"].decode()
+    entry = re.search(r"<sheet [^>]*/>", book)
+    relation = re.search(rf'<Relationship [^>]*{Path(sheet).name}"[^>]*/>', relations)
+    assert entry is not None
+    assert relation is not None
+    identity = re.search('Id="([^"]+)"', relation[0])
+    assert identity is not None
+    for number, name, state in ((2, "Costs 2024", "visible"), (3, "Secret", "hidden")):
+        copy = sheet.replace(Path(sheet).stem, f"copy{number}")
+        parts[copy] = parts[sheet].replace(b"<v>1</v>", f"<v>{number}</v>".encode())
+        more = entry[0].replace("Sheet1", name).replace(identity[1], f"more{number}")
+        more = more.replace('state="visible"', f'state="{state}"')
+        more = re.sub('sheetId="[0-9]+"', f'sheetId="{number}"', more)
+        book = book.replace("</sheets>", f"{more}</sheets>")
+        other = relation[0].replace(Path(sheet).stem, f"copy{number}").replace(identity[1], f"more{number}")
+        relations = relations.replace("</Relationships>", f"{other}</Relationships>")
+    parts |= {"xl/workbook.xml": book.encode(), "xl/_rels/workbook.xml.rels": relations.encode()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    source = open_data_source(file)
+    assert sorted(relation.name for relation in read_schema(source).relations) == ["book_Costs 2024", "book_Sheet1"]
+    with source.get_connection() as connection:
+        assert connection.execute('SELECT a, b FROM "book_Costs 2024"').fetchall() == [(2, "x")]
+    assert "book.xlsx: hidden sheets are left out (Secret); ?sheet=NAME reads one." in source.notes.guesses
+    source.close()
+    assert rows(f"{file}?sheet=Secret", "SELECT a FROM book") == [(3,)]
 
 
 @pytest.mark.parametrize(
