@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from agent.core.plan.limits import Limits
 from agent.errors import UsageError
 from agent.logging_context import get_logger
+from agent.programs.matching import ProgramMatch, match_programs
 from agent.results.artifacts import Artifacts
 from agent.secret_masking import get_registered_masks
 from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
@@ -31,6 +32,7 @@ from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, registe
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, RunInput, State
 from graphs.stores.checkpoint_upgrade import upgrade_saver_of
+from graphs.stores.library import Library
 from graphs.stores.single_thread import LeasedSaver
 from graphs.thread_status import is_unfinished, resume_after_budget
 
@@ -63,6 +65,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
         description: str | None = None,
+        library: Library | None = None,
         **parts: Any,  # noqa: ANN401 - LangGraph's own
     ) -> None:
         """Take LangGraph's own `parts`, and the settings of the graph.
@@ -76,6 +79,8 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         self.limits = limits
         #: What the graph is for, in the words of its maker; None: it is for any goal.
         self.description = description
+        #: The programs that the planner looks through before it asks a model.
+        self.library = library
 
     @classmethod
     def from_compiled(
@@ -87,12 +92,23 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
         description: str | None = None,
+        library: Library | None = None,
     ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
         parts = {name: value for name, value in vars(compiled).items() if not name.startswith("_")}
         return cls(
-            settings=settings, artifacts=artifacts, toolbox=toolbox, limits=limits, description=description, **parts
+            settings=settings,
+            artifacts=artifacts,
+            toolbox=toolbox,
+            limits=limits,
+            description=description,
+            library=library,
+            **parts,
         )
+
+    async def find_program(self, goal: str) -> ProgramMatch | None:
+        """Return the program of the library that answers `goal`, with its values; None if there is none for sure."""
+        return None if self.library is None else match_programs(goal, await self.library.list_programs())
 
     def as_tool(
         self,

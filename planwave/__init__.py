@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent.errors import ToolError as ToolError
     from agent.errors import ToolFailure as ToolFailure
     from agent.errors import UsageError as UsageError
+    from agent.programs.program import Program as Program
     from agent.settings import Settings as Settings
     from agent.tools.analytics import default_tools as default_tools
     from agent.tools.mcp.tools import mcp_tools as mcp_tools
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from graphs.run.plan_history import provenance_of as provenance_of
     from graphs.state import Input as Input
     from graphs.state import Output as Output
+    from graphs.stores.library import Library as Library
     from graphs.thread_editing import load_plan_editor as load_plan_editor
     from graphs.thread_editing import replace_plan as replace_plan
 
@@ -48,6 +50,7 @@ _MODULES: Final = {
     "DataError": "agent.errors",
     "EditError": "agent.core.compiler.editor",
     "Input": "graphs.state",
+    "Library": "graphs.stores.library",
     "ModelError": "agent.errors",
     "NoModelError": "agent.errors",
     "Output": "graphs.state",
@@ -57,6 +60,7 @@ _MODULES: Final = {
     "PlanEditor": "agent.core.compiler.editor",
     "PlanwaveError": "agent.errors",
     "PlanwaveGraph": "graphs.compiled_graph",
+    "Program": "agent.programs.program",
     "Settings": "agent.settings",
     "SettingsError": "agent.errors",
     "Task": "agent.core.plan.document",

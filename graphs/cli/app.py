@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphs.cli.decorators import command, default_command
+from graphs.cli.library_app import library_app
 from graphs.cli.options import (
     APPROVE_ALL,
     CONFIG,
@@ -37,6 +38,7 @@ models_app = typer.Typer(help="Show which model is used, or fetch the embedded o
 app.add_typer(models_app, name="models")
 app.add_typer(threads_app, name="threads")
 app.add_typer(plan_app, name="plan")
+app.add_typer(library_app, name="library")
 
 
 def _print_version(asked: bool) -> None:

@@ -6,10 +6,8 @@ from typing import Any, Final
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
-from agent.core.compiler.program_inputs import DeclaredInputs, declare_inputs
 from agent.core.plan.document import Plan
-from agent.core.plan.parser import parse_plan
-from agent.errors import UsageError
+from agent.programs.program import Program, read_program_plan
 from agent.settings import Settings
 from graphs.compiled_graph import PlanwaveGraph
 from graphs.persistence import Persistence
@@ -22,7 +20,7 @@ _DEFAULT_DESCRIPTION: Final = (
     "Plans a goal as a graph of tool calls, checks the plan, runs it, and returns what came out. Give it a whole goal "
     "in one call, with everything that it needs to know; it does not see this conversation."
 )
-#: Characters of a description that say where a program's values go.
+#: Characters of a program's goal that are its description.
 _MAX_GOAL_LENGTH: Final = 500
 
 
@@ -35,7 +33,7 @@ class GoalArgs(BaseModel):
 
 
 def planwave_tool(
-    program: Mapping[str, Any] | Plan | None = None,
+    program: Program | Plan | Mapping[str, Any] | None = None,
     *,
     tools: ToolsOrFactory | None = None,
     model: ModelChoice = None,
@@ -46,10 +44,10 @@ def planwave_tool(
 ) -> BaseTool:
     """Return a tool that runs a graph over `tools`, for `create_agent`, `ToolNode` or any other agent.
 
-    Its argument is `goal`, or the inputs of `program`, a plan that declares some. It returns the answer as text, with
-    the run's output as artifact; a run that fails or is cancelled is a tool error with the answer that says why.
-    Approvals are interrupts of the graph around it, which needs a checkpointer for them. The other parameters are those
-    of `build_graph`. Raises `UsageError` for a program that is no plan, and as `build_graph` does.
+    Its argument is `goal`, or the inputs of `program`: one of a `Library`, or a plan that declares some. It returns the
+    answer as text, with the run's output as artifact; a run that fails or is cancelled is a tool error with the answer
+    that says why. Approvals are interrupts of the graph around it, which needs a checkpointer for them. The other
+    parameters are those of `build_graph`. Raises `UsageError` for a program that is no plan, and as `build_graph` does.
     """
     graph = build_graph(tools=tools, model=model, settings=settings, persistence=persistence, name=name)
     return create_graph_tool(graph, program, name=name, description=description)
@@ -57,7 +55,7 @@ def planwave_tool(
 
 def create_graph_tool(
     graph: PlanwaveGraph,
-    program: Mapping[str, Any] | Plan | None = None,
+    program: Program | Plan | Mapping[str, Any] | None = None,
     *,
     name: str = _DEFAULT_NAME,
     description: str | None = None,
@@ -86,23 +84,17 @@ def create_graph_tool(
     )
 
 
-def _read_program(program: Mapping[str, Any] | Plan) -> tuple[dict[str, Any], str, dict[str, Any]]:
+def _read_program(program: Program | Plan | Mapping[str, Any]) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """Return the plan of a program, its goal, and the schema of its inputs."""
+    if isinstance(program, Program):
+        return program.plan, program.goal, program.inputs_schema
     if isinstance(program, Plan):
         document, goal = program.model_dump(mode="json", exclude_defaults=True), ""
     else:
         inner = program.get("plan")
         document = dict(inner) if isinstance(inner, Mapping) else {k: v for k, v in program.items() if k != "goal"}
         goal = str(program.get("goal") or "")
-    plan = parse_plan(document)
-    if not isinstance(plan, Plan):
-        raise UsageError(f"The program is no plan: {' '.join(map(str, plan))}")
-    if plan.inputs is None:
-        return document, goal, {"type": "object", "properties": {}}
-    declared = declare_inputs(plan)
-    if not isinstance(declared, DeclaredInputs):
-        raise UsageError(f"The inputs of the program cannot be read: {' '.join(map(str, declared))}")
-    return document, goal, declared.schema
+    return document, goal, read_program_plan(document)[1]
 
 
 def _read_output(out: Output, *, name: str) -> tuple[str, dict[str, Any]]:
