@@ -36,6 +36,8 @@ class Dialect:
     header_line: int | None
     #: Whether nothing but text told a header from data.
     is_header_guessed: bool = False
+    #: Whether the header has no name for the first column.
+    lacks_first: bool = False
     #: Whether the first line names the delimiter and does nothing else.
     has_separator_line: bool = False
 
@@ -133,6 +135,9 @@ class _Table:
         )
         width = max(head.width, 1)
         cells = head.cells if is_header else ("",) * width
+        lacks_first = is_header and bool(rest) and all(record.width == width + 1 for record in rest)
+        if lacks_first and any(record.cells[-1].strip() for record in rest):
+            cells = ("", *cells)
         return Dialect(
             self.plain.delimiter,
             self.plain.quote,
@@ -142,6 +147,7 @@ class _Table:
             name_columns(cells),
             first_line + head.line if is_header else None,
             is_guessed,
+            lacks_first=len(cells) > width,
         )
 
 
@@ -198,12 +204,20 @@ def find_table_start(rows: Sequence[Sequence[str]]) -> int:
         width = _measure_width(row)
         following = [_measure_width(other) for _, other in filled[position + 1 : position + 4]]
         if width > 1 and (width in {usual, widest} or width in following[:1]):
-            return place
+            before = rows[place - 1] if place > start else ()
+            names_rows = _measure_width(before) == width - 1 > 1 and _names_all_but_first(before, row)
+            # Where the first column has the names of the rows, the header may leave it out.
+            return place - 1 if names_rows and not find_header(row, rows[place + 1 :])[0] else place
         if width > 1 and position == 0 and following and following[0] < usual and len(filled) > 3:
             continue
         if width > 1 and following and max(following) <= width:
             return place
     return start
+
+
+def _names_all_but_first(head: Sequence[str], row: Sequence[str]) -> bool:
+    names = [cell.strip() for cell in head[: _measure_width(head)]]
+    return len(set(names)) == len(names) and not any(map(looks_typed, names)) and all(names) and len(row) > len(names)
 
 
 def _skip_comments(rows: Sequence[Sequence[str]]) -> int:

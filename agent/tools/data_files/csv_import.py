@@ -322,13 +322,15 @@ def _describe_guesses(part: _ReadPart, *, options: ReadOptions) -> Iterator[str]
             f"{file} is read as {part.encoding.name}, which is a guess: {part.encoding.doubt}. "
             f"?encoding={part.encoding.name} after the file's name says it."
         )
-    if part.dialect.preamble and part.dialect.header_line is not None and options.skip is None:
+    if part.dialect.preamble and options.skip is None:
         lines = part.dialect.preamble
         names = ", ".join(part.dialect.names[:4])
         yield (
             f"{file}: {_count(range(lines), 'line', 'lines')} before the table {'are' if lines > 1 else 'is'} skipped; "
-            f"line {part.dialect.header_line} names the columns ({names})."
+            f"line {part.dialect.preamble + part.dialect.has_separator_line + 1} is the first of it ({names})."
         )
+    if part.dialect.lacks_first:
+        yield f"{file}: the header has one name less than the lines have fields, so the first column is 'column0'."
     if part.dialect.header_line is None and options.header is None:
         yield f"{file}: the first line is read as data, since it names no columns; ?header=true says that it does."
 

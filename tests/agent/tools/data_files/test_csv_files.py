@@ -51,6 +51,7 @@ FILES: dict[str, str | bytes] = {
     "western": "a,b\n1,Müller\n2,Café\n".encode("cp1252"),
     "central": "miasto;n\nŁódź;1\nGdańsk;3\nPoznań;4\nWrocław;5\n".encode("cp1250"),
     "excel_text": "a\tb\nMüller\t1\n".encode("utf-16"),
+    "row_names": "a,b\nr1,1,2\nr2,3,4\n",
     "marked": "\ufeff1,2\n3,4\n".encode(),
 }
 
@@ -117,6 +118,7 @@ ROWS = {
     "SELECT miasto FROM central WHERE n = 1": [("Łódź",)],
     "SELECT a, b FROM excel_text": [("Müller", 1)],
     "SELECT sum(column0) FROM marked": [(4,)],
+    "SELECT column0, a, b FROM row_names": [("r1", 1, 2), ("r2", 3, 4)],
 }
 
 
@@ -129,8 +131,8 @@ GUESSES = {
     "ragged": "200 lines have more than 2 fields, first line 102 ('1,2,3'); what is further is in 'column2'",
     "short_rows": "3 lines have fewer than 4 fields, first line 2 ('1,2')",
     "unquoted_commas": "1 line has more than 4 fields, first line 2",
-    "preamble": "3 lines before the table are skipped; line 4 names the columns (day, amount)",
-    "comments": "2 lines before the table are skipped; line 3 names the columns",
+    "preamble": "3 lines before the table are skipped; line 4 is the first of it (day, amount)",
+    "comments": "2 lines before the table are skipped; line 3 is the first of it",
     "late_text": "column 'v' is text, because line 30002 has 'abc', which is no whole number; ?nullstr=abc",
     "no_day": "column 'day' is text, because line 22 has '2024-02-30', which is no date",
     "both_orders": "column 'day' is text, because line 11 has '04/13/2024', which is no date",
@@ -138,6 +140,7 @@ GUESSES = {
     "days_by_another": "column 'a': '01/02/2024' is read month before day",
     "thousands": "column 'v': ',' is read as separating thousands in '1,234', which nothing else in the file shows",
     "european": "column 'units': '.' is read as separating thousands in '1.234', as other columns of the file show",
+    "row_names": "the header has one name less than the lines have fields, so the first column is 'column0'",
     "no_header": "the first line is read as data",
     "western": "is read as cp1252, which is a guess: it is not UTF-8; a word of it is then 'Müller'",
     "central": "is read as cp1250, which is a guess: it is not UTF-8; a word of it is then 'Łódź'",
