@@ -79,6 +79,8 @@ class TaskFinished(RunEvent):
     preview: str | None = None
     #: What is missing in a `for_each` that continued without the items that failed, as part of a sentence.
     missing: str | None = None
+    #: What a reader of the result must know, in sentences.
+    warnings: tuple[str, ...] = ()
     attempts: int = 0
     duration_s: float | None = None
 

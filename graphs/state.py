@@ -92,6 +92,10 @@ ReplanCount: TypeAlias = Annotated[
 ProblemList: TypeAlias = Annotated[
     list[str], Field(title="Problems", description="Why there is no plan, or why the run failed, in sentences.")
 ]
+WarningList: TypeAlias = Annotated[
+    list[str],
+    Field(title="Warnings", description="What is to be known of the results, such as data that were cut off."),
+]
 RevisionNumber: TypeAlias = Annotated[
     int, Field(title="Revision", description="Counts the plans of this thread, from 1; approvals are valid for one.")
 ]
@@ -141,6 +145,7 @@ class OutputState(TypedDict, total=False):
     results: Annotated[Results, _RESULTS]
     replans: ReplanCount
     problems: ProblemList
+    warnings: WarningList
     revision: RevisionNumber
     rollback: RollbackReport
     usage: Annotated[UsageRecord, _USAGE]
@@ -161,6 +166,7 @@ class State(TypedDict, total=False):
     status: RunStatus
     answer: AnswerText
     problems: ProblemList
+    warnings: WarningList
     results: Annotated[Results, _RESULTS, DeltaChannel(merge_results, dict)]
     replans: ReplanCount
     revision: RevisionNumber

@@ -80,7 +80,10 @@ async def make_answer(
     if not isinstance(reply, TextReply) or reply.truncated:
         return AnswerResult(text=plain, grounded=True, usage=tally.total)
     text, grounded = check_grounding(reply.text.strip(), goal, compiled=compiled, done=done)
-    return AnswerResult(text=f"{reason}\n\n{text}" if reason else text, grounded=grounded, usage=tally.total)
+    # Whatever the model makes of them, the warnings are in the answer word by word.
+    notes = [f"Note: {line}" for line in list_warnings(done) if line not in text]
+    text = "\n\n".join([*([reason] if reason else []), text, *notes])
+    return AnswerResult(text=text, grounded=grounded, usage=tally.total)
 
 
 def _render_question(
@@ -101,8 +104,14 @@ def _render_question(
             ),
             *(f"{task}: {outcome.items}" for task, outcome in done.items() if outcome.items is not None),
             *(f"{task}: {outcome.error}" for task, outcome in done.items() if outcome.error is not None),
+            *(f"{task}: {warning}" for task, outcome in done.items() for warning in outcome.warnings),
         ],
     )
+
+
+def list_warnings(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Return the warnings of all tasks, each with the id of its task as a citation."""
+    return [f"{warning} [{task}]" for task, outcome in outcomes.items() for warning in outcome.warnings]
 
 
 def _truncate_rows(output: JsonValue) -> JsonValue:
@@ -127,7 +136,7 @@ def check_grounding(
     for paragraph in paragraphs:
         citations = [task for group in _CITATION.findall(paragraph) for task in re.split(r"\s*,\s*", group)]
         cited = citations or cited
-        outputs: list[JsonValue] = [done[task].output for task in cited if task in done]
+        outputs = [value for task in cited if task in done for value in (done[task].output, *done[task].warnings)]
         all_known = all(task in done for task in cited)
         if all_known and not find_ungrounded(_CITATION.sub("", paragraph), goal, *outputs):
             grounded.append(paragraph)

@@ -23,7 +23,7 @@ ANALYTICS_TOOLS = frozenset(
     {"describe_database", "query_database", "analyze_rows", "draw_chart", "write_text", "save_file"}
 )
 #: What the family imports; the extra `analytics` brings all of it.
-_PACKAGES = ("altair", "duckdb", "sqlglot", "vl_convert")
+_PACKAGES = ("altair", "duckdb", "sqlglot", "vl_convert", "xlsxwriter")
 
 
 def are_analytics_installed() -> bool:

@@ -6,7 +6,7 @@ from agent.core.engine.snapshot import Snapshot
 from agent.events import PlanProgress, RunFinished
 from agent.execution.executor import utc_now
 from agent.llm.usage import use_meter
-from agent.results.answerer import make_answer
+from agent.results.answerer import list_warnings, make_answer
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt
@@ -43,6 +43,7 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
         "status": status,
         "answer": text,
         "problems": list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else []),
+        "warnings": list_warnings(outcomes),
         "results": {task: outcome_to_json(outcome) for task, outcome in never_ran.items()},
         "rollback": report,
         "usage": build_usage_update(context.meter.take_spending()),

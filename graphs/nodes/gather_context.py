@@ -86,6 +86,7 @@ def _build_empty_fields() -> StateRecord:
         "resolved_doubts": {},
         "rejected_calls": [],
         "pending_approvals": [],
+        "warnings": [],
         "target_tasks": [],
         "waived_tasks": [],
         "replanned_failures": [],

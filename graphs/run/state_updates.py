@@ -74,6 +74,7 @@ def outcome_to_json(outcome: Outcome) -> StateRecord:
     """Return an outcome as it is stored; an output that is stored as an artifact is replaced by a reference."""
     # Left out if empty, because a record is stored for each task and most have none of these.
     idle = {name for name in ("artifact", "items") if getattr(outcome, name, None) is None}
+    idle |= {name for name in ("warnings", "cuts") if not getattr(outcome, name, None)}
     idle |= {"was_in_doubt"} if isinstance(outcome, Done) and not outcome.was_in_doubt else set()
     return drop_stored_output(outcome).model_dump(mode="json", exclude=idle)
 
@@ -94,6 +95,7 @@ def build_finished_event(task: str, outcome: Outcome) -> TaskFinished:
         because=outcome.because if isinstance(outcome, Skipped) else None,
         preview=_preview_output(outcome) if isinstance(outcome, Done) else None,
         missing=str(outcome.items) if isinstance(outcome, Done) and outcome.items is not None else None,
+        warnings=outcome.warnings,
         attempts=outcome.attempts,
         duration_s=outcome.duration_s,
     )

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from agent.errors import DataError, ToolFailure
 from agent.tools.db_schema.introspection import read_schema
@@ -25,6 +25,9 @@ from agent.tools.sql.query_process import Message, read_frame, write_frame
 from agent.tools.sql.row_tables import create_row_tables, preflight_rows
 from agent.tools.sql.runner import Query, run_query
 from agent.tools.sql.source_location import SourceLocation
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 #: Bytes that the process may have beyond the engine's own limit, which does not count every allocation.
 _SPARE_MEMORY = 2**30
@@ -99,13 +102,22 @@ class _Worker:
 
     def _query(self, message: Message) -> object:
         with self._get_source().get_connection() as connection:
-            return run_query(Query(**message["query"]), connection=connection, max_bytes=self._result_bytes)
+            return self._run(message, connection)
 
     def _analyze(self, message: Message) -> object:
         with closing(connect_in_memory(self._limits)) as connection:
-            create_row_tables(message["tables"], connection=connection)
+            query, columns = message["query"], message.get("columns") or {}
+            create_row_tables(message["tables"], columns=columns, sql=query["sql"], connection=connection)
             lock_down(connection)
-            return run_query(Query(**message["query"]), connection=connection, max_bytes=self._result_bytes)
+            return self._run(message, connection)
+
+    def _run(self, message: Message, connection: "DuckDBPyConnection") -> object:
+        return run_query(
+            Query(**message["query"]),
+            connection=connection,
+            max_bytes=self._result_bytes,
+            cuts=message.get("cuts") or (),
+        )
 
     def _read_schema(self, message: Message) -> object:
         return read_schema(self._get_source(), profiled=message["profiled"]).model_dump(mode="json")

@@ -169,7 +169,7 @@ def _format_plan_row(row: TaskRow) -> str:
 def _format_finish(event: TaskFinished) -> str:
     took = f" in {format_duration(event.duration_s)}" if event.duration_s is not None else ""
     tries = f" after {event.attempts} attempts" if event.attempts > 1 else ""
-    why = event.error or event.because or event.missing or event.preview or ""
+    why = event.error or event.because or event.missing or " ".join(event.warnings) or event.preview or ""
     word = event.status if event.status in STATUS_STYLES else "ended"
     return f"{word.replace('_', ' ')} {event.task}{took}{tries}{': ' + as_text(why, width=300) if why else ''}"
 
