@@ -35,6 +35,8 @@ class PlanCompiled(RunEvent):
     waves: list[list[str]]
     #: Compared with the previous revision; None for the first.
     difference: PlanDiff | None = None
+    #: What was changed in the arguments or looks wrong in them, each with its task.
+    warnings: list[str] = Field(default_factory=list)
 
 
 class TaskStarted(RunEvent):

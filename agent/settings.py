@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     """Price of a million tokens written, if the server reports no cost."""
     max_repairs: int = Field(default=3, ge=0)
     """Times that a plan goes back to the planner with its problems before the run ends as failed."""
+    sql_repair: bool = True
+    """Correct what can only be a slip in the SQL and the column names that a model wrote, and say so; else they run as
+    written. A given plan always does."""
     max_context_rounds: int = Field(default=2, ge=0)
     """Times that a large model may ask reading tools for more context before it plans."""
     max_tasks: int = Field(default=10_000, ge=1)

@@ -191,6 +191,10 @@ class State(TypedDict, total=False):
     ]
 
     plan_was_given: Annotated[bool, Field(title="Plan was given", description="Whether the plan came with the input.")]
+    plan_warnings: Annotated[
+        dict[str, list[str]],
+        Field(title="Plan warnings", description="By task id: what its check changed in the arguments or doubts."),
+    ]
     program: Annotated[
         StateRecord | None,
         Field(title="Program", description="The plan as it was given, if it declares inputs: without their values."),

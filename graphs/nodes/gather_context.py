@@ -75,6 +75,8 @@ def _build_empty_fields() -> StateRecord:
     return {
         "answer": "",
         "problems": [],
+        "warnings": [],
+        "plan_warnings": {},
         "results": Overwrite({}),
         "program": None,
         "checked_plan_digest": None,
@@ -86,7 +88,6 @@ def _build_empty_fields() -> StateRecord:
         "resolved_doubts": {},
         "rejected_calls": [],
         "pending_approvals": [],
-        "warnings": [],
         "target_tasks": [],
         "waived_tasks": [],
         "replanned_failures": [],

@@ -292,7 +292,7 @@ async def _apply_edits(edits: Mapping[str, EditDecision], state: State, context:
         approvals[task_id] = hash_approval_request(
             thread=context.thread, revision=revision, task=task_id, tool=task.tool, calls=ready.calls
         )
-    stored = build_plan_update(checked.compiled.plan)
+    stored = build_plan_update(checked.compiled.plan, warnings=checked.list_warnings())
     return {**(stored if name == "plan" else {name: stored["plan"]}), "approvals": approvals}
 
 

@@ -1,7 +1,7 @@
 """Updates of the state, and events for those who watch, made from plans, outcomes and budgets."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import JsonValue
@@ -35,10 +35,20 @@ def plan_to_json(plan: Plan) -> StateRecord:
     }
 
 
-def build_plan_update(plan: Plan) -> dict[str, Any]:
-    """Return the update for a plan that was just compiled."""
+def build_plan_update(plan: Plan, *, warnings: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return the update for a plan that was just compiled, with the `warnings` about it by task id."""
     stored = plan_to_json(plan)
-    return {"plan": stored, "checked_plan_digest": hash_json(stored)}
+    return {
+        "plan": stored,
+        "checked_plan_digest": hash_json(stored),
+        "plan_warnings": dict(warnings),
+        "warnings": cite_warnings(warnings),
+    }
+
+
+def cite_warnings(warnings: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return warnings by task id as sentences, each with the id of its task as a citation."""
+    return [f"{sentence} [{task}]" for task, sentences in warnings.items() for sentence in dict.fromkeys(sentences)]
 
 
 def build_invalid_plan_update(plan: JsonValue, problems: Iterable[Problem], *, limits: Limits) -> dict[str, Any]:
@@ -79,10 +89,20 @@ def outcome_to_json(outcome: Outcome) -> StateRecord:
     return drop_stored_output(outcome).model_dump(mode="json", exclude=idle)
 
 
-def build_plan_event(compiled: CompiledPlan, *, revision: int, difference: PlanDiff | None = None) -> PlanCompiled:
+def build_plan_event(
+    compiled: CompiledPlan,
+    *,
+    revision: int,
+    warnings: Mapping[str, list[str]],
+    difference: PlanDiff | None = None,
+) -> PlanCompiled:
     """Return the event for a plan that is about to run."""
     return PlanCompiled(
-        revision=revision, plan=plan_to_json(compiled.plan), waves=waves(compiled.needs), difference=difference
+        revision=revision,
+        plan=plan_to_json(compiled.plan),
+        waves=waves(compiled.needs),
+        difference=difference,
+        warnings=cite_warnings(warnings),
     )
 
 

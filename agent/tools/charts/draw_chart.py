@@ -84,9 +84,22 @@ class DrawChart(BaseTool):
         },
     }
 
-    def preflight(self, args: dict[str, JsonValue], open: dict[str, JsonSchema]) -> Preflight:  # noqa: A002
-        """Check the columns against the rows, or against their schema if they are not known yet; fix obvious slips."""
-        return check_chart_arguments(args, schemas=open)
+    def preflight(
+        self,
+        args: dict[str, JsonValue],
+        open: dict[str, JsonSchema],  # noqa: A002
+        goal: str | None = None,
+    ) -> Preflight:
+        """Check the columns against the rows, or against their schema if they are not known yet.
+
+        Obvious slips of a model that plans for `goal` are corrected; to a caller they are problems.
+        """
+        found = check_chart_arguments(args, schemas=open)
+        slips = [name for name, value in (found.args or args).items() if value != args.get(name)]
+        if goal is not None or not slips:
+            return found
+        remedies = (f"{name} names {args.get(name)!r}; use {(found.args or args)[name]!r}." for name in slips)
+        return Preflight(problems=tuple(remedies))
 
     def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         return draw(DrawChartArgs.model_validate(arguments), folder=self.folder)

@@ -134,7 +134,7 @@ def _query_ranges(
     expressions = ", ".join(
         ["count(*)", *(f"min({quote_identifier(name)}), max({quote_identifier(name)})" for name in dated)]
     )
-    row = connection.execute(f"SELECT {expressions} FROM {_quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
+    row = connection.execute(f"SELECT {expressions} FROM {quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
     count, *ends = row or (0,)
     texts = [None if end is None else str(cell_to_json(end)) for end in ends]
     return count, dict(zip(dated, zip(texts[::2], texts[1::2], strict=True), strict=True))
@@ -146,7 +146,7 @@ def _query_values(
     if not texts:
         return {}
     counts = ", ".join(f"approx_count_distinct({quote_identifier(name)})" for name in texts)
-    row = connection.execute(f"SELECT {counts} FROM {_quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
+    row = connection.execute(f"SELECT {counts} FROM {quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
     listed = {}
     for name, approximate_count in zip(texts, row or (), strict=True):
         # The approximate count may be off by some percent either way.
@@ -154,7 +154,7 @@ def _query_values(
             continue
         column = quote_identifier(name)
         values = connection.execute(
-            f"SELECT DISTINCT CAST({column} AS VARCHAR) FROM {_quote_relation(relation)} "  # noqa: S608 - quoted identifiers
+            f"SELECT DISTINCT CAST({column} AS VARCHAR) FROM {quote_relation(relation)} "  # noqa: S608 - quoted identifiers
             f"WHERE {column} IS NOT NULL LIMIT {MAX_LISTED_VALUES + 1}"
         ).fetchall()
         if len(values) <= MAX_LISTED_VALUES and all(len(value) <= 200 for (value,) in values):
@@ -167,6 +167,7 @@ def quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _quote_relation(relation: Relation) -> str:
+def quote_relation(relation: Relation) -> str:
+    """Return the name of `relation` as quoted SQL identifiers."""
     parts = _NAME_PARTS.findall(relation.name)
     return ".".join(part if part.startswith('"') else quote_identifier(part) for part in parts)

@@ -4,7 +4,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -21,6 +21,9 @@ from agent.tools.sql.query_process import Message, run_cancellable
 from agent.tools.sql.runner import QueryOutput, build_output_schema
 from agent.tools.sql.sql_tool import PREFLIGHT_SECONDS, IdentifierText, QueryArgs, SqlTool, build_read_only_metadata
 from agent.tools.sql_repair.schema_linking import SchemaLinks, link_columns
+
+if TYPE_CHECKING:
+    from agent.tools.sql_repair.output_rows import FittedQuery
 
 #: Seconds that reading the schema may take, and again without the rows if that was not enough.
 _SCHEMA_SECONDS = 60.0
@@ -145,17 +148,19 @@ class QueryDatabase(SqlTool):
         schema = self.database.load_schema()
         return context.replace(render_schema(schema), render_schema_as_ddl(schema))
 
-    def fit_to_goal(self, sql: str, goal: str) -> str:
-        """Return a planner's query adapted to the goal: no LIMIT that was not asked for, and names instead of ids."""
+    def fit_to_goal(self, sql: str, goal: str) -> "FittedQuery":
+        """Return a planner's query adapted to the goal: no LIMIT that was not asked for, and names beside ids."""
         from agent.tools.sql_repair.output_rows import (  # noqa: PLC0415 - sqlglot is slow to import
+            FittedQuery,
+            add_labels_to_keys,
             remove_unrequested_limit,
-            replace_keys_with_labels,
         )
 
         unlimited = remove_unrequested_limit(sql, asked=goal)
         if _ID_WORDS.search(goal):
             return unlimited
-        return replace_keys_with_labels(unlimited, schema=self.database.load_schema())
+        labelled = add_labels_to_keys(unlimited.sql, schema=self.database.load_schema())
+        return FittedQuery(labelled.sql, (*unlimited.notes, *labelled.notes))
 
     def _build_request(self, given: Mapping[str, Any]) -> Message:
         return {"op": "query", "query": QueryArgs.model_validate(given).to_message()}
@@ -167,17 +172,24 @@ class QueryDatabase(SqlTool):
             output["warning"] = " ".join((*guesses, *filter(None, [output.get("warning")])))
         return output
 
-    def preflight(self, args: dict[str, Any], open: Mapping[str, JsonSchema]) -> Preflight:  # noqa: A002
-        """Bind the query on the database, repaired if its names can be looked up, and return its output columns."""
+    def preflight(
+        self,
+        args: dict[str, Any],
+        open: Mapping[str, JsonSchema],  # noqa: A002
+        goal: str | None = None,
+    ) -> Preflight:
+        """Bind the query on the database and return its output columns; a model's for `goal` is repaired."""
         if "sql" in open or "params" in open or "sql" not in args:
             return Preflight()
         try:
             found = self.processes.run(
-                {"op": "preflight_query", "args": args, "open": dict(open)},
+                {"op": "preflight_query", "args": args, "open": dict(open), "goal": goal},
                 seconds=PREFLIGHT_SECONDS,
                 subject="The check of the SQL",
                 shared=self.database.shared_schema,
             )
         except ToolFailure as failure:
             return Preflight(problems=(str(failure),))
-        return Preflight.model_validate(found)
+        checked = Preflight.model_validate(found)
+        guesses = self.database.source.notes.find_guesses((checked.args or args)["sql"])
+        return checked.model_copy(update={"warnings": (*checked.warnings, *guesses)})

@@ -127,12 +127,20 @@ class _Worker:
             self._schemas = {message["schema_key"]: DatabaseSchema.model_validate(message["schema"])}
         schema = self._schemas[message["schema_key"]]
         with self._get_source().get_connection() as connection:
-            found = preflight_query(message["args"], left_open=message["open"], schema=schema, connection=connection)
+            found = preflight_query(
+                message["args"],
+                left_open=message["open"],
+                schema=schema,
+                connection=connection,
+                goal=message["goal"],
+            )
             return found.model_dump(mode="json")
 
     def _preflight_rows(self, message: Message) -> object:
         with closing(connect_in_memory(self._limits)) as connection:
-            found = preflight_rows(message["args"], left_open=message["open"], connection=connection)
+            found = preflight_rows(
+                message["args"], left_open=message["open"], connection=connection, goal=message["goal"]
+            )
             return found.model_dump(mode="json")
 
 

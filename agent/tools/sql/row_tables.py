@@ -64,11 +64,16 @@ def create_row_tables(
 
 
 def preflight_rows(
-    args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema], connection: "DuckDBPyConnection"
+    args: Mapping[str, Any],
+    *,
+    left_open: Mapping[str, JsonSchema],
+    connection: "DuckDBPyConnection",
+    goal: str | None,
 ) -> Preflight:
     """Bind a query to empty tables with the columns in the output schemas of the tasks that will provide them.
 
-    `connection` is to a new in-memory database, which is locked. Raises `ToolFailure` for rows that are none.
+    `connection` is to a new in-memory database, which is locked; `goal` as for `check_query`. Raises `ToolFailure` for
+    rows that are none.
     """
     create_row_tables(args.get("tables", {}), sql=str(args["sql"]), connection=connection)
     for path, schema in left_open.items():
@@ -80,7 +85,7 @@ def preflight_rows(
             _create_empty_table(path.partition(".")[2], columns, connection=connection)
     lock_down(connection)
     schema_here = read_memory_schema(connection)
-    return preflight_query(args, left_open=left_open, schema=schema_here, connection=connection)
+    return preflight_query(args, left_open=left_open, schema=schema_here, connection=connection, goal=goal)
 
 
 def parse_table_rows(given: object, *, table: str) -> list[dict[str, JsonValue]]:

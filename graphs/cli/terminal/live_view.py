@@ -67,7 +67,8 @@ class LineDisplay:
             case Thinking(role=role, text=text):
                 return [f"{role}: {as_text(text, width=200)}"]
             case PlanCompiled():
-                return [*_format_revision(event), *(_format_plan_row(row) for row in self._sort_by_wave())]
+                rows = [_format_plan_row(row) for row in self._sort_by_wave()]
+                return [*_format_revision(event), *rows, *_format_warnings(event)]
             case TaskStarted(task=task, tool=tool, attempt=1):
                 return [f"started {task} ({tool})"]
             case ItemProgress():
@@ -110,7 +111,9 @@ class LiveDisplay:
         self.tracker.apply_event(event)
         match event:
             case PlanCompiled() if event.difference is not None:
-                self._print_lines(_format_revision(event))
+                self._print_lines([*_format_revision(event), *_format_warnings(event)])
+            case PlanCompiled() if event.warnings:
+                self._print_lines(_format_warnings(event))
             case ReplanStarted():
                 self._print_lines([_format_replan(event)])
             case _:
@@ -158,6 +161,10 @@ def _format_revision(event: PlanCompiled) -> list[str]:
     count = len(event.plan.get("tasks") or ())  # type: ignore[arg-type]  # a plan's tasks are a list
     head = f"plan, revision {event.revision}: {_pluralize(count, 'task')} in {_pluralize(len(event.waves), 'wave')}"
     return [head, *([f"  {event.difference}"] if event.difference is not None else [])]
+
+
+def _format_warnings(event: PlanCompiled) -> list[str]:
+    return [f"warning: {as_text(sentence, width=600)}" for sentence in event.warnings]
 
 
 def _format_plan_row(row: TaskRow) -> str:

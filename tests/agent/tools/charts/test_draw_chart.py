@@ -305,9 +305,14 @@ def test_columns_are_checked_before_the_rows_are_there(draw, args: dict, problem
 
 
 def test_one_obvious_column_is_put_in_place(draw) -> None:
-    found = draw.preflight({"kind": "bar", "x": "CustomerName", "y": "total_revenu"}, {"rows": SCHEMA})
+    found = draw.preflight({"kind": "bar", "x": "CustomerName", "y": "total_revenu"}, {"rows": SCHEMA}, "?")
     assert found.problems == ()
     assert found.args == {"kind": "bar", "x": "customer_name", "y": "Total_Revenue"}
+
+
+def test_a_callers_chart_is_not_changed(draw) -> None:
+    found = draw.preflight({"kind": "bar", "x": "CustomerName", "y": "orders"}, {"rows": SCHEMA})
+    assert (found.args, found.problems) == (None, ("x names 'CustomerName'; use 'customer_name'.",))
 
 
 @pytest.mark.parametrize(

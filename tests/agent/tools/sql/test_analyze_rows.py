@@ -92,7 +92,7 @@ def test_preflight_finds_a_table_that_is_not_given(analyze):
 
 
 def test_preflight_mends_a_name(analyze):
-    found = analyze.preflight({"sql": "SELECT Region, sum(revenus) AS r FROM s GROUP BY 1"}, {"tables.s": ROWS})
+    found = analyze.preflight({"sql": "SELECT Region, sum(revenus) AS r FROM s GROUP BY 1"}, {"tables.s": ROWS}, "?")
     assert found.problems == ()
     assert "SUM(revenue)" in found.args["sql"]
 

@@ -150,10 +150,13 @@ def test_how_files_were_read_is_said_once_and_can_be_set_in_the_configuration(
     said = planwave.here("run", "g", "--plan", tasks, "--data", "sold.csv").stdout
     assert said.count("Read sold.csv: fields separated by commas, header in line 1, UTF-8.") == 1
     assert said.count("Check: sold.csv, column 'day': '01/02/2024' is read day before month") == 1
+    warned = json.loads(planwave.here("run", "g", "--plan", tasks, "--data", "sold.csv", "--json").stdout)["warnings"]
+    assert any("sold.csv, column 'day': '01/02/2024' is read day before month" in sentence for sentence in warned)
     (planwave.home / "planwave.toml").write_text('[data]\ndateformat = "%m/%d/%Y"\n')
     ended = planwave.here("run", "g", "--plan", tasks, "--data", "sold.csv", "--json")
     assert json.loads(ended.stdout)["results"]["q"]["output"]["rows"] == [{"day": "2024-03-04"}]
     assert "Check:" not in ended.stderr
+    assert json.loads(ended.stdout)["warnings"] == []
     (planwave.home / "planwave.toml").write_text('[data.files."sold.csv"]\ndateformat = "%m/%d/%Y"\n')
     given = planwave.here("run", "g", "--plan", tasks, "--data", "sold.csv?dateformat=%d/%m/%Y", "--json")
     assert json.loads(given.stdout)["results"]["q"]["output"]["rows"] == [{"day": "2024-04-03"}]
