@@ -196,7 +196,10 @@ async def test_misuse_reaches_the_client_in_words(client, thread):
 
 async def test_a_wrong_answer_is_told_and_the_right_one_still_counts(client, thread):
     await client.runs.wait(thread, "planwave", input={"goal": "g", "plan": plan("c.csv")})
-    with pytest.raises(Exception, match="one decision for each call"):
-        await client.runs.wait(thread, "planwave", command={"resume": {"decisions": []}})
+    for wrong in ({"decisions": []}, "yes", True, [], {"decisions": [{"type": "maybe"}]}):
+        out = await client.runs.wait(thread, "planwave", command={"resume": wrong})
+        [asked] = out["__interrupt__"]
+        assert (out["status"], bool(asked["value"]["error"])) == ("awaiting_approval", True)
+        assert (await client.threads.get(thread))["status"] == "interrupted"
     out = await client.runs.wait(thread, "planwave", command={"resume": APPROVE})
     assert out["status"] == "completed"
