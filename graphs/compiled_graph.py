@@ -26,12 +26,14 @@ from graphs.input_validation import (
     bind_answer,
     find_last_answered,
     is_answer,
+    is_message_only,
     is_same_answer,
     reject_unstorable,
     validate_input,
 )
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
-from graphs.nesting import Caller, identify_caller, is_checkpointed, merge_caller_config, retried_runs
+from graphs.messages import reply_to_waiting
+from graphs.nesting import Caller, identify_caller, is_checkpointed, is_nested, merge_caller_config, retried_runs
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, register_run, wait_for_stopping_run
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, RunInput, State
@@ -211,6 +213,9 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         async with register_run(scope, control), self._hold_thread(thread, caller), _log_run(thread, given):
             if isinstance(given, Command) and kept:
                 await self._reject_other_run(given.update, config)
+            if kept and is_message_only(input) and not is_nested(config):
+                waiting = (await self.aget_state(config)).interrupts
+                given = reply_to_waiting(given["goal"], given["messages"], waiting) if waiting else given
             if is_answer(given):
                 given = await self._bind_answer(given, config, refusal=refusal)
             if given is None and kept:

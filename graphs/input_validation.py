@@ -21,6 +21,7 @@ from agent.core.engine.escalations import Escalation, parse_escalation_answer
 from agent.errors import AnswerError, UsageError
 from agent.execution.ledger import create_run_id
 from graphs.langgraph_internals import INTERRUPT, RESUME_CHANNEL
+from graphs.messages import find_goal, is_human, make_goal_message, parse_messages
 
 _INTERRUPT_ID_PATTERN = re.compile("[0-9a-f]{32}")
 
@@ -30,15 +31,29 @@ def validate_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passe
     if given is None or isinstance(given, Command):
         return given
     if not isinstance(given, dict):
-        raise UsageError(f"A run is started with {{'goal': '...'}}, not {type(given).__name__}.")
-    goal, plan = given.get("goal"), given.get("plan")
+        raise UsageError(
+            f"A run is started with {{'goal': '...'}} or {{'messages': [...]}}, not {type(given).__name__}."
+        )
+    goal, plan, run_id = given.get("goal"), given.get("plan"), create_run_id()
     if goal is not None and not isinstance(goal, str):
         raise UsageError(f"The goal is {goal!r}; it must be a string.")
-    if not (goal or "").strip() and plan is None:
+    messages = parse_messages(given["messages"]) if given.get("messages") else []
+    if messages and not (goal or "").strip():
+        goal = find_goal(messages) if plan is None or any(map(is_human, messages)) else ""
+    elif goal and goal.strip():
+        messages.append(make_goal_message(goal, run_id=run_id))
+    elif plan is None:
         raise UsageError("The goal is empty; say in a sentence what to find out or do.")
     # Otherwise the plan of an earlier goal on the thread would count as given.
     # The thread alone would not name the run: a graph around this one starts it many times on one thread.
-    return {**given, "goal": goal or "", "plan": plan, "run_id": create_run_id()}
+    return {**given, "goal": goal or "", "plan": plan, "run_id": run_id, "messages": messages}
+
+
+def is_message_only(given: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
+    """Return whether an input is a message in a chat: neither a goal nor a plan is given beside it."""
+    return (
+        isinstance(given, dict) and bool(given.get("messages")) and not given.get("goal") and given.get("plan") is None
+    )
 
 
 def reject_unstorable(given: Any, saver: BaseCheckpointSaver[Any]) -> None:  # noqa: ANN401 - whatever a caller passes

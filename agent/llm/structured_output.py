@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
@@ -24,7 +24,14 @@ from agent.llm.openai_client import enable_sampling
 from agent.llm.provider_errors import PROVIDER_ERRORS, explain_error, is_prompt_too_long
 from agent.llm.replies import MalformedReply, Reply, TextReply, Usage, parse_reply
 from agent.llm.response_schema import add_size_limits, to_strict_schema
-from agent.llm.streaming import STREAM_REFUSED_STATUSES, NotStreamedError, OnText, build_streaming_chat, stream_reply
+from agent.llm.streaming import (
+    NOT_STREAMED,
+    STREAM_REFUSED_STATUSES,
+    NotStreamedError,
+    OnText,
+    build_streaming_chat,
+    stream_reply,
+)
 from agent.llm.usage import begin_call, count_call, extract_usage, parse_cost
 from agent.logging_context import get_logger
 from prompts import render
@@ -103,17 +110,22 @@ async def ask_text(
     max_tokens: int | None = None,
     grammar: str | None = None,
     on_usage: OnUsage | None = None,
+    on_text: OnText | None = None,
 ) -> TextReply | MalformedReply:
     """Ask for a text. One that was cut off at the token limit is returned as truncated.
 
-    `grammar`, in GBNF, constrains the text if the server supports grammars; else it is not sent. Raises
-    `ModelReplyError` as `ask_json` does.
+    `grammar`, in GBNF, constrains the text if the server supports grammars; else it is not sent. `on_text` as for
+    `ask_json`. Raises `ModelReplyError` as `ask_json` does.
     """
-    chat = _limit_tokens(model.chat, max_tokens=max_tokens)
-    if grammar is not None and model.supports_grammar:
-        chat = chat.bind(extra_body={"grammar": grammar})
+
+    async def send(chat: BaseChatModel, on_text: OnText | None) -> _RawReply:
+        limited = _limit_tokens(chat, max_tokens=max_tokens)
+        if grammar is not None and model.supports_grammar:
+            limited = limited.bind(extra_body={"grammar": grammar})
+        return await _call_model(model, limited, messages, method="text", on_text=on_text)
+
     try:
-        received = await _call_model(model, chat, messages, method="text")
+        received = await _stream_if_possible(model, send, on_text=on_text)
     except openai.APIStatusError as error:
         raise _to_reply_error(error) from error
     if on_usage is not None:
@@ -148,7 +160,7 @@ async def ask_texts(
                 result = await chat.agenerate(
                     [list(messages)],
                     callbacks=config.get("callbacks"),
-                    tags=config.get("tags"),
+                    tags=[*(config.get("tags") or ()), NOT_STREAMED],
                     metadata=config.get("metadata"),
                     n=number,
                     max_tokens=max_tokens,
@@ -203,16 +215,27 @@ async def _try_methods(
 
 async def _ask_with_method(method: OutputMethod, model: Model, question: _Question) -> _RawReply:
     """Ask by `method`: as a stream if `on_text` is given and the server streams, else for the whole reply at once."""
+
+    async def send(chat: BaseChatModel, on_text: OnText | None) -> _RawReply:
+        return await _send_question(method, model, question, chat=chat, on_text=on_text)
+
+    return await _stream_if_possible(model, send, on_text=question.on_text)
+
+
+async def _stream_if_possible(
+    model: Model, send: Callable[[BaseChatModel, OnText | None], Awaitable[_RawReply]], *, on_text: OnText | None
+) -> _RawReply:
+    """Return what `send` receives from a chat model that streams to `on_text`, or from one that does not."""
     unused: list[StreamFeature] = []
     extras: tuple[StreamFeature, ...] = (
-        ("stream_usage", "stream") if question.on_text and "stream" not in model.unsupported else ()
+        ("stream_usage", "stream") if on_text and "stream" not in model.unsupported else ()
     )
     for extra in extras:
         chat = build_streaming_chat(model, report_usage=extra == "stream_usage")
         if chat is None or extra in model.unsupported:
             continue
         try:
-            received = await _send_question(method, model, question, chat=chat, on_text=question.on_text)
+            received = await send(chat, on_text)
         except NotStreamedError as error:
             _logger.warning("Model %s did not stream its reply, asking for the whole: %s", model.name, error)
             unused = ["stream"] if error.permanent else []
@@ -225,7 +248,7 @@ async def _ask_with_method(method: OutputMethod, model: Model, question: _Questi
         else:
             model.unsupported.update(unused)
             return received
-    received = await _send_question(method, model, question, chat=model.chat)
+    received = await send(model.chat, None)
     # Only now is it certain that the server refused the stream and not the question.
     model.unsupported.update(unused)
     return received
@@ -334,7 +357,11 @@ async def _receive_reply(
     try:
         async with asyncio.timeout(model.timeout_s):
             return _parse_message(
-                await (stream_reply(chat, messages, on_text=on_text) if on_text else chat.ainvoke(list(messages)))
+                await (
+                    stream_reply(chat, messages, on_text=on_text)
+                    if on_text
+                    else chat.ainvoke(list(messages), {"tags": [NOT_STREAMED]})
+                )
             )
     except openai.LengthFinishReasonError as error:
         return replace(_parse_completion(error.completion), fault=_TRUNCATED_FAULT, truncated=True)

@@ -45,6 +45,7 @@ from graphs.run.state_updates import (
     build_plan_event,
     build_plan_update,
     compute_plan_digest,
+    name_plan,
     outcome_to_json,
 )
 from graphs.run.task_runner import build_job, create_board, run_task
@@ -67,6 +68,11 @@ async def wave_dispatch(state: State, context: NodeContext) -> Command[NodeName]
 
     command = _build_command(move, state, snapshot, context)
     update: StateRecord = {**changed, **update_plan_history(state), **(command.update or {})}
+    messages = context.get_transcript(state).continue_with(
+        state.get("messages") or (), snapshot.undo or snapshot.compiled, snapshot.outcomes, plan=name_plan(state)
+    )
+    if messages:
+        update["messages"] = messages
     if "results" in changed:
         update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
         update["out_of_budget_tasks"] = Overwrite({})

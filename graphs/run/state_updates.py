@@ -1,7 +1,7 @@
 """Updates of the state, and events for those who watch, made from plans, outcomes and budgets."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import JsonValue
@@ -17,6 +17,7 @@ from agent.core.plan.limits import Limits
 from agent.core.plan.problems import Problem
 from agent.events import PlanCompiled, TaskFinished
 from agent.results.artifacts import drop_stored_output
+from graphs.messages import PlanName
 from graphs.state import StateRecord
 
 _PREVIEW_LENGTH = 200
@@ -38,6 +39,13 @@ def build_plan_update(plan: Plan) -> dict[str, Any]:
     """Return the update for a plan that was just compiled."""
     stored = plan_to_json(plan)
     return {"plan": stored, "checked_plan_digest": hash_json(stored)}
+
+
+def name_plan(state: Mapping[str, Any]) -> PlanName:
+    """Return which plan of a run is carried out in `state`."""
+    undo = state.get("rollback_plan")
+    digest = hash_json(undo) if undo else str(state.get("checked_plan_digest") or "")
+    return PlanName(revision=state.get("revision") or 1, digest=digest, is_rollback=bool(undo))
 
 
 def build_invalid_plan_update(plan: JsonValue, problems: Iterable[Problem], *, limits: Limits) -> dict[str, Any]:
