@@ -148,6 +148,8 @@ class Transcript:
         self._open: dict[str, str] = {}
         #: By task: the outcome that was said last.
         self._told: dict[str, str] = {}
+        #: The ids of the run's messages.
+        self._ids: set[str | None] = set()
         self._answers = 0
         self._read: tuple[int, str | None] = (0, None)
 
@@ -169,6 +171,7 @@ class Transcript:
         self._read = (len(messages), messages[-1].id if messages else None)
 
     def _read_message(self, message: BaseMessage, own: Mapping[str, Any]) -> None:
+        self._ids.add(message.id)
         if isinstance(message, AIMessage) and "plan" in own:
             tasks: list[str] = list(own["tasks"])
             self._plans[own["plan"]] = own["digest"], tasks
@@ -208,6 +211,9 @@ class Transcript:
             ]
         if active is not None and (is_new or self._plans[plan.key][0] != plan.digest):
             added += self._make_plan(plan, active, outcomes)
+        if any(message.id in self._ids for message in added):
+            # What takes the place of an earlier message is not among the new ones.
+            self._forget()
         return added
 
     def _tell_outcomes(self, outcomes: Mapping[str, Outcome], *, every: bool) -> list[BaseMessage]:
@@ -266,6 +272,11 @@ class Transcript:
         """Return the id of a call; model servers take 40 letters, digits, `_` and `-`."""
         name = re.sub(r"[^A-Za-z0-9-]+", "_", task)[:24]
         return f"{_PREFIX}{hash_json([self.run, plan, task])[:12]}_{name}"
+
+    def make_question(self, text: str, *, number: int) -> AIMessage:
+        """Return the message of an escalation."""
+        own = {"run": self.run, "question": number}
+        return AIMessage(text, id=f"{_PREFIX}{self.run}_question{number}", additional_kwargs={_OWN: own})
 
     def make_answer(self, text: str, *, status: str, message_id: str) -> AIMessage:
         """Return the message with the answer of the run."""

@@ -173,7 +173,12 @@ async def test_an_edited_call_and_a_refused_one_are_told_as_they_are(world):
     plan = {"tasks": [*CHAIN["tasks"][:3], {"id": "v", "tool": "write", "args": {"value": 8}}]}
     await graph.ainvoke({"goal": "g", "plan": plan}, thread())
     edit = {"type": "edit", "edited_action": {"name": "write", "args": {"value": 7}}}
-    out = await graph.ainvoke(Command(resume={"decisions": [edit, {"type": "reject", "message": "no"}]}), thread())
+    answer = Command(resume={"decisions": [edit, {"type": "reject", "message": "no"}]})
+    updates = [part async for part in graph.astream(answer, thread(), stream_mode="updates")]
+    # The plan is written again once, in the place of the old one, and each result once.
+    written = [each for part in updates for update in part.values() for each in (update or {}).get("messages") or ()]
+    assert sorted(kinds(written)) == ["ai", "ai4", "tool", "tool"]
+    out = (await graph.aget_state(thread())).values
     [call] = [call for call in out["messages"][1].tool_calls if call["name"] == "write" and call["args"]["value"] == 7]
     assert world.log[-1] == ("write", 7)
     assert json.loads(results(out["messages"])[call["id"]]) == {"written": 7}
@@ -328,6 +333,31 @@ async def test_a_message_answers_a_question(world):
         assert "- Which number? Answer: Three." in endpoint.requests[1].text
     assert (out["status"], [value for _, value in world.log]) == ("completed", [1, 3])
     assert "Three." in [each.content for each in out["messages"] if each.type == "human"]
+
+
+async def test_a_question_before_there_is_a_plan_is_a_message_too(world):
+    with Endpoint([PLAN, "1 [a]."]) as endpoint:
+        model = ChatOpenAI(model="scripted", base_url=endpoint.url, api_key="sk-test", timeout=10)
+        settings = Settings(max_model_calls=2, escalate_budgets=True)
+        graph = build_graph(tools=world.tools(), model=model, settings=settings, checkpointer=InMemorySaver())
+        await graph.ainvoke({"messages": "look"}, thread())
+        out = await graph.ainvoke({"messages": "again"}, thread(), context={"max_model_calls": 0})
+    assert out["status"] == "awaiting_approval"
+    assert kinds(out["messages"])[-2:] == ["human", "ai"]
+    assert "model calls" in out["messages"][-1].content
+
+
+async def test_what_a_budget_ended_is_told_again_when_it_goes_on(world):
+    tasks = [{"id": f"t{n}", "tool": "look", "args": {"value": n}} for n in range(4)]
+    saver = InMemorySaver()
+    graph = graph_of(world, saver=saver, dispatch="wave", deadline_s=1e-9, approve="never")
+    out = await graph.ainvoke({"goal": "g", "plan": {"tasks": tasks}}, thread())
+    assert (out["status"], world.log) == ("failed", [])
+    assert all(text.startswith("Not finished: ") for text in results(out["messages"]).values())
+    out = await graph_of(world, saver=saver, approve="never").ainvoke(None, thread())
+    assert (out["status"], len(world.log)) == ("completed", 4)
+    assert kinds(out["messages"]) == ["human", "ai4", *["tool"] * 4, "ai", "ai"]
+    assert [json.loads(text) for text in results(out["messages"]).values()] == [{"value": n} for n in range(4)]
 
 
 async def test_the_answer_streams_and_the_plan_of_the_model_does_not(world):
