@@ -117,6 +117,8 @@ class Settings(BaseSettings):
     """Megabytes of JSON in the result of one SQL query; the rows beyond are cut off, and the result says so."""
     data_folder: Path = Field(default_factory=lambda: platformdirs.user_data_path("planwave"))
     """Where the sample shop and the default database are."""
+    library: Path | None = None
+    """A folder of programs, in place of those in the database."""
     output_folder: Path = Field(default_factory=lambda: Path("planwave-output"))
     """Where charts and saved files go; `save_file` cannot leave it."""
 

@@ -10,13 +10,16 @@ from typing import Any, Self, TypedDict, Unpack, cast, overload
 
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import All, Command, Durability, GraphOutput
+from pydantic import BaseModel
 
 from agent.core.plan.limits import Limits
 from agent.errors import UsageError
 from agent.logging_context import get_logger
+from agent.programs.matching import ProgramMatch, match_programs
 from agent.results.artifacts import Artifacts
 from agent.secret_masking import get_registered_masks
 from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
@@ -38,6 +41,7 @@ from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, registe
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, RunInput, State
 from graphs.stores.checkpoint_upgrade import upgrade_saver_of
+from graphs.stores.library import Library
 from graphs.stores.single_thread import LeasedSaver
 from graphs.thread_status import is_unfinished, resume_after_budget
 
@@ -69,6 +73,8 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
+        description: str | None = None,
+        library: Library | None = None,
         **parts: Any,  # noqa: ANN401 - LangGraph's own
     ) -> None:
         """Take LangGraph's own `parts`, and the settings of the graph.
@@ -80,6 +86,10 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         self.artifacts = artifacts
         self.toolbox = toolbox
         self.limits = limits
+        #: What the graph is for, in the words of its maker; None: it is for any goal.
+        self.description = description
+        #: The programs that the planner looks through before it asks a model.
+        self.library = library
 
     @classmethod
     def from_compiled(
@@ -90,10 +100,39 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
+        description: str | None = None,
+        library: Library | None = None,
     ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
         parts = {name: value for name, value in vars(compiled).items() if not name.startswith("_")}
-        return cls(settings=settings, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
+        return cls(
+            settings=settings,
+            artifacts=artifacts,
+            toolbox=toolbox,
+            limits=limits,
+            description=description,
+            library=library,
+            **parts,
+        )
+
+    async def find_program(self, goal: str) -> ProgramMatch | None:
+        """Return the program of the library that answers `goal`, with its values; None if there is none for sure."""
+        return None if self.library is None else match_programs(goal, await self.library.list_programs())
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """Return the tool of `planwave_tool` over this graph; with a schema or types of arguments, LangChain's own."""
+        if args_schema is not None or arg_types is not None:
+            return super().as_tool(args_schema, name=name, description=description, arg_types=arg_types)
+        from graphs.composition.planwave_tool import create_graph_tool  # noqa: PLC0415 - it builds graphs
+
+        return create_graph_tool(self, name=name or self.get_name(), description=description)
 
     def copy(self, update: dict[str, Any] | None = None) -> Self:
         """Return a copy, with a persistence's stores kept: a LangGraph server puts its own in their place.

@@ -18,10 +18,11 @@ from agent.core.engine.approvals import (
     refuse_answer,
 )
 from agent.core.engine.escalations import Escalation, parse_escalation_answer
+from agent.core.plan.document import Plan
 from agent.errors import AnswerError, UsageError
 from agent.execution.ledger import create_run_id
 from graphs.langgraph_internals import INTERRUPT, RESUME_CHANNEL
-from graphs.messages import find_goal, is_human, make_goal_message, parse_messages
+from graphs.messages import add_goal, find_goal, is_human, parse_messages
 
 _INTERRUPT_ID_PATTERN = re.compile("[0-9a-f]{32}")
 
@@ -41,12 +42,14 @@ def validate_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passe
     if messages and not (goal or "").strip():
         goal = find_goal(messages) if plan is None or any(map(is_human, messages)) else ""
     elif goal and goal.strip():
-        messages.append(make_goal_message(goal, run_id=run_id))
+        messages = add_goal(messages, goal, run_id=run_id)
     elif plan is None:
         raise UsageError("The goal is empty; say in a sentence what to find out or do.")
+    plan = _add_input_values(plan, given.get("inputs"))
     # Otherwise the plan of an earlier goal on the thread would count as given.
     # The thread alone would not name the run: a graph around this one starts it many times on one thread.
-    return {**given, "goal": goal or "", "plan": plan, "run_id": run_id, "messages": messages}
+    rest = {name: value for name, value in given.items() if name != "inputs"}
+    return {**rest, "goal": goal or "", "plan": plan, "run_id": run_id, "messages": messages}
 
 
 def is_message_only(given: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
@@ -54,6 +57,19 @@ def is_message_only(given: Any) -> bool:  # noqa: ANN401 - whatever a caller pas
     return (
         isinstance(given, dict) and bool(given.get("messages")) and not given.get("goal") and given.get("plan") is None
     )
+
+
+def _add_input_values(plan: Any, inputs: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
+    """Return a plan with the values of its inputs; whether they fit, the compiler says."""
+    if not inputs and isinstance(inputs, dict | None):
+        return plan
+    if not isinstance(inputs, dict):
+        raise UsageError(f"The inputs are {inputs!r}; give a dict of values by name.")
+    if isinstance(plan, Plan):
+        plan = plan.model_dump(mode="json", exclude_defaults=True)
+    if not isinstance(plan, dict):
+        raise UsageError("Inputs are the values of a plan that declares them; give such a plan with them.")
+    return {**plan, "input_values": {**(plan.get("input_values") or {}), **inputs}}
 
 
 def reject_unstorable(given: Any, saver: BaseCheckpointSaver[Any]) -> None:  # noqa: ANN401 - whatever a caller passes

@@ -88,9 +88,12 @@ def find_goal(messages: Sequence[BaseMessage]) -> str:
     return text
 
 
-def make_goal_message(goal: str, *, run_id: str) -> HumanMessage:
-    """Return the message of a goal that was not given as one."""
-    return HumanMessage(goal, id=f"{_PREFIX}{hash_json(run_id)[:12]}_goal")
+def add_goal(messages: Sequence[AnyMessage], goal: str, *, run_id: str) -> list[AnyMessage]:
+    """Return `messages` with a goal that was given beside them, unless the last one of a human says it already."""
+    last = next((message for message in reversed(messages) if is_human(message)), None)
+    if last is not None and get_text(last).strip() == goal.strip():
+        return list(messages)
+    return [*messages, HumanMessage(goal, id=f"{_PREFIX}{hash_json(run_id)[:12]}_goal")]
 
 
 def is_human(message: BaseMessage) -> bool:

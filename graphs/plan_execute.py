@@ -29,6 +29,7 @@ from graphs.run.node_context import Node, bind_node
 from graphs.run.services import Context, DurationEstimates, ModelChoice, Services, SharedResultCache, ToolsOrFactory
 from graphs.state import OutputState, RunInput, State, TaskOrder
 from graphs.stores.checkpoint_upgrade import upgrade_on_read
+from graphs.stores.library import Library
 from graphs.stores.serializer import use_exact_serializer
 from graphs.stores.single_thread import ensure_async_saver
 
@@ -41,6 +42,9 @@ def build_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     persistence: Persistence | None = None,
     cache: BaseCache[Any] | None = None,
+    library: Library | None = None,
+    name: str = "planwave",
+    description: str | None = None,
 ) -> PlanwaveGraph:
     """Return the graph over `tools`, ready for `invoke`, `ainvoke`, `stream` and Studio.
 
@@ -48,7 +52,9 @@ def build_graph(
     shop. `model` is `"openai:NAME"`, `"local"`, a chat model, or None for the configured one; it is only loaded when
     something has to be planned. Give any LangGraph `checkpointer`, or a `persistence`, which adds leases, a ledger of
     writes and large outputs. `cache` keeps the results of tools with a `cache_ttl_s` for other threads; None: the
-    persistence's own, if there is one.
+    persistence's own, if there is one. `name` and `description` are those of the assistant on a LangGraph server, of
+    its MCP tool, of a node and in traces. `library` has the programs that the planner looks through before it asks a
+    model; None: those of `settings.library`, or else of the persistence.
     Raises `UsageError` for both a checkpointer and a persistence, `ToolError` for tools that cannot be used.
     """
     if checkpointer is not None and persistence is not None:
@@ -67,6 +73,7 @@ def build_graph(
         artifacts=artifacts,
         durations=DurationEstimates(persistence.store if persistence else None),
         memory=SharedResultCache(shared) if shared is not None else None,
+        library=library or _choose_library(chosen, persistence),
     )
     if not callable(services.tools):
         _ = services.toolbox
@@ -77,14 +84,22 @@ def build_graph(
         if checkpointer
         else None
     )
-    compiled = _build_state_graph(services).compile(checkpointer=saver, name="planwave")
+    compiled = _build_state_graph(services).compile(checkpointer=saver, name=name)
     return PlanwaveGraph.from_compiled(
         compiled,
+        description=description,
+        library=services.library,
         settings=chosen,
         artifacts=artifacts,
         toolbox=services.load_toolbox,
         limits=lambda context, given: services.resolve_limits(context, given=given, attended=True),
     )
+
+
+def _choose_library(settings: Settings, persistence: Persistence | None) -> Library | None:
+    if settings.library is not None:
+        return Library(settings.library)
+    return Library(persistence) if persistence is not None else None
 
 
 def _build_state_graph(services: Services) -> StateGraph[State, Context, RunInput, OutputState]:

@@ -178,6 +178,10 @@ class Input(TypedDict, total=False):
         _PlanForm,
         Field(title="Plan", description="A plan document to run as it is; leave it out to have one made."),
     ]
+    inputs: Annotated[
+        StateRecord | None,
+        Field(title="Inputs", description="By name: values for the inputs that the plan declares."),
+    ]
 
 
 class RunInput(Input, total=False):
@@ -241,6 +245,10 @@ class State(TypedDict, total=False):
     ]
 
     plan_was_given: Annotated[bool, Field(title="Plan was given", description="Whether the plan came with the input.")]
+    program: Annotated[
+        StateRecord | None,
+        Field(title="Program", description="The plan as it was given, if it declares inputs: without their values."),
+    ]
     checked_plan_digest: Annotated[
         str | None,
         Field(

@@ -80,6 +80,7 @@ class CallRunner:
         clock: Callable[[], datetime],
         deadline: Deadline | None = None,
         propagate: tuple[type[BaseException], ...],
+        check_signal: Callable[[BaseException], str | None],
         log: CallLog,
         logged: Iterable[LoggedCall],
         writes: WriteLedger | None,
@@ -95,6 +96,7 @@ class CallRunner:
         self._deadline = deadline
         # A `PersistenceError` is the database's failure, not the tool's: whether the call may be made is not known.
         self._propagate: tuple[type[BaseException], ...] = (RunHalted, PersistenceError, *propagate)
+        self._check_signal = check_signal
         self._timeout_s = task.timeout_s or spec.policy.timeout_s or settings.default_timeout_s
         self._is_repeatable = get_repeatability(spec) != "no"
         self._max_attempts = 1 + _get_max_retries(job, settings)
@@ -185,8 +187,10 @@ class CallRunner:
         emit(TaskStarted(task=task.id, tool=task.tool, attempt=call.attempts, at=now.isoformat()))
         try:
             output = await self._call_tool(call)
-        except self._propagate:
-            raise
+        except self._propagate as signal:
+            if (fault := self._check_signal(signal)) is None:
+                raise
+            return CallFailed("tool", fault, call.attempts, call.started_at)
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is the task's failure, a value
             may_have_effect = is_transient(error) and not never_sent(error)
             failure = CallFailed(

@@ -67,12 +67,14 @@ class Executor:
         *,
         clock: Clock = utc_now,
         propagate: tuple[type[BaseException], ...] = (),
+        check_signal: Callable[[BaseException], str | None] = lambda _signal: None,
         early_outcomes: EarlyOutcomes | None = None,
         cache: ResultCache | None = None,
         deadline: Deadline | None = None,
     ) -> None:
         """`propagate` are exceptions by which a tool speaks to the graph; they are not failures of the task.
 
+        One of which `check_signal` returns a sentence cannot be passed on, and is a failure for this reason.
         No attempt is begun after the `deadline`.
         """
         self._toolbox = toolbox
@@ -81,6 +83,7 @@ class Executor:
         self._calls = calls
         self._clock = clock
         self._propagate = propagate
+        self._check_signal = check_signal
         self._early_outcomes = early_outcomes
         self._cache = cache
         self._deadline = deadline
@@ -174,6 +177,7 @@ class Executor:
             clock=self._clock,
             deadline=self._deadline,
             propagate=self._propagate,
+            check_signal=self._check_signal,
             log=self._calls,
             logged=logged,
             writes=None if is_ungated_read(job) else WriteLedger(job, self._ledger, self._toolbox, self._settings),

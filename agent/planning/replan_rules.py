@@ -239,7 +239,7 @@ async def _check_document(
     ]
     if problems:
         return tuple(map(str, problems))
-    plan = parse_plan(document, max_tasks=session.limits.max_tasks)
+    plan = parse_plan({**session.input_fields, **document}, max_tasks=session.limits.max_tasks)
     compiled = (
         compile_plan(plan, session.toolbox.specs, limits=session.limits, used=session.used)
         if isinstance(plan, Plan)

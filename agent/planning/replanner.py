@@ -88,6 +88,9 @@ async def make_revision(
         max_repairs=settings.max_repairs,
         emit=emit,
         used=_index_settled_tasks(compiled, outcomes, waived=waived),
+        input_fields=compiled.plan.model_dump(
+            mode="json", include={"inputs", "input_values"} if compiled.plan.inputs is not None else set()
+        ),
     )
     failure_context = FailureContext(
         compiled, outcomes=outcomes, failed=failed, history=tuple(history), guidance=tuple(guidance), may_ask=may_ask

@@ -55,6 +55,8 @@ class PlanningSession:
     emit: Emit
     #: The ids that already have a result, as for `compile_plan`.
     used: Mapping[str, Task | None] = field(default_factory=dict)
+    #: What the plan that is replanned says of its inputs, as fields of a plan document.
+    input_fields: Mapping[str, Any] = field(default_factory=dict)
     tally: UsageTally = field(default_factory=UsageTally)
     #: Runs tasks while their plan is still being written.
     early_execution: EarlyExecution | None = None
@@ -123,6 +125,7 @@ class PlanningSession:
     async def check(self, document: Mapping[str, Any]) -> CheckedPlan | tuple[Problem, ...]:
         """Compile a plan document against the toolbox, preflight included."""
         preflights = self.early_execution.preflights if self.early_execution else None
+        document = {**self.input_fields, **document}
         return await check_plan(document, self.toolbox, limits=self.limits, used=self.used, preflights=preflights)
 
 

@@ -10,9 +10,16 @@ from pydantic import JsonValue
 
 from agent.core.compiler.compiler import CompiledPlan, compile_plan
 from agent.core.compiler.partial_plan import check_partial_plan
+from agent.core.compiler.program_inputs import (
+    DeclaredInputs,
+    bind_input_values,
+    build_undeclared_inputs_problem,
+    declare_inputs,
+    reword_problem,
+)
 from agent.core.compiler.reference_check import RootedSchema, get_item_schema, get_output_schemas
 from agent.core.plan.dependencies import build_dependency_graph, list_dependencies, sort_topologically
-from agent.core.plan.document import Plan, Task
+from agent.core.plan.document import INPUTS_TOOL, Plan, Task
 from agent.core.plan.hashing import hash_json
 from agent.core.plan.json_schema import NoSuchPath, get_subschema
 from agent.core.plan.limits import Limits
@@ -27,7 +34,7 @@ from agent.core.plan.references import (
     parse_reference,
     split_open_args,
 )
-from agent.core.plan.tool_spec import JsonSchema, Preflight
+from agent.core.plan.tool_spec import Catalogue, JsonSchema, Preflight
 from agent.tools.sql.query_process import run_cancellable
 from agent.tools.toolbox import Toolbox
 
@@ -71,8 +78,12 @@ async def check_plan(
     limits: Limits,
     used: Mapping[str, Task | None] | None = None,
     preflights: PreflightChecker | None = None,
+    needs_values: bool = True,
 ) -> CheckedPlan | tuple[Problem, ...]:
     """Check an untrusted plan document and return it ready to run, or every problem at once.
+
+    A plan with inputs is returned with their values in place; unless `needs_values`, one without values is checked as
+    far as it can be, and returned with the task that stands for its inputs.
 
     Preflights run in topological order, so that the output schema that one finds is known to the next. If the plan does
     not compile, preflight still checks every call that can be parsed. `used` are the tasks of earlier revisions by id,
@@ -82,21 +93,56 @@ async def check_plan(
     plan = parse_plan(document, max_tasks=limits.max_tasks)
     if not isinstance(plan, Plan):
         return collect_problems((*plan, *check_partial_plan(document, toolbox.specs, limits=limits)))
-    first = compile_plan(plan, toolbox.specs, limits=limits, used=used)
+    if plan.inputs is None:
+        if plan.input_values:
+            return (build_undeclared_inputs_problem(plan.input_values),)
+        return await _check_parsed(plan, preflights, toolbox.specs, limits=limits, used=used)
+    declared = declare_inputs(plan)
+    if not isinstance(declared, DeclaredInputs):
+        return declared
+    specs = {**toolbox.specs, INPUTS_TOOL: declared.spec}
+    widened = limits.model_copy(update={"max_tasks": limits.max_tasks + 1})
+    abstract = compile_plan(declared.abstract, specs, limits=widened, used=used)
+    bound = bind_input_values(plan, declared.schema)
+    is_open = not needs_values and plan.input_values is None
+    if isinstance(abstract, CompiledPlan) and isinstance(bound, Plan) and not is_open:
+        return await _check_parsed(bound, preflights, toolbox.specs, limits=limits, used=used)
+    checked = await _check_parsed(declared.abstract, preflights, specs, limits=widened, used=used)
+    problems = [reword_problem(problem) for problem in (checked if isinstance(checked, tuple) else ())]
+    unfit = () if is_open or isinstance(bound, Plan) else bound
+    # What the check of the schemas has found in a task, the values need not say again.
+    found = collect_problems((*problems, *(each for each in unfit if each.task is None or not problems)))
+    return checked if isinstance(checked, CheckedPlan) and not found else found
+
+
+async def _check_parsed(
+    plan: Plan,
+    preflights: PreflightChecker,
+    specs: Catalogue,
+    *,
+    limits: Limits,
+    used: Mapping[str, Task | None] | None,
+) -> CheckedPlan | tuple[Problem, ...]:
+    toolbox = preflights.toolbox
+    first = compile_plan(plan, specs, limits=limits, used=used)
     problems = first if isinstance(first, tuple) else ()
     if any(problem.task is None for problem in problems):
         return problems
     broken = {problem.task for problem in problems}
-    checkable = {task.id for task in plan.tasks if task.id not in broken and toolbox.has_preflight(task.tool)}
+    checkable = {
+        task.id
+        for task in plan.tasks
+        if task.id not in broken and task.tool in toolbox and toolbox.has_preflight(task.tool)
+    }
     findings: dict[str, Preflight] = {}
-    schemas = get_output_schemas(plan, toolbox.specs, {})
+    schemas = get_output_schemas(plan, specs, {})
     for task in [task for task in _sort_tasks(plan) if task.id in checkable] if checkable else []:
         findings[task.id] = await preflights.check_call(task, schemas)
-        schemas |= get_output_schemas(Plan(tasks=(task,)), toolbox.specs, findings)
+        schemas |= get_output_schemas(Plan(tasks=(task,)), specs, findings)
     plan = plan.model_copy(
         update={"tasks": tuple(_apply_preflight_arguments(task, findings.get(task.id)) for task in plan.tasks)}
     )
-    final = compile_plan(plan, toolbox.specs, limits=limits, findings=findings, used=used) if findings else first
+    final = compile_plan(plan, specs, limits=limits, findings=findings, used=used) if findings else first
     return final if isinstance(final, tuple) else CheckedPlan(compiled=final, findings=findings)
 
 

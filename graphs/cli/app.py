@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphs.cli.decorators import command, default_command
+from graphs.cli.library_app import library_app
 from graphs.cli.options import (
     APPROVE_ALL,
     CONFIG,
@@ -37,6 +38,7 @@ models_app = typer.Typer(help="Show which model is used, or fetch the embedded o
 app.add_typer(models_app, name="models")
 app.add_typer(threads_app, name="threads")
 app.add_typer(plan_app, name="plan")
+app.add_typer(library_app, name="library")
 
 
 def _print_version(asked: bool) -> None:
@@ -69,6 +71,10 @@ def run(
     plan: Annotated[
         str | None, typer.Option(metavar="FILE", help="A plan to run instead of making one; `-` is standard input.")
     ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=VALUE", help="A value for an input of the plan; give it for each input."),
+    ] = None,
     thread: Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")] = None,
     context: "CommandContext",
     options: "RunOptions",
@@ -76,7 +82,7 @@ def run(
     """Plan a goal and carry the plan out."""
     from graphs.cli.commands.run import run_goal
 
-    return run_goal(goal, plan_file=plan, thread=thread, options=options, context=context)
+    return run_goal(goal, plan_file=plan, inputs=inputs or (), thread=thread, options=options, context=context)
 
 
 @command(app, DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS)
@@ -116,7 +122,7 @@ def show(
 @command(app, JSON, DATA, CONFIG)
 def tools(*, context: "CommandContext", options: "RunOptions") -> int:
     """List the tools that a plan can use."""
-    from graphs.cli.commands.plan import list_tools
+    from graphs.cli.plan_commands.plan import list_tools
 
     return list_tools(options=options, context=context)
 

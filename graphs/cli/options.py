@@ -40,6 +40,9 @@ APPROVE_ALL = _declare(
 SKIP_CONFIRMATION = APPROVE_ALL.replace(
     annotation=Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 )
+TAKE_PROPOSED = APPROVE_ALL.replace(
+    annotation=Annotated[bool, typer.Option("--yes", "-y", help="Take the proposed inputs without asking.")]
+)
 DATABASE = _declare(
     "db",
     Annotated[

@@ -79,6 +79,7 @@ def _build_empty_fields() -> StateRecord:
         "answer": "",
         "problems": [],
         "results": Overwrite({}),
+        "program": None,
         "checked_plan_digest": None,
         "replans": 0,
         "context_requests": [],

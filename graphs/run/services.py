@@ -30,6 +30,7 @@ from agent.tools.toolbox import Toolbox
 from graphs.run.dispatch_board import BoardRegistry
 from graphs.run.grants import Grants
 from graphs.run.snapshots import RunCaches
+from graphs.stores.library import Library
 
 _DURATIONS_NAMESPACE: Final = ("planwave", "durations")
 #: The least weight of a new call, so that the estimate follows a tool that has become slower.
@@ -163,6 +164,8 @@ class Services:
     durations: DurationEstimates
     #: Cached results that other threads may use.
     memory: ResultCache | None = None
+    #: The programs that the planner looks through first.
+    library: Library | None = None
     #: What this process keeps of the runs that it has in flight.
     boards: BoardRegistry = field(default_factory=BoardRegistry)
     caches: RunCaches = field(default_factory=RunCaches)

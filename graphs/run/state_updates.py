@@ -28,6 +28,7 @@ def plan_to_json(plan: Plan) -> StateRecord:
     return {
         "execution_mode": plan.execution_mode,
         **({"phases": plan.phases} if plan.phases else {}),
+        **({"inputs": plan.inputs, "input_values": plan.input_values} if plan.inputs is not None else {}),
         "tasks": [
             {"id": task.id, "tool": task.tool, "args": task.args, **task.model_dump(mode="json", exclude_defaults=True)}
             for task in plan.tasks

@@ -123,6 +123,8 @@ async def test_a_goal_beside_messages_is_the_goal(world):
     given = {"goal": "look at 1", "messages": [HumanMessage("Hello")]}
     out = await graph_of(world, PLAN, "1 [a].").ainvoke(given, thread())
     assert [each.content for each in out["messages"] if each.type == "human"] == ["Hello", "look at 1"]
+    out = await graph_of(world, PLAN, "1 [a].").ainvoke({"goal": "Hello", "messages": "Hello"}, thread())
+    assert kinds(out["messages"])[:2] == ["human", "ai2"]
     assert (await graph_of(world).ainvoke({"plan": PLAN, "messages": "look"}, thread()))["status"] == "completed"
 
 

@@ -62,8 +62,8 @@ async def test_the_forms_that_a_person_fills_in(client):
     schemas = await client.assistants.get_schemas((await assistant(client))["assistant_id"])
     form = schemas["input_schema"]
     assert "required" not in form
-    titles = {"goal": "Goal", "messages": "Messages", "plan": "Plan"}
-    assert {name: field["title"] for name, field in form["properties"].items()} == titles
+    titles = {name: field["title"] for name, field in form["properties"].items()}
+    assert titles == {"goal": "Goal", "messages": "Messages", "plan": "Plan", "inputs": "Inputs"}
     assert all(field["description"] for field in form["properties"].values())
     # A plan is a form, down to its tasks.
     assert form["properties"]["plan"]["anyOf"] == [{"$ref": "#/$defs/Plan"}, {"type": "null"}]

@@ -1,7 +1,7 @@
 """The plan document: what a planner writes, a user can pass in, and the state stores."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator
 
@@ -15,6 +15,10 @@ OnItemFailure = Literal[
     "skip",  # go on without the failed items: the output is the list of the others, in order
     "null",  # the same, with null in place of each failed item
 ]
+#: What conditions call the values of a plan's inputs.
+INPUTS: Final = "inputs"
+#: The tool that stands for them where a plan is checked without values; no tool of a user's is called so.
+INPUTS_TOOL: Final = "(inputs)"
 #: `parallel`: the dependencies decide; `sequential`: one after the other as listed; `conditional`: as `parallel`, with
 #: conditions.
 ExecutionMode = Literal["parallel", "sequential", "conditional"]
@@ -50,8 +54,8 @@ class Task(Call):
     """Lower runs first, as in a run queue."""
     condition: str | None = None
     """A CEL expression over earlier outputs; the task is skipped if it is false."""
-    for_each: dict[str, JsonValue] | None = None
-    """A reference to a list; the call runs once for each item."""
+    for_each: dict[str, JsonValue] | list[JsonValue] | None = None
+    """A reference to a list, or the list; the call runs once for each item."""
     on_item_failure: OnItemFailure = "finish"
     """What to do if an item of a `for_each` fails. If all of them fail, the task fails."""
     max_concurrency: int | None = Field(default=None, ge=1)
@@ -70,6 +74,14 @@ class Task(Call):
     run_if: Literal["all", "any"] = "all"
     """`any`: run even if some of what it waits for failed or was skipped, as long as one is done."""
 
+    @field_validator("for_each", mode="before")
+    @classmethod
+    def _reject_scalars(cls, value: object) -> object:
+        # A union alone would report one error for each of its members.
+        if value is not None and not isinstance(value, dict | list):
+            raise ValueError("a reference or a list is expected")
+        return value
+
     @field_validator("priority", "max_retries", "max_concurrency", mode="before")
     @classmethod
     def _reject_booleans(cls, value: object) -> object:
@@ -87,6 +99,10 @@ class Plan(BaseModel):
     """Whether the dependencies decide what runs at the same time, or tasks run one after the other as listed."""
     phases: dict[str, str] = Field(default_factory=dict)
     """Descriptions of the phases by name, in order; a task may name a phase that is not described here."""
+    inputs: dict[str, JsonValue] | None = None
+    """Named values that the tasks refer to: a JSON Schema for each name, or one schema of an object of them all."""
+    input_values: dict[str, JsonValue] | None = None
+    """The values of this run, by name."""
     tasks: tuple[Task, ...] = ()
     """The tasks, each after those that it refers to."""
 
