@@ -7,7 +7,7 @@ from langgraph_sdk import get_client
 from pydantic import TypeAdapter
 
 from agent.settings import Settings
-from graphs.state import State, TaskOrder
+from graphs.state import RunInput, State, TaskOrder
 from tests.support.studio import StudioServer
 from tests.support.worlds import APPROVE, ref
 
@@ -77,7 +77,7 @@ async def test_the_forms_that_a_person_fills_in(client):
     ].keys()
     described = {
         name: field
-        for schema in (State, TaskOrder)
+        for schema in (RunInput, State, TaskOrder)
         for name, field in TypeAdapter(schema).json_schema()["properties"].items()
     }
     assert all(field["title"] and field["description"] for field in described.values())
