@@ -319,7 +319,7 @@ def describe_outcome(outcome: Outcome) -> str:
             return error
         case Done():
             missing = f"\nIncomplete: {outcome.items}" if outcome.items is not None else ""
-            return _preview_result(outcome) + missing
+            return "\n".join([_preview_result(outcome) + missing, *(f"Note: {text}" for text in outcome.warnings)])
         case Failed():
             return f"Failed: {outcome.error}"[:_MAX_RESULT_LENGTH]
         case Rejected(message=message):

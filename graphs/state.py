@@ -114,6 +114,10 @@ ReplanCount: TypeAlias = Annotated[
 ProblemList: TypeAlias = Annotated[
     list[str], Field(title="Problems", description="Why there is no plan, or why the run failed, in sentences.")
 ]
+WarningList: TypeAlias = Annotated[
+    list[str],
+    Field(title="Warnings", description="What is to be known of the results, such as data that were cut off."),
+]
 RevisionNumber: TypeAlias = Annotated[
     int, Field(title="Revision", description="Counts the plans of this thread, from 1; approvals are valid for one.")
 ]
@@ -199,6 +203,7 @@ class OutputState(TypedDict, total=False):
     results: Annotated[Results, _RESULTS]
     replans: ReplanCount
     problems: ProblemList
+    warnings: WarningList
     revision: RevisionNumber
     rollback: RollbackReport
     usage: Annotated[UsageRecord, _USAGE]
@@ -220,6 +225,7 @@ class State(TypedDict, total=False):
     status: RunStatus
     answer: AnswerText
     problems: ProblemList
+    warnings: WarningList
     results: Annotated[Results, _RESULTS, _describe_delta(merge_results, Results, _RESULTS)]
     replans: ReplanCount
     revision: RevisionNumber
@@ -245,6 +251,10 @@ class State(TypedDict, total=False):
     ]
 
     plan_was_given: Annotated[bool, Field(title="Plan was given", description="Whether the plan came with the input.")]
+    plan_warnings: Annotated[
+        dict[str, list[str]],
+        Field(title="Plan warnings", description="By task id: what its check changed in the arguments or doubts."),
+    ]
     program: Annotated[
         StateRecord | None,
         Field(title="Program", description="The plan as it was given, if it declares inputs: without their values."),

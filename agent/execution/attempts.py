@@ -33,6 +33,7 @@ from agent.execution.writes import ClaimedWrite, WriteLedger
 from agent.json_values import JsonConversionError, error_text, to_json_value
 from agent.logging_context import get_logger, shorten_for_log
 from agent.settings import Settings
+from agent.tools.call_inputs import find_call_inputs, use_call_inputs
 from agent.tools.toolbox import IDEMPOTENCY_KEY
 
 _logger = get_logger(__name__)
@@ -102,6 +103,7 @@ class CallRunner:
         self._max_attempts = 1 + _get_max_retries(job, settings)
         self._logged = {call.item: call for call in logged if call.record is None and self._is_same_call(call)}
         self._writes = writes
+        self._inputs = find_call_inputs(task, job.outcomes)
 
     async def run(self, item: int | None, *, emit: Emit) -> CallOutcome:
         """Make the call of an item, None: the task's only call, until it returns, fails for good or is in doubt.
@@ -216,9 +218,10 @@ class CallRunner:
             },
         }
         async with asyncio.timeout(self._timeout_s):
-            return await call_tool(
-                self._tool, args, config, spec=job.spec, secrets=job.named_secrets, threads=self.slots.threads
-            )
+            with use_call_inputs(self._inputs):
+                return await call_tool(
+                    self._tool, args, config, spec=job.spec, secrets=job.named_secrets, threads=self.slots.threads
+                )
 
     def _can_retry(self, error: BaseException) -> bool:
         """Whether to try again: a write that is not idempotent only if the failed attempt surely had no effect."""

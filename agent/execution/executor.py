@@ -17,10 +17,21 @@ from typing import Protocol, assert_never
 
 from pydantic import JsonValue
 
+from agent.core.cut_results import mark_cuts
 from agent.core.engine.approvals import hash_approval_request, hash_calls
 from agent.core.engine.budgets import Deadline
 from agent.core.engine.call_preparation import Arguments, PreparedTask, prepare
-from agent.core.engine.outcomes import Cancelled, Done, Doubt, Failed, InDoubt, Outcome, Rejected, Skipped
+from agent.core.engine.outcomes import (
+    Cancelled,
+    Done,
+    Doubt,
+    Failed,
+    InDoubt,
+    Outcome,
+    Rejected,
+    Skipped,
+    find_output_warnings,
+)
 from agent.errors import PersistenceError
 from agent.events import Emit
 from agent.execution.attempts import CallRunner
@@ -115,13 +126,13 @@ class Executor:
             return prepared
         known = await self._find_known_outcome(job, prepared, emit=emit)
         if known is not None:
-            return known
+            return mark_cuts(job.task, known, job.outcomes) if isinstance(known, Done) else known
         _logger.info("Task %r begun: calls of %r: %d", job.task.id, job.task.tool, len(prepared.calls))
         started = self._clock()
         result = await self._make_calls(job, prepared, slots=slots, emit=emit)
         outcome = _build_outcome(result, job, prepared, started=started, finished=self._clock())
         await self._cache_output(job, prepared, outcome)
-        return outcome
+        return mark_cuts(job.task, outcome, job.outcomes) if isinstance(outcome, Done) else outcome
 
     async def confirm_effect(self, job: Job, doubt: Doubt, output: JsonValue) -> None:
         """Record that a write in doubt happened and returned `output`, according to a human."""
@@ -203,7 +214,13 @@ def build_reused_outcome(earlier: tuple[str, Done], *, revision: int) -> Done:
 
 
 def _build_cached_outcome(cached: CachedResult, *, revision: int) -> Done:
-    return Done(revision=revision, output=cached.output, fingerprint=cached.fingerprint, cached_at=cached.at)
+    return Done(
+        revision=revision,
+        output=cached.output,
+        fingerprint=cached.fingerprint,
+        cached_at=cached.at,
+        warnings=find_output_warnings(cached.output),
+    )
 
 
 def _check_approval(job: Job, prepared: PreparedTask) -> Failed | Rejected | None:
@@ -255,6 +272,7 @@ def _build_outcome(
                 started_at=start,
                 finished_at=end,
                 fingerprint=prepared.fingerprint,
+                warnings=find_output_warnings(output),
             )
         case CallFailed(kind=kind, error=error, attempts=attempts):
             return Failed(

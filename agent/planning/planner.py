@@ -37,6 +37,8 @@ class PlanningResult(BaseModel):
     compiled: CompiledPlan
     #: The findings of preflight, by task id.
     findings: Mapping[str, Preflight]
+    #: What was changed in the arguments or looks wrong in them, by task id.
+    warnings: dict[str, list[str]]
     #: How often the model was asked to repair problems.
     repairs: int
     usage: UsageTotal
@@ -97,6 +99,7 @@ async def make_plan(
         early_execution=early_execution,
         variants=settings.plan_variants,
         may_ask=may_ask,
+        repairs_arguments=settings.sql_repair,
     )
     if not session.specs:
         return PlanningFailure(problems=("There are no tools to plan with.",), usage=session.tally.total)
@@ -111,13 +114,11 @@ async def make_plan(
         case ContextQuestions(questions=questions):
             return ContextRequest(questions=questions, usage=session.tally.total)
         case PlanDraft(checked=checked, repairs=repairs, doubt=doubt):
-            for task, finding in checked.findings.items():
-                for note in finding.notes:
-                    emit(Thinking(role="planner", text=f"Repaired {task!r}: {note}"))
             return PlanningResult(
                 plan=as_document(checked.compiled.plan),
                 compiled=checked.compiled,
                 findings=checked.findings,
+                warnings=checked.list_warnings(),
                 repairs=repairs,
                 usage=session.tally.total,
                 doubt=doubt,

@@ -29,6 +29,8 @@ class RevisionResult(BaseModel):
     plan: dict[str, JsonValue]
     compiled: CompiledPlan
     findings: Mapping[str, Preflight]
+    #: What was changed in the arguments or looks wrong in them, by task id.
+    warnings: dict[str, list[str]]
     #: Failed or rejected tasks that the run goes on without, including those of earlier revisions.
     waived: frozenset[str]
     #: What was decided and why, for a human.
@@ -88,6 +90,8 @@ async def make_revision(
         max_repairs=settings.max_repairs,
         emit=emit,
         used=_index_settled_tasks(compiled, outcomes, waived=waived),
+        repairs_arguments=settings.sql_repair,
+        kept=compiled.plan.tasks,
         input_fields=compiled.plan.model_dump(
             mode="json", include={"inputs", "input_values"} if compiled.plan.inputs is not None else set()
         ),
@@ -110,6 +114,7 @@ async def make_revision(
                 plan=as_document(checked.compiled.plan),
                 compiled=checked.compiled,
                 findings=checked.findings,
+                warnings=checked.list_warnings(),
                 waived=frozenset(waived) | decision.waived,
                 note=decision.note,
                 usage=session.tally.total,

@@ -1,13 +1,13 @@
 """What planner and replanner share: the goal, the model and the tools of one planning, and its possible results."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from agent.core.plan.document import Plan, Task
+from agent.core.plan.document import Call, Plan, Task
 from agent.core.plan.limits import Limits
 from agent.core.plan.problems import Problem
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
@@ -20,7 +20,7 @@ from agent.llm.usage import UsageTally
 from agent.planning.large_model.plan_schema import build_plan_schema
 from agent.planning.tool_prompts import select_plannable_tools
 from agent.planning.tool_selection import select_tools
-from agent.tools.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, PreflightChecker, check_plan
 from agent.tools.toolbox import Toolbox
 
 
@@ -66,6 +66,10 @@ class PlanningSession:
     variant: int = 0
     #: Whether the model may ask questions before it plans.
     may_ask: bool = False
+    #: Whether what can only be a slip in the arguments of the model is corrected.
+    repairs_arguments: bool = True
+    #: The calls of an earlier plan, whose arguments stay as they are.
+    kept: Sequence[Call] = ()
 
     @cached_property
     def specs(self) -> dict[str, ToolSpec]:
@@ -124,7 +128,12 @@ class PlanningSession:
 
     async def check(self, document: Mapping[str, Any]) -> CheckedPlan | tuple[Problem, ...]:
         """Compile a plan document against the toolbox, preflight included."""
-        preflights = self.early_execution.preflights if self.early_execution else None
+        goal = self.goal if self.repairs_arguments else None
+        preflights = (
+            self.early_execution.preflights
+            if self.early_execution
+            else PreflightChecker(self.toolbox, goal=goal, kept=self.kept)
+        )
         document = {**self.input_fields, **document}
         return await check_plan(document, self.toolbox, limits=self.limits, used=self.used, preflights=preflights)
 

@@ -89,7 +89,10 @@ async def make_answer(
     if not isinstance(reply, TextReply) or reply.truncated:
         return AnswerResult(text=plain, grounded=True, usage=tally.total)
     text, grounded = check_grounding(reply.text.strip(), goal, compiled=compiled, done=done)
-    return AnswerResult(text=f"{reason}\n\n{text}" if reason else text, grounded=grounded, usage=tally.total)
+    # Whatever the model makes of them, the warnings are in the answer word by word.
+    notes = [f"Note: {line}" for line in list_warnings(done) if line not in text]
+    text = "\n\n".join([*([reason] if reason else []), text, *notes])
+    return AnswerResult(text=text, grounded=grounded, usage=tally.total)
 
 
 def _render_question(
@@ -110,8 +113,14 @@ def _render_question(
             ),
             *(f"{task}: {outcome.items}" for task, outcome in done.items() if outcome.items is not None),
             *(f"{task}: {outcome.error}" for task, outcome in done.items() if outcome.error is not None),
+            *(f"{task}: {warning}" for task, outcome in done.items() for warning in outcome.warnings),
         ],
     )
+
+
+def list_warnings(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Return the warnings of all tasks, each with the id of its task as a citation."""
+    return [f"{warning} [{task}]" for task, outcome in outcomes.items() for warning in outcome.warnings]
 
 
 def _truncate_rows(output: JsonValue) -> JsonValue:
@@ -158,7 +167,8 @@ class _ParagraphReader:
         """Whether the results that the next paragraph cites have all its numbers and names."""
         citations = [task for group in _CITATION.findall(paragraph) for task in re.split(r"\s*,\s*", group)]
         self.cited = citations or self.cited
-        outputs: list[JsonValue] = [self._done[task].output for task in self.cited if task in self._done]
+        cited = [self._done[task] for task in self.cited if task in self._done]
+        outputs: list[JsonValue] = [value for done in cited for value in (done.output, *done.warnings)]
         all_known = all(task in self._done for task in self.cited)
         return all_known and not find_ungrounded(_CITATION.sub("", paragraph), self._goal, *outputs)
 

@@ -23,7 +23,7 @@ ANALYTICS_TOOLS = frozenset(
     {"describe_database", "query_database", "analyze_rows", "draw_chart", "write_text", "save_file"}
 )
 #: What the family imports; the extra `analytics` brings all of it.
-_PACKAGES = ("altair", "duckdb", "sqlglot", "vl_convert")
+_PACKAGES = ("altair", "duckdb", "sqlglot", "vl_convert", "xlsxwriter")
 
 
 def are_analytics_installed() -> bool:
@@ -50,6 +50,8 @@ def build_query_limits(settings: Settings) -> QueryLimits:
         memory_bytes=None if memory is None else memory * 2**20,
         temp_bytes=settings.query_temp_mb * 2**20,
         result_bytes=settings.query_result_mb * 2**20,
+        time_zone=settings.time_zone,
+        dialect=settings.sql_dialect,
     )
 
 

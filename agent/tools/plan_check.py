@@ -1,6 +1,7 @@
 """Checks a plan document against a toolbox: parse, compile, preflight, compile again with the findings."""
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from agent.core.compiler.program_inputs import (
 )
 from agent.core.compiler.reference_check import RootedSchema, get_item_schema, get_output_schemas
 from agent.core.plan.dependencies import build_dependency_graph, list_dependencies, sort_topologically
-from agent.core.plan.document import INPUTS_TOOL, Plan, Task
+from agent.core.plan.document import INPUTS_TOOL, ArgumentRepair, Call, Plan, Task
 from agent.core.plan.hashing import hash_json
 from agent.core.plan.json_schema import NoSuchPath, get_subschema
 from agent.core.plan.limits import Limits
@@ -38,6 +39,9 @@ from agent.core.plan.tool_spec import Catalogue, JsonSchema, Preflight
 from agent.tools.sql.query_process import run_cancellable
 from agent.tools.toolbox import Toolbox
 
+#: Characters of an argument in a sentence about it.
+_MAX_PREVIEW_LENGTH = 120
+
 
 @dataclass(frozen=True, slots=True)
 class CheckedPlan:
@@ -46,12 +50,29 @@ class CheckedPlan:
     compiled: CompiledPlan
     findings: Mapping[str, Preflight]
 
+    def list_warnings(self) -> dict[str, list[str]]:
+        """Return, by task id, a sentence for whatever was changed in its arguments or looks wrong in them."""
+        told = {
+            task.id: [
+                *(task.repaired.changes if task.repaired is not None else ()),
+                *(self.findings[task.id].warnings if task.id in self.findings else ()),
+            ]
+            for task in self.compiled.plan.tasks
+        }
+        return {task: sentences for task, sentences in told.items() if sentences}
+
 
 class PreflightChecker:
     """Runs the preflights of a toolbox; a call that has passed is not checked again."""
 
-    def __init__(self, toolbox: Toolbox) -> None:
+    def __init__(self, toolbox: Toolbox, *, goal: str | None = None, kept: Iterable[Call] = ()) -> None:
+        """Check the calls that a model wrote for `goal`; None: those of a caller, which are never changed.
+
+        Nor are the calls in `kept`, which stand in an earlier plan already.
+        """
         self.toolbox = toolbox
+        self._goal = goal
+        self._kept = {_hash_call(call) for call in kept}
         self._passed: dict[str, Preflight] = {}
         self._lock = asyncio.Lock()
 
@@ -59,16 +80,40 @@ class PreflightChecker:
         """Return the findings about the call of `task`; `schemas` are those of the outputs that it may refer to."""
         known, open_paths = split_open_args(task.args)
         left_open = {format_path(path): _get_reference_schema(task, path, schemas) for path in open_paths}
-        call = hash_json({"tool": task.tool, "args": known, "open": {**left_open}})
+        goal = None if self._kept and _hash_call(task) in self._kept else self._goal
+        call = hash_json({"tool": task.tool, "args": known, "open": {**left_open}, "goal": goal})
         async with self._lock:
             finding = self._passed.get(call)
             if finding is None:
-                run_preflight = partial(self.toolbox.preflight, task.tool, known, left_open=left_open)
-                finding = await run_cancellable(run_preflight)
+                run_preflight = partial(self.toolbox.preflight, task.tool, known, left_open=left_open, goal=goal)
+                finding = _describe_changes(await run_cancellable(run_preflight), known, may_change=goal is not None)
                 # A problem may be temporary, such as a database that could not be reached.
                 if not finding.problems:
                     self._passed[call] = finding
         return finding
+
+
+def _hash_call(call: Call) -> str:
+    return hash_json({"tool": call.tool, "args": call.args})
+
+
+def _preview(value: JsonValue) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _MAX_PREVIEW_LENGTH else f"{text[: _MAX_PREVIEW_LENGTH - 3]}..."
+
+
+def _describe_changes(finding: Preflight, known: Mapping[str, JsonValue], *, may_change: bool) -> Preflight:
+    """Return a finding that tells each argument it changes; if none may be changed, it warns of them instead."""
+    changed = {name for name, value in (finding.args or known).items() if name not in known or known[name] != value}
+    if not changed:
+        return finding
+    told = finding.notes or tuple(
+        f"{name!r} is {_preview(known.get(name))}; the tool takes {_preview((finding.args or {}).get(name))}."
+        for name in sorted(changed)
+    )
+    if may_change:
+        return finding.model_copy(update={"notes": told})
+    return finding.model_copy(update={"args": None, "notes": (), "warnings": (*finding.warnings, *told)})
 
 
 async def check_plan(
@@ -87,7 +132,8 @@ async def check_plan(
 
     Preflights run in topological order, so that the output schema that one finds is known to the next. If the plan does
     not compile, preflight still checks every call that can be parsed. `used` are the tasks of earlier revisions by id,
-    `preflights` a checker that was used for the same plan before.
+    `preflights` a checker that was used for the same plan before, or one for a model's plan; without it the plan is a
+    caller's, whose arguments stay as they are.
     """
     preflights = preflights or PreflightChecker(toolbox)
     plan = parse_plan(document, max_tasks=limits.max_tasks)
@@ -222,7 +268,16 @@ def _apply_preflight_arguments(task: Task, finding: Preflight | None) -> Task:
     args: dict[str, JsonValue] = dict(finding.args)
     for path in open_paths:
         _set_at_path(args, path, follow_path(task.args, path, of="args"))
-    return task.model_copy(update={"args": args})
+    return task.model_copy(update={"args": args, "repaired": _add_repair(task, args, changes=finding.notes)})
+
+
+def _add_repair(task: Task, args: Mapping[str, JsonValue], *, changes: tuple[str, ...]) -> ArgumentRepair:
+    """Return what was changed in a task that is about to get `args`, including what was changed before."""
+    before = task.repaired or ArgumentRepair(as_written={}, changes=())
+    written = {name: value for name, value in task.args.items() if args.get(name) != value}
+    return ArgumentRepair(
+        as_written={**written, **before.as_written}, changes=tuple(dict.fromkeys((*before.changes, *changes)))
+    )
 
 
 def _set_at_path(args: dict[str, JsonValue], path: JsonPath, value: JsonValue) -> None:

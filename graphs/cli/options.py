@@ -84,6 +84,8 @@ _SPELLINGS = {
     "dispatch": ("--dispatch", None),
     "max_cost": ("--max-cost", "SUM"),
     "deadline_s": ("--deadline", "SECONDS"),
+    "time_zone": ("--time-zone", "NAME"),
+    "sql_dialect": ("--sql-dialect", "NAME"),
 }
 
 

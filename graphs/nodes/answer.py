@@ -1,5 +1,7 @@
 """`answer`: the end of a run: an outcome for every task, a status and an answer."""
 
+from collections.abc import Mapping
+
 from agent.core.engine.outcomes import Done, Outcome, parse_outcome
 from agent.core.engine.progress import build_final_outcomes, count_progress
 from agent.core.engine.snapshot import Snapshot
@@ -11,7 +13,13 @@ from graphs.messages import AnswerStream
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt
-from graphs.run.state_updates import build_finished_event, build_usage_update, name_plan, outcome_to_json
+from graphs.run.state_updates import (
+    build_finished_event,
+    build_usage_update,
+    cite_warnings,
+    name_plan,
+    outcome_to_json,
+)
 from graphs.state import State, StateRecord
 
 
@@ -37,7 +45,10 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
     messages = transcript.continue_with(earlier, active, outcomes, plan=name_plan(state), is_end=True)
     stream = AnswerStream(transcript.answer_id)
     text = await _write_answer(state, snapshot, outcomes, stream, context)
-    text = "\n\n".join(part for part in (text, _format_caveat(state), describe_rollback(report)) if part)
+    warnings = _collect_warnings(state, outcomes)
+    notes = "\n\n".join(f"Note: {sentence}" for sentence in warnings if sentence.rpartition(" [")[0] not in text)
+    parts = (text, _format_caveat(state), notes, describe_rollback(report))
+    text = "\n\n".join(part for part in parts if part)
     messages.append(transcript.make_answer(text, status=status, message_id=stream.finish(text)))
     context.emit(RunFinished(status=status, answer=text))
 
@@ -50,6 +61,7 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
         "answer": text,
         "problems": list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else []),
         "results": {task: outcome_to_json(outcome) for task, outcome in never_ran.items()},
+        "warnings": warnings,
         "rollback": report,
         "usage": build_usage_update(context.meter.take_spending()),
         "budget": budget,
@@ -87,6 +99,14 @@ def _format_caveat(state: State) -> str:
     """Return the sentence that the planner was not sure of the plan; "" if it was."""
     doubt = get_planner_doubt(state)
     return f"Not certain. {doubt} Check the plan." if doubt else ""
+
+
+def _collect_warnings(state: State, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Return what is to be known of the calls besides their outputs, those of the plan first."""
+    by_task = {task: [*sentences] for task, sentences in (state.get("plan_warnings") or {}).items()}
+    for task, outcome in outcomes.items():
+        by_task.setdefault(task, []).extend(outcome.warnings)
+    return cite_warnings(by_task)
 
 
 async def _prune_call_log(snapshot: Snapshot, context: NodeContext) -> None:

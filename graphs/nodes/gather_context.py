@@ -78,6 +78,8 @@ def _build_empty_fields() -> StateRecord:
     return {
         "answer": "",
         "problems": [],
+        "warnings": [],
+        "plan_warnings": {},
         "results": Overwrite({}),
         "program": None,
         "checked_plan_digest": None,

@@ -46,7 +46,7 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
         return {"context_requests": questions_to_json(planned.questions), "usage": usage}
     if isinstance(planned, PlanningFailure):
         return {"problems": list(planned.problems), "usage": usage}
-    stored = await _accept_plan(planned.compiled, state, context)
+    stored = await _accept_plan(planned.compiled, planned.warnings, state, context)
     return {**stored, **record_plan_author(model.name, stored, planned.usage, doubt=planned.doubt), "usage": usage}
 
 
@@ -54,7 +54,7 @@ async def _check_given_plan(state: State, context: NodeContext) -> StateRecord:
     checked = await check_plan(state["plan"], context.toolbox, limits=context.limits)
     if not isinstance(checked, CheckedPlan):
         return build_invalid_plan_update(state["plan"], checked, limits=context.limits)
-    accepted = await _accept_plan(checked.compiled, state, context)
+    accepted = await _accept_plan(checked.compiled, checked.list_warnings(), state, context)
     return {**accepted, "program": state["plan"]} if checked.compiled.plan.inputs is not None else accepted
 
 
@@ -76,7 +76,7 @@ async def _use_program(state: State, context: NodeContext) -> StateRecord | None
         context.emit(Thinking(role="planner", text=f"Not used: {match}; it does not compile any more: {reason}"))
         return None
     context.emit(Thinking(role="planner", text=f"No model is asked: the library has {match}."))
-    stored = await _accept_plan(checked.compiled, state, context)
+    stored = await _accept_plan(checked.compiled, checked.list_warnings(), state, context)
     return {**stored, **record_program(match, stored), "program": document, "plan_was_given": True}
 
 
@@ -107,10 +107,12 @@ async def _make_plan(
     return planned
 
 
-async def _accept_plan(compiled: CompiledPlan, state: State, context: NodeContext) -> StateRecord:
+async def _accept_plan(
+    compiled: CompiledPlan, warnings: dict[str, list[str]], state: State, context: NodeContext
+) -> StateRecord:
     """Report a compiled plan and return what it sets; the next dispatch of this process need not compile it again."""
-    context.emit(build_plan_event(compiled, revision=state["revision"]))
-    stored = build_plan_update(compiled.plan)
+    context.emit(build_plan_event(compiled, revision=state["revision"], warnings=warnings))
+    stored = build_plan_update(compiled.plan, warnings=warnings)
     durations = await context.services.durations.get_estimates(frozenset(context.toolbox))
     context.cache.store_plan(
         stored["plan"], assign_ranks(compiled, durations=durations), mark=stored["checked_plan_digest"]

@@ -110,8 +110,8 @@ def _apply_revision(
     result: RevisionResult, model: Model, state: State, compiled: CompiledPlan, context: NodeContext
 ) -> StateRecord:
     revision, changes = (state.get("revision") or 1) + 1, diff_plans(compiled.plan, result.compiled.plan)
-    context.emit(build_plan_event(result.compiled, revision=revision, difference=changes))
-    stored = build_plan_update(result.compiled.plan)
+    context.emit(build_plan_event(result.compiled, revision=revision, warnings=result.warnings, difference=changes))
+    stored = build_plan_update(result.compiled.plan, warnings=result.warnings)
     return {
         **stored,
         **record_plan_author(model.name, stored, result.usage),

@@ -179,11 +179,12 @@ async def _recompile_changed_plan(state: State, context: NodeContext) -> StateRe
         return build_invalid_plan_update(plan, checked, limits=context.limits)
     revision = (state.get("revision") or 0) + 1
     changes = diff_last_plan(state, checked.compiled.plan)
-    context.emit(build_plan_event(checked.compiled, revision=revision, difference=changes))
+    warnings = checked.list_warnings()
+    context.emit(build_plan_event(checked.compiled, revision=revision, warnings=warnings, difference=changes))
     results = (await context.load_outputs(state))["results"]
     valid = find_valid_outcomes(checked.compiled, parse_outcomes(results), revision=revision)
     return {
-        **build_plan_update(checked.compiled.plan),
+        **build_plan_update(checked.compiled.plan, warnings=warnings),
         "revision": revision,
         "plan_changes": changes.model_dump(mode="json") if changes is not None else None,
         "problems": [],

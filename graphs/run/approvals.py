@@ -5,6 +5,7 @@ from typing import Any, assert_never
 
 from agent.core.compiler.argument_check import find_value_errors, parse_typed_texts
 from agent.core.compiler.compiler import CompiledPlan
+from agent.core.cut_results import find_inherited_cuts
 from agent.core.engine.approvals import (
     ApprovalRequest,
     ApproveDecision,
@@ -60,7 +61,7 @@ def build_requests(
             settled[task_id] = ready
         elif doubt is not None:
             parsed = InDoubt.model_validate(doubt)
-            request = _build_request(task, ready, thread=thread, revision=revision)
+            request = _build_request(task, ready, snapshot.outcomes, thread=thread, revision=revision)
             update = {
                 "doubt": describe_doubt(parsed, to_undo=ask.to_undo),
                 "digest": hash_doubt_request(request.digest, parsed.doubts),
@@ -75,7 +76,7 @@ def build_requests(
                 digest=hash_calls(task.tool, ready.calls),
             )
         else:
-            requests.append(_build_request(task, ready, thread=thread, revision=revision))
+            requests.append(_build_request(task, ready, snapshot.outcomes, thread=thread, revision=revision))
     return settled, requests
 
 
@@ -93,14 +94,22 @@ def describe_doubt(doubt: InDoubt, *, to_undo: bool = False) -> str:
     )
 
 
-def _build_request(task: Task, ready: PreparedTask, *, thread: str, revision: int) -> ApprovalRequest:
+def _build_request(
+    task: Task, ready: PreparedTask, outcomes: Mapping[str, Outcome], *, thread: str, revision: int
+) -> ApprovalRequest:
     calls = list(ready.calls)
     return ApprovalRequest(
         task=task.id,
         tool=task.tool,
         args=next((args for item, args in enumerate(calls) if item not in ready.invalid_items), {}),
         items=tuple(calls) if ready.is_for_each else None,
-        description=" ".join([task.description or f"Call {task.tool}.", *_describe_unfit_items(ready)]),
+        description=" ".join(
+            [
+                task.description or f"Call {task.tool}.",
+                *_describe_unfit_items(ready),
+                *(f"It is made from incomplete data: {cut.what}." for cut in find_inherited_cuts(task, outcomes)),
+            ]
+        ),
         expected=task.expected_outcome,
         digest=hash_approval_request(thread=thread, revision=revision, task=task.id, tool=task.tool, calls=calls),
     )
@@ -303,7 +312,7 @@ async def _apply_edits(edits: Mapping[str, EditDecision], state: State, context:
         approvals[task_id] = hash_approval_request(
             thread=context.thread, revision=revision, task=task_id, tool=task.tool, calls=ready.calls
         )
-    stored = build_plan_update(checked.compiled.plan)
+    stored = build_plan_update(checked.compiled.plan, warnings=checked.list_warnings())
     return {**(stored if name == "plan" else {name: stored["plan"]}), "approvals": approvals}
 
 

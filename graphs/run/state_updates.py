@@ -36,10 +36,20 @@ def plan_to_json(plan: Plan) -> StateRecord:
     }
 
 
-def build_plan_update(plan: Plan) -> dict[str, Any]:
-    """Return the update for a plan that was just compiled."""
+def build_plan_update(plan: Plan, *, warnings: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return the update for a plan that was just compiled, with the `warnings` about it by task id."""
     stored = plan_to_json(plan)
-    return {"plan": stored, "checked_plan_digest": hash_json(stored)}
+    return {
+        "plan": stored,
+        "checked_plan_digest": hash_json(stored),
+        "plan_warnings": dict(warnings),
+        "warnings": cite_warnings(warnings),
+    }
+
+
+def cite_warnings(warnings: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return warnings by task id as sentences, each with the id of its task as a citation."""
+    return [f"{sentence} [{task}]" for task, sentences in warnings.items() for sentence in dict.fromkeys(sentences)]
 
 
 def name_plan(state: Mapping[str, Any]) -> PlanName:
@@ -82,14 +92,25 @@ def outcome_to_json(outcome: Outcome) -> StateRecord:
     """Return an outcome as it is stored; an output that is stored as an artifact is replaced by a reference."""
     # Left out if empty, because a record is stored for each task and most have none of these.
     idle = {name for name in ("artifact", "items") if getattr(outcome, name, None) is None}
+    idle |= {name for name in ("warnings", "cuts") if not getattr(outcome, name, None)}
     idle |= {"was_in_doubt"} if isinstance(outcome, Done) and not outcome.was_in_doubt else set()
     return drop_stored_output(outcome).model_dump(mode="json", exclude=idle)
 
 
-def build_plan_event(compiled: CompiledPlan, *, revision: int, difference: PlanDiff | None = None) -> PlanCompiled:
+def build_plan_event(
+    compiled: CompiledPlan,
+    *,
+    revision: int,
+    warnings: Mapping[str, list[str]],
+    difference: PlanDiff | None = None,
+) -> PlanCompiled:
     """Return the event for a plan that is about to run."""
     return PlanCompiled(
-        revision=revision, plan=plan_to_json(compiled.plan), waves=waves(compiled.needs), difference=difference
+        revision=revision,
+        plan=plan_to_json(compiled.plan),
+        waves=waves(compiled.needs),
+        difference=difference,
+        warnings=cite_warnings(warnings),
     )
 
 
@@ -102,6 +123,7 @@ def build_finished_event(task: str, outcome: Outcome) -> TaskFinished:
         because=outcome.because if isinstance(outcome, Skipped) else None,
         preview=_preview_output(outcome) if isinstance(outcome, Done) else None,
         missing=str(outcome.items) if isinstance(outcome, Done) and outcome.items is not None else None,
+        warnings=outcome.warnings,
         attempts=outcome.attempts,
         duration_s=outcome.duration_s,
     )

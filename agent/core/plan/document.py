@@ -35,6 +35,17 @@ class Call(BaseModel):
     """By name: values, or references such as `{"output_of": "task", "path": ["rows"]}`."""
 
 
+class ArgumentRepair(BaseModel):
+    """What was changed in the arguments that a model wrote, before they were run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: The arguments that were changed, as the model wrote them.
+    as_written: dict[str, JsonValue]
+    #: A sentence for each change.
+    changes: tuple[str, ...]
+
+
 class Task(Call):
     """One node of a plan: a call, what it waits for, and how it is run."""
 
@@ -73,6 +84,8 @@ class Task(Call):
     """Adds an approval to a tool that needs none; false takes none away."""
     run_if: Literal["all", "any"] = "all"
     """`any`: run even if some of what it waits for failed or was skipped, as long as one is done."""
+    repaired: ArgumentRepair | None = None
+    """What a check changed in `args`, which are as they run; None if they are as they were written."""
 
     @field_validator("for_each", mode="before")
     @classmethod
@@ -133,5 +146,5 @@ def make_free_id(task_id: str, taken: Iterable[str]) -> str:
 
 
 def get_execution_fields(task: Task) -> Mapping[str, JsonValue]:
-    """Return the fields of a task that affect what it does, without its prose and its phase."""
-    return task.model_dump(mode="json", exclude={"description", "reasoning", "expected_outcome", "phase"})
+    """Return the fields of a task that affect what it does, without its prose, its phase and what was repaired."""
+    return task.model_dump(mode="json", exclude={"description", "reasoning", "expected_outcome", "phase", "repaired"})

@@ -74,6 +74,8 @@ class DatabaseSchema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     relations: tuple[Relation, ...]
+    #: The time zone in which points in time are shown and cut into days.
+    time_zone: str | None = None
 
     def relation(self, name: str) -> Relation | None:
         """Return the table or view `name`, case-insensitively; None if there is none."""

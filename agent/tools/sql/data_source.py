@@ -1,18 +1,26 @@
-"""Read-only data sources, all queried through DuckDB: DuckDB, SQLite, CSV and Parquet files, PostgreSQL databases."""
+"""Read-only data sources, queried through DuckDB: its own and SQLite's files, CSV, Parquet, PostgreSQL and MySQL."""
 
-import importlib
 import os
-import secrets
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
-from agent.errors import DataError, describe_extra
+from agent.errors import DataError
+from agent.tools.sql.engines.attachment import CATALOG, TableReader, load_extension, quote_literal
+from agent.tools.sql.engines.mysql import attach_mysql, parse_mysql_url
+from agent.tools.sql.engines.postgres import (
+    PostgresSession,
+    PostgresTables,
+    attach_postgres,
+    cancel_on_server,
+    parse_postgres_url,
+)
+from agent.tools.sql.engines.sqlite import SqliteTables, attach_sqlite
 from agent.tools.sql.query_process import QueryLimits, QueryProcesses
 from agent.tools.sql.source_location import (
     SourceKind,
@@ -25,10 +33,8 @@ from agent.tools.sql.source_location import (
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-#: The name of the attached data in DuckDB.
-CATALOG = "source"
-#: How long a statement waits on the server for a table that somebody else has locked.
-_LOCK_TIMEOUT_MS = 5_000
+#: The time zone in which points in time are shown and cut into days, unless a setting says otherwise.
+DEFAULT_TIME_ZONE = "UTC"
 
 
 class Connectable(Protocol):
@@ -44,6 +50,11 @@ class Connectable(Protocol):
         """The file behind a DuckDB or SQLite source."""
         ...
 
+    @property
+    def reader(self) -> TableReader | None:
+        """What knows the tables that DuckDB does not read as their engine would."""
+        ...
+
     def get_connection(self) -> AbstractContextManager["DuckDBPyConnection"]:
         """Yield a connection on which unqualified table names are those of the source."""
         ...
@@ -56,6 +67,7 @@ class EngineLimits:
     temp_folder: str | None = None
     memory_bytes: int | None = None
     temp_bytes: int | None = None
+    time_zone: str = DEFAULT_TIME_ZONE
 
 
 class AttachedSource:
@@ -66,6 +78,8 @@ class AttachedSource:
         self._location = location
         self._root = root
         self._lock = threading.Lock()
+        #: None where DuckDB reads every table as its engine would.
+        self.reader: TableReader | None = _make_reader(location)
 
     @property
     def kind(self) -> SourceKind:
@@ -127,11 +141,23 @@ class DataSource:
     @contextmanager
     def get_connection(self) -> Iterator["DuckDBPyConnection"]:
         """Yield a connection in this process, which nothing stops or bounds: for SQL that is trusted."""
+        with self._attach().get_connection() as connection:
+            yield connection
+
+    @property
+    def reader(self) -> TableReader | None:
+        """What knows, in this process, the tables that DuckDB does not read as their engine would."""
+        return self._attach().reader
+
+    def _attach(self) -> AttachedSource:
         with self._lock:
             if self._attached is None:
-                self._attached = attach_source(self._location, folder=self._folder.name if self._folder else None)
-        with self._attached.get_connection() as connection:
-            yield connection
+                folder, limits = (
+                    self._folder.name if self._folder else None,
+                    EngineLimits(time_zone=self.limits.time_zone),
+                )
+                self._attached = attach_source(self._location, folder=folder, limits=limits)
+            return self._attached
 
     @property
     def file(self) -> Path:
@@ -173,20 +199,23 @@ def attach_source(
             case "duckdb":
                 root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (READ_ONLY)")
             case "sqlite":
-                _load_extension(root, "sqlite_scanner")
-                root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
+                load_extension(root, "sqlite_scanner")
+                attach_sqlite(root, source.address)
             case "files":
                 database = _import_files(Path(source.address), Path(folder or ""), limits=limits)
                 root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
             case "postgres":
-                _load_extension(root, "postgres_scanner")
-                _attach_postgres(root, source, session=PostgresSession(**session) if session else None)
+                load_extension(root, "postgres_scanner")
+                attach_postgres(root, source, session=PostgresSession(**session) if session else None)
+            case "mysql":
+                load_extension(root, "mysql_scanner")
+                attach_mysql(root, source)
             case _:
                 assert_never(source.kind)
     except _get_duckdb_error() as error:
         root.close()
         raise DataError(_describe_open_error(source, error)) from None
-    lock_down(root)
+    lock_down(root, time_zone=limits.time_zone)
     return AttachedSource(source, root=root)
 
 
@@ -215,9 +244,21 @@ def _build_limit_config(limits: EngineLimits) -> dict[str, str | bool | int | fl
     return config
 
 
-def lock_down(connection: "DuckDBPyConnection") -> None:
+def _make_reader(location: SourceLocation) -> TableReader | None:
+    match location.kind:
+        case "sqlite":
+            return SqliteTables(Path(location.address))
+        case "postgres":
+            return PostgresTables()
+        case "duckdb" | "files" | "mysql":
+            return None
+        case _:
+            assert_never(location.kind)
+
+
+def lock_down(connection: "DuckDBPyConnection", *, time_zone: str = DEFAULT_TIME_ZONE) -> None:
     """Permanently deny SQL on this database access to files, networks, extensions and settings."""
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute(f"SET GLOBAL TimeZone = {quote_literal(time_zone)}")
     hide_progress_bar(connection)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
@@ -228,11 +269,6 @@ def hide_progress_bar(connection: "DuckDBPyConnection") -> None:
     # In a notebook without ipywidgets there is no bar, and then DuckDB refuses to switch it off.
     if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
         connection.execute("SET enable_progress_bar = false")
-
-
-def quote_literal(text: str) -> str:
-    """Return `text` as an SQL string literal, for statements that take no parameters."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _import_files(path: Path, folder: Path, *, limits: EngineLimits) -> Path:
@@ -256,100 +292,6 @@ def _import_files(path: Path, folder: Path, *, limits: EngineLimits) -> Path:
     return unfinished.replace(imported)
 
 
-def _load_extension(connection: "DuckDBPyConnection", extension: str) -> None:
-    """Load a DuckDB extension from the Python package that contains it; nothing is downloaded."""
-    import duckdb  # noqa: PLC0415 - slow to import
-
-    try:
-        package = importlib.import_module(f"duckdb_extension_{extension}")
-    except ImportError as error:
-        raise DataError(f"DuckDB's {extension} is missing; it comes with {describe_extra('analytics')}.") from error
-    file = (
-        Path(str(package.__file__)).parent / "extensions" / f"v{duckdb.__version__}" / f"{extension}.duckdb_extension"
-    )
-    if not file.exists():
-        raise DataError(
-            f"DuckDB is {duckdb.__version__}, but its {extension} is not; install the same release of both."
-        )
-    connection.execute(f"LOAD {quote_literal(os.fspath(file))}")
-
-
-@dataclass(frozen=True, slots=True)
-class PostgresSession:
-    """How the sessions of one data source are known and bounded on the server."""
-
-    #: The application name, by which its queries are cancelled.
-    name: str
-    statement_timeout_ms: int
-    lock_timeout_ms: int
-
-    @classmethod
-    def create(cls, seconds: float) -> "PostgresSession":
-        """Return a session whose statements may take `seconds`."""
-        return cls(f"planwave-{secrets.token_hex(8)}", max(1, int(seconds * 1000)), _LOCK_TIMEOUT_MS)
-
-
-def _attach_postgres(
-    connection: "DuckDBPyConnection", location: SourceLocation, *, session: PostgresSession | None
-) -> None:
-    """Attach the database, with the password as a DuckDB secret: SQL can read the address of attached databases."""
-    settings = _parse_postgres_url(location)
-    password = settings.pop("password", None)
-    # Also without a password: otherwise DuckDB would use a secret that the user has stored for something else.
-    option = f", PASSWORD {quote_literal(str(password))}" if password else ""
-    connection.execute(f"CREATE SECRET entry (TYPE postgres{option})")
-    settings.setdefault("connect_timeout", "10")
-    if session is None:
-        _attach_address(connection, settings)
-        return
-    settings["application_name"] = session.name
-    bounds = f"-c statement_timeout={session.statement_timeout_ms} -c lock_timeout={session.lock_timeout_ms}"
-    try:
-        _attach_address(connection, {**settings, "options": f"{settings.get('options') or ''} {bounds}".strip()})
-    except _get_duckdb_error() as error:
-        # Some poolers let no options through; then the cancellation by name is the only bound.
-        if "startup parameter" not in str(error):
-            raise
-        _attach_address(connection, settings)
-
-
-def _attach_address(connection: "DuckDBPyConnection", settings: Mapping[str, object]) -> None:
-    address = " ".join(f"{key}={_quote_libpq_value(str(value))}" for key, value in settings.items())
-    connection.execute(f"ATTACH {quote_literal(address)} AS {CATALOG} (TYPE postgres, READ_ONLY, SECRET entry)")
-
-
-def cancel_on_server(url: str, name: str) -> None:
-    """Cancel on the server what the sessions called `name` run: the engine's own interrupt does not reach it."""
-    psycopg = importlib.import_module("psycopg")
-    with suppress(psycopg.Error), psycopg.connect(url, connect_timeout=3, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'",
-            (name,),
-        )
-
-
-def _parse_postgres_url(location: SourceLocation) -> dict[str, object]:
-    """Return the parts of the URL by libpq's names. Raises `DataError`."""
-    try:
-        psycopg = importlib.import_module("psycopg")
-        conninfo = importlib.import_module("psycopg.conninfo")
-    except ImportError as error:
-        raise DataError(f"PostgreSQL needs {describe_extra('postgres')}.") from error
-    try:
-        settings: dict[str, object] = conninfo.conninfo_to_dict(location.address)
-    except psycopg.ProgrammingError:
-        # libpq's own message may contain the URL with its password.
-        raise DataError(
-            f"{location.label!r} is not a PostgreSQL URL; write postgresql://user@host:5432/database."
-        ) from None
-    return settings
-
-
-def _quote_libpq_value(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 def _get_duckdb_error() -> type[Exception]:
     import duckdb  # noqa: PLC0415 - slow to import
 
@@ -359,20 +301,41 @@ def _get_duckdb_error() -> type[Exception]:
 #: Part of the engine's message -> what the user can do about it.
 _REMEDIES: Mapping[str, str] = {
     "password authentication failed": "check the user and the password in the URL",
+    "Access denied": "check the user and the password in the URL",
+    "Unknown database": "check the name of the database in the URL",
+    "Can't connect to": "check that the server runs and the host and port are right",
     "no password supplied": "put the password into the URL or into PGPASSWORD",
     "does not exist": "check the name of the database in the URL",
     "Connection refused": "check that the server runs and the host and port are right",
     "could not translate host name": "check the host in the URL",
     "Could not set lock": "another program has the file open for writing: close it, or copy the file",
     "not a valid DuckDB": "the file is damaged or of another DuckDB release",
+    "checksum": "the file is damaged: restore it from a copy",
+    "Corrupt": "the file is damaged: restore it from a copy",
+    "malformed": "the file is damaged: restore it from a copy, or try sqlite3's .recover",
+    "not a database": "the file is damaged: restore it from a copy",
+    "is locked": "another program writes to the file: try again when that has finished, or copy the file",
 }
+
+
+def _find_password(location: SourceLocation) -> str | None:
+    match location.kind:
+        case "postgres":
+            password = parse_postgres_url(location).get("password")
+            return None if password is None else str(password)
+        case "mysql":
+            return parse_mysql_url(location).get("password")
+        case "duckdb" | "sqlite" | "files":
+            return None
+        case _:
+            assert_never(location.kind)
 
 
 def _describe_open_error(location: SourceLocation, error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
-    if location.kind == "postgres" and (password := _parse_postgres_url(location).get("password")):
-        reason = reason.replace(str(password), "***")
+    if password := _find_password(location):
+        reason = reason.replace(password, "***")
     remedy = next(
         (remedy for sign, remedy in _REMEDIES.items() if sign in str(error)), "check that it is the right source"
     )

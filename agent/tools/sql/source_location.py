@@ -8,16 +8,17 @@ from urllib.parse import unquote, urlsplit
 
 from agent.errors import DataError
 
-SourceKind = Literal["duckdb", "sqlite", "postgres", "files"]
+SourceKind = Literal["duckdb", "sqlite", "postgres", "mysql", "files"]
 SUPPORTED_SOURCES = (
-    "a DuckDB or SQLite file, a CSV or Parquet file or a folder of them, or postgresql://user@host/database"
+    "a DuckDB or SQLite file, a CSV or Parquet file or a folder of them, postgresql://user@host/database, "
+    "or mysql://user@host/database"
 )
 TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
 @dataclass(frozen=True)
 class SourceLocation:
-    """The location of a data source: a file, a folder, or the URL of a PostgreSQL database."""
+    """The location of a data source: a file, a folder, or the URL of a PostgreSQL or MySQL database."""
 
     kind: SourceKind
     address: str
@@ -31,6 +32,8 @@ def locate_source(location: str | Path) -> SourceLocation:
     scheme, _, rest = text.partition("://")
     if rest and scheme in {"postgresql", "postgres"}:
         return SourceLocation("postgres", text, mask_source_password(text))
+    if rest and scheme in {"mysql", "mariadb"}:
+        return SourceLocation("mysql", text, mask_source_password(text))
     if rest and scheme not in {"duckdb", "sqlite", "file"}:
         raise DataError(f"A data source of kind {scheme + '://'!r} is not known; give {SUPPORTED_SOURCES}.")
     # SQLAlchemy URLs and file URLs both have three slashes before the path.

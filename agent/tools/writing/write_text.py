@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from agent.core.grounding import find_ungrounded
 from agent.errors import ToolFailure
 from agent.llm.usage import begin_call, count_call, extract_usage
+from agent.tools.call_inputs import describe_cut_inputs, render_cut_inputs
 from prompts import render
 
 WRITE_TEXT_PROMPT = "write_text.v1"
@@ -89,7 +90,10 @@ class WritingConversation:
             )
         self._request = request
         self._repaired = False
-        self.messages: list[BaseMessage] = [HumanMessage(render(WRITE_TEXT_PROMPT, **request.model_dump()))]
+        self.messages: list[BaseMessage] = [
+            HumanMessage(render(WRITE_TEXT_PROMPT, **request.model_dump()) + render_cut_inputs())
+        ]
+        self._cuts = describe_cut_inputs()
 
     def check_reply(self, reply: AIMessage) -> str | None:
         """Return the text of the reply if the data supports it; otherwise ask for a repair and return None.
@@ -101,7 +105,7 @@ class WritingConversation:
             raise ToolFailure("The model wrote nothing; give a simpler instruction or fewer inputs.")
         if reply.response_metadata.get("finish_reason") == "length":
             raise ToolFailure("The model's text was cut off; ask for fewer words.")
-        unknown = find_ungrounded(text, self._request.instruction, self._request.inputs)
+        unknown = find_ungrounded(text, self._request.instruction, self._request.inputs, *self._cuts)
         if not unknown:
             return text
         if self._repaired:

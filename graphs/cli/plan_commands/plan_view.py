@@ -29,6 +29,7 @@ from graphs.cli.terminal.plan_table import build_plan_table
 from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import as_text, print_error, print_json
+from graphs.run.state_updates import cite_warnings
 from graphs.thread_status import get_task_states
 
 
@@ -136,15 +137,18 @@ async def _check_and_report(
     if not isinstance(checked, CheckedPlan):
         return _report_problems(checked, name=stored_plan.name, context=context)
     waves = execution_waves(checked.compiled.plan)
+    warnings = cite_warnings(checked.list_warnings())
     if INPUTS in checked.compiled.tasks and plan.get("inputs") is not None:
         # It stands for the values, which are not given yet.
         waves = [rest for wave in waves if (rest := [task for task in wave if task != INPUTS])]
     if context.as_json:
-        print_json({"valid": True, "problems": [], "waves": waves})
+        print_json({"valid": True, "problems": [], "warnings": warnings, "waves": waves})
     else:
         context.screen.say(
             f"The plan in {stored_plan.name} compiles: {sum(map(len, waves))} tasks in {len(waves)} waves."
         )
+        for sentence in warnings:
+            context.screen.say(f"warning: {sentence}", style="yellow")
     return 0
 
 

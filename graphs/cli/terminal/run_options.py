@@ -39,6 +39,8 @@ class RunOptions(BaseModel):
     max_tokens: int | None = None
     max_cost: float | None = None
     deadline_s: float | None = None
+    time_zone: str | None = None
+    sql_dialect: str | None = None
 
     def build_settings(self) -> Settings:
         """Return the settings with these options. Raises `SettingsError` that names the first wrong value."""
