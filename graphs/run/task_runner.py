@@ -19,6 +19,7 @@ from agent.execution.executor import Executor, Job
 from agent.llm.usage import use_meter
 from agent.results.artifacts import Artifacts, drop_stored_output
 from agent.settings import Settings
+from agent.telemetry import TaskSpan
 from agent.tools.toolbox import Toolbox
 from graphs.langgraph_internals import ChannelRead
 from graphs.nesting import load_pending_writes
@@ -145,8 +146,9 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
     job = build_job(task, board)
     work = TaskContext(task, board, executor, context.toolbox, services.grants, context.limits, context.settings)
     try:
-        with use_meter(board.meter), as_current_task(work):
-            outcome = await executor.run(job, slots=board.slots, emit=emit)
+        with use_meter(board.meter), as_current_task(work), TaskSpan(job).make_current() as span:
+            outcome = await executor.run(job, slots=board.slots, emit=span.wrap_emit(emit))
+            span.finish(outcome)
     except BudgetError as error:
         return error.budget
     outcome = _add_warnings(outcome, board.warnings.get(task, ()))
