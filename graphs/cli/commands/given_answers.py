@@ -14,7 +14,7 @@ from agent.errors import UsageError
 from graphs.cli.terminal.approval_prompts import InterruptPayload
 from graphs.cli.terminal.approval_view import SHORT_DIGEST
 
-Decision = dict[str, Any]
+GivenDecision = dict[str, Any]
 #: By what a decision of the file can name its call.
 _NAME_KEYS: Final = ("digest", "task_id", "id")
 #: Words of the older schema, which an answer may use too.
@@ -37,7 +37,7 @@ class GivenAnswers:
     def __bool__(self) -> bool:
         return bool(self.approved or self.rejected or self.reasons or self.file)
 
-    def list_decisions(self) -> list[Decision]:
+    def list_decisions(self) -> list[GivenDecision]:
         """Return the decisions, each naming its call under `id` or as the file does. Raises `UsageError`."""
         if len(self.reasons) not in {0, 1, len(self.rejected)} or (self.reasons and not self.rejected):
             raise UsageError(
@@ -87,7 +87,7 @@ def build_resume_values(
     decisions = given.list_decisions()
     if not calls:
         raise UsageError(f"Nothing on the thread {thread!r} waits for an answer; resume it without answers.")
-    answers: dict[str, list[Decision]] = {}
+    answers: dict[str, list[GivenDecision]] = {}
     taken: set[int] = set()
     for decision, call in _match_decisions(decisions, calls, named_only=named_only):
         if id(call) in taken:
@@ -109,8 +109,8 @@ def _list_calls(interrupt: str, payload: InterruptPayload) -> Iterator[_WaitingC
 
 
 def _match_decisions(
-    decisions: Sequence[Decision], calls: Sequence[_WaitingCall], *, named_only: bool
-) -> Iterator[tuple[Decision, _WaitingCall]]:
+    decisions: Sequence[GivenDecision], calls: Sequence[_WaitingCall], *, named_only: bool
+) -> Iterator[tuple[GivenDecision, _WaitingCall]]:
     nameless = [decision for decision in decisions if not any(key in decision for key in _NAME_KEYS)]
     if not nameless:
         yield from ((decision, _find_call(decision, calls)) for decision in decisions)
@@ -123,7 +123,7 @@ def _match_decisions(
     yield from zip(decisions, calls, strict=True)
 
 
-def _find_call(decision: Decision, calls: Sequence[_WaitingCall]) -> _WaitingCall:
+def _find_call(decision: GivenDecision, calls: Sequence[_WaitingCall]) -> _WaitingCall:
     """Return the one call that all names of a decision stand for: a task id, a digest, or how one of them begins."""
     names = [str(decision[key]) for key in _NAME_KEYS if key in decision]
     found = [call for call in calls if all(name in {call.task, call.digest} for name in names)]
@@ -157,7 +157,7 @@ def _describe_waiting(calls: Sequence[_WaitingCall]) -> str:
     return f"Waiting: {', '.join(call.describe() for call in calls)}. Nothing was answered."
 
 
-def _read_decisions(place: str) -> list[Decision]:
+def _read_decisions(place: str) -> list[GivenDecision]:
     name = "Standard input" if place == "-" else f"The file of answers {place!r}"
     try:
         data = sys.stdin.buffer.read() if place == "-" else Path(place).expanduser().read_bytes()
