@@ -171,7 +171,8 @@ def _print_thread_table(summaries: list[JsonRecord], *, screen: Screen) -> None:
     ]
     if not screen.live:
         for row in rows:
-            screen.console.out("\t".join(" ".join(cell.split()) for cell in row), highlight=False)
+            # Not by the console, which makes spaces of tabs.
+            screen.console.file.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
     table.add_column("thread", no_wrap=True, overflow="fold")
