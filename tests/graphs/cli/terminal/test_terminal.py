@@ -19,7 +19,7 @@ def test_the_plan_is_shown_and_a_call_is_approved(planwave: CommandLine) -> None
         "Read read",
         "save_file",
         "awaiting approval",
-        "purpose  Keep keep",
+        "purpose   Keep keep",
         "path     a.csv",
         "content  1 row",
         "save_file path=a.csv",
