@@ -13,15 +13,15 @@ ASKED = "[q]uit? "
 
 def test_the_plan_is_shown_and_a_call_is_approved(planwave: CommandLine) -> None:
     terminal = planwave.at_terminal("run", "Keep it", "--thread", "t", "--plan", planwave.plan_file(READ, KEEP))
-    shown = terminal.until(ASKED)
+    shown = " ".join(terminal.until(ASKED).split())
     for word in (
         "wave",
         "Read read",
         "save_file",
         "awaiting approval",
-        "purpose   Keep keep",
-        "path     a.csv",
-        "content  1 row",
+        "purpose Keep keep",
+        "path a.csv",
+        "content 1 row",
         "save_file path=a.csv",
     ):
         assert word in shown
