@@ -95,11 +95,16 @@ def model() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, browser: Browser, pages: str, model: Endpoint) -> Iterator[StudioServer]:  # noqa: ARG001 - skips first
+def server(
+    tmp_path_factory: pytest.TempPathFactory, browser: Browser, pages: str, model: Endpoint
+) -> Iterator[StudioServer]:
+    """The server; it is not started where there is no browser or no page."""
     data = tmp_path_factory.mktemp("data")
     ensure_shop(data)
     folder = tmp_path_factory.mktemp("server")
-    with StudioServer(folder, data=data, PLANWAVE_MODEL="openai:scripted", PLANWAVE_MAX_REPLANS="0", **model.env) as running:
+    with StudioServer(
+        folder, data=data, PLANWAVE_MODEL="openai:scripted", PLANWAVE_MAX_REPLANS="0", **model.env
+    ) as running:
         yield running
 
 

@@ -19,6 +19,9 @@ ANSWER = "\n\n".join(PARAGRAPHS)
 SECOND_ANSWER = "As before, the orders were counted by status, this time without saving them [orders]."
 
 
+THIRD_ANSWER = "Both files were saved [one], [two]."
+
+
 def save(path: str, task: str = "save", **more: Any) -> dict[str, Any]:
     args = {"path": path, "content": "status\n", "overwrite": False}
     return {"id": task, "tool": "save_file", "args": args, "description": f"Keep {path}", **more}
@@ -38,6 +41,8 @@ def plan_for(goal: str) -> dict[str, Any]:
 def answer_request(request: Request) -> Scripted:
     """Return a plan where one is asked for, else an answer."""
     if request.way == "text":
+        if "two files" in request.text:
+            return THIRD_ANSWER
         return SECOND_ANSWER if "How many" in request.text else ANSWER
     return plan_for(find_goal(request))
 
