@@ -180,19 +180,21 @@ function Chat() {
   });
   const { messages, interrupt } = stream;
   const options = { streamMode: ["values"], streamSubgraphs: true, streamResumable: true };
-  const say = (words, more = {}) => {
-    const human = { id: crypto.randomUUID(), type: "human", content: [{ type: "text", text: words }] };
-    const added = more.checkpoint === undefined ? [...inventResults(messages), human] : [human];
-    stream.submit(
-      { messages: added },
-      {
-        ...options,
-        ...more,
-        optimisticValues: (before) => ({ ...before, messages: [...(before.messages ?? []), ...added] }),
-      },
-    );
+  const makeHuman = (words) => ({ id: crypto.randomUUID(), type: "human", content: [{ type: "text", text: words }] });
+  const say = (words) => {
+    const added = [...inventResults(messages), makeHuman(words)];
+    const optimisticValues = (before) => ({ ...before, messages: [...(before.messages ?? []), ...added] });
+    stream.submit({ messages: added }, { ...options, optimisticValues });
   };
-  const parentOf = (message) => stream.getMessagesMetadata(message)?.firstSeenState?.parent_checkpoint;
+  // The thread is forked where a message was first seen, among the ten last states that it asks for.
+  const firstState = (message) => stream.getMessagesMetadata(message)?.firstSeenState;
+  const sayInstead = (message, words) => {
+    const state = firstState(message);
+    const human = makeHuman(words);
+    const optimisticValues = (before) =>
+      state?.values ? { ...state.values, messages: [...(state.values.messages ?? []), human] } : before;
+    stream.submit({ messages: [human] }, { ...options, checkpoint: state?.parent_checkpoint, optimisticValues });
+  };
   // It reads the id of the last message as soon as something waits.
   const last = messages[messages.length - 1]?.id;
   return (
@@ -203,8 +205,10 @@ function Chat() {
           <Message
             key={message.id}
             message={message}
-            regenerate={() => stream.submit(undefined, { ...options, checkpoint: parentOf(message) })}
-            edit={(words) => say(words, { checkpoint: parentOf(message) })}
+            regenerate={() =>
+              stream.submit(undefined, { ...options, checkpoint: firstState(message)?.parent_checkpoint })
+            }
+            edit={(words) => sayInstead(message, words)}
           />
         ))}
       {isApproval(interrupt) && <Approval value={interrupt.value} submit={stream.submit} />}
