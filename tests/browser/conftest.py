@@ -89,8 +89,8 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def model() -> Iterator[Endpoint]:
-    """A model that plans over the sample shop, and writes eight characters of an answer every twentieth of a second."""
-    with Endpoint(answer_request, chunk_s=0.05) as endpoint:
+    """A model that plans over the sample shop, and writes eight characters of an answer thirty times a second."""
+    with Endpoint(answer_request, chunk_s=0.03) as endpoint:
         yield endpoint
 
 
