@@ -7,6 +7,7 @@ about each and sends all answers together, but shows the description of the firs
 text field. `tests/browser` tries the same in a browser.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -201,6 +202,7 @@ async def test_a_text_that_is_no_number_is_told(world):
 #: a server makes a list. Plain LangGraph asks again after that one.
 RESOLUTIONS = {
     "state": lambda graph: graph.aupdate_state(thread(), None, as_node=END),
+    "blocking state": lambda graph: asyncio.to_thread(graph.update_state, thread(), None, as_node=END),
     "goto": lambda graph: graph.ainvoke(Command(goto=END), thread()),
     "goto list": lambda graph: graph.ainvoke(Command(goto=[END]), thread()),
 }
