@@ -100,6 +100,7 @@ class CallRunner:
         self._propagate: tuple[type[BaseException], ...] = (RunHalted, PersistenceError, *propagate)
         self._check_signal = check_signal
         self._timeout_s = task.timeout_s or spec.policy.timeout_s or settings.default_timeout_s
+        self._backoff = settings.build_backoff()
         self._is_repeatable = get_repeatability(spec) != "no"
         self._max_attempts = 1 + _get_max_retries(job, settings)
         self._logged = {call.item: call for call in logged if call.record is None and self._is_same_call(call)}
@@ -200,7 +201,9 @@ class CallRunner:
                 _classify_error(error), self._describe_error(error), call.attempts, call.started_at, may_have_effect
             )
             if call.attempts < self._max_attempts and self._can_retry(error):
-                return _Retry(failure, self._limit_wait(compute_wait_s(error, retry=call.attempts_here)))
+                return _Retry(
+                    failure, self._limit_wait(compute_wait_s(error, retry=call.attempts_here, backoff=self._backoff))
+                )
             return failure
         return self._validate_output(output, call)
 

@@ -109,10 +109,11 @@ def _build_model(
     tool: BaseTool, function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]
 ) -> type[BaseModel] | None:
     """Return the schema of the arguments of `function`; None if pydantic has none for them."""
-    known = tool.args_schema.model_fields if isinstance(tool.args_schema, type) else {}
+    inferred: Any = tool.args_schema
+    known = inferred.model_fields if isinstance(inferred, type) else {}
     hints = find_hints(function)
     fields: dict[str, Any] = {}
-    extra: object = None
+    extra: Any = None
     for name, parameter in parameters.items():
         hint = hints.get(name, Any)
         if name in FILTERED_ARGS or hint is RunnableConfig:
@@ -126,11 +127,13 @@ def _build_model(
         else:
             fields[name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
     config = ConfigDict(arbitrary_types_allowed=True, extra="ignore" if extra is None else "allow")
-    base = type(
-        "_Open",
+    # Written out as a class, the type of the other arguments would have to be known beforehand.
+    annotations: dict[str, Any] = {"__pydantic_extra__": dict.__class_getitem__((str, extra))}
+    base: type[BaseModel] = type(
+        "Arguments",
         (BaseModel,),
-        {"__annotations__": {"__pydantic_extra__": dict[str, extra]}, "__module__": __name__, "model_config": config},
-    )  # type: ignore[valid-type]  # as above
+        {"__annotations__": annotations, "__module__": __name__, "model_config": config},
+    )
     try:
         with warnings.catch_warnings():
             # A parameter may have the name of a method of pydantic's models.

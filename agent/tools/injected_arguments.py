@@ -56,7 +56,8 @@ class CallValues:
     make_runtime: Callable[[str], object] | None = None
 
 
-_current: ContextVar[CallValues] = ContextVar("planwave_call_values", default=CallValues())
+_NO_VALUES: Final = CallValues()
+_current: ContextVar[CallValues] = ContextVar("planwave_call_values", default=_NO_VALUES)
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def _read_mark(hint: object, *, is_required: bool) -> Injection | None:
         if InjectedToolCallId in classes:
             return Injection("call_id", is_required)
         if InjectedToolArg in classes:
-            source = next((_MARKS[each.__name__] for each in classes if each.__name__ in _MARKS), "none")
+            source: Source = next((_MARKS[each.__name__] for each in classes if each.__name__ in _MARKS), "none")
             return Injection(source, is_required, getattr(mark, "field", None))
     return None
 

@@ -82,7 +82,7 @@ class _SchemaReader:
     def read(self, schema: JsonSchema, place: tuple[object, ...]) -> JsonSchema:
         """Return one schema with all that it contains."""
         read: JsonSchema = {}
-        for word, value in self._translate(schema).items():
+        for word, value in _translate_words(schema).items():
             before = len(self.left_out)
             inner = self._read_word(word, value, place)
             loses = len(self.left_out) > before
@@ -110,54 +110,6 @@ class _SchemaReader:
         if isinstance(part, bool):
             return {} if part else {"not": {}}
         return self.read(part, place) if isinstance(part, dict) else part
-
-    def _translate(self, schema: JsonSchema) -> JsonSchema:
-        """Return a schema with the words of older drafts and of OpenAPI in place of which 2020-12 has others."""
-        new = dict(schema)
-        for bound, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
-            if isinstance(new.get(bound), bool):
-                is_exclusive = new.pop(bound)
-                if is_exclusive and limit in new:
-                    new[bound] = new.pop(limit)
-        if isinstance(new.get("items"), list):
-            new["prefixItems"] = new.pop("items")
-            if "additionalItems" in new:
-                new["items"] = new.pop("additionalItems")
-        if isinstance(new.get("dependencies"), dict):
-            for name, needed in new.pop("dependencies").items():
-                word = "dependentSchemas" if isinstance(needed, dict | bool) else "dependentRequired"
-                wanted = [needed] if isinstance(needed, str) else needed
-                new[word] = {**new.get(word, {}), name: wanted}
-        if "divisibleBy" in new:
-            new.setdefault("multipleOf", new.pop("divisibleBy"))
-        if new.get("$recursiveRef") == "#":
-            new["$ref"] = new.pop("$recursiveRef")
-        if new.get("nullable") is True and is_valid_type(new.get("type")):
-            kinds = new["type"] if isinstance(new["type"], list) else [new["type"]]
-            new["type"] = list(dict.fromkeys((*kinds, "null")))
-            if isinstance(new.get("enum"), list) and None not in new["enum"]:
-                new["enum"] = [*new["enum"], None]
-        return self._gather_required(new)
-
-    def _gather_required(self, schema: JsonSchema) -> JsonSchema:
-        """Return a schema whose properties do not say themselves whether they are required, as in draft 3."""
-        listed = schema.get("properties")
-        if not isinstance(listed, dict):
-            return schema
-        marks = {
-            name: part["required"]
-            for name, part in listed.items()
-            if isinstance(part, dict) and isinstance(part.get("required"), bool)
-        }
-        if not marks:
-            return schema
-        plain = {
-            name: {word: value for word, value in part.items() if word != "required"} if name in marks else part
-            for name, part in listed.items()
-        }
-        required = schema.get("required")
-        names = [*(required if isinstance(required, list) else ()), *(name for name, mark in marks.items() if mark)]
-        return {**schema, "properties": plain, "required": list(dict.fromkeys(names))}
 
     def _drop_dependents(self, read: JsonSchema, schema: JsonSchema) -> None:
         for word, dependents in _DEPENDENT_KEYWORDS.items():
@@ -193,6 +145,65 @@ class _SchemaReader:
         if isinstance(reference, str) and find_reference_target(reference, self.root) is None:
             self.tell(place, "$ref", f"is {reference!r}, which is not in the schema")
             del read["$ref"]
+
+
+def _translate_words(schema: JsonSchema) -> JsonSchema:
+    """Return a schema, not those within it, with the words of 2020-12 in place of those of older drafts and OpenAPI."""
+    new = dict(schema)
+    for bound, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(new.get(bound), bool) and new.pop(bound) and limit in new:
+            new[bound] = new.pop(limit)
+    if isinstance(new.get("items"), list):
+        new["prefixItems"] = new.pop("items")
+        if "additionalItems" in new:
+            new["items"] = new.pop("additionalItems")
+    if "divisibleBy" in new:
+        new.setdefault("multipleOf", new.pop("divisibleBy"))
+    if new.get("$recursiveRef") == "#":
+        new["$ref"] = new.pop("$recursiveRef")
+    return _gather_required(_split_dependencies(_allow_null(new)))
+
+
+def _split_dependencies(schema: JsonSchema) -> JsonSchema:
+    if not isinstance(schema.get("dependencies"), dict):
+        return schema
+    new = dict(schema)
+    for name, needed in new.pop("dependencies").items():
+        word = "dependentSchemas" if isinstance(needed, dict | bool) else "dependentRequired"
+        new[word] = {**new.get(word, {}), name: [needed] if isinstance(needed, str) else needed}
+    return new
+
+
+def _allow_null(schema: JsonSchema) -> JsonSchema:
+    """Return a schema that OpenAPI calls `nullable` as one of the type null, too."""
+    declared = schema.get("type")
+    if schema.get("nullable") is not True or declared is None or not is_valid_type(declared):
+        return schema
+    new = {**schema, "type": list(dict.fromkeys((*(declared if isinstance(declared, list) else [declared]), "null")))}
+    if isinstance(new.get("enum"), list) and None not in new["enum"]:
+        new["enum"] = [*new["enum"], None]
+    return new
+
+
+def _gather_required(schema: JsonSchema) -> JsonSchema:
+    """Return a schema whose properties do not say themselves whether they are required, as in draft 3."""
+    listed = schema.get("properties")
+    if not isinstance(listed, dict):
+        return schema
+    marks = {
+        name: part["required"]
+        for name, part in listed.items()
+        if isinstance(part, dict) and isinstance(part.get("required"), bool)
+    }
+    if not marks:
+        return schema
+    plain = {
+        name: {word: value for word, value in part.items() if word != "required"} if name in marks else part
+        for name, part in listed.items()
+    }
+    required = schema.get("required")
+    names = [*(required if isinstance(required, list) else ()), *(name for name, mark in marks.items() if mark)]
+    return {**schema, "properties": plain, "required": list(dict.fromkeys(names))}
 
 
 def _translate_pattern(pattern: str) -> str | None:

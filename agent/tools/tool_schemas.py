@@ -156,7 +156,8 @@ def _build_type_schema(annotation: object) -> JsonSchema | None:
     if annotation is None or isinstance(annotation, str | bool | int | float | list | tuple) or _is_open(annotation):
         return None
     try:
-        schema = TypeAdapter(annotation).json_schema(mode="serialization")
+        kind: Any = annotation
+        schema = TypeAdapter(kind).json_schema(mode="serialization")
     except Exception:  # noqa: BLE001 - a type's own code runs here; without a schema its values are checked when they come
         return None
     return schema if schema.keys() - {"title", "description"} else None

@@ -139,8 +139,9 @@ def _get_preflight(tool: BaseTool) -> Callable[..., Any] | None:
     return check if callable(check) else None
 
 
-def as_tools(tools: Iterable[ToolLike]) -> list[BaseTool]:
-    """Return `tools` as LangChain tools. Raises `ToolError` for what is none and cannot become one."""
+def as_tools(given: Iterable[ToolLike]) -> list[BaseTool]:
+    """Return tools and functions as LangChain tools. Raises `ToolError` for what is none and cannot become one."""
+    tools: object = given
     if isinstance(tools, BaseTool):
         raise ToolError(f"The tools are a single one, {tools.name!r}; give a list of tools.")
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
@@ -160,7 +161,7 @@ def _convert_function(function: object) -> BaseTool:
             f"The function {name!r} needs a name and a docstring, by which a planner chooses it; add them, or make a "
             "tool of it with `langchain_core.tools.tool`."
         )
-    call = {"coroutine": function} if inspect.iscoroutinefunction(function) else {"func": function}
+    call: dict[str, Any] = {"coroutine" if inspect.iscoroutinefunction(function) else "func": function}
     try:
         return StructuredTool.from_function(**call, parse_docstring=True, error_on_invalid_docstring=False)
     except Exception as error:

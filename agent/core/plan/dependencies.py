@@ -53,9 +53,17 @@ def waves(needs: DependencyGraph) -> list[list[str]]:
     return [level for level in levels if level]
 
 
-def execution_waves(plan: Plan) -> list[list[str]]:
-    """Return the plan's tasks wave by wave, each wave in listed order. Raises `graphlib.CycleError`."""
-    return waves(build_dependency_graph(plan))
+def execution_waves(plan: Plan, *, needs: DependencyGraph | None = None) -> list[list[str]]:
+    """Return the plan's tasks wave by wave, each wave in the order in which its tasks start.
+
+    That is by `priority`, the lowest first, then the longest path to the end first, then as listed. `needs` is the
+    plan's dependency graph, if the caller has it. Raises `graphlib.CycleError`.
+    """
+    needs = build_dependency_graph(plan) if needs is None else needs
+    levels = waves(needs)
+    lengths = ranks(needs, ordered=[task for level in levels for task in level])
+    priorities = {task.id: task.priority for task in plan.tasks}
+    return [sorted(level, key=lambda task: (priorities[task], -lengths[task])) for level in levels]
 
 
 def sort_topologically(needs: DependencyGraph) -> list[str]:

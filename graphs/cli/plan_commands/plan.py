@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
-from agent.core.plan.dependencies import waves
+from agent.core.plan.dependencies import execution_waves
 from agent.core.plan.tool_spec import ToolSpec
 from agent.errors import UsageError
 from agent.events import Emit, PlanCompiled, parse_event
@@ -95,7 +95,7 @@ async def _plan_with_display(
                 PlanCompiled(
                     revision=1,
                     plan=result.plan,
-                    waves=waves(result.compiled.needs),
+                    waves=execution_waves(result.compiled.plan, needs=result.compiled.needs),
                     warnings=cite_warnings(result.warnings),
                 )
             )
