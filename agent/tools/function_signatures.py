@@ -110,7 +110,7 @@ def _build_model(
 ) -> type[BaseModel] | None:
     """Return the schema of the arguments of `function`; None if pydantic has none for them."""
     inferred: Any = tool.args_schema
-    known = inferred.model_fields if isinstance(inferred, type) else {}
+    known = inferred.model_fields if inferred is not None else {}
     hints = find_hints(function)
     fields: dict[str, Any] = {}
     extra: Any = None

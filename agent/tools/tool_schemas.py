@@ -1,6 +1,7 @@
 """The JSON Schemas of a tool: of its arguments as a call names them, and of its output as far as it is declared."""
 
 from collections.abc import Collection
+from inspect import get_annotations
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
 
@@ -83,16 +84,18 @@ def _build_args_schema(tool: BaseTool) -> tuple[JsonSchema, frozenset[str]]:
         each.validation_alias is not None and each.alias is None for each in full.model_fields.values()
     ):
         # LangChain does not see such a field; the model itself has it under its alias.
-        hidden = {_choose_name(tool, full, field) for field in find_injections(tool) if field in full.model_fields}
-        schema = _drop_properties(full.model_json_schema(), hidden)
-        return schema, frozenset(full.model_fields.keys() - find_injections(tool).keys())
+        injected = find_injections(tool).keys()
+        names = {field: _choose_name(tool, full, field) for field in full.model_fields}
+        hidden = {names[field] for field in injected & names.keys()}
+        return _drop_properties(full.model_json_schema(), hidden), frozenset(names.keys() - injected)
     names = {field: _choose_name(tool, full, field) for field in parameters}
     if any(field != name for field, name in names.items()):
         schema["properties"] = {names[field]: part for field, part in schema["properties"].items()}
         schema["required"] = [names[field] for field in schema.get("required", ())]
     if issubclass(full, BaseModel) and full.model_config.get("extra") == "allow":
-        extra = full.__annotations__.get("__pydantic_extra__", Any)
-        schema["additionalProperties"] = _build_type_schema((get_args(extra) or (Any, Any))[1]) or {}
+        hints = {name: hint for each in reversed(full.__mro__) for name, hint in get_annotations(each).items()}
+        extra = get_args(hints.get("__pydantic_extra__"))
+        schema["additionalProperties"] = (_build_type_schema(extra[1]) if len(extra) == 2 else None) or {}
     return schema, parameters
 
 

@@ -66,9 +66,12 @@ def list_tools(*, options: RunOptions, context: CommandContext) -> int:
     configured = read_trusted_configuration(options, context=context)
     toolbox = Toolbox(make_tools(options, options.build_settings(), configured, screen=context.screen))
     if context.as_json:
-        print_json({"tools": [spec.model_dump(mode="json") for spec in toolbox.specs.values()]})
+        notes = {"notes": toolbox.notes} if toolbox.notes else {}
+        print_json({"tools": [spec.model_dump(mode="json") for spec in toolbox.specs.values()], **notes})
     else:
         _print_tools(toolbox.specs.values(), screen=context.screen)
+        for note in toolbox.notes:
+            context.screen.say(note, style="yellow")
     return 0
 
 
