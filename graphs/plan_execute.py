@@ -59,14 +59,14 @@ def build_graph(
     """Return the graph over `tools`, ready for `invoke`, `ainvoke`, `stream` and Studio.
 
     `tools` are LangChain tools and functions with docstrings, or one function that makes them at first use; None: the
-    analytics tools over the sample shop. `model` is `"openai:NAME"`, another provider's `"PROVIDER:NAME"`, `"local"`,
-    a LangChain chat model or a runnable around one (`bind`, `with_retry`, `with_fallbacks`, configurable), or None for
+    analytics tools over the sample shop. `model` is `"openai:NAME"`, another provider's `"PROVIDER:NAME"`, `"local"`, a
+    LangChain chat model or a runnable around one (`bind`, `with_retry`, `with_fallbacks`, configurable), or None for
     the configured one; it is only loaded when something has to be planned. Give any LangGraph `checkpointer`, or a
     `persistence`, which adds leases, a ledger of writes and large outputs. `cache` keeps the results of tools with a
     `cache_ttl_s` for other threads; None: the persistence's own, if there is one. `store` is LangGraph's, for tools
-    with an `InjectedStore` or a `ToolRuntime`; None: the persistence's. `name` and `description` are those of the assistant on a
-    LangGraph server, of its MCP tool, of a node and in traces. `library` has the programs that the planner looks
-    through before it asks a model; None: those of `settings.library`, or else of the persistence.
+    with an `InjectedStore` or a `ToolRuntime`; None: the persistence's. `name` and `description` are those of the
+    assistant on a LangGraph server, of its MCP tool, of a node and in traces. `library` has the programs that the
+    planner looks through before it asks a model; None: those of `settings.library`, or else of the persistence.
     Raises `UsageError` for a model that there is not, for both a checkpointer and a persistence, and for an option of
     another type, `ToolError` for tools that cannot be used.
     """
