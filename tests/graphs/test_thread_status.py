@@ -270,8 +270,8 @@ async def test_waves_show_the_order_in_which_tasks_start():
     world = World()
     tasks = [
         {"id": "late", "tool": "look", "args": {"value": 1}, "priority": 5},
-        {"id": "plain", "tool": "look", "args": {"value": 2}},
         {"id": "long", "tool": "look", "args": {"value": 3}},
+        {"id": "plain", "tool": "look", "args": {"value": 2}},
         {"id": "first", "tool": "look", "args": {"value": 4}, "priority": -3},
         {"id": "end", "tool": "look", "args": {"value": 5}, "depends_on": ["long"]},
     ]

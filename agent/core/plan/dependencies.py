@@ -54,16 +54,14 @@ def waves(needs: DependencyGraph) -> list[list[str]]:
 
 
 def execution_waves(plan: Plan, *, needs: DependencyGraph | None = None) -> list[list[str]]:
-    """Return the plan's tasks wave by wave, each wave in the order in which its tasks start.
+    """Return the plan's tasks wave by wave, each wave in the order of `priority`, the lowest first, then as listed.
 
-    That is by `priority`, the lowest first, then the longest path to the end first, then as listed. `needs` is the
-    plan's dependency graph, if the caller has it. Raises `graphlib.CycleError`.
+    So they start, but that among tasks of one priority those go first that the end of the plan waits for longest.
+    `needs` is the plan's dependency graph, if the caller has it. Raises `graphlib.CycleError`.
     """
     needs = build_dependency_graph(plan) if needs is None else needs
-    levels = waves(needs)
-    lengths = ranks(needs, ordered=[task for level in levels for task in level])
     priorities = {task.id: task.priority for task in plan.tasks}
-    return [sorted(level, key=lambda task: (priorities[task], -lengths[task])) for level in levels]
+    return [sorted(level, key=priorities.__getitem__) for level in waves(needs)]
 
 
 def sort_topologically(needs: DependencyGraph) -> list[str]:
