@@ -7,6 +7,7 @@ from typing import Any
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 
+from agent.core.approval_text import escape_text
 from agent.core.plan.hashing import hash_json
 from agent.errors import AnswerError
 from agent.events import ApprovalRequested
@@ -36,10 +37,13 @@ async def human_approval(state: State, context: NodeContext) -> StateRecord:
             build_interrupt_payload(decisions.open_requests, state, context)
             if escalation is None
             else build_escalation_interrupt(escalation, state, thread=context.thread)
-        ) | ({"error": error} if error else {})
+        )
+        digest = _hash_requests(payload["action_requests"])
+        if error:
+            payload = _add_error(payload, error)
         context.emit(ApprovalRequested(request=payload))
         try:
-            answer = questions.ask(payload, digest=_hash_requests(payload["action_requests"]))
+            answer = questions.ask(payload, digest=digest)
         except GraphInterrupt:
             for action in payload["action_requests"]:
                 record_request(action)
@@ -77,6 +81,16 @@ async def _trace_decisions(decisions: Sequence[tuple[Mapping[str, Any], str]]) -
     wait_s = (utc_now() - datetime.fromisoformat(asked_at)).total_seconds() if asked_at else None
     for action, decision in decisions:
         record_decision(action, decision, asked_at=asked_at, wait_s=wait_s)
+
+
+def _add_error(payload: Mapping[str, Any], error: str) -> dict[str, Any]:
+    """Return a payload that says why the last answer was not taken, also where front ends look: in the description.
+
+    Agent Chat UI and Agent Inbox show that of the first call only, and do not read `error`.
+    """
+    first, *others = payload["action_requests"]
+    description = f"**Your last answer was not taken:** {escape_text(error)}\n\n{first['description']}"
+    return {**payload, "action_requests": [{**first, "description": description}, *others], "error": error}
 
 
 def _hash_requests(requests: Sequence[Mapping[str, Any]]) -> str:
