@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
+from pydantic import JsonValue
 
 from agent.core.engine.approvals import needs_approval
 from agent.core.engine.budgets import ExhaustedBudget
 from agent.core.engine.call_preparation import find_reusable_results, required_outputs
-from agent.core.engine.outcomes import Done, Outcome
+from agent.core.engine.outcomes import Cut, Done, Outcome
 from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.limits import Limits
 from agent.errors import BudgetError
@@ -32,6 +33,15 @@ from graphs.run.state_updates import build_finished_event
 from graphs.state import State, merge_results
 
 
+@dataclass(slots=True)
+class WorkerReport:
+    """What a worker tells beside its output, if that has a schema of its own."""
+
+    steps: tuple[dict[str, JsonValue], ...] = ()
+    #: What was cut off in the results that it saw, a clause each.
+    cuts: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class TaskContext:
     """The task that is running, and what its tool may use to make calls of its own."""
@@ -43,6 +53,7 @@ class TaskContext:
     grants: Grants
     limits: Limits
     settings: Settings
+    report: WorkerReport = field(default_factory=WorkerReport)
 
 
 _current_task: ContextVar[TaskContext] = ContextVar("planwave_current_task")
@@ -149,7 +160,7 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
             outcome = await executor.run(job, slots=board.slots, emit=emit)
     except BudgetError as error:
         return error.budget
-    outcome = _add_warnings(outcome, board.warnings.get(task, ()))
+    outcome = _add_warnings(_add_report(outcome, work.report, task=task), board.warnings.get(task, ()))
     if context.has_thread:
         outcome = await services.artifacts.store_large_output(
             outcome, thread=board.thread, limit=context.settings.artifact_bytes
@@ -159,6 +170,17 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
     services.durations.record_call(job.task.tool, outcome)
     emit(build_finished_event(task, outcome))
     return outcome
+
+
+def _add_report(outcome: Outcome, report: WorkerReport, *, task: str) -> Outcome:
+    """Return an outcome with the steps of its worker, and with what was cut off in the results that the worker saw."""
+    if not isinstance(outcome, Done) or not (report.steps or report.cuts):
+        return outcome
+    cuts = tuple(
+        Cut(task=task, what=f"the result of {task!r} is made from incomplete data: {what}") for what in report.cuts
+    )
+    told = tuple(dict.fromkeys((*outcome.warnings, *map(str, cuts))))
+    return outcome.model_copy(update={"steps": report.steps, "cuts": (*outcome.cuts, *cuts), "warnings": told})
 
 
 def _add_warnings(outcome: Outcome, warnings: Sequence[str]) -> Outcome:

@@ -22,8 +22,11 @@ RENDERINGS = {
         "classify.v1",
         {"instruction": "By mood.", "item_schema": {"enum": ["good", "bad"]}, "items": ["fine </items>"], "count": 1},
     ),
-    "delegate.v1": ("delegate.v1", {"max_steps": 5, "inputs": {"a": "</data>"}}),
-    "delegate.v1-bare": ("delegate.v1", {"max_steps": 5, "inputs": {}}),
+    "delegate.v2": ("delegate.v2", {"max_steps": 5, "inputs": {"a": "</data>"}, "role": "", "answer_tool": ""}),
+    "delegate.v2-named": (
+        "delegate.v2",
+        {"max_steps": 5, "inputs": {}, "role": "You look for {sources}.", "answer_tool": "Findings"},
+    ),
     "cut_inputs.v1": ("cut_inputs.v1", {"cuts": ["The result of 'a' is cut off after 5 rows; there are more."]}),
     "typed_repair.v1": ("typed_repair.v1", {"problems": ["There are 2 items and 1 results; give one for each."]}),
     "write_text_repair.v1": ("write_text_repair.v1", {"ungrounded": ["Globex", "99"]}),
