@@ -166,7 +166,7 @@ def _build_args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
     """Return the JSON Schema of the arguments that a planner sees, and whether the tool takes an idempotency key."""
     declared = tool.tool_call_schema
     # A copy, because LangChain returns a schema that it keeps.
-    schema: JsonSchema = dict(declared if isinstance(declared, dict) else _get_model_schema(declared))
+    schema: JsonSchema = dict(declared if isinstance(declared, dict) else get_model_schema(declared))
     _check_schema(tool.name, "args_schema", schema)
     schema.setdefault("type", "object")
     properties = schema.setdefault("properties", {})
@@ -177,7 +177,8 @@ def _build_args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
     return replace_secret_schemas(schema), takes_key
 
 
-def _get_model_schema(model: type[BaseModel] | type[BaseModelV1]) -> JsonSchema:
+def get_model_schema(model: type[BaseModel] | type[BaseModelV1]) -> JsonSchema:
+    """Return the JSON Schema of a model of either version of Pydantic."""
     return model.model_json_schema() if issubclass(model, BaseModel) else model.schema()
 
 

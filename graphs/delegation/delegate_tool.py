@@ -174,6 +174,7 @@ class DelegateTool(BaseTool):
             ModelCallLimitExceededError,
         )
 
+        problem = ""
         for _ in range(1 + _MAX_REPAIRS):
             try:
                 result = await agent.ainvoke({"messages": messages})
@@ -188,8 +189,9 @@ class DelegateTool(BaseTool):
             found = self.form.parse(extract_answer(messages[-1]))
             if not isinstance(found, MalformedReply):
                 return messages, found
-            messages = [*messages, HumanMessage(render(TYPED_REPAIR_PROMPT, problems=[found.reason]))]
-        raise ToolFailure(f"The worker's answer cannot be used: {found.reason}")
+            problem = found.reason
+            messages = [*messages, HumanMessage(render(TYPED_REPAIR_PROMPT, problems=[problem]))]
+        raise ToolFailure(f"The worker's answer cannot be used: {problem}")
 
 
 class _TurnLimitError(Exception):

@@ -62,14 +62,14 @@ class AnswerForm:
         value: JsonValue = to_jsonable_python(answer)
         return value
 
-    def parse(self, text: str) -> JsonValue | MalformedReply:
+    def parse(self, text: str) -> dict[str, Any] | MalformedReply:
         """Return the answer in a text that a model wrote instead of the call; or what is wrong with it."""
         schema = self.model.model_json_schema()
         reply = parse_reply(text, schema=schema, tolerant=True, usage=Usage())
         if isinstance(reply, MalformedReply):
             return reply
         try:
-            return self.dump(self.model.model_validate(reply.value))
+            return self.model.model_validate(reply.value).model_dump(mode="json", by_alias=True)
         except ValidationError as error:
             told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
             return MalformedReply(reason=f"The answer does not fit: {told}.", raw=text, usage=Usage())
@@ -82,13 +82,13 @@ class _CheckedAnswer(BaseModel):
 
 
 def _build_checked_model(schema: JsonSchema, *, name: str) -> type[BaseModel]:
-    def check_value(_cls: type[BaseModel], value: Any) -> Any:  # noqa: ANN401 - as a model wrote it
+    def check_value(value: Any) -> Any:  # noqa: ANN401 - as a model wrote it
         errors = find_value_errors(schema, value)
         if errors:
             raise ValueError("; ".join(errors[:5]))
         return value
 
-    validators: dict[str, Any] = {"check_value": model_validator(mode="before")(classmethod(check_value))}
+    validators: dict[str, Any] = {"check_value": model_validator(mode="before")(check_value)}
     model = create_model(name, __base__=_CheckedAnswer, __validators__=validators, __doc__="The result of the task.")
     model.model_json_schema = lambda *_args, **_options: schema  # type: ignore[method-assign]  # what the model is shown
     return model

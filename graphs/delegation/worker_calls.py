@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.config import get_config
 from langgraph.prebuilt.tool_node import ToolCallRequest
@@ -38,7 +38,7 @@ from agent.execution.concurrency import Slots
 from agent.execution.executor import Job
 from agent.json_values import JsonConversionError, to_json_value
 from agent.results.summary import describe_failure
-from agent.tools.toolbox import Toolbox
+from agent.tools.toolbox import Toolbox, get_model_schema
 from graphs.nesting import Questions, load_questions
 from graphs.run.approvals import describe_doubt
 from graphs.run.task_runner import TaskContext
@@ -88,8 +88,8 @@ def adapt_tool(tool: BaseTool, policy: Mapping[str, Any]) -> BaseTool:
 
     async def call_by_node(**args: JsonValue) -> object:
         offered = _offered_call.get()
-        call = {**offered.request.tool_call, "args": args}
-        returned = await offered.handler(offered.request.override(tool_call=call))  # type: ignore[typeddict-item]  # the same call
+        call: ToolCall = {**offered.request.tool_call, "args": args}
+        returned = await offered.handler(offered.request.override(tool_call=call))
         message = returned if isinstance(returned, ToolMessage) else _find_message(returned)
         if message is not None and message.status == "error":
             raise ToolFailure(str(message.text))
@@ -102,7 +102,7 @@ def adapt_tool(tool: BaseTool, policy: Mapping[str, Any]) -> BaseTool:
     return StructuredTool(
         name=tool.name,
         description=tool.description,
-        args_schema=schema if isinstance(schema, dict) else schema.model_json_schema(),
+        args_schema=schema if isinstance(schema, dict) else get_model_schema(schema),
         coroutine=call_by_node,
         metadata={**(tool.metadata or {}), **policy},
     )
