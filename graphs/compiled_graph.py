@@ -25,9 +25,18 @@ from agent.secret_masking import get_registered_masks
 from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
-from graphs.input_validation import bind_answer, find_last_answered, is_same_answer, reject_unstorable, validate_input
+from graphs.input_validation import (
+    bind_answer,
+    find_last_answered,
+    is_answer,
+    is_message_only,
+    is_same_answer,
+    reject_unstorable,
+    validate_input,
+)
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
-from graphs.nesting import Caller, identify_caller, is_checkpointed, merge_caller_config, retried_runs
+from graphs.messages import reply_to_waiting
+from graphs.nesting import Caller, identify_caller, is_checkpointed, is_nested, merge_caller_config, retried_runs
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, register_run, wait_for_stopping_run
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, RunInput, State
@@ -214,7 +223,9 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         return out
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401
-        """Stream a run as LangGraph does. Raises `UsageError` for an empty goal, `AnswerError` for an empty answer.
+        """Stream a run as LangGraph does. Raises `UsageError` for an empty goal, `AnswerError` if nothing waits.
+
+        A wrong answer is no error: what waits is asked about again, with an `error` in the interrupt's payload.
 
         Raises `UsageError` also for a model that there is not, even if the run needs none.
         A superstep is on disk before the next one starts (`durability="sync"`) unless the caller says otherwise. With a
@@ -236,8 +247,14 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             control, grace_s=self.settings.grace_s, caller_control=options.get("control"), thread=thread
         )
         options["control"] = control
-        self._reject_unstorable(given)
-        await self._reject_plaintext_secrets(given)
+        refusal: str | None = None
+        try:
+            self._reject_unstorable(given)
+            await self._reject_plaintext_secrets(given)
+        except UsageError as error:
+            if not is_answer(given) or given.update is not None:
+                raise
+            refusal = str(error)
         await self.check_model(_get_chosen_model(options.get("context")))
         if not isinstance(self.checkpointer, LeasedSaver) and _is_on_server(config):
             _warn_of_memory_ledger()
@@ -247,8 +264,11 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         async with register_run(scope, control), self._hold_thread(thread, caller), _log_run(thread, given):
             if isinstance(given, Command) and kept:
                 await self._reject_other_run(given.update, config)
-            if isinstance(given, Command) and given.resume is not None:
-                given = await self._bind_answer(given, config)
+            if kept and is_message_only(input) and not is_nested(config):
+                waiting = (await self.aget_state(config)).interrupts
+                given = reply_to_waiting(given["goal"], given["messages"], waiting) if waiting else given
+            if is_answer(given):
+                given = await self._bind_answer(given, config, refusal=refusal)
             if given is None and kept:
                 given = await self._resume_ended_run(config, options.get("context"))
             # Closed here, so that a run whose consumer stops early has stored everything before the thread is released.
@@ -275,10 +295,12 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
                 portal.call(self._reject_other_run, update.values, config)
         return super().bulk_update_state(config, supersteps)
 
-    async def _bind_answer(self, command: Command[Any], config: RunnableConfig) -> Command[Any] | None:
+    async def _bind_answer(
+        self, command: Command[Any], config: RunnableConfig, *, refusal: str | None = None
+    ) -> Command[Any] | None:
         """Return the answer bound to what waits; None for an answer that comes again after it was taken.
 
-        Raises `AnswerError`.
+        Raises `AnswerError` as `bind_answer` does.
         """
         waiting = (await self.aget_state(config)).interrupts
         if not waiting and command.goto == () and command.update is None:
@@ -289,7 +311,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
                     "Answer was taken before: the run goes on", extra={"thread_id": self._get_thread_id(config)}
                 )
                 return None
-        return bind_answer(command, waiting, require_named=self.settings.require_named_answers)
+        return bind_answer(command, waiting, require_named=self.settings.require_named_answers, refusal=refusal)
 
     async def _resume_ended_run(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
         """Return the command that resumes a run that a budget or the lack of a model ended, if it can continue now."""

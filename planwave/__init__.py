@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from agent.tools.writing.typed_writing import typed_writing_tools as typed_writing_tools
     from graphs.compiled_graph import PlanwaveGraph as PlanwaveGraph
     from graphs.composition.planwave_tool import planwave_tool as planwave_tool
+    from graphs.delegation.agent_tool import agent_tool as agent_tool
     from graphs.delegation.delegate_tool import delegate_tool as delegate_tool
     from graphs.persistence import Persistence as Persistence
     from graphs.persistence import open_persistence as open_persistence
@@ -69,6 +70,7 @@ _MODULES: Final = {
     "ToolFailure": "agent.errors",
     "Toolbox": "agent.tools.toolbox",
     "UsageError": "agent.errors",
+    "agent_tool": "graphs.delegation.agent_tool",
     "build_graph": "graphs.plan_execute",
     "default_tools": "agent.tools.analytics",
     "delegate_tool": "graphs.delegation.delegate_tool",

@@ -18,7 +18,7 @@ from agent.core.plan.tool_spec import JsonSchema
 from agent.llm.chat_wrappers import ChatRunnable, change_models, list_models
 from agent.llm.provider_errors import CallFailedError, ProviderFailure
 from agent.llm.replies import ReasoningFilter
-from agent.llm.streaming import OnText
+from agent.llm.streaming import NOT_STREAMED, OnText
 
 #: The fields in which the chat models of providers have the limit of a reply.
 _TOKEN_FIELDS: Final = ("max_tokens", "max_output_tokens", "max_completion_tokens", "num_predict", "max_new_tokens")
@@ -72,7 +72,7 @@ async def ask_natively(
     asked = chat if schema is None else _structure(chat, {"title": name, "description": f"The {name}.", **schema})
     recorder = _Recorder(on_text)
     # Joined with the run's own, or whoever watches the run would see nothing of the call.
-    config = merge_configs(ensure_config(), RunnableConfig(callbacks=[recorder]))
+    config = merge_configs(ensure_config(), RunnableConfig(callbacks=[recorder], tags=[NOT_STREAMED]))
     try:
         returned = await _collect(asked, list(messages), config, stream=on_text is not None)
     except (OutputParserException, ValidationError):

@@ -17,6 +17,9 @@ from agent.llm.replies import ReasoningFilter
 #: Is called with each piece of a reply's text as it arrives.
 OnText = Callable[[str], None]
 
+#: LangGraph's tag of a call whose reply is not shown in the stream mode `messages`: a plan as JSON is no message, and
+#: an answer is shown when it has been checked.
+NOT_STREAMED: Final = "nostream"
 #: Statuses by which servers refuse a stream, or the count of tokens at its end.
 STREAM_REFUSED_STATUSES: Final = frozenset((400, 403, 422))
 #: Errors that would be the same without a stream, or are handled in the same way.
@@ -78,7 +81,7 @@ async def _stream_chunks(
     """Yield the chunks of a stream; the client makes chunks of anything that a server sends."""
     begun = False
     try:
-        async for chunk in chat.astream(list(messages)):
+        async for chunk in chat.astream(list(messages), {"tags": [NOT_STREAMED]}):
             begun = True
             yield chunk  # type: ignore[misc]  # what a chat model streams
     except _FINAL_ERRORS:

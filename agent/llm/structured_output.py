@@ -26,7 +26,7 @@ from agent.llm.provider_errors import CallFailedError, ProviderFailure, explain_
 from agent.llm.replies import MalformedReply, Reply, TextReply, Usage, drop_reasoning, parse_reply
 from agent.llm.response_schema import add_size_limits, to_strict_schema
 from agent.llm.server_limits import FittedRequest, OutputMethod, ServerFeature, fit_request, learn_limit
-from agent.llm.streaming import STREAM_REFUSED_STATUSES, NotStreamedError, OnText, stream_reply
+from agent.llm.streaming import NOT_STREAMED, STREAM_REFUSED_STATUSES, NotStreamedError, OnText, stream_reply
 from agent.llm.usage import begin_call, count_call, extract_usage, parse_cost
 from agent.logging_context import get_logger
 from prompts import render
@@ -118,18 +118,19 @@ async def ask_text(
     grammar: str | None = None,
     on_usage: OnUsage | None = None,
     on_note: OnNote | None = None,
+    on_text: OnText | None = None,
 ) -> TextReply | MalformedReply:
     """Ask for a text, without the model's reasoning. One that was cut off at the token limit is returned as truncated.
 
-    `grammar`, in GBNF, constrains the text if the server supports grammars; else it is not sent. `on_note` as for
-    `ask_json`. Raises `ModelReplyError` as `ask_json` does.
+    `grammar`, in GBNF, constrains the text if the server supports grammars; else it is not sent. `on_text` and
+    `on_note` as for `ask_json`. Raises `ModelReplyError` as `ask_json` does.
     """
     supported = grammar if model.supports_grammar else None
     question = _Question(
-        messages, {}, "", strict=False, max_tokens=max_tokens, on_text=None, on_note=on_note, grammar=supported
+        messages, {}, "", strict=False, max_tokens=max_tokens, on_text=on_text, on_note=on_note, grammar=supported
     )
     try:
-        received = await _send_within_limits(model, question, method=None)
+        received = await _ask_with_method(None, model, question)
     except CallFailedError as error:
         raise explain_failure(error.failure, speaks_openai=model.speaks_openai) from error.__cause__ or error
     if on_usage is not None:
@@ -165,7 +166,7 @@ async def ask_texts(
                 result = await chat.agenerate(
                     [list(messages)],
                     callbacks=config.get("callbacks"),
-                    tags=config.get("tags"),
+                    tags=[*(config.get("tags") or ()), NOT_STREAMED],
                     metadata=config.get("metadata"),
                     n=number,
                     max_tokens=max_tokens,
@@ -224,8 +225,11 @@ async def _try_methods(
         return reached
 
 
-async def _ask_with_method(method: OutputMethod, model: Model, question: _Question) -> _RawReply:
-    """Ask by `method`: as a stream if `on_text` is given and the server streams, else for the whole reply at once."""
+async def _ask_with_method(method: OutputMethod | None, model: Model, question: _Question) -> _RawReply:
+    """Ask by `method`, None: for a text; as a stream if `on_text` is given and the server streams.
+
+    Otherwise for the whole reply at once.
+    """
     unused: list[ServerFeature] = []
     wants_stream = question.on_text is not None and model.can_stream and "stream" not in model.unsupported
     extras: tuple[ServerFeature, ...] = (
@@ -327,7 +331,7 @@ def _build_call(
     chat = change_models(chat, lambda each: each.bind(**_build_parameters(model, question, method)))
     if on_text is not None:
         return lambda: stream_reply(chat, request.messages, on_text=on_text)
-    return lambda: chat.ainvoke(request.messages)
+    return lambda: chat.ainvoke(request.messages, {"tags": [NOT_STREAMED]})
 
 
 def _build_parameters(model: Model, question: _Question, method: OutputMethod | None) -> dict[str, Any]:

@@ -60,9 +60,11 @@ MODEL = _declare(
 DATA = _declare(
     "data",
     Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="PLACE", help="A database URL, or a DuckDB, SQLite, CSV or Parquet file. Default: a sample shop."
+            metavar="PLACE",
+            help="A database URL, or a DuckDB, SQLite, CSV, JSON, Excel or Parquet file; several as NAME=PLACE each. "
+            "Default: a sample shop.",
         ),
     ],
 )

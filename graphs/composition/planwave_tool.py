@@ -103,7 +103,7 @@ def _read_output(out: Output, *, name: str) -> tuple[str, dict[str, Any]]:
     answer = out.get("answer") or ""
     match out["status"]:
         case "completed":
-            return answer, {key: value for key, value in out.items() if key != "__interrupt__"}
+            return answer, {key: value for key, value in out.items() if key not in {"__interrupt__", "messages"}}
         case "awaiting_approval":
             # Under a graph with a checkpointer the interrupt has left this call.
             raise ToolException(

@@ -10,11 +10,12 @@ from typing import Any, assert_never
 from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.config import get_config
+from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 from pydantic import JsonValue
 
-from agent.core.compiler.argument_check import find_value_errors
+from agent.core.compiler.argument_check import find_value_errors, parse_typed_texts
 from agent.core.compiler.secret_check import check_secrets
 from agent.core.engine.approvals import (
     ApprovalRequest,
@@ -83,7 +84,7 @@ def _offer_call(request: ToolCallRequest, handler: Handler) -> Iterator[_Offered
 def adapt_tool(tool: BaseTool, policy: Mapping[str, Any]) -> BaseTool:
     """Return a tool of an agent as the executor calls it: by the agent's own tool node, which fills in its state.
 
-    `policy` goes before what the tool's metadata says.
+    `policy` is its metadata.
     """
 
     async def call_by_node(**args: JsonValue) -> object:
@@ -96,7 +97,7 @@ def adapt_tool(tool: BaseTool, policy: Mapping[str, Any]) -> BaseTool:
         offered.returned = returned
         if message is None:
             return None
-        return message.artifact if message.artifact is not None else message.content
+        return message.artifact if message.artifact is not None else _parse_content(message.content)
 
     schema = tool.tool_call_schema
     return StructuredTool(
@@ -104,8 +105,19 @@ def adapt_tool(tool: BaseTool, policy: Mapping[str, Any]) -> BaseTool:
         description=tool.description,
         args_schema=schema if isinstance(schema, dict) else get_model_schema(schema),
         coroutine=call_by_node,
-        metadata={**(tool.metadata or {}), **policy},
+        # Neither can be called in place of the tool that the agent calls; a rollback knows both.
+        metadata={key: value for key, value in policy.items() if key not in {"compensate", "verify"}},
     )
+
+
+def _parse_content(content: str | list[Any]) -> object:
+    """Return what a tool returned, of which LangChain makes a text, so that a rollback can read it."""
+    if not isinstance(content, str) or not content.lstrip().startswith(("{", "[")):
+        return content
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content
 
 
 def _find_message(command: Command[Any]) -> ToolMessage | None:
@@ -118,8 +130,20 @@ def _find_message(command: Command[Any]) -> ToolMessage | None:
 class WorkerCalls:
     """Makes the calls of one worker instead of the tool node of its agent."""
 
-    def __init__(self, task_context: TaskContext, *, own_tools: Toolbox | None = None) -> None:
-        """Take the task; `own_tools` are made by `adapt_tool` of an agent's tools, None: the worker has the graph's."""
+    def __init__(
+        self,
+        task_context: TaskContext,
+        *,
+        own_tools: Toolbox | None = None,
+        locate: Callable[[ToolCallRequest], str] | None = None,
+    ) -> None:
+        """Take the task; `own_tools` are made by `adapt_tool` of an agent's tools, None: the worker has the graph's.
+
+        `locate` names a call within the task by numbers, the same when the worker is resumed.
+        """
+        #: What kept a call from having an end: the run is being stopped, say, or its budget has ended.
+        self.fault: Exception | None = None
+        self._locate = locate or _locate_call
         self._task_context = task_context
         self._toolbox = task_context.toolbox if own_tools is None else own_tools
         self._executor = task_context.executor if own_tools is None else task_context.executor.with_toolbox(own_tools)
@@ -136,10 +160,16 @@ class WorkerCalls:
             # LangChain answers that there is no such tool.
             return await handler(request)
         name, args = requested["name"], dict(requested["args"])
-        call = _WorkerCall(f"{self._task_context.task}/{_locate_call(request)}", name, args)
+        call = _WorkerCall(f"{self._task_context.task}/{self._locate(request)}", name, args)
         errors = _find_json_problems(call.args) or self._find_problems(spec, call.args)
         with _offer_call(request, handler) as offered:
-            text = f"FAILED (argument): {'; '.join(errors[:5])}" if errors else await self._perform_call(call)
+            try:
+                text = f"FAILED (argument): {'; '.join(errors[:5])}" if errors else await self._perform_call(call)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                self.fault = error
+                raise
         cut = self._cuts.get(call.id)
         # With the message, because that is what a resumed worker still has.
         kept = {CUT_KEY: cut} if cut is not None else {}
@@ -188,7 +218,9 @@ class WorkerCalls:
                 case ApproveDecision():
                     return call, await self._grant_call(call)
                 case EditDecision(edited_action=action):
-                    edited = _WorkerCall(call.id, action.name, action.args)
+                    spec = self._toolbox.specs.get(action.name)
+                    args = parse_typed_texts(action.args, spec.args_schema) if spec is not None else action.args
+                    edited = _WorkerCall(call.id, action.name, args)
                     problem = self._check_edited_call(edited)
                     if problem is None:
                         return edited, await self._grant_call(edited)

@@ -11,10 +11,17 @@ from agent.events import PlanProgress, RunFinished
 from agent.execution.executor import utc_now
 from agent.llm.usage import use_meter
 from agent.results.answerer import make_answer
+from graphs.messages import AnswerStream
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt
-from graphs.run.state_updates import build_finished_event, build_usage_update, cite_warnings, outcome_to_json
+from graphs.run.state_updates import (
+    build_finished_event,
+    build_usage_update,
+    cite_warnings,
+    name_plan,
+    outcome_to_json,
+)
 from graphs.state import State, StateRecord
 
 
@@ -35,11 +42,16 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
     if snapshot.compiled is not None:
         context.emit(PlanProgress(progress=count_progress(snapshot.compiled, outcomes)))
     report = build_rollback_report(state, outcomes)
-    text = await _write_answer(state, snapshot, outcomes, context)
+    transcript, earlier = context.get_transcript(state), state.get("messages") or ()
+    active = snapshot.undo or snapshot.compiled
+    messages = transcript.continue_with(earlier, active, outcomes, plan=name_plan(state), is_end=True)
+    stream = AnswerStream(transcript.answer_id)
+    text = await _write_answer(state, snapshot, outcomes, stream, context)
     warnings = _collect_warnings(state, outcomes)
     notes = "\n\n".join(f"Note: {sentence}" for sentence in warnings if sentence.rpartition(" [")[0] not in text)
     parts = (text, _format_caveat(state), notes, describe_rollback(report))
     text = "\n\n".join(part for part in parts if part)
+    messages.append(transcript.make_answer(text, status=status, message_id=stream.finish(text)))
     context.emit(RunFinished(status=status, answer=text))
 
     budget = state.get("budget") if snapshot.stop is not None else None
@@ -59,12 +71,15 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
         "budget": budget,
         "budget_ended_tasks": sorted(never_ran) if can_continue else [],
         "ended_at": utc_now().isoformat() if can_continue else None,
+        "messages": messages,
         "pending_approvals": [],
         "target_tasks": [],
     }
 
 
-async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], context: NodeContext) -> str:
+async def _write_answer(
+    state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], stream: AnswerStream, context: NodeContext
+) -> str:
     """Return the answer in a model's words, or as a list of the results if there is no model for it."""
     status, reason = snapshot.stop or ("completed", "")
     model = None
@@ -85,6 +100,7 @@ async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Ou
             model=model,
             emit=context.emit,
             settings=context.settings,
+            on_text=stream.push if stream.is_watched else None,
         )
     return "\n\n".join(filter(None, (answer.text, answer.note)))
 

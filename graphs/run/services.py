@@ -121,6 +121,33 @@ class Context(BaseModel):
     max_replans: int | None = Field(
         default=None, ge=0, title="Replans", description="Replans before a person is asked, or the run ends as failed."
     )
+    max_tasks: int | None = Field(
+        default=None, ge=1, title="Tasks", description="Tasks of one plan, and of one run over all its replans."
+    )
+    max_repairs: int | None = Field(
+        default=None, ge=0, title="Repairs", description="Times that a plan with problems goes back to the planner."
+    )
+    max_context_rounds: int | None = Field(
+        default=None, ge=0, title="Context rounds", description="Times that the planner may ask tools before it plans."
+    )
+    max_questions: int | None = Field(
+        default=None, ge=0, title="Questions", description="Questions that the replanner may ask a person."
+    )
+    max_retries: int | None = Field(
+        default=None, ge=0, title="Retries", description="Upper limit of the retries that a task may ask for."
+    )
+    default_retries: int | None = Field(
+        default=None, ge=0, title="Default retries", description="Retries of a call if neither task nor tool says."
+    )
+    max_timeout_s: float | None = Field(
+        default=None, gt=0, title="Timeout (seconds)", description="Upper limit of the timeout that a task may ask for."
+    )
+    default_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        title="Default timeout (seconds)",
+        description="Seconds for one attempt of a call if neither task nor tool says.",
+    )
     max_model_calls: int | None = Field(default=None, ge=0, title="Model calls", description="Calls of the model.")
     max_tokens: int | None = Field(default=None, ge=0, title="Tokens", description="Tokens, read and written.")
     max_cost: float | None = Field(default=None, ge=0, title="Cost", description="Cost of the model's calls.")

@@ -18,6 +18,7 @@ from agent.tools.analytics import (
     build_query_limits,
     require_analytics,
 )
+from agent.tools.data_files.notes import FileNotes, shorten_list
 from agent.tools.mcp.tools import mcp_tools
 from agent.tools.sample_data import ensure_shop
 from agent.tools.sql.data_source import open_data_source
@@ -48,13 +49,22 @@ def make_tools(
     if are_analytics_installed():
         place = options.data or ensure_shop(settings.data_folder, say=screen.say)
         output = settings.output_folder.expanduser().absolute()
-        source = open_data_source(place, limits=build_query_limits(settings))
+        source = open_data_source(place, limits=build_query_limits(settings), reading=configured.data.to_message())
+        _say_notes(source.notes, screen=screen)
         analytics = analytics_tools(source=source, output=output, writer=writer)
         return _add_configured_tools(analytics, options, configured, writer, screen=screen)
     tools = [] if options.data else _add_configured_tools([], options, configured, writer, screen=screen)
     if not tools or (_list_tools_of(plan) & ANALYTICS_TOOLS) - {tool.name for tool in tools}:
         require_analytics()
     return tools
+
+
+def _say_notes(notes: FileNotes, *, screen: Screen) -> None:
+    """Say once how data files were read, and what of it may be wrong."""
+    for sentence in notes.describe():
+        screen.say(f"Read {sentence}", style="dim")
+    for sentence in shorten_list(notes.guesses):
+        screen.say(f"Check: {sentence}", style="yellow")
 
 
 def _add_configured_tools(

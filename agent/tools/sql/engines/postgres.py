@@ -51,7 +51,11 @@ class PostgresSession:
 
 
 def attach_postgres(
-    connection: "DuckDBPyConnection", location: SourceLocation, *, session: PostgresSession | None
+    connection: "DuckDBPyConnection",
+    location: SourceLocation,
+    *,
+    session: PostgresSession | None,
+    catalog: str = CATALOG,
 ) -> None:
     """Attach the database, with the password as a DuckDB secret: SQL can read the address of attached databases."""
     import duckdb  # noqa: PLC0415 - slow to import
@@ -60,25 +64,28 @@ def attach_postgres(
     password = settings.pop("password", None)
     # Also without a password: otherwise DuckDB would use a secret that the user has stored for something else.
     option = f", PASSWORD {quote_literal(str(password))}" if password else ""
-    connection.execute(f"CREATE SECRET entry (TYPE postgres{option})")
+    connection.execute(f"CREATE SECRET entry_of_{catalog} (TYPE postgres{option})")
     settings.setdefault("connect_timeout", "10")
     if session is None:
-        _attach_address(connection, settings)
+        _attach_address(connection, settings, catalog=catalog)
         return
     settings["application_name"] = session.name
     bounds = f"-c statement_timeout={session.statement_timeout_ms} -c lock_timeout={session.lock_timeout_ms}"
     try:
-        _attach_address(connection, {**settings, "options": f"{settings.get('options') or ''} {bounds}".strip()})
+        bounded = {**settings, "options": f"{settings.get('options') or ''} {bounds}".strip()}
+        _attach_address(connection, bounded, catalog=catalog)
     except duckdb.Error as error:
         # Some poolers let no options through; then the cancellation by name is the only bound.
         if "startup parameter" not in str(error):
             raise
-        _attach_address(connection, settings)
+        _attach_address(connection, settings, catalog=catalog)
 
 
-def _attach_address(connection: "DuckDBPyConnection", settings: Mapping[str, object]) -> None:
+def _attach_address(connection: "DuckDBPyConnection", settings: Mapping[str, object], *, catalog: str) -> None:
     address = " ".join(f"{key}={_quote_libpq_value(str(value))}" for key, value in settings.items())
-    connection.execute(f"ATTACH {quote_literal(address)} AS {CATALOG} (TYPE postgres, READ_ONLY, SECRET entry)")
+    connection.execute(
+        f"ATTACH {quote_literal(address)} AS {catalog} (TYPE postgres, READ_ONLY, SECRET entry_of_{catalog})"
+    )
 
 
 def cancel_on_server(url: str, name: str) -> None:

@@ -64,18 +64,18 @@ class _Counts:
         return self.integers + self.reals + self.texts + self.blobs
 
 
-def attach_sqlite(connection: "DuckDBPyConnection", file: str) -> None:
+def attach_sqlite(connection: "DuckDBPyConnection", file: str, *, catalog: str = CATALOG) -> None:
     """Attach the file read only; wait a little for a lock of another program. Raises `duckdb.Error`."""
     import duckdb  # noqa: PLC0415 - slow to import
 
     stops_at = time.monotonic() + _LOCK_SECONDS
     while True:
         try:
-            connection.execute(f"ATTACH {quote_literal(file)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
+            connection.execute(f"ATTACH {quote_literal(file)} AS {catalog} (TYPE sqlite, READ_ONLY)")
             # The file is opened at the first look into it.
-            connection.execute(f"SELECT count(*) FROM duckdb_columns() WHERE database_name = '{CATALOG}'")  # noqa: S608 - a constant
+            connection.execute(f"SELECT count(*) FROM duckdb_columns() WHERE database_name = '{catalog}'")  # noqa: S608 - a name of ours
         except duckdb.Error as error:
-            connection.execute(f"DETACH DATABASE IF EXISTS {CATALOG}")
+            connection.execute(f"DETACH DATABASE IF EXISTS {catalog}")
             if "locked" not in str(error) or time.monotonic() > stops_at:
                 raise
             time.sleep(0.1)
