@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from agent.tools.toolbox import Toolbox as Toolbox
     from agent.tools.writing.typed_writing import typed_writing_tools as typed_writing_tools
     from graphs.compiled_graph import PlanwaveGraph as PlanwaveGraph
+    from graphs.composition.planwave_tool import planwave_subagent as planwave_subagent
     from graphs.composition.planwave_tool import planwave_tool as planwave_tool
     from graphs.delegation.agent_tool import agent_tool as agent_tool
     from graphs.delegation.delegate_tool import delegate_tool as delegate_tool
@@ -78,6 +79,7 @@ _MODULES: Final = {
     "load_plan_editor": "graphs.thread_editing",
     "mcp_tools": "agent.tools.mcp.tools",
     "open_persistence": "graphs.persistence",
+    "planwave_subagent": "graphs.composition.planwave_tool",
     "planwave_tool": "graphs.composition.planwave_tool",
     "provenance_of": "graphs.run.plan_history",
     "read_configuration": "agent.config_file",
