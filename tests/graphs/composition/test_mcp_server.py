@@ -117,7 +117,9 @@ async def test_programs_of_the_library_are_tools_typed_by_their_inputs(planwave:
 async def test_what_cannot_be_done_is_told_in_a_sentence(planwave: CommandLine) -> None:
     async with served(planwave) as session:
         assert await fails(session, "rum", goal="x") == "There is no tool 'rum'. Did you mean 'run'?"
-        assert (await fails(session, "run")).startswith("The arguments of 'run' do not fit: 'goal' is a required")
+        assert (await fails(session, "run")).startswith(
+            "The arguments of 'run' do not fit: the value: 'goal' is a required"
+        )
         assert await fails(session, "show", thread="none") == "There is no thread 'none'."
         assert await fails(session, "answer", thread="none", decisions=[{"digest": "x", "decision": "approve"}])
         assert "No model is set up" in await fails(session, "plan", goal="Count the orders")
