@@ -33,7 +33,7 @@ from graphs.delegation.delegate_tool import (
     require_task,
 )
 from graphs.delegation.typed_answer import AnswerForm, OutputSchema
-from graphs.delegation.worker_calls import Handler, WorkerCalls, adapt_tool
+from graphs.delegation.worker_calls import ToolCallHandler, WorkerCalls, adapt_tool
 from graphs.langgraph_internals import ensure_config, get_call_wrappers, replace_call_wrapper
 from prompts import render
 
@@ -277,7 +277,7 @@ def _with_calls(
 
 
 def _compose(calls: WorkerCalls, own: Any) -> Callable[..., Awaitable[ToolMessage | Command[Any]]]:  # noqa: ANN401 - as LangGraph types it
-    async def wrap(request: ToolCallRequest, execute: Handler) -> ToolMessage | Command[Any]:
+    async def wrap(request: ToolCallRequest, execute: ToolCallHandler) -> ToolMessage | Command[Any]:
         async def handle(inner: ToolCallRequest) -> ToolMessage | Command[Any]:
             # The agent's own middleware comes after the approval. What is no tool of its node it may not make up.
             if own is None or inner.tool is None:

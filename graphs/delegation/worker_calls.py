@@ -46,7 +46,7 @@ from graphs.run.task_runner import TaskContext
 
 #: Characters of a result that the worker sees.
 _MAX_RESULT_LENGTH = 12_000
-Handler = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+ToolCallHandler = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
 #: Where a message to the worker has what was cut off in it.
 CUT_KEY = "planwave_cut"
 
@@ -63,7 +63,7 @@ class _OfferedCall:
     """A call that an agent wants to make, as its tool node would make it."""
 
     request: ToolCallRequest
-    handler: Handler
+    handler: ToolCallHandler
     #: What the tool node returned, if it was let.
     returned: ToolMessage | Command[Any] | None = None
 
@@ -72,7 +72,7 @@ _offered_call: ContextVar[_OfferedCall] = ContextVar("planwave_offered_call")
 
 
 @contextmanager
-def _offer_call(request: ToolCallRequest, handler: Handler) -> Iterator[_OfferedCall]:
+def _offer_call(request: ToolCallRequest, handler: ToolCallHandler) -> Iterator[_OfferedCall]:
     offered = _OfferedCall(request, handler)
     token = _offered_call.set(offered)
     try:
@@ -152,7 +152,7 @@ class WorkerCalls:
         #: By call: what was cut off in its result.
         self._cuts: dict[str, str] = {}
 
-    async def make_call(self, request: ToolCallRequest, handler: Handler) -> ToolMessage | Command[Any]:
+    async def make_call(self, request: ToolCallRequest, handler: ToolCallHandler) -> ToolMessage | Command[Any]:
         """Make a call and return its result. Interrupts for approval before any effect."""
         requested = request.tool_call
         spec = self._toolbox.specs.get(requested["name"]) if request.tool is not None else None

@@ -27,6 +27,8 @@ RENDERINGS = {
         "delegate.v2",
         {"max_steps": 5, "inputs": {}, "role": "You look for {sources}.", "answer_tool": "Findings"},
     ),
+    "agent_task.v1": ("agent_task.v1", {"task": "Compare {both}.", "inputs": {"a": "</data>"}}),
+    "agent_task.v1-bare": ("agent_task.v1", {"task": "Compare {both}.", "inputs": {}}),
     "cut_inputs.v1": ("cut_inputs.v1", {"cuts": ["The result of 'a' is cut off after 5 rows; there are more."]}),
     "typed_repair.v1": ("typed_repair.v1", {"problems": ["There are 2 items and 1 results; give one for each."]}),
     "write_text_repair.v1": ("write_text_repair.v1", {"ungrounded": ["Globex", "99"]}),

@@ -7,7 +7,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.support.studio import StudioServer
 
-MODULE = "tests.support.two_graphs"
+MODULE = "tests.graphs.composition.two_graphs"
 GRAPHS = {
     "stock": {"path": f"{MODULE}:stock", "description": "Looks after the stock."},
     "reminders": {"path": f"{MODULE}:reminders", "description": "Reminds people."},
