@@ -11,6 +11,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from graphs.cli.commands import serve_mcp
 from graphs.persistence import open_persistence
 from graphs.stores.library import Library
 from tests.support.command_line import CommandLine, query, save
@@ -130,7 +131,7 @@ async def test_what_cannot_be_done_is_told_in_a_sentence(planwave: CommandLine) 
         assert "'edit' needs 'args'" in await fails(session, "answer", thread="mine", decisions=edit)
         no = [{"digest": digest, "decision": "reject", "message": "not today"}]
         done = await call(session, "answer", thread="mine", decisions=no)
-        assert (done["status"], done["results"]["keep"]["status"]) == ("failed", "rejected")
+        assert (done["status"], done["results"]["keep"]["status"]) == ("cancelled", "rejected")
         assert "has no result of a task 'x'" in await fails(session, "show", thread="mine", task="x")
         assert "waits for no answer" in await fails(session, "answer", thread="mine", decisions=no)
         broken = await call(session, "run", goal="Read", plan={"tasks": [query("a", "SELECT nothing FROM orders")]})
@@ -171,3 +172,12 @@ async def test_over_http_it_serves_this_machine_and_no_page_of_another_host(plan
 @pytest.mark.parametrize("option", [["--http", "0"], ["--http", "x"]])
 def test_a_port_that_is_none_is_bad_use(planwave: CommandLine, option: list[str]) -> None:
     assert planwave.here("mcp", *option).exit_code == 2
+
+
+def test_without_the_extra_the_command_says_what_to_install(
+    planwave: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_mcp, "find_spec", lambda _name: None)
+    done = planwave.here("mcp")
+    assert done.exit_code == 2
+    assert done.stderr == "The MCP server needs the extra `mcp` (uv run --extra mcp ...).\n"

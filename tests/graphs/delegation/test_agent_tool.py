@@ -293,3 +293,17 @@ def test_what_is_no_agent_is_told_when_it_is_made(world):
         agent_tool(agent, name="a", description="A.", policies={"lok": {}})
     with pytest.raises(ToolError, match="'timeout_s' is wrong"):
         agent_tool(agent, name="a", description="A.", policies={"look": {"timeout_s": -1}})
+
+
+async def test_a_deep_agent_keeps_its_files_and_asks_before_it_writes(world):
+    deepagents = pytest.importorskip("deepagents")
+    note = {"file_path": "/a.md", "content": "hello"}
+    turns = [("write_file", note)], [("read_file", {"file_path": "/a.md"})], [("write", {"value": 1})], "Done."
+    deep = deepagents.create_deep_agent(model=Worker(turns=list(turns)), tools=world.tools())
+    own = {name: {"readOnlyHint": True} for name in ("write_file", "read_file")}  # its files are in its state
+    graph = graph_of(agent_tool(deep, name="clerk", description="Does things.", policies=own))
+    out = await graph.ainvoke({"goal": "g", "plan": PLAN}, thread())
+    assert out["__interrupt__"][0].value["action_requests"][0]["name"] == "write"
+    out = await graph.ainvoke(Command(resume=APPROVE), thread())
+    assert (out["status"], world.log) == ("completed", [("write", 1)])
+    assert "hello" in out["results"]["job"]["output"]["steps"][1]["result"]
