@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio.to_thread
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable
@@ -13,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
 from agent.core.plan.tool_spec import Preflight, ToolSpec
 from agent.errors import ToolError, ToolFailure, describe_extra
-from agent.llm.models import ModelChoice, check_model_choice, resolve_model
+from agent.llm.chat_wrappers import ChatRunnable, apply_configuration, change_models
+from agent.llm.models import ModelSource, defer_model
 from agent.llm.replies import MalformedReply, drop_reasoning
 from agent.tools.call_inputs import render_cut_inputs
+from agent.tools.toolbox import ToolLike, as_tools
 from agent.tools.writing.typed_writing import TYPED_REPAIR_PROMPT
 from graphs.delegation.typed_answer import AnswerForm, OutputSchema
 from graphs.delegation.worker_calls import CUT_KEY, WorkerCalls
@@ -31,9 +34,6 @@ _PREVIEW_LENGTH = 500
 _MAX_STEPS = 50
 #: Answers that a worker may give which do not fit its schema.
 _MAX_REPAIRS = 2
-
-#: A model, its name, or a function that returns one and is called at the first task.
-WorkerModel = ModelChoice | Callable[[], ModelChoice]
 
 
 class DelegateArgs(BaseModel):
@@ -80,7 +80,7 @@ class DelegateTool(BaseTool):
     )
     args_schema: type[BaseModel] = DelegateArgs
     #: Called at the first task, so that no model is needed earlier.
-    model: Callable[[], ModelChoice]
+    model: Callable[[], ChatRunnable]
     #: The tools that a worker can be given.
     names: tuple[str, ...]
     #: What the worker is, in the words of its maker.
@@ -115,7 +115,7 @@ class DelegateTool(BaseTool):
             require_task(),
             DelegateArgs.model_validate({"max_steps": self._get_max_steps(), **arguments}),
         )
-        agent = self._build_agent(request, context)
+        agent = await self._build_agent(request, context)
         try:
             messages, structured = await self._run_agent(agent, [HumanMessage(request.task)])
         except _TurnLimitError:
@@ -131,7 +131,7 @@ class DelegateTool(BaseTool):
         context.report.cuts = list_cuts(messages)
         return structured
 
-    def _build_agent(self, request: DelegateArgs, context: TaskContext) -> Runnable[Any, Any]:
+    async def _build_agent(self, request: DelegateArgs, context: TaskContext) -> Runnable[Any, Any]:
         from langchain.agents import create_agent  # noqa: PLC0415 - needs the extra `delegate`
         from langchain.agents.middleware import ModelCallLimitMiddleware  # noqa: PLC0415 - as above
         from langchain.agents.structured_output import ToolStrategy  # noqa: PLC0415 - as above
@@ -143,8 +143,8 @@ class DelegateTool(BaseTool):
             run_limit=request.max_steps, exit_behavior="error"
         )
         calls: AgentMiddleware[Any, Any, Any] = WorkerCallMiddleware(WorkerCalls(context))
-        # A runnable around a chat model binds tools as the model does.
-        model = cast("BaseChatModel", resolve_model(self.model()).chat)
+        chat = await anyio.to_thread.run_sync(self.model)
+        model = chat if isinstance(chat, BaseChatModel) else cast("BaseChatModel", _AgentModel(chat))
         shown = [_build_worker_tool(spec) for spec in specs]
         try:
             model.bind_tools(shown)
@@ -194,13 +194,26 @@ class DelegateTool(BaseTool):
         raise ToolFailure(f"The worker's answer cannot be used: {problem}")
 
 
+class _AgentModel:
+    """A model, or a runnable around one, as an agent uses it: tools are bound to each model inside."""
+
+    def __init__(self, chat: ChatRunnable) -> None:
+        self._chat = apply_configuration(chat)
+
+    def bind_tools(self, tools: Sequence[Any], **options: Any) -> ChatRunnable:  # noqa: ANN401 - a model's own
+        return change_models(self._chat, lambda model: model.bind_tools(tools, **options))
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever an agent asks of a model
+        return getattr(self._chat, name)
+
+
 class _TurnLimitError(Exception):
     """A worker has used all of its turns."""
 
 
 def delegate_tool(
-    tools: Sequence[BaseTool],
-    model: WorkerModel = None,
+    tools: Sequence[ToolLike],
+    model: ModelSource = None,
     *,
     name: str = DELEGATE_NAME,
     description: str | None = None,
@@ -210,29 +223,29 @@ def delegate_tool(
 ) -> BaseTool:
     """Return a tool for workers that can be given `tools`, which the graph must have too.
 
-    `model` is what `build_graph` takes, or a function that returns it. With a `name` and a `description` of its own the
-    tool is an agent of which a toolbox can have several, each shown to the planner as the tool that it is; `prompt`
-    says what the agent is. `output_schema`, a Pydantic model or a JSON Schema of an object, is the tool's: the answer
-    must fit it, plans refer into it, and the agent's steps are in `steps` of the task's result. Without one the output
-    has `answer` and `steps`. `max_steps` is the most turns of one task, 12 unless a plan says otherwise.
-    Raises `ToolError` if the extra `delegate` is not installed, for a worker among `tools`, and for a wrong schema;
-    `UsageError` for a model that there is not.
+    `model` is a choice as in `build_graph`, or a function that returns the model; None: the configured one. It is made
+    at the first task. With a `name` and a `description` of its own the tool is an agent of which a toolbox can have
+    several, each shown to the planner as the tool that it is; `prompt` says what the agent is. `output_schema`, a
+    Pydantic model or a JSON Schema of an object, is the tool's: the answer must fit it, plans refer into it, and the
+    agent's steps are in `steps` of the task's result. Without one the output has `answer` and `steps`. `max_steps` is
+    the most turns of one task, 12 unless a plan says otherwise.
+    Raises `ToolError` for what is no tool, if the extra `delegate` is not installed, for a worker among `tools`, and
+    for a wrong schema; `UsageError` for a choice that names no model.
     """
     if find_spec("langchain") is None:
         raise ToolError(f"Workers need {describe_extra('delegate')}.")
-    for tool in tools:
+    given = as_tools(tools)
+    for tool in given:
         if (tool.metadata or {}).get("dispatched_only"):
             raise ToolError(f"The worker {name!r} cannot be given the worker {tool.name!r}; let the plan call both.")
-    if isinstance(model, str):
-        check_model_choice(model)
     form = AnswerForm.of_schema(output_schema, worker=name) if output_schema is not None else None
     own: dict[str, Any] = {"description": description} if description else {}
     if max_steps is not None:
         own["args_schema"] = _limit_steps(max_steps, worker=name)
     worker = DelegateTool(
         name=name,
-        model=(lambda: model) if model is None or isinstance(model, str | Runnable) else model,
-        names=tuple(tool.name for tool in tools),
+        model=defer_model(model),
+        names=tuple(tool.name for tool in given),
         role=(prompt or "").strip(),
         form=form,
         **own,

@@ -39,7 +39,8 @@ from agent.execution.concurrency import Slots
 from agent.execution.executor import Job
 from agent.json_values import JsonConversionError, to_json_value
 from agent.results.summary import describe_failure
-from agent.tools.toolbox import Toolbox, get_model_schema
+from agent.tools.tool_schemas import build_schemas
+from agent.tools.toolbox import Toolbox
 from graphs.nesting import Questions, load_questions
 from graphs.run.approvals import describe_doubt
 from graphs.run.task_runner import TaskContext
@@ -99,11 +100,10 @@ def adapt_tool(tool: BaseTool, policy: Mapping[str, Any]) -> BaseTool:
             return None
         return message.artifact if message.artifact is not None else _parse_content(message.content)
 
-    schema = tool.tool_call_schema
     return StructuredTool(
         name=tool.name,
         description=tool.description,
-        args_schema=schema if isinstance(schema, dict) else get_model_schema(schema),
+        args_schema=build_schemas(tool, None).args,
         coroutine=call_by_node,
         # Neither can be called in place of the tool that the agent calls; a rollback knows both.
         metadata={key: value for key, value in policy.items() if key not in {"compensate", "verify"}},
