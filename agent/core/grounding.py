@@ -93,6 +93,27 @@ def find_ungrounded(text: str, *values: JsonValue) -> list[str]:
     return list(dict.fromkeys(found for _, found in sorted(ungrounded)))
 
 
+def find_grounded_numbers(text: str, value: JsonValue) -> list[str]:
+    """Return the numbers in `text`, as written there, that are numbers or parts of texts in `value`, each once."""
+    facts = _Facts()
+    facts.add(value)
+    facts.lengths.clear()  # a count is of a list, not in it
+    found = [match.group().strip() for match in _NUMBER.finditer(text) if _is_number_grounded(match, text, facts)]
+    return list(dict.fromkeys(found))
+
+
+def split_numbers(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of `text` in order, each with whether it is a number as `find_grounded_numbers` returns it."""
+    end = 0
+    for match in _NUMBER.finditer(text):
+        number = match.group().strip()
+        start = match.start() + match.group().index(number)
+        yield text[end:start], False
+        yield number, True
+        end = start + len(number)
+    yield text[end:], False
+
+
 @dataclass
 class _Facts:
     """The contents of the values, in the forms in which a text may mention them."""
