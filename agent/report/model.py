@@ -27,6 +27,15 @@ class TaskInput(_FrozenModel):
     path: str = ""
 
 
+class AttemptReport(_FrozenModel):
+    """An attempt that failed and was made again."""
+
+    item: int | None = None
+    started_at: str
+    finished_at: str
+    error: str
+
+
 class ShownResult(_FrozenModel):
     """The beginning of an output."""
 
@@ -52,6 +61,8 @@ class TaskReport(_FrozenModel):
     #: From 1, counted by what it waits for; 0 if no plan of the run has the task.
     wave: int = 0
     attempts: int = 0
+    #: The first of those that failed and were made again.
+    failed_attempts: tuple[AttemptReport, ...] = ()
     #: When all that it waits for had ended, or the plan was made if that was later.
     ready_at: str | None = None
     started_at: str | None = None

@@ -9,6 +9,8 @@ import html
 import json
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -18,7 +20,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from agent.report.answer_html import render_answer
-from agent.report.graph_layout import NODE_HEIGHT, NODE_WIDTH, GraphEdge, lay_out_graph
+from agent.report.graph_layout import NODE_HEIGHT, NODE_WIDTH, GraphEdge, GraphLayout, lay_out_graph
 from agent.report.model import RunReport, TaskReport
 from agent.report.timeline import ROW_HEIGHT, WIDTH, draw_timeline, format_seconds
 
@@ -41,6 +43,8 @@ STATUS_SIGNS: Final = {
     "waiting": "\u2026",
     "ready": "\u25cb",
 }
+#: What a node of several tasks shows, if one of them has it.
+_WORST_FIRST: Final = ("failed", "rejected", "in_doubt", "awaiting_approval", "running", "retrying")
 _MAX_LABEL: Final = 22
 
 
@@ -50,7 +54,7 @@ def render_report(report: RunReport, *, kind: PageKind = "file") -> str:
     anchors = {task.task: f"task-{place}" for place, task in enumerate(report.tasks)}
     needs = {task.task: tuple(each.task for each in task.inputs) for task in report.tasks}
     graph = lay_out_graph(needs, {task.task: _get_kind(task) for task in report.tasks}) if report.tasks else None
-    by_id = {task.task: task for task in report.tasks}
+    nodes = list(_view_nodes(graph, report)) if graph else []
     page: str = (
         _load_environment()
         .from_string(parts["template"])
@@ -65,9 +69,9 @@ def render_report(report: RunReport, *, kind: PageKind = "file") -> str:
                 render_answer(report.answer, anchors=anchors, number_sources=report.number_sources)
             ),
             anchors=anchors,
-            by_id=by_id,
             graph=graph,
-            edges=[_build_path(edge) for edge in graph.edges] if graph else [],
+            nodes=nodes,
+            edges=[_view_edge(edge, nodes) for edge in graph.edges] if graph else [],
             timeline=draw_timeline(report),
             counts=Counter(task.status for task in report.tasks),
             sizes={"node": (NODE_WIDTH, NODE_HEIGHT), "row": ROW_HEIGHT, "width": WIDTH},
@@ -89,6 +93,57 @@ def render_frame(report: RunReport) -> str:
 def _get_kind(task: TaskReport) -> str:
     """Return what tasks must have in common to be drawn as one."""
     return "\0".join((task.tool, task.phase, str(task.is_undo), str(task.is_current)))
+
+
+@dataclass(frozen=True, slots=True)
+class _NodeView:
+    """A node of the graph as the template draws it."""
+
+    x: float
+    y: float
+    tasks: tuple[TaskReport, ...]
+    #: Their positions in the report, with blanks between them.
+    places: str
+    #: Of all of them, or the one that a reader must see first.
+    status: str
+    counts: str
+    is_critical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _EdgeView:
+    """An edge as the template draws it; `source` and `target` are the positions of the first tasks of its nodes."""
+
+    path: str
+    source: str
+    target: str
+    is_critical: bool
+
+
+def _view_nodes(graph: GraphLayout, report: RunReport) -> Iterator[_NodeView]:
+    place = {task.task: number for number, task in enumerate(report.tasks)}
+    for node in graph.nodes:
+        tasks = tuple(report.tasks[place[task]] for task in node.tasks)
+        counts = Counter(task.status for task in tasks)
+        yield _NodeView(
+            x=node.x,
+            y=node.y,
+            tasks=tasks,
+            places=" ".join(str(place[task]) for task in node.tasks),
+            status=next(status for status in (*_WORST_FIRST, *counts) if status in counts),
+            counts=", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.most_common()),
+            is_critical=any(task.is_critical for task in tasks),
+        )
+
+
+def _view_edge(edge: GraphEdge, nodes: Sequence[_NodeView]) -> _EdgeView:
+    source, target = nodes[edge.source], nodes[edge.target]
+    return _EdgeView(
+        path=_build_path(edge),
+        source=source.places.partition(" ")[0],
+        target=target.places.partition(" ")[0],
+        is_critical=source.is_critical and target.is_critical,
+    )
 
 
 def _build_path(edge: GraphEdge) -> str:

@@ -19,7 +19,8 @@ _LONG_PAUSE_SHARE: Final = 0.12
 _MIN_BAR_WIDTH: Final = 3.0
 _TICKS: Final = 6
 
-BarKind = Literal["run", "wait", "asked"]
+#: `tried`: an attempt that failed and was made again; `between`: until the next one.
+BarKind = Literal["run", "wait", "asked", "tried", "between"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,9 @@ def draw_timeline(report: RunReport) -> Timeline | None:
         if not is_packed:
             parts += [("asked", ready, asked_until), ("wait", max(ready, asked_until), start)]
         parts += [("run", start, end)]
+        for attempt, begun in zip(task.failed_attempts, _list_next_starts(task), strict=True):
+            failed = _to_seconds(attempt.finished_at)
+            parts += [("tried", _to_seconds(attempt.started_at), failed), ("between", failed, min(begun, end))]
         bars += [
             bar
             for kind, since, until in parts
@@ -144,6 +148,14 @@ def _build_bar(task: TaskReport, kind: BarKind, row: int, span: tuple[float, flo
     x = axis.place(since)
     width = max(axis.place(until) - x, _MIN_BAR_WIDTH)
     return TimelineBar(task, kind, row, min(x, WIDTH - width), width, until - since)
+
+
+def _list_next_starts(task: TaskReport) -> list[float]:
+    """Return for each failed attempt when the next one began; after the last that is known, when it failed."""
+    if any(each.item is not None for each in task.failed_attempts):
+        return [_to_seconds(each.finished_at) for each in task.failed_attempts]  # items run side by side
+    starts = [_to_seconds(each.started_at) for each in task.failed_attempts[1:]]
+    return [*starts, *(_to_seconds(each.finished_at) for each in task.failed_attempts[-1:])]
 
 
 def _pack_rows(spans: Sequence[Interval]) -> list[int]:

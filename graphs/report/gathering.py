@@ -1,12 +1,11 @@
 """Gathers the report of a run from its state and its ledger, without any tool, clock or file."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
-
-from pydantic import JsonValue
 
 from agent.core.engine.budgets import ExhaustedBudget
 from agent.core.engine.outcomes import Done, Outcome
@@ -20,6 +19,7 @@ from agent.core.plan.problems import format_path
 from agent.core.provenance.lineage import Provenance, ResultInput, list_task_inputs
 from agent.execution.ledger import LedgerRow, StoredGrant
 from agent.report.model import (
+    AttemptReport,
     ChangedTask,
     ChartReport,
     PendingReport,
@@ -201,6 +201,10 @@ class _Gathering:
                 revision=outcome.revision if outcome else None,
                 wave=wave_of[task],
                 attempts=outcome.attempts if outcome else (state.attempts if state else 0),
+                failed_attempts=tuple(
+                    AttemptReport.model_validate(each.model_dump())
+                    for each in (outcome.failed_attempts if outcome else ())
+                ),
                 ready_at=self._find_ready_time(task),
                 started_at=outcome.started_at if outcome else self._facts.begun.get(task),
                 finished_at=outcome.finished_at if outcome else None,
@@ -342,6 +346,8 @@ class _Gathering:
             by_task.setdefault(task, []).extend(outcome.warnings)
             if isinstance(outcome, Done) and outcome.items is not None:
                 by_task[task].append(f"Incomplete: {outcome.items}")
+            if isinstance(outcome, Done):
+                by_task[task].extend(map(str, outcome.cuts))
             if isinstance(outcome, Done) and outcome.error:
                 by_task[task].append(outcome.error)
         listed = [(sentence, task) for task, said in by_task.items() for sentence in dict.fromkeys(said)]
@@ -361,14 +367,16 @@ class _Gathering:
         return str(author.get("model") or "") if author.get("author") == "program" else ""
 
     def _trace_numbers(self) -> dict[str, tuple[str, ...]]:
-        answer = self._provenance.answer
-        cited = {task for statement in self._provenance.split_answer() for task in statement.tasks}
-        outputs: dict[str, JsonValue] = {
-            task: outcome.output
-            for task, outcome in self._outcomes.items()
-            if task in cited and isinstance(outcome, Done) and outcome.output is not None
-        }
-        found = {task: tuple(find_grounded_numbers(answer, output)) for task, output in outputs.items()}
+        """Return for each task which numbers are in its output, of those in the paragraphs that rest on it."""
+        texts: defaultdict[str, list[str]] = defaultdict(list)
+        for statement in self._provenance.split_answer():
+            for task in statement.tasks:
+                texts[task].append(statement.text)
+        found: dict[str, tuple[str, ...]] = {}
+        for task, paragraphs in texts.items():
+            outcome = self._outcomes[task]
+            if isinstance(outcome, Done) and outcome.output is not None:
+                found[task] = tuple(find_grounded_numbers("\n\n".join(paragraphs), outcome.output))
         return {task: numbers for task, numbers in found.items() if numbers}
 
 
@@ -376,6 +384,11 @@ def _get_write_state(row: LedgerRow) -> WriteState:
     if row.state == "started":
         return "started"
     return "failed" if (row.record or {}).get("status") == "failed" else "done"
+
+
+def _list_failed_attempts(outcome: Outcome | None) -> Iterator[AttemptReport]:
+    for attempt in outcome.failed_attempts if outcome else ():
+        yield AttemptReport.model_validate(attempt.model_dump())
 
 
 def _get_reason(outcome: Outcome | None) -> str:
