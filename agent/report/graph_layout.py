@@ -74,7 +74,9 @@ def lay_out_graph(needs: DependencyGraph, kinds: Mapping[str, str]) -> GraphLayo
         edges += _route_edges(part.links, spots)
         width = max(width, *(x + NODE_WIDTH for x, _ in spots.values()))
         top = max(y for _, y in spots.values()) + NODE_HEIGHT + 2 * _ROW_GAP
-    return GraphLayout(tuple(nodes[number] for number in sorted(nodes)), tuple(edges), width, top)
+    return GraphLayout(
+        tuple(nodes[number] for number in sorted(nodes)), tuple(edges), width, max(0.0, top - 2 * _ROW_GAP)
+    )
 
 
 def _bundle_tasks(needs: DependencyGraph, kinds: Mapping[str, str]) -> Iterator[tuple[str, ...]]:

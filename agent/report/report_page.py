@@ -34,12 +34,12 @@ STATUS_SIGNS: Final = {
     "rejected": "\u2298",
     "skipped": "\u2013",
     "cancelled": "\u25a0",
-    "blocked": "\u26d4\ufe0e",
+    "blocked": "\u00d7",
     "in_doubt": "?",
     "rolled_back": "\u21b6",
-    "running": "\u25b6\ufe0e",
+    "running": "\u25b6",
     "retrying": "\u21bb",
-    "awaiting_approval": "\u270b\ufe0e",
+    "awaiting_approval": "!",
     "waiting": "\u2026",
     "ready": "\u25cb",
 }
@@ -200,6 +200,7 @@ def _load_environment() -> Environment:
         "moment": _format_moment,
         "short": _shorten,
         "picture": _encode_picture,
+        "markdown": lambda text: Markup(render_answer(text, anchors={}, number_sources={})),  # noqa: S704 - escaped there
         "word": lambda text: text.replace("_", " "),
         "sign": lambda status: STATUS_SIGNS.get(status, ""),
     }

@@ -125,7 +125,11 @@ def draw_timeline(report: RunReport) -> Timeline | None:
             if (bar := _build_bar(task, kind, row, (max(since, busy[0].start), until), axis)) is not None
         ]
     on_path = {bar.task.task: bar for bar in bars if bar.kind == "run"}
-    made = [(f"plan {one.number}", one.at) for one in report.revisions if one.at and one.number > 1]
+    made = [
+        ("rollback" if one.author == "rollback" else f"plan {one.number}", one.at)
+        for one in report.revisions
+        if one.at and one.number > 1
+    ]
     return Timeline(
         bars=tuple(bars),
         critical=tuple(on_path[task] for task in report.timing.critical_path if task in on_path),

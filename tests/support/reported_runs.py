@@ -63,7 +63,7 @@ async def report_analysis(folder: Path) -> RunReport:
         return {"id": task, "tool": "query_database", "args": {"sql": sql}, "description": about}
 
     months = (
-        "SELECT order_year || '-' || lpad(order_month::VARCHAR, 2, '0') AS month, count(*) AS orders FROM orders"
+        "SELECT strftime(order_date, '%Y-%m') AS month, count(*) AS orders FROM orders"
         " WHERE status <> 'cancelled' GROUP BY 1 ORDER BY 1"
     )
     count = "count(*)"
@@ -76,7 +76,7 @@ async def report_analysis(folder: Path) -> RunReport:
             ),
             query("customers", "SELECT count(*) AS customers FROM customers", "How many customers there are"),
             query(
-                "products", f"SELECT category, {count} AS products FROM products GROUP BY 1 ORDER BY 2 DESC", "Products"
+                "products", f"SELECT category_id, {count} AS products FROM products GROUP BY 1 ORDER BY 2 DESC", "Products"
             ),
             {
                 "id": "chart",
