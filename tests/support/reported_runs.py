@@ -76,7 +76,9 @@ async def report_analysis(folder: Path) -> RunReport:
             ),
             query("customers", "SELECT count(*) AS customers FROM customers", "How many customers there are"),
             query(
-                "products", f"SELECT category_id, {count} AS products FROM products GROUP BY 1 ORDER BY 2 DESC", "Products"
+                "products",
+                f"SELECT category_id, {count} AS products FROM products GROUP BY 1 ORDER BY 2 DESC",
+                "Products",
             ),
             {
                 "id": "chart",

@@ -113,7 +113,7 @@
     const [, , width, height] = picture.getAttribute("viewBox").split(" ").map(Number);
     const free = canvas.clientWidth - 24;
     let scale = zooms[id] || 1;
-    if (way === "fit") scale = Math.min(1, free / width);
+    if (way === "fit") scale = Math.min(1, free / width, id === "graph" ? 580 / height : 1);
     if (way === "start") scale = Math.min(1, Math.max(free / width, width > 6 * free ? 0 : 0.72));
     if (way === "in") scale = Math.min(4, scale * 1.4);
     if (way === "out") scale = Math.max(0.02, scale / 1.4);
