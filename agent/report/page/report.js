@@ -57,7 +57,7 @@
     if (from) add(panel, "p", from, { class: "note" });
     const others = chain.slice(0, -1);
     if (others.length) {
-      add(panel, "h4", `Rests on ${others.length} task${others.length === 1 ? "" : "s"}, the first to run first`);
+      add(panel, "h3", `Rests on ${others.length} task${others.length === 1 ? "" : "s"}, the first to run first`);
       const list = add(panel, "ol", "", { class: "chain" });
       for (const each of others.slice(0, 200)) {
         const item = add(list, "li");

@@ -5,7 +5,9 @@ Needs Chromium from the system's packages; skipped where there is none.
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +42,9 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunReport]:
         "failed": reported_runs.report_failure_with_rollback,
         "large": reported_runs.report_large,
     }
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(1) as pool:
-        return {
-            name: pool.submit(asyncio.run, make(tmp_path_factory.mktemp(name))).result()
-            for name, make in makers.items()
-        }
+        made = {name: pool.submit(asyncio.run, make(tmp_path_factory.mktemp(name))) for name, make in makers.items()}
+        return {name: future.result() for name, future in made.items()}
 
 
 class Opened:
@@ -145,8 +143,6 @@ def test_it_prints_on_white_without_its_buttons(open_report):
 
 def test_the_live_page_follows_the_run(browser, reports):
     """Serve two states of a run one after the other, from a loop in another thread as a run's is."""
-    import threading
-
     pages = [render_report(reports[name], kind="live") for name in ("waiting", "failed")]
     ready, done, address = threading.Event(), threading.Event(), []
 
@@ -169,7 +165,7 @@ def test_the_live_page_follows_the_run(browser, reports):
         page.goto(address[0])
         assert "Keep the revenue" in page.locator("h1").inner_text()
         pages[0] = pages[1]
-        page.wait_for_function("document.querySelector('h1').textContent === 'Put it where it belongs'", timeout=30_000)
+        page.locator("h1", has_text="Put it where it belongs").wait_for(timeout=30_000)
         assert page.evaluate("window.ran") is None
         assert [line for line in said if "304" not in line] == []
     finally:
