@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     """Calls of the model in one run, including failed ones."""
     max_tokens: int | None = Field(default=None, ge=0)
     """Tokens of one run, read and written; the last call may exceed it."""
+    max_output_tokens: int | None = Field(default=None, ge=64)
+    """Tokens of one reply of a large model; None: 12,000 for a plan and 1,200 for the answer. A limit that a chat model
+    brings along, or that its server demands, goes first."""
     max_cost: float | None = Field(default=None, ge=0)
     """Cost of one run, as the server reports it or by `PLANWAVE_PRICE_...`; the last call may exceed it."""
     price_input: float | None = Field(default=None, ge=0)

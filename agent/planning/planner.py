@@ -53,6 +53,8 @@ class PlanningFailure(BaseModel):
 
     problems: tuple[str, ...]
     usage: UsageTotal
+    #: The model gave no reply; it may when asked again.
+    is_model_failure: bool = False
 
 
 class ContextRequest(BaseModel):
@@ -107,7 +109,7 @@ async def make_plan(
     try:
         result = await _select_strategy(session)(session)
     except ModelReplyError as error:
-        return PlanningFailure(problems=(str(error),), usage=session.tally.total)
+        return PlanningFailure(problems=(str(error),), usage=session.tally.total, is_model_failure=True)
     match result:
         case DraftFailure(problems=problems):
             return PlanningFailure(problems=problems, usage=session.tally.total)
@@ -121,7 +123,7 @@ async def make_plan(
                 warnings=checked.list_warnings(),
                 repairs=repairs,
                 usage=session.tally.total,
-                doubt=doubt,
+                doubt=" ".join(filter(None, (doubt, *session.notes))),
             )
 
 

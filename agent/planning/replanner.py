@@ -47,6 +47,8 @@ class RevisionAbandoned(BaseModel):
     #: Whether stopping was the model's own decision.
     chosen: bool
     usage: UsageTotal
+    #: The model gave no reply; it may when asked again.
+    is_model_failure: bool = False
 
 
 class ClarificationRequest(BaseModel):
@@ -103,7 +105,7 @@ async def make_revision(
     try:
         decision = await (decide_in_stages if model.scale == "small" else decide_at_once)(session, failure_context)
     except ModelReplyError as error:
-        return RevisionAbandoned(reason=str(error), chosen=False, usage=session.tally.total)
+        return RevisionAbandoned(reason=str(error), chosen=False, usage=session.tally.total, is_model_failure=True)
     match decision:
         case NoRevision(reason=reason, chosen=chosen):
             return RevisionAbandoned(reason=reason, chosen=chosen, usage=session.tally.total)

@@ -11,7 +11,7 @@ from agent.core.plan.document import Call, Plan, Task
 from agent.core.plan.limits import Limits
 from agent.core.plan.problems import Problem
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
-from agent.events import Emit
+from agent.events import Emit, Thinking
 from agent.execution.early_execution import EarlyExecution
 from agent.llm.models import Model
 from agent.llm.replies import MalformedReply, Reply, TextReply
@@ -70,6 +70,8 @@ class PlanningSession:
     repairs_arguments: bool = True
     #: The calls of an earlier plan, whose arguments stay as they are.
     kept: Sequence[Call] = ()
+    #: What the user should know of how the plan came about, as sentences.
+    notes: list[str] = field(default_factory=list)
 
     @cached_property
     def specs(self) -> dict[str, ToolSpec]:
@@ -96,6 +98,7 @@ class PlanningSession:
             max_tokens=max_tokens,
             on_usage=self.tally.add,
             on_text=on_text,
+            on_note=self.add_note,
         )
 
     async def ask_text(
@@ -105,7 +108,12 @@ class PlanningSession:
         from agent.llm.structured_output import ask_text  # noqa: PLC0415 - `openai` takes a second to load
 
         return await ask_text(
-            self._select_model(), messages, max_tokens=max_tokens, grammar=grammar, on_usage=self.tally.add
+            self._select_model(),
+            messages,
+            max_tokens=max_tokens,
+            grammar=grammar,
+            on_usage=self.tally.add,
+            on_note=self.add_note,
         )
 
     async def ask_texts(
@@ -117,6 +125,12 @@ class PlanningSession:
         return await ask_texts(
             self.model, messages, number=number, max_tokens=max_tokens, grammar=grammar, on_usage=self.tally.add
         )
+
+    def add_note(self, note: str) -> None:
+        """Keep a sentence that the user should know, and show it to whoever watches."""
+        if note not in self.notes:
+            self.notes.append(note)
+            self.emit(Thinking(role="planner", text=note))
 
     def _select_model(self) -> Model:
         """Return the model, for a variant with sampling enabled."""

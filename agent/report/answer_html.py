@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Final
 
 from markdown_it import MarkdownIt
@@ -33,10 +34,15 @@ def render_answer(markdown: str, *, anchors: Mapping[str, str], number_sources: 
             named = [task for group in _CITATION.findall(token.content) for task in re.split(r"\s*,\s*", group)]
             cited = tuple(task for task in named if task in anchors) or cited
             token.children = list(_link_texts(token.children or [], cited, anchors=anchors, found=found))
+        if token.attrs.pop("style", None) == "text-align:right":
+            token.attrs["class"] = "n"  # the page allows no style of an element
     rendered: str = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
     # A wide table scrolls by itself, and can be scrolled by keys.
-    return rendered.replace(
-        "<table>", '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>'
+    number = count(1)
+    return re.sub(
+        "<table>",
+        lambda _: f'<div class="scroll" tabindex="0" role="region" aria-label="Table {next(number)}"><table>',
+        rendered,
     ).replace("</table>", "</table></div>")
 
 

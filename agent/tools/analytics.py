@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from agent.errors import ToolError, describe_extra
-from agent.llm.models import resolve_model
+from agent.llm.chat_wrappers import ChatRunnable
+from agent.llm.models import ModelChoice, resolve_model
 from agent.settings import Settings
 from agent.tools.charts.draw_chart import chart_tools
 from agent.tools.files.save_file import file_tools
@@ -37,7 +37,7 @@ def require_analytics() -> None:
         raise ToolError(f"The default tools need {describe_extra('analytics')}.")
 
 
-def analytics_tools(*, source: DataSource, output: Path, writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
+def analytics_tools(*, source: DataSource, output: Path, writer: Callable[[], ChatRunnable]) -> list[BaseTool]:
     """Return the tools on `source`. Files go to `output`; `writer` returns the model for texts, at its first use."""
     return [*database_tools(source), *chart_tools(output), *writing_tools(writer), *file_tools(output)]
 
@@ -55,7 +55,7 @@ def build_query_limits(settings: Settings) -> QueryLimits:
     )
 
 
-def default_tools(settings: Settings, model: str | BaseChatModel | None) -> Callable[[], Sequence[BaseTool]]:
+def default_tools(settings: Settings, model: ModelChoice) -> Callable[[], Sequence[BaseTool]]:
     """Return a function that makes the tools on the sample shop, which it builds at its first use.
 
     It raises `ToolError` if the extra `analytics` is not installed.

@@ -68,13 +68,17 @@ DATABASE = _declare(
         ),
     ],
 )
-MODEL = _declare("model", Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME or local.")])
+MODEL = _declare(
+    "model", Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME, another PROVIDER:NAME or local.")]
+)
 DATA = _declare(
     "data",
     Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="PLACE", help="A database URL, or a DuckDB, SQLite, CSV or Parquet file. Default: a sample shop."
+            metavar="PLACE",
+            help="A database URL, or a DuckDB, SQLite, CSV, JSON, Excel or Parquet file; several as NAME=PLACE each. "
+            "Default: a sample shop.",
         ),
     ],
 )

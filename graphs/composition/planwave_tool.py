@@ -7,12 +7,13 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from agent.core.plan.document import Plan
+from agent.llm.models import ModelChoice
 from agent.programs.program import Program, read_program_plan
 from agent.settings import Settings
 from graphs.compiled_graph import PlanwaveGraph
 from graphs.persistence import Persistence
 from graphs.plan_execute import build_graph
-from graphs.run.services import ModelChoice, ToolsOrFactory
+from graphs.run.services import ToolsOrFactory
 from graphs.state import Output
 
 _DEFAULT_NAME: Final = "planwave"
@@ -102,7 +103,7 @@ def _read_output(out: Output, *, name: str) -> tuple[str, dict[str, Any]]:
     answer = out.get("answer") or ""
     match out["status"]:
         case "completed":
-            return answer, {key: value for key, value in out.items() if key != "__interrupt__"}
+            return answer, {key: value for key, value in out.items() if key not in {"__interrupt__", "messages"}}
         case "awaiting_approval":
             # Under a graph with a checkpointer the interrupt has left this call.
             raise ToolException(

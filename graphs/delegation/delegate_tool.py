@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import Preflight, ToolSpec
 from agent.errors import ToolError, ToolFailure, describe_extra
+from agent.llm.replies import drop_reasoning
 from agent.tools.call_inputs import render_cut_inputs
 from graphs.run.task_runner import current_task
 from prompts import render
@@ -152,7 +153,7 @@ def _build_worker_tool(spec: ToolSpec) -> BaseTool:
 
 def _extract_answer(last: AnyMessage) -> str:
     """Return the last text of a worker. Raises `ToolFailure` if it is empty."""
-    text = str(last.text).strip()
+    text = drop_reasoning(str(last.text)).strip()
     if text:
         return text
     broken = [str(call["name"]) for call in last.invalid_tool_calls] if isinstance(last, AIMessage) else []

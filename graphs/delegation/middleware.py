@@ -12,7 +12,7 @@ from langgraph.config import get_config
 from langgraph.types import Command
 from pydantic import JsonValue
 
-from agent.core.compiler.argument_check import find_value_errors
+from agent.core.compiler.argument_check import find_value_errors, parse_typed_texts
 from agent.core.compiler.secret_check import check_secrets
 from agent.core.engine.approvals import (
     ApprovalRequest,
@@ -129,7 +129,9 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
                 case ApproveDecision():
                     return call, await self._grant_call(call)
                 case EditDecision(edited_action=action):
-                    edited = _WorkerCall(call.id, action.name, action.args)
+                    spec = self._task_context.toolbox.specs.get(action.name)
+                    args = parse_typed_texts(action.args, spec.args_schema) if spec is not None else action.args
+                    edited = _WorkerCall(call.id, action.name, args)
                     problem = self._check_edited_call(edited)
                     if problem is None:
                         return edited, await self._grant_call(edited)

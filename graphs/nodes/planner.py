@@ -31,7 +31,7 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
     try:
         model = await context.load_model()
     except ModelError as error:
-        return {"problems": [str(error)]}
+        return {"problems": [str(error)], "model_failure": {"role": "planner", "reason": str(error)}}
     try:
         with use_meter(context.meter):
             planned = await _make_plan(state, model, context)
@@ -45,7 +45,11 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
     if isinstance(planned, ContextRequest):
         return {"context_requests": questions_to_json(planned.questions), "usage": usage}
     if isinstance(planned, PlanningFailure):
-        return {"problems": list(planned.problems), "usage": usage}
+        failure = None
+        if planned.is_model_failure:
+            context.services.discard_model(context.runtime.context)
+            failure = {"role": "planner", "reason": " ".join(planned.problems)}
+        return {"problems": list(planned.problems), "model_failure": failure, "usage": usage}
     stored = await _accept_plan(planned.compiled, planned.warnings, state, context)
     return {**stored, **record_plan_author(model.name, stored, planned.usage, doubt=planned.doubt), "usage": usage}
 

@@ -25,6 +25,7 @@ from agent.llm.usage import Meter
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
+from graphs.messages import Transcript
 from graphs.nesting import get_run_namespace
 from graphs.run.dispatch_board import DispatchBoard
 from graphs.run.graceful_stop import GracefulRunControl
@@ -69,6 +70,12 @@ class NodeContext:
         """Whether the caller named a thread; without one nobody could find what is stored outside the state."""
         info = self.runtime.execution_info
         return info is not None and info.thread_id is not None
+
+    def get_transcript(self, state: State) -> Transcript:
+        """Return what the messages say of this run."""
+        if self.cache.transcript is None:
+            self.cache.transcript = Transcript(str(state.get("run_id") or self.thread))
+        return self.cache.transcript
 
     def emit(self, event: RunEvent) -> None:
         """Put an event on the run's `custom` stream."""

@@ -17,6 +17,7 @@ from agent.core.plan.limits import Limits
 from agent.core.plan.problems import Problem
 from agent.events import PlanCompiled, TaskFinished
 from agent.results.artifacts import drop_stored_output
+from graphs.messages import PlanName
 from graphs.state import StateRecord
 
 _PREVIEW_LENGTH = 200
@@ -49,6 +50,13 @@ def build_plan_update(plan: Plan, *, warnings: Mapping[str, list[str]]) -> dict[
 def cite_warnings(warnings: Mapping[str, Iterable[str]]) -> list[str]:
     """Return warnings by task id as sentences, each with the id of its task as a citation."""
     return [f"{sentence} [{task}]" for task, sentences in warnings.items() for sentence in dict.fromkeys(sentences)]
+
+
+def name_plan(state: Mapping[str, Any]) -> PlanName:
+    """Return which plan of a run is carried out in `state`."""
+    undo = state.get("rollback_plan")
+    digest = hash_json(undo) if undo else str(state.get("checked_plan_digest") or "")
+    return PlanName(revision=state.get("revision") or 1, digest=digest, is_rollback=bool(undo))
 
 
 def build_invalid_plan_update(plan: JsonValue, problems: Iterable[Problem], *, limits: Limits) -> dict[str, Any]:

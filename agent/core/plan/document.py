@@ -27,10 +27,12 @@ ExecutionMode = Literal["parallel", "sequential", "conditional"]
 class Call(BaseModel):
     """One tool and its arguments; references are allowed anywhere inside the arguments."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     tool: str = Field(min_length=1)
-    args: dict[str, JsonValue] = Field(default_factory=dict)
+    """The name of the tool."""
+    args: dict[str, JsonValue] = Field(default_factory=dict, title="Arguments")
+    """By name: values, or references such as `{"output_of": "task", "path": ["rows"]}`."""
 
 
 class ArgumentRepair(BaseModel):
@@ -47,35 +49,43 @@ class ArgumentRepair(BaseModel):
 class Task(Call):
     """One node of a plan: a call, what it waits for, and how it is run."""
 
-    id: TaskId
+    id: TaskId = Field(title="Id")
+    """Names the task in references; without spaces."""
     description: str = ""
+    """What the task is for, for humans."""
     depends_on: tuple[TaskId, ...] = ()
+    """Tasks that it waits for beside those that it refers to."""
     reasoning: str = ""
+    """Why the task is needed."""
     expected_outcome: str = ""
+    """What is expected of it."""
     phase: str | None = None
-    #: Lower runs first, as in a run queue.
+    """The phase of the plan that it belongs to."""
     priority: int = 0
-    #: A CEL expression over earlier outputs; the task is skipped if it is false.
+    """Lower runs first, as in a run queue."""
     condition: str | None = None
-    #: A reference to a list, or the list; the call runs once for each item.
+    """A CEL expression over earlier outputs; the task is skipped if it is false."""
     for_each: dict[str, JsonValue] | list[JsonValue] | None = None
-    #: What to do if an item of a `for_each` fails. If all of them fail, the task fails.
+    """A reference to a list, or the list; the call runs once for each item."""
     on_item_failure: OnItemFailure = "finish"
-    #: How many items of a `for_each` may run at the same time, within the limits of tool and settings.
+    """What to do if an item of a `for_each` fails. If all of them fail, the task fails."""
     max_concurrency: int | None = Field(default=None, ge=1)
-    #: The call that undoes this one; it may refer to the output of this task. With `for_each`, a rollback that refers
-    #: to the item runs once for each item, and the output of this task is then what that item returned.
+    """How many items of a `for_each` may run at the same time, within the limits of tool and settings."""
     rollback: Call | None = None
-    #: Timeout of one attempt in seconds, within the limits of the settings.
+    """The call that undoes this one; it may refer to the output of this task. With `for_each`, a rollback that refers
+    to the item runs once for each item, and the output of this task is then what that item returned."""
     timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Timeout of one attempt in seconds, within the limits of the settings."""
     max_retries: int | None = Field(default=None, ge=0)
+    """Retries of the call, within the limits of the settings."""
     on_failure: OnFailure = "replan"
-    #: Adds an approval to a tool that needs none; false takes none away.
+    """What follows a failure: another plan, going on without the task, or the end of the run."""
     requires_approval: bool = False
-    #: `any`: run even if some of what it waits for failed or was skipped, as long as one is done.
+    """Adds an approval to a tool that needs none; false takes none away."""
     run_if: Literal["all", "any"] = "all"
-    #: What a check changed in `args`, which are as they run; None if they are as they were written.
+    """`any`: run even if some of what it waits for failed or was skipped, as long as one is done."""
     repaired: ArgumentRepair | None = None
+    """What a check changed in `args`, which are as they run; None if they are as they were written."""
 
     @field_validator("for_each", mode="before")
     @classmethod
@@ -96,16 +106,18 @@ class Task(Call):
 class Plan(BaseModel):
     """The tasks for a goal, in listed order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     execution_mode: ExecutionMode = "parallel"
-    #: Descriptions of the phases by name, in order; a task may name a phase that is not described here.
+    """Whether the dependencies decide what runs at the same time, or tasks run one after the other as listed."""
     phases: dict[str, str] = Field(default_factory=dict)
-    #: Named values that the tasks refer to: a JSON Schema for each name, or one schema of an object of them all.
+    """Descriptions of the phases by name, in order; a task may name a phase that is not described here."""
     inputs: dict[str, JsonValue] | None = None
-    #: The values of this run, by name.
+    """Named values that the tasks refer to: a JSON Schema for each name, or one schema of an object of them all."""
     input_values: dict[str, JsonValue] | None = None
+    """The values of this run, by name."""
     tasks: tuple[Task, ...] = ()
+    """The tasks, each after those that it refers to."""
 
     #: Draws a plan for a notebook; set by `agent.report`, because nothing here draws.
     render_html: ClassVar[Callable[["Plan"], str] | None] = None

@@ -117,7 +117,8 @@ def draw(request: DrawChartArgs, *, folder: OutputFolder) -> dict[str, JsonValue
     from agent.tools.charts.html_page import write_chart  # noqa: PLC0415 - slow import
     from agent.tools.charts.vega_spec import ChartRequest, build_vega_spec  # noqa: PLC0415 - slow import
 
-    brief = ChartRequest(**request.model_dump(exclude={"rows", "file_name"}), notes=describe_cut_inputs())
+    cuts = describe_cut_inputs()
+    brief = ChartRequest(**request.model_dump(exclude={"rows", "file_name"}), notes=cuts)
     chart = build_vega_spec(request.rows, brief=brief)
     files = write_chart(chart.spec, title=chart.title, stem=request.file_name or chart.title, folder=folder)
     output: dict[str, JsonValue] = {
@@ -127,7 +128,9 @@ def draw(request: DrawChartArgs, *, folder: OutputFolder) -> dict[str, JsonValue
         "html": str(files.html),
         "rows": len(request.rows),
     }
-    return {**output, "warnings": list(chart.warnings)} if chart.warnings else output
+    # That the data are incomplete, every result made of them says.
+    warnings: list[JsonValue] = [sentence for sentence in chart.warnings if sentence not in cuts]
+    return {**output, "warnings": warnings} if warnings else output
 
 
 def chart_tools(output: Path) -> list[BaseTool]:

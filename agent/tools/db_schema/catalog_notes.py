@@ -74,13 +74,18 @@ def read_catalog_notes(source: Connectable, *, connection: "DuckDBPyConnection")
 
 
 def _read_duckdb_notes(connection: "DuckDBPyConnection") -> CatalogNotes:
+    import duckdb  # noqa: PLC0415 - slow to import
+
     notes = CatalogNotes()
     parameters = {"catalog": CATALOG}
     for kind in ("table", "view"):
-        for schema, name, comment in connection.execute(
-            f"SELECT schema_name, {kind}_name, comment FROM duckdb_{kind}s() WHERE database_name = $catalog",  # noqa: S608 - two words above
-            parameters,
-        ).fetchall():
+        query = f"SELECT schema_name, {kind}_name, comment FROM duckdb_{kind}s() WHERE database_name = $catalog"  # noqa: S608 - two words above
+        try:
+            found = connection.execute(query, parameters).fetchall()
+        except duckdb.Error:
+            # A view of another source that only its own engine can run makes this fail as a whole.
+            continue
+        for schema, name, comment in found:
             if kind == "view":
                 notes.views.add(qualify_name(schema, name))
             if comment:
@@ -175,5 +180,9 @@ def _read_mysql_notes(connection: "DuckDBPyConnection") -> CatalogNotes:
 
 
 def qualify_name(schema: str, name: str) -> str:
-    """Return the name of a table or view as SQL must write it, with its schema unless that is the default."""
-    return name if schema in _DEFAULT_SCHEMAS else f"{schema}.{name}"
+    """Return the name of a table or view as SQL must write it, with its schema unless that is the default.
+
+    A name with a dot or a quote in it is quoted, so that it is not taken for a schema and a table.
+    """
+    shown = '"{}"'.format(name.replace('"', '""')) if "." in name or '"' in name else name
+    return shown if schema in _DEFAULT_SCHEMAS else f"{schema}.{shown}"

@@ -1,5 +1,6 @@
 """Reading the schema of an open data source from its catalogue and its rows."""
 
+import re
 import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ MAX_LISTED_VALUES = 200
 _MAX_PROFILED_ROWS = 5_000_000
 #: Seconds for the rows of one table or view, and of all.
 _PROFILE_SECONDS, _ALL_PROFILES_SECONDS = 20.0, 40.0
+#: A name with its schema, each as it is or quoted.
+_NAME_PARTS = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 _OWN_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast"})
 
 
@@ -171,5 +174,5 @@ def _query_values(
 
 def quote_relation(relation: Relation) -> str:
     """Return the name of `relation` as quoted SQL identifiers."""
-    schema, dot, name = relation.name.partition(".")
-    return f"{quote_identifier(schema)}.{quote_identifier(name)}" if dot else quote_identifier(relation.name)
+    parts = _NAME_PARTS.findall(relation.name)
+    return ".".join(part if part.startswith('"') else quote_identifier(part) for part in parts)

@@ -1,16 +1,18 @@
-"""Read-only data sources, queried through DuckDB: its own and SQLite's files, CSV, Parquet, PostgreSQL and MySQL."""
+"""Read-only data sources, all queried through DuckDB: DuckDB, SQLite and data files, PostgreSQL and MySQL databases."""
 
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from agent.errors import DataError
+from agent.tools.data_files.file_import import import_files
+from agent.tools.data_files.notes import FileNotes, load_notes, merge_notes
 from agent.tools.sql.engines.attachment import CATALOG, TableReader, load_extension, quote_literal
 from agent.tools.sql.engines.mysql import attach_mysql, parse_mysql_url
 from agent.tools.sql.engines.postgres import (
@@ -22,13 +24,8 @@ from agent.tools.sql.engines.postgres import (
 )
 from agent.tools.sql.engines.sqlite import SqliteTables, attach_sqlite
 from agent.tools.sql.query_process import QueryLimits, QueryProcesses
-from agent.tools.sql.source_location import (
-    SourceKind,
-    SourceLocation,
-    derive_table_name,
-    find_table_files,
-    locate_source,
-)
+from agent.tools.sql.source_location import SourceKind, SourceLocation, locate_sources
+from agent.tools.sql.sources.several import make_overview, name_part_catalog
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -98,6 +95,10 @@ class AttachedSource:
             cursor = self._root.cursor()
         with closing(cursor):
             cursor.execute(f"USE {CATALOG}")
+            if self._location.parts:
+                # A table that only one source has is found without its name.
+                schemas = ",".join(f"{CATALOG}.{name}" for name in self._location.parts)
+                cursor.execute(f"SET search_path = {quote_literal(schemas)}")
             yield cursor
 
     def close(self) -> None:
@@ -114,21 +115,20 @@ class DataSource:
         self.label = location.label
         self.limits = limits
         self._location = location
-        #: Where CSV and Parquet files are imported to.
+        #: Where data files are imported to.
         self._folder = (
             tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
-            if location.kind == "files"
+            if location.kind in {"files", "several"}
             else None
         )
-        session = PostgresSession.create(limits.seconds) if location.kind == "postgres" else None
+        servers = [part.address for part in (location, *location.parts.values()) if part.kind == "postgres"]
+        session = PostgresSession.create(limits.seconds) if servers else None
         opening = {
-            "kind": location.kind,
-            "address": location.address,
-            "label": location.label,
+            **location.to_message(),
             "folder": self._folder.name if self._folder else None,
             "session": session and asdict(session),
         }
-        on_stop = partial(cancel_on_server, location.address, session.name) if session else None
+        on_stop = partial(_cancel_on_servers, servers, session.name) if session else None
         self.processes = QueryProcesses(limits, opening, on_stop)
         self._attached: AttachedSource | None = None
         self._lock = threading.Lock()
@@ -164,6 +164,16 @@ class DataSource:
         """The file behind a DuckDB or SQLite source."""
         return Path(self._location.address)
 
+    @cached_property
+    def notes(self) -> FileNotes:
+        """What was assumed of the files that were read, and what of it may be wrong; empty for a database."""
+        if self._folder is None:
+            return FileNotes()
+        folder = Path(self._folder.name)
+        if not self._location.parts:
+            return load_notes(folder)
+        return merge_notes({name: load_notes(folder / name) for name in self._location.parts})
+
     def close(self) -> None:
         """Close the source; queries in flight end with an error."""
         self.processes.close()
@@ -173,13 +183,20 @@ class DataSource:
             self._folder.cleanup()
 
 
-def open_data_source(location: str | Path, *, limits: QueryLimits | None = None) -> DataSource:
+def open_data_source(
+    location: str | Path | Sequence[str | Path],
+    *,
+    limits: QueryLimits | None = None,
+    reading: Mapping[str, Any] | None = None,
+) -> DataSource:
     """Open `location` read only: DuckDB itself refuses to write, to attach and to open any other file.
 
-    CSV and Parquet files are imported once, into a temporary database that is deleted with the source.
+    Several locations are one source, in which each is a schema: `NAME=PLACE`, or a place whose file gives the name.
+    Data files are imported once, into a temporary database that is deleted with the source, as the options in
+    `reading` say, and those in `location` before them; `DataSource.notes` tells what was assumed.
     Raises `DataError` for a location that does not exist, is of no known kind, or cannot be opened.
     """
-    return DataSource(locate_source(location), limits=limits or QueryLimits())
+    return DataSource(locate_sources(location, defaults=reading), limits=limits or QueryLimits())
 
 
 def attach_source(
@@ -194,29 +211,63 @@ def attach_source(
     `session` are the fields of a `PostgresSession`. Raises `DataError`.
     """
     root = connect_in_memory(limits)
+    place = Path(folder or "")
+    try:
+        for name, part in source.parts.items():
+            catalog = name_part_catalog(name)
+            _attach(root, part, catalog=catalog, folder=place / name, session=session, limits=limits)
+        if source.parts:
+            readers = {name: _make_reader(part, catalog=name_part_catalog(name)) for name, part in source.parts.items()}
+            make_overview(root, readers, folder=place, catalog=CATALOG)
+        else:
+            _attach(root, source, catalog=CATALOG, folder=place, session=session, limits=limits)
+    except BaseException:
+        root.close()
+        raise
+    lock_down(root, time_zone=limits.time_zone)
+    return AttachedSource(source, root=root)
+
+
+def _attach(
+    root: "DuckDBPyConnection",
+    source: SourceLocation,
+    *,
+    catalog: str,
+    folder: Path,
+    session: Mapping[str, Any] | None,
+    limits: EngineLimits,
+) -> None:
+    """Attach one source as `catalog`. Raises `DataError`."""
     try:
         match source.kind:
             case "duckdb":
-                root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (READ_ONLY)")
+                root.execute(f"ATTACH {quote_literal(source.address)} AS {catalog} (READ_ONLY)")
             case "sqlite":
                 load_extension(root, "sqlite_scanner")
-                attach_sqlite(root, source.address)
+                attach_sqlite(root, source.address, catalog=catalog)
             case "files":
-                database = _import_files(Path(source.address), Path(folder or ""), limits=limits)
-                root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
+                folder.mkdir(exist_ok=True)
+                database = import_files(
+                    Path(source.address),
+                    folder,
+                    options=source.options,
+                    config=_build_limit_config(limits),
+                    load_extension=load_extension,
+                )
+                root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {catalog} (READ_ONLY)")
             case "postgres":
                 load_extension(root, "postgres_scanner")
-                attach_postgres(root, source, session=PostgresSession(**session) if session else None)
+                bounds = PostgresSession(**session) if session else None
+                attach_postgres(root, source, session=bounds, catalog=catalog)
             case "mysql":
                 load_extension(root, "mysql_scanner")
-                attach_mysql(root, source)
+                attach_mysql(root, source, catalog=catalog)
+            case "several":
+                raise AssertionError("the parts of several sources are single ones")
             case _:
                 assert_never(source.kind)
     except _get_duckdb_error() as error:
-        root.close()
         raise DataError(_describe_open_error(source, error)) from None
-    lock_down(root, time_zone=limits.time_zone)
-    return AttachedSource(source, root=root)
 
 
 def connect_in_memory(limits: EngineLimits = EngineLimits()) -> "DuckDBPyConnection":
@@ -244,13 +295,13 @@ def _build_limit_config(limits: EngineLimits) -> dict[str, str | bool | int | fl
     return config
 
 
-def _make_reader(location: SourceLocation) -> TableReader | None:
+def _make_reader(location: SourceLocation, *, catalog: str = CATALOG) -> TableReader | None:
     match location.kind:
         case "sqlite":
-            return SqliteTables(Path(location.address))
+            return SqliteTables(Path(location.address), catalog=catalog)
         case "postgres":
-            return PostgresTables()
-        case "duckdb" | "files" | "mysql":
+            return PostgresTables(catalog=catalog)
+        case "duckdb" | "files" | "mysql" | "several":
             return None
         case _:
             assert_never(location.kind)
@@ -271,25 +322,9 @@ def hide_progress_bar(connection: "DuckDBPyConnection") -> None:
         connection.execute("SET enable_progress_bar = false")
 
 
-def _import_files(path: Path, folder: Path, *, limits: EngineLimits) -> Path:
-    """Import CSV or Parquet files into a DuckDB file in `folder`, one table each, and return that file."""
-    import duckdb  # noqa: PLC0415 - slow to import
-
-    imported = folder / "files.duckdb"
-    if imported.exists():
-        return imported
-    tables = find_table_files(path) if path.is_dir() else {derive_table_name(path): (path,)}
-    unfinished = folder / f"importing-{os.getpid()}.duckdb"
-    with duckdb.connect(os.fspath(unfinished), config=_build_limit_config(limits)) as database:
-        hide_progress_bar(database)
-        for name, files in tables.items():
-            paths = [os.fspath(file) for file in files]
-            if paths[0].lower().endswith(".parquet"):
-                database.from_parquet(paths, union_by_name=True, hive_partitioning=len(paths) > 1).create(name)
-            else:
-                database.read_csv(paths[0]).create(name)
-    # Renamed when it is whole: a process that is started later takes what is there.
-    return unfinished.replace(imported)
+def _cancel_on_servers(urls: Iterable[str], name: str) -> None:
+    for url in urls:
+        cancel_on_server(url, name)
 
 
 def _get_duckdb_error() -> type[Exception]:
@@ -325,7 +360,7 @@ def _find_password(location: SourceLocation) -> str | None:
             return None if password is None else str(password)
         case "mysql":
             return parse_mysql_url(location).get("password")
-        case "duckdb" | "sqlite" | "files":
+        case "duckdb" | "sqlite" | "files" | "several":
             return None
         case _:
             assert_never(location.kind)

@@ -18,7 +18,7 @@ from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql.analyze_rows import AnalyzeRows
 from agent.tools.sql.data_source import DataSource
 from agent.tools.sql.query_process import Message, run_cancellable
-from agent.tools.sql.runner import build_output_schema
+from agent.tools.sql.runner import QueryOutput, build_output_schema
 from agent.tools.sql.sql_tool import PREFLIGHT_SECONDS, IdentifierText, QueryArgs, SqlTool, build_read_only_metadata
 from agent.tools.sql_repair.schema_linking import SchemaLinks, link_columns
 
@@ -58,7 +58,8 @@ class IntrospectedDatabase:
             if self._schema is None:
                 self._schema = self._read_schema([])
             names = {relation.name.lower() for relation in self._schema.relations}
-            wanted = ({name.lower() for name in tables} if tables is not None else names) & names
+            named = map(self._schema.relation, tables) if tables is not None else self._schema.relations
+            wanted = {relation.name.lower() for relation in named if relation is not None}
             if tables is None and len(names) > _MAX_PROFILED_TABLES:
                 return self._schema
             if unknown := wanted - self._profiled:
@@ -148,8 +149,8 @@ class DescribeDatabase(BaseTool):
             if missing:
                 names = ", ".join(relation.name for relation in schema.relations)
                 raise ToolFailure(f"There is no table or view {missing[0]!r}; there are {names}.")
-            requested = {name.lower() for name in tables}
-            relations = tuple(relation for relation in schema.relations if relation.name.lower() in requested)
+            requested = [schema.relation(name) for name in tables]
+            relations = tuple(relation for relation in schema.relations if relation in requested)
             schema = schema.model_copy(update={"relations": relations})
         return schema.model_dump(mode="json")
 
@@ -207,6 +208,13 @@ class QueryDatabase(SqlTool):
     def _build_request(self, given: Mapping[str, Any]) -> Message:
         return {"op": "query", "query": QueryArgs.model_validate(given).to_message()}
 
+    def _run_query(self, request: Message) -> QueryOutput:
+        output = super()._run_query(request)
+        guesses = self.database.source.notes.find_guesses(request["query"]["sql"])
+        if guesses:
+            output["warning"] = " ".join((*guesses, *filter(None, [output.get("warning")])))
+        return output
+
     def preflight(
         self,
         args: dict[str, Any],
@@ -225,4 +233,6 @@ class QueryDatabase(SqlTool):
             )
         except ToolFailure as failure:
             return Preflight(problems=(str(failure),))
-        return Preflight.model_validate(found)
+        checked = Preflight.model_validate(found)
+        guesses = self.database.source.notes.find_guesses((checked.args or args)["sql"])
+        return checked.model_copy(update={"warnings": (*checked.warnings, *guesses)})

@@ -343,7 +343,9 @@ class QueryProcesses:
             "dialect": self.limits.dialect,
             "source": self.opening,
         }
-        seconds = None if self.opening and self.opening["kind"] == "files" else max(60.0, self.limits.seconds)
+        seconds = (
+            None if self.opening and self.opening["kind"] in {"files", "several"} else max(60.0, self.limits.seconds)
+        )
         try:
             reply = process.request(opening, seconds=seconds, cancellation=cancellation)
         except (_QueryStopped, _ProcessEnded):

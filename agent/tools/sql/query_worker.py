@@ -109,7 +109,7 @@ class _Worker:
         _limit_memory(message["memory_bytes"] + _SPARE_MEMORY)
         source = message["source"]
         if source is not None:
-            location = SourceLocation(source["kind"], source["address"], source["label"])
+            location = SourceLocation.from_message(source)
             self._dialect = self._dialect or SOURCE_DIALECTS.get(location.kind)
             self._source = attach_source(
                 location, folder=source["folder"], session=source["session"], limits=self._limits

@@ -162,8 +162,7 @@ def _fetch_rows(
             if len(rows) > max_rows:
                 break
         batch_size = _choose_batch_size(batch_size, size=size, rows=len(rows), max_bytes=max_bytes)
-    # The first rows of a ranking are all that was asked for, as with a LIMIT.
-    truncated = (len(rows) > max_rows and not query.first_row_of_each) or bool(warning)
+    truncated = len(rows) > max_rows or bool(warning)
     output: QueryOutput = {
         "columns": list(columns),
         "rows": rows[:max_rows],

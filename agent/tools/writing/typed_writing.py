@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 from anyio.from_thread import start_blocking_portal
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -18,6 +17,7 @@ from pydantic_core import to_json
 from agent.core.grounding import find_ungrounded
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
+from agent.llm.chat_wrappers import ChatRunnable
 from agent.llm.models import resolve_model
 from agent.llm.replies import MalformedReply
 from agent.tools.call_inputs import describe_cut_inputs, render_cut_inputs
@@ -75,7 +75,7 @@ class _Question:
 
 class _TypedWritingTool(BaseTool):
     #: Called when a question is asked, so that no model is needed before.
-    writer: Callable[[], BaseChatModel]
+    writer: Callable[[], ChatRunnable]
     answer_schema: ClassVar[JsonSchema]
 
     @abstractmethod
@@ -246,6 +246,6 @@ def _find_ungrounded(text: str, *data: JsonValue) -> Iterator[str]:
         yield f"The data does not support {', '.join(map(repr, unknown))}, in: {text:.200}"
 
 
-def typed_writing_tools(writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
+def typed_writing_tools(writer: Callable[[], ChatRunnable]) -> list[BaseTool]:
     """Return the tools that summarise, draft and classify with the model that `writer` returns when one is called."""
     return [SummarizeTool(writer=writer), DraftTool(writer=writer), ClassifyTool(writer=writer)]

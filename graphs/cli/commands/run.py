@@ -36,7 +36,7 @@ from graphs.thread_status import (
     can_resume_without_answer,
     get_status,
     is_unfinished,
-    resume_after_budget,
+    resume_ended_run,
 )
 
 
@@ -271,7 +271,7 @@ async def _resume(thread: str, *, options: RunOptions, context: CommandContext, 
         state = await load_thread_state(thread, stored=stored)
         options = options.merge_defaults(load_run_options(state.metadata))
         limits = options.build_settings().build_limits(can_replan=False, attended=True)
-        if not is_unfinished(state) and resume_after_budget(state.values, limits) is None:
+        if not is_unfinished(state) and resume_ended_run(state.values, limits) is None:
             context.screen.say(f"The thread {thread!r} has already ended; nothing is run again.")
             graph = build_graph(tools=[], persistence=stored)
             await RunReporter(graph, build_thread_config(thread, options), stored=stored, context=context).write()

@@ -88,7 +88,7 @@ async def _plan_with_display(
         display.show_event(parse_event(event.model_dump(mode="json")))
 
     async def make_and_emit() -> PlanningResult | PlanningFailure:
-        model = resolve_model(options.model, scale=settings.model_scale)
+        model = resolve_model(options.model, scale=settings.model_scale, max_output_tokens=settings.max_output_tokens)
         result = await _make_plan(goal, toolbox, settings, model=model, emit=emit)
         if isinstance(result, PlanningResult):
             emit(

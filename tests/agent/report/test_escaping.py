@@ -20,7 +20,7 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/19
         "![a](http://example.com/a.png)",
         "<http://example.com>",
         "[a]: http://example.com\n\n[a]",
-        "| <b onclick=x> | 2 |\n| --- | --- |\n| <script> | 1 |",
+        "| <b onclick=x> | 2 |\n| --- | ---: |\n| <script> | 1 |",
         "```html\n<script>\n```",
         '["><script>]',
     ],

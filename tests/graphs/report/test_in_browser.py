@@ -38,6 +38,7 @@ def browser() -> Iterator[Any]:
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunReport]:
     """One report of each kind; made in a thread, since the browser's driver has an event loop in this one."""
     makers = {
+        "analysis": reported_runs.report_analysis,
         "waiting": reported_runs.report_waiting,
         "failed": reported_runs.report_failure_with_rollback,
         "large": reported_runs.report_large,
@@ -79,7 +80,7 @@ def open_report(browser, reports, tmp_path):
 
 @WIDTHS
 @SCHEMES
-@pytest.mark.parametrize("name", ["waiting", "failed"])
+@pytest.mark.parametrize("name", ["analysis", "waiting", "failed"])
 def test_it_fits_runs_nothing_and_axe_finds_nothing(open_report, name, width, scheme):
     opened = open_report(name, width=width, scheme=scheme)
     for details in opened.page.query_selector_all("details"):

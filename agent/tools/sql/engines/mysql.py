@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 _OPTIONS = frozenset({"socket", "ssl_mode", "ssl_ca", "ssl_cert", "ssl_key"})
 
 
-def attach_mysql(connection: "DuckDBPyConnection", location: SourceLocation) -> None:
+def attach_mysql(connection: "DuckDBPyConnection", location: SourceLocation, *, catalog: str = CATALOG) -> None:
     """Attach the database read only, with all of its address as a DuckDB secret, which SQL cannot read."""
     settings = parse_mysql_url(location)
     options = ", ".join(f"{key.upper()} {quote_literal(value)}" for key, value in settings.items())
-    connection.execute(f"CREATE SECRET entry (TYPE mysql, {options})")
+    connection.execute(f"CREATE SECRET entry_of_{catalog} (TYPE mysql, {options})")
     # A TINYINT(1) holds more than yes and no.
     connection.execute("SET GLOBAL mysql_tinyint1_as_boolean = false")
     # With it, LIMIT goes to the server together with its OFFSET, whose rows DuckDB then skips once more.
     connection.execute("SET GLOBAL mysql_experimental_filter_pushdown = false")
     connection.execute("SET GLOBAL mysql_order_pushdown_enabled = false")
     connection.execute("SET GLOBAL mysql_aggregate_pushdown_enabled = false")
-    connection.execute(f"ATTACH '' AS {CATALOG} (TYPE mysql, READ_ONLY, SECRET entry)")
+    connection.execute(f"ATTACH '' AS {catalog} (TYPE mysql, READ_ONLY, SECRET entry_of_{catalog})")
 
 
 def parse_mysql_url(location: SourceLocation) -> dict[str, str]:

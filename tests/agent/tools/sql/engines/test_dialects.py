@@ -48,7 +48,7 @@ def test_what_is_written_for_sqlite_gives_what_sqlite_gives(tmp_path, open_tools
     output = query.invoke({"sql": sql})
     assert output["rows"] == expected
     assert output["warning"].startswith(f"The SQL is in the dialect of SQLite. As written: {sql}. As run: SELECT ")
-    assert found.notes == (output["warning"],)
+    assert found.warnings == (output["warning"],)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_one_odd_cell_does_not_stop_the_queries_of_its_column(make_file, open_to
     output = run(query, "SELECT SUM(v) AS v FROM t")
     assert output["rows"] == rows
     assert output.get("warning") == said
-    assert query.preflight({"sql": "SELECT SUM(v) AS v FROM t"}, {}).notes == ((said,) if said else ())
+    assert query.preflight({"sql": "SELECT SUM(v) AS v FROM t"}, {}).warnings == ((said,) if said else ())
     # Who does not ask for the column is told nothing.
     assert "warning" not in run(query, "SELECT COUNT(*) AS n FROM t WHERE id > 1")
     column = describe.invoke({})["relations"][0]["columns"][1]
