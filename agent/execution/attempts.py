@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from agent.core.compiler.argument_check import find_value_errors
 from agent.core.engine.budgets import Deadline, ExhaustedBudget
 from agent.core.engine.call_preparation import Arguments, PreparedTask, get_repeatability
-from agent.core.engine.outcomes import FailedAttempt, FailureKind
+from agent.core.engine.outcomes import FailureKind, RetriedAttempt
 from agent.core.plan.hashing import hash_json
 from agent.errors import BudgetError, PersistenceError, ToolFailure
 from agent.events import Emit, TaskRetrying, TaskStarted
@@ -108,7 +108,7 @@ class CallRunner:
         self._writes = writes
         self._inputs = find_call_inputs(task, job.outcomes)
         #: The first attempts that failed and were made again.
-        self.failed_attempts: list[FailedAttempt] = []
+        self.failed_attempts: list[RetriedAttempt] = []
 
     async def run(self, item: int | None, *, emit: Emit) -> CallOutcome:
         """Make the call of an item, None: the task's only call, until it returns, fails for good or is in doubt.
@@ -211,7 +211,7 @@ class CallRunner:
 
     def _note_failed_attempt(self, call: _Call, error: str, *, began: datetime) -> None:
         if len(self.failed_attempts) < _MAX_NOTED_ATTEMPTS:
-            noted = FailedAttempt(
+            noted = RetriedAttempt(
                 item=call.item,
                 started_at=began.isoformat(),
                 finished_at=self._clock().isoformat(),

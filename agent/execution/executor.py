@@ -26,10 +26,10 @@ from agent.core.engine.outcomes import (
     Done,
     Doubt,
     Failed,
-    FailedAttempt,
     InDoubt,
     Outcome,
     Rejected,
+    RetriedAttempt,
     Skipped,
     find_output_warnings,
 )
@@ -176,7 +176,7 @@ class Executor:
 
     async def _make_calls(
         self, job: Job, prepared: PreparedTask, *, slots: Slots, emit: Emit
-    ) -> tuple[CallOutcome | BatchResult | tuple[CallInDoubt, ...], tuple[FailedAttempt, ...]]:
+    ) -> tuple[CallOutcome | BatchResult | tuple[CallInDoubt, ...], tuple[RetriedAttempt, ...]]:
         """Return what came of the calls, and the attempts that failed and were made again."""
         task = job.task
         if prepared.is_for_each:

@@ -13,4 +13,8 @@ def _render_plan(plan: Plan) -> str:
     return render_frame(build_plan_report(plan))
 
 
-Plan.render_html = _render_plan
+def _teach_plans() -> None:
+    Plan.render_html = _render_plan
+
+
+_teach_plans()

@@ -98,7 +98,7 @@ def _show_cell(value: JsonValue) -> str:
     return text if len(text) <= _MAX_CELL_LENGTH else f"{text[:_MAX_CELL_LENGTH]}..."
 
 
-def describe_changes(before: Plan, after: Plan) -> tuple[tuple[str, ...], tuple[ChangedTask, ...]]:
+def describe_plan_changes(before: Plan, after: Plan) -> tuple[tuple[str, ...], tuple[ChangedTask, ...]]:
     """Return the ids of the tasks that a revision kept, and what it changed in the others."""
     difference = diff_plans(before, after)
     old, new = {task.id: task for task in before.tasks}, {task.id: task for task in after.tasks}

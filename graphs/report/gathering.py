@@ -35,7 +35,7 @@ from agent.report.plan_report import list_plan_inputs
 from agent.report.shown_values import (
     Room,
     choose_room,
-    describe_changes,
+    describe_plan_changes,
     describe_terms,
     show_output,
     to_json_text,
@@ -325,7 +325,7 @@ class _Gathering:
             kept: tuple[str, ...] = ()
             changes: tuple[ChangedTask, ...] = ()
             if before is not None and version.author != "rollback":
-                kept, changes = describe_changes(before, version.plan)
+                kept, changes = describe_plan_changes(before, version.plan)
             before = version.plan if version.author != "rollback" else before
             tokens = version.usage or {}
             yield RevisionReport(

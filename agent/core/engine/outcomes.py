@@ -31,7 +31,7 @@ class Cut(BaseModel):
         return f"{self.what[:1].upper()}{self.what[1:]}."
 
 
-class FailedAttempt(BaseModel):
+class RetriedAttempt(BaseModel):
     """An attempt after which the same call was tried again. Times are ISO 8601 with UTC offset."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +58,7 @@ class _BaseOutcome(BaseModel):
     #: What a reader of the result must know, in sentences.
     warnings: tuple[str, ...] = ()
     #: The first of those attempts that failed and were made again, as far as this process made them.
-    failed_attempts: tuple[FailedAttempt, ...] = ()
+    failed_attempts: tuple[RetriedAttempt, ...] = ()
 
     @property
     def duration_s(self) -> float | None:

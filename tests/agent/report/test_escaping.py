@@ -6,7 +6,7 @@ from agent.report.answer_html import render_answer
 from agent.report.model import RunReport
 from agent.report.picture import clean_picture, read_picture
 from agent.report.report_page import render_report
-from tests.support.html_tags import find_tags
+from tests.agent.report.html_tags import find_tags
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{}</svg>'
 

@@ -16,7 +16,7 @@ import pytest
 from agent.report.model import RunReport
 from agent.report.report_page import render_report
 from graphs.report.live_server import LiveServer
-from tests.support import reported_runs
+from tests.graphs.report import reported_runs
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")

@@ -11,8 +11,8 @@ from agent.report.plan_report import build_plan_report
 from agent.report.report_page import render_report
 from agent.settings import Settings
 from graphs.plan_execute import build_graph
-from tests.support import reported_runs
-from tests.support.html_tags import find_tags
+from tests.agent.report.html_tags import find_tags
+from tests.graphs.report import reported_runs
 from tests.support.worlds import CHAIN, World, ref, thread
 
 
