@@ -103,15 +103,25 @@ def find_grounded_numbers(text: str, value: JsonValue) -> list[str]:
 
 
 def split_numbers(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of `text` in order, each with whether it is a number as `find_grounded_numbers` returns it."""
+    """Yield the parts of `text` in order, each with whether it is a number as `find_grounded_numbers` returns it.
+
+    Digits within a name, a path or a digest are no number.
+    """
     end = 0
     for match in _NUMBER.finditer(text):
         number = match.group().strip()
         start = match.start() + match.group().index(number)
+        if _is_within_name(text, start, start + len(number)):
+            continue
         yield text[end:start], False
         yield number, True
         end = start + len(number)
     yield text[end:], False
+
+
+def _is_within_name(text: str, start: int, end: int) -> bool:
+    before, after = text[start - 1 : start], text[end : end + 1]
+    return before.isalnum() or before in {"_", "/"} or after.isalnum() or after == "_"
 
 
 @dataclass

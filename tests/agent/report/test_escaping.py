@@ -40,6 +40,8 @@ def test_numbers_and_citations_lead_to_the_result_that_they_rest_on():
     assert 'href="#task-0" aria-label="1,234, from the result of t1"' in html
     assert ">7</a>" in html, "a paragraph without a citation rests on what the one before it cites"
     assert ">99</a>" not in html
+    names = render_answer("[t1] /out/1,234 x7 7b", anchors={"t1": "task-0"}, number_sources=found)
+    assert 'class="num"' not in names, "digits of a path or a name are no number"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Makespan, critical path and the time in which only a human was waited for."""
 
+import sys
+
 import pytest
 
 from agent.report.graph_layout import lay_out_graph
@@ -38,7 +40,10 @@ def test_tasks_at_the_same_place_of_a_large_plan_are_one_node_and_a_small_plan_h
     assert len(lay_out_graph(small, kinds).nodes) == 5
 
 
-def test_what_is_needed_stands_left_and_no_two_nodes_overlap():
+@pytest.mark.parametrize("has_library", [True, False])
+def test_what_is_needed_stands_left_and_no_two_nodes_overlap(monkeypatch, has_library):
+    if not has_library:
+        monkeypatch.setitem(sys.modules, "fast_sugiyama", None)
     needs = {str(n): tuple(str(each) for each in {n // 2, n // 3} if 0 < each < n) for n in range(1, 40)}
     layout = lay_out_graph(needs, dict.fromkeys(needs, "look"))
     spot = {node.tasks[0]: (node.x, node.y) for node in layout.nodes}
