@@ -33,9 +33,8 @@ def test_an_answer_has_only_text_tables_and_links_to_tasks(markdown):
 
 
 def test_numbers_and_citations_lead_to_the_result_that_they_rest_on():
-    html = render_answer(
-        "Sold 1,234 of 99 [t1].\n\nAlso 7.", anchors={"t1": "task-0"}, number_sources={"t1": ("1,234", "7")}
-    )
+    found = {"t1": ("1,234", "7")}
+    html = render_answer("Sold 1,234 of 99 [t1].\n\nAlso 7.", anchors={"t1": "task-0"}, number_sources=found)
     assert '<a class="cite" href="#task-0">t1</a>' in html
     assert 'href="#task-0" aria-label="1,234, from the result of t1"' in html
     assert ">7</a>" in html, "a paragraph without a citation rests on what the one before it cites"

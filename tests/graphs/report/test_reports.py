@@ -121,6 +121,9 @@ def test_the_commands_write_one_page(planwave, tmp_path):
     assert planwave.here("report", "t", "--to", str(again)).exit_code == 0
     for page in (file, again):
         assert "How many?" in shown(page.read_text(encoding="utf-8"))
+    watched = planwave.here("run", "Again?", "--plan", plan, "--thread", "w", "--watch")
+    assert watched.exit_code == 0
+    assert re.search(r"watch it at http://127\.0\.0\.1:\d+/\S{20,}/", watched.output)
     piped = planwave.here("report", "t", "--to", "-")
     assert piped.stdout.startswith("<!DOCTYPE html>")
     missing = planwave.here("report", "none")
