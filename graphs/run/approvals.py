@@ -140,7 +140,7 @@ class PendingDecisions:
 
     def __init__(self, requests: Sequence[ApprovalRequest]) -> None:
         self.open_requests = list(requests)
-        self._taken: list[tuple[ApprovalRequest, Decision]] = []
+        self.taken: list[tuple[ApprovalRequest, Decision]] = []
 
     async def take_answer(
         self, answer: object, state: State, context: NodeContext
@@ -152,9 +152,9 @@ class PendingDecisions:
         parsed = parse_decisions(answer, self.open_requests)
         if isinstance(parsed, str):
             raise AnswerError(parsed)
-        taken = [*self._taken, *((self.open_requests[position], decision) for position, decision in parsed.items())]
+        taken = [*self.taken, *((self.open_requests[position], decision) for position, decision in parsed.items())]
         applied = await _apply_decisions(taken, state, context)
-        self._taken = taken
+        self.taken = taken
         self.open_requests = [one for position, one in enumerate(self.open_requests) if position not in parsed]
         return applied
 
@@ -184,9 +184,9 @@ async def _apply_decisions(
                 results[request.task] = Rejected(revision=revision, message=message, digest=mark)
             case RespondDecision(message=message):
                 spec = context.toolbox.specs[request.tool]
-                results[request.task] = _accept_response(
-                    message, spec.output_schema, request=request, revision=revision
-                )
+                # An annotation says what the function gives, not what a person may.
+                schema = None if spec.infers_output else spec.output_schema
+                results[request.task] = _accept_response(message, schema, request=request, revision=revision)
             case _:
                 assert_never(decision)
     changed = await _apply_edits(edits, state, context) if edits else {}
