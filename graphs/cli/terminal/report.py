@@ -17,7 +17,7 @@ from agent.results.artifacts import Artifacts
 from graphs.cli.terminal.screen import Screen, escape_controls
 from graphs.nodes.rollback import build_rollback_report
 from graphs.stores.database import mask_password
-from graphs.thread_status import collect_results, is_unfinished
+from graphs.thread_status import collect_results, get_status
 
 JsonRecord = dict[str, Any]
 
@@ -63,15 +63,6 @@ def build_failure_record(problem: str, *, thread: str | None, status: str = "fai
     """Return the JSON object of a run that failed before it had a state."""
     empty: JsonRecord = {"answer": "", "plan": None, "results": {}, "replans": 0}
     return {"status": status, **empty, "problems": [problem], "warnings": [], "thread_id": thread}
-
-
-def get_status(state: StateSnapshot, *, running: bool = False) -> str:
-    """Return the status of the state; `running` if a run has it, `interrupted` if steps are left and none asks."""
-    if running:
-        return "running"
-    if state.interrupts:
-        return "awaiting_approval"
-    return "interrupted" if is_unfinished(state) else str(state.values.get("status") or "failed")
 
 
 async def load_full_results(state: StateSnapshot, artifacts: Artifacts, *, thread: str) -> StateSnapshot:
