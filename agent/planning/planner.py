@@ -1,6 +1,7 @@
 """The planner: a goal in, a plan that compiles out, or the reasons why there is none."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -16,6 +17,7 @@ from agent.llm.usage import UsageTotal
 from agent.planning.context import ContextQuestions
 from agent.planning.large_model.one_shot import plan_at_once
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession, as_document
+from agent.planning.signs_of_life import report_progress
 from agent.planning.small_model.arithmetic import plan_as_arithmetic, sample_arithmetic_plans
 from agent.planning.small_model.arithmetic_parser import is_calculator
 from agent.planning.small_model.input_binding import is_sql_tool
@@ -105,9 +107,10 @@ async def make_plan(
     )
     if not session.specs:
         return PlanningFailure(problems=("There are no tools to plan with.",), usage=session.tally.total)
-    emit(Thinking(role="planner", text=f"Planning with {model.name}."))
     try:
-        result = await _select_strategy(session)(session)
+        async with report_progress(emit, role="planner") as progress:
+            progress.emit(Thinking(role="planner", text=f"Planning with {model.name}."))
+            result = await _select_strategy(session)(replace(session, emit=progress.emit, progress=progress))
     except ModelReplyError as error:
         return PlanningFailure(problems=(str(error),), usage=session.tally.total, is_model_failure=True)
     match result:

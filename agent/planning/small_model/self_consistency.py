@@ -70,6 +70,7 @@ async def plan_by_vote(
                 votes[result] += 1
                 summary = " and ".join(preview_value(one, max_length=_MAX_PREVIEW_LENGTH) for one in outputs)
                 candidates.setdefault(result, _Candidate(draft, summary))
+    _tell_variant(session, 1, of=1)
     if first is None:
         return failure or DraftFailure(problems=("The model's server gave no text.",), repairs=0)
     return _choose_draft(first, candidates, votes, session, early_execution)
@@ -78,6 +79,7 @@ async def plan_by_vote(
 async def _plan_one_by_one(
     session: PlanningSession, plan: PlanFunction, votes: Counter[str]
 ) -> AsyncGenerator[PlanDraft | DraftFailure, None]:
+    _tell_variant(session, 1)
     yield await plan(_limit_repairs(session))
     for number in range(1, session.variants):
         if _has_winner(votes, left=session.variants - number):
@@ -85,6 +87,7 @@ async def _plan_one_by_one(
         session.emit(
             Thinking(role="planner", text=f"Planning in another way, {number + 1} of at most {session.variants}.")
         )
+        _tell_variant(session, number + 1)
         yield await plan(replace(session, variant=number, max_repairs=0))
 
 
@@ -97,6 +100,11 @@ async def _plan_all_at_once(
         yield draft
     if not any(isinstance(draft, PlanDraft) for draft in drafts):
         yield await plan(_limit_repairs(session))
+
+
+def _tell_variant(session: PlanningSession, number: int, *, of: int | None = None) -> None:
+    if session.progress is not None:
+        session.progress.begin_variant(number, of=session.variants if of is None else of)
 
 
 def _limit_repairs(session: PlanningSession) -> PlanningSession:
