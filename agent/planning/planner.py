@@ -15,6 +15,7 @@ from agent.execution.early_execution import EarlyExecution
 from agent.llm.models import Model
 from agent.llm.usage import UsageTotal
 from agent.planning.context import ContextQuestions
+from agent.planning.draft_review import Confidence, rate_plan
 from agent.planning.large_model.one_shot import plan_at_once
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession, as_document
 from agent.planning.signs_of_life import report_progress
@@ -46,6 +47,8 @@ class PlanningResult(BaseModel):
     usage: UsageTotal
     #: Why it may not be what was meant, if other plans for the goal were tried and no two gave the same result.
     doubt: str = ""
+    #: How sure a plan of a small model is; None: a large one wrote it.
+    confidence: Confidence | None = None
 
 
 class PlanningFailure(BaseModel):
@@ -118,7 +121,8 @@ async def make_plan(
             return PlanningFailure(problems=problems, usage=session.tally.total)
         case ContextQuestions(questions=questions):
             return ContextRequest(questions=questions, usage=session.tally.total)
-        case PlanDraft(checked=checked, repairs=repairs, doubt=doubt):
+        case PlanDraft(checked=checked, repairs=repairs):
+            rated = rate_plan(result, notes=session.notes)
             return PlanningResult(
                 plan=as_document(checked.compiled.plan),
                 compiled=checked.compiled,
@@ -126,7 +130,8 @@ async def make_plan(
                 warnings=checked.list_warnings(),
                 repairs=repairs,
                 usage=session.tally.total,
-                doubt=" ".join(filter(None, (doubt, *session.notes))),
+                doubt=rated.reason if rated.level == "unsure" else "",
+                confidence=rated if model.scale == "small" else None,
             )
 
 

@@ -41,6 +41,10 @@ class PlanDraft:
     repairs: int
     #: Why it may not be what was meant, if other plans for the goal were tried and no two gave the same result.
     doubt: str = ""
+    #: What looks wrong in it for the goal, in sentences: found by rules, which can be wrong.
+    concerns: tuple[str, ...] = ()
+    #: How many of the plans that were tried gave its result, as a sentence; "" if none was tried.
+    agreement: str = ""
 
 
 @dataclass(frozen=True)
