@@ -164,6 +164,8 @@ async def write_step_arguments(
     linked = await _link_columns(step, session)
     columns_of = (session.toolbox[step.tool].metadata or {}).get("columns_of", {})
     step = step.model_copy(update={"columns": tuple(linked.columns.get(name, name) for name in step.columns)})
+    if earlier is None and (derived := await _derive_arguments(step, session, sources, tasks=tasks)) is not None:
+        return derived
     schema = build_argument_schema(spec, sources, columns_of=columns_of, tables=linked.tables, columns=step.columns)
     question = _render_question(step, session, sources, earlier=earlier, arguments=schema["properties"])
     messages = [system or build_system_message(session), HumanMessage(question)]
@@ -186,6 +188,29 @@ async def write_step_arguments(
         problems = tuple(map(format_problem, result))
         messages += build_correction(raw, problems)
     return DraftFailure(problems=problems, repairs=session.max_repairs)
+
+
+async def _derive_arguments(
+    step: PlanStep,
+    session: PlanningSession,
+    sources: Sequence[EarlierOutput],
+    *,
+    tasks: Sequence[Mapping[str, Any]],
+) -> PlanDraft | None:
+    """Return the plan with the arguments that the tool, if it has a method for it, derives from the only rows given.
+
+    None if they are not decided or do not compile: then the model is asked.
+    """
+    derive = getattr(session.toolbox[step.tool], "derive_arguments", None)
+    rows = [found for source in sources if (found := source.find_rows()) is not None]
+    if not callable(derive) or len(rows) != 1:
+        return None
+    derived = derive(rows[0].columns, f"{step.question} {session.goal}")
+    if derived is None:
+        return None
+    args = bind_inputs(derived, session.toolbox.specs[step.tool], sources)
+    result = await session.check({"tasks": [*tasks, _build_task(step, args)]})
+    return PlanDraft(checked=result, repairs=0) if isinstance(result, CheckedPlan) else None
 
 
 async def _link_columns(step: PlanStep, session: PlanningSession) -> SchemaLinks:
