@@ -1,7 +1,7 @@
 """The review of a small model's plan before it runs: what rules find wrong in it, and how sure it is."""
 
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +26,10 @@ class Confidence(BaseModel):
         """Return one line for humans."""
         word = {"sure": "Sure", "unsure": "Not certain", "untested": "Not tried out"}[self.level]
         return f"{word}. {self.reason}"
+
+
+#: How sure the plan is that a small model revised after a failure.
+REVISED: Final = Confidence(level="untested", reason="The plan was revised after a failure, and not tried out.")
 
 
 def rate_plan(draft: PlanDraft, *, notes: Sequence[str]) -> Confidence:

@@ -14,7 +14,7 @@ from agent.results.answerer import make_answer
 from graphs.messages import AnswerStream
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
-from graphs.run.plan_history import get_planner_doubt
+from graphs.run.plan_history import get_plan_confidence, get_planner_doubt
 from graphs.run.state_updates import (
     build_finished_event,
     build_usage_update,
@@ -66,6 +66,7 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
         "problems": list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else []),
         "results": {task: outcome_to_json(outcome) for task, outcome in never_ran.items()},
         "warnings": warnings,
+        "confidence": get_plan_confidence(state),
         "rollback": report,
         "usage": build_usage_update(context.meter.take_spending()),
         "budget": budget,

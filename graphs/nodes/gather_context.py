@@ -116,4 +116,5 @@ def _build_empty_fields() -> StateRecord:
         "usage": Overwrite({}),
         "plan_history": [],
         "plan_author": None,
+        "confidence": None,
     }

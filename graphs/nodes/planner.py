@@ -54,7 +54,8 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
             failure = {"role": "planner", "reason": " ".join(planned.problems)}
         return {"problems": list(planned.problems), "model_failure": failure, "usage": usage}
     stored = await _accept_plan(planned.compiled, planned.warnings, state, context)
-    return {**stored, **record_plan_author(model.name, stored, planned.usage, doubt=planned.doubt), "usage": usage}
+    author = record_plan_author(model.name, stored, planned.usage, doubt=planned.doubt, confidence=planned.confidence)
+    return {**stored, **author, "usage": usage}
 
 
 async def _check_given_plan(state: State, context: NodeContext) -> StateRecord:

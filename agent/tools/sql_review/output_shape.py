@@ -102,6 +102,9 @@ def find_grain_faults(scope: Scope, *, goal: str, sql: str) -> Iterator[str]:
             yield f"The goal asks for every {period}, and the query has no {period}."
             return
     keys = get_group_keys(select)
+    if (period := _find_single_rows(scope, goal=goal)) is not None:
+        yield f"The goal asks about every {period} as a whole, and the query ranks single rows."
+        return
     totals = [total for item in select.expressions for total in find_aggregates(item)]
     is_one_row = bool(totals) and not keys and not select.args.get("group")
     if re.search(r"\b(of|for|per|in|by) (each|every)\b|\bper \w+", goal, re.IGNORECASE) and is_one_row:
@@ -109,6 +112,22 @@ def find_grain_faults(scope: Scope, *, goal: str, sql: str) -> Iterator[str]:
     elif _ASKS_FOR_ONE_NUMBER.match(goal) and keys and not _ASKS_FOR_GROUPS.search(goal) and not _takes_one_row(select):
         names = ", ".join(key.sql(dialect="duckdb") for key in keys)
         yield f"The goal asks for one number, and the query gives a row for each {names}."
+
+
+def _find_single_rows(scope: Scope, *, goal: str) -> str | None:
+    """Return the part of time that a goal splits by, if the query only sorts the rows of tables by a number."""
+    select = scope.select
+    period = next((period for period, pattern in _PERIODS.items() if pattern.search(goal)), None)
+    order, limit = select.args.get("order"), select.args.get("limit")
+    is_whole = any(select.args.get(part) for part in ("group", "distinct", "qualify")) or any(
+        source.relation is None for source in scope.sources
+    )
+    if period is None or is_whole or order is None or limit is None or list(select.find_all(exp.AggFunc, exp.Window)):
+        return None
+    key = order.expressions[0].this
+    known = scope.find_column(key) if isinstance(key, exp.Column) else None
+    is_number = known is not None and not known.is_text and not known.type.startswith(("DATE", "TIME"))
+    return period if is_number else None
 
 
 def _takes_one_row(select: exp.Select) -> bool:

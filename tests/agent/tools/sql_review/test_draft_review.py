@@ -85,6 +85,8 @@ LOANS_OF = "JOIN loans l ON l.book_id = b.book_id"
         ("SELECT COUNT(*) AS n FROM loans", "How many loans were there in each genre?", "one row for all together"),
         ("SELECT genre, COUNT(*) AS n FROM books GROUP BY genre", "How many books are there?", "asks for one number"),
         ("SELECT year(lent_on) AS y, COUNT(*) AS n FROM loans GROUP BY 1", "Loans per month", "has no month"),
+        ("SELECT lent_on FROM loans ORDER BY days DESC LIMIT 1", "Which month had most days?", "has no month"),
+        ("SELECT month(lent_on) AS m FROM loans ORDER BY days DESC LIMIT 1", "Which month had most?", "single rows"),
         ("SELECT lent_on, COUNT(*) AS n FROM loans GROUP BY 1", "Show the loans by quarter", "has no quarter"),
     ],
 )
