@@ -12,20 +12,18 @@ from agent.tools.charts.data.name_hints import names_identifier, names_period, s
 from agent.tools.charts.preflight import infer_column_kind
 
 #: Words of a goal that name a kind; the first that matches is meant.
-_KIND_WORDS: Final[Sequence[tuple[re.Pattern[str], ChartKind]]] = [
-    (re.compile(rf"\b({words})\b", re.IGNORECASE), kind)
-    for words, kind in (
-        ("horizontal bars?", "horizontal_bar"),
-        ("grouped bars?", "grouped_bar"),
-        ("stacked bars?", "stacked_bar"),
-        ("lines?( chart| graph| plot)|trend", "line"),
-        ("area (chart|graph|plot)", "area"),
-        ("scatter", "scatter"),
-        ("pie", "pie"),
-        ("donut|doughnut", "donut"),
-        ("bars?|columns? chart", "bar"),
-    )
-]
+_KINDS_BY_WORDS: Final[Sequence[tuple[str, ChartKind]]] = (
+    ("horizontal bars?", "horizontal_bar"),
+    ("grouped bars?", "grouped_bar"),
+    ("stacked bars?", "stacked_bar"),
+    ("lines?( chart| graph| plot)|trend", "line"),
+    ("area (chart|graph|plot)", "area"),
+    ("scatter", "scatter"),
+    ("pie", "pie"),
+    ("donut|doughnut", "donut"),
+    ("bars?|columns? chart", "bar"),
+)
+_KIND_PATTERNS: Final = [(re.compile(rf"\b({words})\b", re.IGNORECASE), kind) for words, kind in _KINDS_BY_WORDS]
 #: Kinds whose axes the columns do not decide.
 _OTHER_KINDS: Final = re.compile(r"\b(heat ?map|histogram|box ?plot|boxes|distribution|percent)\b", re.IGNORECASE)
 _WORD: Final = re.compile(r"[a-z]+")
@@ -50,7 +48,7 @@ def choose_axes(columns: Mapping[str, JsonSchema], *, goal: str) -> dict[str, Js
     texts = [name for name in columns if kinds[name] == "text" and name not in periods]
     categories = [name for name in texts if not names_identifier(name)] or texts
     measure = _choose_measure(numbers, goal=goal)
-    named = next((kind for pattern, kind in _KIND_WORDS if pattern.search(goal)), None)
+    named = next((kind for pattern, kind in _KIND_PATTERNS if pattern.search(goal)), None)
     if named == "scatter" and len(numbers) == 2 and not periods:
         return {"kind": "scatter", "x": numbers[0], "y": numbers[1]}
     if measure is None or "other" in kinds.values() or len(periods) > 1 or len(categories) > _MAX_CATEGORIES:

@@ -102,8 +102,8 @@ def find_grain_faults(scope: Scope, *, goal: str, sql: str) -> Iterator[str]:
             yield f"The goal asks for every {period}, and the query has no {period}."
             return
     keys = get_group_keys(select)
-    if (period := _find_single_rows(scope, goal=goal)) is not None:
-        yield f"The goal asks about every {period} as a whole, and the query ranks single rows."
+    if (ranked := _find_single_rows(scope, goal=goal)) is not None:
+        yield f"The goal asks about every {ranked} as a whole, and the query ranks single rows."
         return
     totals = [total for item in select.expressions for total in find_aggregates(item)]
     is_one_row = bool(totals) and not keys and not select.args.get("group")
