@@ -18,7 +18,7 @@ from agent.llm.replies import MalformedReply, Reply, TextReply
 from agent.llm.response_schema import find_exceeded_limits
 from agent.llm.usage import UsageTally
 from agent.planning.large_model.plan_schema import build_plan_schema
-from agent.planning.signs_of_life import ProgressReporter
+from agent.planning.signs_of_life import RoleProgress
 from agent.planning.tool_prompts import select_plannable_tools
 from agent.planning.tool_selection import select_tools
 from agent.tools.plan_check import CheckedPlan, PreflightChecker, check_plan
@@ -78,7 +78,7 @@ class PlanningSession:
     #: What the user should know of how the plan came about, as sentences.
     notes: list[str] = field(default_factory=list)
     #: Counts what the model writes, for whoever watches.
-    progress: ProgressReporter | None = None
+    progress: RoleProgress | None = None
 
     @cached_property
     def specs(self) -> dict[str, ToolSpec]:

@@ -12,7 +12,7 @@ from agent.events import Emit, Role, RunEvent, Thinking, ThinkingProgress
 _INTERVAL_S: Final = 2.0
 
 
-class ProgressReporter:
+class RoleProgress:
     """Passes on the events of one role and knows how far its work is: which variant, and tokens of the reply so far."""
 
     def __init__(self, emit: Emit, *, role: Role) -> None:
@@ -62,9 +62,9 @@ class ProgressReporter:
 
 
 @asynccontextmanager
-async def report_progress(emit: Emit, *, role: Role) -> AsyncIterator[ProgressReporter]:
+async def report_progress(emit: Emit, *, role: Role) -> AsyncIterator[RoleProgress]:
     """Report the progress of `role` until the block ends; the block emits through the reporter."""
-    reporter = ProgressReporter(emit, role=role)
+    reporter = RoleProgress(emit, role=role)
     watcher = asyncio.create_task(reporter.watch())
     try:
         yield reporter

@@ -216,9 +216,9 @@ class QueryDatabase(SqlTool):
 
     def review_coverage(self, texts: Sequence[str], goal: str) -> tuple[str, ...]:
         """Return what the goal names and none of the `texts` of a planner's calls has."""
-        from agent.tools.sql_review.draft_review import review_coverage  # noqa: PLC0415 - sqlglot is slow to import
+        from agent.tools.sql_review.draft_review import find_uncovered_values  # noqa: PLC0415 - sqlglot is slow to import
 
-        return review_coverage(texts, goal=goal, schema=self.database.load_schema())
+        return find_uncovered_values(texts, goal=goal, schema=self.database.load_schema())
 
     def _build_request(self, given: Mapping[str, Any]) -> Message:
         return {"op": "query", "query": QueryArgs.model_validate(given).to_message()}

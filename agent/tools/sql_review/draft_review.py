@@ -42,7 +42,7 @@ def review_query(sql: str, *, goal: str, schema: DatabaseSchema, is_final: bool 
     return tuple(dict.fromkeys(found))
 
 
-def review_coverage(texts: Sequence[str], *, goal: str, schema: DatabaseSchema) -> tuple[str, ...]:
+def find_uncovered_values(texts: Sequence[str], *, goal: str, schema: DatabaseSchema) -> tuple[str, ...]:
     """Return a sentence for each year, value and counted thing of the goal that none of the `texts` of a plan has."""
     return tuple(dict.fromkeys(chain(_find_dropped_values(texts, goal, schema), _find_uncounted(texts, goal, schema))))
 

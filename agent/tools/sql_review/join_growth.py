@@ -62,9 +62,9 @@ def _find_edges(scope: Scope, *, schema: DatabaseSchema) -> Iterator[_JoinEdge]:
     ]
     for place, join in enumerate(scope.select.args.get("joins") or (), start=1):
         for name in join.args.get("using") or ():
-            column, right = exp.column(name.name), scope.sources[place]
+            column, joined = exp.column(name.name), scope.sources[place]
             lefts = [source for source in scope.sources[:place] if source.can_have_column(name.name)]
-            pairs += [(left, column, right, column) for left in lefts[:1]]
+            pairs += [(left, column, joined, column) for left in lefts[:1]]
     for left, left_column, right, right_column in pairs:
         if left is not None and right is not None and left is not right:
             yield _build_edge(left, left_column.name, right, right_column.name, schema)
