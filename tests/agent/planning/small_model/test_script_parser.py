@@ -205,7 +205,7 @@ def test_the_grammar_knows_the_tools_and_the_kinds_of_their_arguments():
     assert rules["call"] == "call-0 | call-1 | call-2 | call-3"
     assert rules["call-0"] == '"scale(" (amount) ", " (amount) ")"'
     assert rules["call-2"].startswith('"post(" (use | words) (", " "tags=" (use | list')
-    one_of_two = '("text=" (use | words) (", " "to=" (use | text))? | "to=" (use | text) )?'
+    one_of_two = '("text=" (use | words) (", " "to=" (use | words))? | "to=" (use | words) )?'
     assert rules["call-3"] == f'"note(" {one_of_two} ")"'
 
 
