@@ -46,7 +46,9 @@ object ::= "{" (text ": " any (", " text ": " any){0,40})? "}"
 ftext ::= "f\"" fpart{0,1000} "\""
 fpart ::= [^"\\\n{}\x00-\x1f] | "\\" ["\\nt] | "{" quoted "}"
 quoted ::= name ("[" ([0-9]{1,4} | "'" [^'"\\\n{}\x00-\x1f]{1,80} "'") "]"){0,4}
-words ::= (text | ftext) (" + " (text | ftext | shown)){0,6} | shown " + " (text | ftext) (" + " (text | ftext | shown)){0,5}
+words ::= told joined{0,6} | shown " + " told joined{0,5}
+told ::= text | ftext
+joined ::= " + " (text | ftext | shown)
 shown ::= use | "str(" use ")"
 any ::= amount | truth | text | list | object | "None"
 """
