@@ -32,7 +32,7 @@ _OPERATORS: Final = (
 _MAX_LINES: Final = 16
 _COMMON_RULES: Final = r"""
 root ::= line{1,%d} "print(" name ")"
-line ::= ("# " [^\n]{1,160} "\n")? name " = " (amount | words | list) "\n"
+line ::= ("# " [^\n]{1,160} "\n")? name " = " (amount | text | list) "\n"
 name ::= [a-z] [a-z0-9_]{0,39}
 part ::= name ("[" ([0-9]{1,4} | text) "]"){0,4}
 use ::= part | call
@@ -43,17 +43,10 @@ truth ::= "True" | "False"
 text ::= "\"" ([^"\\\n\x00-\x1f] | "\\" ["\\nt]){0,2000} "\""
 list ::= "[" (any (", " any){0,40})? "]"
 object ::= "{" (text ": " any (", " text ": " any){0,40})? "}"
-ftext ::= "f\"" fpart{0,1000} "\""
-fpart ::= [^"\\\n{}\x00-\x1f] | "\\" ["\\nt] | "{" quoted "}"
-quoted ::= name ("[" ([0-9]{1,4} | "'" [^'"\\\n{}\x00-\x1f]{1,80} "'") "]"){0,4}
-words ::= told joined{0,6} | shown " + " told joined{0,5}
-told ::= text | ftext
-joined ::= " + " (text | ftext | shown)
-shown ::= use | "str(" use ")"
 any ::= amount | truth | text | list | object | "None"
 """
 _RULE_BY_TYPE: Final = {
-    "string": "words",
+    "string": "text",
     "number": "amount",
     "integer": "amount",
     "boolean": "truth",

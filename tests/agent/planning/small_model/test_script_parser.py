@@ -204,8 +204,8 @@ def test_the_grammar_knows_the_tools_and_the_kinds_of_their_arguments():
     rules = {name: " ".join(rule.split()) for name, rule in (line.split(" ::= ") for line in text.splitlines())}
     assert rules["call"] == "call-0 | call-1 | call-2 | call-3"
     assert rules["call-0"] == '"scale(" (amount) ", " (amount) ")"'
-    assert rules["call-2"].startswith('"post(" (use | words) (", " "tags=" (use | list')
-    one_of_two = '("text=" (use | words) (", " "to=" (use | words))? | "to=" (use | words) )?'
+    assert rules["call-2"].startswith('"post(" (use | text) (", " "tags=" (use | list')
+    one_of_two = '("text=" (use | text) (", " "to=" (use | text))? | "to=" (use | text) )?'
     assert rules["call-3"] == f'"note(" {one_of_two} ")"'
 
 
