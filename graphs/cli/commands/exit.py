@@ -7,6 +7,7 @@ from pathlib import Path
 from langgraph.types import StateSnapshot
 
 from agent.errors import DataError, NoModelError, PersistenceError, PlanwaveError, UsageError
+from agent.planning.draft_review import Confidence
 from agent.settings import Settings
 from graphs.cli.logs import configure_logging
 from graphs.cli.options import verbosity
@@ -53,6 +54,10 @@ def report_end(
         screen.say("")
         answer = state.values.get("answer") or "There is no answer."
         print_answer(answer, screen=screen)
+        confidence = state.values.get("confidence")
+        # That it is not certain, the answer says.
+        if confidence and confidence["level"] != "unsure":
+            screen.say(str(Confidence.model_validate(confidence)), style="dim")
         screen.say("")
         print_problems(state, screen=screen)
         created = find_output_files(collect_results(state), folder=options.build_settings().output_folder)

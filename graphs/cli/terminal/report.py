@@ -29,7 +29,8 @@ _MAX_PATH_LENGTH = 4096
 def build_run_record(state: StateSnapshot, *, thread: str, running: bool = False) -> JsonRecord:
     """Return the one JSON object of a run, its keys as in the README.
 
-    `interrupt` is there only if the run waits for an answer, `budget` only if one ended it, `rollback` only if
+    `interrupt` is there only if the run waits for an answer, `confidence` only if a small model planned, `budget` only
+    if one ended it, `rollback` only if
     something is rolled back.
     """
     values = state.values
@@ -47,6 +48,8 @@ def build_run_record(state: StateSnapshot, *, thread: str, running: bool = False
         record["rollback"] = rollback
     if state.interrupts:
         record["interrupt"] = state.interrupts[0].value
+    if values.get("confidence"):
+        record["confidence"] = values["confidence"]
     if values.get("budget"):
         record["budget"] = values["budget"]
     return record
