@@ -96,7 +96,9 @@ async def make_answer(
     if not isinstance(reply, TextReply) or reply.truncated:
         return AnswerResult(text=plain, grounded=True, usage=tally.total)
     text, grounded = check_grounding(reply.text.strip(), goal, compiled=compiled, done=done)
-    text = f"{reason}\n\n{text}" if reason else text
+    # Whatever the model makes of them, the warnings are in the answer word by word.
+    told = [f"Note: {warning} [{task}]" for task, outcome in done.items() for warning in outcome.warnings]
+    text = "\n\n".join([*([reason] if reason else []), text, *(line for line in told if line not in text)])
     return AnswerResult(text=text, grounded=grounded, usage=tally.total, note=" ".join(notes))
 
 

@@ -201,7 +201,7 @@ class _Worker:
         )
         if found.args and found.args["sql"] == prepared.sql:
             found = found.model_copy(update={"args": {**found.args, "sql": written}})
-        return found.model_copy(update={"warnings": (*prepared.notes, *found.warnings)})
+        return found.model_copy(update={"warnings": tuple(dict.fromkeys((*prepared.notes, *found.warnings)))})
 
     def _preflight_rows(self, message: Message) -> object:
         with closing(connect_in_memory(self._limits)) as connection:

@@ -65,7 +65,7 @@ def _flatten(sql: str) -> str:
 
 def _warn_of_lists(columns: tuple[str, ...]) -> Iterator[str]:
     for column in columns:
-        yield f'[{column}] makes a list of one value in DuckDB; to quote a name, write "{column}".'
+        yield f"[{column}] is a list of one value here; for the column write {column!r} without brackets."
 
 
 def _binds(sql: str, *, params: Mapping[str, object], connection: "DuckDBPyConnection") -> bool:

@@ -194,8 +194,8 @@ def test_tools_are_told_as_functions():
     assert format_signatures(TOOLBOX.specs.values()).splitlines() == [
         "def scale(number: a number, by: a number) -> {value: a number}  # Multiply two numbers.",
         "def find(place: a text) -> {name: a text, celsius: a number, days: a list}  # Find a place.",
-        "def post(text: a text, tags: a list of a text = None, urgent: true or false = None)  # Post a text.",
-        "def note(text: a text = None, to: a text = None)  # Note something.",
+        "def post(text: a text, tags: a list of a text = None, urgent: true or false = None) -> a text  # Post a text.",
+        "def note(text: a text = None, to: a text = None) -> a text  # Note something.",
     ]
 
 

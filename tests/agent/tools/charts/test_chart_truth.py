@@ -461,5 +461,5 @@ def test_warnings_are_in_the_task_the_answer_and_the_picture(tmp_path: Path) -> 
 
 def test_names_that_were_put_right_are_said(tmp_path: Path) -> None:
     (tool,) = chart_tools(tmp_path)
-    found = tool.preflight({"rows": [{"c": "a", "sales": 1}], "kind": "bar", "x": "c", "y": "sale"}, {})
+    found = tool.preflight({"rows": [{"c": "a", "sales": 1}], "kind": "bar", "x": "c", "y": "sale"}, {}, "Sales")
     assert found.notes == ("y is 'sales', not 'sale'.",)

@@ -96,7 +96,7 @@ def test_a_name_in_brackets_is_warned_of_where_it_makes_a_list(tmp_path, open_to
         database.execute(ROWS)
     _, query = open_tools(file)
     output = query.invoke({"sql": "SELECT [brand] FROM o WHERE id = 1"})
-    assert output["warning"] == '[brand] makes a list of one value in DuckDB; to quote a name, write "brand".'
+    assert output["warning"] == "[brand] is a list of one value here; for the column write 'brand' without brackets."
     assert "warning" not in query.invoke({"sql": "SELECT [1, 2][id] AS x, '[brand]' AS y FROM o"})
 
 
