@@ -34,6 +34,7 @@ _THREADS_NEWEST_FIRST = (
 _ALL_THREADS = (
     "SELECT thread_id FROM checkpoints UNION SELECT thread FROM planwave_ledger UNION SELECT thread FROM"
     " planwave_approvals UNION SELECT thread FROM planwave_calls UNION SELECT thread FROM planwave_artifacts"
+    " UNION SELECT thread FROM planwave_submissions"
 )
 _THREAD_EXISTS = (
     "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1",
@@ -41,6 +42,7 @@ _THREAD_EXISTS = (
     "SELECT 1 FROM planwave_approvals WHERE thread = ? LIMIT 1",
     "SELECT 1 FROM planwave_calls WHERE thread = ? LIMIT 1",
     "SELECT 1 FROM planwave_artifacts WHERE thread = ? LIMIT 1",
+    "SELECT 1 FROM planwave_submissions WHERE thread = ? LIMIT 1",
 )
 _NESTED_NAMESPACES = (
     "SELECT DISTINCT checkpoint_ns FROM checkpoints WHERE thread_id = ? AND checkpoint_ns <> '' ORDER BY checkpoint_ns"
@@ -74,6 +76,11 @@ class Persistence:
         #: The URL without its password.
         self.url = backend.database.url
         self._backend = backend
+
+    @property
+    def backend(self) -> Backend:
+        """The open database, for tables that other rooms keep in it."""
+        return self._backend
 
     def lease(self, thread: str) -> AbstractAsyncContextManager[Lease]:
         """Hold a thread. Raises `ThreadBusyError` if another run, also of this process, has it."""

@@ -20,7 +20,7 @@ from graphs.plan_execute import graph
 from tests.support.openai_endpoint import Endpoint
 
 ROOT = Path(__file__).parents[1]
-ROOMS = (".", "agent", "agent/core", "graphs", "prompts", "tests", "notebooks")
+ROOMS = (".", "agent", "agent/core", "graphs", "graphs/workers", "prompts", "tests", "notebooks")
 DOCUMENTS = [ROOT / room / "README.md" for room in ROOMS]
 PROGRAM = get_command(app)
 #: The replies to the goal that the front page asks a model.

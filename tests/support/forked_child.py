@@ -20,6 +20,7 @@ _FORKS.set_forkserver_preload(
         "cel",
         "graphs.plan_execute",
         "graphs.stores.postgres",
+        "graphs.workers.worker",
         "agent.llm.structured_output",
         "langchain.agents",
         "anyio._backends._asyncio",

@@ -36,6 +36,7 @@ from graphs.thread_status import (
     is_unfinished,
     resume_after_budget,
 )
+from graphs.workers.client import is_submitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +233,10 @@ async def _run_goal(
 
 async def _resume(thread: str, *, options: RunOptions, context: CommandContext, stopper: Stopper) -> int:
     async with context.open_database() as stored:
+        if await is_submitted(thread, stored=stored):
+            from graphs.cli.commands.workers import watch_submitted  # noqa: PLC0415 - it needs this module
+
+            return await watch_submitted(thread, stored, options=options, context=context, stopper=stopper)
         state = await load_thread_state(thread, stored=stored)
         options = options.merge_defaults(load_run_options(state.metadata))
         limits = options.build_settings().build_limits(can_replan=False, attended=True)

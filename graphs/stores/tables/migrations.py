@@ -142,6 +142,53 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE planwave_ledger ADD COLUMN cleared_epoch BIGINT",
         "ALTER TABLE planwave_ledger ADD COLUMN cleared_by TEXT",
     ),
+    (
+        # What workers run; times are seconds since 1970.
+        """CREATE TABLE planwave_submissions (
+            thread TEXT PRIMARY KEY,
+            submission TEXT NOT NULL,
+            version BIGINT NOT NULL,
+            state TEXT NOT NULL,
+            reason TEXT,
+            begun BIGINT NOT NULL DEFAULT 0,
+            isolated BIGINT NOT NULL DEFAULT 0,
+            failures BIGINT NOT NULL DEFAULT 0,
+            crashes BIGINT NOT NULL DEFAULT 0,
+            stuck BIGINT NOT NULL DEFAULT 0,
+            crash_mark TEXT,
+            input_type TEXT,
+            input {bytes},
+            submitted_at DOUBLE PRECISION NOT NULL,
+            changed_at DOUBLE PRECISION NOT NULL
+        )""",
+        "CREATE INDEX planwave_submissions_state ON planwave_submissions (state)",
+        """CREATE TABLE planwave_answers (
+            id TEXT PRIMARY KEY,
+            thread TEXT NOT NULL,
+            question TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            state TEXT NOT NULL,
+            reason TEXT,
+            answer_type TEXT NOT NULL,
+            answer {bytes} NOT NULL,
+            given_at DOUBLE PRECISION NOT NULL,
+            UNIQUE (thread, question)
+        )""",
+        """CREATE TABLE planwave_workers (
+            worker TEXT PRIMARY KEY,
+            engine_id BIGINT,
+            queues TEXT NOT NULL,
+            tools TEXT NOT NULL,
+            slots BIGINT NOT NULL,
+            doing TEXT NOT NULL,
+            host TEXT NOT NULL,
+            machine TEXT NOT NULL,
+            pid BIGINT NOT NULL,
+            pid_started TEXT NOT NULL,
+            started_at DOUBLE PRECISION NOT NULL,
+            seen_at DOUBLE PRECISION NOT NULL
+        )""",
+    ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

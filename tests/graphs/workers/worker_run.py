@@ -1,0 +1,105 @@
+"""Workers that tests start and kill: their tools note in a journal what they did."""
+
+import asyncio
+import logging
+import os
+import signal
+from typing import Any
+
+from langchain_core.tools import StructuredTool
+
+from agent.settings import Settings
+from graphs.persistence import Persistence
+from graphs.plan_execute import PlanwaveGraph, build_graph
+from graphs.workers.worker import run_worker
+from tests.support.faults import befall
+from tests.support.journal import Journal
+
+GRAPH = "tests.graphs.workers.worker_run:build"
+APPROVE = {"decisions": [{"type": "approve"}]}
+_JOURNAL = "WORKER_JOURNAL"
+_PAUSE = "WORKER_CALL_S"
+#: How soon a test's worker counts as dead, and a lease as lost.
+FAST = {"PLANWAVE_WORKER_DEAD_S": "3", "PLANWAVE_LEASE_TTL_S": "2"}
+
+
+def build(persistence: Persistence) -> PlanwaveGraph:
+    """Return a graph over a read, a keyed and an unkeyed write, and tools that harm their process."""
+    journal, pause_s = Journal(os.environ[_JOURNAL]), float(os.environ.get(_PAUSE, "0.01"))
+
+    async def look(name: str, rests_on: str = "") -> str:
+        journal.note("look", name, os.getpid())
+        await asyncio.sleep(pause_s)
+        return f"saw {name}"
+
+    async def keep(name: str, idempotency_key: str, rests_on: str = "") -> str:
+        journal.note("keep", name, idempotency_key)
+        await asyncio.sleep(pause_s)
+        return f"kept {name}"
+
+    async def post(name: str, rests_on: str = "") -> str:
+        journal.note("post", name)
+        await asyncio.sleep(pause_s)
+        return f"posted {name}"
+
+    async def die(name: str) -> str:
+        journal.note("die", name, os.getpid())
+        befall(signal.SIGKILL)
+        return "never"
+
+    async def post_and_die(name: str) -> str:
+        journal.note("post", name)
+        if len(journal.having("post", name)) == 1:
+            befall(signal.SIGKILL)
+        return f"posted {name}"
+
+    def tool(function: Any, **metadata: Any) -> StructuredTool:
+        name = function.__name__
+        return StructuredTool.from_function(coroutine=function, name=name, description=name, metadata=metadata)
+
+    tools = [tool(look, readOnlyHint=True), tool(keep), tool(post), tool(post_and_die), tool(die, readOnlyHint=True)]
+    return build_graph(tools=tools, settings=Settings(grace_s=1.0), persistence=persistence)
+
+
+def build_reader(persistence: Persistence) -> PlanwaveGraph:
+    """Return a graph that has only the read."""
+    journal = Journal(os.environ[_JOURNAL])
+
+    async def look(name: str, rests_on: str = "") -> str:
+        journal.note("look", name, os.getpid())
+        return f"saw {name}"
+
+    tool = StructuredTool.from_function(
+        coroutine=look, name="look", description="look", metadata={"readOnlyHint": True}
+    )
+    return build_graph(tools=[tool], persistence=persistence)
+
+
+def work(url: str, journal: str, *, graph: str = GRAPH, slots: int = 4, **env: str) -> None:
+    """Be a worker, as `planwave worker` is."""
+    os.environ.update({**FAST, _JOURNAL: journal, **env})
+    logging.basicConfig(filename=f"{journal}.log", level=logging.INFO)
+    asyncio.run(run_worker(url, graph=graph, slots=slots))
+
+
+def plan_of(name: str, *, gated: bool) -> dict[str, Any]:
+    """Return seven tasks: reads, and writes with and without a key if they are to be asked about."""
+    writes = ("keep", "post") if gated else ("look", "look")
+    tools = ["look", "look", writes[0], "look", writes[1], "look", "look"]
+    tasks = [
+        {
+            "id": f"t{number}",
+            "tool": tool,
+            "args": {
+                "name": f"{name}/t{number}",
+                **({"rests_on": {"output_of": f"t{number - 2}"}} if number > 2 else {}),
+            },
+        }
+        for number, tool in enumerate(tools, start=1)
+    ]
+    return {"tasks": tasks}
+
+
+def one_task(tool: str, name: str, **task: Any) -> dict[str, Any]:
+    """Return a goal with a plan of one task."""
+    return {"goal": "Go.", "plan": {"tasks": [{"id": "w", "tool": tool, "args": {"name": name}, **task}]}}
