@@ -76,6 +76,10 @@ class Child:
         os.killpg(self._process.pid, number)
 
     @property
+    def pid(self) -> int:
+        return int(self._process.pid or 0)
+
+    @property
     def alive(self) -> bool:
         with _STATUS:
             return self._process.is_alive()

@@ -11,40 +11,9 @@ import pytest
 from agent.errors import AnswerError, UsageError
 from graphs.workers.client import open_queue
 from planwave import answer, submit, wait
-from tests.graphs.workers.worker_run import APPROVE, FAST, GRAPH, one_task, plan_of, work
+from tests.graphs.workers.worker_run import APPROVE, FAST, GRAPH, one_task, plan_of
 from tests.support.command_line import CommandLine
-from tests.support.forked_child import KILLED, Child
-from tests.support.journal import Journal
-
-
-@pytest.fixture(autouse=True)
-def fast(monkeypatch):
-    for name, value in FAST.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-def journal(tmp_path):
-    return Journal(tmp_path / "journal")
-
-
-@pytest.fixture
-def workers(postgres_url, journal):
-    """Start workers; what a test leaves running is told to stop."""
-    started = []
-
-    def start(**options):
-        child = Child(work, postgres_url, str(journal.path), **options)
-        started.append(child)
-        return child
-
-    yield start
-    for child in started:
-        try:
-            child.send(signal.SIGTERM)
-            child.told(30)
-        except (ProcessLookupError, TypeError, ValueError):
-            pass
+from tests.support.forked_child import KILLED
 
 
 async def test_a_goal_is_submitted_run_asked_about_answered_and_ended(postgres_url, journal, workers):
@@ -81,7 +50,7 @@ async def test_an_answer_is_given_while_nobody_runs_the_thread(postgres_url, jou
     workers()
     assert (await wait(thread, db=postgres_url, timeout_s=60))["status"] == "completed"
     await answer(thread, APPROVE, db=postgres_url)
-    assert journal.having("post") == [["post", "a"]]
+    assert posted(journal) == ["a"]
 
 
 async def test_three_answers_at_once_answer_one_question_and_not_the_next(postgres_url, journal, workers):
@@ -95,7 +64,7 @@ async def test_three_answers_at_once_answer_one_question_and_not_the_next(postgr
     out = await wait(thread, db=postgres_url, timeout_s=60)
     assert asked == ["w1"]
     assert out["status"] == "awaiting_approval"
-    assert journal.having("post") == [["post", "w1"]]
+    assert posted(journal) == ["w1"]
 
 
 async def test_input_that_no_graph_takes_is_refused_and_the_same_may_be_submitted_again(postgres_url):
@@ -151,7 +120,7 @@ async def test_a_write_that_killed_its_worker_is_asked_about_and_not_made_again(
     assert "doubt" in out["__interrupt__"][0].value["action_requests"][0]
     await answer(thread, {"decisions": [{"type": "respond", "message": "posted a"}]}, db=postgres_url)
     assert (await wait(thread, db=postgres_url, timeout_s=60))["status"] == "completed"
-    assert journal.having("post") == [["post", "a"]]
+    assert posted(journal) == ["a"]
 
 
 async def test_a_thread_that_kills_its_workers_is_set_aside_and_others_are_not(postgres_url, journal, workers):
@@ -228,6 +197,10 @@ def test_planwave_worker_works_until_it_is_told_to_stop(postgres_url, journal, t
     running.send_signal(signal.SIGTERM)
     out, errors = running.communicate(timeout=60)
     assert (running.returncode, "Stopped" in out, errors) == (0, True, "")
+
+
+def posted(journal):
+    return [line[1] for line in journal.having("post")]
 
 
 async def listed(command, url):

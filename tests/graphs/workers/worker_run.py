@@ -4,13 +4,21 @@ import asyncio
 import logging
 import os
 import signal
+import time
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.tools import StructuredTool
 
+from agent.errors import AnswerError
 from agent.settings import Settings
 from graphs.persistence import Persistence
 from graphs.plan_execute import PlanwaveGraph, build_graph
+from graphs.stores.postgres import PostgresCheckpointSaver
+from graphs.stores.tables import leases
+from graphs.stores.tables.submissions import SubmissionTable
+from graphs.workers.client import ThreadQueue
+from graphs.workers.sweep import Sweeper
 from graphs.workers.worker import run_worker
 from tests.support.faults import befall
 from tests.support.journal import Journal
@@ -28,17 +36,17 @@ def build(persistence: Persistence) -> PlanwaveGraph:
     journal, pause_s = Journal(os.environ[_JOURNAL]), float(os.environ.get(_PAUSE, "0.01"))
 
     async def look(name: str, rests_on: str = "") -> str:
-        journal.note("look", name, os.getpid())
+        journal.note("look", name, os.getpid(), time.time())
         await asyncio.sleep(pause_s)
         return f"saw {name}"
 
     async def keep(name: str, idempotency_key: str, rests_on: str = "") -> str:
-        journal.note("keep", name, idempotency_key)
+        journal.note("keep", name, os.getpid(), time.time(), idempotency_key)
         await asyncio.sleep(pause_s)
         return f"kept {name}"
 
     async def post(name: str, rests_on: str = "") -> str:
-        journal.note("post", name)
+        journal.note("post", name, os.getpid(), time.time())
         await asyncio.sleep(pause_s)
         return f"posted {name}"
 
@@ -48,7 +56,7 @@ def build(persistence: Persistence) -> PlanwaveGraph:
         return "never"
 
     async def post_and_die(name: str) -> str:
-        journal.note("post", name)
+        journal.note("post", name, os.getpid(), time.time())
         if len(journal.having("post", name)) == 1:
             befall(signal.SIGKILL)
         return f"posted {name}"
@@ -75,11 +83,74 @@ def build_reader(persistence: Persistence) -> PlanwaveGraph:
     return build_graph(tools=[tool], persistence=persistence)
 
 
-def work(url: str, journal: str, *, graph: str = GRAPH, slots: int = 4, **env: str) -> None:
-    """Be a worker, as `planwave worker` is."""
+def work(
+    url: str,
+    journal: str,
+    *,
+    graph: str = GRAPH,
+    slots: int = 4,
+    machine: str | None = None,
+    fault: tuple[str, int] | None = None,
+    **env: str,
+) -> None:
+    """Be a worker, as `planwave worker` is; one on another `machine` cannot be seen to have ended.
+
+    `fault` kills it when it comes to a point for the n-th time.
+    """
     os.environ.update({**FAST, _JOURNAL: journal, **env})
+    if machine is not None:
+        leases._identify_machine = lambda: machine  # type: ignore[assignment]
+    if fault is not None:
+        _set_fault(Journal(journal), *fault)
     logging.basicConfig(filename=f"{journal}.log", level=logging.INFO)
     asyncio.run(run_worker(url, graph=graph, slots=slots))
+
+
+#: By name: the method that a worker is killed in, and whether before or after it.
+POINTS: dict[str, tuple[type, str, str]] = {
+    "before a checkpoint": (PostgresCheckpointSaver, "put", "before"),
+    "after a checkpoint": (PostgresCheckpointSaver, "put", "after"),
+    "after a task": (PostgresCheckpointSaver, "put_writes", "after"),
+    "in the sweep": (Sweeper, "_free_queues", "before"),
+    "after the sweep": (Sweeper, "sweep", "after"),
+    "in the inbox": (SubmissionTable, "list_answers", "after"),
+    "right after an answer": (SubmissionTable, "mark_taken", "before"),
+    "before the end is noted": (SubmissionTable, "settle", "before"),
+    "after the end is noted": (SubmissionTable, "settle", "after"),
+}
+
+
+def _set_fault(journal: Journal, point: str, nth: int) -> None:
+    owner, name, where = POINTS[point]
+    method, passed = getattr(owner, name), []
+
+    def reach(*args: Any, **options: Any) -> Any:
+        passed.append(name)
+        result = method(*args, **options) if where == "after" else None
+        if len(passed) == nth:
+            journal.note("fault", point.replace(" ", "-"), nth)
+            befall(signal.SIGKILL)
+        return result if where == "after" else method(*args, **options)
+
+    setattr(owner, name, reach)
+
+
+def decide(action: dict[str, Any], journal: Journal) -> dict[str, Any]:
+    """Answer one request as a person does who approves every call, and looks whether one in doubt has happened."""
+    name = action["args"]["name"]
+    journal.note("doubted" if "doubt" in action else "approved", name)
+    if "doubt" in action and journal.having(action["name"].removesuffix("_and_die"), name):
+        return {"type": "respond", "message": f"posted {name}"}
+    return {"type": "approve"}
+
+
+async def answer_all(threads: ThreadQueue, thread: str, out: Any, journal: Journal) -> None:
+    """Answer what a thread asks, once and twice; another one may have answered before."""
+    [asked] = out["__interrupt__"]
+    decisions = {"decisions": [decide(action, journal) for action in asked.value["action_requests"]]}
+    for _ in range(2):
+        with suppress(AnswerError):
+            await threads.answer(thread, {asked.id: decisions})
 
 
 def plan_of(name: str, *, gated: bool) -> dict[str, Any]:
