@@ -39,6 +39,7 @@ _POLICY_FIELDS = (
     "compensate",
     "context_provider",
     "dispatched_only",
+    "pool",
 )
 
 

@@ -157,12 +157,19 @@ def worker(
             help="A function that takes a persistence and returns a graph. Default: the default tools.",
         ),
     ] = None,
-    slots: Annotated[int, typer.Option(min=1, metavar="N", help="Threads at a time.")] = 8,
+    slots: Annotated[int, typer.Option(min=1, metavar="N", help="Threads, or calls, at a time.")] = 8,
+    threads: Annotated[bool, typer.Option("--threads", help="Run threads: what a worker does by default.")] = False,
+    calls: Annotated[
+        str | None,
+        typer.Option(metavar="POOL", help="Make calls of the tools of this pool, for runs of other processes."),
+    ] = None,
 ) -> int:
     """Run submitted threads until Ctrl-C or SIGTERM; any number of workers, on any machines, share a database."""
     from graphs.cli.commands.workers import run_thread_worker
 
-    return run_thread_worker(graph=graph, slots=slots, context=context)
+    if threads and calls is not None:
+        raise typer.BadParameter("give either --threads or --calls.")
+    return run_thread_worker(graph=graph, slots=slots, calls=calls, context=context)
 
 
 @command(app, DATABASE, JSON)

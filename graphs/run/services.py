@@ -20,6 +20,7 @@ from agent.errors import PlanwaveError, WeightsError
 from agent.execution.call_log import CallLog
 from agent.execution.ledger import Ledger
 from agent.execution.result_cache import CachedResult, ResultCache
+from agent.execution.tool_call import CallPool
 from agent.llm.embedded.server import is_local_installed
 from agent.llm.embedded.weights import find_weights
 from agent.llm.models import Model, Scale, is_model_available, resolve_model
@@ -136,6 +137,8 @@ class Services:
     durations: DurationEstimates
     #: Cached results that other threads may use.
     memory: ResultCache | None = None
+    #: Has the calls of tools with a pool made by other processes.
+    pool: CallPool | None = None
     #: What this process keeps of the runs that it has in flight.
     boards: BoardRegistry = field(default_factory=BoardRegistry)
     caches: RunCaches = field(default_factory=RunCaches)

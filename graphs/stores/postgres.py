@@ -49,6 +49,7 @@ from graphs.stores.tables.call_log import delete_call_rows
 from graphs.stores.tables.leases import LeaseManager
 from graphs.stores.tables.ledger import delete_ledger_rows
 from graphs.stores.tables.submissions import delete_submission_rows
+from graphs.stores.tables.threads import delete_thread_row
 
 _TEXT_MARK = "__planwave_text__"
 
@@ -184,6 +185,7 @@ class PostgresCheckpointSaver(PostgresSaver):
             delete_call_rows(run, str(thread_id))
             delete_artifact_rows(run, str(thread_id))
             delete_submission_rows(run, str(thread_id))
+            delete_thread_row(run, str(thread_id))
 
         self._database.run_on_connection(delete_rows)
 

@@ -38,6 +38,7 @@ from graphs.stores.tables.call_log import delete_call_rows
 from graphs.stores.tables.leases import LeaseManager
 from graphs.stores.tables.ledger import delete_ledger_rows
 from graphs.stores.tables.submissions import delete_submission_rows
+from graphs.stores.tables.threads import delete_thread_row
 
 if TYPE_CHECKING:
     from langgraph.store.sqlite import SqliteStore
@@ -256,6 +257,7 @@ class SqliteCheckpointSaver(SqliteSaver):
             delete_call_rows(run, str(thread_id))
             delete_artifact_rows(run, str(thread_id))
             delete_submission_rows(run, str(thread_id))
+            delete_thread_row(run, str(thread_id))
             delete_value_rows(run, str(thread_id))
 
         self._database.run_in_transaction(delete_rows)

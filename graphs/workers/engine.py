@@ -19,10 +19,14 @@ from graphs.stores.database import StatementRunner
 #: The queue of threads that any worker may take.
 THREAD_QUEUE: Final = "planwave-threads"
 ADVANCE_TASK: Final = "planwave:advance"
+CALL_TASK: Final = "planwave:call"
 _DEAD_VARIABLE: Final = "PLANWAVE_WORKER_DEAD_S"
 _DEFAULT_DEAD_S: Final = 30.0
 _DEFER: Final = (
     "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(?, ?, 0, ?, NULL, ?::jsonb, NULL)::procrastinate_job_to_defer_v1])"
+)
+_DEFER_CALL: Final = (
+    "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(?, ?, ?, NULL, NULL, ?::jsonb, NULL)::procrastinate_job_to_defer_v1])"
 )
 _SETUP_LOCK: Final = "hashtext('planwave queue setup')"
 
@@ -53,6 +57,16 @@ def name_thread_lock(thread: str) -> str:
 def defer_thread(run: StatementRunner, thread: str, *, queue: str = THREAD_QUEUE) -> None:
     """Put a job that advances the thread into the queue, within a transaction."""
     run(_DEFER, queue, ADVANCE_TASK, name_thread_lock(thread), json.dumps({"thread": thread}))
+
+
+def name_pool_queue(pool: str) -> str:
+    """Return the queue of the calls of a pool."""
+    return f"planwave-calls-{pool}"
+
+
+def defer_call(run: StatementRunner, call: str, *, pool: str, priority: int) -> None:
+    """Put a job that makes a call into the queue of its pool, within a transaction; a higher priority goes first."""
+    run(_DEFER_CALL, name_pool_queue(pool), CALL_TASK, priority, json.dumps({"call": call}))
 
 
 def require_engine(persistence: Persistence) -> None:

@@ -35,6 +35,8 @@ class IsolatedRunError(PlanwaveError):
     """A thread that was run in a process of its own ended with an error."""
 
 
+#: Suspects that a worker runs at a time; starting a process costs seconds.
+_MAX_PROCESSES: Final = 2
 #: Another run has the thread, or the process was told to stop: tried again without a word.
 _PASSING: Final = {"ThreadBusyError", "LeaseLostError", "StaleClaimError", "PersistenceError", "CancelledError"}
 
@@ -84,57 +86,110 @@ def _import_function(spec: str) -> Callable[[Persistence], object]:
     return found  # type: ignore[no-any-return]  # checked where it is called
 
 
-async def advance_alone(thread: str, *, db: str, graph: str | None) -> None:
-    """Advance a thread in a new process. Raises `ProcessDiedError` if that dies, `PersistenceError` if it fails."""
-    receiver, sender = _SPAWN.Pipe(duplex=False)
-    process = _SPAWN.Process(target=_run_child, args=(sender, thread, db, graph), name=f"planwave {thread}")
-    await asyncio.to_thread(process.start)
-    sender.close()
-    try:
-        await asyncio.to_thread(_join, process, None)
-    except asyncio.CancelledError:
-        process.terminate()
-        await asyncio.shield(asyncio.to_thread(_join, process, _STOP_S))
-        raise
-    finally:
-        if process.is_alive():
-            process.kill()
-    told: object = None
-    with receiver, suppress(EOFError):
-        told = receiver.recv()
-    if isinstance(told, _Raised):
-        kind = PersistenceError if told.name in _PASSING else IsolatedRunError
-        raise kind(f"{told.name}: {told.text}")
-    if told is None:
-        status = process.exitcode or 0
-        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        raise ProcessDiedError(f"with {how}")
+class IsolatedRunner:
+    """Runs suspects, each alone in a process that is kept for the next one as long as it lives."""
+
+    def __init__(self, *, db: str, graph: str | None) -> None:
+        self._db = db
+        self._graph = graph
+        self._idle: list[_Child] = []
+        self._places = asyncio.Semaphore(_MAX_PROCESSES)
+
+    async def advance(self, thread: str) -> None:
+        """Advance a thread; one that is cancelled is stopped as a worker is.
+
+        Raises `ProcessDiedError` if the process dies, `PersistenceError` if another run has the thread, and
+        `IsolatedRunError` for any other error.
+        """
+        async with self._places:
+            child = self._idle.pop() if self._idle else _Child(self._db, self._graph)
+            try:
+                told = await child.run(thread)
+            except BaseException:
+                await asyncio.shield(asyncio.to_thread(child.stop))
+                raise
+            self._idle.append(child)
+        if isinstance(told, _Raised):
+            kind = PersistenceError if told.name in _PASSING else IsolatedRunError
+            raise kind(f"{told.name}: {told.text}")
+
+    async def close(self) -> None:
+        """End the processes that are kept."""
+        while self._idle:
+            await asyncio.to_thread(self._idle.pop().stop)
 
 
-def _join(process: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - multiprocessing keeps its type to itself
-    process.join(timeout_s)
+class _Child:
+    """A process that advances threads, one after another."""
+
+    def __init__(self, db: str, graph: str | None) -> None:
+        self._pipe, far_end = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(far_end, db, graph), name="planwave suspect")
+        self._far_end: Connection[Any, Any] | None = far_end
+
+    async def run(self, thread: str) -> object:
+        """Return None, or what was raised. Raises `ProcessDiedError`."""
+        try:
+            return await asyncio.to_thread(self._exchange, thread)
+        except (EOFError, OSError):
+            await asyncio.to_thread(self._process.join)
+            status = self._process.exitcode or 0
+            how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+            raise ProcessDiedError(f"with {how}") from None
+
+    def _exchange(self, thread: str) -> object:
+        if self._far_end is not None:
+            self._process.start()
+            self._far_end.close()
+            self._far_end = None
+        self._pipe.send(thread)
+        return self._pipe.recv()
+
+    def stop(self) -> None:
+        """Let what it runs be stored, and end it."""
+        if self._process.pid is not None:
+            self._process.terminate()
+            self._process.join(_STOP_S)
+            self._process.kill()
+            self._process.join()
+        self._pipe.close()
 
 
-def _run_child(sender: "Connection[Any, Any]", thread: str, db: str, graph: str | None) -> None:
-    """Advance a thread in this process, which ends when its parent has ended."""
+def _serve(pipe: "Connection[Any, Any]", db: str, graph: str | None) -> None:
+    """Advance the threads that the parent names; the process ends when the parent has ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         sentinel = parent.sentinel
         threading.Thread(target=lambda: (wait([sentinel]), os._exit(1)), daemon=True).start()
-    try:
-        asyncio.run(_advance(thread, db=db, graph=graph))
-    except asyncio.CancelledError:
-        sender.send(_Raised("CancelledError", "the worker was stopped"))
-    except Exception as error:  # noqa: BLE001 - told to the parent, which logs it
-        sender.send(_Raised(type(error).__name__, str(error)))
-    else:
-        sender.send("ended")
+    # Ctrl-C at a terminal goes to the whole group; the parent says what is to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(asyncio.CancelledError, EOFError):
+        asyncio.run(_serve_threads(pipe, db, graph))
 
 
-async def _advance(thread: str, *, db: str, graph: str | None) -> None:
-    running = asyncio.current_task()
-    assert running is not None  # noqa: S101 - it is run by `asyncio.run`
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+async def _serve_threads(pipe: "Connection[Any, Any]", db: str, graph: str | None) -> None:
+    serving = asyncio.current_task()
+    assert serving is not None  # noqa: S101 - it is run by `asyncio.run`
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
     async with open_persistence(db) as persistence:
         table = SubmissionTable(persistence.backend.database, serde=persistence.saver.serde)
-        await ThreadAdvancer(load_graph_function(graph)(persistence), persistence, table).advance(thread)
+        advancer = ThreadAdvancer(load_graph_function(graph)(persistence), persistence, table)
+        while True:
+            # In a thread of its own that nobody waits for: one that still reads would keep the process alive.
+            named: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            threading.Thread(target=_receive, args=(pipe, named), daemon=True).start()
+            thread = await named
+            try:
+                await advancer.advance(thread)
+            except Exception as error:  # noqa: BLE001 - told to the parent, which logs it
+                pipe.send(_Raised(type(error).__name__, str(error)))
+            else:
+                pipe.send(None)
+
+
+def _receive(pipe: "Connection[Any, Any]", named: "asyncio.Future[str]") -> None:
+    try:
+        thread = pipe.recv()
+    except (EOFError, OSError):
+        os._exit(0)
+    named.get_loop().call_soon_threadsafe(named.set_result, thread)

@@ -10,7 +10,7 @@ from agent.logging_context import get_logger
 from graphs.stores.database import StatementRunner, StoreDatabase
 from graphs.stores.tables.leases import Owner, get_current_process
 from graphs.stores.tables.submissions import count_crash
-from graphs.workers.engine import ADVANCE_TASK, THREAD_QUEUE, defer_thread
+from graphs.workers.engine import ADVANCE_TASK, CALL_TASK, THREAD_QUEUE, defer_thread
 
 _logger = get_logger(__name__)
 
@@ -72,8 +72,11 @@ class Sweeper:
             suspected.update(self._list_forgotten_jobs(run, engine_id, running))
             found += [(job, thread, queue) for job, thread, queue in self._lock_jobs(run, suspected & self._suspected)]
             recovered, set_aside = [], []
-            for job, thread, _ in found:
-                if job not in suspected and count_crash(run, thread, how="without a word", alone=False):
+            for job, thread, queue in found:
+                if not thread:
+                    # A call: its row says whether it may be made again.
+                    run("SELECT procrastinate_retry_job_v2(?, now(), NULL, ?, NULL)", job, queue)
+                elif job not in suspected and count_crash(run, thread, how="without a word", alone=False):
                     set_aside.append(thread)
                     run("SELECT procrastinate_finish_job_v1(?, 'failed', true)", job)
                 else:
@@ -136,9 +139,9 @@ class Sweeper:
     def _list_forgotten_jobs(self, run: StatementRunner, engine_id: int | None, running: Collection[int]) -> list[int]:
         """Return the jobs that this worker has according to the engine, and has not: their end was not stored."""
         rows = run(
-            "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = ? AND task_name = ?",
+            "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = ? AND task_name = ANY(?)",
             engine_id,
-            ADVANCE_TASK,
+            [ADVANCE_TASK, CALL_TASK],
         )
         return [job for (job,) in rows if job not in running]
 
@@ -147,13 +150,13 @@ class Sweeper:
 
     def _select_jobs(self, run: StatementRunner, condition: str, *values: Any) -> list[tuple[int, str, str]]:  # noqa: ANN401 - what a column holds
         return [
-            (int(job), str(thread), str(queue))
+            (int(job), thread or "", str(queue))
             for job, thread, queue in run(
                 "SELECT job.id, job.args->>'thread', job.queue_name FROM procrastinate_jobs AS job"
                 " LEFT JOIN procrastinate_workers AS worker ON worker.id = job.worker_id"
-                f" WHERE job.status = 'doing' AND job.task_name = ? AND {condition}"
+                f" WHERE job.status = 'doing' AND job.task_name = ANY(?) AND {condition}"
                 " ORDER BY job.id FOR UPDATE OF job SKIP LOCKED",
-                ADVANCE_TASK,
+                [ADVANCE_TASK, CALL_TASK],
                 *values,
             )
         ]
@@ -189,9 +192,8 @@ class Sweeper:
 def find_live_queue(run: StatementRunner, tools: Collection[str], *, dead_s: float, now: str) -> str | None:
     """Return a queue of a live worker that has all these tools; None if there is none."""
     for queues, has in run(f"SELECT queues, tools FROM planwave_workers WHERE seen_at > {now} - ?", dead_s):
-        if set(tools) <= set(json.loads(has)):
-            own = [queue for queue in json.loads(queues) if queue != THREAD_QUEUE]
-            return own[0] if own else None
+        if THREAD_QUEUE in json.loads(queues) and set(tools) <= set(json.loads(has)):
+            return str(next(queue for queue in json.loads(queues) if queue != THREAD_QUEUE))
     return None
 
 

@@ -37,6 +37,7 @@ from graphs.nested_runs import NestedRun, get_caller_status
 from graphs.persistence import Persistence
 from graphs.run.plan_history import list_plan_changes, provenance_of
 from graphs.state import parse_stored_plan
+from graphs.stores.tables.threads import ThreadRow
 from graphs.thread_status import (
     Activity,
     build_thread_snapshot,
@@ -44,8 +45,10 @@ from graphs.thread_status import (
     get_task_states,
     is_unfinished,
     load_activity,
+    summarize_listing,
     summarize_thread,
 )
+from graphs.workers.client import ThreadQueue
 
 _PREVIEW_WIDTH = 160
 _REASON_WIDTH = 300
@@ -130,10 +133,19 @@ async def _load_state(
 
 async def _load_summaries(*, context: CommandContext, most: int) -> list[JsonRecord]:
     async with context.open_database() as stored:
-        return [await _summarize_thread(thread, stored=stored) for thread in (await stored.threads())[:most]]
+        rows = await stored.list_threads(most)
+        return [
+            {"thread_id": row.thread, **row.summary}
+            if row.summary is not None and not row.is_open
+            else await _summarize_open_thread(row, stored=stored)
+            for row in rows
+        ]
 
 
-async def _summarize_thread(thread: str, *, stored: Persistence) -> JsonRecord:
+async def _summarize_open_thread(row: ThreadRow, *, stored: Persistence) -> JsonRecord:
+    """Return what is listed of a thread that a run has, or left when it was killed; the latter is stored."""
+    thread = row.thread
+    submission = await ThreadQueue(stored).load(thread)
     state, nested = await load_thread(thread, stored=stored)
     if state is None:
         runs = [run.summarize() for run in nested]
@@ -145,16 +157,17 @@ async def _summarize_thread(thread: str, *, stored: Persistence) -> JsonRecord:
             "tasks": sum(run["tasks"] for run in runs),
             "changed_at": max((run["changed_at"] for run in runs if run["changed_at"]), default=None),
         }
-    running = is_unfinished(state) and await stored.is_busy(thread)
-    results, plan = collect_results(state), state.values.get("plan")
-    return {
-        "thread_id": thread,
-        "status": get_status(state, running=running),
-        "goal": state.values.get("goal") or "",
-        "done": sum(record.get("status") == "done" for record in results.values()),
-        "tasks": len(plan.get("tasks") or ()) if isinstance(plan, dict) else 0,
-        "changed_at": state.created_at,
-    }
+    summary = summarize_listing(state)
+    if state.created_at is None and submission is not None:
+        given = submission.input if isinstance(submission.input, dict) else {}
+        return {"thread_id": thread, **summary, "status": submission.state, "goal": given.get("goal") or ""}
+    if await stored.is_busy(thread):
+        return {"thread_id": thread, **summary, **({"status": "running"} if is_unfinished(state) else {})}
+    newest = state.config["configurable"]["checkpoint_id"]
+    await stored.saver.run_on_worker(
+        stored.saver.threads.close_row, thread, summary, newest=newest, version=row.version
+    )
+    return {"thread_id": thread, **summary}
 
 
 def _print_thread_table(summaries: list[JsonRecord], *, console: Console) -> None:

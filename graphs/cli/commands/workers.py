@@ -29,7 +29,7 @@ from graphs.workers.status import QueueStatus, WorkerStatus, load_queue_status, 
 _WATCH_S = 0.5
 
 
-def run_thread_worker(*, graph: str | None, slots: int, context: CommandContext) -> int:
+def run_thread_worker(*, graph: str | None, slots: int, calls: str | None, context: CommandContext) -> int:
     """Be a worker until a signal; return 0. Raises `UsageError` for a wrong argument or without the extra."""
     try:
         from graphs.workers.worker import run_worker  # noqa: PLC0415 - an extra
@@ -38,10 +38,11 @@ def run_thread_worker(*, graph: str | None, slots: int, context: CommandContext)
     db = context.resolve_database_url()
 
     def say_started(name: str) -> None:
-        count = "1 thread" if slots == 1 else f"{slots} threads"
+        what = "thread" if calls is None else "call"
+        count = f"1 {what}" if slots == 1 else f"{slots} {what}s"
         context.screen.say(f"{name} runs up to {count} at a time from {mask_password(db)}; Ctrl-C stops it.")
 
-    asyncio.run(run_worker(db, graph=graph, slots=slots, on_start=lambda record: say_started(record.name)))
+    asyncio.run(run_worker(db, graph=graph, slots=slots, calls=calls, on_start=lambda each: say_started(each.name)))
     context.screen.say("Stopped; what was not finished is another worker's.")
     return 0
 

@@ -12,6 +12,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.types import Interrupt
 
 from graphs.stores.database import StatementRunner, StoreDatabase
+from graphs.stores.tables.threads import open_thread_row
 
 #: `queued`: work is left for a worker; `waiting`: for an answer; `set_aside`: not tried again, see the reason.
 SubmissionState = Literal["queued", "waiting", "ended", "set_aside"]
@@ -97,6 +98,7 @@ class SubmissionTable:
                 now,
             )
             if inserted:
+                open_thread_row(run, thread)
                 defer(run)
             return bool(inserted)
 
@@ -316,6 +318,7 @@ def delete_submission_rows(run: StatementRunner, thread: str) -> None:
     """Delete what workers know of a thread, within a transaction; a job that is left finds nothing to do."""
     run("DELETE FROM planwave_submissions WHERE thread = ?", thread)
     run("DELETE FROM planwave_answers WHERE thread = ?", thread)
+    run("DELETE FROM planwave_pool_calls WHERE thread = ?", thread)
 
 
 def _count_taken(run: StatementRunner, thread: str, subject: str) -> int:

@@ -65,7 +65,44 @@ def build(persistence: Persistence) -> PlanwaveGraph:
         name = function.__name__
         return StructuredTool.from_function(coroutine=function, name=name, description=name, metadata=metadata)
 
-    tools = [tool(look, readOnlyHint=True), tool(keep), tool(post), tool(post_and_die), tool(die, readOnlyHint=True)]
+    async def far_look(name: str, seconds: float = 0.0) -> str:
+        journal.note("far_look", name, os.getpid(), time.time())
+        try:
+            await asyncio.sleep(seconds or pause_s)
+        except asyncio.CancelledError:
+            journal.note("cancelled", name)
+            raise
+        return f"saw {name}"
+
+    async def far_keep(name: str, idempotency_key: str) -> str:
+        journal.note("far_keep", name, os.getpid(), time.time(), idempotency_key)
+        await asyncio.sleep(pause_s)
+        return f"kept {name}"
+
+    async def far_post(name: str, seconds: float = 0.0) -> str:
+        journal.note("far_post", name, os.getpid(), time.time())
+        await asyncio.sleep(seconds or pause_s)
+        return f"posted {name}"
+
+    def far_fail(name: str) -> str:
+        journal.note("far_fail", name, os.getpid(), time.time())
+        raise LookupError(f"nothing at {name}")
+
+    far = {"pool": "far"}
+    pooled = [
+        tool(far_look, readOnlyHint=True, **far),
+        tool(far_keep, **far),
+        tool(far_post, **far),
+        StructuredTool.from_function(far_fail, description="far_fail", metadata={"readOnlyHint": True, **far}),
+    ]
+    tools = [
+        *pooled,
+        tool(look, readOnlyHint=True),
+        tool(keep),
+        tool(post),
+        tool(post_and_die),
+        tool(die, readOnlyHint=True),
+    ]
     return build_graph(tools=tools, settings=Settings(grace_s=1.0), persistence=persistence)
 
 
@@ -89,6 +126,7 @@ def work(
     *,
     graph: str = GRAPH,
     slots: int = 4,
+    calls: str | None = None,
     machine: str | None = None,
     fault: tuple[str, int] | None = None,
     **env: str,
@@ -103,7 +141,7 @@ def work(
     if fault is not None:
         _set_fault(Journal(journal), *fault)
     logging.basicConfig(filename=f"{journal}.log", level=logging.INFO)
-    asyncio.run(run_worker(url, graph=graph, slots=slots))
+    asyncio.run(run_worker(url, graph=graph, slots=slots, calls=calls))
 
 
 #: By name: the method that a worker is killed in, and whether before or after it.
