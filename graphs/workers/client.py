@@ -19,7 +19,7 @@ from graphs.plan_execute import build_graph
 from graphs.state import Input, Output
 from graphs.stores.tables.submissions import Submission, SubmissionTable, describe_question
 from graphs.thread_status import collect_results, is_unfinished
-from graphs.workers.engine import defer_thread, require_engine
+from graphs.workers.engine import check_address, defer_thread, require_engine
 
 #: Seconds between two looks at a thread that is waited for, at first and at most.
 _POLL_S: Final = (0.05, 0.5)
@@ -157,6 +157,7 @@ async def open_queue(db: str) -> AsyncIterator[ThreadQueue]:
 
     Raises `UsageError` for another database or without the extra `workers`, else as `open_persistence`.
     """
+    await asyncio.to_thread(check_address, db)
     async with open_persistence(db) as persistence:
         await asyncio.to_thread(require_engine, persistence)
         yield ThreadQueue(persistence)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from agent.errors import PersistenceError, SettingsError, UsageError, describe_extra
 from graphs.persistence import Persistence
-from graphs.stores.database import StatementRunner
+from graphs.stores.database import StatementRunner, mask_password
 
 #: The queue of threads that any worker may take.
 THREAD_QUEUE: Final = "planwave-threads"
@@ -72,8 +72,7 @@ def defer_call(run: StatementRunner, call: str, *, pool: str, priority: int) -> 
 def require_engine(persistence: Persistence) -> None:
     """Create the tables of the queue, or upgrade them; blocks.
 
-    Raises `UsageError` without PostgreSQL or the extra, and behind a pooler that changes the connection from one
-    transaction to the next; `PersistenceError` if the database cannot be used.
+    Raises `UsageError` without PostgreSQL or the extra, `PersistenceError` if the database cannot be used.
     """
     if persistence.url.startswith("sqlite"):
         raise UsageError(
@@ -90,7 +89,6 @@ def require_engine(persistence: Persistence) -> None:
     assert isinstance(database, PostgresDatabase)  # noqa: S101 - what is not a file is this
 
     def set_up(connection: Any, run: StatementRunner) -> None:  # noqa: ANN401 - the driver's, an extra
-        _reject_pooler(connection.info.backend_pid, run, url=persistence.url)
         files = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
         if _read_applied(run) == {file.name for file in files}:
             return
@@ -122,10 +120,25 @@ def _read_applied(run: StatementRunner) -> set[str]:
     return {row[0] for row in run("SELECT name FROM planwave_queue_schema")}
 
 
-def _reject_pooler(announced_pid: int, run: StatementRunner, *, url: str) -> None:
-    """Raise `UsageError` if the server that answers is not the one that greeted: a pooler stands in between."""
-    if run("SELECT pg_backend_pid()")[0][0] != announced_pid:
+def check_address(url: str) -> None:
+    """Raise `UsageError` if the server that answers is not the one that greeted: a pooler stands in between; blocks.
+
+    Another kind of database, a missing extra and a server that cannot be reached are for others to report.
+    """
+    if not url.startswith(("postgresql://", "postgres://")):
+        return
+    try:
+        import psycopg  # noqa: PLC0415 - an extra
+    except ImportError:
+        return
+    try:
+        with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+            row = connection.execute("SELECT pg_backend_pid()").fetchone()
+            is_same = row is not None and row[0] == connection.info.backend_pid
+    except psycopg.Error:
+        return
+    if not is_same:
         raise UsageError(
-            f"A connection pooler such as PgBouncer is before the database {url!r}; workers are woken by LISTEN, which "
-            "needs a connection of its own: give the address of PostgreSQL itself."
+            f"A connection pooler such as PgBouncer is before the database {mask_password(url)!r}; workers are woken"
+            " by LISTEN, which needs a connection of its own: give the address of PostgreSQL itself."
         )

@@ -24,6 +24,7 @@ from graphs.workers.client import ThreadQueue
 from graphs.workers.engine import (
     ADVANCE_TASK,
     THREAD_QUEUE,
+    check_address,
     name_pool_queue,
     name_tool_queue,
     read_dead_seconds,
@@ -252,6 +253,7 @@ async def run_worker(
     if slots < 1:
         raise UsageError(f"The number of slots is {slots}; give 1 or more.")
     make_graph = load_graph_function(graph)
+    await asyncio.to_thread(check_address, db)
     async with open_persistence(db) as persistence:
         await asyncio.to_thread(require_engine, persistence)
         worker, record = await _make_worker(persistence, make_graph, db=db, graph=graph, slots=slots, calls=calls)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import time
+from collections import Counter
 from functools import partial
 
 import pytest
@@ -13,7 +14,7 @@ from graphs.workers.client import open_queue
 from planwave import answer, submit, wait
 from tests.graphs.workers.worker_run import APPROVE, FAST, GRAPH, one_task, plan_of
 from tests.support.command_line import CommandLine
-from tests.support.forked_child import KILLED
+from tests.support.forked_child import KILLED, Child, barrier
 
 
 async def test_a_goal_is_submitted_run_asked_about_answered_and_ended(postgres_url, journal, workers):
@@ -65,6 +66,42 @@ async def test_three_answers_at_once_answer_one_question_and_not_the_next(postgr
     assert asked == ["w1"]
     assert out["status"] == "awaiting_approval"
     assert posted(journal) == ["w1"]
+
+
+async def answer_often(url, names, together):
+    """Give each thread the same answer, at the same time as others do; return what each met."""
+    met = []
+    async with open_queue(url) as threads:
+        for name in names:
+            together.wait(60)
+            try:
+                await threads.answer(name, APPROVE)
+                met.append("taken")
+            except AnswerError:
+                met.append("refused")
+    return met
+
+
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(6, id="short"), pytest.param(1000, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
+)
+async def test_three_people_answer_each_thread_at_once(postgres_url, journal, workers, count):
+    names = [f"t{number}" for number in range(count)]
+    running = [workers(slots=8) for _ in range(2)]
+    async with open_queue(postgres_url) as threads:
+        for name in names:
+            await threads.submit(one_task("post", name), thread_id=name)
+        for name in names:
+            assert (await threads.wait(name, timeout_s=3000))["status"] == "awaiting_approval"
+        together = barrier(3)
+        people = [Child(answer_often, postgres_url, names, together) for _ in range(3)]
+        met = Counter(each for person in people for each in await asyncio.to_thread(person.told, 3000))
+        statuses = Counter([(await threads.wait(name, timeout_s=3000))["status"] for name in names])
+    effects = Counter(posted(journal))
+    print(f"\n{count} threads, three answers each at once: {sum(effects.values())} effects; {dict(met)}")
+    assert (statuses, effects) == ({"completed": count}, dict.fromkeys(names, 1))
+    assert all(each.alive for each in running)
 
 
 async def test_input_that_no_graph_takes_is_refused_and_the_same_may_be_submitted_again(postgres_url):

@@ -31,6 +31,47 @@ _PAUSE = "WORKER_CALL_S"
 FAST = {"PLANWAVE_WORKER_DEAD_S": "3", "PLANWAVE_LEASE_TTL_S": "2"}
 
 
+def tool(function: Any, **metadata: Any) -> StructuredTool:
+    """Return a coroutine function as a tool of its name."""
+    name = function.__name__
+    return StructuredTool.from_function(coroutine=function, name=name, description=name, metadata=metadata)
+
+
+def build_far_tools(journal: Journal, pause_s: float) -> list[StructuredTool]:
+    """Return tools whose calls are made in a pool."""
+
+    async def far_look(name: str, seconds: float = 0.0) -> str:
+        journal.note("far_look", name, os.getpid(), time.time())
+        try:
+            await asyncio.sleep(seconds or pause_s)
+        except asyncio.CancelledError:
+            journal.note("cancelled", name)
+            raise
+        return f"saw {name}"
+
+    async def far_keep(name: str, idempotency_key: str) -> str:
+        journal.note("far_keep", name, os.getpid(), time.time(), idempotency_key)
+        await asyncio.sleep(pause_s)
+        return f"kept {name}"
+
+    async def far_post(name: str, seconds: float = 0.0) -> str:
+        journal.note("far_post", name, os.getpid(), time.time())
+        await asyncio.sleep(seconds or pause_s)
+        return f"posted {name}"
+
+    def far_fail(name: str) -> str:
+        journal.note("far_fail", name, os.getpid(), time.time())
+        raise LookupError(f"nothing at {name}")
+
+    far = {"pool": "far"}
+    return [
+        tool(far_look, readOnlyHint=True, **far),
+        tool(far_keep, **far),
+        tool(far_post, **far),
+        StructuredTool.from_function(far_fail, description="far_fail", metadata={"readOnlyHint": True, **far}),
+    ]
+
+
 def build(persistence: Persistence) -> PlanwaveGraph:
     """Return a graph over a read, a keyed and an unkeyed write, and tools that harm their process."""
     journal, pause_s = Journal(os.environ[_JOURNAL]), float(os.environ.get(_PAUSE, "0.01"))
@@ -61,42 +102,8 @@ def build(persistence: Persistence) -> PlanwaveGraph:
             befall(signal.SIGKILL)
         return f"posted {name}"
 
-    def tool(function: Any, **metadata: Any) -> StructuredTool:
-        name = function.__name__
-        return StructuredTool.from_function(coroutine=function, name=name, description=name, metadata=metadata)
-
-    async def far_look(name: str, seconds: float = 0.0) -> str:
-        journal.note("far_look", name, os.getpid(), time.time())
-        try:
-            await asyncio.sleep(seconds or pause_s)
-        except asyncio.CancelledError:
-            journal.note("cancelled", name)
-            raise
-        return f"saw {name}"
-
-    async def far_keep(name: str, idempotency_key: str) -> str:
-        journal.note("far_keep", name, os.getpid(), time.time(), idempotency_key)
-        await asyncio.sleep(pause_s)
-        return f"kept {name}"
-
-    async def far_post(name: str, seconds: float = 0.0) -> str:
-        journal.note("far_post", name, os.getpid(), time.time())
-        await asyncio.sleep(seconds or pause_s)
-        return f"posted {name}"
-
-    def far_fail(name: str) -> str:
-        journal.note("far_fail", name, os.getpid(), time.time())
-        raise LookupError(f"nothing at {name}")
-
-    far = {"pool": "far"}
-    pooled = [
-        tool(far_look, readOnlyHint=True, **far),
-        tool(far_keep, **far),
-        tool(far_post, **far),
-        StructuredTool.from_function(far_fail, description="far_fail", metadata={"readOnlyHint": True, **far}),
-    ]
     tools = [
-        *pooled,
+        *build_far_tools(journal, pause_s),
         tool(look, readOnlyHint=True),
         tool(keep),
         tool(post),
@@ -114,10 +121,7 @@ def build_reader(persistence: Persistence) -> PlanwaveGraph:
         journal.note("look", name, os.getpid())
         return f"saw {name}"
 
-    tool = StructuredTool.from_function(
-        coroutine=look, name="look", description="look", metadata={"readOnlyHint": True}
-    )
-    return build_graph(tools=[tool], persistence=persistence)
+    return build_graph(tools=[tool(look, readOnlyHint=True)], persistence=persistence)
 
 
 def work(
