@@ -128,7 +128,12 @@ class _Child:
         self._far_end: Connection[Any, Any] | None = far_end
 
     async def run(self, thread: str) -> object:
-        """Return None, or what was raised. Raises `ProcessDiedError`."""
+        """Return None, or what was raised. Raises `ProcessDiedError`, `PersistenceError` if it does not start."""
+        try:
+            await asyncio.to_thread(self._start)
+        except (EOFError, OSError):
+            # No fault of the thread, which it does not know yet.
+            raise PersistenceError("The process for a thread that has killed its workers does not start.") from None
         try:
             return await asyncio.to_thread(self._exchange, thread)
         except (EOFError, OSError):
@@ -137,11 +142,14 @@ class _Child:
             how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
             raise ProcessDiedError(f"with {how}") from None
 
-    def _exchange(self, thread: str) -> object:
+    def _start(self) -> None:
         if self._far_end is not None:
             self._process.start()
             self._far_end.close()
             self._far_end = None
+            self._pipe.recv()
+
+    def _exchange(self, thread: str) -> object:
         self._pipe.send(thread)
         return self._pipe.recv()
 
@@ -174,6 +182,7 @@ async def _serve_threads(pipe: "Connection[Any, Any]", db: str, graph: str | Non
     async with open_persistence(db) as persistence:
         table = SubmissionTable(persistence.backend.database, serde=persistence.saver.serde)
         advancer = ThreadAdvancer(load_graph_function(graph)(persistence), persistence, table)
+        pipe.send("ready")
         while True:
             # In a thread of its own that nobody waits for: one that still reads would keep the process alive.
             named: asyncio.Future[str] = asyncio.get_running_loop().create_future()

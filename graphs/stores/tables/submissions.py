@@ -286,6 +286,10 @@ def count_crash(run: StatementRunner, thread: str, *, how: str, alone: bool) -> 
     )
     if not rows or rows[0][3] != "queued" or (rows[0][0] and not alone):
         return False
+    held = run("SELECT 1 FROM planwave_leases WHERE thread = ? AND owner IS NOT NULL", thread)
+    if not held and not alone:
+        # It was taken from the queue and not begun.
+        return False
     mark = read_progress_mark(run, thread)
     stuck = 1 + (rows[0][1] if rows[0][2] in {None, mark} or alone else 0)
     is_poison = stuck >= MAX_KILLS

@@ -96,7 +96,8 @@ async def test_three_people_answer_each_thread_at_once(postgres_url, journal, wo
             assert (await threads.wait(name, timeout_s=3000))["status"] == "awaiting_approval"
         together = barrier(3)
         people = [Child(answer_often, postgres_url, names, together) for _ in range(3)]
-        met = Counter(each for person in people for each in await asyncio.to_thread(person.told, 3000))
+        told = [await asyncio.to_thread(person.told, 3000) for person in people]
+        met = Counter(each for answers in told for each in answers)
         statuses = Counter([(await threads.wait(name, timeout_s=3000))["status"] for name in names])
     effects = Counter(posted(journal))
     print(f"\n{count} threads, three answers each at once: {sum(effects.values())} effects; {dict(met)}")
