@@ -1,4 +1,4 @@
-"""The file `planwave.toml`: the servers whose tools a plan can use, and which tools may get a secret."""
+"""The file `planwave.toml`: servers whose tools a plan can use, which tools get a secret, how data files are read."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, ValidationError
 
 from agent.errors import SettingsError
+from agent.tools.data_files.read_options import ReadOptions
 
 #: The file that is read if no other is named.
 DEFAULT_FILE = "planwave.toml"
@@ -94,6 +95,13 @@ class ToolsTable(_FrozenTable):
     delegate: bool = False
 
 
+class DataTable(ReadOptions):
+    """The table `[data]`: how data files are read unless their location says otherwise."""
+
+    #: Of single files, by name.
+    files: dict[str, ReadOptions] = Field(default_factory=dict)
+
+
 class Configuration(_FrozenTable):
     """All of `planwave.toml`."""
 
@@ -101,6 +109,7 @@ class Configuration(_FrozenTable):
     secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     mcp: McpTable = McpTable()
     tools: ToolsTable = ToolsTable()
+    data: DataTable = DataTable()
 
 
 def read_configuration(file: Path, *, environ: Mapping[str, str] = os.environ) -> Configuration:
@@ -153,6 +162,9 @@ def parse_configuration(content: bytes, *, file: Path, environ: Mapping[str, str
         place = ".".join(str(part) for position, part in enumerate(first["loc"]) if position != _KIND_POSITION)
         is_kind = place.startswith("mcp.servers.") and first["loc"][-1] in {"command", "url"}
         reason = "a server has either a command or a url" if is_kind and first["type"] in _KIND_ERRORS else first["msg"]
+        if place.startswith("data.") and first["type"] == "extra_forbidden":
+            reason = f"there is no such option; there are {', '.join(ReadOptions.model_fields)}"
+        reason = reason.removeprefix("Value error, ")
         raise SettingsError(f"The configuration {str(file)!r} is not valid at {place!r}: {reason}.") from None
     return _resolve_folders(configuration, folder=file.absolute().parent)
 

@@ -35,6 +35,8 @@ class PlanCompiled(RunEvent):
     waves: list[list[str]]
     #: Compared with the previous revision; None for the first.
     difference: PlanDiff | None = None
+    #: What was changed in the arguments or looks wrong in them, each with its task.
+    warnings: list[str] = Field(default_factory=list)
 
 
 class TaskStarted(RunEvent):
@@ -79,6 +81,8 @@ class TaskFinished(RunEvent):
     preview: str | None = None
     #: What is missing in a `for_each` that continued without the items that failed, as part of a sentence.
     missing: str | None = None
+    #: What a reader of the result must know, in sentences.
+    warnings: tuple[str, ...] = ()
     attempts: int = 0
     duration_s: float | None = None
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agent.core.plan.limits import Limits
@@ -25,6 +26,13 @@ OTHER_VARIABLES: Final = frozenset(
 #: Variables of the user's own naming.
 _OPEN_PREFIXES: Final = ("SECRET_",)
 _SIMILARITY_CUTOFF: Final = 0.75
+#: The dialects of SQL that are translated, by sqlglot's names.
+SQL_DIALECTS: Final = frozenset(
+    {
+        *("athena", "bigquery", "clickhouse", "databricks", "duckdb", "hive", "mysql", "oracle", "postgres", "presto"),
+        *("redshift", "snowflake", "spark", "sqlite", "teradata", "trino", "tsql"),
+    }
+)
 
 
 class Settings(BaseSettings):
@@ -75,6 +83,9 @@ class Settings(BaseSettings):
     """Calls of the model in one run, including failed ones."""
     max_tokens: int | None = Field(default=None, ge=0)
     """Tokens of one run, read and written; the last call may exceed it."""
+    max_output_tokens: int | None = Field(default=None, ge=64)
+    """Tokens of one reply of a large model; None: 12,000 for a plan and 1,200 for the answer. A limit that a chat model
+    brings along, or that its server demands, goes first."""
     max_cost: float | None = Field(default=None, ge=0)
     """Cost of one run, as the server reports it or by `PLANWAVE_PRICE_...`; the last call may exceed it."""
     price_input: float | None = Field(default=None, ge=0)
@@ -83,6 +94,9 @@ class Settings(BaseSettings):
     """Price of a million tokens written, if the server reports no cost."""
     max_repairs: int = Field(default=3, ge=0)
     """Times that a plan goes back to the planner with its problems before the run ends as failed."""
+    sql_repair: bool = True
+    """Correct what can only be a slip in the SQL and the column names that a model wrote, and say so; else they run as
+    written. A given plan always does."""
     max_context_rounds: int = Field(default=2, ge=0)
     """Times that a large model may ask reading tools for more context before it plans."""
     max_tasks: int = Field(default=10_000, ge=1)
@@ -115,10 +129,32 @@ class Settings(BaseSettings):
     """Megabytes of temporary files for one SQL query."""
     query_result_mb: int = Field(default=32, ge=1)
     """Megabytes of JSON in the result of one SQL query; the rows beyond are cut off, and the result says so."""
+    time_zone: str = "UTC"
+    """The time zone in which points in time are shown and cut into days, such as Europe/Berlin."""
+    sql_dialect: str | None = None
+    """The dialect of SQL that DuckDB does not understand, such as tsql or snowflake; None: that of the data source."""
     data_folder: Path = Field(default_factory=lambda: platformdirs.user_data_path("planwave"))
     """Where the sample shop and the default database are."""
+    library: Path | None = None
+    """A folder of programs, in place of those in the database."""
     output_folder: Path = Field(default_factory=lambda: Path("planwave-output"))
     """Where charts and saved files go; `save_file` cannot leave it."""
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("there is no such time zone; write one such as Europe/Berlin or UTC") from None
+        return name
+
+    @field_validator("sql_dialect")
+    @classmethod
+    def _check_sql_dialect(cls, name: str | None) -> str | None:
+        if name is not None and name not in SQL_DIALECTS:
+            raise ValueError(f"there is no such dialect; there are {', '.join(sorted(SQL_DIALECTS))}")
+        return name
 
     def build_limits(self, *, can_replan: bool, attended: bool = False) -> Limits:
         """Return the part that pure decisions need; `attended`: the run can wait for a human and continue later."""

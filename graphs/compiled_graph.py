@@ -11,27 +11,40 @@ from typing import Any, Self, TypedDict, Unpack, cast, overload
 import anyio
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import All, Command, Durability, GraphOutput
+from pydantic import BaseModel
 
 from agent.core.plan.limits import Limits
 from agent.errors import PersistenceError, UsageError
 from agent.logging_context import get_logger
+from agent.programs.matching import ProgramMatch, match_programs
 from agent.results.artifacts import Artifacts
 from agent.secret_masking import get_registered_masks
 from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
-from graphs.input_validation import bind_answer, find_last_answered, is_same_answer, reject_unstorable, validate_input
+from graphs.input_validation import (
+    bind_answer,
+    find_last_answered,
+    is_answer,
+    is_message_only,
+    is_same_answer,
+    reject_unstorable,
+    validate_input,
+)
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
-from graphs.nesting import Caller, identify_caller, is_checkpointed, merge_caller_config, retried_runs
+from graphs.messages import reply_to_waiting
+from graphs.nesting import Caller, identify_caller, is_checkpointed, is_nested, merge_caller_config, retried_runs
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, register_run, wait_for_stopping_run
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, RunInput, State
 from graphs.stores.checkpoint_upgrade import upgrade_saver_of
+from graphs.stores.library import Library
 from graphs.stores.single_thread import LeasedSaver
-from graphs.thread_status import is_unfinished, resume_after_budget, summarize_listing
+from graphs.thread_status import is_unfinished, resume_ended_run, summarize_listing
 
 _logger = get_logger(__name__)
 
@@ -51,6 +64,11 @@ class InvokeOptions(TypedDict, total=False):
 _END_OF_STREAM = object()
 
 
+def _get_chosen_model(context: object) -> str | None:
+    name = context.get("model") if isinstance(context, Mapping) else getattr(context, "model", None)
+    return name if isinstance(name, str) and name else None
+
+
 class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
     """LangGraph's compiled graph with checked input, leases and graceful stop; `build_graph` creates it."""
 
@@ -61,17 +79,26 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
+        check_model: Callable[[str | None], Awaitable[None]],
+        description: str | None = None,
+        library: Library | None = None,
         **parts: Any,  # noqa: ANN401 - LangGraph's own
     ) -> None:
         """Take LangGraph's own `parts`, and the settings of the graph.
 
         `limits` returns the limits of a run that can wait for a human, by its context and whether its plan was given.
+        `check_model` raises `UsageError` if the model of a context, or None for the configured one, is none.
         """
         super().__init__(**parts)
         self.settings = settings
         self.artifacts = artifacts
         self.toolbox = toolbox
         self.limits = limits
+        self.check_model = check_model
+        #: What the graph is for, in the words of its maker; None: it is for any goal.
+        self.description = description
+        #: The programs that the planner looks through before it asks a model.
+        self.library = library
 
     @classmethod
     def from_compiled(
@@ -82,10 +109,41 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
+        check_model: Callable[[str | None], Awaitable[None]],
+        description: str | None = None,
+        library: Library | None = None,
     ) -> "PlanwaveGraph":
         """Return `compiled` as a graph of this class."""
         parts = {name: value for name, value in vars(compiled).items() if not name.startswith("_")}
-        return cls(settings=settings, artifacts=artifacts, toolbox=toolbox, limits=limits, **parts)
+        return cls(
+            settings=settings,
+            artifacts=artifacts,
+            toolbox=toolbox,
+            limits=limits,
+            check_model=check_model,
+            description=description,
+            library=library,
+            **parts,
+        )
+
+    async def find_program(self, goal: str) -> ProgramMatch | None:
+        """Return the program of the library that answers `goal`, with its values; None if there is none for sure."""
+        return None if self.library is None else match_programs(goal, await self.library.list_programs())
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """Return the tool of `planwave_tool` over this graph; with a schema or types of arguments, LangChain's own."""
+        if args_schema is not None or arg_types is not None:
+            return super().as_tool(args_schema, name=name, description=description, arg_types=arg_types)
+        from graphs.composition.planwave_tool import create_graph_tool  # noqa: PLC0415 - it builds graphs
+
+        return create_graph_tool(self, name=name or self.get_name(), description=description)
 
     def copy(self, update: dict[str, Any] | None = None) -> Self:
         """Return a copy, with a persistence's stores kept: a LangGraph server puts its own in their place.
@@ -166,15 +224,18 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         return out
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401
-        """Stream a run as LangGraph does. Raises `UsageError` for an empty goal, `AnswerError` for an empty answer.
+        """Stream a run as LangGraph does. Raises `UsageError` for an empty goal, `AnswerError` if nothing waits.
 
+        A wrong answer is no error: what waits is asked about again, with an `error` in the interrupt's payload.
+
+        Raises `UsageError` also for a model that there is not, even if the run needs none.
         A superstep is on disk before the next one starts (`durability="sync"`) unless the caller says otherwise. With a
         persistence the thread is leased until the end: raises `ThreadBusyError` if another run has it, `LeaseLostError`
         if another run took it over. When the caller is cancelled, or stops early, no further task starts, running calls
         get the settings' `grace_s` to end, and what has finished is stored. `astream(None, config)` continues from
-        there, and also where a budget ended the run, if the settings have raised that budget since. So does an answer
-        that is given again after it was taken, while nothing else waits. A run that begins while another one of this
-        process is being stopped on the thread waits for the end of that first.
+        there, and also where a budget ended the run, if the settings have raised that budget since, or where no model
+        answered. So does an answer that is given again after it was taken, while nothing else waits. A run that begins
+        while another one of this process is being stopped on the thread waits for the end of that first.
         """
         config = merge_caller_config(self.config, config)
         caller = identify_caller(config)
@@ -187,8 +248,15 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             control, grace_s=self.settings.grace_s, caller_control=options.get("control"), thread=thread
         )
         options["control"] = control
-        self._reject_unstorable(given)
-        await self._reject_plaintext_secrets(given)
+        refusal: str | None = None
+        try:
+            self._reject_unstorable(given)
+            await self._reject_plaintext_secrets(given)
+        except UsageError as error:
+            if not is_answer(given) or given.update is not None:
+                raise
+            refusal = str(error)
+        await self.check_model(_get_chosen_model(options.get("context")))
         if not isinstance(self.checkpointer, LeasedSaver) and _is_on_server(config):
             _warn_of_memory_ledger()
         # A run without a thread shares nothing with another one.
@@ -197,10 +265,13 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         async with register_run(scope, control), self._hold_thread(thread, caller), _log_run(thread, given):
             if isinstance(given, Command) and kept:
                 await self._reject_other_run(given.update, config)
-            if isinstance(given, Command) and given.resume is not None:
-                given = await self._bind_answer(given, config)
+            if kept and is_message_only(input) and not is_nested(config):
+                waiting = (await self.aget_state(config)).interrupts
+                given = reply_to_waiting(given["goal"], given["messages"], waiting) if waiting else given
+            if is_answer(given):
+                given = await self._bind_answer(given, config, refusal=refusal)
             if given is None and kept:
-                given = await self._resume_after_budget(config, options.get("context"))
+                given = await self._resume_ended_run(config, options.get("context"))
             # Closed here, so that a run whose consumer stops early has stored everything before the thread is released.
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
             async with aclosing(runner.stream_parts(run)) as parts:
@@ -225,10 +296,12 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
                 portal.call(self._reject_other_run, update.values, config)
         return super().bulk_update_state(config, supersteps)
 
-    async def _bind_answer(self, command: Command[Any], config: RunnableConfig) -> Command[Any] | None:
+    async def _bind_answer(
+        self, command: Command[Any], config: RunnableConfig, *, refusal: str | None = None
+    ) -> Command[Any] | None:
         """Return the answer bound to what waits; None for an answer that comes again after it was taken.
 
-        Raises `AnswerError`.
+        Raises `AnswerError` as `bind_answer` does.
         """
         waiting = (await self.aget_state(config)).interrupts
         if not waiting and command.goto == () and command.update is None:
@@ -239,15 +312,15 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
                     "Answer was taken before: the run goes on", extra={"thread_id": self._get_thread_id(config)}
                 )
                 return None
-        return bind_answer(command, waiting, require_named=self.settings.require_named_answers)
+        return bind_answer(command, waiting, require_named=self.settings.require_named_answers, refusal=refusal)
 
-    async def _resume_after_budget(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
-        """Return the command that resumes a run that a budget ended, if these settings allow it to continue."""
+    async def _resume_ended_run(self, config: RunnableConfig | None, context: Any) -> Command[Any] | None:  # noqa: ANN401 - LangGraph's
+        """Return the command that resumes a run that a budget or the lack of a model ended, if it can continue now."""
         state = await self.aget_state(config or {})
-        if is_unfinished(state) or not state.values.get("budget"):
+        if is_unfinished(state) or not (state.values.get("budget") or state.values.get("model_failure")):
             return None
         chosen = Context.model_validate(context) if isinstance(context, dict) else context
-        return resume_after_budget(state.values, self.limits(chosen, bool(state.values.get("plan_was_given"))))
+        return resume_ended_run(state.values, self.limits(chosen, bool(state.values.get("plan_was_given"))))
 
     async def _reject_update(self, values: Any) -> None:  # noqa: ANN401 - LangGraph's update
         """Raise `UsageError` for a value that cannot be stored, or a cleartext secret."""

@@ -32,6 +32,12 @@ from langgraph._internal._scratchpad import PregelScratchpad
 # How a delta channel stands in a checkpoint: the serializer has to look into it for numbers beyond 64 bits.
 from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
 
+# The reducer of messages that a delta channel replays: as `add_messages` merges by id, but in one pass.
+from langgraph.graph.message import _messages_delta_reducer as merge_messages
+
+# Collects what the stream mode `messages` shows; without one nobody reads an answer while it is written.
+from langgraph.pregel._messages import StreamMessagesHandler
+
 # Reads the state as it was when the superstep began, as conditional edges do: a `Send` brings its own argument only.
 from langgraph.pregel._read import ChannelRead
 
@@ -46,6 +52,8 @@ __all__ = [
     "ChannelRead",
     "DeltaSnapshot",
     "PregelScratchpad",
+    "StreamMessagesHandler",
     "ensure_config",
+    "merge_messages",
     "patch_configurable",
 ]

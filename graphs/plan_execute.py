@@ -10,6 +10,7 @@ from langgraph.graph import END, START, StateGraph
 from agent.errors import UsageError
 from agent.execution.call_log import MemoryCallLog
 from agent.execution.ledger import MemoryLedger
+from agent.llm.models import ModelChoice, check_model_choice
 from agent.results.artifacts import Artifacts
 from agent.settings import Settings
 from agent.tools.analytics import default_tools
@@ -26,9 +27,10 @@ from graphs.nodes.wave_dispatch import NodeName, wave_dispatch
 from graphs.persistence import Persistence
 from graphs.run.grants import Grants
 from graphs.run.node_context import Node, bind_node
-from graphs.run.services import Context, DurationEstimates, ModelChoice, Services, SharedResultCache, ToolsOrFactory
+from graphs.run.services import Context, DurationEstimates, Services, SharedResultCache, ToolsOrFactory
 from graphs.state import OutputState, RunInput, State, TaskOrder
 from graphs.stores.checkpoint_upgrade import upgrade_on_read
+from graphs.stores.library import Library
 from graphs.stores.serializer import use_exact_serializer
 from graphs.stores.single_thread import ensure_async_saver
 from graphs.workers.call_pool import open_call_pool
@@ -42,18 +44,27 @@ def build_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     persistence: Persistence | None = None,
     cache: BaseCache[Any] | None = None,
+    library: Library | None = None,
+    name: str = "planwave",
+    description: str | None = None,
 ) -> PlanwaveGraph:
     """Return the graph over `tools`, ready for `invoke`, `ainvoke`, `stream` and Studio.
 
     `tools` are LangChain tools, or a function that makes them at first use; None: the analytics tools over the sample
-    shop. `model` is `"openai:NAME"`, `"local"`, a chat model, or None for the configured one; it is only loaded when
-    something has to be planned. Give any LangGraph `checkpointer`, or a `persistence`, which adds leases, a ledger of
-    writes and large outputs. `cache` keeps the results of tools with a `cache_ttl_s` for other threads; None: the
-    persistence's own, if there is one.
-    Raises `UsageError` for both a checkpointer and a persistence, `ToolError` for tools that cannot be used.
+    shop. `model` is `"openai:NAME"`, another provider's `"PROVIDER:NAME"`, `"local"`, a LangChain chat model or a
+    runnable around one (`bind`, `with_retry`, `with_fallbacks`, configurable), or None for the configured one; it is
+    only loaded when something has to be planned. Give any LangGraph `checkpointer`, or a `persistence`, which adds
+    leases, a ledger of writes and large outputs. `cache` keeps the results of tools with a `cache_ttl_s` for other
+    threads; None: the persistence's own, if there is one. `name` and `description` are those of the assistant on a
+    LangGraph server, of its MCP tool, of a node and in traces. `library` has the programs that the planner looks
+    through before it asks a model; None: those of `settings.library`, or else of the persistence.
+    Raises `UsageError` for a model that there is not, and for both a checkpointer and a persistence, `ToolError` for
+    tools that cannot be used.
     """
     if checkpointer is not None and persistence is not None:
         raise UsageError("Give either 'checkpointer' or 'persistence', not both.")
+    if model is not None:
+        check_model_choice(model)
     chosen = settings or Settings()
     ledger = persistence.ledger if persistence else MemoryLedger()
     artifacts = persistence.artifacts if persistence else Artifacts()
@@ -69,6 +80,7 @@ def build_graph(
         durations=DurationEstimates(persistence.store if persistence else None),
         memory=SharedResultCache(shared) if shared is not None else None,
         pool=open_call_pool(persistence) if persistence is not None else None,
+        library=library or _choose_library(chosen, persistence),
     )
     if not callable(services.tools):
         _ = services.toolbox
@@ -79,14 +91,23 @@ def build_graph(
         if checkpointer
         else None
     )
-    compiled = _build_state_graph(services).compile(checkpointer=saver, name="planwave")
+    compiled = _build_state_graph(services).compile(checkpointer=saver, name=name)
     return PlanwaveGraph.from_compiled(
         compiled,
+        description=description,
+        library=services.library,
         settings=chosen,
         artifacts=artifacts,
         toolbox=services.load_toolbox,
         limits=lambda context, given: services.resolve_limits(context, given=given, attended=True),
+        check_model=services.check_model,
     )
+
+
+def _choose_library(settings: Settings, persistence: Persistence | None) -> Library | None:
+    if settings.library is not None:
+        return Library(settings.library)
+    return Library(persistence) if persistence is not None else None
 
 
 def _build_state_graph(services: Services) -> StateGraph[State, Context, RunInput, OutputState]:

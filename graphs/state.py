@@ -1,13 +1,18 @@
 """The state of a run: its fields as plain JSON, their reducers, and the functions that parse and check them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Required, TypeAlias, get_type_hints
+from typing import Annotated, Any, Final, TypeAlias, get_type_hints
 
+from langchain_core.messages import AnyMessage
+from langgraph.channels.binop import BinaryOperatorAggregate
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import Interrupt, Overwrite
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 from typing_extensions import TypedDict  # pydantic makes no schema of the one in `typing` before Python 3.12
 
 from agent.core.compiler.compiler import NO_DURATIONS, CompiledPlan, link_plan
@@ -17,6 +22,7 @@ from agent.core.engine.outcomes import InDoubt, Outcome, parse_outcome
 from agent.core.plan.document import Plan
 from agent.errors import PersistenceError, UsageError
 from agent.tools.toolbox import Toolbox
+from graphs.langgraph_internals import merge_messages
 
 StateRecord = dict[str, Any]
 
@@ -72,8 +78,19 @@ def merge_budget_stops(
 
 
 GoalText: TypeAlias = Annotated[str, Field(title="Goal", description="What is to be found out or done, in a sentence.")]
+
+
+class _PlanForm:
+    """Shows a stored plan, which may be of any shape until it is checked, as the form of a plan document."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(Plan.__pydantic_core_schema__), {"type": "null"}]}
+
+
 PlanDocument: TypeAlias = Annotated[
     StateRecord | None,
+    _PlanForm,
     Field(title="Plan", description="The plan that is carried out; a rollback has a plan of its own."),
 ]
 RunStatus: TypeAlias = Annotated[
@@ -82,6 +99,11 @@ RunStatus: TypeAlias = Annotated[
 ]
 AnswerText: TypeAlias = Annotated[str, Field(title="Answer", description="The answer to the goal, in Markdown.")]
 Results = dict[str, StateRecord]
+_MESSAGES: Final = Field(
+    title="Messages",
+    description="The conversation: goals, plans as tool calls, previews of their results, and answers. The last "
+    "message of a human is the goal, unless one is given.",
+)
 _RESULTS: Final = Field(
     title="Results",
     description="By task id: status, output or error, attempts, times. The first recorded stays.",
@@ -92,6 +114,10 @@ ReplanCount: TypeAlias = Annotated[
 ProblemList: TypeAlias = Annotated[
     list[str], Field(title="Problems", description="Why there is no plan, or why the run failed, in sentences.")
 ]
+WarningList: TypeAlias = Annotated[
+    list[str],
+    Field(title="Warnings", description="What is to be known of the results, such as data that were cut off."),
+]
 RevisionNumber: TypeAlias = Annotated[
     int, Field(title="Revision", description="Counts the plans of this thread, from 1; approvals are valid for one.")
 ]
@@ -101,6 +127,14 @@ RollbackReport: TypeAlias = Annotated[
 ]
 UsageRecord = dict[str, int | float]
 _USAGE: Final = Field(title="Usage", description="Calls, tokens and cost of the model; a write is added to them.")
+_DOUBTS: Final = Field(
+    title="Calls in doubt",
+    description="By task id: calls that may or may not have taken effect. None removes an entry.",
+)
+_BUDGET_STOPS: Final = Field(
+    title="Out of budget",
+    description="By task id, or '' for the planning: the budget that stopped it before it had an outcome.",
+)
 BudgetRecord: TypeAlias = Annotated[
     StateRecord | None,
     Field(title="Budget", description="The budget that ended the run: `name`, `limit` and `used`; None if none did."),
@@ -112,13 +146,45 @@ RunId: TypeAlias = Annotated[
 ]
 
 
-class Input(TypedDict, total=False):
-    """What a run is started with."""
+def _describe_delta(reducer: Callable[[Any, Any], Any], value_type: Any, field: FieldInfo) -> DeltaChannel[Any]:  # noqa: ANN401
+    """Return a delta channel whose title and description a server shows; LangGraph's own drops them."""
 
-    goal: Required[GoalText]
+    class DescribedDelta(DeltaChannel[Any]):
+        @property
+        def UpdateType(self) -> Any:  # noqa: ANN401, N802 - LangGraph's name
+            return Annotated[value_type, field]
+
+    return DescribedDelta(reducer, value_type)
+
+
+def _describe_reducer(
+    reducer: Callable[[Any, Any], Any],
+    value_type: Any,  # noqa: ANN401
+    field: FieldInfo,
+) -> BinaryOperatorAggregate[Any]:
+    """Return a channel with a reducer whose title and description a server shows, as `_describe_delta` does."""
+
+    class DescribedReducer(BinaryOperatorAggregate[Any]):
+        @property
+        def UpdateType(self) -> Any:  # noqa: ANN401, N802 - as above
+            return Annotated[value_type, field]
+
+    return DescribedReducer(value_type, reducer)
+
+
+class Input(TypedDict, total=False):
+    """What a run is started with: a goal, a message that says it, or a plan."""
+
+    goal: GoalText
+    messages: Annotated[list[AnyMessage], _MESSAGES]
     plan: Annotated[
         StateRecord | None,
+        _PlanForm,
         Field(title="Plan", description="A plan document to run as it is; leave it out to have one made."),
+    ]
+    inputs: Annotated[
+        StateRecord | None,
+        Field(title="Inputs", description="By name: values for the inputs that the plan declares."),
     ]
 
 
@@ -137,10 +203,12 @@ class OutputState(TypedDict, total=False):
     results: Annotated[Results, _RESULTS]
     replans: ReplanCount
     problems: ProblemList
+    warnings: WarningList
     revision: RevisionNumber
     rollback: RollbackReport
     usage: Annotated[UsageRecord, _USAGE]
     budget: BudgetRecord
+    messages: Annotated[list[AnyMessage], _MESSAGES]
 
 
 class Output(OutputState, total=False):
@@ -157,12 +225,14 @@ class State(TypedDict, total=False):
     status: RunStatus
     answer: AnswerText
     problems: ProblemList
-    results: Annotated[Results, _RESULTS, DeltaChannel(merge_results, dict)]
+    warnings: WarningList
+    results: Annotated[Results, _RESULTS, _describe_delta(merge_results, Results, _RESULTS)]
     replans: ReplanCount
     revision: RevisionNumber
     rollback: RollbackReport
-    usage: Annotated[UsageRecord, _USAGE, merge_usage]
+    usage: Annotated[UsageRecord, _USAGE, _describe_reducer(merge_usage, UsageRecord, _USAGE)]
     budget: BudgetRecord
+    messages: Annotated[list[AnyMessage], _MESSAGES, _describe_delta(merge_messages, list[AnyMessage], _MESSAGES)]
 
     run_id: RunId
     started_at: Annotated[str, Field(title="Started at", description="When the run began, ISO 8601.")]
@@ -181,6 +251,14 @@ class State(TypedDict, total=False):
     ]
 
     plan_was_given: Annotated[bool, Field(title="Plan was given", description="Whether the plan came with the input.")]
+    plan_warnings: Annotated[
+        dict[str, list[str]],
+        Field(title="Plan warnings", description="By task id: what its check changed in the arguments or doubts."),
+    ]
+    program: Annotated[
+        StateRecord | None,
+        Field(title="Program", description="The plan as it was given, if it declares inputs: without their values."),
+    ]
     checked_plan_digest: Annotated[
         str | None,
         Field(
@@ -220,14 +298,7 @@ class State(TypedDict, total=False):
     rejected_calls: Annotated[
         list[str], Field(title="Rejected calls", description="Digests of the calls that a human rejected.")
     ]
-    calls_in_doubt: Annotated[
-        dict[str, StateRecord],
-        Field(
-            title="Calls in doubt",
-            description="By task id: calls that may or may not have taken effect. None removes an entry.",
-        ),
-        merge_doubts,
-    ]
+    calls_in_doubt: Annotated[Results, _DOUBTS, _describe_reducer(merge_doubts, Results, _DOUBTS)]
     resolved_doubts: Annotated[
         dict[str, dict[str, int]],
         Field(
@@ -273,18 +344,26 @@ class State(TypedDict, total=False):
         UsageRecord, Field(title="Raised budgets", description="By name: the limits that a human has raised.")
     ]
     out_of_budget_tasks: Annotated[
-        dict[str, StateRecord],
-        Field(
-            title="Out of budget",
-            description="By task id, or '' for the planning: the budget that stopped it before it had an outcome.",
-        ),
-        merge_budget_stops,
+        Results, _BUDGET_STOPS, _describe_reducer(merge_budget_stops, Results, _BUDGET_STOPS)
     ]
     budget_ended_tasks: Annotated[
         list[str],
-        Field(title="Ended by a budget", description="Tasks that have an outcome only because a budget ended the run."),
+        Field(
+            title="Ended by a budget",
+            description="Tasks that have an outcome only because a budget, or the lack of a model, ended the run.",
+        ),
     ]
-    ended_at: Annotated[str | None, Field(title="Ended at", description="When a budget ended the run, ISO 8601.")]
+    model_failure: Annotated[
+        StateRecord | None,
+        Field(
+            title="Model failure",
+            description="Why the run ended only for lack of a model: `role` and `reason`; it can be resumed once that "
+            "is mended. `replans` and `replanned_failures` are those before it.",
+        ),
+    ]
+    ended_at: Annotated[
+        str | None, Field(title="Ended at", description="When a run ended that can be resumed, ISO 8601.")
+    ]
     partial_result_accepted: Annotated[
         bool, Field(title="Partial result accepted", description="A human chose to end with what there is.")
     ]
@@ -358,7 +437,7 @@ def link_stored_plan(
 
 
 #: Their reducers check what is written to them, and what is stored of `results` is not its value.
-_REDUCER_KEYS = frozenset({"results", "calls_in_doubt", "usage", "out_of_budget_tasks"})
+_REDUCER_KEYS = frozenset({"results", "calls_in_doubt", "usage", "out_of_budget_tasks", "messages"})
 _FIELD_VALIDATORS: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(hint, config=ConfigDict(strict=True))
     for name, hint in get_type_hints(State).items()

@@ -214,27 +214,31 @@ def _is_exhausted(budget: ExhaustedBudget, values: Mapping[str, Any], limits: Li
     return exhausted(budget, snapshot, raise_limits(limits, values.get("raised_budgets") or {})) is not None
 
 
-def resume_after_budget(values: Mapping[str, Any], limits: Limits) -> Command[Any] | None:
-    """Return the command that resumes an ended run; None if no budget ended it, or the budget is still used up.
+def resume_ended_run(values: Mapping[str, Any], limits: Limits) -> Command[Any] | None:
+    """Return the command that resumes an ended run; None if it ended for good, or its budget is still used up.
 
+    A run that ended only for lack of a model is resumed where the model is asked again.
     What is done stays done. Tasks that have an outcome only because the run ended lose it, and the time since then
     does not count.
     """
-    budget = parse_budget(values.get("budget"))
-    if budget is None:
+    budget, failure = parse_budget(values.get("budget")), _get_model_failure(values)
+    if budget is None and failure is None:
         return None
     started_at, ended_at = values.get("started_at"), values.get("ended_at")
     update: StateRecord = {}
     if started_at and ended_at:
         pause = utc_now() - datetime.fromisoformat(ended_at)
         update = {"started_at": (datetime.fromisoformat(started_at) + pause).isoformat()}
-    if _is_exhausted(budget, {**values, **update}, limits):
+    if budget is not None and _is_exhausted(budget, {**values, **update}, limits):
         return None
     unsettled = set(values.get("budget_ended_tasks") or ())
     results = {task: record for task, record in (values.get("results") or {}).items() if task not in unsettled}
-    has_plan = "" not in (values.get("out_of_budget_tasks") or {})
+    needs_plan = "" in (values.get("out_of_budget_tasks") or {})
+    asks_planner = failure is not None and failure.get("role") == "planner"
+    if failure is not None:
+        update |= {key: failure[key] for key in ("replans", "replanned_failures") if key in failure}
     return Command(
-        goto="wave_dispatch",
+        goto="planner" if asks_planner else "wave_dispatch",
         update={
             **update,
             "status": "running",
@@ -242,8 +246,17 @@ def resume_after_budget(values: Mapping[str, Any], limits: Limits) -> Command[An
             "termination": None,
             "partial_result_accepted": False,
             "budget": None,
+            "model_failure": None,
             "budget_ended_tasks": [],
             "results": Overwrite(results),
-            **({"problems": []} if has_plan else {}),
+            **({} if needs_plan and not asks_planner else {"problems": []}),
         },
     )
+
+
+def _get_model_failure(values: Mapping[str, Any]) -> StateRecord | None:
+    """Return the failure for which a run ended; None if it went on, was rolled back, or ended otherwise."""
+    if values.get("status") != "failed" or values.get("rollback") is not None or values.get("rollback_plan"):
+        return None
+    failure: StateRecord | None = values.get("model_failure")
+    return failure

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent.errors import ToolError as ToolError
     from agent.errors import ToolFailure as ToolFailure
     from agent.errors import UsageError as UsageError
+    from agent.programs.program import Program as Program
     from agent.settings import Settings as Settings
     from agent.tools.analytics import default_tools as default_tools
     from agent.tools.mcp.tools import mcp_tools as mcp_tools
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from agent.tools.toolbox import Toolbox as Toolbox
     from agent.tools.writing.typed_writing import typed_writing_tools as typed_writing_tools
     from graphs.compiled_graph import PlanwaveGraph as PlanwaveGraph
+    from graphs.composition.planwave_tool import planwave_tool as planwave_tool
     from graphs.delegation.delegate_tool import delegate_tool as delegate_tool
     from graphs.persistence import Persistence as Persistence
     from graphs.persistence import open_persistence as open_persistence
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from graphs.run.plan_history import provenance_of as provenance_of
     from graphs.state import Input as Input
     from graphs.state import Output as Output
+    from graphs.stores.library import Library as Library
     from graphs.thread_editing import load_plan_editor as load_plan_editor
     from graphs.thread_editing import replace_plan as replace_plan
     from graphs.workers.client import ThreadQueue as ThreadQueue
@@ -54,6 +57,7 @@ _MODULES: Final = {
     "DataError": "agent.errors",
     "EditError": "agent.core.compiler.editor",
     "Input": "graphs.state",
+    "Library": "graphs.stores.library",
     "ModelError": "agent.errors",
     "NoModelError": "agent.errors",
     "Output": "graphs.state",
@@ -63,6 +67,7 @@ _MODULES: Final = {
     "PlanEditor": "agent.core.compiler.editor",
     "PlanwaveError": "agent.errors",
     "PlanwaveGraph": "graphs.compiled_graph",
+    "Program": "agent.programs.program",
     "Settings": "agent.settings",
     "SettingsError": "agent.errors",
     "Task": "agent.core.plan.document",
@@ -81,6 +86,7 @@ _MODULES: Final = {
     "mcp_tools": "agent.tools.mcp.tools",
     "open_persistence": "graphs.persistence",
     "open_queue": "graphs.workers.client",
+    "planwave_tool": "graphs.composition.planwave_tool",
     "provenance_of": "graphs.run.plan_history",
     "read_configuration": "agent.config_file",
     "replace_plan": "graphs.thread_editing",

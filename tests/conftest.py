@@ -1,6 +1,7 @@
 """What holds in every test: no network but loopback, and the same examples on every machine."""
 
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,3 +19,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 def loopback_only():
     """Close the network to a test, but for this machine and for Unix sockets."""
     socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+@pytest.fixture(autouse=True)
+def unknown_servers():
+    """Forget what was learned about model servers: a later test may get the port of an earlier one."""
+    yield
+    if (module := sys.modules.get("agent.llm.server_limits")) is not None:
+        module.forget_server_limits()

@@ -85,11 +85,11 @@ def describe_request(
     A line begins with our words only, and what others wrote is one line without markup, or inside a fence that it
     cannot close: so a purpose cannot look like the arguments, nor like another request.
     """
-    lines = [f"**Call of {_quote(tool)} by task {_quote(task)}**", "", f"Purpose: {_flatten(purpose)}"]
+    lines = [f"**Call of {_quote(tool)} by task {_quote(task)}**", "", f"Purpose: {escape_text(purpose)}"]
     if expected:
-        lines.append(f"\nExpected outcome: {_flatten(expected)}")
+        lines.append(f"\nExpected outcome: {escape_text(expected)}")
     if doubt:
-        lines.append(f"\nIn doubt: {_flatten(doubt)}")
+        lines.append(f"\nIn doubt: {escape_text(doubt)}")
     if secrets:
         lines.append(f"\nSecrets that {_quote(tool)} gets: {', '.join(map(_quote, secrets))}")
     if not is_for_each:
@@ -119,7 +119,8 @@ def flatten_text(text: str) -> str:
     return escape_invisible(" ".join(text.split()))
 
 
-def _flatten(text: str) -> str:
+def escape_text(text: str) -> str:
+    """Return a text as one line of Markdown without markup, in which everything is visible."""
     # The escapes last: their backslashes are no markup, and are not doubled.
     return escape_invisible(_MARKUP.sub(r"\\\1", " ".join(text.split())))
 

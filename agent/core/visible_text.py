@@ -1,10 +1,12 @@
 """Text as a person is shown it who decides: nothing in it is invisible, and nothing moves or covers other text."""
 
+import re
 import unicodedata
 from typing import Final
 
-#: Line breaks and tabs are layout.
-_LAYOUT: Final = frozenset("\n\t")
+#: A run of anything but plain ASCII, line breaks and tabs, which are layout. In a long text only such runs are looked
+#: at letter by letter.
+_UNUSUAL: Final = re.compile(r"[^ -~\n\t]+")
 #: Controls, formats (bidirectional marks, joiners, tags), surrogates, private and unassigned characters, separators.
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Me"})
 #: What Unicode has rendered as nothing, or as a blank, although its category is that of letters, marks or symbols.
@@ -27,22 +29,22 @@ _OVERLAY_CLASS: Final = 1
 
 def escape_invisible(text: str) -> str:
     r"""Return `text` with each invisible or steering character as its escape, `\u200b` or `\U000e0041`."""
-    if text.isascii() and text.isprintable():
-        return text
+    return _UNUSUAL.sub(_escape_run, text)
+
+
+def _escape_run(run: re.Match[str]) -> str:
     shown: list[str] = []
     marks = 0
-    for letter in text:
+    for letter in run.group():
         is_mark = unicodedata.category(letter) == "Mn"
         marks = marks + 1 if is_mark else 0
         # A mark at the start has no letter to stand on, and would go onto what is printed before the text.
-        hidden = _is_hidden(letter) or (is_mark and (marks > _MAX_MARKS or not shown))
+        hidden = _is_hidden(letter) or (is_mark and (marks > _MAX_MARKS or not (shown or run.start())))
         shown.append(_escape(letter) if hidden else letter)
     return "".join(shown)
 
 
 def _is_hidden(letter: str) -> bool:
-    if letter in _LAYOUT:
-        return False
     category, code = unicodedata.category(letter), ord(letter)
     if category in _HIDDEN_CATEGORIES or (category == "Zs" and letter != " "):
         return True

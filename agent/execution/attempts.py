@@ -33,6 +33,7 @@ from agent.execution.writes import ClaimedWrite, WriteLedger, build_pooled_call
 from agent.json_values import JsonConversionError, error_text, to_json_value
 from agent.logging_context import get_logger, shorten_for_log
 from agent.settings import Settings
+from agent.tools.call_inputs import find_call_inputs, use_call_inputs
 from agent.tools.toolbox import IDEMPOTENCY_KEY
 
 _logger = get_logger(__name__)
@@ -80,6 +81,7 @@ class CallRunner:
         clock: Callable[[], datetime],
         deadline: Deadline | None = None,
         propagate: tuple[type[BaseException], ...],
+        check_signal: Callable[[BaseException], str | None],
         log: CallLog,
         logged: Iterable[LoggedCall],
         writes: WriteLedger | None,
@@ -96,12 +98,14 @@ class CallRunner:
         self._deadline = deadline
         # A `PersistenceError` is the database's failure, not the tool's: whether the call may be made is not known.
         self._propagate: tuple[type[BaseException], ...] = (RunHalted, PersistenceError, *propagate)
+        self._check_signal = check_signal
         self._timeout_s = task.timeout_s or spec.policy.timeout_s or settings.default_timeout_s
         self._is_repeatable = get_repeatability(spec) != "no"
         self._max_attempts = 1 + _get_max_retries(job, settings)
         self._logged = {call.item: call for call in logged if call.record is None and self._is_same_call(call)}
         self._writes = writes
         self._pool = pool
+        self._inputs = find_call_inputs(task, job.outcomes)
 
     async def run(self, item: int | None, *, emit: Emit) -> CallOutcome:
         """Make the call of an item, None: the task's only call, until it returns, fails for good or is in doubt.
@@ -187,8 +191,10 @@ class CallRunner:
         emit(TaskStarted(task=task.id, tool=task.tool, attempt=call.attempts, at=now.isoformat()))
         try:
             output = await self._call_tool(call, epoch=epoch)
-        except self._propagate:
-            raise
+        except self._propagate as signal:
+            if (fault := self._check_signal(signal)) is None:
+                raise
+            return CallFailed("tool", fault, call.attempts, call.started_at)
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is the task's failure, a value
             may_have_effect = is_transient(error) and not never_sent(error)
             failure = CallFailed(
@@ -216,9 +222,10 @@ class CallRunner:
         async with asyncio.timeout(self._timeout_s):
             if self._pool is not None and job.spec.policy.pool is not None:
                 return await self._pool.make_call(build_pooled_call(job, args, item=call.item, epoch=epoch))
-            return await call_tool(
-                self._tool, args, config, spec=job.spec, secrets=job.named_secrets, threads=self.slots.threads
-            )
+            with use_call_inputs(self._inputs):
+                return await call_tool(
+                    self._tool, args, config, spec=job.spec, secrets=job.named_secrets, threads=self.slots.threads
+                )
 
     def _can_retry(self, error: BaseException) -> bool:
         """Whether to try again: a write that is not idempotent only if the failed attempt surely had no effect."""

@@ -17,10 +17,21 @@ from typing import Protocol, assert_never
 
 from pydantic import JsonValue
 
+from agent.core.cut_results import mark_cuts
 from agent.core.engine.approvals import hash_approval_request, hash_calls
 from agent.core.engine.budgets import Deadline
 from agent.core.engine.call_preparation import Arguments, PreparedTask, prepare
-from agent.core.engine.outcomes import Cancelled, Done, Doubt, Failed, InDoubt, Outcome, Rejected, Skipped
+from agent.core.engine.outcomes import (
+    Cancelled,
+    Done,
+    Doubt,
+    Failed,
+    InDoubt,
+    Outcome,
+    Rejected,
+    Skipped,
+    find_output_warnings,
+)
 from agent.errors import PersistenceError
 from agent.events import Emit
 from agent.execution.attempts import CallRunner
@@ -68,6 +79,7 @@ class Executor:
         *,
         clock: Clock = utc_now,
         propagate: tuple[type[BaseException], ...] = (),
+        check_signal: Callable[[BaseException], str | None] = lambda _signal: None,
         early_outcomes: EarlyOutcomes | None = None,
         cache: ResultCache | None = None,
         deadline: Deadline | None = None,
@@ -75,6 +87,7 @@ class Executor:
     ) -> None:
         """`propagate` are exceptions by which a tool speaks to the graph; they are not failures of the task.
 
+        One of which `check_signal` returns a sentence cannot be passed on, and is a failure for this reason.
         No attempt is begun after the `deadline`. The `pool`, if there is one, makes the calls of tools that have one.
         """
         self._toolbox = toolbox
@@ -83,6 +96,7 @@ class Executor:
         self._calls = calls
         self._clock = clock
         self._propagate = propagate
+        self._check_signal = check_signal
         self._early_outcomes = early_outcomes
         self._cache = cache
         self._deadline = deadline
@@ -115,13 +129,13 @@ class Executor:
             return prepared
         known = await self._find_known_outcome(job, prepared, emit=emit)
         if known is not None:
-            return known
+            return mark_cuts(job.task, known, job.outcomes) if isinstance(known, Done) else known
         _logger.info("Task %r begun: calls of %r: %d", job.task.id, job.task.tool, len(prepared.calls))
         started = self._clock()
         result = await self._make_calls(job, prepared, slots=slots, emit=emit)
         outcome = _build_outcome(result, job, prepared, started=started, finished=self._clock())
         await self._cache_output(job, prepared, outcome)
-        return outcome
+        return mark_cuts(job.task, outcome, job.outcomes) if isinstance(outcome, Done) else outcome
 
     async def confirm_effect(self, job: Job, doubt: Doubt, output: JsonValue) -> None:
         """Record that a write in doubt happened and returned `output`, according to a human."""
@@ -180,6 +194,7 @@ class Executor:
             clock=self._clock,
             deadline=self._deadline,
             propagate=self._propagate,
+            check_signal=self._check_signal,
             log=self._calls,
             logged=logged,
             writes=None if is_ungated_read(job) else self._open_ledger(job),
@@ -206,7 +221,13 @@ def build_reused_outcome(earlier: tuple[str, Done], *, revision: int) -> Done:
 
 
 def _build_cached_outcome(cached: CachedResult, *, revision: int) -> Done:
-    return Done(revision=revision, output=cached.output, fingerprint=cached.fingerprint, cached_at=cached.at)
+    return Done(
+        revision=revision,
+        output=cached.output,
+        fingerprint=cached.fingerprint,
+        cached_at=cached.at,
+        warnings=find_output_warnings(cached.output),
+    )
 
 
 def _check_approval(job: Job, prepared: PreparedTask) -> Failed | Rejected | None:
@@ -258,6 +279,7 @@ def _build_outcome(
                 started_at=start,
                 finished_at=end,
                 fingerprint=prepared.fingerprint,
+                warnings=find_output_warnings(output),
             )
         case CallFailed(kind=kind, error=error, attempts=attempts):
             return Failed(

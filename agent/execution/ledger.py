@@ -158,6 +158,15 @@ class Grant(_FrozenModel):
         return self.expires_at is not None and datetime.fromisoformat(self.expires_at) <= now
 
 
+class StoredGrant(_FrozenModel):
+    """An approval as it is stored. Times are ISO 8601 with UTC offset."""
+
+    grant: Grant
+    granted_at: str
+    #: When a call was made with it; None: not yet.
+    used_at: str | None = None
+
+
 class LedgerRow(_FrozenModel):
     """A row as it is stored."""
 
@@ -218,6 +227,10 @@ class Ledger(Protocol):
         """Return the rows of the run with this scope, or of all runs on a thread, by run, revision, task and item."""
         ...
 
+    async def list_grants(self, thread: str) -> list[StoredGrant]:
+        """Return the approvals of the run with this scope, or of all runs on a thread, in the order they were given."""
+        ...
+
     async def delete_thread(self, thread: str) -> None:
         """Delete the rows and approvals of a thread with all its runs."""
         ...
@@ -267,7 +280,9 @@ class MemoryLedger:
         self._lock = threading.Lock()
         self._rows: dict[tuple[str, int, str, int], LedgerRow] = {}
         self._grants: dict[str, Grant] = {}
-        self._used: set[str] = set()
+        self._granted_at: dict[str, str] = {}
+        #: When each was used.
+        self._used: dict[str, str] = {}
 
     async def claim(
         self, intent: Intent, *, takeover_epoch: int | None = None, clearance: str | None = None
@@ -288,7 +303,7 @@ class MemoryLedger:
             if no is not None:
                 return no
             if intent.approval is not None:
-                self._used.add(intent.approval)
+                self._used.setdefault(intent.approval, self._clock().isoformat())
             self._rows[intent.key] = (
                 row.model_copy(update={"intent": intent, "epoch": row.epoch + 1})
                 if row is not None
@@ -321,6 +336,7 @@ class MemoryLedger:
             for approval in approvals:
                 if approval.digest not in self._used:
                     self._grants[approval.digest] = approval
+                    self._granted_at[approval.digest] = self._clock().isoformat()
 
     async def find_usable_grants(self, digests: Collection[str]) -> set[str]:
         """See `Ledger.find_usable_grants`."""
@@ -334,10 +350,21 @@ class MemoryLedger:
         with self._lock:
             return [row for key, row in sorted(self._rows.items()) if is_in_scope(key[0], thread)]
 
+    async def list_grants(self, thread: str) -> list[StoredGrant]:
+        """See `Ledger.list_grants`."""
+        with self._lock:
+            found = [
+                StoredGrant(grant=grant, granted_at=self._granted_at[digest], used_at=self._used.get(digest))
+                for digest, grant in self._grants.items()
+                if is_in_scope(grant.thread, thread)
+            ]
+        return sorted(found, key=lambda each: each.granted_at)
+
     async def delete_thread(self, thread: str) -> None:
         """See `Ledger.delete_thread`."""
         with self._lock:
             self._rows = {key: row for key, row in self._rows.items() if not is_in_scope(key[0], thread)}
             gone = {digest for digest, approval in self._grants.items() if is_in_scope(approval.thread, thread)}
             self._grants = {digest: approval for digest, approval in self._grants.items() if digest not in gone}
-            self._used -= gone
+            for digest in gone:
+                self._used.pop(digest, None)

@@ -4,14 +4,16 @@ from typing import Any, Final
 
 import openai
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
+from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import SecretStr
 
+from agent.llm.chat_wrappers import ChatRunnable, change_models, list_models
 from agent.llm.embedded.server import LocalEndpoint
+from agent.llm.server_limits import ServerLimits, get_server_limits
 
 _MAX_RETRIES: Final = 2
 _SEED: Final = 7
@@ -87,15 +89,56 @@ def build_embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float
     )
 
 
-def is_openai_compatible(chat: BaseChatModel) -> bool:
-    """Return whether `chat` speaks the OpenAI protocol to a server."""
-    return isinstance(chat, ChatOpenAI)
+def is_openai_compatible(chat: ChatRunnable) -> bool:
+    """Return whether every model in `chat` speaks the OpenAI protocol to a server; Azure's do too."""
+    return all(isinstance(model, BaseChatOpenAI) for model in list_models(chat))
 
 
-def enable_sampling(chat: BaseChatModel, *, seed: int) -> BaseChatModel:
+def find_server_limits(chat: ChatRunnable) -> ServerLimits:
+    """Return what was learned about the server and the model in `chat`; a new record if it is not a server's."""
+    first = list_models(chat)[0]
+    if not isinstance(first, BaseChatOpenAI):
+        return ServerLimits()
+    address = getattr(first, "azure_endpoint", None) or first.openai_api_base or ""
+    name = getattr(first, "deployment_name", None) or first.model_name
+    return get_server_limits(str(address), f"{type(first).__name__} {name}")
+
+
+def limit_reply(chat: ChatRunnable, limits: ServerLimits, *, max_tokens: int | None) -> ChatRunnable:
+    """Return `chat` with a limit for the tokens of a reply, under the name that the server knows; None: with its own.
+
+    LangChain always sends `max_completion_tokens`, so the older name goes into the body as it is.
+    """
+    parameter = limits.token_parameter
+    if max_tokens is None and parameter == "max_completion_tokens":
+        return chat
+
+    def limit_model(model: ChatRunnable) -> ChatRunnable:
+        if not isinstance(model, BaseChatOpenAI):
+            return model
+        if parameter == "max_completion_tokens":
+            return model.model_copy(update={"max_tokens": max_tokens})
+        limit = {} if parameter is None or max_tokens is None else {"max_tokens": max_tokens}
+        body = {**(model.extra_body or {}), **limit}
+        return model.model_copy(update={"max_tokens": None, "extra_body": body or None})
+
+    return change_models(chat, limit_model, without=("max_tokens", "max_completion_tokens"))
+
+
+def enable_streaming(chat: ChatRunnable, *, report_usage: bool) -> ChatRunnable:
+    """Return `chat` set to stream, with its usage at the end if `report_usage`.
+
+    https://platform.openai.com/docs/api-reference/chat/create, `stream` and `stream_options.include_usage`.
+    """
+    # A model that thinks first sends nothing for minutes; `Model.timeout_s` limits the whole, as without a stream.
+    changes = {"disable_streaming": False, "stream_usage": report_usage, "stream_chunk_timeout": None}
+    return change_models(chat, lambda model: model.model_copy(update=changes))
+
+
+def enable_sampling(chat: ChatRunnable, *, seed: int) -> ChatRunnable:
     """Return `chat` with sampling on, reproducible by `seed`; a model of another maker is returned unchanged."""
     return (
         chat.model_copy(update={"temperature": _SAMPLING_TEMPERATURE, "seed": seed})
-        if isinstance(chat, ChatOpenAI)
+        if isinstance(chat, BaseChatOpenAI)
         else chat
     )

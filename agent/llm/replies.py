@@ -74,6 +74,74 @@ class TextReply(BaseModel):
 
 Reply = ParsedReply | MalformedReply
 
+#: What models write around their reasoning if their server does not separate it: the tags of DeepSeek, Qwen and others,
+#: and the marks of Kimi, Magistral and gpt-oss.
+_TAGS: Final = ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think")
+_CHANNEL: Final = "<|channel|>"
+_BEGIN_MARKS: Final = (*(f"<{tag}>" for tag in _TAGS), "◁think▷", "[think]", f"{_CHANNEL}analysis<|message|>")
+_FINAL_MARK: Final = f"{_CHANNEL}final<|message|>"
+_END_MARKS: Final = (
+    *(f"</{tag}>" for tag in _TAGS),
+    *("◁/think▷", "[/think]"),
+    *(f"<|end|><|start|>assistant{_FINAL_MARK}", f"<|end|>{_FINAL_MARK}", "<|end|>"),
+)
+_REASONING_BEGIN: Final = re.compile("|".join(map(re.escape, _BEGIN_MARKS)), re.IGNORECASE)
+_REASONING_END: Final = re.compile("|".join(map(re.escape, _END_MARKS)), re.IGNORECASE)
+_LONGEST_MARK: Final = max(map(len, (*_BEGIN_MARKS, *_END_MARKS)))
+
+
+def drop_reasoning(text: str) -> str:
+    """Return a reply without the model's reasoning, also if the reasoning has no end, or no beginning."""
+    reasoning = ReasoningFilter()
+    kept = reasoning.feed(text) + reasoning.finish()
+    *_, end = (None, *_REASONING_END.finditer(kept))
+    # Some templates write the beginning into the prompt.
+    return kept if end is None else kept[end.end() :].lstrip()
+
+
+class ReasoningFilter:
+    """Takes the reasoning out of a text that arrives in pieces."""
+
+    def __init__(self) -> None:
+        self._is_inside = False
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """Return what can be shown after `piece`; the beginning of a possible mark is held back."""
+        self._held += piece
+        shown: list[str] = []
+        while True:
+            mark = (_REASONING_END if self._is_inside else _REASONING_BEGIN).search(self._held)
+            if mark is None or self._may_grow(mark.end(), mark.group()):
+                break
+            if not self._is_inside:
+                shown.append(self._held[: mark.start()])
+            self._held = self._held[mark.end() :]
+            self._is_inside = not self._is_inside
+        safe = self._find_safe_end()
+        if not self._is_inside:
+            shown.append(self._held[:safe])
+        self._held = self._held[safe:]
+        return "".join(shown)
+
+    def finish(self) -> str:
+        """Return what was held back at the end of the text."""
+        rest, self._held = ("" if self._is_inside else self._held), ""
+        return rest
+
+    def _may_grow(self, end: int, mark: str) -> bool:
+        """Whether a longer mark begins with this one, at the end of what has arrived."""
+        tail = mark.lower() + self._held[end:].lower()
+        return any(each != tail and each.startswith(tail) for each in _END_MARKS) and self._is_inside
+
+    def _find_safe_end(self) -> int:
+        """Return where a mark begins of which the rest has not arrived; the end if none does."""
+        held, marks = self._held.lower(), _END_MARKS if self._is_inside else _BEGIN_MARKS
+        first = max(0, len(held) - _LONGEST_MARK)
+        return next(
+            (at for at in range(first, len(held)) if any(mark.startswith(held[at:]) for mark in marks)), len(held)
+        )
+
 
 class _InvalidJsonError(ValueError):
     """The text is not JSON that we accept; the message is a sentence."""
@@ -85,8 +153,12 @@ def parse_reply(raw: str, *, schema: JsonSchema, tolerant: bool, usage: Usage) -
     `tolerant` is for a server that was asked for JSON but not constrained to it: fences and text around the object, and
     repeated keys (the last one counts), are accepted. Numbers outside JSON and lone surrogates never are.
     """
+    text = raw if raw.lstrip().startswith("{") else drop_reasoning(raw)
+    if not text.strip() and "{" in raw:
+        # The reasoning has no end, and the object may be at its end.
+        text = raw
     try:
-        value = _parse_tolerant(raw) if tolerant else _parse_exact(raw)
+        value = _parse_tolerant(text) if tolerant else _parse_exact(text)
         _refuse_unstorable(value)
     except _InvalidJsonError as error:
         return MalformedReply(reason=str(error), raw=raw, usage=usage)

@@ -11,13 +11,15 @@ from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable
-from langchain_openai import ChatOpenAI
 
-from agent.llm.models import Model
+from agent.llm.replies import ReasoningFilter
 
 #: Is called with each piece of a reply's text as it arrives.
 OnText = Callable[[str], None]
 
+#: LangGraph's tag of a call whose reply is not shown in the stream mode `messages`: a plan as JSON is no message, and
+#: an answer is shown when it has been checked.
+NOT_STREAMED: Final = "nostream"
 #: Statuses by which servers refuse a stream, or the count of tokens at its end.
 STREAM_REFUSED_STATUSES: Final = frozenset((400, 403, 422))
 #: Errors that would be the same without a stream, or are handled in the same way.
@@ -41,18 +43,6 @@ class NotStreamedError(Exception):
         self.permanent = permanent
 
 
-def build_streaming_chat(model: Model, *, report_usage: bool) -> ChatOpenAI | None:
-    """Return the chat model of `model` set to stream, with its usage at the end if `report_usage`; None if it cannot.
-
-    https://platform.openai.com/docs/api-reference/chat/create, `stream` and `stream_options.include_usage`.
-    """
-    if not isinstance(model.chat, ChatOpenAI) or not model.can_stream:
-        return None
-    # A model that thinks first sends nothing for minutes; `Model.timeout_s` limits the whole, as without a stream.
-    changes = {"disable_streaming": False, "stream_usage": report_usage, "stream_chunk_timeout": None}
-    return model.chat.model_copy(update=changes)
-
-
 async def stream_reply(
     chat: Runnable[LanguageModelInput, AIMessage], messages: Sequence[BaseMessage], *, on_text: OnText
 ) -> AIMessage:
@@ -61,12 +51,15 @@ async def stream_reply(
     Raises `NotStreamedError`, and the client's own errors if the server refuses the request.
     """
     chunks: list[AIMessageChunk] = []
+    reasoning = ReasoningFilter()
     async with aclosing(_stream_chunks(chat, messages)) as stream:
         async for chunk in stream:
             chunks.append(chunk)
             arguments = (call["args"] or "" for call in chunk.tool_call_chunks[:1])
-            if piece := "".join(arguments) or str(chunk.text):
+            if piece := "".join(arguments) or reasoning.feed(str(chunk.text)):
                 on_text(piece)
+    if rest := reasoning.finish():
+        on_text(rest)
     if not chunks:
         raise NotStreamedError(permanent=True)
     whole = add_ai_message_chunks(*chunks)
@@ -88,7 +81,7 @@ async def _stream_chunks(
     """Yield the chunks of a stream; the client makes chunks of anything that a server sends."""
     begun = False
     try:
-        async for chunk in chat.astream(list(messages)):
+        async for chunk in chat.astream(list(messages), {"tags": [NOT_STREAMED]}):
             begun = True
             yield chunk  # type: ignore[misc]  # what a chat model streams
     except _FINAL_ERRORS:

@@ -3,39 +3,48 @@
 import asyncio
 import json
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final, assert_never
+from typing import Any, Final, assert_never, cast
 
 import openai
 from langchain_core.language_models import BaseChatModel
-from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration
-from langchain_core.runnables import Runnable, ensure_config
-from langchain_openai import ChatOpenAI
+from langchain_core.runnables import ensure_config
 
 from agent.core.plan.tool_spec import JsonSchema
-from agent.errors import ModelReplyError
-from agent.llm.models import Model, OutputMethod, StreamFeature
-from agent.llm.openai_client import enable_sampling
-from agent.llm.provider_errors import PROVIDER_ERRORS, explain_error, is_prompt_too_long
-from agent.llm.replies import MalformedReply, Reply, TextReply, Usage, parse_reply
+from agent.errors import PlanwaveError
+from agent.llm.chat_wrappers import ChatRunnable, apply_configuration, change_models, find_bound_value
+from agent.llm.models import Model
+from agent.llm.native_output import NativeReply, ask_natively, dump_value, find_token_limit, limit_native_reply
+from agent.llm.openai_client import enable_sampling, enable_streaming, limit_reply
+from agent.llm.provider_errors import CallFailedError, ProviderFailure, explain_failure, read_failure
+from agent.llm.replies import MalformedReply, Reply, TextReply, Usage, drop_reasoning, parse_reply
 from agent.llm.response_schema import add_size_limits, to_strict_schema
-from agent.llm.streaming import STREAM_REFUSED_STATUSES, NotStreamedError, OnText, build_streaming_chat, stream_reply
+from agent.llm.server_limits import FittedRequest, OutputMethod, ServerFeature, fit_request, learn_limit
+from agent.llm.streaming import NOT_STREAMED, STREAM_REFUSED_STATUSES, NotStreamedError, OnText, stream_reply
 from agent.llm.usage import begin_call, count_call, extract_usage, parse_cost
 from agent.logging_context import get_logger
 from prompts import render
 
 OnUsage = Callable[[Usage], None]
+#: Is called with a sentence that the user should know of.
+OnNote = Callable[[str], None]
 _logger = get_logger(__name__)
 
 #: The most reliable first.
 _OUTPUT_METHODS: Final[tuple[OutputMethod, ...]] = ("json_schema", "function", "json_object", "text")
-#: Statuses by which servers refuse a parameter that they do not know.
-_PARAMETER_REFUSED_STATUSES: Final = frozenset((400, 422))
+_NATIVE_METHODS: Final[tuple[OutputMethod, ...]] = ("native", "text")
+#: Attempts of a call that fails for a moment, if the client makes no second one itself.
+_ATTEMPTS: Final = 3
+_FIRST_WAIT_S: Final = 0.5
+#: Refusals of one request that are answered by a smaller one.
+_MAX_ADJUSTMENTS: Final = 10
+_TOKEN_PARAMETERS: Final = ("max_tokens", "max_completion_tokens")
 _SAMPLING_SEED: Final = 1
 _TRUNCATED_FAULT: Final = "The reply was cut off at the token limit: make it shorter."
 _FILTERED_FAULT: Final = "The reply was withheld by the server's content filter."
@@ -51,6 +60,9 @@ class _Question:
     strict: bool
     max_tokens: int | None
     on_text: OnText | None
+    on_note: OnNote | None
+    #: Constrains a text, in GBNF.
+    grammar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +86,23 @@ async def ask_json(
     max_tokens: int | None = None,
     on_usage: OnUsage | None = None,
     on_text: OnText | None = None,
+    on_note: OnNote | None = None,
 ) -> Reply:
     """Ask for one JSON object that fits `schema`, and return the reply.
 
     `name` is the object's name to the model (letters, digits, `_` and `-`). `strict` uses the server's strict mode if
     the schema can be expressed in it. `on_usage` is called with the tokens. `on_text` is called with the text piece by
     piece while the model writes it, if its server streams: with no piece twice, but not with all if the stream breaks.
-    A reply that cannot be used is a value, `MalformedReply`. Raises `ModelReplyError` if there is no reply: the server
-    refused, failed, could not be reached, or did not answer in time.
+    `on_note` is told in a sentence if the prompt had to be cut. A reply that cannot be used is a value,
+    `MalformedReply`. Raises `ModelReplyError` if there is no reply: the server refused, failed, could not be reached,
+    or did not answer in time.
     """
     sent = add_size_limits(schema) if model.scale == "small" else schema
-    question = _Question(messages, sent, name, strict=strict, max_tokens=max_tokens, on_text=on_text)
+    question = _Question(messages, sent, name, strict=strict, max_tokens=max_tokens, on_text=on_text, on_note=on_note)
     try:
         method, received = await _try_methods(model, question, methods=_list_open_methods(model))
-    except openai.APIStatusError as error:
-        raise _to_reply_error(error) from error
+    except CallFailedError as error:
+        raise explain_failure(error.failure, speaks_openai=model.speaks_openai) from error.__cause__ or error
     if on_usage is not None:
         on_usage(received.usage)
     if received.fault is not None:
@@ -103,23 +117,27 @@ async def ask_text(
     max_tokens: int | None = None,
     grammar: str | None = None,
     on_usage: OnUsage | None = None,
+    on_note: OnNote | None = None,
+    on_text: OnText | None = None,
 ) -> TextReply | MalformedReply:
-    """Ask for a text. One that was cut off at the token limit is returned as truncated.
+    """Ask for a text, without the model's reasoning. One that was cut off at the token limit is returned as truncated.
 
-    `grammar`, in GBNF, constrains the text if the server supports grammars; else it is not sent. Raises
-    `ModelReplyError` as `ask_json` does.
+    `grammar`, in GBNF, constrains the text if the server supports grammars; else it is not sent. `on_text` and
+    `on_note` as for `ask_json`. Raises `ModelReplyError` as `ask_json` does.
     """
-    chat = _limit_tokens(model.chat, max_tokens=max_tokens)
-    if grammar is not None and model.supports_grammar:
-        chat = chat.bind(extra_body={"grammar": grammar})
+    supported = grammar if model.supports_grammar else None
+    question = _Question(
+        messages, {}, "", strict=False, max_tokens=max_tokens, on_text=on_text, on_note=on_note, grammar=supported
+    )
     try:
-        received = await _call_model(model, chat, messages, method="text")
-    except openai.APIStatusError as error:
-        raise _to_reply_error(error) from error
+        received = await _ask_with_method(None, model, question)
+    except CallFailedError as error:
+        raise explain_failure(error.failure, speaks_openai=model.speaks_openai) from error.__cause__ or error
     if on_usage is not None:
         on_usage(received.usage)
-    if received.text.strip() and (received.fault is None or received.truncated):
-        return TextReply(text=received.text, usage=received.usage, truncated=received.truncated)
+    text = drop_reasoning(received.text)
+    if text.strip() and (received.fault is None or received.truncated):
+        return TextReply(text=text, usage=received.usage, truncated=received.truncated)
     return MalformedReply(reason=received.fault or _EMPTY_FAULT, raw=received.text, usage=received.usage)
 
 
@@ -139,7 +157,7 @@ async def ask_texts(
     constraint: dict[str, Any] = (
         {"extra_body": {"grammar": grammar}} if grammar is not None and model.supports_grammar else {}
     )
-    chat = enable_sampling(model.chat, seed=_SAMPLING_SEED)
+    chat = cast("BaseChatModel", enable_sampling(model.chat, seed=_SAMPLING_SEED))
     config = ensure_config()
     begin_call()
     with _log_call(model, f"text, {number} at once") as log_reply:
@@ -148,14 +166,17 @@ async def ask_texts(
                 result = await chat.agenerate(
                     [list(messages)],
                     callbacks=config.get("callbacks"),
-                    tags=config.get("tags"),
+                    tags=[*(config.get("tags") or ()), NOT_STREAMED],
                     metadata=config.get("metadata"),
                     n=number,
                     max_tokens=max_tokens,
                     **constraint,
                 )
-        except (*PROVIDER_ERRORS, openai.APIStatusError) as error:
-            raise _to_reply_error(error) from error
+        except PlanwaveError:
+            raise
+        except Exception as error:
+            failure = read_failure(error, speaks_openai=model.speaks_openai)
+            raise explain_failure(failure, speaks_openai=model.speaks_openai) from error
         received = [
             _parse_message(each.message)
             for each in result.generations[0]
@@ -176,7 +197,8 @@ async def ask_texts(
 
 
 def _list_open_methods(model: Model) -> tuple[OutputMethod, ...]:
-    methods = _OUTPUT_METHODS[_OUTPUT_METHODS.index(model.output_method) :]
+    ordered = _OUTPUT_METHODS if model.speaks_openai else _NATIVE_METHODS
+    methods = ordered[ordered.index(model.output_method) :]
     return tuple(method for method in methods if method not in model.unsupported)
 
 
@@ -187,95 +209,183 @@ async def _try_methods(
     method, *later = methods
     try:
         return method, await _ask_with_method(method, model, question)
-    except openai.APIStatusError as error:
-        if not later or error.status_code not in _PARAMETER_REFUSED_STATUSES or is_prompt_too_long(error):
+    except CallFailedError as error:
+        if not later or not error.failure.is_refused_parameter:
             raise
         try:
             reached = await _try_methods(model, question, methods=tuple(later))
-        except openai.APIStatusError:
+        except CallFailedError as last:
+            if not last.failure.is_refused_parameter:
+                raise
             # Every method was refused, so the method is not the reason, and the first error explains it best.
-            raise error from None
+            raise error from error.__cause__
         _logger.warning("Model %s refused the output method %s and took %s", model.name, method, reached[0])
-        if "Invalid schema" not in error.message:
+        if "Invalid schema" not in error.failure.message:
             model.unsupported.add(method)
         return reached
 
 
-async def _ask_with_method(method: OutputMethod, model: Model, question: _Question) -> _RawReply:
-    """Ask by `method`: as a stream if `on_text` is given and the server streams, else for the whole reply at once."""
-    unused: list[StreamFeature] = []
-    extras: tuple[StreamFeature, ...] = (
-        ("stream_usage", "stream") if question.on_text and "stream" not in model.unsupported else ()
-    )
+async def _ask_with_method(method: OutputMethod | None, model: Model, question: _Question) -> _RawReply:
+    """Ask by `method`, None: for a text; as a stream if `on_text` is given and the server streams.
+
+    Otherwise for the whole reply at once.
+    """
+    unused: list[ServerFeature] = []
+    wants_stream = question.on_text is not None and model.can_stream and "stream" not in model.unsupported
+    extras: tuple[ServerFeature, ...] = (
+        ("stream_usage", "stream") if model.speaks_openai else ("stream",)
+    ) * wants_stream
     for extra in extras:
-        chat = build_streaming_chat(model, report_usage=extra == "stream_usage")
-        if chat is None or extra in model.unsupported:
+        if extra in model.unsupported:
             continue
         try:
-            received = await _send_question(method, model, question, chat=chat, on_text=question.on_text)
+            received = await _send_within_limits(model, question, method=method, stream=extra)
         except NotStreamedError as error:
             _logger.warning("Model %s did not stream its reply, asking for the whole: %s", model.name, error)
             unused = ["stream"] if error.permanent else []
             break
-        except openai.APIStatusError as error:
-            if error.status_code not in STREAM_REFUSED_STATUSES or is_prompt_too_long(error):
+        except CallFailedError as error:
+            failure = error.failure
+            if not model.speaks_openai or failure.status not in STREAM_REFUSED_STATUSES or failure.is_too_long:
                 raise
             _logger.warning("Model %s refused %s, asking without it", model.name, extra)
             unused.append(extra)
         else:
             model.unsupported.update(unused)
             return received
-    received = await _send_question(method, model, question, chat=model.chat)
+    received = await _send_within_limits(model, question, method=method)
     # Only now is it certain that the server refused the stream and not the question.
     model.unsupported.update(unused)
     return received
 
 
-async def _send_question(
-    method: OutputMethod, model: Model, question: _Question, *, chat: BaseChatModel, on_text: OnText | None = None
+async def _send_within_limits(
+    model: Model, question: _Question, *, method: OutputMethod | None, stream: ServerFeature | None = None
 ) -> _RawReply:
-    limited = _limit_tokens(chat, max_tokens=question.max_tokens)
+    """Ask with as many tokens and as much of the prompt as the server takes, learning both from its refusals."""
+    chat, before = apply_configuration(model.chat), model.limits.copy()
     messages = question.messages
+    if method in {"json_object", "text"}:
+        messages = _append_schema(messages, schema=question.schema)
+    wanted = _find_token_limit(model, chat, question)
+    for _ in range(_MAX_ADJUSTMENTS):
+        request = fit_request(messages, model.limits, max_tokens=wanted)
+        try:
+            received = await _send_with_retries(
+                model, _build_call(model, chat, question, request, method=method, stream=stream), method, stream
+            )
+        except CallFailedError as error:
+            change = learn_limit(error.failure, model.limits, request)
+            if change is None:
+                model.limits.restore(before)
+                raise
+            _logger.warning("Model %s refused a request with status %s: %s", model.name, error.failure.status, change)
+        else:
+            if request.left_out and question.on_note is not None:
+                question.on_note(_describe_cut(request, model))
+            return received
+    model.limits.restore(before)
+    raise CallFailedError(ProviderFailure("other", "It refuses requests of every size.", name="LimitError"))
+
+
+def _describe_cut(request: FittedRequest, model: Model) -> str:
+    return (
+        f"The prompt was too long for the model's context of {model.limits.context_tokens:,} tokens: "
+        f"{request.left_out:,} of its {request.characters:,} characters were left out."
+    )
+
+
+def _find_token_limit(model: Model, chat: ChatRunnable, question: _Question) -> int | None:
+    """Return the limit of a reply: the user's on the chat model, else that of the settings, else the question's."""
+    own = find_bound_value(chat, _TOKEN_PARAMETERS)
+    if isinstance(own, int):
+        return own
+    if not model.speaks_openai:
+        return find_token_limit(chat) or model.max_output_tokens
+    if model.max_output_tokens is None:
+        return question.max_tokens
+    # The answers of a small model are short, so that it comes to an end.
+    is_short = model.scale == "small" and question.max_tokens is not None
+    return min(model.max_output_tokens, question.max_tokens or 0) if is_short else model.max_output_tokens
+
+
+def _build_call(
+    model: Model,
+    chat: ChatRunnable,
+    question: _Question,
+    request: FittedRequest,
+    *,
+    method: OutputMethod | None,
+    stream: ServerFeature | None,
+) -> Callable[[], Any]:
+    """Return a function that makes the call once and returns the message or the reply."""
+    on_text = question.on_text if stream is not None else None
+    if not model.speaks_openai:
+        if request.max_tokens is not None and request.max_tokens != find_token_limit(chat):
+            chat = limit_native_reply(chat, max_tokens=request.max_tokens)
+        schema = question.schema if method == "native" else None
+        return lambda: ask_natively(chat, request.messages, schema=schema, name=question.name, on_text=on_text)
+    if stream is not None:
+        chat = enable_streaming(chat, report_usage=stream == "stream_usage")
+    chat = limit_reply(chat, model.limits, max_tokens=request.max_tokens)
+    chat = change_models(chat, lambda each: each.bind(**_build_parameters(model, question, method)))
+    if on_text is not None:
+        return lambda: stream_reply(chat, request.messages, on_text=on_text)
+    return lambda: chat.ainvoke(request.messages, {"tags": [NOT_STREAMED]})
+
+
+def _build_parameters(model: Model, question: _Question, method: OutputMethod | None) -> dict[str, Any]:
+    """Return what a request to a server of the OpenAI protocol has besides its messages."""
     match method:
         case "json_schema":
             strict = to_strict_schema(question.schema) if question.strict and model.scale == "large" else None
             form = {"name": question.name, "schema": strict or question.schema, "strict": strict is not None}
-            limited = limited.bind(response_format={"type": "json_schema", "json_schema": form})
+            return {"response_format": {"type": "json_schema", "json_schema": form}}
         case "function":
             function = {"type": "function", "function": {"name": question.name}}
             offered = {**function, "function": {"name": question.name, "parameters": question.schema}}
-            limited = limited.bind(tools=[offered], tool_choice=function)
+            return {"tools": [offered], "tool_choice": function}
         case "json_object":
-            messages = _append_schema(messages, schema=question.schema)
-            limited = limited.bind(response_format={"type": "json_object"})
-        case "text":
-            messages = _append_schema(messages, schema=question.schema)
+            return {"response_format": {"type": "json_object"}}
+        case "text" | "native" | None:
+            return {} if question.grammar is None else {"extra_body": {"grammar": question.grammar}}
         case _:
             assert_never(method)
-    return await _call_model(model, limited, messages, method=method, on_text=on_text)
 
 
 def _append_schema(messages: Sequence[BaseMessage], *, schema: JsonSchema) -> list[BaseMessage]:
     return [*messages, HumanMessage(render("json_reply.v1", schema=json.dumps(schema, ensure_ascii=False)))]
 
 
-def _limit_tokens(chat: BaseChatModel, *, max_tokens: int | None) -> Runnable[LanguageModelInput, AIMessage]:
-    """Return `chat` with a limit of tokens; a model of another maker names it differently and keeps its own limit."""
-    return chat.bind(max_tokens=max_tokens) if max_tokens and isinstance(chat, ChatOpenAI) else chat
-
-
-async def _call_model(
-    model: Model,
-    chat: Runnable[LanguageModelInput, AIMessage],
-    messages: Sequence[BaseMessage],
-    *,
-    method: OutputMethod,
-    on_text: OnText | None = None,
+async def _send_with_retries(
+    model: Model, call: Callable[[], Any], method: OutputMethod | None, stream: ServerFeature | None
 ) -> _RawReply:
-    """Ask `chat` if the budget allows it; a status error is passed on, so that another method may be tried."""
+    """Make a call, and again if it failed for a moment and the client does not do so itself."""
+    name = method or "text"
+    for attempt in range(_ATTEMPTS):
+        try:
+            return await _call_model(model, call, method=f"a stream, {name}" if stream else name)
+        except CallFailedError as error:
+            failure = error.failure
+            tried_before = model.retries_itself and not failure.is_in_reply
+            if attempt == _ATTEMPTS - 1 or not failure.is_transient or tried_before or stream:
+                if stream and failure.is_transient and not tried_before:
+                    raise NotStreamedError(permanent=False) from error
+                raise
+            jittered = _FIRST_WAIT_S * 2**attempt * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+            await _pause(jittered if failure.retry_after_s is None else failure.retry_after_s)
+    raise AssertionError("the last attempt returns or raises")
+
+
+#: Waits for some seconds.
+_pause: Final = asyncio.sleep
+
+
+async def _call_model(model: Model, call: Callable[[], Any], *, method: str) -> _RawReply:
+    """Make a call if the budget allows it. Raises `CallFailedError`, so that another method may be tried."""
     begin_call()
-    with _log_call(model, "a stream, " + method if on_text else method) as log_reply:
-        received = await _receive_reply(model, chat, messages, on_text=on_text)
+    with _log_call(model, method) as log_reply:
+        received = await _receive_reply(model, call)
         log_reply(received)
     count_call(received.usage)
     return received
@@ -310,8 +420,10 @@ def _log_call(model: Model, method: str) -> Iterator[Callable[[_RawReply], None]
     try:
         yield log_reply
     except Exception as error:
-        seconds, cause = time.monotonic() - started, error.__cause__ or error
-        status = cause.status_code if isinstance(cause, openai.APIStatusError) else None
+        seconds = time.monotonic() - started
+        raised = error.__cause__ or error if isinstance(error, CallFailedError) else error
+        cause = raised.__cause__ or raised
+        status = error.failure.status if isinstance(error, CallFailedError) else None
         _logger.warning(
             "Model call failed: %s by %s after %.3f s: %s%s",
             model.name,
@@ -324,34 +436,38 @@ def _log_call(model: Model, method: str) -> Iterator[Callable[[_RawReply], None]
         raise
 
 
-async def _receive_reply(
-    model: Model,
-    chat: Runnable[LanguageModelInput, AIMessage],
-    messages: Sequence[BaseMessage],
-    *,
-    on_text: OnText | None,
-) -> _RawReply:
+async def _receive_reply(model: Model, call: Callable[[], Any]) -> _RawReply:
     try:
         async with asyncio.timeout(model.timeout_s):
-            return _parse_message(
-                await (stream_reply(chat, messages, on_text=on_text) if on_text else chat.ainvoke(list(messages)))
-            )
+            received = await call()
     except openai.LengthFinishReasonError as error:
         return replace(_parse_completion(error.completion), fault=_TRUNCATED_FAULT, truncated=True)
     except openai.ContentFilterFinishReasonError as error:
         found = _RawReply("", Usage()) if error.completion is None else _parse_completion(error.completion)
         return replace(found, fault=_FILTERED_FAULT)
-    except openai.APIStatusError:
+    except (PlanwaveError, NotStreamedError, CallFailedError, AssertionError):
         raise
-    except PROVIDER_ERRORS as error:
-        raise _to_reply_error(error) from error
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        if not isinstance(model.chat, ChatOpenAI):
-            raise
-        # The client parses what it takes for a completion without validating it first.
-        raise ModelReplyError(
-            f"The model server's reply does not follow the OpenAI protocol ({error}): check OPENAI_BASE_URL."
-        ) from error
+    except Exception as error:
+        raise CallFailedError(read_failure(error, speaks_openai=model.speaks_openai)) from error
+    return _read_reply(received)
+
+
+def _read_reply(received: Any) -> _RawReply:  # noqa: ANN401 - what a runnable over a chat model returns
+    match received:
+        case NativeReply(message=AIMessage() as message, value=None):
+            return _parse_message(message)
+        case NativeReply(message=None, value=dict() as value):
+            return _RawReply(dump_value(value), Usage())
+        case NativeReply(message=AIMessage() as message, value=dict() as value):
+            parsed = _parse_message(message)
+            return parsed if parsed.truncated else replace(parsed, text=dump_value(value), fault=None)
+        case AIMessage():
+            return _parse_message(received)
+        case str():
+            return _parse_message(AIMessage(received))
+        case _:
+            found = f"It returned {type(received).__name__}, not a message."
+            raise CallFailedError(ProviderFailure("other", found, name="ReplyError"))
 
 
 def _parse_message(message: AIMessage) -> _RawReply:
@@ -389,7 +505,3 @@ def _parse_completion(completion: openai.types.chat.ChatCompletion) -> _RawReply
         if usage
         else Usage(),
     )
-
-
-def _to_reply_error(error: Exception) -> ModelReplyError:
-    return explain_error(error) or ModelReplyError(f"The model failed: {error}")

@@ -37,6 +37,8 @@ class PlanningResult(BaseModel):
     compiled: CompiledPlan
     #: The findings of preflight, by task id.
     findings: Mapping[str, Preflight]
+    #: What was changed in the arguments or looks wrong in them, by task id.
+    warnings: dict[str, list[str]]
     #: How often the model was asked to repair problems.
     repairs: int
     usage: UsageTotal
@@ -51,6 +53,8 @@ class PlanningFailure(BaseModel):
 
     problems: tuple[str, ...]
     usage: UsageTotal
+    #: The model gave no reply; it may when asked again.
+    is_model_failure: bool = False
 
 
 class ContextRequest(BaseModel):
@@ -97,6 +101,7 @@ async def make_plan(
         early_execution=early_execution,
         variants=settings.plan_variants,
         may_ask=may_ask,
+        repairs_arguments=settings.sql_repair,
     )
     if not session.specs:
         return PlanningFailure(problems=("There are no tools to plan with.",), usage=session.tally.total)
@@ -104,23 +109,21 @@ async def make_plan(
     try:
         result = await _select_strategy(session)(session)
     except ModelReplyError as error:
-        return PlanningFailure(problems=(str(error),), usage=session.tally.total)
+        return PlanningFailure(problems=(str(error),), usage=session.tally.total, is_model_failure=True)
     match result:
         case DraftFailure(problems=problems):
             return PlanningFailure(problems=problems, usage=session.tally.total)
         case ContextQuestions(questions=questions):
             return ContextRequest(questions=questions, usage=session.tally.total)
         case PlanDraft(checked=checked, repairs=repairs, doubt=doubt):
-            for task, finding in checked.findings.items():
-                for note in finding.notes:
-                    emit(Thinking(role="planner", text=f"Repaired {task!r}: {note}"))
             return PlanningResult(
                 plan=as_document(checked.compiled.plan),
                 compiled=checked.compiled,
                 findings=checked.findings,
+                warnings=checked.list_warnings(),
                 repairs=repairs,
                 usage=session.tally.total,
-                doubt=doubt,
+                doubt=" ".join(filter(None, (doubt, *session.notes))),
             )
 
 

@@ -116,7 +116,11 @@ async def replan_rest(
 ) -> PlanRevision | tuple[str, ...]:
     """Go on with `new` tasks after the finished ones."""
     done = failure_context.done_tasks
-    added = assign_free_ids([task for task in new if task not in done], taken=failure_context.taken_ids)
+    # A model lists a finished task as it runs, without what was repaired in it.
+    known = [{key: value for key, value in task.items() if key != "repaired"} for task in done]
+    added = assign_free_ids(
+        [task for task in new if task not in done and task not in known], taken=failure_context.taken_ids
+    )
     return await check_revision([*done, *added], session, failure_context, waived=frozenset(), note=note)
 
 
@@ -239,7 +243,7 @@ async def _check_document(
     ]
     if problems:
         return tuple(map(str, problems))
-    plan = parse_plan(document, max_tasks=session.limits.max_tasks)
+    plan = parse_plan({**session.input_fields, **document}, max_tasks=session.limits.max_tasks)
     compiled = (
         compile_plan(plan, session.toolbox.specs, limits=session.limits, used=session.used)
         if isinstance(plan, Plan)

@@ -29,6 +29,8 @@ class RevisionResult(BaseModel):
     plan: dict[str, JsonValue]
     compiled: CompiledPlan
     findings: Mapping[str, Preflight]
+    #: What was changed in the arguments or looks wrong in them, by task id.
+    warnings: dict[str, list[str]]
     #: Failed or rejected tasks that the run goes on without, including those of earlier revisions.
     waived: frozenset[str]
     #: What was decided and why, for a human.
@@ -45,6 +47,8 @@ class RevisionAbandoned(BaseModel):
     #: Whether stopping was the model's own decision.
     chosen: bool
     usage: UsageTotal
+    #: The model gave no reply; it may when asked again.
+    is_model_failure: bool = False
 
 
 class ClarificationRequest(BaseModel):
@@ -88,6 +92,11 @@ async def make_revision(
         max_repairs=settings.max_repairs,
         emit=emit,
         used=_index_settled_tasks(compiled, outcomes, waived=waived),
+        repairs_arguments=settings.sql_repair,
+        kept=compiled.plan.tasks,
+        input_fields=compiled.plan.model_dump(
+            mode="json", include={"inputs", "input_values"} if compiled.plan.inputs is not None else set()
+        ),
     )
     failure_context = FailureContext(
         compiled, outcomes=outcomes, failed=failed, history=tuple(history), guidance=tuple(guidance), may_ask=may_ask
@@ -96,7 +105,7 @@ async def make_revision(
     try:
         decision = await (decide_in_stages if model.scale == "small" else decide_at_once)(session, failure_context)
     except ModelReplyError as error:
-        return RevisionAbandoned(reason=str(error), chosen=False, usage=session.tally.total)
+        return RevisionAbandoned(reason=str(error), chosen=False, usage=session.tally.total, is_model_failure=True)
     match decision:
         case NoRevision(reason=reason, chosen=chosen):
             return RevisionAbandoned(reason=reason, chosen=chosen, usage=session.tally.total)
@@ -107,6 +116,7 @@ async def make_revision(
                 plan=as_document(checked.compiled.plan),
                 compiled=checked.compiled,
                 findings=checked.findings,
+                warnings=checked.list_warnings(),
                 waived=frozenset(waived) | decision.waived,
                 note=decision.note,
                 usage=session.tally.total,

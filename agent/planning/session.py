@@ -1,17 +1,17 @@
 """What planner and replanner share: the goal, the model and the tools of one planning, and its possible results."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from agent.core.plan.document import Plan, Task
+from agent.core.plan.document import Call, Plan, Task
 from agent.core.plan.limits import Limits
 from agent.core.plan.problems import Problem
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
-from agent.events import Emit
+from agent.events import Emit, Thinking
 from agent.execution.early_execution import EarlyExecution
 from agent.llm.models import Model
 from agent.llm.replies import MalformedReply, Reply, TextReply
@@ -20,7 +20,7 @@ from agent.llm.usage import UsageTally
 from agent.planning.large_model.plan_schema import build_plan_schema
 from agent.planning.tool_prompts import select_plannable_tools
 from agent.planning.tool_selection import select_tools
-from agent.tools.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, PreflightChecker, check_plan
 from agent.tools.toolbox import Toolbox
 
 
@@ -55,6 +55,8 @@ class PlanningSession:
     emit: Emit
     #: The ids that already have a result, as for `compile_plan`.
     used: Mapping[str, Task | None] = field(default_factory=dict)
+    #: What the plan that is replanned says of its inputs, as fields of a plan document.
+    input_fields: Mapping[str, Any] = field(default_factory=dict)
     tally: UsageTally = field(default_factory=UsageTally)
     #: Runs tasks while their plan is still being written.
     early_execution: EarlyExecution | None = None
@@ -64,6 +66,12 @@ class PlanningSession:
     variant: int = 0
     #: Whether the model may ask questions before it plans.
     may_ask: bool = False
+    #: Whether what can only be a slip in the arguments of the model is corrected.
+    repairs_arguments: bool = True
+    #: The calls of an earlier plan, whose arguments stay as they are.
+    kept: Sequence[Call] = ()
+    #: What the user should know of how the plan came about, as sentences.
+    notes: list[str] = field(default_factory=list)
 
     @cached_property
     def specs(self) -> dict[str, ToolSpec]:
@@ -90,6 +98,7 @@ class PlanningSession:
             max_tokens=max_tokens,
             on_usage=self.tally.add,
             on_text=on_text,
+            on_note=self.add_note,
         )
 
     async def ask_text(
@@ -99,7 +108,12 @@ class PlanningSession:
         from agent.llm.structured_output import ask_text  # noqa: PLC0415 - `openai` takes a second to load
 
         return await ask_text(
-            self._select_model(), messages, max_tokens=max_tokens, grammar=grammar, on_usage=self.tally.add
+            self._select_model(),
+            messages,
+            max_tokens=max_tokens,
+            grammar=grammar,
+            on_usage=self.tally.add,
+            on_note=self.add_note,
         )
 
     async def ask_texts(
@@ -112,6 +126,12 @@ class PlanningSession:
             self.model, messages, number=number, max_tokens=max_tokens, grammar=grammar, on_usage=self.tally.add
         )
 
+    def add_note(self, note: str) -> None:
+        """Keep a sentence that the user should know, and show it to whoever watches."""
+        if note not in self.notes:
+            self.notes.append(note)
+            self.emit(Thinking(role="planner", text=note))
+
     def _select_model(self) -> Model:
         """Return the model, for a variant with sampling enabled."""
         if not self.variant:
@@ -122,7 +142,13 @@ class PlanningSession:
 
     async def check(self, document: Mapping[str, Any]) -> CheckedPlan | tuple[Problem, ...]:
         """Compile a plan document against the toolbox, preflight included."""
-        preflights = self.early_execution.preflights if self.early_execution else None
+        goal = self.goal if self.repairs_arguments else None
+        preflights = (
+            self.early_execution.preflights
+            if self.early_execution
+            else PreflightChecker(self.toolbox, goal=goal, kept=self.kept)
+        )
+        document = {**self.input_fields, **document}
         return await check_plan(document, self.toolbox, limits=self.limits, used=self.used, preflights=preflights)
 
 

@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.outcomes import Done, Outcome
 from agent.core.grounding import find_ungrounded
-from agent.errors import ModelError
+from agent.errors import ModelError, ModelReplyError
 from agent.events import Emit, Thinking
 from agent.llm.models import Model
 from agent.llm.replies import TextReply
+from agent.llm.streaming import OnText
 from agent.llm.usage import UsageTally, UsageTotal
 from agent.results.markdown import extract_rows, get_title, list_settled_tasks, render_results, render_section
 from agent.results.summary import describe_failure
@@ -23,6 +24,8 @@ from prompts import render
 _MAX_TOKENS: Final = 1_200
 #: Rows of one result that the model is shown.
 _MAX_ROWS: Final = 50
+#: A paragraph has ended if something follows the empty line.
+_PARAGRAPH_END: Final = re.compile(r"\n\s*\n(?=\S)")
 _CITATION: Final = re.compile(r"\[([^\[\]\s]+(?:\s*,\s*[^\[\]\s]+)*)\]")
 
 
@@ -37,6 +40,8 @@ class AnswerResult(BaseModel):
     text: str
     grounded: bool
     usage: UsageTotal
+    #: Why the text is not all that it could be, as sentences; "" if nothing is to be said.
+    note: str = ""
 
 
 async def make_answer(
@@ -50,13 +55,15 @@ async def make_answer(
     emit: Emit,
     settings: Settings,  # noqa: ARG001 - all roles are called alike
     accepted: bool = False,
+    on_text: OnText | None = None,
 ) -> AnswerResult:
     """Write the answer of a run.
 
     A large model writes a short answer that cites tasks as `[id]`; paragraphs that the cited results do not support
     are replaced by the results themselves. Without a model, with a small one, after a failure of the model, and for a
     run that did not complete, the results are listed. If a human has `accepted` to end an incomplete run, the model
-    writes its answer too, which begins with `reason`.
+    writes its answer too, which begins with `reason`. `on_text` is called with each paragraph of the model's answer as
+    soon as the model has written it and the results support it.
     """
     tally = UsageTally()
     plain = render_results(compiled=compiled, outcomes=outcomes, status=status, reason=reason)
@@ -68,19 +75,29 @@ async def make_answer(
     from agent.llm.structured_output import ask_text  # noqa: PLC0415 - `openai` takes a second to load
 
     emit(Thinking(role="answerer", text="Writing the answer."))
+    notes: list[str] = []
+    checked = (
+        _CheckedStream(goal, done, opening=f"{reason}\n\n" if reason else "", on_text=on_text) if on_text else None
+    )
     try:
         reply = await ask_text(
             model,
             [HumanMessage(_render_question(goal, compiled, outcomes, done))],
             max_tokens=_MAX_TOKENS,
             on_usage=tally.add,
+            on_note=notes.append,
+            on_text=checked.feed if checked else None,
         )
+    except ModelReplyError as error:
+        note = f"The results are listed because no model could write the answer. {error}"
+        return AnswerResult(text=plain, grounded=True, usage=tally.total, note=note)
     except ModelError:
         return AnswerResult(text=plain, grounded=True, usage=tally.total)
     if not isinstance(reply, TextReply) or reply.truncated:
         return AnswerResult(text=plain, grounded=True, usage=tally.total)
     text, grounded = check_grounding(reply.text.strip(), goal, compiled=compiled, done=done)
-    return AnswerResult(text=f"{reason}\n\n{text}" if reason else text, grounded=grounded, usage=tally.total)
+    text = f"{reason}\n\n{text}" if reason else text
+    return AnswerResult(text=text, grounded=grounded, usage=tally.total, note=" ".join(notes))
 
 
 def _render_question(
@@ -101,6 +118,7 @@ def _render_question(
             ),
             *(f"{task}: {outcome.items}" for task, outcome in done.items() if outcome.items is not None),
             *(f"{task}: {outcome.error}" for task, outcome in done.items() if outcome.error is not None),
+            *(f"{task}: {warning}" for task, outcome in done.items() for warning in outcome.warnings),
         ],
     )
 
@@ -123,18 +141,55 @@ def check_grounding(
     paragraphs = re.split(r"\n\s*\n", text)
     grounded: list[str] = []
     cited_by_others: list[str] = []
-    cited: list[str] = []
+    reader = _ParagraphReader(goal, done)
     for paragraph in paragraphs:
-        citations = [task for group in _CITATION.findall(paragraph) for task in re.split(r"\s*,\s*", group)]
-        cited = citations or cited
-        outputs: list[JsonValue] = [done[task].output for task in cited if task in done]
-        all_known = all(task in done for task in cited)
-        if all_known and not find_ungrounded(_CITATION.sub("", paragraph), goal, *outputs):
+        if reader.is_supported(paragraph):
             grounded.append(paragraph)
         else:
-            cited_by_others += [task for task in cited if task in done]
+            cited_by_others += [task for task in reader.cited if task in done]
     if len(grounded) == len(paragraphs):
         return text, True
     listed = dict.fromkeys(cited_by_others or done)
     sections = [render_section(task, done[task], title=get_title(compiled, task)) for task in listed]
     return "\n\n".join([*grounded, *sections]), False
+
+
+class _ParagraphReader:
+    """Checks the paragraphs of an answer in order."""
+
+    def __init__(self, goal: str, done: Mapping[str, Done]) -> None:
+        self._goal = goal
+        self._done = done
+        #: What the last paragraph cites, or the one before it that cites anything.
+        self.cited: list[str] = []
+
+    def is_supported(self, paragraph: str) -> bool:
+        """Whether the results that the next paragraph cites have all its numbers and names."""
+        citations = [task for group in _CITATION.findall(paragraph) for task in re.split(r"\s*,\s*", group)]
+        self.cited = citations or self.cited
+        cited = [self._done[task] for task in self.cited if task in self._done]
+        outputs: list[JsonValue] = [value for done in cited for value in (done.output, *done.warnings)]
+        all_known = all(task in self._done for task in self.cited)
+        return all_known and not find_ungrounded(_CITATION.sub("", paragraph), self._goal, *outputs)
+
+
+class _CheckedStream:
+    """Passes on the paragraphs of an answer while it is written, up to the first that the results do not support."""
+
+    def __init__(self, goal: str, done: Mapping[str, Done], *, opening: str, on_text: OnText) -> None:
+        self._reader = _ParagraphReader(goal, done)
+        self._on_text = on_text
+        #: What stands before the next paragraph.
+        self._before = opening
+        self._rest = ""
+        self._is_open = True
+
+    def feed(self, piece: str) -> None:
+        """Take the next piece of the model's text."""
+        self._rest = (self._rest + piece).lstrip() if not self._rest else self._rest + piece
+        while self._is_open and (end := _PARAGRAPH_END.search(self._rest)):
+            paragraph, self._rest = self._rest[: end.start()], self._rest[end.end() :]
+            self._is_open = self._reader.is_supported(paragraph)
+            if self._is_open:
+                self._on_text(self._before + paragraph)
+                self._before = end.group()

@@ -48,6 +48,9 @@ def _render_opening(status: str, outcomes: Mapping[str, Outcome]) -> str:
     lost = [task for task, outcome in outcomes.items() if isinstance(outcome, Done) and outcome.error is not None]
     if status == "completed" and lost:
         return f"Done, but the output of {', '.join(lost)} could not be stored."
+    cut = [task for task, outcome in outcomes.items() if isinstance(outcome, Done) and outcome.cuts]
+    if status == "completed" and cut:
+        return f"Done, but on incomplete data: {', '.join(cut)}."
     return _OPENINGS.get(status, f"The run is {status}.")
 
 
@@ -69,6 +72,7 @@ def render_section(task: str, outcome: Outcome, *, title: str) -> str:
         case Done():
             body = outcome.error if outcome.has_lost_output and outcome.error else render_output(outcome.output)
             lacking = f"\n\nIncomplete: {outcome.items}" if outcome.items is not None else ""
+            lacking += "".join(f"\n\nNote: {warning}" for warning in outcome.warnings)
             return (f"{head}\n\n{body}" if "\n" in body else f"{head}: {body}") + lacking
         case Failed():
             return f"{head} failed: {outcome.error}"
@@ -95,8 +99,10 @@ def render_output(output: JsonValue) -> str:
         texts = [value for value in output.values() if isinstance(value, str)]
         if len(output) == 1 and texts:
             return render_output(texts[0])
-        if output and all(not isinstance(value, dict | list) for value in output.values()):
-            return "\n".join(f"- {key.replace('_', ' ')}: {_render_cell(value)}" for key, value in output.items())
+        # Warnings are shown with the outcome.
+        flat = {key: value for key, value in output.items() if key != "warnings"}
+        if flat and not any(isinstance(value, dict | list) for value in flat.values()):
+            return "\n".join(f"- {key.replace('_', ' ')}: {_render_cell(value)}" for key, value in flat.items())
     text = json.dumps(output, ensure_ascii=False)
     return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]}..."
 

@@ -54,7 +54,8 @@ def _describe_outcome(outcome: Outcome) -> str:
         case Done(error=str(lost)):
             return f"done, never to be made again: {lost}"
         case Done(items=None):
-            return f"done: {preview_value(outcome.output)}"
+            warned = f" ({' '.join(outcome.warnings)})" if outcome.warnings else ""
+            return f"done: {preview_value(outcome.output)}{warned}"
         case Done():
             return f"done, though {outcome.items}: {preview_value(outcome.output)}"
         case Failed() | Rejected():

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from agent.errors import ToolError, describe_extra
-from agent.llm.models import resolve_model
+from agent.llm.chat_wrappers import ChatRunnable
+from agent.llm.models import ModelChoice, resolve_model
 from agent.settings import Settings
 from agent.tools.charts.draw_chart import chart_tools
 from agent.tools.files.save_file import file_tools
@@ -23,7 +23,7 @@ ANALYTICS_TOOLS = frozenset(
     {"describe_database", "query_database", "analyze_rows", "draw_chart", "write_text", "save_file"}
 )
 #: What the family imports; the extra `analytics` brings all of it.
-_PACKAGES = ("altair", "duckdb", "sqlglot", "vl_convert")
+_PACKAGES = ("altair", "duckdb", "sqlglot", "vl_convert", "xlsxwriter")
 
 
 def are_analytics_installed() -> bool:
@@ -37,7 +37,7 @@ def require_analytics() -> None:
         raise ToolError(f"The default tools need {describe_extra('analytics')}.")
 
 
-def analytics_tools(*, source: DataSource, output: Path, writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
+def analytics_tools(*, source: DataSource, output: Path, writer: Callable[[], ChatRunnable]) -> list[BaseTool]:
     """Return the tools on `source`. Files go to `output`; `writer` returns the model for texts, at its first use."""
     return [*database_tools(source), *chart_tools(output), *writing_tools(writer), *file_tools(output)]
 
@@ -50,10 +50,12 @@ def build_query_limits(settings: Settings) -> QueryLimits:
         memory_bytes=None if memory is None else memory * 2**20,
         temp_bytes=settings.query_temp_mb * 2**20,
         result_bytes=settings.query_result_mb * 2**20,
+        time_zone=settings.time_zone,
+        dialect=settings.sql_dialect,
     )
 
 
-def default_tools(settings: Settings, model: str | BaseChatModel | None) -> Callable[[], Sequence[BaseTool]]:
+def default_tools(settings: Settings, model: ModelChoice) -> Callable[[], Sequence[BaseTool]]:
     """Return a function that makes the tools on the sample shop, which it builds at its first use.
 
     It raises `ToolError` if the extra `analytics` is not installed.

@@ -89,15 +89,19 @@ class Toolbox(Mapping[str, BaseTool]):
         """Whether the tool can check arguments without side effects."""
         return _get_preflight(self._tools[name]) is not None
 
-    def preflight(self, name: str, args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema]) -> Preflight:
+    def preflight(
+        self, name: str, args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema], goal: str | None = None
+    ) -> Preflight:
         """Let the tool check `args`; `Preflight` describes the protocol. Blocking: call it in a thread.
 
-        An exception in the preflight becomes a problem.
+        `goal` is what a model wrote the arguments for; None: a caller wrote them. An exception in the preflight becomes
+        a problem.
         """
         check = _get_preflight(self._tools[name])
         if check is None:
             return Preflight()
-        extra = {"open": dict(left_open)} if "open" in inspect.signature(check).parameters else {}
+        offered = {"open": dict(left_open), "goal": goal}
+        extra = {key: value for key, value in offered.items() if key in inspect.signature(check).parameters}
         try:
             result = check(dict(args), **extra)
         except Exception as error:  # noqa: BLE001 - a tool's own code; no exception of it may end the compiler
@@ -105,8 +109,8 @@ class Toolbox(Mapping[str, BaseTool]):
         if not isinstance(result, Preflight):
             result = Preflight(problems=(result,) if isinstance(result, str) else tuple(map(str, result or ())))
         masks = get_registered_masks(find_tool_secrets(self._tools[name]))
-        problems = tuple(map(masks.redact, result.problems))
-        return result.model_copy(update={"problems": problems, "notes": tuple(map(masks.redact, result.notes))})
+        sentences = {"problems": result.problems, "notes": result.notes, "warnings": result.warnings}
+        return result.model_copy(update={key: tuple(map(masks.redact, told)) for key, told in sentences.items()})
 
 
 def _get_preflight(tool: BaseTool) -> Callable[..., Any] | None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphs.cli.decorators import command, default_command
+from graphs.cli.library_app import library_app
 from graphs.cli.options import (
     APPROVE_ALL,
     CONFIG,
@@ -39,6 +40,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(threads_app, name="threads")
 app.add_typer(plan_app, name="plan")
 app.add_typer(workers_app, name="workers")
+app.add_typer(library_app, name="library")
 
 
 def _print_version(asked: bool) -> None:
@@ -71,6 +73,10 @@ def run(
     plan: Annotated[
         str | None, typer.Option(metavar="FILE", help="A plan to run instead of making one; `-` is standard input.")
     ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=VALUE", help="A value for an input of the plan; give it for each input."),
+    ] = None,
     thread: Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")] = None,
     queue: Annotated[
         bool, typer.Option("--queue", help="Let workers run it (`planwave worker`); watch it, and ask here.")
@@ -84,8 +90,8 @@ def run(
     if queue:
         from graphs.cli.commands.workers import run_queued
 
-        return run_queued(goal, plan_file=plan, thread=thread, options=options, context=context)
-    return run_goal(goal, plan_file=plan, thread=thread, options=options, context=context)
+        return run_queued(goal, plan_file=plan, inputs=inputs or (), thread=thread, options=options, context=context)
+    return run_goal(goal, plan_file=plan, inputs=inputs or (), thread=thread, options=options, context=context)
 
 
 @command(app, DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS)
@@ -125,7 +131,7 @@ def show(
 @command(app, JSON, DATA, CONFIG)
 def tools(*, context: "CommandContext", options: "RunOptions") -> int:
     """List the tools that a plan can use."""
-    from graphs.cli.commands.plan import list_tools
+    from graphs.cli.plan_commands.plan import list_tools
 
     return list_tools(options=options, context=context)
 
@@ -179,13 +185,17 @@ def submit(
     plan: Annotated[
         str | None, typer.Option(metavar="FILE", help="A plan to run instead of making one; `-` is standard input.")
     ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=VALUE", help="A value for an input of the plan; give it for each input."),
+    ] = None,
     thread: Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")] = None,
     context: "CommandContext",
 ) -> int:
     """Give a goal to the workers and print its thread."""
     from graphs.cli.commands.workers import submit_goal
 
-    return submit_goal(goal, plan_file=plan, thread=thread, context=context)
+    return submit_goal(goal, plan_file=plan, inputs=inputs or (), thread=thread, context=context)
 
 
 def main() -> None:

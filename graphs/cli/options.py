@@ -40,6 +40,9 @@ APPROVE_ALL = _declare(
 SKIP_CONFIRMATION = APPROVE_ALL.replace(
     annotation=Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 )
+TAKE_PROPOSED = APPROVE_ALL.replace(
+    annotation=Annotated[bool, typer.Option("--yes", "-y", help="Take the proposed inputs without asking.")]
+)
 DATABASE = _declare(
     "db",
     Annotated[
@@ -51,13 +54,17 @@ DATABASE = _declare(
         ),
     ],
 )
-MODEL = _declare("model", Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME or local.")])
+MODEL = _declare(
+    "model", Annotated[str | None, typer.Option(metavar="NAME", help="openai:NAME, another PROVIDER:NAME or local.")]
+)
 DATA = _declare(
     "data",
     Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="PLACE", help="A database URL, or a DuckDB, SQLite, CSV or Parquet file. Default: a sample shop."
+            metavar="PLACE",
+            help="A database URL, or a DuckDB, SQLite, CSV, JSON, Excel or Parquet file; several as NAME=PLACE each. "
+            "Default: a sample shop.",
         ),
     ],
 )
@@ -81,6 +88,8 @@ _SPELLINGS = {
     "dispatch": ("--dispatch", None),
     "max_cost": ("--max-cost", "SUM"),
     "deadline_s": ("--deadline", "SECONDS"),
+    "time_zone": ("--time-zone", "NAME"),
+    "sql_dialect": ("--sql-dialect", "NAME"),
 }
 
 

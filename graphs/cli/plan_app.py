@@ -50,7 +50,7 @@ def make(
     options: "RunOptions",
 ) -> int:
     """Plan a goal and run nothing."""
-    from graphs.cli.commands.plan import plan_goal
+    from graphs.cli.plan_commands.plan import plan_goal
 
     return plan_goal(goal, options=options, context=context)
 
@@ -64,7 +64,7 @@ def show(
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the plan as a Mermaid flowchart.")] = False,
 ) -> int:
     """Show a plan wave by wave, with its phases."""
-    from graphs.cli.commands.plan_view import show_plan
+    from graphs.cli.plan_commands.plan_view import show_plan
 
     return show_plan(file, thread=thread, context=context, mermaid=mermaid)
 
@@ -78,7 +78,7 @@ def validate(
     options: "RunOptions",
 ) -> int:
     """Compile a plan against the tools and name every problem; nothing runs."""
-    from graphs.cli.commands.plan_view import validate_plan
+    from graphs.cli.plan_commands.plan_view import validate_plan
 
     return validate_plan(file, thread=thread, options=options, context=context)
 
@@ -96,7 +96,7 @@ def add(
     context: "CommandContext",
 ) -> int:
     """Add a task, last or next to another one; if the file does not exist, it is made."""
-    from graphs.cli.commands.plan_edit import add_task
+    from graphs.cli.plan_commands.plan_edit import add_task
 
     return add_task(words, thread=thread, before=before, after=after, context=context)
 
@@ -112,7 +112,7 @@ def edit(
     context: "CommandContext",
 ) -> int:
     """Change fields of a task; a new id goes into every reference."""
-    from graphs.cli.commands.plan_edit import edit_task
+    from graphs.cli.plan_commands.plan_edit import edit_task
 
     return edit_task(words, thread=thread, context=context)
 
@@ -129,7 +129,7 @@ def remove(
     context: "CommandContext",
 ) -> int:
     """Remove a task that no other task refers to."""
-    from graphs.cli.commands.plan_edit import remove_task
+    from graphs.cli.plan_commands.plan_edit import remove_task
 
     return remove_task(words, thread=thread, detach=detach, dependents=dependents, context=context)
 
@@ -144,7 +144,7 @@ def move(
     context: "CommandContext",
 ) -> int:
     """List a task before or after another one, or last."""
-    from graphs.cli.commands.plan_edit import move_task
+    from graphs.cli.plan_commands.plan_edit import move_task
 
     return move_task(words, thread=thread, before=before, after=after, context=context)
 
@@ -160,6 +160,6 @@ def export(
     context: "CommandContext",
 ) -> int:
     """Write a plan as a document that `run --plan` takes, with its goal."""
-    from graphs.cli.commands.plan_view import export_plan
+    from graphs.cli.plan_commands.plan_view import export_plan
 
     return export_plan(file, thread=thread, to=to, context=context)

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import Preflight, ToolSpec
 from agent.errors import ToolError, ToolFailure, describe_extra
+from agent.llm.replies import drop_reasoning
+from agent.tools.call_inputs import render_cut_inputs
 from graphs.run.task_runner import current_task
 from prompts import render
 
@@ -64,7 +66,13 @@ class DelegateTool(BaseTool):
         "max_retries": 0,
         "output_schema": {
             "type": "object",
-            "properties": {"answer": {"type": "string"}, "steps": {"type": "array", "items": _STEP_SCHEMA}},
+            "properties": {
+                "answer": {"type": "string"},
+                "steps": {"type": "array", "items": _STEP_SCHEMA},
+                # Whether a result that the worker saw was cut off, and which.
+                "truncated": {"type": "boolean"},
+                "warning": {"type": "string"},
+            },
             "required": ["answer", "steps"],
             "additionalProperties": False,
         },
@@ -84,7 +92,7 @@ class DelegateTool(BaseTool):
         from langchain.agents.middleware import ModelCallLimitMiddleware  # noqa: PLC0415 - as above
         from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError  # noqa: PLC0415 - as above
 
-        from graphs.delegation.middleware import WorkerCallMiddleware  # noqa: PLC0415 - as above
+        from graphs.delegation.middleware import CUT_KEY, WorkerCallMiddleware  # noqa: PLC0415 - as above
 
         request, context = DelegateArgs.model_validate(arguments), current_task()
         if context is None:
@@ -104,7 +112,8 @@ class DelegateTool(BaseTool):
         agent = create_agent(
             model,
             shown,
-            system_prompt=render(DELEGATE_PROMPT, inputs=request.inputs, max_steps=request.max_steps),
+            system_prompt=render(DELEGATE_PROMPT, inputs=request.inputs, max_steps=request.max_steps)
+            + render_cut_inputs(),
             middleware=[calls, turns],
             name=DELEGATE_NAME,
         )
@@ -113,7 +122,12 @@ class DelegateTool(BaseTool):
         except ModelCallLimitExceededError:
             raise ToolFailure(f"The worker did not end within {request.max_steps} turns; narrow its task.") from None
         messages = result["messages"]
-        return {"answer": _extract_answer(messages[-1]), "steps": list(_list_steps(messages))}
+        cuts = [str(cut) for message in messages if (cut := message.additional_kwargs.get(CUT_KEY))]
+        return {
+            "answer": _extract_answer(messages[-1]),
+            "steps": list(_list_steps(messages)),
+            **({"truncated": True, "warning": "; ".join(dict.fromkeys(cuts))} if cuts else {}),
+        }
 
 
 def delegate_tool(tools: Sequence[BaseTool], model: Callable[[], BaseChatModel]) -> BaseTool:
@@ -139,7 +153,7 @@ def _build_worker_tool(spec: ToolSpec) -> BaseTool:
 
 def _extract_answer(last: AnyMessage) -> str:
     """Return the last text of a worker. Raises `ToolFailure` if it is empty."""
-    text = str(last.text).strip()
+    text = drop_reasoning(str(last.text)).strip()
     if text:
         return text
     broken = [str(call["name"]) for call in last.invalid_tool_calls] if isinstance(last, AIMessage) else []

@@ -12,7 +12,7 @@ from langgraph.config import get_config
 from langgraph.types import Command
 from pydantic import JsonValue
 
-from agent.core.compiler.argument_check import find_value_errors
+from agent.core.compiler.argument_check import find_value_errors, parse_typed_texts
 from agent.core.compiler.secret_check import check_secrets
 from agent.core.engine.approvals import (
     ApprovalRequest,
@@ -42,6 +42,8 @@ from graphs.run.task_runner import TaskContext
 
 #: Characters of a result that the worker sees.
 _MAX_RESULT_LENGTH = 12_000
+#: Where a message to the worker has what was cut off in it.
+CUT_KEY = "planwave_cut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
         self._task_context = task_context
         # Not those of the board: the worker already holds one of them, and would wait for itself.
         self._slots = Slots(task_context.settings.max_concurrency)
+        #: By call: what was cut off in its result.
+        self._cuts: dict[str, str] = {}
 
     async def awrap_model_call(
         self, request: ModelRequest[None], handler: Callable[[ModelRequest[None]], Awaitable[ModelResponse[Any]]]
@@ -84,7 +88,10 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
         call = _WorkerCall(f"{self._task_context.task}/{_locate_call(request)}", name, args)
         errors = _find_json_problems(call.args) or self._find_problems(spec, call.args)
         text = f"FAILED (argument): {'; '.join(errors[:5])}" if errors else await self._perform_call(call)
-        return ToolMessage(text, tool_call_id=requested["id"] or "", name=name)
+        cut = self._cuts.get(call.id)
+        # With the message, because that is what a resumed worker still has.
+        kept = {CUT_KEY: cut} if cut is not None else {}
+        return ToolMessage(text, tool_call_id=requested["id"] or "", name=name, additional_kwargs=kept)
 
     async def _perform_call(self, call: _WorkerCall) -> str:
         doubt: InDoubt | None = None
@@ -103,7 +110,10 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
                 await self._task_context.executor.clear_doubt(self._build_job(call, gated=True), doubt.doubts[0])
             outcome = await self._run_call(call, gated=gated, approved_digest=approved)
             if not isinstance(outcome, InDoubt):
-                return _format_outcome(outcome)
+                text, cut = _format_outcome(outcome)
+                if cut:
+                    self._cuts[call.id] = f"a result of {call.tool!r} that the worker saw is cut off"
+                return text
             doubt = outcome
 
     async def _ask_until_decided(
@@ -119,7 +129,9 @@ class WorkerCallMiddleware(AgentMiddleware[AgentState[Any], None, Any]):
                 case ApproveDecision():
                     return call, await self._grant_call(call)
                 case EditDecision(edited_action=action):
-                    edited = _WorkerCall(call.id, action.name, action.args)
+                    spec = self._task_context.toolbox.specs.get(action.name)
+                    args = parse_typed_texts(action.args, spec.args_schema) if spec is not None else action.args
+                    edited = _WorkerCall(call.id, action.name, args)
                     problem = self._check_edited_call(edited)
                     if problem is None:
                         return edited, await self._grant_call(edited)
@@ -226,14 +238,13 @@ def _find_json_problems(args: Mapping[str, JsonValue]) -> list[str]:
     return [] if is_storable else ["they hold a number that is not finite, or half of a surrogate pair"]
 
 
-def _format_outcome(outcome: Outcome) -> str:
+def _format_outcome(outcome: Outcome) -> tuple[str, bool]:
+    """Return what the worker sees of an outcome, and whether part of the result is cut off there."""
     if not isinstance(outcome, Done):
-        return describe_failure(outcome)
+        return describe_failure(outcome), False
     if outcome.has_lost_output:
-        return outcome.error or ""
+        return outcome.error or "", False
     text = outcome.output if isinstance(outcome.output, str) else json.dumps(outcome.output, ensure_ascii=False)
-    return (
-        text
-        if len(text) <= _MAX_RESULT_LENGTH
-        else f"{text[:_MAX_RESULT_LENGTH]}... ({len(text) - _MAX_RESULT_LENGTH:,} more characters)"
-    )
+    more = len(text) - _MAX_RESULT_LENGTH
+    shown = text if more <= 0 else f"{text[:_MAX_RESULT_LENGTH]}... ({more:,} more characters)"
+    return "\n\n".join((shown, *outcome.warnings)), more > 0 or bool(outcome.cuts)

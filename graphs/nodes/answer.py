@@ -1,16 +1,27 @@
 """`answer`: the end of a run: an outcome for every task, a status and an answer."""
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 from agent.core.engine.outcomes import Done, Outcome, parse_outcome
 from agent.core.engine.progress import build_final_outcomes, count_progress
 from agent.core.engine.snapshot import Snapshot
+from agent.errors import ModelError
 from agent.events import PlanProgress, RunFinished
 from agent.execution.executor import utc_now
 from agent.llm.usage import use_meter
 from agent.results.answerer import make_answer
+from graphs.messages import AnswerStream
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt
-from graphs.run.state_updates import build_finished_event, build_usage_update, outcome_to_json
+from graphs.run.state_updates import (
+    build_finished_event,
+    build_usage_update,
+    cite_warnings,
+    name_plan,
+    outcome_to_json,
+)
 from graphs.state import State, StateRecord
 
 
@@ -31,33 +42,53 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
     if snapshot.compiled is not None:
         context.emit(PlanProgress(progress=count_progress(snapshot.compiled, outcomes)))
     report = build_rollback_report(state, outcomes)
-    text = await _write_answer(state, snapshot, outcomes, context)
-    text = "\n\n".join(part for part in (text, _format_caveat(state), describe_rollback(report)) if part)
+    transcript, earlier = context.get_transcript(state), state.get("messages") or ()
+    active = snapshot.undo or snapshot.compiled
+    messages = transcript.continue_with(earlier, active, outcomes, plan=name_plan(state), is_end=True)
+    stream = AnswerStream(transcript.answer_id)
+    text = await _write_answer(state, snapshot, outcomes, stream, context)
+    warnings = _collect_warnings(state, outcomes)
+    notes = "\n\n".join(f"Note: {sentence}" for sentence in warnings if sentence.rpartition(" [")[0] not in text)
+    parts = (text, _format_caveat(state), notes, describe_rollback(report))
+    text = "\n\n".join(part for part in parts if part)
+    messages.append(transcript.make_answer(text, status=status, message_id=stream.finish(text)))
     context.emit(RunFinished(status=status, answer=text))
 
     budget = state.get("budget") if snapshot.stop is not None else None
     if context.meter.exhausted_budget is not None:
         # Only the model's words are missing.
         budget = context.meter.exhausted_budget.model_dump()
+    # Whoever mends either can have the run go on.
+    can_continue = bool(budget) or (state.get("model_failure") is not None and status == "failed" and report is None)
     return {
         "status": status,
         "answer": text,
         "problems": list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else []),
         "results": {task: outcome_to_json(outcome) for task, outcome in never_ran.items()},
+        "warnings": warnings,
         "rollback": report,
         "usage": build_usage_update(context.meter.take_spending()),
         "budget": budget,
-        "budget_ended_tasks": sorted(never_ran) if budget else [],
-        "ended_at": utc_now().isoformat() if budget else None,
+        "budget_ended_tasks": sorted(never_ran) if can_continue else [],
+        "ended_at": utc_now().isoformat() if can_continue else None,
+        "messages": messages,
         "pending_approvals": [],
         "target_tasks": [],
     }
 
 
-async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], context: NodeContext) -> str:
+async def _write_answer(
+    state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], stream: AnswerStream, context: NodeContext
+) -> str:
     """Return the answer in a model's words, or as a list of the results if there is no model for it."""
     status, reason = snapshot.stop or ("completed", "")
-    model = await context.services.load_answer_model(context.runtime.context, given=bool(state.get("plan_was_given")))
+    model = None
+    if status == "completed" or snapshot.accepted:
+        # A key or an address that is missing is told when something is planned.
+        with suppress(ModelError):
+            model = await context.services.load_answer_model(
+                context.runtime.context, given=bool(state.get("plan_was_given"))
+            )
     with use_meter(context.meter):
         answer = await make_answer(
             state.get("goal") or "",
@@ -69,14 +100,23 @@ async def _write_answer(state: State, snapshot: Snapshot, outcomes: dict[str, Ou
             model=model,
             emit=context.emit,
             settings=context.settings,
+            on_text=stream.push if stream.is_watched else None,
         )
-    return answer.text
+    return "\n\n".join(filter(None, (answer.text, answer.note)))
 
 
 def _format_caveat(state: State) -> str:
     """Return the sentence that the planner was not sure of the plan; "" if it was."""
     doubt = get_planner_doubt(state)
     return f"Not certain. {doubt} Check the plan." if doubt else ""
+
+
+def _collect_warnings(state: State, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Return what is to be known of the calls besides their outputs, those of the plan first."""
+    by_task = {task: [*sentences] for task, sentences in (state.get("plan_warnings") or {}).items()}
+    for task, outcome in outcomes.items():
+        by_task.setdefault(task, []).extend(outcome.warnings)
+    return cite_warnings(by_task)
 
 
 async def _prune_call_log(snapshot: Snapshot, context: NodeContext) -> None:

@@ -9,6 +9,7 @@ from agent.execution.call_log import MemoryCallLog
 from agent.execution.executor import utc_now
 from agent.execution.ledger import create_run_id, is_run_id
 from agent.planning.context import call_context_providers
+from graphs.messages import render_conversation
 from graphs.run.graceful_stop import interrupt_when_halted
 from graphs.run.node_context import NodeContext, build_scope
 from graphs.state import Output, State, StateRecord
@@ -28,7 +29,9 @@ async def gather_context(state: State, context: NodeContext) -> StateRecord:
         # Not begun by an input.
         run_id = create_run_id()
         context = replace(context, thread=build_scope(context.runtime, run_id))
-    text = await _ask_context_tools(context, revision=revision) if plan is None else ""
+    texts = [await _ask_context_tools(context, revision=revision)] if plan is None else []
+    texts.append(render_conversation(state.get("messages") or ()))
+    text = "\n\n".join(filter(None, texts))
     return reset_state(state, goal, run_id=run_id, given=plan is not None, context=text, revision=revision)
 
 
@@ -75,7 +78,10 @@ def _build_empty_fields() -> StateRecord:
     return {
         "answer": "",
         "problems": [],
+        "warnings": [],
+        "plan_warnings": {},
         "results": Overwrite({}),
+        "program": None,
         "checked_plan_digest": None,
         "replans": 0,
         "context_requests": [],
@@ -99,6 +105,7 @@ def _build_empty_fields() -> StateRecord:
         "raised_budgets": {},
         "partial_result_accepted": False,
         "budget": None,
+        "model_failure": None,
         "ended_at": None,
         "budget_ended_tasks": [],
         "replan_history": [],

@@ -2,14 +2,16 @@
 
 from agent.core.compiler.compiler import CompiledPlan, assign_ranks
 from agent.errors import BudgetError, ModelError
+from agent.events import Thinking
 from agent.llm.models import Model
 from agent.llm.usage import use_meter
 from agent.planning.context import questions_to_json
 from agent.planning.planner import ContextRequest, PlanningFailure, PlanningResult, make_plan
+from agent.programs.matching import match_programs
 from agent.tools.plan_check import CheckedPlan, check_plan
 from graphs.run.early_execution import start_early_execution
 from graphs.run.node_context import NodeContext
-from graphs.run.plan_history import record_plan_author
+from graphs.run.plan_history import record_plan_author, record_program
 from graphs.run.state_updates import (
     build_budget_stop_update,
     build_invalid_plan_update,
@@ -24,10 +26,12 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
     """Make a plan that compiles, or check the one that came with the input."""
     if state.get("plan") is not None:
         return await _check_given_plan(state, context)
+    if (known := await _use_program(state, context)) is not None:
+        return known
     try:
         model = await context.load_model()
     except ModelError as error:
-        return {"problems": [str(error)]}
+        return {"problems": [str(error)], "model_failure": {"role": "planner", "reason": str(error)}}
     try:
         with use_meter(context.meter):
             planned = await _make_plan(state, model, context)
@@ -41,8 +45,12 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
     if isinstance(planned, ContextRequest):
         return {"context_requests": questions_to_json(planned.questions), "usage": usage}
     if isinstance(planned, PlanningFailure):
-        return {"problems": list(planned.problems), "usage": usage}
-    stored = await _accept_plan(planned.compiled, state, context)
+        failure = None
+        if planned.is_model_failure:
+            context.services.discard_model(context.runtime.context)
+            failure = {"role": "planner", "reason": " ".join(planned.problems)}
+        return {"problems": list(planned.problems), "model_failure": failure, "usage": usage}
+    stored = await _accept_plan(planned.compiled, planned.warnings, state, context)
     return {**stored, **record_plan_author(model.name, stored, planned.usage, doubt=planned.doubt), "usage": usage}
 
 
@@ -50,7 +58,30 @@ async def _check_given_plan(state: State, context: NodeContext) -> StateRecord:
     checked = await check_plan(state["plan"], context.toolbox, limits=context.limits)
     if not isinstance(checked, CheckedPlan):
         return build_invalid_plan_update(state["plan"], checked, limits=context.limits)
-    return await _accept_plan(checked.compiled, state, context)
+    accepted = await _accept_plan(checked.compiled, checked.list_warnings(), state, context)
+    return {**accepted, "program": state["plan"]} if checked.compiled.plan.inputs is not None else accepted
+
+
+async def _use_program(state: State, context: NodeContext) -> StateRecord | None:
+    """Return the update of a plan from the library that answers the goal; None if there is none, or not for sure.
+
+    What a person has said about the plan, or a question that came up while it was made, is for a model.
+    """
+    library = context.services.library
+    if library is None or state.get("guidance") or state.get("context_rounds"):
+        return None
+    match = match_programs(state["goal"], await library.list_programs())
+    if match is None:
+        return None
+    document = {**match.program.plan, "input_values": {**match.values}}
+    checked = await check_plan(document, context.toolbox, limits=context.limits)
+    if not isinstance(checked, CheckedPlan):
+        reason = " ".join(map(str, checked[:3]))
+        context.emit(Thinking(role="planner", text=f"Not used: {match}; it does not compile any more: {reason}"))
+        return None
+    context.emit(Thinking(role="planner", text=f"No model is asked: the library has {match}."))
+    stored = await _accept_plan(checked.compiled, checked.list_warnings(), state, context)
+    return {**stored, **record_program(match, stored), "program": document, "plan_was_given": True}
 
 
 async def _make_plan(
@@ -80,10 +111,12 @@ async def _make_plan(
     return planned
 
 
-async def _accept_plan(compiled: CompiledPlan, state: State, context: NodeContext) -> StateRecord:
+async def _accept_plan(
+    compiled: CompiledPlan, warnings: dict[str, list[str]], state: State, context: NodeContext
+) -> StateRecord:
     """Report a compiled plan and return what it sets; the next dispatch of this process need not compile it again."""
-    context.emit(build_plan_event(compiled, revision=state["revision"]))
-    stored = build_plan_update(compiled.plan)
+    context.emit(build_plan_event(compiled, revision=state["revision"], warnings=warnings))
+    stored = build_plan_update(compiled.plan, warnings=warnings)
     durations = await context.services.durations.get_estimates(frozenset(context.toolbox))
     context.cache.store_plan(
         stored["plan"], assign_ranks(compiled, durations=durations), mark=stored["checked_plan_digest"]

@@ -50,8 +50,8 @@ async def _replan(state: State, snapshot: Snapshot, context: NodeContext) -> Sta
     except ModelError as error:
         return {
             **counted,
+            **_end_without_model(state, snapshot, failed, reason=str(error)),
             "replan_history": [*history, entry],
-            "termination": {"status": "failed", "reason": str(error)},
         }
     signature = compute_failure_signature(snapshot.outcomes, failed)
     uncounted: StateRecord = {
@@ -69,6 +69,12 @@ async def _replan(state: State, snapshot: Snapshot, context: NodeContext) -> Sta
                 "clarification_question": question,
                 "clarification_count": (state.get("clarification_count") or 0) + 1,
             }
+        case RevisionAbandoned(reason=reason, is_model_failure=True):
+            context.services.discard_model(context.runtime.context)
+            given_up = {**counted, "replan_history": [*history, f"{entry}. Given up: {reason}"]}
+            if context.limits.can_escalate:
+                return {**given_up, "dead_end_reason": reason}
+            return {**given_up, **_end_without_model(state, snapshot, failed, reason=reason)}
         case RevisionAbandoned(reason=reason, chosen=chosen):
             ended = {"termination": {"status": "failed", "reason": reason}} if chosen else {"dead_end_reason": reason}
             return {**counted, "replan_history": [*history, f"{entry}. Given up: {reason}"], **ended}
@@ -81,6 +87,21 @@ async def _replan(state: State, snapshot: Snapshot, context: NodeContext) -> Sta
             }
         case _:
             assert_never(revision)
+
+
+def _end_without_model(state: State, snapshot: Snapshot, failed: tuple[str, ...], *, reason: str) -> StateRecord:
+    """Return the update that ends a run because no model answers, and with which it can be resumed from here."""
+    signature = compute_failure_signature(snapshot.outcomes, failed)
+    before = [mark for mark in state.get("replanned_failures") or () if mark != signature]
+    return {
+        "termination": {"status": "failed", "reason": reason},
+        "model_failure": {
+            "role": "replanner",
+            "reason": reason,
+            "replans": state.get("replans") or 0,
+            "replanned_failures": before,
+        },
+    }
 
 
 async def _make_revision(
@@ -110,8 +131,8 @@ def _apply_revision(
     result: RevisionResult, model: Model, state: State, compiled: CompiledPlan, context: NodeContext
 ) -> StateRecord:
     revision, changes = (state.get("revision") or 1) + 1, diff_plans(compiled.plan, result.compiled.plan)
-    context.emit(build_plan_event(result.compiled, revision=revision, difference=changes))
-    stored = build_plan_update(result.compiled.plan)
+    context.emit(build_plan_event(result.compiled, revision=revision, warnings=result.warnings, difference=changes))
+    stored = build_plan_update(result.compiled.plan, warnings=result.warnings)
     return {
         **stored,
         **record_plan_author(model.name, stored, result.usage),

@@ -7,6 +7,7 @@ from typing import Literal, assert_never
 from uuid import uuid4
 
 from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from langgraph.types import Command, Overwrite, Send
@@ -33,6 +34,7 @@ from agent.execution.executor import is_ungated_read
 from agent.execution.ledger import create_run_id
 from agent.settings import Settings
 from agent.tools.plan_check import CheckedPlan, check_plan
+from graphs.messages import is_human
 from graphs.run.approvals import build_requests
 from graphs.run.dispatch_board import DispatchBoard, yield_to_event_loop
 from graphs.run.escalations import build_escalation_update
@@ -45,6 +47,7 @@ from graphs.run.state_updates import (
     build_plan_event,
     build_plan_update,
     compute_plan_digest,
+    name_plan,
     outcome_to_json,
 )
 from graphs.run.task_runner import build_job, create_board, run_task
@@ -67,6 +70,9 @@ async def wave_dispatch(state: State, context: NodeContext) -> Command[NodeName]
 
     command = _build_command(move, state, snapshot, context)
     update: StateRecord = {**changed, **update_plan_history(state), **(command.update or {})}
+    messages = _build_messages(move, state, snapshot, context)
+    if messages:
+        update["messages"] = messages
     if "results" in changed:
         update["results"] = Overwrite(merge_results(changed["results"], [update.get("results", {})]))
         update["out_of_budget_tasks"] = Overwrite({})
@@ -75,6 +81,18 @@ async def wave_dispatch(state: State, context: NodeContext) -> Command[NodeName]
         context.services.boards.put(update["dispatch_id"], board, run=context.runtime.control)
         await _start_early_reads(move.tasks, board, context)
     return Command(goto=command.goto, update=update)
+
+
+def _build_messages(move: Move, state: State, snapshot: Snapshot, context: NodeContext) -> list[BaseMessage]:
+    """Return what is new since the last dispatch, for those who read messages."""
+    transcript, earlier = context.get_transcript(state), state.get("messages") or []
+    active = snapshot.undo or snapshot.compiled
+    messages = transcript.continue_with(earlier, active, snapshot.outcomes, plan=name_plan(state))
+    if isinstance(move, Escalate) and not messages and earlier and is_human(earlier[-1]):
+        # Agent Chat UI shows what waits under the last message if that is no human's.
+        number = (state.get("escalation_count") or 0) + 1
+        messages = [transcript.make_question(move.escalation.reason, number=number)]
+    return messages
 
 
 async def _name_run(state: State, context: NodeContext) -> tuple[StateRecord, NodeContext]:
@@ -161,11 +179,12 @@ async def _recompile_changed_plan(state: State, context: NodeContext) -> StateRe
         return build_invalid_plan_update(plan, checked, limits=context.limits)
     revision = (state.get("revision") or 0) + 1
     changes = diff_last_plan(state, checked.compiled.plan)
-    context.emit(build_plan_event(checked.compiled, revision=revision, difference=changes))
+    warnings = checked.list_warnings()
+    context.emit(build_plan_event(checked.compiled, revision=revision, warnings=warnings, difference=changes))
     results = (await context.load_outputs(state))["results"]
     valid = find_valid_outcomes(checked.compiled, parse_outcomes(results), revision=revision)
     return {
-        **build_plan_update(checked.compiled.plan),
+        **build_plan_update(checked.compiled.plan, warnings=warnings),
         "revision": revision,
         "plan_changes": changes.model_dump(mode="json") if changes is not None else None,
         "problems": [],

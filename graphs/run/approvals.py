@@ -1,13 +1,15 @@
 """Approvals: the requests that a human is shown, and what an answer changes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
-from agent.core.compiler.argument_check import find_value_errors
+from agent.core.compiler.argument_check import find_value_errors, parse_typed_texts
 from agent.core.compiler.compiler import CompiledPlan
+from agent.core.cut_results import find_inherited_cuts
 from agent.core.engine.approvals import (
     ApprovalRequest,
     ApproveDecision,
+    Decision,
     EditDecision,
     RejectDecision,
     RespondDecision,
@@ -31,6 +33,7 @@ from agent.core.plan.document import Task
 from agent.errors import AnswerError
 from agent.execution.executor import build_reused_outcome
 from agent.tools.plan_check import CheckedPlan, check_plan
+from agent.tools.toolbox import Toolbox
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_planner_doubt
 from graphs.run.snapshots import get_active_plan
@@ -58,7 +61,7 @@ def build_requests(
             settled[task_id] = ready
         elif doubt is not None:
             parsed = InDoubt.model_validate(doubt)
-            request = _build_request(task, ready, thread=thread, revision=revision)
+            request = _build_request(task, ready, snapshot.outcomes, thread=thread, revision=revision)
             update = {
                 "doubt": describe_doubt(parsed, to_undo=ask.to_undo),
                 "digest": hash_doubt_request(request.digest, parsed.doubts),
@@ -73,7 +76,7 @@ def build_requests(
                 digest=hash_calls(task.tool, ready.calls),
             )
         else:
-            requests.append(_build_request(task, ready, thread=thread, revision=revision))
+            requests.append(_build_request(task, ready, snapshot.outcomes, thread=thread, revision=revision))
     return settled, requests
 
 
@@ -91,14 +94,22 @@ def describe_doubt(doubt: InDoubt, *, to_undo: bool = False) -> str:
     )
 
 
-def _build_request(task: Task, ready: PreparedTask, *, thread: str, revision: int) -> ApprovalRequest:
+def _build_request(
+    task: Task, ready: PreparedTask, outcomes: Mapping[str, Outcome], *, thread: str, revision: int
+) -> ApprovalRequest:
     calls = list(ready.calls)
     return ApprovalRequest(
         task=task.id,
         tool=task.tool,
         args=next((args for item, args in enumerate(calls) if item not in ready.invalid_items), {}),
         items=tuple(calls) if ready.is_for_each else None,
-        description=" ".join([task.description or f"Call {task.tool}.", *_describe_unfit_items(ready)]),
+        description=" ".join(
+            [
+                task.description or f"Call {task.tool}.",
+                *_describe_unfit_items(ready),
+                *(f"It is made from incomplete data: {cut.what}." for cut in find_inherited_cuts(task, outcomes)),
+            ]
+        ),
         expected=task.expected_outcome,
         digest=hash_approval_request(thread=thread, revision=revision, task=task.id, tool=task.tool, calls=calls),
     )
@@ -112,9 +123,8 @@ def _describe_unfit_items(ready: PreparedTask) -> Iterator[str]:
         yield f"{count} of {total} items cannot be called and are left out, first item {first.item}: {first.error}"
 
 
-def build_interrupt_payload(state: State, context: NodeContext) -> dict[str, Any]:
+def build_interrupt_payload(requests: Sequence[ApprovalRequest], state: State, context: NodeContext) -> dict[str, Any]:
     """Return the payload of the interrupt: LangChain's request form, the goal, and the plan's changes if any."""
-    requests = parse_pending_requests(state, thread=context.thread)
     toolbox = context.toolbox
     return {
         **build_hitl_request(requests, [toolbox.specs[request.tool] for request in requests]),
@@ -125,21 +135,40 @@ def build_interrupt_payload(state: State, context: NodeContext) -> dict[str, Any
     }
 
 
-async def apply_decisions(answer: object, state: State, context: NodeContext) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return the digests that an answer approves, by task id, and the update of the state.
+class PendingDecisions:
+    """The decisions about the calls that wait; a human may answer them one by one."""
 
-    Raises `AnswerError`, with nothing changed, if the answer does not fit the requests.
-    """
-    requests = parse_pending_requests(state, thread=context.thread)
-    decisions = parse_decisions(answer, requests)
-    if isinstance(decisions, str):
-        raise AnswerError(decisions)
+    def __init__(self, requests: Sequence[ApprovalRequest]) -> None:
+        self.open_requests = list(requests)
+        self._taken: list[tuple[ApprovalRequest, Decision]] = []
+
+    async def take_answer(
+        self, answer: object, state: State, context: NodeContext
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        """Return the digests approved so far, by task id, and the update of the state.
+
+        Raises `AnswerError`, with nothing taken, if the answer does not fit the open requests.
+        """
+        parsed = parse_decisions(answer, self.open_requests)
+        if isinstance(parsed, str):
+            raise AnswerError(parsed)
+        taken = [*self._taken, *((self.open_requests[position], decision) for position, decision in parsed.items())]
+        applied = await _apply_decisions(taken, state, context)
+        self._taken = taken
+        self.open_requests = [one for position, one in enumerate(self.open_requests) if position not in parsed]
+        return applied
+
+
+async def _apply_decisions(
+    decisions: Sequence[tuple[ApprovalRequest, Decision]], state: State, context: NodeContext
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the digests that are approved, by task id, and the update of the state. Raises `AnswerError`."""
     granted: dict[str, str] = {}
     rejected = list(state.get("rejected_calls") or ())
     results: dict[str, Outcome] = {}
     edits: dict[str, EditDecision] = {}
     revision = state.get("revision") or 1
-    for request, decision in zip(requests, decisions, strict=True):
+    for request, decision in decisions:
         match decision:
             case ApproveDecision():
                 granted[request.task] = _hash_shown_calls(request, thread=context.thread, revision=revision)
@@ -168,7 +197,7 @@ async def apply_decisions(answer: object, state: State, context: NodeContext) ->
         "pending_approvals": [],
         "status": "running",
         "results": {task: outcome_to_json(outcome) for task, outcome in results.items()},
-        **_clear_doubts(requests, granted, state),
+        **_clear_doubts([request for request, _ in decisions], granted, state),
         **changed,
     }
 
@@ -259,7 +288,7 @@ async def _apply_edits(edits: Mapping[str, EditDecision], state: State, context:
     """
     name = "rollback_plan" if state.get("rollback_plan") else "plan"
     before = link_stored_plan(state[name], context.toolbox)  # type: ignore[literal-required]
-    tasks = tuple(_apply_edit(task, edits.get(task.id), before) for task in before.plan.tasks)
+    tasks = tuple(_apply_edit(task, edits.get(task.id), before, context.toolbox) for task in before.plan.tasks)
     checked = await check_plan(
         before.plan.model_copy(update={"tasks": tasks}).model_dump(mode="json"), context.toolbox, limits=context.limits
     )
@@ -283,15 +312,16 @@ async def _apply_edits(edits: Mapping[str, EditDecision], state: State, context:
         approvals[task_id] = hash_approval_request(
             thread=context.thread, revision=revision, task=task_id, tool=task.tool, calls=ready.calls
         )
-    stored = build_plan_update(checked.compiled.plan)
+    stored = build_plan_update(checked.compiled.plan, warnings=checked.list_warnings())
     return {**(stored if name == "plan" else {name: stored["plan"]}), "approvals": approvals}
 
 
-def _apply_edit(task: Task, edit: EditDecision | None, before: CompiledPlan) -> Task:
+def _apply_edit(task: Task, edit: EditDecision | None, before: CompiledPlan, toolbox: Toolbox) -> Task:
     """Return the task with the edited call; it still depends on the same tasks."""
     if edit is None:
         return task
-    action = edit.edited_action
+    action, spec = edit.edited_action, toolbox.specs.get(edit.edited_action.name)
+    args = parse_typed_texts(action.args, spec.args_schema) if spec is not None else action.args
     return task.model_copy(
-        update={"tool": action.name, "args": action.args, "depends_on": before.needs[task.id], "condition": None}
+        update={"tool": action.name, "args": args, "depends_on": before.needs[task.id], "condition": None}
     )

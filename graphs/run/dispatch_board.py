@@ -104,6 +104,8 @@ class DispatchBoard:
     progress_reporter: ProgressReporter
     #: Tasks that were blocked before this dispatch; none of them is in it, so nothing here would settle them.
     blocked: frozenset[str]
+    #: By task: what its check changed in the arguments or doubts.
+    warnings: Mapping[str, list[str]] = field(default_factory=dict)
     #: After it no call is begun.
     deadline: Deadline | None = None
     #: By task: the failed attempts of earlier processes.

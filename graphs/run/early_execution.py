@@ -27,7 +27,7 @@ def start_early_execution(state: State, model: Model, context: NodeContext) -> E
     deadline = find_deadline(state, context.limits)
     early = EarlyExecution(
         context.create_executor(deadline=deadline),
-        PreflightChecker(context.toolbox),
+        PreflightChecker(context.toolbox, goal=_get_model_goal(state, context)),
         limits=context.limits,
         slots=Slots(settings.max_concurrency),
         thread=context.thread,
@@ -39,6 +39,13 @@ def start_early_execution(state: State, model: Model, context: NodeContext) -> E
     control.on_end(early.cancel)
     control.on_stop(early.close)
     return early
+
+
+def _get_model_goal(state: State, context: NodeContext) -> str | None:
+    """Return what a model writes arguments for, as its planning session has it; None if they are not to be repaired."""
+    if not context.settings.sql_repair:
+        return None
+    return " ".join([state["goal"], *(state.get("guidance") or ())])
 
 
 def find_early_execution(context: NodeContext, *, revision: int) -> EarlyExecution | None:

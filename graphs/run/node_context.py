@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.runtime import Runtime
 
 from agent.core.compiler.compiler import NO_DURATIONS
@@ -19,17 +19,20 @@ from agent.execution.call_log import CallLog
 from agent.execution.concurrency import Slots
 from agent.execution.executor import EarlyOutcomes, Executor, utc_now
 from agent.execution.ledger import join_scope
+from agent.json_values import error_text
 from agent.llm.models import Model
 from agent.llm.usage import Meter
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
+from graphs.messages import Transcript
 from graphs.nesting import get_run_namespace
 from graphs.run.dispatch_board import DispatchBoard
 from graphs.run.graceful_stop import GracefulRunControl
 from graphs.run.services import Context, Services
 from graphs.run.snapshots import RunCache, build_snapshot
 from graphs.state import State, parse_spending
+from graphs.stores.serializer import ExactSerializer
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -68,6 +71,12 @@ class NodeContext:
         info = self.runtime.execution_info
         return info is not None and info.thread_id is not None
 
+    def get_transcript(self, state: State) -> Transcript:
+        """Return what the messages say of this run."""
+        if self.cache.transcript is None:
+            self.cache.transcript = Transcript(str(state.get("run_id") or self.thread))
+        return self.cache.transcript
+
     def emit(self, event: RunEvent) -> None:
         """Put an event on the run's `custom` stream."""
         self.runtime.stream_writer(event.model_dump(mode="json"))
@@ -89,6 +98,7 @@ class NodeContext:
             self.services.ledger,
             self.services.calls if calls is None else calls,
             propagate=(GraphBubbleUp, BudgetError),
+            check_signal=_find_unstorable_question,
             early_outcomes=early_outcomes,
             cache=self.services.memory,
             deadline=deadline,
@@ -193,6 +203,20 @@ def build_scope(runtime: Runtime[Context], run_id: str) -> str:
     info = runtime.execution_info
     thread, namespace = (info.thread_id, info.checkpoint_ns) if info else (None, "")
     return join_scope(run_id if thread is None else str(thread), run_id, namespace=get_run_namespace(namespace))
+
+
+def _find_unstorable_question(signal: BaseException) -> str | None:
+    """Return why what a tool asks a human cannot be stored; None if it can, or the tool does not ask.
+
+    The checkpoint of such a question could not be written, neither now nor at any resume.
+    """
+    if not isinstance(signal, GraphInterrupt):
+        return None
+    try:
+        ExactSerializer().dumps_typed(signal.args[0] if signal.args else ())
+    except TypeError as error:
+        return f"The tool asks a human with a value that cannot be stored ({error_text(error)}). Ask with plain JSON."
+    return None
 
 
 def can_wait_for_answer(config: RunnableConfig) -> bool:

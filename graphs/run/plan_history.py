@@ -11,6 +11,7 @@ from agent.core.plan.hashing import hash_json
 from agent.core.provenance.lineage import Author, PlanVersion, Provenance
 from agent.execution.executor import utc_now
 from agent.llm.replies import Usage
+from agent.programs.matching import ProgramMatch
 from graphs.state import State, StateRecord, parse_stored_plan
 
 
@@ -18,6 +19,12 @@ def record_plan_author(model: str, plan: Mapping[str, Any], usage: Usage, *, dou
     """Return the update that records which model wrote the plan in the update `plan`."""
     spent = usage.model_dump(exclude_none=True)
     return {"plan_author": {"compiled": plan["checked_plan_digest"], "model": model, "usage": spent, "doubt": doubt}}
+
+
+def record_program(match: ProgramMatch, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the update that records which program the plan in the update `plan` is."""
+    label = match.program.label
+    return {"plan_author": {"compiled": plan["checked_plan_digest"], "author": "program", "model": label}}
 
 
 def get_planner_doubt(state: State) -> str:
@@ -91,12 +98,12 @@ def _find_last_digest(entries: list[StateRecord], *, undo: bool) -> str | None:
 def _determine_author(state: State) -> Author:
     written = state.get("plan_author")
     if written is not None and written["compiled"] == state.get("checked_plan_digest"):
-        return "model"
+        return "program" if written.get("author") == "program" else "model"
     return "user" if state.get("plan_was_given") and not state.get("plan_history") else "person"
 
 
 def _build_entry(state: State, document: StateRecord, mark: str, *, author: str) -> StateRecord:
-    written = (state.get("plan_author") or {}) if author == "model" else {}
+    written = (state.get("plan_author") or {}) if author in {"model", "program"} else {}
     return {
         "revision": state.get("revision") or 1,
         "author": author,

@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import anyio.to_thread
-from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 from langgraph.cache.base import BaseCache
 from langgraph.store.base import BaseStore, GetOp, PutOp
@@ -23,7 +22,15 @@ from agent.execution.result_cache import CachedResult, ResultCache
 from agent.execution.tool_call import CallPool
 from agent.llm.embedded.server import is_local_installed
 from agent.llm.embedded.weights import find_weights
-from agent.llm.models import Model, Scale, is_model_available, resolve_model
+from agent.llm.models import (
+    LOCAL,
+    Model,
+    ModelChoice,
+    check_model_choice,
+    is_model_available,
+    needs_import,
+    resolve_model,
+)
 from agent.llm.usage import MeterRegistry
 from agent.results.artifacts import Artifacts
 from agent.settings import Settings
@@ -31,6 +38,7 @@ from agent.tools.toolbox import Toolbox
 from graphs.run.dispatch_board import BoardRegistry
 from graphs.run.grants import Grants
 from graphs.run.snapshots import RunCaches
+from graphs.stores.library import Library
 
 _DURATIONS_NAMESPACE: Final = ("planwave", "durations")
 #: The least weight of a new call, so that the estimate follows a tool that has become slower.
@@ -89,7 +97,6 @@ def _estimate_to_json(known: tuple[float, int]) -> dict[str, Any]:
 _MODEL_VARIABLES = ("PLANWAVE_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
 ToolsOrFactory = Sequence[BaseTool] | Callable[[], Sequence[BaseTool]]
-ModelChoice = str | BaseChatModel | None
 
 
 class Context(BaseModel):
@@ -100,7 +107,7 @@ class Context(BaseModel):
     model: str | None = Field(
         default=None,
         title="Model",
-        description="'openai:NAME' or 'local'; empty for the configured one.",
+        description="'openai:NAME', another 'PROVIDER:NAME' or 'local'; empty for the configured one.",
         json_schema_extra={"langgraph_nodes": ["planner", "replanner", "answer"]},
     )
     dispatch: Literal["eager", "wave"] | None = Field(
@@ -114,6 +121,33 @@ class Context(BaseModel):
     )
     max_replans: int | None = Field(
         default=None, ge=0, title="Replans", description="Replans before a person is asked, or the run ends as failed."
+    )
+    max_tasks: int | None = Field(
+        default=None, ge=1, title="Tasks", description="Tasks of one plan, and of one run over all its replans."
+    )
+    max_repairs: int | None = Field(
+        default=None, ge=0, title="Repairs", description="Times that a plan with problems goes back to the planner."
+    )
+    max_context_rounds: int | None = Field(
+        default=None, ge=0, title="Context rounds", description="Times that the planner may ask tools before it plans."
+    )
+    max_questions: int | None = Field(
+        default=None, ge=0, title="Questions", description="Questions that the replanner may ask a person."
+    )
+    max_retries: int | None = Field(
+        default=None, ge=0, title="Retries", description="Upper limit of the retries that a task may ask for."
+    )
+    default_retries: int | None = Field(
+        default=None, ge=0, title="Default retries", description="Retries of a call if neither task nor tool says."
+    )
+    max_timeout_s: float | None = Field(
+        default=None, gt=0, title="Timeout (seconds)", description="Upper limit of the timeout that a task may ask for."
+    )
+    default_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        title="Default timeout (seconds)",
+        description="Seconds for one attempt of a call if neither task nor tool says.",
     )
     max_model_calls: int | None = Field(default=None, ge=0, title="Model calls", description="Calls of the model.")
     max_tokens: int | None = Field(default=None, ge=0, title="Tokens", description="Tokens, read and written.")
@@ -139,12 +173,14 @@ class Services:
     memory: ResultCache | None = None
     #: Has the calls of tools with a pool made by other processes.
     pool: CallPool | None = None
+    #: The programs that the planner looks through first.
+    library: Library | None = None
     #: What this process keeps of the runs that it has in flight.
     boards: BoardRegistry = field(default_factory=BoardRegistry)
     caches: RunCaches = field(default_factory=RunCaches)
     meters: MeterRegistry = field(default_factory=MeterRegistry)
     _toolbox: Toolbox | None = None
-    _models: dict[str, Model] = field(default_factory=dict)
+    _models: dict[tuple[str | None, ...], Model] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -192,21 +228,39 @@ class Services:
 
         Only the command line downloads weights, because it says so first and shows the progress.
         """
-        choice = self._choose_model(context)
-        key = choice if isinstance(choice, str) else ""
+        choice, key = self._choose_model(context), self._get_model_key(context)
         if key not in self._models:
-            self._models[key] = await anyio.to_thread.run_sync(_create_model, choice, self.settings.model_scale)
+            self._models[key] = await anyio.to_thread.run_sync(_create_model, choice, self.settings)
         return self._models[key]
+
+    def discard_model(self, context: Context | None) -> None:
+        """Have the model of a run made again the next time: it failed, and its key or address may be mended since."""
+        key = self._get_model_key(context)
+        if key in self._models and self._models[key].name != LOCAL:
+            del self._models[key]
+
+    async def check_model(self, name: str | None = None) -> None:
+        """Raise `UsageError` if `name`, or else the configured choice, names no model, or one without its package."""
+        choice = name or self.model
+        if needs_import(choice):
+            await anyio.to_thread.run_sync(check_model_choice, choice)
+        else:
+            check_model_choice(choice)
 
     async def load_answer_model(self, context: Context | None, *, given: bool) -> Model | None:
         """Return the model that writes the answer; None if the results are to be listed instead."""
         return await self.load_model(context) if self.has_model(context, given=given) else None
 
+    def _get_model_key(self, context: Context | None) -> tuple[str | None, ...]:
+        """Return what a model was made from: a key or an address that is set later makes another one."""
+        choice = self._choose_model(context)
+        return (choice if isinstance(choice, str) else "", *map(os.environ.get, _MODEL_VARIABLES))
+
     def _choose_model(self, context: Context | None) -> ModelChoice:
         return (context.model if context else None) or self.model
 
 
-def _create_model(choice: ModelChoice, scale: Scale | None) -> Model:
+def _create_model(choice: ModelChoice, settings: Settings) -> Model:
     if (
         not is_model_available(choice)
         and is_local_installed()
@@ -217,12 +271,12 @@ def _create_model(choice: ModelChoice, scale: Scale | None) -> Model:
             "The embedded model's weights (1.1 GB) are not on this machine; fetch them once with "
             "`planwave models pull`, name your own in PLANWAVE_LOCAL_GGUF, or set OPENAI_API_KEY or OPENAI_BASE_URL."
         )
-    return resolve_model(choice, scale=scale)
+    return resolve_model(choice, scale=settings.model_scale, max_output_tokens=settings.max_output_tokens)
 
 
 def _is_server_model(choice: ModelChoice) -> bool:
     named = choice or os.environ.get("PLANWAVE_MODEL")
-    return isinstance(named, str) and named.startswith("openai:")
+    return isinstance(named, str) and named != LOCAL
 
 
 _RESULTS_NAMESPACE: Final = ("planwave", "results")

@@ -14,6 +14,7 @@ from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.dependencies import build_dependency_graph
 from agent.core.plan.document import Task
 from agent.tools.toolbox import Toolbox
+from graphs.messages import Transcript
 from graphs.run.plan_history import get_planner_doubt
 from graphs.state import (
     State,
@@ -57,6 +58,7 @@ class RunCache:
         self.former_tasks: Memo[dict[str, Task]] = Memo()
         self.plan_digest: Memo[str | None] = Memo()
         self.reusable: Memo[dict[str, tuple[str, Done]]] = Memo()
+        self.transcript: Transcript | None = None
         #: Whether an output among the results is stored outside the state.
         self.has_offloaded_outputs = False
         self._last_results: Mapping[str, StateRecord] | None = None

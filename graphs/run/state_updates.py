@@ -1,7 +1,7 @@
 """Updates of the state, and events for those who watch, made from plans, outcomes and budgets."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import JsonValue
@@ -17,6 +17,7 @@ from agent.core.plan.limits import Limits
 from agent.core.plan.problems import Problem
 from agent.events import PlanCompiled, TaskFinished
 from agent.results.artifacts import drop_stored_output
+from graphs.messages import PlanName
 from graphs.state import StateRecord
 
 _PREVIEW_LENGTH = 200
@@ -27,6 +28,7 @@ def plan_to_json(plan: Plan) -> StateRecord:
     return {
         "execution_mode": plan.execution_mode,
         **({"phases": plan.phases} if plan.phases else {}),
+        **({"inputs": plan.inputs, "input_values": plan.input_values} if plan.inputs is not None else {}),
         "tasks": [
             {"id": task.id, "tool": task.tool, "args": task.args, **task.model_dump(mode="json", exclude_defaults=True)}
             for task in plan.tasks
@@ -34,10 +36,27 @@ def plan_to_json(plan: Plan) -> StateRecord:
     }
 
 
-def build_plan_update(plan: Plan) -> dict[str, Any]:
-    """Return the update for a plan that was just compiled."""
+def build_plan_update(plan: Plan, *, warnings: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return the update for a plan that was just compiled, with the `warnings` about it by task id."""
     stored = plan_to_json(plan)
-    return {"plan": stored, "checked_plan_digest": hash_json(stored)}
+    return {
+        "plan": stored,
+        "checked_plan_digest": hash_json(stored),
+        "plan_warnings": dict(warnings),
+        "warnings": cite_warnings(warnings),
+    }
+
+
+def cite_warnings(warnings: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return warnings by task id as sentences, each with the id of its task as a citation."""
+    return [f"{sentence} [{task}]" for task, sentences in warnings.items() for sentence in dict.fromkeys(sentences)]
+
+
+def name_plan(state: Mapping[str, Any]) -> PlanName:
+    """Return which plan of a run is carried out in `state`."""
+    undo = state.get("rollback_plan")
+    digest = hash_json(undo) if undo else str(state.get("checked_plan_digest") or "")
+    return PlanName(revision=state.get("revision") or 1, digest=digest, is_rollback=bool(undo))
 
 
 def build_invalid_plan_update(plan: JsonValue, problems: Iterable[Problem], *, limits: Limits) -> dict[str, Any]:
@@ -73,14 +92,25 @@ def outcome_to_json(outcome: Outcome) -> StateRecord:
     """Return an outcome as it is stored; an output that is stored as an artifact is replaced by a reference."""
     # Left out if empty, because a record is stored for each task and most have none of these.
     idle = {name for name in ("artifact", "items") if getattr(outcome, name, None) is None}
+    idle |= {name for name in ("warnings", "cuts") if not getattr(outcome, name, None)}
     idle |= {"was_in_doubt"} if isinstance(outcome, Done) and not outcome.was_in_doubt else set()
     return drop_stored_output(outcome).model_dump(mode="json", exclude=idle)
 
 
-def build_plan_event(compiled: CompiledPlan, *, revision: int, difference: PlanDiff | None = None) -> PlanCompiled:
+def build_plan_event(
+    compiled: CompiledPlan,
+    *,
+    revision: int,
+    warnings: Mapping[str, list[str]],
+    difference: PlanDiff | None = None,
+) -> PlanCompiled:
     """Return the event for a plan that is about to run."""
     return PlanCompiled(
-        revision=revision, plan=plan_to_json(compiled.plan), waves=waves(compiled.needs), difference=difference
+        revision=revision,
+        plan=plan_to_json(compiled.plan),
+        waves=waves(compiled.needs),
+        difference=difference,
+        warnings=cite_warnings(warnings),
     )
 
 
@@ -93,6 +123,7 @@ def build_finished_event(task: str, outcome: Outcome) -> TaskFinished:
         because=outcome.because if isinstance(outcome, Skipped) else None,
         preview=_preview_output(outcome) if isinstance(outcome, Done) else None,
         missing=str(outcome.items) if isinstance(outcome, Done) and outcome.items is not None else None,
+        warnings=outcome.warnings,
         attempts=outcome.attempts,
         duration_s=outcome.duration_s,
     )

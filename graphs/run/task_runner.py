@@ -1,6 +1,6 @@
 """One task of a dispatch: the board it runs on, created or restored after a crash, and the calls it makes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -81,6 +81,7 @@ def create_board(state: State, snapshot: Snapshot, context: NodeContext) -> Disp
         # An undo call is made even if an earlier plan has made the same call.
         reusable={} if snapshot.undo is not None else done_before,
         rejected=state.get("rejected_calls") or (),
+        warnings=state.get("plan_warnings") or {},
         progress_reporter=ProgressReporter(frontier.count_by_status(), total=len(active.tasks)),
         blocked=frozenset(frontier.blocked),
         # What was written is undone even if that takes longer.
@@ -101,6 +102,7 @@ _STATE_KEYS = [
     "run_id",
     "usage",
     "raised_budgets",
+    "plan_warnings",
 ]
 
 
@@ -147,6 +149,7 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
             outcome = await executor.run(job, slots=board.slots, emit=emit)
     except BudgetError as error:
         return error.budget
+    outcome = _add_warnings(outcome, board.warnings.get(task, ()))
     if context.has_thread:
         outcome = await services.artifacts.store_large_output(
             outcome, thread=board.thread, limit=context.settings.artifact_bytes
@@ -156,6 +159,12 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
     services.durations.record_call(job.task.tool, outcome)
     emit(build_finished_event(task, outcome))
     return outcome
+
+
+def _add_warnings(outcome: Outcome, warnings: Sequence[str]) -> Outcome:
+    """Return an outcome that tells also what was changed in the arguments of its call, or looked wrong in them."""
+    told = tuple(dict.fromkeys((*warnings, *outcome.warnings)))
+    return outcome if told == outcome.warnings else outcome.model_copy(update={"warnings": told})
 
 
 async def _load_inputs(task: str, board: DispatchBoard, artifacts: Artifacts) -> None:

@@ -11,6 +11,8 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, StateSnapshot
 
+from agent.core.engine.approvals import is_refused, parse_decisions
+from agent.core.plan.document import Plan
 from agent.errors import AnswerError, UsageError
 from graphs.compiled_graph import PlanwaveGraph
 from graphs.input_validation import bind_answer, find_last_answered, is_same_answer, reject_unstorable, validate_input
@@ -43,8 +45,11 @@ class ThreadQueue:
         The same input may be submitted again to the same thread until it has ended. Raises `UsageError` for an input
         that no graph takes, and for another one on a thread that has not ended.
         """
-        checked = validate_input(dict(given))
-        del checked["run_id"]  # made when the run begins
+        # As it is given: what is made of it, such as the id of the run, is made when the run begins.
+        checked = dict(given)
+        if isinstance(plan := checked.get("plan"), Plan):
+            checked["plan"] = plan.model_dump(mode="json", exclude_defaults=True)
+        validate_input(checked)
         reject_unstorable(checked, self.persistence.saver)
         thread = thread_id or uuid4().hex
         if not thread_id or not await self._is_elsewhere(thread):
@@ -63,12 +68,15 @@ class ThreadQueue:
         `AnswerError` if nothing waits, it does not fit, or another answer was given first; `UsageError` if there is no
         such thread.
         """
-        command = validate_input(Command(resume=answer))
+        command: Command[Any] = Command(resume=answer)
         state = await self.load_state(thread_id)
         waiting = state.interrupts
         if not waiting and await self._was_taken(thread_id, command):
             return
         bound = bind_answer(command, waiting).resume
+        for each in (bound, *(bound.values() if isinstance(bound, dict) else ())):
+            if is_refused(each):
+                raise AnswerError(f"{parse_decisions(each, ())} Nothing was changed.")
         subject = describe_question(bound, waiting)
         # Counted before the question is read again: if it is answered in between, this answer is for the earlier one.
         count = await asyncio.to_thread(self.table.count_taken, thread_id, subject)

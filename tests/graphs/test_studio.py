@@ -6,7 +6,8 @@ import pytest
 from langgraph_sdk import get_client
 from pydantic import TypeAdapter
 
-from graphs.state import State, TaskOrder
+from agent.settings import Settings
+from graphs.state import RunInput, State, TaskOrder
 from tests.support.studio import StudioServer
 from tests.support.worlds import APPROVE, ref
 
@@ -60,30 +61,39 @@ async def test_the_assistant_has_a_name_and_a_description(client):
 async def test_the_forms_that_a_person_fills_in(client):
     schemas = await client.assistants.get_schemas((await assistant(client))["assistant_id"])
     form = schemas["input_schema"]
-    assert form["required"] == ["goal"]
-    assert {name: field["title"] for name, field in form["properties"].items()} == {"goal": "Goal", "plan": "Plan"}
+    assert "required" not in form
+    titles = {name: field["title"] for name, field in form["properties"].items()}
+    assert titles == {"goal": "Goal", "messages": "Messages", "plan": "Plan", "inputs": "Inputs"}
     assert all(field["description"] for field in form["properties"].values())
+    # A plan is a form, down to its tasks.
+    assert form["properties"]["plan"]["anyOf"] == [{"$ref": "#/$defs/Plan"}, {"type": "null"}]
+    assert form["$defs"]["Plan"]["properties"]["tasks"]["items"] == {"$ref": "#/$defs/Task"}
+    task = form["$defs"]["Task"]["properties"]
+    assert {"id", "tool", "args", "depends_on", "condition", "for_each", "rollback", "requires_approval"} <= task.keys()
+    assert [name for name, field in task.items() if not field.get("description")] == []
+    assert "messages" in schemas["output_schema"]["properties"]
     assert {"status", "answer", "plan", "results", "replans", "problems"} <= schemas["output_schema"][
         "properties"
     ].keys()
-    # LangGraph keeps no description of a field with a reducer.
     described = {
         name: field
-        for schema in (State, TaskOrder)
+        for schema in (RunInput, State, TaskOrder)
         for name, field in TypeAdapter(schema).json_schema()["properties"].items()
     }
     assert all(field["title"] and field["description"] for field in described.values())
     state = schemas["state_schema"]["properties"]
     assert state.keys() == described.keys()
-    reduced = {"results", "usage", "calls_in_doubt", "out_of_budget_tasks"}
-    for name in state.keys() - reduced:
+    for name in state:
         assert (state[name]["title"], state[name]["description"]) == (
             described[name]["title"],
             described[name]["description"],
         )
     context = schemas["context_schema"]["properties"]
-    budgets = {"max_replans", "max_model_calls", "max_tokens", "max_cost", "deadline_s"}
-    assert context.keys() == {"model", "dispatch", "max_concurrency", *budgets}
+    budgets = {"max_replans", "max_model_calls", "max_tokens", "max_cost", "deadline_s", "max_tasks"}
+    limits = {"max_repairs", "max_context_rounds", "max_questions", "max_retries", "max_timeout_s"}
+    defaults = {"default_retries", "default_timeout_s"}
+    assert context.keys() == {"model", "dispatch", "max_concurrency", *budgets, *limits, *defaults}
+    assert context.keys() - {"model"} <= Settings.model_fields.keys()
     assert all(field["title"] and field["description"] and field["default"] is None for field in context.values())
     assert context["dispatch"]["anyOf"][0]["enum"] == ["eager", "wave"]
 
@@ -178,6 +188,55 @@ async def test_the_context_of_a_run_sets_how_tasks_are_started(client, thread):
         assert len(sent) == supersteps + 1
 
 
+async def test_the_context_of_a_run_sets_its_limits(client, thread):
+    given = {"goal": "g", "plan": {"tasks": [query("a", "SELECT 1 AS n"), query("b", "SELECT 2 AS n")]}}
+    out = await client.runs.wait(thread, "planwave", input=given, context={"max_tasks": 1})
+    assert (out["status"], out["budget"]) == ("failed", {"name": "tasks", "limit": 1, "used": 2})
+
+
+async def test_a_chat_from_the_first_message_to_the_second_goal(client, thread):
+    """As `useStream` of Agent Chat UI does it: modes `values` and `messages-tuple`, and the message in blocks."""
+
+    def said(text: str) -> dict[str, Any]:
+        return {"messages": [{"type": "human", "content": [{"type": "text", "text": text}]}]}
+
+    async def send(**given: Any) -> tuple[dict[str, Any], list[Any]]:
+        values, shown = {}, []
+        async for part in client.runs.stream(thread, "planwave", stream_mode=["values", "messages-tuple"], **given):
+            assert part.event != "error", part.data
+            if part.event == "values":
+                values = part.data
+            elif part.event == "messages":
+                shown.append(part.data[0])
+        return values, shown
+
+    def kinds(values: dict[str, Any]) -> list[str]:
+        return [message["type"] for message in values["messages"]]
+
+    values, shown = await send(input={**said("Orders by status"), "plan": plan("chat.csv")})
+    assert kinds(values) == ["human", "ai", "tool", "tool"]
+    assert [message["type"] for message in shown] == ["ai", "tool", "tool"]
+    assert [call["name"] for call in shown[0]["tool_calls"]] == ["describe_database", "query_database", "save_file"]
+    assert (await client.threads.get(thread))["status"] == "interrupted"
+    values, _ = await send(input=said("Is it done?"))
+    assert kinds(values)[-2:] == ["human", "ai"]
+    assert "`save_file` (task `save`)" in values["messages"][-1]["content"]
+    waiting = await client.threads.get(thread)
+    assert waiting["status"] == "interrupted"
+    assert [each["value"]["action_requests"][0]["name"] for [each] in waiting["interrupts"].values()] == ["save_file"]
+    values, shown = await send(command={"resume": APPROVE})
+    assert (values["status"], kinds(values)[-2:]) == ("completed", ["tool", "ai"])
+    assert values["messages"][-1]["content"] == values["answer"]
+    assert "".join(message["content"] for message in shown if message["type"] == "AIMessageChunk") == values["answer"]
+    values, _ = await send(input={**said("Once more"), "plan": {"tasks": [query("x", "SELECT 1 AS n")]}})
+    assert (values["status"], set(values["results"])) == ("completed", {"x"})
+    assert [message["content"][0]["text"] for message in values["messages"] if message["type"] == "human"] == [
+        "Orders by status",
+        "Is it done?",
+        "Once more",
+    ]
+
+
 async def test_a_goal_without_a_model_ends_as_failed_and_names_the_three_ways(client, thread):
     out = await client.runs.wait(thread, "planwave", input={"goal": "Top five customers"})
     assert out["status"] == "failed"
@@ -196,7 +255,10 @@ async def test_misuse_reaches_the_client_in_words(client, thread):
 
 async def test_a_wrong_answer_is_told_and_the_right_one_still_counts(client, thread):
     await client.runs.wait(thread, "planwave", input={"goal": "g", "plan": plan("c.csv")})
-    with pytest.raises(Exception, match="one decision for each call"):
-        await client.runs.wait(thread, "planwave", command={"resume": {"decisions": []}})
+    for wrong in ({"decisions": []}, "yes", True, [], {"decisions": [{"type": "maybe"}]}):
+        out = await client.runs.wait(thread, "planwave", command={"resume": wrong})
+        [asked] = out["__interrupt__"]
+        assert (out["status"], bool(asked["value"]["error"])) == ("awaiting_approval", True)
+        assert (await client.threads.get(thread))["status"] == "interrupted"
     out = await client.runs.wait(thread, "planwave", command={"resume": APPROVE})
     assert out["status"] == "completed"

@@ -24,6 +24,7 @@ RENDERINGS = {
     ),
     "delegate.v1": ("delegate.v1", {"max_steps": 5, "inputs": {"a": "</data>"}}),
     "delegate.v1-bare": ("delegate.v1", {"max_steps": 5, "inputs": {}}),
+    "cut_inputs.v1": ("cut_inputs.v1", {"cuts": ["The result of 'a' is cut off after 5 rows; there are more."]}),
     "typed_repair.v1": ("typed_repair.v1", {"problems": ["There are 2 items and 1 results; give one for each."]}),
     "write_text_repair.v1": ("write_text_repair.v1", {"ungrounded": ["Globex", "99"]}),
 }

@@ -110,7 +110,8 @@ class Endpoint:
 
     `supports` names the ways of structured output that it takes; a request by another is turned down with status 400
     and uses up no answer. With `key` every other key is turned down with 401. A call beyond the script gets status 418.
-    `streams` says how it streams, in chunks of eight characters, one every `chunk_s` seconds.
+    `streams` says how it streams, in chunks of eight characters, one every `chunk_s` seconds. With `any_path` it
+    answers wherever it is asked, as Azure does by deployment.
     Use as a context manager, or start with `open` and end with `close`.
     """
 
@@ -123,6 +124,7 @@ class Endpoint:
         models: Iterable[str] = ("scripted",),
         streams: Streams = "well",
         chunk_s: float = 0.0,
+        any_path: bool = False,
     ) -> None:
         self.requests: list[Request] = []
         self.models = tuple(models)
@@ -132,6 +134,7 @@ class Endpoint:
         self._key = key
         self.streams = streams
         self.chunk_s = chunk_s
+        self.any_path = any_path
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"endpoint": self}))
@@ -206,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path != "/v1/chat/completions":
+        if self.path != "/v1/chat/completions" and not self.endpoint.any_path:
             known = self.path == "/tokenize"
             self._json(200, _tokens(json.loads(data)["content"])) if known else self._json(404, _NOWHERE)
             return

@@ -1,5 +1,6 @@
 """Checks the arguments of a call against the JSON Schema of its tool; what references will fill in is left open."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
@@ -75,6 +76,28 @@ def find_value_errors(schema: JsonSchema, value: JsonValue) -> list[str]:
         ]
     except RecursionError:
         return ["the value: it is nested too deeply for this schema, which refers to itself"]
+
+
+def parse_typed_texts(args: dict[str, JsonValue], schema: JsonSchema) -> dict[str, JsonValue]:
+    """Return `args` with a text parsed as JSON where the schema takes no text, but what the text says.
+
+    Front ends edit every argument in a text field, and send the text.
+    """
+    wrong = len(find_value_errors(schema, args))
+    for name, text in args.items() if wrong else ():
+        if not isinstance(text, str):
+            continue
+        try:
+            parsed = {**args, name: json.loads(text, parse_constant=_reject_constant)}
+        except (ValueError, RecursionError):
+            continue
+        if (left := len(find_value_errors(schema, parsed))) < wrong:
+            args, wrong = parsed, left
+    return args
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

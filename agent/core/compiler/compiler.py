@@ -18,7 +18,7 @@ from agent.core.plan.dependencies import (
     ranks,
     sort_topologically,
 )
-from agent.core.plan.document import Call, Plan, Task, make_free_id
+from agent.core.plan.document import INPUTS, INPUTS_TOOL, Call, Plan, Task, make_free_id
 from agent.core.plan.limits import Limits
 from agent.core.plan.parser import build_too_many_tasks_problem
 from agent.core.plan.problems import Problem, collect_problems, format_value
@@ -72,7 +72,7 @@ def compile_plan(
         chain(
             _check_ids(plan, used or {}),
             # Before the graph, which parses every condition: parse errors are slow to make, and this ends at the 200th.
-            (problem for task in plan.tasks for problem in _check_task(task, catalogue, limits)),
+            (problem for task in plan.tasks for problem in _check_task(plan, task, catalogue, limits)),
             _check_graph(plan),
             check_references(plan, catalogue, findings or {}),
             _collect_preflight_problems(plan, findings or {}),
@@ -140,6 +140,8 @@ def _check_graph(plan: Plan) -> Iterator[Problem]:
     position = {task.id: index for index, task in reversed(list(enumerate(plan.tasks)))}
     for index, task in enumerate(plan.tasks):
         for need in list_dependencies(task):
+            if need == INPUTS and plan.inputs is not None:
+                continue
             yield from _check_dependency(plan, task, need, index=index, position=position)
     graph = {
         task: [need for need in needs if need in position and need != task]
@@ -201,13 +203,15 @@ def _check_dependency(
         )
 
 
-def _check_task(task: Task, catalogue: Catalogue, limits: Limits) -> Iterator[Problem]:
+def _check_task(plan: Plan, task: Task, catalogue: Catalogue, limits: Limits) -> Iterator[Problem]:
     place = f"task {task.id!r}"
     yield from _check_call(task, catalogue, limits, place=f"{place}, args", task=task.id)
     if task.rollback is not None:
         yield from _check_call(task.rollback, catalogue, limits, place=f"{place}, rollback.args", task=task.id)
     if task.condition is not None:
-        yield from _check_condition(task, task.condition, place=f"{place}, condition")
+        # A condition on the inputs alone has values in their place.
+        may_be_constant = plan.inputs is not None or INPUTS_TOOL in catalogue
+        yield from _check_condition(task, task.condition, place=f"{place}, condition", may_be_constant=may_be_constant)
     if task.timeout_s is not None and task.timeout_s > limits.max_timeout_s:
         yield _make_bounds_problem(task, "timeout_s", task.timeout_s, limits.max_timeout_s)
     if task.max_retries is not None and task.max_retries > limits.max_retries:
@@ -231,7 +235,7 @@ def _check_call(call: Call, catalogue: Catalogue, limits: Limits, *, place: str,
     yield from check_secrets(spec, call.args, limits=limits, place=place, task=task)
 
 
-def _check_condition(task: Task, condition: str, *, place: str) -> Iterator[Problem]:
+def _check_condition(task: Task, condition: str, *, place: str, may_be_constant: bool) -> Iterator[Problem]:
     remedy = 'Write a CEL expression over earlier tasks, such as "orders.row_count > 0".'
     try:
         used = find_condition_tasks(condition)
@@ -244,7 +248,7 @@ def _check_condition(task: Task, condition: str, *, place: str) -> Iterator[Prob
             remedy=remedy,
         )
         return
-    if not used:
+    if not used and not may_be_constant:
         what = f"{format_value(condition)} uses no task, so its result is always the same."
         yield Problem(kind="bad_condition", place=place, task=task.id, what=what, remedy=remedy)
     for name in find_unknown_functions(condition):

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pydantic import JsonValue
+
 from agent.core.compiler.condition_check import find_condition_faults
 from agent.core.plan.conditions import is_parsable
 from agent.core.plan.dependencies import DependencyGraph, ancestors, build_dependency_graph
@@ -23,6 +25,7 @@ from agent.core.plan.references import (
     Reference,
     Template,
     find_argument_references,
+    find_references,
     has_item_reference,
     parse_reference,
 )
@@ -62,14 +65,16 @@ def _check_for_each(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Ite
         yield from _check_item_options(task)
         return
     place = f"task {task.id!r}, for_each"
+    if isinstance(task.for_each, list):
+        return
     source = parse_reference(task.for_each)
     if not isinstance(source, OutputReference):
         yield _make_problem(
             "bad_for_each",
             task,
             place,
-            f"{task.for_each!r} is not a reference.",
-            'Write {"output_of": id, "path": [...]}.',
+            f"{task.for_each!r} is neither a reference nor a list.",
+            'Write {"output_of": id, "path": [...]}, or the list.',
         )
         return
     schema = outputs.get(source.task)
@@ -235,6 +240,9 @@ def get_item_schema(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Roo
     """Return the schema of one item of `for_each`, `{}` if nothing is known; None if the task has no `for_each`."""
     if task.for_each is None:
         return None
+    if isinstance(task.for_each, list):
+        schema = {} if any(find_references(task.for_each)) else _describe_items(task.for_each)
+        return RootedSchema(schema, schema)
     source = parse_reference(task.for_each)
     root = outputs.get(source.task) if isinstance(source, OutputReference) else None
     if not root or not isinstance(source, OutputReference):
@@ -243,6 +251,16 @@ def get_item_schema(task: Task, outputs: Mapping[str, JsonSchema | None]) -> Roo
         return RootedSchema(get_subschema(get_subschema(root, source.path, root=root), (0,), root=root), root)
     except NoSuchPath:
         return RootedSchema({}, {})
+
+
+def _describe_items(items: list[JsonValue]) -> JsonSchema:
+    """Return a schema of the items of a list that the plan contains."""
+    records = [item for item in items if isinstance(item, dict)]
+    if not items or len(records) < len(items):
+        return {"enum": items} if items else {}
+    columns = {name: [record[name] for record in records if name in record] for record in records for name in record}
+    properties = {name: {"enum": values} for name, values in columns.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _make_problem(kind: ProblemKind, task: Task, place: str, what: str, remedy: str) -> Problem:

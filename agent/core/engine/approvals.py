@@ -61,8 +61,11 @@ class RespondDecision(_BaseDecision):
 
 Decision = Annotated[ApproveDecision | EditDecision | RejectDecision | RespondDecision, Field(discriminator="type")]
 _decision_list_adapter: TypeAdapter[list[Decision]] = TypeAdapter(list[Decision])
-#: Decision types of the older `HumanInterrupt` schema, and their present names.
-_LEGACY_DECISION_TYPES = {"accept": "approve", "ignore": "reject", "response": "respond"}
+#: Decision types of the older `HumanInterrupt` schema, and their present names. The third, `response`, is what Agent
+#: Inbox sends for a text where `reject` is allowed: why the call is not to be made, and never what the tool returned.
+_LEGACY_DECISION_TYPES = {"accept": "approve", "ignore": "reject"}
+#: The key of what takes the place of an answer that cannot be used: a sentence that says why.
+_REFUSED = "refused_answer"
 
 
 class ApprovalRequest(BaseModel):
@@ -128,6 +131,8 @@ def build_hitl_request(requests: Sequence[ApprovalRequest], specs: Sequence[Tool
             {
                 "name": request.tool,
                 "args": request.args,
+                # Under the name that Agent Inbox reads, too.
+                "arguments": request.args,
                 "description": describe_request(
                     tool=request.tool,
                     task=request.task,
@@ -175,23 +180,38 @@ def list_allowed_decisions(request: ApprovalRequest) -> tuple[DecisionType, ...]
 _CALL_NAMES = ("digest", "task_id", "id")
 
 
-def parse_decisions(answer: object, requests: Sequence[ApprovalRequest]) -> list[Decision] | str:
-    """Parse an answer to `requests`, one decision for each in their order, or return a sentence: why it is not valid.
+def refuse_answer(reason: str) -> dict[str, Any]:
+    """Return what takes the place of an answer that cannot be used; `parse_decisions` returns its `reason`."""
+    return {_REFUSED: reason}
+
+
+def is_refused(answer: object) -> bool:
+    """Whether this stands in the place of an answer that could not be used."""
+    return isinstance(answer, dict) and isinstance(answer.get(_REFUSED), str)
+
+
+def parse_decisions(
+    answer: object, requests: Sequence[ApprovalRequest], *, legacy_response: DecisionType = "reject"
+) -> dict[int, Decision] | str:
+    """Parse an answer to `requests`: the decisions by the position of their request, or why it is not valid.
 
     Besides `{"decisions": [...]}` a bare list, a single decision and the older `[{"type": "accept"}]` are accepted.
-    Decisions that name their call, by its `digest`, its `task_id` or either as `id`, are taken by name, in any order;
-    those that name none, by position.
+    Decisions that name their call, by its `digest`, its `task_id` or either as `id`, are taken by name, in any order,
+    and may be fewer than the requests. Those that name none are taken by position: one for each request, or a single
+    one, which is for the first: Agent Inbox and Agent Chat UI show and answer only that. An older `response` counts as
+    `legacy_response`.
     """
+    if isinstance(answer, dict) and is_refused(answer):
+        return str(answer[_REFUSED])
     listed = _unwrap_decisions(answer)
     if not isinstance(listed, list) or not listed:
         return (
             "An answer must be {'decisions': [{'type': 'approve', 'digest': '...'}, ...]}, with one decision for each "
             f"call, not {format_value(answer)}."
         )
-    if len(listed) != len(requests):
-        return f"{len(requests)} calls wait for an answer and {len(listed)} decisions were given; give one for each."
     try:
-        decisions = _decision_list_adapter.validate_python([_upgrade_legacy_decision(entry) for entry in listed])
+        upgraded = [_upgrade_legacy_decision(entry, legacy_response) for entry in listed]
+        decisions = _decision_list_adapter.validate_python(upgraded)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         position = first["loc"][0] if first["loc"] else 0
@@ -203,7 +223,7 @@ def parse_decisions(answer: object, requests: Sequence[ApprovalRequest]) -> list
         request = requests[order[position]]
         if decision.type not in list_allowed_decisions(request):
             return f"Decision {position}: {decision.type!r} is not allowed for {request.task!r}."
-    return [decision for _, decision in sorted(zip(order, decisions, strict=True), key=lambda pair: pair[0])]
+    return dict(sorted(zip(order, decisions, strict=True), key=lambda pair: pair[0]))
 
 
 def _match_requests(listed: Sequence[object], requests: Sequence[ApprovalRequest]) -> list[int] | str:
@@ -213,7 +233,12 @@ def _match_requests(listed: Sequence[object], requests: Sequence[ApprovalRequest
         return problem
     order = [one for one in named if isinstance(one, int)]
     if not order:
-        return list(range(len(requests)))
+        if len(listed) not in {1, len(requests)}:
+            return (
+                f"{len(requests)} calls wait for an answer and {len(listed)} decisions were given; give one for each, "
+                "or name their calls by digest. Nothing was approved."
+            )
+        return list(range(len(listed)))
     if len(order) < len(listed):
         unnamed = named.index(None)
         return f"Decision {unnamed} names no call, but others do; name each by its digest. Nothing was approved."
@@ -255,16 +280,15 @@ def names_digests(answer: object) -> bool:
 def bind_to_requests(answer: object, requests: Sequence[ApprovalRequest]) -> object:
     """Return a valid answer to `requests` in their order, such that `parse_decisions` takes it for no other calls."""
     listed = _unwrap_decisions(answer)
-    if not isinstance(listed, list) or len(listed) != len(requests):
+    if not isinstance(listed, list) or not listed:
         return answer
     order = _match_requests(listed, requests)
     if isinstance(order, str):
         return answer
-    entries = [entry for _, entry in sorted(zip(order, listed, strict=True), key=lambda pair: pair[0])]
-    pairs = zip(entries, requests, strict=True)
+    pairs = sorted(zip(order, listed, strict=True), key=lambda pair: pair[0])
     return {
         "decisions": [
-            {**entry, "digest": request.digest} if isinstance(entry, dict) else entry for entry, request in pairs
+            {**entry, "digest": requests[at].digest} if isinstance(entry, dict) else entry for at, entry in pairs
         ]
     }
 
@@ -274,9 +298,7 @@ def is_for_other_calls(answer: object, requests: Sequence[ApprovalRequest]) -> b
     listed = _unwrap_decisions(answer)
     given = [entry.get("digest") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     known = [request.digest for request in requests]
-    return any(digest is not None for digest in given) and (
-        len(given) != len(known) or any(g not in known for g in given)
-    )
+    return any(digest is not None for digest in given) and any(digest not in known for digest in given)
 
 
 def _unwrap_decisions(answer: object) -> object:
@@ -284,12 +306,13 @@ def _unwrap_decisions(answer: object) -> object:
     return [listed] if isinstance(listed, dict) and "type" in listed else listed
 
 
-def _upgrade_legacy_decision(entry: object) -> object:
+def _upgrade_legacy_decision(entry: object, legacy_response: DecisionType) -> object:
     """Convert an entry of the older schema to the present one; return anything else as it is."""
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
         return entry
-    word, args = _LEGACY_DECISION_TYPES.get(entry["type"], entry["type"]), entry.get("args")
+    legacy = {**_LEGACY_DECISION_TYPES, "response": legacy_response}
+    word, args = legacy.get(entry["type"], entry["type"]), entry.get("args")
     if word == "edit" and "edited_action" not in entry and isinstance(args, dict):
         return {"type": "edit", "edited_action": {"name": args.get("action"), "args": args.get("args")}}
-    message = {"message": args} if entry["type"] in _LEGACY_DECISION_TYPES and isinstance(args, str) else {}
+    message = {"message": args} if entry["type"] in legacy and isinstance(args, str) else {}
     return {**entry, "type": word, **message}

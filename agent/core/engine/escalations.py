@@ -130,6 +130,7 @@ def build_escalation_payload(escalation: Escalation, *, mark: str) -> dict[str, 
             {
                 "name": name,
                 "args": _build_default_args(escalation),
+                "arguments": _build_default_args(escalation),
                 "description": _describe_options(escalation),
                 "task_id": "",
                 "digest": mark,
@@ -205,12 +206,18 @@ def hash_escalation(escalation: Escalation, *, thread: str, revision: int, turn:
 def parse_escalation_answer(answer: object, escalation: Escalation, *, mark: str) -> EscalationAnswer | str:
     """Parse an answer, or return a sentence that says why it is not valid."""
     name = ANSWER_ACTION if escalation.kind == "question" else GO_ON_ACTION
-    decisions = parse_decisions(answer, [ApprovalRequest(task="", tool=name, args={}, digest=mark)])
+    options = _list_allowed_decisions(escalation)
+    decisions = parse_decisions(
+        answer,
+        [ApprovalRequest(task="", tool=name, args={}, digest=mark)],
+        # A text that answers a question is no refusal.
+        legacy_response="respond" if "respond" in options else "reject",
+    )
     if isinstance(decisions, str):
         return decisions
-    [decision] = decisions
-    if decision.type not in _list_allowed_decisions(escalation):
-        allowed = ", ".join(_list_allowed_decisions(escalation))
+    [decision] = decisions.values()
+    if decision.type not in options:
+        allowed = ", ".join(options)
         return f"Decision 0: {decision.type!r} is not allowed here; choose one of: {allowed}."
     match decision:
         case RespondDecision(message=message):

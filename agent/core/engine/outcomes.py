@@ -17,6 +17,20 @@ FailureKind = Literal[
 ]
 
 
+class Cut(BaseModel):
+    """What is missing in a result that was cut off, or that was made from one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: The task whose result was cut off.
+    task: str
+    #: A clause about that result, such as "the result of 'lines' is cut off after 1,000 rows; there are more".
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.what[:1].upper()}{self.what[1:]}."
+
+
 class _BaseOutcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,6 +43,8 @@ class _BaseOutcome(BaseModel):
     #: ISO 8601 with UTC offset; None if no call was made.
     started_at: str | None = None
     finished_at: str | None = None
+    #: What a reader of the result must know, in sentences.
+    warnings: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float | None:
@@ -111,6 +127,8 @@ class Done(_BaseOutcome):
     was_in_doubt: bool = False
     #: What is missing from the output of a `for_each` that went on without the failed items.
     items: PartialFailure | None = None
+    #: What was cut off in the output, and in the results that it was made from.
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def has_lost_output(self) -> bool:
@@ -178,6 +196,16 @@ class InDoubt(_BaseOutcome):
 
     status: Literal["in_doubt"] = "in_doubt"
     doubts: tuple[Doubt, ...]
+
+
+def find_output_warnings(output: JsonValue) -> tuple[str, ...]:
+    """Return the sentences that an output, or each output of a `for_each`, has under `warnings`."""
+    warnings: list[str] = []
+    for each in output if isinstance(output, list) else [output]:
+        said = each.get("warnings") if isinstance(each, dict) else None
+        if isinstance(said, list):
+            warnings.extend(sentence for sentence in said if isinstance(sentence, str))
+    return tuple(dict.fromkeys(warnings))
 
 
 Outcome = Annotated[Done | Failed | Skipped | Rejected | Cancelled | InDoubt, Field(discriminator="status")]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 
 from agent.core.plan.conditions import list_condition_tasks
-from agent.core.plan.document import Plan, Task
+from agent.core.plan.document import INPUTS, Plan, Task
 from agent.core.plan.references import find_argument_producers, find_producers
 
 #: For each task id the ids that it waits for.
@@ -30,6 +30,9 @@ def build_dependency_graph(plan: Plan) -> dict[str, tuple[str, ...]]:
     previous: str | None = None
     for task in plan.tasks:
         own = list_dependencies(task)
+        if plan.inputs is not None:
+            # What the conditions of a plan call `inputs` is no task.
+            own = tuple(need for need in own if need != INPUTS)
         if plan.execution_mode == "sequential" and previous is not None and previous not in own:
             own = (*own, previous)
         needs[task.id] = own

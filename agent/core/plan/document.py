@@ -1,7 +1,7 @@
 """The plan document: what a planner writes, a user can pass in, and the state stores."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator
 
@@ -15,6 +15,10 @@ OnItemFailure = Literal[
     "skip",  # go on without the failed items: the output is the list of the others, in order
     "null",  # the same, with null in place of each failed item
 ]
+#: What conditions call the values of a plan's inputs.
+INPUTS: Final = "inputs"
+#: The tool that stands for them where a plan is checked without values; no tool of a user's is called so.
+INPUTS_TOOL: Final = "(inputs)"
 #: `parallel`: the dependencies decide; `sequential`: one after the other as listed; `conditional`: as `parallel`, with
 #: conditions.
 ExecutionMode = Literal["parallel", "sequential", "conditional"]
@@ -23,42 +27,73 @@ ExecutionMode = Literal["parallel", "sequential", "conditional"]
 class Call(BaseModel):
     """One tool and its arguments; references are allowed anywhere inside the arguments."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     tool: str = Field(min_length=1)
-    args: dict[str, JsonValue] = Field(default_factory=dict)
+    """The name of the tool."""
+    args: dict[str, JsonValue] = Field(default_factory=dict, title="Arguments")
+    """By name: values, or references such as `{"output_of": "task", "path": ["rows"]}`."""
+
+
+class ArgumentRepair(BaseModel):
+    """What was changed in the arguments that a model wrote, before they were run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: The arguments that were changed, as the model wrote them.
+    as_written: dict[str, JsonValue]
+    #: A sentence for each change.
+    changes: tuple[str, ...]
 
 
 class Task(Call):
     """One node of a plan: a call, what it waits for, and how it is run."""
 
-    id: TaskId
+    id: TaskId = Field(title="Id")
+    """Names the task in references; without spaces."""
     description: str = ""
+    """What the task is for, for humans."""
     depends_on: tuple[TaskId, ...] = ()
+    """Tasks that it waits for beside those that it refers to."""
     reasoning: str = ""
+    """Why the task is needed."""
     expected_outcome: str = ""
+    """What is expected of it."""
     phase: str | None = None
-    #: Lower runs first, as in a run queue.
+    """The phase of the plan that it belongs to."""
     priority: int = 0
-    #: A CEL expression over earlier outputs; the task is skipped if it is false.
+    """Lower runs first, as in a run queue."""
     condition: str | None = None
-    #: A reference to a list; the call runs once for each item.
-    for_each: dict[str, JsonValue] | None = None
-    #: What to do if an item of a `for_each` fails. If all of them fail, the task fails.
+    """A CEL expression over earlier outputs; the task is skipped if it is false."""
+    for_each: dict[str, JsonValue] | list[JsonValue] | None = None
+    """A reference to a list, or the list; the call runs once for each item."""
     on_item_failure: OnItemFailure = "finish"
-    #: How many items of a `for_each` may run at the same time, within the limits of tool and settings.
+    """What to do if an item of a `for_each` fails. If all of them fail, the task fails."""
     max_concurrency: int | None = Field(default=None, ge=1)
-    #: The call that undoes this one; it may refer to the output of this task. With `for_each`, a rollback that refers
-    #: to the item runs once for each item, and the output of this task is then what that item returned.
+    """How many items of a `for_each` may run at the same time, within the limits of tool and settings."""
     rollback: Call | None = None
-    #: Timeout of one attempt in seconds, within the limits of the settings.
+    """The call that undoes this one; it may refer to the output of this task. With `for_each`, a rollback that refers
+    to the item runs once for each item, and the output of this task is then what that item returned."""
     timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Timeout of one attempt in seconds, within the limits of the settings."""
     max_retries: int | None = Field(default=None, ge=0)
+    """Retries of the call, within the limits of the settings."""
     on_failure: OnFailure = "replan"
-    #: Adds an approval to a tool that needs none; false takes none away.
+    """What follows a failure: another plan, going on without the task, or the end of the run."""
     requires_approval: bool = False
-    #: `any`: run even if some of what it waits for failed or was skipped, as long as one is done.
+    """Adds an approval to a tool that needs none; false takes none away."""
     run_if: Literal["all", "any"] = "all"
+    """`any`: run even if some of what it waits for failed or was skipped, as long as one is done."""
+    repaired: ArgumentRepair | None = None
+    """What a check changed in `args`, which are as they run; None if they are as they were written."""
+
+    @field_validator("for_each", mode="before")
+    @classmethod
+    def _reject_scalars(cls, value: object) -> object:
+        # A union alone would report one error for each of its members.
+        if value is not None and not isinstance(value, dict | list):
+            raise ValueError("a reference or a list is expected")
+        return value
 
     @field_validator("priority", "max_retries", "max_concurrency", mode="before")
     @classmethod
@@ -71,12 +106,18 @@ class Task(Call):
 class Plan(BaseModel):
     """The tasks for a goal, in listed order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     execution_mode: ExecutionMode = "parallel"
-    #: Descriptions of the phases by name, in order; a task may name a phase that is not described here.
+    """Whether the dependencies decide what runs at the same time, or tasks run one after the other as listed."""
     phases: dict[str, str] = Field(default_factory=dict)
+    """Descriptions of the phases by name, in order; a task may name a phase that is not described here."""
+    inputs: dict[str, JsonValue] | None = None
+    """Named values that the tasks refer to: a JSON Schema for each name, or one schema of an object of them all."""
+    input_values: dict[str, JsonValue] | None = None
+    """The values of this run, by name."""
     tasks: tuple[Task, ...] = ()
+    """The tasks, each after those that it refers to."""
 
     def get_task(self, task_id: str) -> Task:
         """Return the task with that id. Raises `KeyError` if there is none."""
@@ -105,5 +146,5 @@ def make_free_id(task_id: str, taken: Iterable[str]) -> str:
 
 
 def get_execution_fields(task: Task) -> Mapping[str, JsonValue]:
-    """Return the fields of a task that affect what it does, without its prose and its phase."""
-    return task.model_dump(mode="json", exclude={"description", "reasoning", "expected_outcome", "phase"})
+    """Return the fields of a task that affect what it does, without its prose, its phase and what was repaired."""
+    return task.model_dump(mode="json", exclude={"description", "reasoning", "expected_outcome", "phase", "repaired"})

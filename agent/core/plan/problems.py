@@ -23,6 +23,7 @@ ProblemKind = Literal[
     "type_mismatch",
     "bad_condition",
     "bad_for_each",
+    "bad_input",
     "bad_rollback",
     "out_of_bounds",
     "too_many_tasks",

@@ -79,6 +79,13 @@ def parse_reference(value: JsonValue) -> Reference | None:
     return None
 
 
+def is_input_reference(value: JsonValue) -> bool:
+    """Whether `value` refers to an input, in a plan that declares inputs; in any other plan it is a literal."""
+    if not isinstance(value, dict) or not isinstance(value.get("input"), str) or value.keys() - {"input", "path"}:
+        return False
+    return _parse_path(value.get("path", [])) is not None
+
+
 def _parse_template(text: JsonValue, values: JsonValue) -> Template | InvalidReference | None:
     if not isinstance(text, str) or not isinstance(values, dict):
         return None

@@ -27,16 +27,20 @@ class Preflight(BaseModel):
     A tool offers the check as a method `preflight(args)` (or as `metadata["preflight"]`), which returns a list of
     sentences, each a problem, or this model. `args` contains what is known before the run: a value that a reference
     will fill in is left out at the nearest object key. A second parameter named `open`, if the signature has one,
-    receives the JSON Schemas of what was left out, by dotted path (`"params.customers"`).
+    receives the JSON Schemas of what was left out, by dotted path (`"params.customers"`). One named `goal` receives
+    what a model wrote the arguments for; it is None if a caller wrote them, whose arguments are never changed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     problems: tuple[str, ...] = ()
-    #: The arguments that the tool prefers; None keeps them. Keys that were left out stay as the plan has them.
+    #: The arguments that the tool prefers; None keeps them. Keys that were left out stay as the plan has them. Those
+    #: that a caller wrote are not replaced by them.
     args: dict[str, Any] | None = None
     #: What was changed in the arguments, one sentence each.
     notes: tuple[str, ...] = ()
+    #: What looks wrong in the arguments and was not changed, one sentence each.
+    warnings: tuple[str, ...] = ()
     #: A schema narrower than the tool's own, derived from these arguments (the columns of a query, for example).
     output_schema: JsonSchema | None = None
 

@@ -23,7 +23,7 @@ from agent.core.plan.references import (
 
 #: `user`: came with the input; `model`: a planner or replanner wrote it; `person`: a human changed it on a waiting or
 #: forked thread; `rollback`: made from the plan to undo its finished writes.
-Author = Literal["user", "model", "person", "rollback"]
+Author = Literal["user", "model", "person", "program", "rollback"]
 #: `argument`: a part of the output is in the arguments; `item`: the output is the list of a `for_each`; `condition`: it
 #: decided whether the task runs; `order`: the task waited for it and did not use its output.
 InputRole = Literal["argument", "item", "condition", "order"]

@@ -160,10 +160,11 @@ async def _check_queries(
             wanted = rows.refer_to_column(columns[column.lower()]) if rows and column.lower() in columns else None
             return next((each for each, reference in parameters.references.items() if reference == wanted), None)
 
-        adjusted = await _adjust_query(query.sql, session, tool)
+        adjusted, changes = await _adjust_query(query.sql, session, tool)
         sql = inline_earlier_queries(adjusted, earlier=earlier, parameter=find_parameter)
         args = bind_inputs({"sql": sql}, tool, list(sources.values()))
-        task = {"id": query.id, "description": query.question, "tool": tool.name, "args": args}
+        repaired = {"as_written": {"sql": query.sql}, "changes": changes} if changes else None
+        task = {"id": query.id, "description": query.question, "tool": tool.name, "args": args, "repaired": repaired}
         result = await session.check({"tasks": [*tasks, task]})
         if not isinstance(result, CheckedPlan):
             return tuple(map(format_problem, result))
@@ -183,10 +184,13 @@ async def _render_context(session: PlanningSession, tool: ToolSpec) -> str:
     return str(await run_cancellable(rewrite_schema, session.context))
 
 
-async def _adjust_query(sql: str, session: PlanningSession, tool: ToolSpec) -> str:
-    """Let the tool, if it has a method for it, bring a query closer to the goal than the model did."""
+async def _adjust_query(sql: str, session: PlanningSession, tool: ToolSpec) -> tuple[str, list[str]]:
+    """Let the tool, if it has a method for it, bring a query closer to the goal; return it with what was changed."""
     fit_to_goal = getattr(session.toolbox[tool.name], "fit_to_goal", None)
-    return str(await run_cancellable(fit_to_goal, sql, session.goal)) if callable(fit_to_goal) else sql
+    if not callable(fit_to_goal) or not session.repairs_arguments:
+        return sql, []
+    fitted = await run_cancellable(fit_to_goal, sql, session.goal)
+    return str(fitted.sql), list(fitted.notes)
 
 
 async def _add_calls(

@@ -5,8 +5,10 @@ from typing import Literal
 
 import altair as alt
 
-from agent.tools.charts.columns import format_as_text
-from agent.tools.charts.data_prep import Frame
+from agent.tools.charts import theme as look
+from agent.tools.charts.data.columns import format_as_text
+from agent.tools.charts.data.frame import MAX_TIME_BARS, Frame
+from agent.tools.charts.data.labels import measure_width
 from agent.tools.charts.encodings import (
     AltairChart,
     ChartText,
@@ -14,6 +16,7 @@ from agent.tools.charts.encodings import (
     baseline,
     encode_series_color,
     encode_time,
+    list_labels,
     make_base_chart,
     make_value_axis,
     tooltip,
@@ -21,8 +24,10 @@ from agent.tools.charts.encodings import (
 
 MAX_VERTICAL_LABEL = 12  # letters; longer labels under vertical bars would have to be rotated
 MAX_LABELED_BARS = 24
-MAX_TIME_BARS = 24
+MIN_LABELED_PART = 0.07  # of a stack; a lower part has no room for a label
 _HEIGHT = 320
+#: Orange, pink and light blue are too pale for white text.
+_PART_COLOR = f"indexof([1, 3, 4], datum.rank) >= 0 ? '{look.TEXT_COLOR}' : 'white'"
 HORIZONTAL_WIDTH = 460
 CATEGORY_LABEL_WIDTH = 120  # about what the names beside horizontal bars take
 
@@ -47,12 +52,13 @@ def _use_text_categories(frame: Frame) -> Frame:
 
 def _draw_categories(frame: Frame, *, titles: ChartText) -> SizedChart:
     """Draw a band for each category; in a grouped chart, one bar per series side by side in the band."""
-    categories, series = _list_labels(frame), frame.list_series()
+    categories, series = list_labels(frame), frame.list_series()
     horizontal = _is_horizontal(frame)
     # With one bar per category nothing stands side by side: a slot for each series would only move the bars away from
     # their labels.
-    grouped = len(frame.rows) > len(categories) and frame.kind != "stacked_bar"
-    labelled = frame.kind != "stacked_bar" and len(frame.rows) <= MAX_LABELED_BARS
+    stack = get_stack(frame)
+    grouped = len(frame.rows) > len(categories) and stack is None
+    labelled = stack is None and len(frame.rows) <= MAX_LABELED_BARS
     band, value, offset = (alt.Y, alt.X, alt.YOffset) if horizontal else (alt.X, alt.Y, alt.XOffset)
     repeated = frame.x.title.lower() in (titles.subtitle or titles.title).lower()
     axis = alt.Axis(title=None if horizontal or repeated else titles.x_title, labelAngle=0)
@@ -63,7 +69,7 @@ def _draw_categories(frame: Frame, *, titles: ChartText) -> SizedChart:
         value(
             "y",
             type="quantitative",
-            stack="zero" if frame.kind == "stacked_bar" else None,
+            stack=stack,
             axis=None if labelled else make_value_axis(frame, titles=titles),
             scale=scale,
         ),
@@ -80,17 +86,15 @@ def _draw_categories(frame: Frame, *, titles: ChartText) -> SizedChart:
     layers = [_draw_marks(base, frame, titles=titles, width=width)]
     if labelled:
         layers.append(_label_bars(base, horizontal=horizontal))
+    if stack == "normalize" and len(frame.rows) <= 4 * MAX_LABELED_BARS:
+        layers.append(_label_parts(base, value="x" if horizontal else "y"))
     layers.append(baseline(along="x" if horizontal else "y"))
     return alt.layer(*layers).properties(**size), width + (CATEGORY_LABEL_WIDTH if horizontal else 0)
 
 
-def _list_labels(frame: Frame) -> list[str]:
-    return [str(category) for category in frame.list_categories()]
-
-
 def _is_horizontal(frame: Frame) -> bool:
-    categories = _list_labels(frame)
-    longest = max(map(len, categories), default=0)
+    categories = list_labels(frame)
+    longest = max(map(measure_width, categories), default=0)
     # One or two vertical bars would be as wide as they are high.
     crowded = not 2 < len(categories) <= 12 or longest * len(categories) > 96
     return frame.kind == "horizontal_bar" or longest > MAX_VERTICAL_LABEL or crowded
@@ -100,10 +104,33 @@ def _draw_marks(base: alt.Chart, frame: Frame, *, titles: ChartText, width: floa
     chart: alt.Chart = base.mark_bar().encode(
         tooltip=tooltip(frame, titles=titles), **encode_series_color(frame, width=width)
     )
-    if frame.kind == "stacked_bar":
+    if get_stack(frame):
         # Stack in the order of the legend, not of the alphabet.
         chart = chart.encode(order=alt.Order("rank", type="quantitative"))
     return chart
+
+
+def get_stack(frame: Frame) -> Literal["zero", "normalize"] | None:
+    """Return Vega-Lite's way of stacking for the kind of bars."""
+    match frame.kind:
+        case "stacked_bar":
+            return "zero"
+        case "percent_stacked_bar":
+            return "normalize"
+        case _:
+            return None
+
+
+def _label_parts(base: alt.Chart, *, value: Literal["x", "y"]) -> alt.Chart:
+    """Write its share into each part of a stack that has room for it."""
+    channel = alt.X if value == "x" else alt.Y
+    place = channel("y", type="quantitative", stack="normalize", bandPosition=0.5)
+    shown = base.transform_calculate(part=f"datum.share >= {MIN_LABELED_PART} ? format(datum.share, '.0%') : ''")
+    text = shown.mark_text(fontSize=11, fontWeight="bold", color=alt.expr(_PART_COLOR))
+    labels: alt.Chart = text.encode(
+        **{value: place}, text="part:N", detail="series:N", order=alt.Order("rank", type="quantitative")
+    )
+    return labels
 
 
 def _label_bars(base: alt.Chart, *, horizontal: bool) -> alt.Chart:
@@ -122,7 +149,7 @@ def _label_bars(base: alt.Chart, *, horizontal: bool) -> alt.Chart:
 def _draw_over_time(frame: Frame, *, titles: ChartText) -> SizedChart:
     """Draw bars on a time scale: a month without a row is a gap."""
     width = 720
-    stacked: Literal["zero"] | None = "zero" if len(frame.list_series()) > 1 else None
+    stacked = get_stack(frame)
     base = make_base_chart(frame, titles=titles).encode(
         x=alt.X("x", **encode_time(frame.x)),
         y=alt.Y("y", type="quantitative", stack=stacked, axis=make_value_axis(frame, titles=titles)),
@@ -141,6 +168,6 @@ def _draw_panels(frame: Frame, *, titles: ChartText) -> SizedChart:
     marks = base.mark_bar().encode(tooltip=tooltip(frame, titles=titles))
     layer = alt.layer(marks, _label_bars(base, horizontal=True)).properties(width=HORIZONTAL_WIDTH, height=alt.Step(22))
     facet: AltairChart = layer.facet(
-        row=alt.Row("x", type="ordinal", sort=_list_labels(frame), title=None), spacing=26
+        row=alt.Row("x", type="ordinal", sort=list_labels(frame), title=None), spacing=26
     ).resolve_scale(y="independent")
     return facet, HORIZONTAL_WIDTH + CATEGORY_LABEL_WIDTH

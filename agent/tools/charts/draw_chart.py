@@ -8,11 +8,12 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
-from agent.tools.charts.data_prep import ChartKind
+from agent.tools.call_inputs import describe_cut_inputs
+from agent.tools.charts.data.frame import ChartKind, ChartSort
 from agent.tools.charts.preflight import check_chart_arguments
 from agent.tools.files.output_folder import OutputFolder
 
-MAX_ROWS = 20_000
+MAX_ROWS = 50_000
 
 
 class DrawChartArgs(BaseModel):
@@ -25,7 +26,8 @@ class DrawChartArgs(BaseModel):
     )
     kind: ChartKind = Field(
         description="bar for categories, line for values over time, scatter for two numbers, pie for parts of a whole"
-        " (up to 8), grouped_bar or stacked_bar with color for a second category, heatmap for two categories."
+        " (up to 8), grouped_bar or stacked_bar with color for a second category, heatmap for two categories,"
+        " histogram (x = y) or box for how numbers are spread."
     )
     x: str = Field(min_length=1, max_length=200, description="Column of the categories, dates or abscissas.")
     y: str = Field(
@@ -43,6 +45,7 @@ class DrawChartArgs(BaseModel):
     unit: str | None = Field(
         default=None, max_length=12, description="Unit of the numbers, only if known: 'USD', 'EUR', '%', 'kg'."
     )
+    sort: ChartSort | None = Field(default=None, description="Order by value or name; default: as given.")
     file_name: str | None = Field(default=None, max_length=120, description="Start of the file names.")
 
 
@@ -74,15 +77,29 @@ class DrawChart(BaseTool):
                 "svg": {"type": "string"},
                 "html": {"type": "string"},
                 "rows": {"type": "integer"},
+                "warnings": {"type": "array", "items": {"type": "string"}},
             },
             "required": ["title", "png", "svg", "html", "rows"],
             "additionalProperties": False,
         },
     }
 
-    def preflight(self, args: dict[str, JsonValue], open: dict[str, JsonSchema]) -> Preflight:  # noqa: A002
-        """Check the columns against the rows, or against their schema if they are not known yet; fix obvious slips."""
-        return check_chart_arguments(args, schemas=open)
+    def preflight(
+        self,
+        args: dict[str, JsonValue],
+        open: dict[str, JsonSchema],  # noqa: A002
+        goal: str | None = None,
+    ) -> Preflight:
+        """Check the columns against the rows, or against their schema if they are not known yet.
+
+        Obvious slips of a model that plans for `goal` are corrected; to a caller they are problems.
+        """
+        found = check_chart_arguments(args, schemas=open)
+        slips = [name for name, value in (found.args or args).items() if value != args.get(name)]
+        if goal is not None or not slips:
+            return found
+        remedies = (f"{name} names {args.get(name)!r}; use {(found.args or args)[name]!r}." for name in slips)
+        return Preflight(problems=tuple(remedies))
 
     def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         return draw(DrawChartArgs.model_validate(arguments), folder=self.folder)
@@ -92,7 +109,7 @@ class DrawChart(BaseTool):
 
 
 def draw(request: DrawChartArgs, *, folder: OutputFolder) -> dict[str, JsonValue]:
-    """Draw the chart and write its files.
+    """Draw the chart and write its files; what its reader must know is in `warnings`, and in the chart.
 
     Raises `ToolFailure` if a column does not exist or does not suit the kind of chart.
     """
@@ -100,16 +117,20 @@ def draw(request: DrawChartArgs, *, folder: OutputFolder) -> dict[str, JsonValue
     from agent.tools.charts.html_page import write_chart  # noqa: PLC0415 - slow import
     from agent.tools.charts.vega_spec import ChartRequest, build_vega_spec  # noqa: PLC0415 - slow import
 
-    brief = ChartRequest(**request.model_dump(exclude={"rows", "file_name"}))
-    spec, title = build_vega_spec(request.rows, brief=brief)
-    files = write_chart(spec, title=title, stem=request.file_name or title, folder=folder)
-    return {
-        "title": title,
+    cuts = describe_cut_inputs()
+    brief = ChartRequest(**request.model_dump(exclude={"rows", "file_name"}), notes=cuts)
+    chart = build_vega_spec(request.rows, brief=brief)
+    files = write_chart(chart.spec, title=chart.title, stem=request.file_name or chart.title, folder=folder)
+    output: dict[str, JsonValue] = {
+        "title": chart.title,
         "png": str(files.png),
         "svg": str(files.svg),
         "html": str(files.html),
         "rows": len(request.rows),
     }
+    # That the data are incomplete, every result made of them says.
+    warnings: list[JsonValue] = [sentence for sentence in chart.warnings if sentence not in cuts]
+    return {**output, "warnings": warnings} if warnings else output
 
 
 def chart_tools(output: Path) -> list[BaseTool]:

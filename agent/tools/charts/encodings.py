@@ -6,8 +6,9 @@ from typing import Literal, TypeAlias
 import altair as alt
 
 from agent.tools.charts import theme as look
-from agent.tools.charts.columns import ChartColumn, looks_like_years
-from agent.tools.charts.data_prep import Frame
+from agent.tools.charts.data.columns import ChartColumn, looks_like_years
+from agent.tools.charts.data.frame import Frame
+from agent.tools.charts.data.labels import measure_width
 
 AltairChart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 SizedChart: TypeAlias = tuple[AltairChart, float]
@@ -49,10 +50,24 @@ def make_base_chart(frame: Frame, *, titles: ChartText) -> alt.Chart:
 
 def tooltip(frame: Frame, *, titles: ChartText) -> list[alt.Tooltip]:
     """Return the lines of a mark's tooltip: the category, the series, the exact value."""
-    tips = [alt.Tooltip("x", title=titles.x_title, **encode_type(frame.x))]
+    tips = [alt.Tooltip(find_full_name(frame, "x"), title=titles.x_title, **encode_type(frame.x))]
     if frame.series:
-        tips.append(alt.Tooltip("series", type="nominal", title=frame.series.title))
-    return [*tips, alt.Tooltip("exact", type="nominal", title=titles.y_title)]
+        tips.append(alt.Tooltip(find_full_name(frame, "series"), type="nominal", title=frame.series.title))
+    tips.append(alt.Tooltip("exact", type="nominal", title=titles.y_title))
+    if frame.kind == "percent_stacked_bar":
+        tips.append(alt.Tooltip("share", type="quantitative", format=".1%", title="Share"))
+    return tips
+
+
+def find_full_name(frame: Frame, role: str) -> str:
+    """Return the field with the whole names of a role, where the names on the axis are shortened."""
+    full = f"{role}_full"
+    return full if frame.rows and full in frame.rows[0] else role
+
+
+def list_labels(frame: Frame) -> list[str]:
+    """Return the names of the categories, in order."""
+    return [str(category) for category in frame.list_categories()]
 
 
 def encode_type(column: ChartColumn) -> look.AltairOptions:
@@ -75,6 +90,8 @@ def encode_time(column: ChartColumn) -> look.AltairOptions:
 
 def make_value_axis(frame: Frame, *, titles: ChartText) -> alt.Axis:
     """Return an axis of grid lines and short numbers; it has no title, because the subtitle names the measure."""
+    if frame.kind == "percent_stacked_bar":
+        return alt.Axis(title=None, format=".0%", domain=False, ticks=False, tickCount=5, grid=True)
     largest = max((abs(float(row["y"] or 0)) for row in frame.rows), default=0.0)
     expr = look.build_axis_expression(unit=titles.unit, largest=largest)
     return alt.Axis(title=None, labelExpr=expr, domain=False, ticks=False, tickCount=6, grid=True)
@@ -85,7 +102,7 @@ def encode_series_color(frame: Frame, *, width: float) -> look.AltairOptions:
     names = frame.list_series()
     if len(names) < 2:
         return {}
-    longest = max(len(str(name)) for name in names)
+    longest = max(measure_width(name) for name in names)
     columns = max(1, min(len(names), int(width / (longest * 6.6 + 34))))
     stroke: look.AltairOptions = {"symbolType": "stroke", "symbolStrokeWidth": 3} if frame.kind == "line" else {}
     legend = alt.Legend(columns=columns, **stroke)

@@ -5,8 +5,9 @@ from typing import Literal
 import altair as alt
 
 from agent.tools.charts import theme as look
-from agent.tools.charts.columns import Cell, ChartColumn, looks_like_years
-from agent.tools.charts.data_prep import Frame
+from agent.tools.charts.data.columns import Cell, ChartColumn, looks_like_years
+from agent.tools.charts.data.frame import Frame
+from agent.tools.charts.data.labels import measure_width
 from agent.tools.charts.encodings import (
     AltairChart,
     ChartText,
@@ -15,6 +16,8 @@ from agent.tools.charts.encodings import (
     encode_series_color,
     encode_time,
     encode_type,
+    find_full_name,
+    list_labels,
     make_base_chart,
     make_value_axis,
     tooltip,
@@ -50,8 +53,14 @@ def draw_lines(frame: Frame, *, titles: ChartText) -> SizedChart:
         marks = base.mark_area(opacity=0.85, line=len(frame.list_series()) < 2).encode(order="rank:Q")
     else:
         marks = base.mark_line(point={"size": 40} if dotted else False, strokeWidth=2.5)
-    marks = marks.encode(**encode_series_color(frame, width=_WIDTH))
-    chart = alt.layer(marks, baseline(along="y")) if frame.has_negative_values() else alt.layer(marks)
+    color = encode_series_color(frame, width=_WIDTH)
+    layers = [marks.encode(**color)]
+    if any(row.get("lone") for row in frame.rows) and not (dotted and frame.kind == "line"):
+        # No line leads to a point between two gaps.
+        layers.append(base.transform_filter("datum.lone == 1").mark_circle(size=30, opacity=1).encode(**color))
+    if frame.has_negative_values():
+        layers.append(baseline(along="y"))
+    chart = alt.layer(*layers)
     return chart.properties(width=_WIDTH, height=_HEIGHT), _WIDTH
 
 
@@ -59,9 +68,11 @@ def _encode_x(frame: Frame, *, titles: ChartText) -> alt.X:
     if frame.x.kind == "time":
         return alt.X("x", **encode_time(frame.x))
     if frame.x.kind == "text":
-        labels = [str(category) for category in frame.list_categories()]
-        rotated = max(map(len, labels), default=0) * len(labels) > 90
-        axis = alt.Axis(title=titles.x_title, labelAngle=-40 if rotated else 0, labelLimit=140)
+        labels = list_labels(frame)
+        rotated = max(map(measure_width, labels), default=0) * len(labels) > 90
+        axis = alt.Axis(
+            title=titles.x_title, labelAngle=-40 if rotated else 0, labelOverlap="greedy" if len(labels) > 40 else False
+        )
         return alt.X("x", type="ordinal", sort=labels, axis=axis)
     return alt.X(
         "x", type="quantitative", scale=alt.Scale(zero=False, nice=False), axis=_make_number_axis(frame.x, titles)
@@ -153,18 +164,18 @@ def draw_heatmap(frame: Frame, *, titles: ChartText) -> SizedChart:
         scale = alt.Scale(scheme="blues")
     wide, high = len({row["x"] for row in frame.rows}), len({row["y"] for row in frame.rows})
     step = min(64, max(14, 760 // max(wide, 1)))
-    angle = 0 if max((len(str(row["x"])) for row in frame.rows), default=0) * 7 < step else -40
+    angle = 0 if max((measure_width(str(row["x"])) for row in frame.rows), default=0) * 7 < step else -40
     base = make_base_chart(frame, titles=titles).encode(
         x=alt.X(
             "x",
             **_encode_band(frame.x),
-            axis=alt.Axis(title=titles.x_title, labelAngle=angle, labelLimit=120),
+            axis=alt.Axis(title=titles.x_title, labelAngle=angle),
         ),
         y=alt.Y("y", **_encode_band(frame.y), axis=alt.Axis(title=None)),
     )
     tips = [
-        alt.Tooltip("x", title=titles.x_title, **encode_type(frame.x)),
-        alt.Tooltip("y", title=titles.y_title, **encode_type(frame.y)),
+        alt.Tooltip(find_full_name(frame, "x"), title=titles.x_title, **encode_type(frame.x)),
+        alt.Tooltip(find_full_name(frame, "y"), title=titles.y_title, **encode_type(frame.y)),
     ]
     title = frame.series.title if frame.series else ""
     labelled = len(frame.rows) <= MAX_LABELED_CELLS and step >= 40
@@ -175,8 +186,10 @@ def draw_heatmap(frame: Frame, *, titles: ChartText) -> SizedChart:
     )
     layers = [marks]
     if labelled:
-        threshold = 0.6 * max((abs(value) for value in known), default=0.0)
-        dark = f"abs(datum.value) > {threshold} ? 'white' : '{look.TEXT_COLOR}'"
+        highest, lowest = 0.6 * max(known, default=0.0), 0.6 * min(known, default=0.0)
+        # Cells far from zero are dark; without values on both sides of it, only those near the maximum are.
+        deep = f"datum.value < {lowest}" if lowest < 0 < highest else "false"
+        dark = f"isValid(datum.value) && (datum.value > {highest} || {deep}) ? 'white' : '{look.TEXT_COLOR}'"
         layers.append(base.mark_text(fontSize=11, color=alt.expr(dark)).encode(text="label:N"))
     size = {"width": alt.Step(step), "height": alt.Step(min(step, 32))}
     return alt.layer(*layers).properties(**size), max(wide * step, 420 if high else 0)

@@ -10,8 +10,10 @@ from pydantic import JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
-from agent.tools.charts.columns import column_names, read_column
-from agent.tools.charts.data_prep import ChartKind, build_frame
+from agent.tools.charts.data.columns import column_names, read_column
+from agent.tools.charts.data.data_prep import build_frame
+from agent.tools.charts.data.frame import ChartKind
+from agent.tools.charts.data.name_hints import names_identifier
 
 # "text" is any column of strings; they may turn out to be dates or exact decimals. "other" is an unknown type.
 ExpectedKind = Literal["number", "text", "other"]
@@ -26,7 +28,7 @@ class _ExpectedColumns:
     kinds: Mapping[str, ExpectedKind]
 
     def list_numeric(self) -> list[str]:
-        return [name for name, kind in self.kinds.items() if kind == "number"]
+        return [name for name, kind in self.kinds.items() if kind == "number" and not names_identifier(name)]
 
     def match_name(self, name: str) -> str | None:
         """Return the only column that a misspelt name can mean; None if none or several can."""
@@ -53,7 +55,7 @@ def check_chart_arguments(args: Mapping[str, JsonValue], *, schemas: Mapping[str
     corrected = dict(args)
     problems = [
         problem
-        for role in ("x", "y", "color")
+        for role in (("x", "color") if _is_counted(corrected, columns=columns) else ("x", "y", "color"))
         if (problem := _correct_column_name(corrected, role=role, columns=columns))
     ]
     if not problems:
@@ -62,7 +64,19 @@ def check_chart_arguments(args: Mapping[str, JsonValue], *, schemas: Mapping[str
         problems = _find_drawing_problems(corrected)
     if problems:
         return Preflight(problems=tuple(problems))
-    return Preflight(args=corrected if corrected != dict(args) else None)
+    if corrected == dict(args):
+        return Preflight()
+    notes = [
+        f"{role} is {corrected[role]!r}, not {args.get(role)!r}."
+        for role in corrected
+        if corrected[role] != args.get(role)
+    ]
+    return Preflight(args=corrected, notes=tuple(notes))
+
+
+def _is_counted(args: Mapping[str, JsonValue], *, columns: _ExpectedColumns) -> bool:
+    """Whether the chart counts rows by x, so that y need not be a column."""
+    return args.get("kind") == "histogram" and columns.kinds.get(str(args.get("x"))) == "number"
 
 
 def _read_row_columns(rows: JsonValue) -> _ExpectedColumns:
@@ -109,10 +123,16 @@ def _check_column_kinds(args: dict[str, JsonValue], *, columns: _ExpectedColumns
     x, y, color, kind = (args.get(role) for role in ("x", "y", "color", "kind"))
     numbers = columns.list_numeric()
     listed = ", ".join(repr(name) for name in numbers)
-    if isinstance(x, str) and x == y:
+    if kind == "histogram":
+        return _check_histogram(x, y, columns=columns)
+    if isinstance(x, str) and x == y and kind != "box":
         return [f"x and y both name the column {x!r}; y needs a column of numbers: {listed or 'query one'}."]
     if kind == "heatmap":
         return _check_heatmap_color(color, columns=columns)
+    if isinstance(y, str) and columns.kinds[y] == "number" and names_identifier(y):
+        others = [name for name in numbers if name not in (x, y)]
+        if others and not (kind == "horizontal_bar" and x in numbers):
+            return [f"y names the column {y!r}, which has identifiers, not amounts; use one of {listed}."]
     if not isinstance(y, str) or columns.kinds[y] != "text":
         return []
     if kind != "scatter" and isinstance(x, str) and columns.kinds[x] == "number":
@@ -122,6 +142,14 @@ def _check_column_kinds(args: dict[str, JsonValue], *, columns: _ExpectedColumns
         return []
     remedy = f"use one of {listed}" if numbers else "rows will have no column of numbers; query one"
     return [f"y names the column {y!r}, which has text, not numbers; {remedy}."]
+
+
+def _check_histogram(x: JsonValue, y: JsonValue, *, columns: _ExpectedColumns) -> list[str]:
+    given = {columns.kinds[name] for name in (x, y) if isinstance(name, str) and name in columns.kinds}
+    if given != {"text"}:
+        return []
+    listed = ", ".join(repr(name) for name in columns.list_numeric())
+    return [f"A histogram needs a column of numbers in x, not {x!r}; use one of {listed or '(there are none)'}."]
 
 
 def _check_heatmap_color(color: JsonValue, *, columns: _ExpectedColumns) -> list[str]:

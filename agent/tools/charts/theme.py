@@ -1,11 +1,13 @@
 """The look of all charts: fonts, colours, number formats and time axes, as Vega-Lite configuration and expressions."""
 
+import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from agent.tools.charts.columns import Cell, ChartColumn
+from agent.tools.charts.data.columns import Cell, ChartColumn
+from agent.tools.charts.data.number_text import CURRENCY_SYMBOLS
 
 # Keyword arguments of Altair's classes, which have too many types to repeat here.
 AltairOptions: TypeAlias = dict[str, Any]
@@ -16,7 +18,7 @@ MUTED_COLOR: Final = "#666666"
 GRID_COLOR: Final = "#dddddd"
 TITLE_SIZE: Final = 18
 SUBTITLE_SIZE: Final = 13
-_LABELS: Final = {"labelFontSize": 12, "labelColor": TEXT_COLOR, "labelLimit": 260}
+_LABELS: Final = {"labelFontSize": 12, "labelColor": TEXT_COLOR, "labelLimit": 0}
 
 # Okabe and Ito, "Color Universal Design" (2008), ordered by contrast on white. Their yellow is too pale on white, so it
 # is olive here.
@@ -78,7 +80,8 @@ CHART_CONFIG: Final = {
     "headerRow": {"labelOrient": "top", "labelAngle": 0, "labelPadding": -4},
 }
 
-_CURRENCY_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹"}
+
+_ABBREVIATED: Final = ".3~s"
 
 
 def wrap_text(text: str, *, pixels: float, size: int) -> list[str]:
@@ -93,6 +96,10 @@ def build_number_expression(field: str, *, values: Iterable[Cell], unit: str | N
     """
     number_format = _choose_number_format([value for value in values if value is not None], exact=exact)
     body = f"format(abs({field}), '{number_format}')"
+    if number_format == _ABBREVIATED:
+        # Beside millions, what is smaller is written out: "1.25M" and "1,340", not "1.34k".
+        smaller = f"abs({field}) >= 100 ? format(abs({field}), ',.0f') : format(abs({field}), ',.3~r')"
+        body = f"(abs({field}) >= 100000 ? {body} : {smaller})"
     before, after = _place_unit(unit)
     # d3-format abbreviates a billion as G, for giga.
     return f"({field} < 0 ? '\u2212' : '') + {_quote(before)} + replace({body}, 'G', 'B') + {_quote(after)}"
@@ -115,7 +122,7 @@ def _choose_number_format(values: Sequence[Cell], *, exact: bool) -> str:
     if exact:
         return ",d" if whole else ",.2f" if largest >= 10 else ",.4~f"
     if largest >= 1_000_000:
-        return ".3~s"
+        return _ABBREVIATED
     if whole or largest >= 1000:
         return ",.0f"
     if largest >= 10:
@@ -127,20 +134,21 @@ def _place_unit(unit: str | None) -> tuple[str, str]:
     """Return what to write before and after a number."""
     if not unit:
         return "", ""
-    symbol = _CURRENCY_SYMBOLS.get(unit.upper(), unit)
-    if symbol in _CURRENCY_SYMBOLS.values():
+    symbol = CURRENCY_SYMBOLS.get(unit.upper(), unit)
+    if symbol in CURRENCY_SYMBOLS.values():
         return symbol, ""
     return "", symbol if symbol == "%" else f" {symbol}"
 
 
 def _quote(text: str) -> str:
     """Return `text` as a string literal of Vega's expression language."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ") + "'"
+    return json.dumps(text)
 
 
 def get_time_unit(column: ChartColumn) -> str | None:
     """Return Vega-Lite's time unit for the column; in UTC, so that the viewer's time zone cannot shift a date."""
-    return {"year": "utcyear", "month": "utcyearmonth", "day": "utcyearmonthdate"}.get(column.unit or "")
+    units = {"year": "utcyear", "quarter": "utcyearquarter", "month": "utcyearmonth", "day": "utcyearmonthdate"}
+    return units.get(column.unit or "")
 
 
 def make_time_axis(column: ChartColumn) -> AltairOptions:
@@ -150,6 +158,13 @@ def make_time_axis(column: ChartColumn) -> AltairOptions:
     if column.unit == "year" or days > 6 * 366:
         step = max(1, round(days / 366 / 12))
         return {"format": "%Y", "tickCount": {"interval": "year", "step": step}}
+    if column.unit == "quarter":
+        step = 3 if days <= 1300 else 6 if days <= 2300 else 12
+        return {
+            "labelExpr": "['Q' + utcquarter(datum.value), "
+            "datum.index == 0 || utcquarter(datum.value) == 1 ? utcFormat(datum.value, '%Y') : '']",
+            "tickCount": {"interval": "month", "step": step},
+        }
     year = "(datum.index == 0 || utcmonth(datum.value) == 0 ? utcFormat(datum.value, '%Y') : '')"
     if column.unit == "month" or days > 150:
         step = 1 if days <= 430 else 3 if days <= 1300 else 6
@@ -161,4 +176,11 @@ def make_time_axis(column: ChartColumn) -> AltairOptions:
         count: AltairOptions | int = {"interval": "day", "step": 1} if days <= 10 else 8
         changes = "(datum.index == 0 ? utcFormat(datum.value, '%Y') : '')"
         return {"labelExpr": f"[utcFormat(datum.value, '%-d %b'), {changes}]", "tickCount": count}
-    return {"tickCount": 8}
+    date = "'%-d %b %Y'"
+    if days > 8:
+        changes = "(datum.index == 0 ? utcFormat(datum.value, '%Y') : '')"
+        return {"labelExpr": f"[utcFormat(datum.value, '%-d %b'), {changes}]", "tickCount": 8}
+    midnight = "utchours(datum.value) == 0 && utcminutes(datum.value) == 0 && utcseconds(datum.value) == 0"
+    clock = "'%H:%M'" if known and (known[-1] - known[0]).total_seconds() > 600 else "'%H:%M:%S'"
+    changes = f"(datum.index == 0 || ({midnight}) ? utcFormat(datum.value, {date}) : '')"
+    return {"labelExpr": f"[utcFormat(datum.value, {clock}), {changes}]", "tickCount": 8}

@@ -18,7 +18,9 @@ def render_schema(schema: DatabaseSchema, *, only: Collection[str] | None = None
     listed: set[tuple[str, tuple[str, ...]]] = set()
     relations = sort_widest_first(relation for relation in schema.relations if only is None or relation.name in only)
     brief = only is None and any(relation.kind == "view" for relation in relations)
-    return "\n".join(
+    zoned = any("TIME ZONE" in column.type for relation in relations for column in relation.columns)
+    head = [f"points in time are shown, and cut into days, in the time zone {schema.time_zone}"] if zoned else []
+    lines = (
         line
         for relation in relations
         for line in (
@@ -27,6 +29,7 @@ def render_schema(schema: DatabaseSchema, *, only: Collection[str] | None = None
             else _render_lines(relation, listed=listed)
         )
     )
+    return "\n".join((*head, *lines))
 
 
 def _render_on_one_line(relation: Relation) -> str:

@@ -1,13 +1,15 @@
 """Reading the schema of an open data source from its catalogue and its rows."""
 
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from agent.tools.db_schema.catalog_notes import CatalogNotes, qualify_name, read_catalog_notes
 from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
-from agent.tools.sql.data_source import CATALOG, Connectable
+from agent.tools.sql.data_source import Connectable
 from agent.tools.sql.duckdb_json import cell_to_json
+from agent.tools.sql.engines.attachment import CATALOG, TableReading, quote_identifier
 from agent.tools.sql.runner import interrupt_after
 
 if TYPE_CHECKING:
@@ -19,23 +21,46 @@ MAX_LISTED_VALUES = 200
 _MAX_PROFILED_ROWS = 5_000_000
 #: Seconds for the rows of one table or view, and of all.
 _PROFILE_SECONDS, _ALL_PROFILES_SECONDS = 20.0, 40.0
+#: A name with its schema, each as it is or quoted.
+_NAME_PARTS = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 _OWN_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast"})
 
 
-def read_schema(source: Connectable, *, profiled: bool = True) -> DatabaseSchema:
-    """Return the schema of `source`. Blocking: counts rows and queries the values of text columns, if `profiled`."""
-    stops_at = time.monotonic() + (_ALL_PROFILES_SECONDS if profiled else 0.0)
+def read_schema(source: Connectable, *, only: Collection[str] | None = None) -> DatabaseSchema:
+    """Return the schema of `source`: names and types of all, rows and values of the tables `only`, None for all.
+
+    Blocking: it counts rows and queries the values of text columns.
+    """
+    stops_at = time.monotonic() + _ALL_PROFILES_SECONDS
     with source.get_connection() as connection:
         notes = read_catalog_notes(source, connection=connection)
-        relations = [
-            _build_relation(name, columns=columns, notes=notes, connection=connection, stops_at=stops_at)
-            for name, columns in {
-                **_read_columns(connection),
-                **_read_view_columns(source, connection=connection),
-            }.items()
-        ]
+        # A server of MySQL has other databases, which are not those of the source.
+        (default,) = connection.execute("SELECT current_schema()").fetchone() or (None,)
+        schema_only = default if source.kind == "mysql" else None
+        found = {
+            name: columns
+            for name, columns in _read_columns(connection, schema_only=schema_only).items()
+            if name not in notes.hidden
+        }
+        if source.kind == "sqlite":
+            # Its views are missing in DuckDB's catalogue.
+            found |= {name: [] for name in notes.views}
+        profiled = None if only is None else {name.lower() for name in only}
+        relations = []
+        for name, columns in found.items():
+            is_profiled = profiled is None or name.lower() in profiled
+            seconds = min(_PROFILE_SECONDS, stops_at - time.monotonic()) if is_profiled else 0.0
+            reading = (
+                source.reader.read_relation(name, connection, seconds=seconds) if source.reader else TableReading()
+            )
+            relation = _build_relation(name, columns=columns, notes=notes, reading=reading)
+            if seconds > 0 and not reading.problem:
+                relation = _profile_relation(relation, connection=connection, seconds=seconds)
+            relations.append(relation)
+        (time_zone,) = connection.execute("SELECT current_setting('TimeZone')").fetchone() or (None,)
     return DatabaseSchema(
-        relations=tuple(sorted(relations, key=lambda relation: (relation.kind == "table", relation.name)))
+        relations=tuple(sorted(relations, key=lambda relation: (relation.kind == "table", relation.name))),
+        time_zone=time_zone,
     )
 
 
@@ -49,58 +74,46 @@ def read_memory_schema(connection: "DuckDBPyConnection") -> DatabaseSchema:
     )
 
 
-def _read_columns(connection: "DuckDBPyConnection", *, catalog: str = CATALOG) -> dict[str, list[tuple[str, str]]]:
+def _read_columns(
+    connection: "DuckDBPyConnection", *, catalog: str = CATALOG, schema_only: str | None = None
+) -> dict[str, list[tuple[str, str]]]:
     rows = connection.execute(
         "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() "
         "WHERE database_name = $catalog AND NOT list_contains($own, schema_name) "
+        "AND ($schema IS NULL OR schema_name = $schema) "
         "ORDER BY schema_name, table_name, column_index",
-        {"catalog": catalog, "own": sorted(_OWN_SCHEMAS)},
+        {"catalog": catalog, "own": sorted(_OWN_SCHEMAS), "schema": schema_only},
     ).fetchall()
     columns: dict[str, list[tuple[str, str]]] = {}
     for schema, table, column, kind in rows:
-        columns.setdefault(qualify_name(schema, table), []).append((column, kind))
+        columns.setdefault(table if schema_only else qualify_name(schema, table), []).append((column, kind))
     return columns
 
 
-def _read_view_columns(source: Connectable, *, connection: "DuckDBPyConnection") -> dict[str, list[tuple[str, str]]]:
-    """Return the columns of SQLite views, which are missing in DuckDB's catalogue."""
-    import duckdb  # noqa: PLC0415 - slow to import
-
-    found: dict[str, list[tuple[str, str]]] = {}
-    if source.kind != "sqlite":
-        return found
-    views = connection.execute(
-        "SELECT view_name FROM duckdb_views() WHERE database_name = $catalog ORDER BY view_name", {"catalog": CATALOG}
-    ).fetchall()
-    for (name,) in views:
-        try:
-            columns = connection.execute(f"DESCRIBE {quote_identifier(name)}").fetchall()
-        except duckdb.Error:
-            # A view over a table that no longer exists cannot be queried.
-            continue
-        found[name] = [(column, kind) for column, kind, *_ in columns]
-    return found
-
-
 def _build_relation(
-    name: str,
-    *,
-    columns: Iterable[tuple[str, str]],
-    notes: CatalogNotes,
-    connection: "DuckDBPyConnection",
-    stops_at: float,
+    name: str, *, columns: Iterable[tuple[str, str]], notes: CatalogNotes, reading: TableReading
 ) -> Relation:
-    relation = Relation(
+    """Return the relation as its reader sees it; what it cannot read, and how it reads odd values, is in comments."""
+    sentences = reading.notes or {}
+    unavailable = f"not available: {reading.problem}" if reading.problem else None
+    return Relation(
         name=name,
         kind="view" if name in notes.views else "table",
-        comment=notes.comments.get((name, "")),
+        comment=_join_sentences(notes.comments.get((name, "")), unavailable),
         columns=tuple(
-            Column(name=column, type=kind, comment=notes.comments.get((name, column))) for column, kind in columns
+            Column(
+                name=column,
+                type=kind,
+                comment=_join_sentences(notes.comments.get((name, column)), sentences.get(column)),
+            )
+            for column, kind in (reading.columns or columns)
         ),
         foreign_keys=tuple(notes.foreign_keys.get(name, ())),
     )
-    seconds = min(_PROFILE_SECONDS, stops_at - time.monotonic())
-    return _profile_relation(relation, connection=connection, seconds=seconds) if seconds > 0 else relation
+
+
+def _join_sentences(*parts: str | None) -> str | None:
+    return " ".join(part for part in parts if part) or None
 
 
 def _profile_relation(relation: Relation, *, connection: "DuckDBPyConnection", seconds: float) -> Relation:
@@ -131,7 +144,7 @@ def _query_ranges(
     expressions = ", ".join(
         ["count(*)", *(f"min({quote_identifier(name)}), max({quote_identifier(name)})" for name in dated)]
     )
-    row = connection.execute(f"SELECT {expressions} FROM {_quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
+    row = connection.execute(f"SELECT {expressions} FROM {quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
     count, *ends = row or (0,)
     texts = [None if end is None else str(cell_to_json(end)) for end in ends]
     return count, dict(zip(dated, zip(texts[::2], texts[1::2], strict=True), strict=True))
@@ -143,7 +156,7 @@ def _query_values(
     if not texts:
         return {}
     counts = ", ".join(f"approx_count_distinct({quote_identifier(name)})" for name in texts)
-    row = connection.execute(f"SELECT {counts} FROM {_quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
+    row = connection.execute(f"SELECT {counts} FROM {quote_relation(relation)}").fetchone()  # noqa: S608 - quoted identifiers
     listed = {}
     for name, approximate_count in zip(texts, row or (), strict=True):
         # The approximate count may be off by some percent either way.
@@ -151,7 +164,7 @@ def _query_values(
             continue
         column = quote_identifier(name)
         values = connection.execute(
-            f"SELECT DISTINCT CAST({column} AS VARCHAR) FROM {_quote_relation(relation)} "  # noqa: S608 - quoted identifiers
+            f"SELECT DISTINCT CAST({column} AS VARCHAR) FROM {quote_relation(relation)} "  # noqa: S608 - quoted identifiers
             f"WHERE {column} IS NOT NULL LIMIT {MAX_LISTED_VALUES + 1}"
         ).fetchall()
         if len(values) <= MAX_LISTED_VALUES and all(len(value) <= 200 for (value,) in values):
@@ -159,11 +172,7 @@ def _query_values(
     return listed
 
 
-def quote_identifier(name: str) -> str:
-    """Return `name` as a quoted SQL identifier, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _quote_relation(relation: Relation) -> str:
-    schema, dot, name = relation.name.partition(".")
-    return f"{quote_identifier(schema)}.{quote_identifier(name)}" if dot else quote_identifier(relation.name)
+def quote_relation(relation: Relation) -> str:
+    """Return the name of `relation` as quoted SQL identifiers."""
+    parts = _NAME_PARTS.findall(relation.name)
+    return ".".join(part if part.startswith('"') else quote_identifier(part) for part in parts)

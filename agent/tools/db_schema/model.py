@@ -74,7 +74,16 @@ class DatabaseSchema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     relations: tuple[Relation, ...]
+    #: The time zone in which points in time are shown and cut into days.
+    time_zone: str | None = None
 
     def relation(self, name: str) -> Relation | None:
         """Return the table or view `name`, case-insensitively; None if there is none."""
-        return next((relation for relation in self.relations if relation.name.lower() == name.lower()), None)
+        asked = name.lower()
+        return next(
+            (each for each in self.relations if asked in {each.name.lower(), _unquote_name(each.name).lower()}), None
+        )
+
+
+def _unquote_name(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') and name.endswith('"') else name

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from langchain_core.tools import BaseTool
@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
+from agent.tools.call_inputs import describe_cut_inputs, get_call_inputs
 from agent.tools.files.output_folder import MAX_PATH_LENGTH, OutputFolder
-from agent.tools.files.serialization import serialize_content
+from agent.tools.files.serialization import find_name_problem, find_schema_problem, serialize_content
 
 MAX_BYTES = 50_000_000
 
@@ -26,7 +27,10 @@ class SaveFileArgs(BaseModel):
         min_length=1, max_length=MAX_PATH_LENGTH, description="Relative path in the output folder, such as 'report.md'."
     )
     content: JsonValue = Field(
-        description="Text, or rows (a table in '.csv' and '.md'), or any value for a path that ends in '.json'."
+        description=(
+            "Text, or rows (a table in '.csv', '.tsv', '.xlsx', '.parquet', '.jsonl' and '.md'), or any value for a "
+            "path that ends in '.json'."
+        )
     )
     overwrite: bool = Field(default=False, description="Replace a file that is already there.")
 
@@ -61,7 +65,7 @@ class SaveFile(BaseTool):
         path = args.get("path")
         if not isinstance(path, str):
             return Preflight()
-        if problem := self.folder.find_problem(path):
+        if problem := self.folder.find_problem(path) or find_name_problem(path):
             return Preflight(problems=(problem,))
         return Preflight(problems=tuple(self._find_problems(path, args=args, schemas=open)))
 
@@ -77,7 +81,7 @@ class SaveFile(BaseTool):
                 return [str(failure)]
             if self.folder.has_content(path, content=content):
                 return []
-        elif problem := _find_content_problem(schemas.get("content", {}), path=path):
+        elif problem := find_schema_problem(schemas.get("content", {}), path=path):
             problems.append(problem)
         if args.get("overwrite", False) is False and self.folder.exists(path):
             problems.append(f"{path!r} exists; choose another name or set overwrite to true.")
@@ -96,7 +100,10 @@ def save_content(path: str, *, content: JsonValue, overwrite: bool, folder: Outp
     Raises `ToolFailure` if the path leaves the folder, the file exists and must not be overwritten, or the content
     does not suit the kind of file or is too large.
     """
-    data = serialize_content(content, path=path)
+    inputs = get_call_inputs()
+    holder = next((each.holder for each in inputs if each.place == ("content",)), None) or {}
+    columns = holder.get("columns") if "rows" in holder else None
+    data = serialize_content(content, path=path, columns=columns, notes=describe_cut_inputs(inputs))
     if len(data) > MAX_BYTES:
         raise ToolFailure(f"{path!r} would have {len(data):,} bytes; save at most {MAX_BYTES:,}.")
     written = folder.write(path, content=data, overwrite=overwrite)
@@ -106,17 +113,3 @@ def save_content(path: str, *, content: JsonValue, overwrite: bool, folder: Outp
 def file_tools(output: Path) -> list[BaseTool]:
     """Return the tools that write files, all in the folder `output`."""
     return [SaveFile(folder=OutputFolder(output))]
-
-
-def _find_content_problem(schema: JsonSchema, *, path: str) -> str | None:
-    ending = PurePosixPath(path).suffix.lower()
-    kind = schema.get("type")
-    items = schema.get("items")
-    item = items.get("type") if isinstance(items, dict) else None
-    is_suitable = kind in (None, "string") or (kind == "array" and item in (None, "object"))
-    if ending == ".json" or is_suitable or isinstance(kind, list):
-        return None
-    described = f"a list of {item} values" if kind == "array" else f"a value of type {kind}"
-    return (
-        f"{path!r} can have text or rows, but content will be {described}; refer to its text or rows, or use '.json'."
-    )

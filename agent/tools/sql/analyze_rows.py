@@ -31,11 +31,19 @@ class AnalyzeRows(SqlTool):
         args = AnalyzeArgs.model_validate(given)
         return {"op": "analyze", "query": args.to_message(), "tables": args.tables}
 
-    def preflight(self, args: dict[str, Any], open: Mapping[str, JsonSchema]) -> Preflight:  # noqa: A002
-        """Bind the query to empty tables with the columns in the output schemas of the tasks that will provide them."""
+    def preflight(
+        self,
+        args: dict[str, Any],
+        open: Mapping[str, JsonSchema],  # noqa: A002
+        goal: str | None = None,
+    ) -> Preflight:
+        """Bind the query to empty tables with the columns in the output schemas of the tasks that will provide them.
+
+        A query that a model wrote for `goal` is repaired if it does not bind.
+        """
         if "sql" in open or "tables" in open or "params" in open or "sql" not in args:
             return Preflight()
-        request = {"op": "preflight_rows", "args": args, "open": dict(open)}
+        request = {"op": "preflight_rows", "args": args, "open": dict(open), "goal": goal}
         try:
             found = self.processes.run(request, seconds=PREFLIGHT_SECONDS, subject="The check of the SQL")
         except ToolFailure as failure:

@@ -1,34 +1,37 @@
-"""Read-only data sources, all queried through DuckDB: DuckDB, SQLite, CSV and Parquet files, PostgreSQL databases."""
+"""Read-only data sources, all queried through DuckDB: DuckDB, SQLite and data files, PostgreSQL and MySQL databases."""
 
-import importlib
 import os
-import secrets
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
-from agent.errors import DataError, describe_extra
-from agent.tools.sql.query_process import QueryLimits, QueryProcesses
-from agent.tools.sql.source_location import (
-    SourceKind,
-    SourceLocation,
-    derive_table_name,
-    find_table_files,
-    locate_source,
+from agent.errors import DataError
+from agent.tools.data_files.file_import import import_files
+from agent.tools.data_files.notes import FileNotes, load_notes, merge_notes
+from agent.tools.sql.engines.attachment import CATALOG, TableReader, load_extension, quote_literal
+from agent.tools.sql.engines.mysql import attach_mysql, parse_mysql_url
+from agent.tools.sql.engines.postgres import (
+    PostgresSession,
+    PostgresTables,
+    attach_postgres,
+    cancel_on_server,
+    parse_postgres_url,
 )
+from agent.tools.sql.engines.sqlite import SqliteTables, attach_sqlite
+from agent.tools.sql.query_process import QueryLimits, QueryProcesses
+from agent.tools.sql.source_location import SourceKind, SourceLocation, locate_sources
+from agent.tools.sql.sources.several import make_overview, name_part_catalog
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-#: The name of the attached data in DuckDB.
-CATALOG = "source"
-#: How long a statement waits on the server for a table that somebody else has locked.
-_LOCK_TIMEOUT_MS = 5_000
+#: The time zone in which points in time are shown and cut into days, unless a setting says otherwise.
+DEFAULT_TIME_ZONE = "UTC"
 
 
 class Connectable(Protocol):
@@ -44,6 +47,11 @@ class Connectable(Protocol):
         """The file behind a DuckDB or SQLite source."""
         ...
 
+    @property
+    def reader(self) -> TableReader | None:
+        """What knows the tables that DuckDB does not read as their engine would."""
+        ...
+
     def get_connection(self) -> AbstractContextManager["DuckDBPyConnection"]:
         """Yield a connection on which unqualified table names are those of the source."""
         ...
@@ -56,6 +64,7 @@ class EngineLimits:
     temp_folder: str | None = None
     memory_bytes: int | None = None
     temp_bytes: int | None = None
+    time_zone: str = DEFAULT_TIME_ZONE
 
 
 class AttachedSource:
@@ -66,6 +75,8 @@ class AttachedSource:
         self._location = location
         self._root = root
         self._lock = threading.Lock()
+        #: None where DuckDB reads every table as its engine would.
+        self.reader: TableReader | None = _make_reader(location)
 
     @property
     def kind(self) -> SourceKind:
@@ -84,6 +95,10 @@ class AttachedSource:
             cursor = self._root.cursor()
         with closing(cursor):
             cursor.execute(f"USE {CATALOG}")
+            if self._location.parts:
+                # A table that only one source has is found without its name.
+                schemas = ",".join(f"{CATALOG}.{name}" for name in self._location.parts)
+                cursor.execute(f"SET search_path = {quote_literal(schemas)}")
             yield cursor
 
     def close(self) -> None:
@@ -100,21 +115,20 @@ class DataSource:
         self.label = location.label
         self.limits = limits
         self._location = location
-        #: Where CSV and Parquet files are imported to.
+        #: Where data files are imported to.
         self._folder = (
             tempfile.TemporaryDirectory(prefix="planwave-", ignore_cleanup_errors=True)
-            if location.kind == "files"
+            if location.kind in {"files", "several"}
             else None
         )
-        session = PostgresSession.create(limits.seconds) if location.kind == "postgres" else None
+        servers = [part.address for part in (location, *location.parts.values()) if part.kind == "postgres"]
+        session = PostgresSession.create(limits.seconds) if servers else None
         opening = {
-            "kind": location.kind,
-            "address": location.address,
-            "label": location.label,
+            **location.to_message(),
             "folder": self._folder.name if self._folder else None,
             "session": session and asdict(session),
         }
-        on_stop = partial(cancel_on_server, location.address, session.name) if session else None
+        on_stop = partial(_cancel_on_servers, servers, session.name) if session else None
         self.processes = QueryProcesses(limits, opening, on_stop)
         self._attached: AttachedSource | None = None
         self._lock = threading.Lock()
@@ -127,16 +141,38 @@ class DataSource:
     @contextmanager
     def get_connection(self) -> Iterator["DuckDBPyConnection"]:
         """Yield a connection in this process, which nothing stops or bounds: for SQL that is trusted."""
+        with self._attach().get_connection() as connection:
+            yield connection
+
+    @property
+    def reader(self) -> TableReader | None:
+        """What knows, in this process, the tables that DuckDB does not read as their engine would."""
+        return self._attach().reader
+
+    def _attach(self) -> AttachedSource:
         with self._lock:
             if self._attached is None:
-                self._attached = attach_source(self._location, folder=self._folder.name if self._folder else None)
-        with self._attached.get_connection() as connection:
-            yield connection
+                folder, limits = (
+                    self._folder.name if self._folder else None,
+                    EngineLimits(time_zone=self.limits.time_zone),
+                )
+                self._attached = attach_source(self._location, folder=folder, limits=limits)
+            return self._attached
 
     @property
     def file(self) -> Path:
         """The file behind a DuckDB or SQLite source."""
         return Path(self._location.address)
+
+    @cached_property
+    def notes(self) -> FileNotes:
+        """What was assumed of the files that were read, and what of it may be wrong; empty for a database."""
+        if self._folder is None:
+            return FileNotes()
+        folder = Path(self._folder.name)
+        if not self._location.parts:
+            return load_notes(folder)
+        return merge_notes({name: load_notes(folder / name) for name in self._location.parts})
 
     def close(self) -> None:
         """Close the source; queries in flight end with an error."""
@@ -147,13 +183,20 @@ class DataSource:
             self._folder.cleanup()
 
 
-def open_data_source(location: str | Path, *, limits: QueryLimits | None = None) -> DataSource:
+def open_data_source(
+    location: str | Path | Sequence[str | Path],
+    *,
+    limits: QueryLimits | None = None,
+    reading: Mapping[str, Any] | None = None,
+) -> DataSource:
     """Open `location` read only: DuckDB itself refuses to write, to attach and to open any other file.
 
-    CSV and Parquet files are imported once, into a temporary database that is deleted with the source.
+    Several locations are one source, in which each is a schema: `NAME=PLACE`, or a place whose file gives the name.
+    Data files are imported once, into a temporary database that is deleted with the source, as the options in
+    `reading` say, and those in `location` before them; `DataSource.notes` tells what was assumed.
     Raises `DataError` for a location that does not exist, is of no known kind, or cannot be opened.
     """
-    return DataSource(locate_source(location), limits=limits or QueryLimits())
+    return DataSource(locate_sources(location, defaults=reading), limits=limits or QueryLimits())
 
 
 def attach_source(
@@ -168,26 +211,62 @@ def attach_source(
     `session` are the fields of a `PostgresSession`. Raises `DataError`.
     """
     root = connect_in_memory(limits)
+    place = Path(folder or "")
+    try:
+        for name, part in source.parts.items():
+            catalog = name_part_catalog(name)
+            _attach(root, part, catalog=catalog, folder=place / name, session=session, limits=limits)
+        if source.parts:
+            make_overview(root, list(source.parts), folder=place, catalog=CATALOG)
+        else:
+            _attach(root, source, catalog=CATALOG, folder=place, session=session, limits=limits)
+    except BaseException:
+        root.close()
+        raise
+    lock_down(root, time_zone=limits.time_zone)
+    return AttachedSource(source, root=root)
+
+
+def _attach(
+    root: "DuckDBPyConnection",
+    source: SourceLocation,
+    *,
+    catalog: str,
+    folder: Path,
+    session: Mapping[str, Any] | None,
+    limits: EngineLimits,
+) -> None:
+    """Attach one source as `catalog`. Raises `DataError`."""
     try:
         match source.kind:
             case "duckdb":
-                root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (READ_ONLY)")
+                root.execute(f"ATTACH {quote_literal(source.address)} AS {catalog} (READ_ONLY)")
             case "sqlite":
-                _load_extension(root, "sqlite_scanner")
-                root.execute(f"ATTACH {quote_literal(source.address)} AS {CATALOG} (TYPE sqlite, READ_ONLY)")
+                load_extension(root, "sqlite_scanner")
+                attach_sqlite(root, source.address, catalog=catalog)
             case "files":
-                database = _import_files(Path(source.address), Path(folder or ""), limits=limits)
-                root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {CATALOG} (READ_ONLY)")
+                folder.mkdir(exist_ok=True)
+                database = import_files(
+                    Path(source.address),
+                    folder,
+                    options=source.options,
+                    config=_build_limit_config(limits),
+                    load_extension=load_extension,
+                )
+                root.execute(f"ATTACH {quote_literal(os.fspath(database))} AS {catalog} (READ_ONLY)")
             case "postgres":
-                _load_extension(root, "postgres_scanner")
-                _attach_postgres(root, source, session=PostgresSession(**session) if session else None)
+                load_extension(root, "postgres_scanner")
+                bounds = PostgresSession(**session) if session else None
+                attach_postgres(root, source, session=bounds, catalog=catalog)
+            case "mysql":
+                load_extension(root, "mysql_scanner")
+                attach_mysql(root, source, catalog=catalog)
+            case "several":
+                raise AssertionError("the parts of several sources are single ones")
             case _:
                 assert_never(source.kind)
     except _get_duckdb_error() as error:
-        root.close()
         raise DataError(_describe_open_error(source, error)) from None
-    lock_down(root)
-    return AttachedSource(source, root=root)
 
 
 def connect_in_memory(limits: EngineLimits = EngineLimits()) -> "DuckDBPyConnection":
@@ -215,9 +294,21 @@ def _build_limit_config(limits: EngineLimits) -> dict[str, str | bool | int | fl
     return config
 
 
-def lock_down(connection: "DuckDBPyConnection") -> None:
+def _make_reader(location: SourceLocation) -> TableReader | None:
+    match location.kind:
+        case "sqlite":
+            return SqliteTables(Path(location.address))
+        case "postgres":
+            return PostgresTables()
+        case "duckdb" | "files" | "mysql" | "several":
+            return None
+        case _:
+            assert_never(location.kind)
+
+
+def lock_down(connection: "DuckDBPyConnection", *, time_zone: str = DEFAULT_TIME_ZONE) -> None:
     """Permanently deny SQL on this database access to files, networks, extensions and settings."""
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute(f"SET GLOBAL TimeZone = {quote_literal(time_zone)}")
     hide_progress_bar(connection)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
@@ -230,124 +321,9 @@ def hide_progress_bar(connection: "DuckDBPyConnection") -> None:
         connection.execute("SET enable_progress_bar = false")
 
 
-def quote_literal(text: str) -> str:
-    """Return `text` as an SQL string literal, for statements that take no parameters."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _import_files(path: Path, folder: Path, *, limits: EngineLimits) -> Path:
-    """Import CSV or Parquet files into a DuckDB file in `folder`, one table each, and return that file."""
-    import duckdb  # noqa: PLC0415 - slow to import
-
-    imported = folder / "files.duckdb"
-    if imported.exists():
-        return imported
-    tables = find_table_files(path) if path.is_dir() else {derive_table_name(path): (path,)}
-    unfinished = folder / f"importing-{os.getpid()}.duckdb"
-    with duckdb.connect(os.fspath(unfinished), config=_build_limit_config(limits)) as database:
-        hide_progress_bar(database)
-        for name, files in tables.items():
-            paths = [os.fspath(file) for file in files]
-            if paths[0].lower().endswith(".parquet"):
-                database.from_parquet(paths, union_by_name=True, hive_partitioning=len(paths) > 1).create(name)
-            else:
-                database.read_csv(paths[0]).create(name)
-    # Renamed when it is whole: a process that is started later takes what is there.
-    return unfinished.replace(imported)
-
-
-def _load_extension(connection: "DuckDBPyConnection", extension: str) -> None:
-    """Load a DuckDB extension from the Python package that contains it; nothing is downloaded."""
-    import duckdb  # noqa: PLC0415 - slow to import
-
-    try:
-        package = importlib.import_module(f"duckdb_extension_{extension}")
-    except ImportError as error:
-        raise DataError(f"DuckDB's {extension} is missing; it comes with {describe_extra('analytics')}.") from error
-    file = (
-        Path(str(package.__file__)).parent / "extensions" / f"v{duckdb.__version__}" / f"{extension}.duckdb_extension"
-    )
-    if not file.exists():
-        raise DataError(
-            f"DuckDB is {duckdb.__version__}, but its {extension} is not; install the same release of both."
-        )
-    connection.execute(f"LOAD {quote_literal(os.fspath(file))}")
-
-
-@dataclass(frozen=True, slots=True)
-class PostgresSession:
-    """How the sessions of one data source are known and bounded on the server."""
-
-    #: The application name, by which its queries are cancelled.
-    name: str
-    statement_timeout_ms: int
-    lock_timeout_ms: int
-
-    @classmethod
-    def create(cls, seconds: float) -> "PostgresSession":
-        """Return a session whose statements may take `seconds`."""
-        return cls(f"planwave-{secrets.token_hex(8)}", max(1, int(seconds * 1000)), _LOCK_TIMEOUT_MS)
-
-
-def _attach_postgres(
-    connection: "DuckDBPyConnection", location: SourceLocation, *, session: PostgresSession | None
-) -> None:
-    """Attach the database, with the password as a DuckDB secret: SQL can read the address of attached databases."""
-    settings = _parse_postgres_url(location)
-    password = settings.pop("password", None)
-    # Also without a password: otherwise DuckDB would use a secret that the user has stored for something else.
-    option = f", PASSWORD {quote_literal(str(password))}" if password else ""
-    connection.execute(f"CREATE SECRET entry (TYPE postgres{option})")
-    settings.setdefault("connect_timeout", "10")
-    if session is None:
-        _attach_address(connection, settings)
-        return
-    settings["application_name"] = session.name
-    bounds = f"-c statement_timeout={session.statement_timeout_ms} -c lock_timeout={session.lock_timeout_ms}"
-    try:
-        _attach_address(connection, {**settings, "options": f"{settings.get('options') or ''} {bounds}".strip()})
-    except _get_duckdb_error() as error:
-        # Some poolers let no options through; then the cancellation by name is the only bound.
-        if "startup parameter" not in str(error):
-            raise
-        _attach_address(connection, settings)
-
-
-def _attach_address(connection: "DuckDBPyConnection", settings: Mapping[str, object]) -> None:
-    address = " ".join(f"{key}={_quote_libpq_value(str(value))}" for key, value in settings.items())
-    connection.execute(f"ATTACH {quote_literal(address)} AS {CATALOG} (TYPE postgres, READ_ONLY, SECRET entry)")
-
-
-def cancel_on_server(url: str, name: str) -> None:
-    """Cancel on the server what the sessions called `name` run: the engine's own interrupt does not reach it."""
-    psycopg = importlib.import_module("psycopg")
-    with suppress(psycopg.Error), psycopg.connect(url, connect_timeout=3, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'",
-            (name,),
-        )
-
-
-def _parse_postgres_url(location: SourceLocation) -> dict[str, object]:
-    """Return the parts of the URL by libpq's names. Raises `DataError`."""
-    try:
-        psycopg = importlib.import_module("psycopg")
-        conninfo = importlib.import_module("psycopg.conninfo")
-    except ImportError as error:
-        raise DataError(f"PostgreSQL needs {describe_extra('postgres')}.") from error
-    try:
-        settings: dict[str, object] = conninfo.conninfo_to_dict(location.address)
-    except psycopg.ProgrammingError:
-        # libpq's own message may contain the URL with its password.
-        raise DataError(
-            f"{location.label!r} is not a PostgreSQL URL; write postgresql://user@host:5432/database."
-        ) from None
-    return settings
-
-
-def _quote_libpq_value(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+def _cancel_on_servers(urls: Iterable[str], name: str) -> None:
+    for url in urls:
+        cancel_on_server(url, name)
 
 
 def _get_duckdb_error() -> type[Exception]:
@@ -359,20 +335,41 @@ def _get_duckdb_error() -> type[Exception]:
 #: Part of the engine's message -> what the user can do about it.
 _REMEDIES: Mapping[str, str] = {
     "password authentication failed": "check the user and the password in the URL",
+    "Access denied": "check the user and the password in the URL",
+    "Unknown database": "check the name of the database in the URL",
+    "Can't connect to": "check that the server runs and the host and port are right",
     "no password supplied": "put the password into the URL or into PGPASSWORD",
     "does not exist": "check the name of the database in the URL",
     "Connection refused": "check that the server runs and the host and port are right",
     "could not translate host name": "check the host in the URL",
     "Could not set lock": "another program has the file open for writing: close it, or copy the file",
     "not a valid DuckDB": "the file is damaged or of another DuckDB release",
+    "checksum": "the file is damaged: restore it from a copy",
+    "Corrupt": "the file is damaged: restore it from a copy",
+    "malformed": "the file is damaged: restore it from a copy, or try sqlite3's .recover",
+    "not a database": "the file is damaged: restore it from a copy",
+    "is locked": "another program writes to the file: try again when that has finished, or copy the file",
 }
+
+
+def _find_password(location: SourceLocation) -> str | None:
+    match location.kind:
+        case "postgres":
+            password = parse_postgres_url(location).get("password")
+            return None if password is None else str(password)
+        case "mysql":
+            return parse_mysql_url(location).get("password")
+        case "duckdb" | "sqlite" | "files" | "several":
+            return None
+        case _:
+            assert_never(location.kind)
 
 
 def _describe_open_error(location: SourceLocation, error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
-    if location.kind == "postgres" and (password := _parse_postgres_url(location).get("password")):
-        reason = reason.replace(str(password), "***")
+    if password := _find_password(location):
+        reason = reason.replace(password, "***")
     remedy = next(
         (remedy for sign, remedy in _REMEDIES.items() if sign in str(error)), "check that it is the right source"
     )

@@ -21,14 +21,17 @@ _FORMATS = {"date": "date", "time": "time", "uuid": "uuid"}
 
 
 def cell_to_json(value: object) -> JsonValue:
-    """Return a fetched value as JSON: decimals as numbers, dates in ISO 8601, bytes in base64, no NaN or infinity."""
+    """Return a fetched value as JSON: dates in ISO 8601, bytes in base64, no NaN or infinity.
+
+    A decimal is a number if that keeps each digit, else its text.
+    """
     match value:
         case None | bool() | int() | str():
             return value
         case float():
             return value if math.isfinite(value) else None
         case Decimal():
-            return float(value) if value.is_finite() else None
+            return _decimal_to_json(value) if value.is_finite() else None
         case datetime() | date() | time():
             return value.isoformat()
         case bytes():
@@ -41,8 +44,18 @@ def cell_to_json(value: object) -> JsonValue:
             return str(value)
 
 
+def _decimal_to_json(value: Decimal) -> float | int | str:
+    number = float(value)
+    if Decimal(repr(number)) == value:
+        return number
+    return int(value) if value == value.to_integral_value() else str(value)
+
+
 def build_cell_schema(kind: "DuckDBPyType") -> JsonSchema:
-    """Return the JSON Schema of what `cell_to_json` returns for a column of this type; null is always allowed."""
+    """Return the JSON Schema of what `cell_to_json` returns for a column of this type; null is always allowed.
+
+    Decimals are numbers in it, although one of more than 15 digits may be text: whatever calculates takes both.
+    """
     name = kind.id
     if name in _INTEGERS:
         return {"type": ["integer", "null"]}

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
+from agent.tools.db_schema.column_values import ValueLookup
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql.runner import (
     bind_value,
@@ -21,6 +22,8 @@ from agent.tools.sql.statement import format_engine_error, parse_select
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+    from agent.tools.sql_repair.literals import FindSimilarValues
 
 #: JSON type -> DuckDB type, for values that are not known before the run.
 _DUCKDB_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
@@ -59,13 +62,56 @@ def bind_query(sql: str, *, params: Mapping[str, object], connection: "DuckDBPyC
 
 @dataclass(frozen=True)
 class CheckedQuery:
-    """A checked query: its text and parameters, repaired if necessary, and the result of binding them."""
+    """A checked query: its text and parameters, repaired if it may be, and the result of binding them."""
 
     sql: str
     params: Mapping[str, JsonValue]
     binding: BindResult
     #: A sentence for each repair.
     notes: tuple[str, ...] = ()
+    #: A sentence for whatever looks wrong and was not changed.
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _QueryCheck:
+    """A query with what is needed to bind and to repair it."""
+
+    sql: str
+    params: Mapping[str, JsonValue]
+    left_open: Mapping[str, JsonSchema]
+    schema: DatabaseSchema
+    connection: "DuckDBPyConnection"
+    find_similar: "FindSimilarValues"
+
+    @property
+    def lists(self) -> dict[str, str | None]:
+        return infer_list_types(self.params, left_open=self.left_open)
+
+    def bind(self, sql: str, params: Mapping[str, JsonValue]) -> BindResult:
+        values = build_bind_values(params, left_open=self.left_open)
+        return bind_query(sql, params=values, connection=self.connection)
+
+    def repair(self, binding: BindResult, *, goal: str) -> CheckedQuery | None:
+        """Return the query repaired for `goal`; None if it does not bind even then."""
+        from agent.tools.sql_repair.repair import RepairedQuery, repair_slips, repair_structure  # noqa: PLC0415 - sqlglot is slow to import
+
+        first = RepairedQuery(self.sql, self.params)
+        # What a list or a date is compared with may be all that keeps it from binding: names are not looked up first.
+        for stage in (first, repair_structure(self.sql, schema=self.schema)) if binding.problems else (first,):
+            repaired = repair_slips(
+                stage.sql,
+                schema=self.schema,
+                params=self.params,
+                lists=self.lists,
+                goal=goal,
+                find_similar=self.find_similar,
+            )
+            bound = self.bind(repaired.sql, repaired.params)
+            if not bound.problems:
+                notes = (*stage.notes, *repaired.notes)
+                return CheckedQuery(repaired.sql, repaired.params, bound, notes, repaired.warnings)
+        return None
 
 
 def check_query(
@@ -75,29 +121,33 @@ def check_query(
     left_open: Mapping[str, JsonSchema],
     schema: DatabaseSchema,
     connection: "DuckDBPyConnection",
+    goal: str | None,
 ) -> CheckedQuery:
-    """Bind `sql`, with repairs: of values always, of names and joins only if it does not bind otherwise.
+    """Bind `sql`; if a model wrote it for `goal`, with the repairs that `agent/tools/sql_repair/README.md` lists.
 
-    A query that does not bind even then is returned unchanged, with the engine's message about the original.
+    Without a goal, and if it does not bind even repaired, the query is returned unchanged, with the engine's message
+    about the original.
     """
-    from agent.tools.sql_repair.repair import explain_missing_columns, repair_constants, repair_query  # noqa: PLC0415 - sqlglot is slow to import
+    from agent.tools.sql_repair.repair import explain_missing_columns, find_doubts  # noqa: PLC0415 - sqlglot is slow to import
 
+    find_similar = ValueLookup(connection)
+    check = _QueryCheck(sql, params, left_open, schema, connection, find_similar)
     try:
         parse_select(sql, connection=connection)
-        values = build_bind_values(params, left_open=left_open)
+        binding = check.bind(sql, params)
     except ToolFailure as failure:
         return CheckedQuery(sql, params, BindResult(problems=(str(failure),)))
-    lists = infer_list_types(params, left_open=left_open)
-    for repair in (repair_constants, repair_query):
-        repaired = repair(sql, schema=schema, params=params, lists=lists)
-        values |= build_bind_values(repaired.params, left_open={})
-        binding = bind_query(repaired.sql, params=values, connection=connection)
-        if not binding.problems:
-            return CheckedQuery(repaired.sql, repaired.params, binding, repaired.notes)
-    binding = bind_query(sql, params=build_bind_values(params, left_open=left_open), connection=connection)
-    return CheckedQuery(
-        sql, params, BindResult(problems=(*binding.problems, *explain_missing_columns(sql, schema=schema)))
-    )
+    if goal is None and not binding.problems:
+        doubts = find_doubts(sql, schema=schema, params=params, lists=check.lists, find_similar=find_similar)
+        return CheckedQuery(sql, params, binding, warnings=doubts)
+    repaired = check.repair(binding, goal=goal or "")
+    if repaired is not None and goal is not None:
+        return repaired
+    if not binding.problems:
+        return CheckedQuery(sql, params, binding)
+    remedy = (f"It would fit as {repaired.sql!r}; write that if it is meant.",) if repaired is not None else ()
+    hints = remedy or tuple(explain_missing_columns(sql, schema=schema))
+    return CheckedQuery(sql, params, BindResult(problems=(*binding.problems, *hints)))
 
 
 def infer_list_types(params: Mapping[str, JsonValue], *, left_open: Mapping[str, JsonSchema]) -> dict[str, str | None]:
@@ -185,45 +235,73 @@ def preflight_query(
     left_open: Mapping[str, JsonSchema],
     schema: DatabaseSchema,
     connection: "DuckDBPyConnection",
+    goal: str | None,
 ) -> Preflight:
-    """Bind the query of `args` to the tables on `connection`, repaired if its names can be looked up."""
+    """Bind the query of `args` to the tables on `connection`; `goal` as for `check_query`."""
     params = args.get("params") or {}
-    checked = check_query(args["sql"], params=params, left_open=left_open, schema=schema, connection=connection)
-    return build_preflight(checked, args=args, left_open=left_open)
+    checked = check_query(
+        args["sql"], params=params, left_open=left_open, schema=schema, connection=connection, goal=goal
+    )
+    return build_preflight(checked, args=args, left_open=left_open, goal=goal)
 
 
 def build_preflight(
-    checked: CheckedQuery, *, args: Mapping[str, Any], left_open: Mapping[str, JsonSchema]
+    checked: CheckedQuery, *, args: Mapping[str, Any], left_open: Mapping[str, JsonSchema], goal: str | None
 ) -> Preflight:
     """Return the preflight of a call with a checked query: problems, or its repaired arguments and output schema."""
     binding = checked.binding
     if binding.problems or binding.columns is None:
         return Preflight(problems=binding.problems)
     repaired = {**args, "sql": checked.sql, **({"params": dict(checked.params)} if "params" in args else {})}
-    if args.get("first_row_of_each"):
-        repaired = _apply_first_row_choice(repaired, left_open=left_open, columns=list(binding.columns))
-    problem = check_first_row_column(repaired.get("first_row_of_each"), columns=list(binding.columns))
+    notes, warnings, columns = checked.notes, checked.warnings, list(binding.columns)
+    if args.get("first_row_of_each") and goal is not None:
+        repaired, more = _apply_first_row_choice(repaired, left_open=left_open, columns=columns)
+        notes += more
+    elif args.get("first_row_of_each"):
+        warnings += _warn_of_limit(args, columns=columns)
+    problem = check_first_row_column(repaired.get("first_row_of_each"), columns=columns)
     return Preflight(
         problems=(problem,) if problem else (),
         args=repaired,
-        notes=checked.notes,
+        notes=notes,
+        warnings=warnings,
         output_schema=build_output_schema(dict(binding.columns)),
     )
 
 
 def _apply_first_row_choice(
     args: Mapping[str, Any], *, left_open: Mapping[str, JsonSchema], columns: list[str]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the arguments with `first_row_of_each` as the column's exact name, and a LIMIT turned into `max_rows`.
 
-    A query that has one row per value anyway keeps its LIMIT.
+    A query that has one row per value anyway keeps its LIMIT. Also returns a sentence for each change.
     """
     from agent.tools.sql_repair.output_rows import has_one_row_per_value, match_column, remove_limit  # noqa: PLC0415 - slow to import
 
-    column = match_column(str(args["first_row_of_each"]), columns=columns)
+    named = str(args["first_row_of_each"])
+    column = match_column(named, columns=columns)
+    notes: tuple[str, ...] = (
+        () if column == named else (f"The rows are chosen by {column!r}; there is no column {named!r}.",)
+    )
     if has_one_row_per_value(args["sql"], column=column):
-        return {**args, "first_row_of_each": column}
+        return {**args, "first_row_of_each": column}, notes
     lists = infer_list_types(args.get("params") or {}, left_open=left_open)
     sql, rows = remove_limit(args["sql"], lists=lists)
+    if sql != args["sql"]:
+        kept = "all of these are kept" if rows is None else f"the first {rows} of these are kept"
+        notes += (f"LIMIT was left out before the first rows of each {column!r} were chosen; {kept}.",)
     limits: dict[str, Any] = {} if rows is None else {"max_rows": min(rows, args.get("max_rows") or rows)}
-    return {**args, "sql": sql, "first_row_of_each": column, **limits}
+    return {**args, "sql": sql, "first_row_of_each": column, **limits}, notes
+
+
+def _warn_of_limit(args: Mapping[str, Any], *, columns: list[str]) -> tuple[str, ...]:
+    from agent.tools.sql_repair.output_rows import has_one_row_per_value, remove_limit  # noqa: PLC0415 - slow to import
+
+    column = str(args["first_row_of_each"])
+    if column not in columns or has_one_row_per_value(args["sql"], column=column):
+        return ()
+    if remove_limit(args["sql"], lists=())[0] == args["sql"]:
+        return ()
+    return (
+        f"LIMIT cuts rows off before the first of each {column!r} are chosen; give max_rows to limit the chosen rows.",
+    )

@@ -2,9 +2,9 @@
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -18,12 +18,20 @@ from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql.analyze_rows import AnalyzeRows
 from agent.tools.sql.data_source import DataSource
 from agent.tools.sql.query_process import Message, run_cancellable
-from agent.tools.sql.runner import build_output_schema
+from agent.tools.sql.runner import QueryOutput, build_output_schema
 from agent.tools.sql.sql_tool import PREFLIGHT_SECONDS, IdentifierText, QueryArgs, SqlTool, build_read_only_metadata
 from agent.tools.sql_repair.schema_linking import SchemaLinks, link_columns
 
+if TYPE_CHECKING:
+    from agent.tools.sql_repair.output_rows import FittedQuery
+
 #: Seconds that reading the schema may take, and again without the rows if that was not enough.
 _SCHEMA_SECONDS = 60.0
+#: Beyond so many tables and views, rows are read only of those that a query or a description names.
+_MAX_PROFILED_TABLES = 40
+#: Sources in which counting the rows of every table is work for others, too.
+_SERVERS = frozenset({"postgres", "mysql"})
+_WORD = re.compile(r"\w+")
 #: A goal with one of these words asks for ids to be shown.
 _ID_WORDS = re.compile(r"\b(ids?|keys?|codes?)\b", re.IGNORECASE)
 
@@ -36,27 +44,65 @@ class IntrospectedDatabase:
         self.source = source
         self._lock = threading.Lock()
         self._schema: DatabaseSchema | None = None
+        #: The tables whose rows have been looked at, in lower case.
+        self._profiled: set[str] = set()
+        self._shared: tuple[DatabaseSchema, tuple[str, str, object]] | None = None
 
-    def load_schema(self) -> DatabaseSchema:
-        """Return the schema. Blocks while it is read, at the first call. Raises `ToolFailure`."""
+    def load_schema(self, tables: Collection[str] | None = None) -> DatabaseSchema:
+        """Return the schema: the names and types of all tables, and what is known of their rows.
+
+        Rows are read of `tables` only; with None, of all tables if they are not too many. Blocks while anything is
+        read that is not known yet. Raises `ToolFailure`.
+        """
         with self._lock:
             if self._schema is None:
-                self._schema = DatabaseSchema.model_validate(self._read_schema())
+                self._schema = self._read_schema([])
+            names = {relation.name.lower() for relation in self._schema.relations}
+            named = map(self._schema.relation, tables) if tables is not None else self._schema.relations
+            wanted = {relation.name.lower() for relation in named if relation is not None}
+            if tables is None and len(names) > _MAX_PROFILED_TABLES:
+                return self._schema
+            if unknown := wanted - self._profiled:
+                read = {each.name: each for each in self._read_schema(sorted(unknown)).relations}
+                self._schema = self._schema.model_copy(
+                    update={
+                        "relations": tuple(
+                            read.get(each.name, each) if each.name.lower() in unknown else each
+                            for each in self._schema.relations
+                        )
+                    }
+                )
+                self._profiled |= unknown
             return self._schema
 
-    def _read_schema(self) -> object:
+    def load_schema_for(self, sql: str) -> DatabaseSchema:
+        """Return the schema with the rows of what `sql` names; of all tables if they are few and in a local file."""
+        if self.source.kind in _SERVERS or len(self.load_schema([]).relations) > _MAX_PROFILED_TABLES:
+            words = set(_WORD.findall(sql.lower()))
+            relations = self.load_schema([]).relations
+            return self.load_schema(
+                [each.name for each in relations if words.issuperset(_WORD.findall(each.name.lower()))]
+            )
+        return self.load_schema()
+
+    def _read_schema(self, only: list[str]) -> DatabaseSchema:
         run = partial(self.source.processes.run, seconds=_SCHEMA_SECONDS, subject="The reading of the schema")
         try:
-            return run({"op": "schema", "profiled": True})
+            found = run({"op": "schema", "only": only})
         except ToolFailure:
+            if not only:
+                raise
             # A view may be such that no limit of the engine stops it; names and types need no row.
-            return run({"op": "schema", "profiled": False})
+            found = run({"op": "schema", "only": []})
+        return DatabaseSchema.model_validate(found)
 
-    @cached_property
-    def shared_schema(self) -> tuple[str, str, object]:
-        """The schema as query processes get it: name, digest and value."""
-        document = self.load_schema().model_dump(mode="json")
-        return "schema", hash_json(document), document
+    def share_schema(self, sql: str) -> tuple[str, str, object]:
+        """Return the schema as query processes get it to check `sql`: name, digest and value."""
+        schema = self.load_schema_for(sql)
+        if self._shared is None or self._shared[0] is not schema:
+            document = schema.model_dump(mode="json")
+            self._shared = (schema, ("schema", hash_json(document), document))
+        return self._shared[1]
 
 
 def database_tools(source: DataSource) -> list[BaseTool]:
@@ -97,15 +143,15 @@ class DescribeDatabase(BaseTool):
     database: IntrospectedDatabase
 
     def _run(self, tables: list[str] | None = None) -> dict[str, JsonValue]:
-        schema = self.database.load_schema()
+        schema = self.database.load_schema(tables or None)
         if tables:
             missing = [name for name in tables if schema.relation(name) is None]
             if missing:
                 names = ", ".join(relation.name for relation in schema.relations)
                 raise ToolFailure(f"There is no table or view {missing[0]!r}; there are {names}.")
-            requested = {name.lower() for name in tables}
-            relations = tuple(relation for relation in schema.relations if relation.name.lower() in requested)
-            schema = DatabaseSchema(relations=relations)
+            requested = [schema.relation(name) for name in tables]
+            relations = tuple(relation for relation in schema.relations if relation in requested)
+            schema = schema.model_copy(update={"relations": relations})
         return schema.model_dump(mode="json")
 
     async def _arun(self, tables: list[str] | None = None) -> dict[str, JsonValue]:
@@ -145,32 +191,48 @@ class QueryDatabase(SqlTool):
         schema = self.database.load_schema()
         return context.replace(render_schema(schema), render_schema_as_ddl(schema))
 
-    def fit_to_goal(self, sql: str, goal: str) -> str:
-        """Return a planner's query adapted to the goal: no LIMIT that was not asked for, and names instead of ids."""
+    def fit_to_goal(self, sql: str, goal: str) -> "FittedQuery":
+        """Return a planner's query adapted to the goal: no LIMIT that was not asked for, and names beside ids."""
         from agent.tools.sql_repair.output_rows import (  # noqa: PLC0415 - sqlglot is slow to import
+            FittedQuery,
+            add_labels_to_keys,
             remove_unrequested_limit,
-            replace_keys_with_labels,
         )
 
         unlimited = remove_unrequested_limit(sql, asked=goal)
         if _ID_WORDS.search(goal):
             return unlimited
-        return replace_keys_with_labels(unlimited, schema=self.database.load_schema())
+        labelled = add_labels_to_keys(unlimited.sql, schema=self.database.load_schema())
+        return FittedQuery(labelled.sql, (*unlimited.notes, *labelled.notes))
 
     def _build_request(self, given: Mapping[str, Any]) -> Message:
         return {"op": "query", "query": QueryArgs.model_validate(given).to_message()}
 
-    def preflight(self, args: dict[str, Any], open: Mapping[str, JsonSchema]) -> Preflight:  # noqa: A002
-        """Bind the query on the database, repaired if its names can be looked up, and return its output columns."""
+    def _run_query(self, request: Message) -> QueryOutput:
+        output = super()._run_query(request)
+        guesses = self.database.source.notes.find_guesses(request["query"]["sql"])
+        if guesses:
+            output["warning"] = " ".join((*guesses, *filter(None, [output.get("warning")])))
+        return output
+
+    def preflight(
+        self,
+        args: dict[str, Any],
+        open: Mapping[str, JsonSchema],  # noqa: A002
+        goal: str | None = None,
+    ) -> Preflight:
+        """Bind the query on the database and return its output columns; a model's for `goal` is repaired."""
         if "sql" in open or "params" in open or "sql" not in args:
             return Preflight()
         try:
             found = self.processes.run(
-                {"op": "preflight_query", "args": args, "open": dict(open)},
+                {"op": "preflight_query", "args": args, "open": dict(open), "goal": goal},
                 seconds=PREFLIGHT_SECONDS,
                 subject="The check of the SQL",
-                shared=self.database.shared_schema,
+                shared=self.database.share_schema(args["sql"]),
             )
         except ToolFailure as failure:
             return Preflight(problems=(str(failure),))
-        return Preflight.model_validate(found)
+        checked = Preflight.model_validate(found)
+        guesses = self.database.source.notes.find_guesses((checked.args or args)["sql"])
+        return checked.model_copy(update={"warnings": (*checked.warnings, *guesses)})

@@ -40,7 +40,7 @@ _MAX_DEFAULT_MEMORY = 2**31
 
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
-    """What one query may take."""
+    """What one query may take, and how its text and its points in time are understood."""
 
     #: Wall time in seconds.
     seconds: float = 60.0
@@ -52,6 +52,10 @@ class QueryLimits:
     result_bytes: int = 32 * 2**20
     #: Queries of one data source at the same time; further ones wait.
     processes: int = 4
+    #: The time zone in which points in time are shown and cut into days.
+    time_zone: str = "UTC"
+    #: The dialect of SQL that DuckDB does not understand, by sqlglot's name; None: that of the source.
+    dialect: str | None = None
 
     def get_memory_bytes(self) -> int:
         """Return the limit, or its default for this machine."""
@@ -335,9 +339,13 @@ class QueryProcesses:
             "memory_bytes": self.limits.get_memory_bytes(),
             "temp_bytes": self.limits.temp_bytes,
             "result_bytes": self.limits.result_bytes,
+            "time_zone": self.limits.time_zone,
+            "dialect": self.limits.dialect,
             "source": self.opening,
         }
-        seconds = None if self.opening and self.opening["kind"] == "files" else max(60.0, self.limits.seconds)
+        seconds = (
+            None if self.opening and self.opening["kind"] in {"files", "several"} else max(60.0, self.limits.seconds)
+        )
         try:
             reply = process.request(opening, seconds=seconds, cancellation=cancellation)
         except (_QueryStopped, _ProcessEnded):

@@ -1,6 +1,7 @@
 """The run of one query, with limits on the rows and the bytes of its result; its rows are JSON."""
 
 import json
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from pydantic import JsonValue
 from agent.core.plan.tool_spec import JsonSchema
 from agent.errors import ToolFailure
 from agent.tools.sql.duckdb_json import build_cell_schema, cell_to_json, deduplicate_names
-from agent.tools.sql.statement import format_engine_error, parse_select
+from agent.tools.sql.statement import format_engine_error, is_total, parse_select
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -47,7 +48,10 @@ class Query:
     params: Mapping[str, object] = field(default_factory=dict)
     first_row_of_each: str | None = None
     rows_per_value: int = 1
-    max_rows: int = 1_000
+    #: Whether a total over rows that were cut off is what is wanted.
+    allow_cut_rows: bool = False
+    #: None: as many as fit in the bytes of a result.
+    max_rows: int | None = None
 
 
 @contextmanager
@@ -62,10 +66,13 @@ def interrupt_after(seconds: float, connection: "DuckDBPyConnection") -> Iterato
         timer.cancel()
 
 
-def run_query(query: Query, *, connection: "DuckDBPyConnection", max_bytes: int) -> QueryOutput:
+def run_query(
+    query: Query, *, connection: "DuckDBPyConnection", max_bytes: int, cuts: Sequence[str] = ()
+) -> QueryOutput:
     """Run one SELECT and return its rows, at most `max_bytes` of JSON.
 
-    Raises `ToolFailure` with the engine's message as a sentence.
+    `cuts` are sentences about what was cut off in the rows and parameters that it is given. Raises `ToolFailure` with
+    the engine's message as a sentence, and for a total over rows that were cut off unless the query allows it.
     """
     import duckdb  # noqa: PLC0415 - slow to import
 
@@ -74,9 +81,25 @@ def run_query(query: Query, *, connection: "DuckDBPyConnection", max_bytes: int)
         raise ToolFailure(" ".join(problems))
     params = {name: bind_value(value, name=name) for name, value in query.params.items()}
     try:
+        if (
+            cuts
+            and not query.allow_cut_rows
+            and (query.first_row_of_each or is_total(statement, connection=connection))
+        ):
+            raise ToolFailure(
+                f"The query makes a total or a ranking of rows that are not all there. {' '.join(cuts)} Compute it in "
+                "the query that reads the rows, or have that one return all of them; set allow_cut_rows only if these "
+                "rows alone are meant."
+            )
         # None instead of an empty mapping, with which DuckDB would report parameters as missing.
         connection.execute(statement.sql, params or None)
-        return _fetch_rows(query, connection=connection, max_bytes=max_bytes)
+        output = _fetch_rows(query, connection=connection, max_bytes=max_bytes)
+        if not _may_have_infinite_times(output):
+            return output
+        connection.execute(_show_infinite_times(statement.sql, connection=connection), params or None)
+        return _fetch_rows(query, connection=connection, max_bytes=max_bytes, columns=output["columns"])
+    except UnicodeDecodeError as error:
+        raise ToolFailure(f"The query failed: a text is not in UTF-8 ({error.reason}); leave its column out.") from None
     except duckdb.OutOfMemoryException:
         # The engine's advice is about settings that a query cannot change.
         raise
@@ -84,33 +107,66 @@ def run_query(query: Query, *, connection: "DuckDBPyConnection", max_bytes: int)
         raise ToolFailure(f"The query failed: {format_engine_error(error)}") from None
 
 
-def _fetch_rows(query: Query, *, connection: "DuckDBPyConnection", max_bytes: int) -> QueryOutput:
-    description = connection.description or []
-    names = deduplicate_names(column[0] for column in description)
+def _may_have_infinite_times(output: QueryOutput) -> bool:
+    """Whether a date or point in time is the first or last that Python has, which it also takes for infinity."""
+    timed = [column["name"] for column in output["columns"] if column["type"].startswith(("DATE", "TIMESTAMP"))]
+    return any(str(row[name]).startswith(("9999-12-31", "0001-01-01")) for row in output["rows"] for name in timed)
+
+
+def _show_infinite_times(sql: str, *, connection: "DuckDBPyConnection") -> str:
+    """Return the query of the last run with infinity as a word in its dates and points in time."""
+    columns = []
+    for position, column in enumerate(connection.description or []):
+        name = f"c{position}"
+        if str(column[1]).startswith(("DATE", "TIMESTAMP")):
+            # A union keeps what is finite as it is.
+            union = f"UNION(word VARCHAR, time {column[1]})"
+            word = f"CAST(CAST({name} AS VARCHAR) AS {union})"
+            columns.append(f"CASE WHEN isinf({name}) THEN {word} ELSE CAST({name} AS {union}) END")
+        else:
+            columns.append(name)
+    names = ", ".join(f"c{position}" for position in range(len(columns)))
+    return f"SELECT {', '.join(columns)} FROM (\n{sql}\n) AS q({names})"  # noqa: S608 - one SELECT, as was checked
+
+
+def _fetch_rows(
+    query: Query,
+    *,
+    connection: "DuckDBPyConnection",
+    max_bytes: int,
+    columns: Sequence[QueryColumn] | None = None,
+) -> QueryOutput:
+    """Fetch the rows of the query that was run; `columns` are those to report, if they are not its own."""
+    if columns is None:
+        description = connection.description or []
+        names = deduplicate_names(column[0] for column in description)
+        columns = [{"name": name, "type": str(column[1])} for name, column in zip(names, description, strict=True)]
+    names = [column["name"] for column in columns]
     row_filter = FirstRowsFilter(query.first_row_of_each, per_value=query.rows_per_value, columns=names)
     rows: list[dict[str, JsonValue]] = []
     size, batch_size, warning = 0, _FIRST_BATCH, ""
-    while len(rows) <= query.max_rows and not warning and (batch := connection.fetchmany(batch_size)):
+    max_rows = sys.maxsize if query.max_rows is None else query.max_rows
+    while len(rows) <= max_rows and not warning and (batch := connection.fetchmany(batch_size)):
         for values in batch:
             row = dict(zip(names, map(cell_to_json, values), strict=True))
             if not row_filter.accept_row(row):
                 continue
             size += len(json.dumps(row))
-            if size > max_bytes and len(rows) < query.max_rows:
+            if size > max_bytes and len(rows) < max_rows:
                 warning = (
                     f"The result is cut off after {len(rows)} rows: more would have over {max_bytes:,} bytes. "
                     "Select fewer or shorter columns, or aggregate."
                 )
                 break
             rows.append(row)
-            if len(rows) > query.max_rows:
+            if len(rows) > max_rows:
                 break
         batch_size = _choose_batch_size(batch_size, size=size, rows=len(rows), max_bytes=max_bytes)
-    truncated = len(rows) > query.max_rows or bool(warning)
+    truncated = len(rows) > max_rows or bool(warning)
     output: QueryOutput = {
-        "columns": [{"name": name, "type": str(column[1])} for name, column in zip(names, description, strict=True)],
-        "rows": rows[: query.max_rows],
-        "row_count": min(len(rows), query.max_rows),
+        "columns": list(columns),
+        "rows": rows[:max_rows],
+        "row_count": min(len(rows), max_rows),
         "truncated": truncated,
     }
     return {**output, "warning": warning} if warning else output

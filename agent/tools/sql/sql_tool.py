@@ -1,7 +1,7 @@
 """The base of the tools that run SQL: arguments, policy and limits."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any
 
@@ -9,6 +9,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema
+from agent.tools.call_inputs import CallInput, describe_cut_inputs, get_call_inputs
 from agent.tools.sql.query_process import Message, QueryLimits, QueryProcesses, run_cancellable
 from agent.tools.sql.runner import Query, QueryOutput
 
@@ -19,8 +20,8 @@ PREFLIGHT_SECONDS = 15.0
 
 ScalarText = Annotated[str, Field(max_length=4_000)]
 Scalar = bool | int | float | ScalarText | None
-TableRows = Annotated[list[dict[str, JsonValue]], Field(max_length=10_000)]
-ParameterValue = Scalar | Annotated[list[Scalar], Field(max_length=10_000)] | TableRows
+TableRows = list[dict[str, JsonValue]]
+ParameterValue = Scalar | list[Scalar] | TableRows
 IdentifierText = Annotated[str, Field(max_length=200)]
 
 
@@ -52,7 +53,22 @@ class QueryArgs(BaseModel):
     rows_per_value: int = Field(
         default=1, ge=1, le=1_000, description="With first_row_of_each: how many first rows of each value to keep."
     )
-    max_rows: int = Field(default=1_000, ge=1, le=10_000, description="At most so many rows are returned.")
+    max_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Return only so many rows and mark the result as cut off; leave it out to have all of them. For the first "
+            "n of a ranking write LIMIT n in the SQL, which cuts nothing off."
+        ),
+    )
+
+    allow_cut_rows: bool = Field(
+        default=False,
+        description=(
+            "Totals and rankings fail if rows of an earlier output that they are made of were cut off. True: the goal "
+            "is about those rows only."
+        ),
+    )
 
     def to_message(self) -> Message:
         """Return the fields of the `Query` to run, as a query process takes them."""
@@ -106,5 +122,15 @@ class SqlTool(BaseTool):
         return await run_cancellable(self._run_query, self._build_request(given))
 
     def _run_query(self, request: Message) -> QueryOutput:
+        inputs = [each for each in get_call_inputs() if each.place[0] in {"tables", "params"}]
+        if inputs:
+            request = {**request, "cuts": describe_cut_inputs(inputs), "columns": dict(_list_columns(inputs))}
         output: QueryOutput = self.processes.run(request, seconds=self.seconds)
         return output
+
+
+def _list_columns(inputs: Sequence[CallInput]) -> Iterator[tuple[str, JsonValue]]:
+    """Yield by table name the columns of the query whose rows the table is, with their types."""
+    for each in inputs:
+        if each.holder is not None and len(each.place) == 2 and each.place[0] == "tables" and "rows" in each.holder:
+            yield str(each.place[1]), each.holder.get("columns")

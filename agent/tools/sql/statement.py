@@ -16,6 +16,8 @@ _ALLOWED_TABLE_FUNCTIONS = frozenset(
     {"unnest", "range", "generate_series", "json_each", "json_tree", "repeat", "repeat_row"}
 )
 
+_LENGTHS = frozenset({"len", "length", "cardinality"})
+
 
 @dataclass(frozen=True)
 class SelectStatement:
@@ -23,6 +25,8 @@ class SelectStatement:
 
     sql: str
     parameters: tuple[str, ...]
+    #: The tree that the parser made, as JSON.
+    tree: dict[str, Any]
 
 
 def parse_select(sql: str, *, connection: "DuckDBPyConnection") -> SelectStatement:
@@ -48,18 +52,58 @@ def parse_select(sql: str, *, connection: "DuckDBPyConnection") -> SelectStateme
     parameters = tuple(sorted(statements[0].named_parameters))
     if any(name.isdigit() for name in parameters):
         raise ToolFailure("Parameters have names: write $customer, not ? or $1, and give its value in params.")
-    return SelectStatement(statements[0].query.strip().rstrip(";").rstrip(), parameters)
+    return SelectStatement(statements[0].query.strip().rstrip(";").rstrip(), parameters, tree)
 
 
-def _find_table_functions(node: Any) -> Iterator[str]:  # noqa: ANN401 - a parsed JSON document
+def _find_table_functions(tree: Any) -> Iterator[str]:  # noqa: ANN401 - a parsed JSON document
+    return (node["function"]["function_name"] for node in walk_tree(tree) if node.get("type") == "TABLE_FUNCTION")
+
+
+def walk_tree(node: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a parsed JSON document
+    """Yield every object of the tree of a statement, outer ones first."""
     if isinstance(node, dict):
-        if node.get("type") == "TABLE_FUNCTION":
-            yield node["function"]["function_name"]
-        for inner in node.values():
-            yield from _find_table_functions(inner)
-    elif isinstance(node, list):
-        for inner in node:
-            yield from _find_table_functions(inner)
+        yield node
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from walk_tree(inner)
+
+
+def is_total(statement: SelectStatement, *, connection: "DuckDBPyConnection") -> bool:
+    """Whether a row of the result depends on all rows that are read: a total, a count, a ranking, a missing match.
+
+    Filters, sorted lists and matches depend on some rows only: of fewer rows they give fewer, each of which is right.
+    """
+    listed = connection.execute(
+        "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
+    ).fetchall()
+    aggregates = {str(name) for (name,) in listed}
+    nodes = list(walk_tree(statement.tree))
+    joins = {node.get("join_type") for node in nodes}
+    seeks_missing = "OUTER" in joins or (
+        bool(joins & {"LEFT", "RIGHT", "FULL"}) and any(node.get("type") == "OPERATOR_IS_NULL" for node in nodes)
+    )
+    return seeks_missing or "ANTI" in joins or any(_depends_on_all_rows(node, aggregates) for node in nodes)
+
+
+def _depends_on_all_rows(node: dict[str, Any], aggregates: set[str]) -> bool:
+    modifiers = {each.get("type") for each in node.get("modifiers") or ()}
+    is_ranking = "ORDER_MODIFIER" in modifiers and bool(modifiers & {"LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER"})
+    if is_ranking or node.get("group_expressions") or node.get("setop_type") == "EXCEPT" or node.get("sample"):
+        return True
+    match node.get("class"):
+        case "WINDOW":
+            return True
+        case "FUNCTION":
+            name = str(node["function_name"]).lower()
+            # Of a list that is a parameter.
+            of_list = name in _LENGTHS or name.startswith(("list_", "array_"))
+            return name in aggregates or (of_list and _has_class(node, {"PARAMETER"}))
+        case "OPERATOR":
+            return node["type"] in {"OPERATOR_NOT", "COMPARE_NOT_IN"} and _has_class(node, {"SUBQUERY", "PARAMETER"})
+    return False
+
+
+def _has_class(tree: Any, classes: set[str]) -> bool:  # noqa: ANN401 - a parsed JSON document
+    return any(node.get("class") in classes for node in walk_tree(tree))
 
 
 def format_engine_error(error: Exception) -> str:

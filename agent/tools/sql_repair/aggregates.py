@@ -1,13 +1,10 @@
-"""Repair of aggregates: conditions, sort keys and GROUP BY of a SELECT, COUNT in place of SUM, and UNIONs of totals."""
+"""Repair of aggregates: conditions, sort keys and GROUP BY of a SELECT."""
 
 from collections.abc import Iterator
 
 from sqlglot import exp
 
-from agent.tools.db_schema.model import Column
 from agent.tools.sql_repair.scopes import Scope, walk_nodes
-
-_NUMERIC_TYPES = ("DECIMAL", "DOUBLE", "FLOAT", "REAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 
 
 def repair_grouping(scope: Scope) -> Iterator[str]:
@@ -107,96 +104,6 @@ def _find_ungrouped_parts(item: exp.Expr) -> list[exp.Expr]:
 def _is_text_column(part: exp.Expr, *, scope: Scope) -> bool:
     known = scope.find_column(part) if isinstance(part, exp.Column) else None
     return known is not None and known.is_text
-
-
-def repair_counts(scope: Scope) -> Iterator[str]:
-    """Replace `COUNT(*) AS docks` by the sum of `docks`, in place, if the only table has such a number.
-
-    A count that is named like a numeric column of the row is meant to be the total of that column: a count of rows
-    would be named after the table.
-    """
-    relation = scope.sources[0].relation if len(scope.sources) == 1 else None
-    if relation is None:
-        return
-    keys = {name for key in relation.foreign_keys for name in key.columns}
-    for item in scope.select.expressions:
-        count = item.this if isinstance(item, exp.Alias) else None
-        column = relation.column(item.alias) if isinstance(count, exp.Count) else None
-        if count is None or column is None or column.name in keys or not _is_summable(column):
-            continue
-        counted = count.this
-        if isinstance(counted, exp.Star) or (isinstance(counted, exp.Column) and counted.name == column.name):
-            count.replace(exp.Sum(this=exp.column(column.name, quoted=not column.name.isidentifier())))
-            yield f"{column.name!r} is a number in each row, so its values were summed instead of counting the rows."
-
-
-def _is_summable(column: Column) -> bool:
-    words = column.name.lower().split("_")
-    return column.type.startswith(_NUMERIC_TYPES) and not {"id", "no", "number", "year"} & set(words)
-
-
-def repair_unions(tree: exp.Expr) -> tuple[exp.Expr, tuple[str, ...]]:
-    """Return a UNION of totals, each of one value of a column, as one query that groups by the column; and a note.
-
-    The parts of a UNION come in any order, equal rows are merged, and the column name of the first part is used for
-    all: its rows do not say what they are totals of. Any other query is returned unchanged, without a note.
-    """
-    if not isinstance(tree, exp.Union) or _has_other_clauses(tree):
-        return tree, ()
-    parts = list(_flatten_union(tree))
-    selects = [part for part in parts if isinstance(part, exp.Select)]
-    totals = [each for select in selects if (each := _parse_single_total(select)) is not None]
-    if len(totals) < len(parts):
-        return tree, ()
-    column, _, rest = totals[0]
-    values = [value for _, value, _ in totals]
-    if any((each, others) != (column, rest) for each, _, others in totals) or len(set(values)) < len(values):
-        return tree, ()
-    grouped = selects[0].copy()
-    condition = _find_text_equalities(grouped)[0]
-    name = condition.this.copy()
-    condition.replace(exp.In(this=name.copy(), expressions=[exp.Literal.string(value) for value in values]))
-    grouped.set("expressions", [name.copy(), grouped.expressions[0].unalias().as_("total")])
-    grouped.group_by(name.copy(), copy=False)
-    return grouped, (f"The totals for several values of {name.sql(dialect='duckdb')} became one query grouped by it.",)
-
-
-def _has_other_clauses(tree: exp.Union) -> bool:
-    return any(tree.args.get(part) for part in ("with_", "order", "limit", "offset", "by_name"))
-
-
-def _flatten_union(tree: exp.Expr) -> Iterator[exp.Expr]:
-    if isinstance(tree, exp.Union):
-        yield from _flatten_union(tree.this)
-        yield from _flatten_union(tree.expression)
-    else:
-        yield tree
-
-
-def _parse_single_total(select: exp.Select) -> tuple[str, str, str] | None:
-    """For a query of one aggregate for one value of a column, return the column, the value and the rest as SQL."""
-    if len(select.expressions) != 1 or select.args.get("group") or not find_aggregates(select.expressions[0].unalias()):
-        return None
-    equalities = _find_text_equalities(select)
-    if len(equalities) != 1:
-        return None
-    column, value = equalities[0].this.sql(dialect="duckdb"), equalities[0].expression.name
-    rest = select.copy()
-    _find_text_equalities(rest)[0].replace(exp.true())
-    rest.set("expressions", [rest.expressions[0].unalias()])
-    return column, value, rest.sql(dialect="duckdb")
-
-
-def _find_text_equalities(select: exp.Select) -> list[exp.EQ]:
-    """Return the conditions of WHERE that compare a column with a text literal."""
-    return [
-        condition
-        for condition in _split_where(select)
-        if isinstance(condition, exp.EQ)
-        and isinstance(condition.this, exp.Column)
-        and isinstance(condition.expression, exp.Literal)
-        and condition.expression.is_string
-    ]
 
 
 def _split_where(select: exp.Select) -> list[exp.Expr]:

@@ -1,177 +1,175 @@
-"""Repair of comparisons: texts replaced by values that the column has, dates compared as text, and list parameters."""
+"""Texts that a query compares with a column that does not have them: told, or replaced if only the spelling differs."""
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-import sqlglot
 from pydantic import JsonValue
 from sqlglot import exp
 
-from agent.tools.sql_repair.name_matching import is_one_typo_apart, is_plural_variant, normalize_text
-from agent.tools.sql_repair.scopes import Scope, walk_nodes
+from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
+from agent.tools.sql_repair.name_matching import is_one_typo_apart, is_plural_variant, normalize_text, normalize_value
+from agent.tools.sql_repair.scopes import Scope, build_scopes, walk_nodes
+from agent.tools.sql_repair.text_edits import TextEdit, apply_edits, get_span, parse_statement
 
-#: Column types to which JSON texts are cast before they are compared with the column.
-_CAST_TYPES = ("DATE", "TIMESTAMP", "TIME", "UUID")
-
-
-def repair_literals(scope: Scope) -> Iterator[str]:
-    """Replace each text literal that its column does not have by the only value it can mean, in place."""
-    for values, operand in _find_comparisons(scope):
-        if isinstance(operand, exp.Literal) and operand.is_string:
-            right = find_nearest_value(operand.name, values)
-            if right is not None:
-                wrong = operand.name
-                operand.replace(exp.Literal.string(right))
-                yield _describe_value(wrong, right)
+#: Returns the values of a column, as they are now, that are like a text; None if they could not be read.
+FindSimilarValues = Callable[[Relation, Column, str], tuple[str, ...] | None]
 
 
-def repair_parameter_values(scope: Scope, *, params: dict[str, JsonValue]) -> Iterator[str]:
-    """Do the same in `params`, for parameters that are compared with a column."""
-    for values, operand in _find_comparisons(scope):
-        for name in {node.name for node in operand.find_all(exp.Placeholder)} & params.keys():
-            notes: list[str] = []
-            given = params[name]
+@dataclass
+class ComparedValues:
+    """A query and its parameters with the values corrected that may be, and what is to be said about the others."""
 
-            def snap_value(
-                value: JsonValue, *, notes: list[str] = notes, values: tuple[str, ...] = values
-            ) -> JsonValue:
-                right = find_nearest_value(value, values) if isinstance(value, str) else None
-                if right is None:
-                    return value
-                notes.append(_describe_value(str(value), right))
-                return right
-
-            params[name] = [snap_value(item) for item in given] if isinstance(given, list) else snap_value(given)
-            yield from notes
+    sql: str
+    params: dict[str, JsonValue]
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
-def _describe_value(wrong: str, right: str) -> str:
+def check_compared_values(
+    sql: str,
+    *,
+    schema: DatabaseSchema,
+    params: Mapping[str, JsonValue],
+    goal: str | None,
+    find_similar: FindSimilarValues,
+) -> ComparedValues:
+    """Look for the texts that a query compares with columns, and warn of those that are missing and near a value.
+
+    With a `goal`, for which a model wrote the query, a text that differs from the only near value in case, accents and
+    spaces alone is replaced by it, in its place; a text that stands in the goal is meant as it is.
+    """
+    result = ComparedValues(sql, dict(params))
+    tree = parse_statement(sql)
+    edits: list[TextEdit] = []
+    for comparison in _find_comparisons(tree, schema=schema) if tree is not None else ():
+        for operand in comparison.operands:
+            if isinstance(operand, exp.Literal) and operand.is_string:
+                right = _check_value(operand.name, comparison, goal=goal, find_similar=find_similar, result=result)
+                span = get_span(operand)
+                if right is not None and span is not None:
+                    quoted = "'" + right.replace("'", "''") + "'"
+                    edits.append(TextEdit(*span, quoted, describe_replaced_value(operand.name, right)))
+        for name in {node.name for operand in comparison.operands for node in operand.find_all(exp.Placeholder)}:
+            given = result.params.get(name)
+            values = given if isinstance(given, list) else [given]
+            checked = [
+                _check_value(value, comparison, goal=goal, find_similar=find_similar, result=result)
+                if isinstance(value, str)
+                else None
+                for value in values
+            ]
+            result.notes += [
+                describe_replaced_value(str(value), right)
+                for value, right in zip(values, checked, strict=True)
+                if right is not None
+            ]
+            corrected = [right or value for value, right in zip(values, checked, strict=True)]
+            if name in result.params:
+                result.params[name] = corrected if isinstance(given, list) else corrected[0]
+    result.sql = apply_edits(sql, edits)
+    result.notes = list(dict.fromkeys([*(edit.note for edit in edits), *result.notes]))
+    result.warnings = list(dict.fromkeys(result.warnings))
+    return result
+
+
+def describe_replaced_value(wrong: str, right: str) -> str:
+    """Return the sentence that tells that a value was replaced."""
     return f"There is no value {wrong!r}; {right!r} was used instead."
 
 
-def find_nearest_value(text: str, values: tuple[str, ...]) -> str | None:
-    """Return the only one of `values` that `text` can mean; None if it is one of them, or can mean none or several.
+@dataclass(frozen=True)
+class _Comparison:
+    """What is compared for equality with a column of a table or view."""
 
-    First a value that is the same except for case, accents and punctuation, then a plural, then one typo. No more than
-    that: a country that is not in the data has an empty result, not the result of a similarly spelt one.
-    """
-    if text in values:
+    relation: Relation
+    column: Column
+    operands: tuple[exp.Expr, ...]
+    #: LOWER, UPPER or TRIM is around the column, or the comparison is ILIKE.
+    ignores_case: bool
+
+
+def _find_comparisons(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[_Comparison]:
+    scopes = {id(scope.select): scope for scope in build_scopes(tree, schema=schema)}
+    for scope in scopes.values():
+        for node in list(walk_nodes(scope.select)):
+            pairs: list[tuple[exp.Expr, tuple[exp.Expr, ...]]] = []
+            if isinstance(node, exp.EQ | exp.NEQ):
+                pairs = [(node.this, (node.expression,)), (node.expression, (node.this,))]
+            elif isinstance(node, exp.In):
+                others = [*node.expressions, node.args.get("query"), node.args.get("field")]
+                pairs = [(node.this, tuple(other for other in others if other is not None))]
+            elif isinstance(node, exp.Like | exp.ILike) and not {"%", "_"} & set(node.expression.name):
+                pairs = [(node.this, (node.expression,))]
+            for compared, operands in pairs:
+                is_folded = isinstance(compared, exp.Lower | exp.Upper | exp.Trim)
+                found = _resolve_text_column(compared.this if is_folded else compared, scope, scopes)
+                if found is not None:
+                    yield _Comparison(*found, operands, is_folded or isinstance(node, exp.ILike))
+
+
+def _resolve_text_column(
+    compared: exp.Expr, scope: Scope, scopes: Mapping[int, Scope]
+) -> tuple[Relation, Column] | None:
+    """Return the text column of a table or view that is compared, also if a CTE or a subquery hands it on."""
+    if not isinstance(compared, exp.Column):
         return None
-    tests: tuple[Callable[[str], bool], ...] = (
-        lambda value: normalize_text(value) == normalize_text(text),
-        lambda value: is_plural_variant(value, text),
-        lambda value: is_one_typo_apart(value, text),
-    )
-    for is_match in tests:
-        matches = [value for value in values if is_match(value)]
-        if matches:
-            return matches[0] if len(matches) == 1 else None
+    for each in (scope, *scope.outer):
+        source = each.resolve(compared)
+        if source is None:
+            continue
+        if source.relation is not None:
+            column = source.relation.column(compared.name)
+            return (source.relation, column) if column is not None and column.is_text else None
+        inner = scopes.get(id(source.query))
+        # A CTE that reads itself has no end.
+        if inner is None or inner is scope:
+            return None
+        item = next((one for one in inner.select.expressions if one.alias_or_name == compared.name), None)
+        if item is None and inner.select.is_star:
+            item = exp.column(compared.name)
+        return _resolve_text_column(item.unalias(), inner, scopes) if item is not None else None
     return None
 
 
-def _find_comparisons(scope: Scope) -> list[tuple[tuple[str, ...], exp.Expr]]:
-    """Return the operands compared for equality with a column whose values are all known, each with those values."""
-    comparisons: list[tuple[tuple[str, ...], exp.Expr]] = []
-    for node in list(walk_nodes(scope.select)):
-        pairs: list[tuple[exp.Expr, exp.Expr]] = []
-        if isinstance(node, exp.EQ | exp.NEQ):
-            pairs = [(node.this, node.expression), (node.expression, node.this)]
-        elif isinstance(node, exp.In):
-            others = [*node.expressions, node.args.get("query"), node.args.get("field")]
-            pairs = [(node.this, other) for other in others if other is not None]
-        elif isinstance(node, exp.Like | exp.ILike) and not {"%", "_"} & set(node.expression.name):
-            pairs = [(node.this, node.expression)]
-        for column, operand in pairs:
-            known = scope.find_column(column) if isinstance(column, exp.Column) else None
-            if known is not None and known.values and not isinstance(operand, exp.Column):
-                comparisons.append((known.values, operand))
-    return comparisons
-
-
-def repair_compared_columns(scope: Scope) -> Iterator[str]:
-    """If a column does not have the text it is compared with, compare the only column that has it, in place.
-
-    `department = 'Desks'` means `category` if that column has 'Desks' and `department` has nothing like it.
-    """
-    for node in list(walk_nodes(scope.select)):
-        column, operand = (node.this, node.expression) if isinstance(node, exp.EQ) else (None, None)
-        if not isinstance(column, exp.Column) or not isinstance(operand, exp.Literal) or not operand.is_string:
-            continue
-        source, known = scope.resolve(column), scope.find_column(column)
-        if source is None or source.relation is None or known is None or not known.values:
-            continue
-        if operand.name in known.values or find_nearest_value(operand.name, known.values) is not None:
-            continue
-        owners = [
-            (other.name, value)
-            for other in source.relation.columns
-            for value in other.values or ()
-            if normalize_text(value) == normalize_text(operand.name)
-        ]
-        if len(owners) == 1:
-            wrong, (right, value) = column.name, owners[0]
-            column.set("this", exp.to_identifier(right))
-            operand.replace(exp.Literal.string(value))
-            yield f"{value!r} is not a value of {wrong!r} but of {right!r}, which was compared instead."
-
-
-def repair_date_patterns(scope: Scope) -> Iterator[str]:
-    """Compare a date as text if it is compared with a pattern such as `'2024%'`, in place."""
-    for node in list(walk_nodes(scope.select)):
-        if not isinstance(node, exp.Like | exp.ILike) or not isinstance(node.this, exp.Column):
-            continue
-        known = scope.find_column(node.this)
-        if known is not None and known.type.upper().startswith(("DATE", "TIMESTAMP")):
-            name = node.this.sql(dialect="duckdb")
-            node.set("this", exp.cast(node.this.copy(), "VARCHAR"))
-            yield f"{name!r} is a date; it was compared as text."
-
-
-def repair_list_comparisons(scope: Scope, *, lists: Mapping[str, str | None]) -> Iterator[str]:
-    """Turn comparisons of a column with a list parameter into `IN (SELECT unnest($name))`, in place.
-
-    `lists` has the list parameters with the DuckDB type of their items. Texts are cast to the type of a date column:
-    they come from JSON, which has no dates.
-    """
-    for node in list(walk_nodes(scope.select)):
-        if not isinstance(node, exp.In | exp.EQ | exp.NEQ) or not isinstance(node.this, exp.Column):
-            continue
-        name = _find_list_parameter(node, lists=lists)
-        if name is None:
-            continue
-        column = scope.find_column(node.this)
-        kind = column.type.partition("(")[0] if column is not None else ""
-        if kind.endswith("[]"):
-            continue
-        needs_cast = lists[name] == "VARCHAR" and kind.startswith(_CAST_TYPES)
-        if isinstance(node, exp.In) and node.args.get("query") is not None and not needs_cast:
-            continue
-        membership = exp.In(this=node.this.copy(), query=_build_unnest_query(name, cast=kind if needs_cast else None))
-        node.replace(exp.not_(membership) if isinstance(node, exp.NEQ) else membership)
-        yield f"${name} is a list, so {node.this.sql(dialect='duckdb')} is compared with each of its items."
-
-
-def _find_list_parameter(node: exp.Expr, *, lists: Mapping[str, str | None]) -> str | None:
-    """Return the list parameter that `node` compares its column with; None if it compares it with anything else."""
-    if isinstance(node, exp.In):
-        query = node.args.get("query")
-        field = node.args.get("field")
-        operands = [field] if field is not None else list(node.expressions)
-        if query is not None:
-            inner = query.unnest()
-            operands = inner.expressions if isinstance(inner, exp.Select) and not inner.args.get("from_") else []
-    else:
-        operands = [node.expression]
-    if len(operands) != 1:
+def _check_value(
+    text: str, comparison: _Comparison, *, goal: str | None, find_similar: FindSimilarValues, result: ComparedValues
+) -> str | None:
+    """Return the value by which `text` is to be replaced; None, perhaps with a warning added, if it is to stay."""
+    relation, column = comparison.relation, comparison.column
+    near = find_similar(relation, column, text)
+    if near is None or text in near or (comparison.ignores_case and text.casefold() in map(str.casefold, near)):
         return None
-    operand = operands[0].unnest()
-    if isinstance(operand, exp.Explode | exp.Unnest):
-        operand = operand.this if isinstance(operand, exp.Explode) else operand.expressions[0]
-    elif isinstance(node, exp.In) and node.args.get("field") is not None:
-        # `IN $name` without parentheses already tests the items of the list.
-        return None
-    return operand.name if isinstance(operand, exp.Placeholder) and operand.name in lists else None
+    spelt = [value for value in near if normalize_value(value) == normalize_value(text)]
+    may_change = goal is not None and not comparison.ignores_case and not stands_in_goal(text, goal)
+    if may_change and len(spelt) == 1:
+        return spelt[0]
+    place = f"{relation.name}.{column.name}"
+    owners = [
+        other.name
+        for other in relation.columns
+        for value in other.values or ()
+        if other.name != column.name and normalize_text(value) == normalize_text(text)
+    ]
+    if near:
+        listed = ", ".join(map(repr, sort_nearest_first(text, near)[:3]))
+        result.warnings.append(f"No row has {text!r} in {place}; near it: {listed}.")
+    elif owners:
+        result.warnings.append(f"No row has {text!r} in {place}; {', '.join(map(repr, owners))} has it.")
+    return None
 
 
-def _build_unnest_query(name: str, *, cast: str | None) -> exp.Expr:
-    values = f"CAST(${name} AS {cast}[])" if cast else f"${name}"
-    return sqlglot.parse_one(f"(SELECT unnest({values}))", dialect="duckdb")
+def stands_in_goal(text: str, goal: str) -> bool:
+    """Whether the words of a literal are words of the goal, in any case: then it is what was asked for."""
+    folded, words = (unicodedata.normalize("NFKC", each).casefold() for each in (text, goal))
+    return folded in words
+
+
+def sort_nearest_first(text: str, values: tuple[str, ...]) -> list[str]:
+    """Return `values`, those first that differ least from `text`: by spelling, plural, one letter, more."""
+    tests: tuple[Callable[[str], bool], ...] = (
+        lambda value: normalize_value(value) == normalize_value(text),
+        lambda value: is_plural_variant(value, text),
+        lambda value: is_one_typo_apart(value, text),
+    )
+    return sorted(values, key=lambda value: next((rank for rank, test in enumerate(tests) if test(value)), len(tests)))

@@ -33,6 +33,16 @@ def normalize_text(text: str) -> str:
     return "".join(letter for letter in plain if letter.isalnum())
 
 
+def normalize_value(text: str) -> str:
+    """Return a value without case, accents, spaces and quotation marks, and with every sign that may tell two apart.
+
+    `A+` and `A-`, `<18` and `>18`, `10%` and `10` are different values. A full stop counts only between digits.
+    """
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return re.sub(r"[\s_'\"`\u2018\u2019\u201c\u201d]+|(?<!\d)\.|\.(?!\d)", "", plain)
+
+
 def is_plural_variant(left: str, right: str) -> bool:
     """Whether two texts have the same words except for singular and plural."""
     one, other = ([to_singular(word) for word in re.findall(r"\w+", text.casefold())] for text in (left, right))

@@ -1,44 +1,68 @@
-"""Adaptation of a query to the goal that it is for: names in place of ids, and only the LIMIT that was asked for."""
+"""Adaptation of a query to the goal that it is for: names beside ids, and only the LIMIT that was asked for."""
 
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.tokenizer_core import TokenType
 
 from agent.tools.db_schema.model import DatabaseSchema, Relation
 from agent.tools.sql_repair.aggregates import get_group_keys
 from agent.tools.sql_repair.name_matching import match_name
 from agent.tools.sql_repair.scopes import Scope, build_scopes, build_table
+from agent.tools.sql_repair.text_edits import can_be_printed, get_span, tokenize_sql
 
-_WORD = re.compile(r"[a-z]+|\d+")
+_WORD = re.compile(r"[^\W\d_]+")
+#: Numbers in English words, and words that ask for some of the rows without a number.
 _NUMBER_WORDS = frozenset(
-    {"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty"}
+    (  # noqa: SIM905 - a list would have a line for each word
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million "
+        "billion half quarter third tenth first second fourth fifth sixth seventh eighth ninth last once twice both "
+        "dozen score single double triple top best worst bottom few several some couple pair trio handful sample "
+        "samples example examples leading nth limit"
+    ).split()
 )
-#: Words that ask for some of the rows without a number.
-_QUANTITY_WORDS = frozenset({"top", "best", "few", "some", "several", "dozen", "sample", "examples", "leading"})
-#: Numbers with more digits are years or amounts, not numbers of rows.
-_MAX_COUNT_DIGITS = 3
+#: Words that clearly English texts have and other languages have not: their words for numbers are not known here.
+_ENGLISH_WORDS = frozenset(
+    (  # noqa: SIM905
+        "the and which what how many much with each their are were where who whose every this that its"
+    ).split()
+)
+_MIN_ENGLISH_WORDS = 2
 
 
-def replace_keys_with_labels(sql: str, *, schema: DatabaseSchema) -> str:
-    """Return a grouped query that shows the name of what it groups by in place of its key.
+@dataclass(frozen=True)
+class FittedQuery:
+    """A query adapted to its goal, with a sentence for each change."""
+
+    sql: str
+    notes: tuple[str, ...] = ()
+
+
+def add_labels_to_keys(sql: str, *, schema: DatabaseSchema) -> FittedQuery:
+    """Return a grouped query that shows, beside the key that it groups by, the name that belongs to it.
 
     Only if the query shows no other text, and the key leads to one table with one column of names. Rows are still
-    grouped by the key, so two with the same name stay separate. If there is nothing to replace, `sql` is returned
+    grouped by the key, so two with the same name stay separate. If there is nothing to add, `sql` is returned
     unchanged, character by character.
     """
     tree = _parse_query(sql)
-    if tree is None:
-        return sql
+    if tree is None or not can_be_printed(sql):
+        return FittedQuery(sql)
     scope = next(build_scopes(tree, schema=schema), None)
     if scope is None or scope.select is not tree or tree.args.get("group") is None or _has_text_column(scope):
-        return sql
+        return FittedQuery(sql)
     if any(source.relation is None for source in scope.sources):
-        return sql
-    changed = [_replace_key_with_label(item, scope, schema=schema) for item in list(scope.select.expressions)]
-    return tree.sql(dialect="duckdb") if any(changed) else sql
+        return FittedQuery(sql)
+    added = [_add_label_of_key(item, scope, schema=schema) for item in list(scope.select.expressions)]
+    notes = tuple(
+        f"{label!r} is shown beside {key!r}, by which the rows are grouped." for key, label in filter(None, added)
+    )
+    return FittedQuery(tree.sql(dialect="duckdb"), notes) if notes else FittedQuery(sql)
 
 
 def _has_text_column(scope: Scope) -> bool:
@@ -53,32 +77,33 @@ def _find_plain_columns(scope: Scope) -> Iterator[exp.Column]:
             yield column
 
 
-def _replace_key_with_label(item: exp.Expression, scope: Scope, *, schema: DatabaseSchema) -> bool:
-    """If `item` is a key of a table with names, join the table and select the name; return whether that was done."""
+def _add_label_of_key(item: exp.Expression, scope: Scope, *, schema: DatabaseSchema) -> tuple[str, str] | None:
+    """If `item` is a key of a table with names, join the table and select the name; return the key and the name."""
     column = item.unalias()
     source = scope.resolve(column) if isinstance(column, exp.Column) else None
     if source is None or source.relation is None:
-        return False
+        return None
     keys = [key for key in source.relation.foreign_keys if key.columns == (column.name,)]
     target = schema.relation(keys[0].table) if len(keys) == 1 else None
     label = _find_label_column(target) if target is not None else None
     if target is None or label is None or any(each.relation == target for each in scope.sources):
-        return False
+        return None
+    if label.lower() in {name.lower() for name in scope.select.named_selects}:
+        return None
     _qualify_columns(scope)
     table = build_table(target.name)
     on = exp.EQ(
         this=exp.column(keys[0].references[0], table=table.name, quoted=True),
         expression=exp.column(column.name, table=source.alias, quoted=True),
     )
-    scope.select.append("joins", exp.Join(this=table, on=on))
+    # Behind all others, because GROUP BY and ORDER BY may count the columns. A key without a row there keeps its row.
+    scope.select.append("joins", exp.Join(this=table, on=on, side="LEFT"))
     name = exp.column(label, table=table.name, quoted=not label.isidentifier())
     group = scope.select.args["group"]
     if not group.args.get("all"):
         group.append("expressions", name.copy())
-    # An alias of the query stays, because ORDER BY or HAVING may use it.
-    alias = item.alias if isinstance(item, exp.Alias) and item.alias != column.name else label
-    item.replace(exp.alias_(name, alias, quoted=not alias.isidentifier()))
-    return True
+    scope.select.append("expressions", exp.alias_(name, label, quoted=not label.isidentifier()))
+    return column.name, label
 
 
 def _qualify_columns(scope: Scope) -> None:
@@ -103,24 +128,28 @@ def _find_label_column(target: Relation) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def remove_unrequested_limit(sql: str, *, asked: str) -> str:
+def remove_unrequested_limit(sql: str, *, asked: str) -> FittedQuery:
     """Return `sql` without its LIMIT if the goal `asked` has no number of rows; LIMIT 1 stays: "most" asks for one row.
 
-    If there is nothing to remove, `sql` is returned unchanged, character by character.
+    A number is a digit of any script or a word. Only English words for numbers are known here, so the LIMIT stays for
+    a goal that is not clearly in English. Everything else of `sql` is returned character by character.
     """
-    tree = _parse_query(sql)
-    number = _find_limit(tree)
-    if tree is None or not isinstance(number, exp.Literal) or not number.is_int or int(number.name) == 1:
-        return sql
-    words = set(_WORD.findall(asked.lower()))
-    if (
-        words & _QUANTITY_WORDS
-        or words & _NUMBER_WORDS
-        or any(word.isdigit() and len(word) <= _MAX_COUNT_DIGITS for word in words)
-    ):
-        return sql
-    tree.set("limit", None)
-    return tree.sql(dialect="duckdb")
+    number = _find_limit(_parse_query(sql))
+    if not isinstance(number, exp.Literal) or not number.is_int or int(number.name) == 1 or may_have_number(asked):
+        return FittedQuery(sql)
+    rest = _cut_limit(sql, number)
+    return (
+        FittedQuery(sql)
+        if rest is None
+        else FittedQuery(rest, (f"LIMIT {number.name} was left out: the goal names no number of rows.",))
+    )
+
+
+def may_have_number(goal: str) -> bool:
+    """Whether a goal has a number, in digits or words, or is in a language whose words for numbers are not known."""
+    words = {word.casefold() for word in _WORD.findall(goal)}
+    is_english = goal.isascii() and len(words & _ENGLISH_WORDS) >= _MIN_ENGLISH_WORDS
+    return not is_english or any(letter.isnumeric() for letter in goal) or bool(words & _NUMBER_WORDS)
 
 
 def remove_limit(sql: str, *, lists: Collection[str]) -> tuple[str, int | None]:
@@ -133,9 +162,20 @@ def remove_limit(sql: str, *, lists: Collection[str]) -> tuple[str, int | None]:
     number = _find_limit(tree)
     if tree is None or number is None or not number.is_int or tree.args.get("offset") is not None:
         return sql, None
-    tree.set("limit", None)
+    rest = _cut_limit(sql, number)
+    if rest is None:
+        return sql, None
     used = {node.name for node in tree.find_all(exp.Placeholder)}
-    return tree.sql(dialect="duckdb"), None if used & set(lists) else int(number.name)
+    return rest, None if used & set(lists) else int(number.name)
+
+
+def _cut_limit(sql: str, number: exp.Expr) -> str | None:
+    """Return `sql` without the LIMIT of `number` and the space before it; None if its place is not known."""
+    span = get_span(number)
+    words = [token for token in tokenize_sql(sql) if span is not None and token.end < span[0]]
+    if span is None or not words or words[-1].token_type != TokenType.LIMIT:
+        return None
+    return sql[: words[-1].start].rstrip() + sql[span[1] :]
 
 
 def has_one_row_per_value(sql: str, *, column: str) -> bool:

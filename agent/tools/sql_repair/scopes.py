@@ -17,6 +17,8 @@ class TableSource:
     relation: Relation | None
     #: In lower case; None if they are not known.
     columns: frozenset[str] | None
+    #: The SELECT of a CTE or subquery.
+    query: exp.Select | None = None
 
     def can_have_column(self, column: str) -> bool:
         """Whether the source has `column`; true if its columns are not known."""
@@ -94,12 +96,17 @@ def _build_sources(select: exp.Select, *, tree: exp.Expr, schema: DatabaseSchema
     for clause in ([start] if start else []) + (select.args.get("joins") or []):
         item = clause.this
         if isinstance(item, exp.Table) and not item.db and item.name.lower() in with_queries:
-            yield TableSource(item.alias_or_name, None, _get_output_columns(with_queries[item.name.lower()]))
+            query = with_queries[item.name.lower()]
+            yield TableSource(item.alias_or_name, None, _get_output_columns(query), _get_select(query))
         elif isinstance(item, exp.Table):
             yield build_relation_source(get_relation_name(item), alias=item.alias_or_name, schema=schema)
         else:
             columns = _get_output_columns(item) if isinstance(item, exp.Subquery) else None
-            yield TableSource(item.alias_or_name, None, columns)
+            yield TableSource(item.alias_or_name, None, columns, _get_select(item))
+
+
+def _get_select(query: exp.Expr) -> exp.Select | None:
+    return query.this if isinstance(query.this, exp.Select) else None
 
 
 def _get_output_columns(query: exp.Expr) -> frozenset[str] | None:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 from anyio.from_thread import start_blocking_portal
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -18,8 +17,10 @@ from pydantic_core import to_json
 from agent.core.grounding import find_ungrounded
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
+from agent.llm.chat_wrappers import ChatRunnable
 from agent.llm.models import resolve_model
 from agent.llm.replies import MalformedReply
+from agent.tools.call_inputs import describe_cut_inputs, render_cut_inputs
 from agent.tools.writing.write_text import MAX_INPUT_CHARACTERS
 from prompts import render
 
@@ -74,7 +75,7 @@ class _Question:
 
 class _TypedWritingTool(BaseTool):
     #: Called when a question is asked, so that no model is needed before.
-    writer: Callable[[], BaseChatModel]
+    writer: Callable[[], ChatRunnable]
     answer_schema: ClassVar[JsonSchema]
 
     @abstractmethod
@@ -145,7 +146,7 @@ class SummarizeTool(_TypedWritingTool):
     metadata: dict[str, Any] | None = _build_metadata(_SUMMARY)
 
     def build_questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
-        request = SummariseArgs.model_validate(arguments)
+        request, cuts = SummariseArgs.model_validate(arguments), describe_cut_inputs()
 
         def find_problems(answer: dict[str, Any]) -> Iterator[str]:
             if len(answer["points"]) > request.max_points:
@@ -155,10 +156,12 @@ class SummarizeTool(_TypedWritingTool):
                 if unknown:
                     yield f"There is no input named {unknown[0]!r}; the inputs are: {', '.join(request.inputs)}."
                 else:
-                    yield from _find_ungrounded(point["text"], *(request.inputs[name] for name in point["inputs"]))
-            yield from _find_ungrounded(answer["summary"], request.about, *request.inputs.values())
+                    yield from _find_ungrounded(
+                        point["text"], *(request.inputs[name] for name in point["inputs"]), *cuts
+                    )
+            yield from _find_ungrounded(answer["summary"], request.about, *request.inputs.values(), *cuts)
 
-        prompt = render("summarise.v1", **request.model_dump())
+        prompt = render("summarise.v1", **request.model_dump()) + render_cut_inputs()
         return [_Question(prompt, _SUMMARY, lambda answer: list(find_problems(answer)))]
 
 
@@ -171,7 +174,7 @@ class DraftTool(_TypedWritingTool):
     metadata: dict[str, Any] | None = _build_metadata(_DRAFT)
 
     def build_questions(self, arguments: dict[str, JsonValue]) -> list[_Question]:  # noqa: D102 - as in the base
-        request = DraftArgs.model_validate(arguments)
+        request, cuts = DraftArgs.model_validate(arguments), describe_cut_inputs()
 
         def find_problems(answer: dict[str, Any]) -> list[str]:
             count = len(answer["body"].split())
@@ -179,9 +182,10 @@ class DraftTool(_TypedWritingTool):
             if request.max_words is not None and count > request.max_words:
                 problems.append(f"The body has {count} words; {request.max_words} are allowed.")
             text = f"{answer['subject']}\n\n{answer['body']}"
-            return [*problems, *_find_ungrounded(text, request.instruction, request.inputs)]
+            return [*problems, *_find_ungrounded(text, request.instruction, request.inputs, *cuts)]
 
-        return [_Question(render("draft.v1", **request.model_dump()), _DRAFT, find_problems)]
+        prompt = render("draft.v1", **request.model_dump()) + render_cut_inputs()
+        return [_Question(prompt, _DRAFT, find_problems)]
 
 
 class ClassifyTool(_TypedWritingTool):
@@ -242,6 +246,6 @@ def _find_ungrounded(text: str, *data: JsonValue) -> Iterator[str]:
         yield f"The data does not support {', '.join(map(repr, unknown))}, in: {text:.200}"
 
 
-def typed_writing_tools(writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
+def typed_writing_tools(writer: Callable[[], ChatRunnable]) -> list[BaseTool]:
     """Return the tools that summarise, draft and classify with the model that `writer` returns when one is called."""
     return [SummarizeTool(writer=writer), DraftTool(writer=writer), ClassifyTool(writer=writer)]

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -11,7 +10,10 @@ from pydantic_core import to_json
 
 from agent.core.grounding import find_ungrounded
 from agent.errors import ToolFailure
+from agent.llm.chat_wrappers import ChatRunnable
+from agent.llm.replies import drop_reasoning
 from agent.llm.usage import begin_call, count_call, extract_usage
+from agent.tools.call_inputs import describe_cut_inputs, render_cut_inputs
 from prompts import render
 
 WRITE_TEXT_PROMPT = "write_text.v1"
@@ -39,7 +41,7 @@ class WriteText(BaseTool):
     description: str = "Write or summarise in words from given data only; returns the text under `text`."
     args_schema: type[BaseModel] = WriteTextArgs
     #: Called when a text is written, so that no model is needed before.
-    writer: Callable[[], BaseChatModel]
+    writer: Callable[[], ChatRunnable]
     metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
         "readOnlyHint": True,
         "destructiveHint": False,
@@ -60,7 +62,7 @@ class WriteText(BaseTool):
         text: str | None = None
         while text is None:
             begin_call()
-            reply = model.invoke(draft.messages)
+            reply = _as_message(model.invoke(draft.messages))
             count_call(extract_usage(reply))
             text = draft.check_reply(reply)
         return {"text": text}
@@ -71,10 +73,14 @@ class WriteText(BaseTool):
         text: str | None = None
         while text is None:
             begin_call()
-            reply = await model.ainvoke(draft.messages)
+            reply = _as_message(await model.ainvoke(draft.messages))
             count_call(extract_usage(reply))
             text = draft.check_reply(reply)
         return {"text": text}
+
+
+def _as_message(reply: object) -> AIMessage:
+    return reply if isinstance(reply, AIMessage) else AIMessage(str(reply))
 
 
 class WritingConversation:
@@ -89,19 +95,22 @@ class WritingConversation:
             )
         self._request = request
         self._repaired = False
-        self.messages: list[BaseMessage] = [HumanMessage(render(WRITE_TEXT_PROMPT, **request.model_dump()))]
+        self.messages: list[BaseMessage] = [
+            HumanMessage(render(WRITE_TEXT_PROMPT, **request.model_dump()) + render_cut_inputs())
+        ]
+        self._cuts = describe_cut_inputs()
 
     def check_reply(self, reply: AIMessage) -> str | None:
         """Return the text of the reply if the data supports it; otherwise ask for a repair and return None.
 
         Raises `ToolFailure` for an empty or cut-off reply, and for a repaired text that is still not supported.
         """
-        text = reply.text.strip()
+        text = drop_reasoning(str(reply.text)).strip()
         if not text:
             raise ToolFailure("The model wrote nothing; give a simpler instruction or fewer inputs.")
         if reply.response_metadata.get("finish_reason") == "length":
             raise ToolFailure("The model's text was cut off; ask for fewer words.")
-        unknown = find_ungrounded(text, self._request.instruction, self._request.inputs)
+        unknown = find_ungrounded(text, self._request.instruction, self._request.inputs, *self._cuts)
         if not unknown:
             return text
         if self._repaired:
@@ -112,6 +121,6 @@ class WritingConversation:
         return None
 
 
-def writing_tools(writer: Callable[[], BaseChatModel]) -> list[BaseTool]:
+def writing_tools(writer: Callable[[], ChatRunnable]) -> list[BaseTool]:
     """Return the tools that write with a model; `writer` returns it and is called when a text is written."""
     return [WriteText(writer=writer)]

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ from agent.events import parse_event
 from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
 from graphs.cli.commands.exit import report_end, report_failure, report_stop
 from graphs.cli.commands.models import prepare_model
-from graphs.cli.commands.plan_file import read_plan
 from graphs.cli.commands.tools import make_tools
+from graphs.cli.plan_commands.plan_file import PlanFile, parse_inputs, read_plan
 from graphs.cli.terminal.approval_prompts import Decisions, approve_all, prompt_approvals
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.escalation_prompts import parse_escalation, prompt_escalation
@@ -34,7 +34,7 @@ from graphs.thread_status import (
     build_thread_snapshot,
     can_resume_without_answer,
     is_unfinished,
-    resume_after_budget,
+    resume_ended_run,
 )
 from graphs.workers.client import is_submitted
 
@@ -126,22 +126,44 @@ def make_thread_id(goal: str) -> str:
 
 
 def run_goal(
-    goal: str | None, *, plan_file: str | None, thread: str | None, options: RunOptions, context: CommandContext
+    goal: str | None,
+    *,
+    plan_file: str | None,
+    inputs: Sequence[str],
+    thread: str | None,
+    options: RunOptions,
+    context: CommandContext,
 ) -> int:
-    """Run a goal and return the exit status.
+    """Run a goal and return the exit status; `inputs` are values of the plan's inputs as `NAME=VALUE`.
 
     Raises `PlanwaveError` if the run cannot start, and `SignalInterrupt` if it was stopped before it started.
     """
     given = read_plan(plan_file) if plan_file is not None else None
+    return run_plan(goal, given=given, inputs=inputs, thread=thread, options=options, context=context)
+
+
+def run_plan(
+    goal: str | None,
+    *,
+    given: PlanFile | None,
+    inputs: Sequence[str],
+    thread: str | None,
+    options: RunOptions,
+    context: CommandContext,
+) -> int:
+    """Run a goal with a plan that was read already, as `run_goal` does."""
     text = (goal if goal is not None else (given.goal if given else None) or "").strip()
     if not text and given is None:
         raise UsageError('The goal is empty; say what to find out or do: planwave run "..."')
+    if inputs and given is None:
+        raise UsageError("--input is for a plan that declares inputs; give it with --plan.")
+    values = parse_inputs(inputs, given.document) if given is not None else {}
     name = thread or make_thread_id(text)
     # A wrong setting is reported before anything else is done.
     options.build_settings()
     stopper = context.create_stopper()
     with stopper.catch_signals():
-        graph_input = {"goal": text, "plan": given.document if given else None}
+        graph_input = {"goal": text, "plan": given.document if given else None, "inputs": values}
         return asyncio.run(_run_goal(graph_input, name, options=options, context=context, stopper=stopper))
 
 
@@ -222,7 +244,7 @@ async def _run_goal(
                 f"The thread {thread!r} is not finished ({get_status(before)}); "
                 f"continue it with `planwave resume {thread}` or choose another --thread."
             )
-        if graph_input["plan"] is None:
+        if graph_input["plan"] is None and await graph.find_program(graph_input["goal"]) is None:
             # Last, because it may download a gigabyte.
             with stopper.translate_interrupt():
                 prepare_model(options.model, screen=context.screen)
@@ -240,7 +262,7 @@ async def _resume(thread: str, *, options: RunOptions, context: CommandContext, 
         state = await load_thread_state(thread, stored=stored)
         options = options.merge_defaults(load_run_options(state.metadata))
         limits = options.build_settings().build_limits(can_replan=False, attended=True)
-        if not is_unfinished(state) and resume_after_budget(state.values, limits) is None:
+        if not is_unfinished(state) and resume_ended_run(state.values, limits) is None:
             context.screen.say(f"The thread {thread!r} has already ended; nothing is run again.")
             state = await load_full_results(state, stored.artifacts, thread=thread)
             return report_end(state, thread=thread, options=options, context=context)

@@ -1,12 +1,13 @@
 """The tools of a command: analytics over the user's data or the sample shop, and the tools of MCP servers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from agent.config_file import Configuration
+from agent.llm.chat_wrappers import ChatRunnable
 from agent.llm.models import resolve_model
 from agent.settings import Settings
 from agent.tools.analytics import (
@@ -16,6 +17,7 @@ from agent.tools.analytics import (
     build_query_limits,
     require_analytics,
 )
+from agent.tools.data_files.notes import FileNotes, shorten_list
 from agent.tools.mcp.tools import mcp_tools
 from agent.tools.sample_data import ensure_shop
 from agent.tools.sql.data_source import open_data_source
@@ -40,13 +42,14 @@ def make_tools(
     and if the extra is missing although data or a tool of `plan` needs it.
     """
 
-    def writer() -> BaseChatModel:
+    def writer() -> ChatRunnable:
         return resolve_model(options.model).chat
 
     if are_analytics_installed():
         place = options.data or ensure_shop(settings.data_folder, say=screen.say)
         output = settings.output_folder.expanduser().absolute()
-        source = open_data_source(place, limits=build_query_limits(settings))
+        source = open_data_source(place, limits=build_query_limits(settings), reading=configured.data.to_message())
+        _say_notes(source.notes, screen=screen)
         analytics = analytics_tools(source=source, output=output, writer=writer)
         return _add_configured_tools(analytics, options, configured, writer, screen=screen)
     tools = [] if options.data else _add_configured_tools([], options, configured, writer, screen=screen)
@@ -55,11 +58,19 @@ def make_tools(
     return tools
 
 
+def _say_notes(notes: FileNotes, *, screen: Screen) -> None:
+    """Say once how data files were read, and what of it may be wrong."""
+    for sentence in notes.describe():
+        screen.say(f"Read {sentence}", style="dim")
+    for sentence in shorten_list(notes.guesses):
+        screen.say(f"Check: {sentence}", style="yellow")
+
+
 def _add_configured_tools(
     analytics: list[BaseTool],
     options: RunOptions,
     configured: Configuration,
-    writer: Callable[[], BaseChatModel],
+    writer: Callable[[], ChatRunnable],
     *,
     screen: Screen,
 ) -> list[BaseTool]:
@@ -68,7 +79,9 @@ def _add_configured_tools(
         screen.say(f"MCP servers of {options.find_configuration_file()}: {', '.join(servers)}.", style="dim")
     writing = typed_writing_tools(writer) if configured.tools.writing else []
     tools = [*analytics, *writing, *mcp_tools(servers)]
-    return [*tools, delegate_tool(tools, writer)] if configured.tools.delegate else tools
+    # A model that is chosen by name is no runnable around one.
+    worker = cast("Callable[[], BaseChatModel]", writer)
+    return [*tools, delegate_tool(tools, worker)] if configured.tools.delegate else tools
 
 
 def _list_tools_of(plan: Mapping[str, Any] | None) -> set[str]:

@@ -1,6 +1,7 @@
 """The commands `worker`, `submit`, `workers` and `run --queue`."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from langgraph.types import Command
@@ -10,8 +11,8 @@ from rich.text import Text
 
 from agent.errors import AnswerError, UsageError, describe_extra
 from graphs.cli.commands.exit import report_end, report_stop
-from graphs.cli.commands.plan_file import read_plan
 from graphs.cli.commands.run import RunSession, build_thread_config, build_tracker, make_thread_id
+from graphs.cli.plan_commands.plan_file import parse_inputs, read_plan
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.live_view import create_display
 from graphs.cli.terminal.report import load_full_results
@@ -47,9 +48,11 @@ def run_thread_worker(*, graph: str | None, slots: int, calls: str | None, conte
     return 0
 
 
-def submit_goal(goal: str | None, *, plan_file: str | None, thread: str | None, context: CommandContext) -> int:
+def submit_goal(
+    goal: str | None, *, plan_file: str | None, inputs: Sequence[str], thread: str | None, context: CommandContext
+) -> int:
     """Give a goal to the workers, print its thread and return 0. Raises `UsageError` for an empty goal."""
-    given, name = _read_input(goal, plan_file=plan_file, thread=thread)
+    given, name = _read_input(goal, plan_file=plan_file, inputs=inputs, thread=thread)
 
     async def submit_input() -> str:
         async with open_queue(context.resolve_database_url()) as threads:
@@ -64,7 +67,13 @@ def submit_goal(goal: str | None, *, plan_file: str | None, thread: str | None, 
 
 
 def run_queued(
-    goal: str | None, *, plan_file: str | None, thread: str | None, options: RunOptions, context: CommandContext
+    goal: str | None,
+    *,
+    plan_file: str | None,
+    inputs: Sequence[str],
+    thread: str | None,
+    options: RunOptions,
+    context: CommandContext,
 ) -> int:
     """Submit a goal, watch it, ask here what it asks, and return the exit status of its end.
 
@@ -76,7 +85,7 @@ def run_queued(
             f"--{chosen[0].replace('_', '-')} is the worker's to choose; with --queue leave it out, and set it where "
             "`planwave worker` runs."
         )
-    given, name = _read_input(goal, plan_file=plan_file, thread=thread)
+    given, name = _read_input(goal, plan_file=plan_file, inputs=inputs, thread=thread)
     stopper = context.create_stopper()
     with stopper.catch_signals():
         return asyncio.run(_submit_and_watch(given, name, options=options, context=context, stopper=stopper))
@@ -190,12 +199,18 @@ def retry_thread(thread: str, *, context: CommandContext) -> int:
     return 0
 
 
-def _read_input(goal: str | None, *, plan_file: str | None, thread: str | None) -> tuple[dict[str, Any], str]:
+def _read_input(
+    goal: str | None, *, plan_file: str | None, inputs: Sequence[str], thread: str | None
+) -> tuple[dict[str, Any], str]:
     given = read_plan(plan_file) if plan_file is not None else None
     text = (goal if goal is not None else (given.goal if given else None) or "").strip()
     if not text and given is None:
         raise UsageError('The goal is empty; say what to find out or do: planwave submit "..."')
-    return {"goal": text, "plan": given.document if given else None}, thread or make_thread_id(text)
+    if inputs and given is None:
+        raise UsageError("--input is for a plan that declares inputs; give it with --plan.")
+    values = parse_inputs(inputs, given.document) if given is not None else {}
+    document = given.document if given else None
+    return {"goal": text, "plan": document, "inputs": values}, thread or make_thread_id(text)
 
 
 def _build_worker_table(workers: list[WorkerStatus]) -> Table:

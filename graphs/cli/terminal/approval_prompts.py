@@ -34,6 +34,8 @@ _KEYS = {
 }
 #: Seconds between two wake-ups while waiting for input, so that a signal is noticed.
 _POLL_INTERVAL_S = 0.2
+#: Characters of the arguments that are printed of a call that `--yes` has approved.
+_MAX_APPROVED_LENGTH = 4_000
 _IN_DOUBT_HELP = "Approve: it did not happen; make it now. Give its result: it did happen. Reject: leave it as it is."
 
 
@@ -70,7 +72,11 @@ def approve_all(payload: InterruptPayload, *, screen: Screen) -> Decisions | Non
             screen.say(f"--yes does not answer for {action.get('task_id', '')!r}: {action['doubt']}", style="yellow")
             return None
     for action in payload["action_requests"]:
-        call = f"{action['name']} {json.dumps(_select_shown_args(action), ensure_ascii=False)}"
+        args = json.dumps(_select_shown_args(action), ensure_ascii=False)
+        more = len(args) - _MAX_APPROVED_LENGTH
+        if more > 0:
+            args = f"{args[:_MAX_APPROVED_LENGTH]} ... ({more:,} more characters)"
+        call = f"{action['name']} {args}"
         screen.say(escape_invisible(f"approved by --yes: {action.get('task_id', '')}: {call}"), style="yellow")
     return [{"type": "approve", **_copy_digest(action)} for action in payload["action_requests"]]
 

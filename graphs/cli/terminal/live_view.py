@@ -67,7 +67,8 @@ class LineDisplay:
             case Thinking(role=role, text=text):
                 return [f"{role}: {as_text(text, width=200)}"]
             case PlanCompiled():
-                return [*_format_revision(event), *(_format_plan_row(row) for row in self._sort_by_wave())]
+                rows = [_format_plan_row(row) for row in self._sort_by_wave()]
+                return [*_format_revision(event), *rows, *_format_warnings(event)]
             case TaskStarted(task=task, tool=tool, attempt=1):
                 return [f"started {task} ({tool})"]
             case ItemProgress():
@@ -110,7 +111,9 @@ class LiveDisplay:
         self.tracker.apply_event(event)
         match event:
             case PlanCompiled() if event.difference is not None:
-                self._print_lines(_format_revision(event))
+                self._print_lines([*_format_revision(event), *_format_warnings(event)])
+            case PlanCompiled() if event.warnings:
+                self._print_lines(_format_warnings(event))
             case ReplanStarted():
                 self._print_lines([_format_replan(event)])
             case _:
@@ -160,6 +163,10 @@ def _format_revision(event: PlanCompiled) -> list[str]:
     return [head, *([f"  {event.difference}"] if event.difference is not None else [])]
 
 
+def _format_warnings(event: PlanCompiled) -> list[str]:
+    return [f"warning: {as_text(sentence, width=600)}" for sentence in event.warnings]
+
+
 def _format_plan_row(row: TaskRow) -> str:
     after = f" after {', '.join(row.needs)}" if row.needs else ""
     about = f": {as_text(row.task.description, width=200)}" if row.task.description else ""
@@ -169,7 +176,7 @@ def _format_plan_row(row: TaskRow) -> str:
 def _format_finish(event: TaskFinished) -> str:
     took = f" in {format_duration(event.duration_s)}" if event.duration_s is not None else ""
     tries = f" after {event.attempts} attempts" if event.attempts > 1 else ""
-    why = event.error or event.because or event.missing or event.preview or ""
+    why = event.error or event.because or event.missing or " ".join(event.warnings) or event.preview or ""
     word = event.status if event.status in STATUS_STYLES else "ended"
     return f"{word.replace('_', ' ')} {event.task}{took}{tries}{': ' + as_text(why, width=300) if why else ''}"
 

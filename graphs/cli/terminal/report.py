@@ -37,6 +37,7 @@ def build_run_record(state: StateSnapshot, *, thread: str, running: bool = False
         "results": collect_results(state),
         "replans": values.get("replans") or 0,
         "problems": list(values.get("problems") or ()),
+        "warnings": list(values.get("warnings") or ()),
         "thread_id": thread,
     }
     if (rollback := get_rollback(state)) is not None:
@@ -58,7 +59,7 @@ def get_rollback(state: StateSnapshot) -> JsonRecord | None:
 def build_failure_record(problem: str, *, thread: str | None, status: str = "failed") -> JsonRecord:
     """Return the JSON object of a run that failed before it had a state."""
     empty: JsonRecord = {"answer": "", "plan": None, "results": {}, "replans": 0}
-    return {"status": status, **empty, "problems": [problem], "thread_id": thread}
+    return {"status": status, **empty, "problems": [problem], "warnings": [], "thread_id": thread}
 
 
 def get_status(state: StateSnapshot, *, running: bool = False) -> str:

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agent.config_file import DEFAULT_FILE
 from agent.errors import UsageError
 from agent.settings import Settings
+from agent.tools.data_files.read_options import split_options
+from agent.tools.sql.source_location import split_source_name
 from graphs.stores.database import mask_password
 
 #: The key in LangGraph's checkpoint metadata. Metadata stores only texts and numbers, so the value is JSON as text.
@@ -21,8 +23,8 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: str | None = None
-    #: A file, a folder or a URL.
-    data: str | None = None
+    #: A file, a folder or a URL; several of them, each as NAME=PLACE or by the name of its file.
+    data: str | tuple[str, ...] | None = None
     #: For a thread that was run on data behind a password, which is not stored: the URL without it.
     data_withheld: str | None = None
     #: The file that names MCP servers; None is the one in the current folder, if there is one.
@@ -39,6 +41,15 @@ class RunOptions(BaseModel):
     max_tokens: int | None = None
     max_cost: float | None = None
     deadline_s: float | None = None
+    time_zone: str | None = None
+    sql_dialect: str | None = None
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _unwrap_single(cls, value: object) -> object:
+        if isinstance(value, list | tuple):
+            return value[0] if len(value) == 1 else tuple(value) or None
+        return value
 
     def build_settings(self) -> Settings:
         """Return the settings with these options. Raises `SettingsError` that names the first wrong value."""
@@ -47,8 +58,12 @@ class RunOptions(BaseModel):
 
     def to_persistent(self) -> "RunOptions":
         """Return the options with absolute paths and without a password, as a thread stores them."""
-        place = _resolve_data_location(self.data)
-        withheld = mask_password(self.data) if self.data is not None and place is None else None
+        given = (self.data,) if isinstance(self.data, str) else self.data or ()
+        resolved = [_resolve_data_location(each) for each in given]
+        kept = tuple(each for each in resolved if each is not None)
+        is_withheld = len(kept) < len(given)
+        place = None if is_withheld or not kept else kept[0] if isinstance(self.data, str) else kept
+        withheld = " and ".join(map(mask_password, given)) if is_withheld else None
         output = self.build_settings().output_folder.expanduser().absolute()
         file = self.find_configuration_file()
         config = file.expanduser().absolute() if file is not None else None
@@ -98,10 +113,11 @@ def load_run_options(metadata: Mapping[str, Any] | None) -> RunOptions:
         return RunOptions()
 
 
-def _resolve_data_location(data: str | None) -> str | None:
+def _resolve_data_location(data: str) -> str | None:
     """Return the location of data; None for a URL with a password, which must be given again."""
-    if data is None:
-        return None
-    if "://" in data:
-        return data if mask_password(data) == data else None
-    return str(Path(data).expanduser().absolute())
+    name, place = split_source_name(data)
+    prefix = f"{name}=" if name else ""
+    if "://" in place:
+        return data if mask_password(place) == place else None
+    path = split_options(place)[0]
+    return f"{prefix}{Path(path).expanduser().absolute()}{place[len(path) :]}"

@@ -146,7 +146,7 @@ class RunTracker:
     def _finish_task(self, row: TaskRow, event: TaskFinished) -> None:
         row.duration_s = event.duration_s if event.duration_s is not None else self.measure_duration(row)
         row.status, row.attempts = event.status, event.attempts  # type: ignore[assignment]  # the status of an outcome
-        row.note = event.error or event.because or event.missing or ""
+        row.note = event.error or event.because or event.missing or " ".join(event.warnings)
         row.items = None
 
 
@@ -167,3 +167,5 @@ def _apply_outcome(row: TaskRow, outcome: Outcome) -> None:
     row.note = outcome.because if isinstance(outcome, Skipped) else outcome.error or ""
     if isinstance(outcome, Done) and outcome.items is not None:
         row.note = str(outcome.items)
+    elif isinstance(outcome, Done) and outcome.warnings:
+        row.note = " ".join(outcome.warnings)

@@ -16,6 +16,7 @@ from agent.execution.ledger import (
     Intent,
     LedgerRecord,
     LedgerRow,
+    StoredGrant,
     check_existing_row,
     check_grant,
     is_in_scope,
@@ -213,6 +214,20 @@ class SqlLedger:
             return sorted(found, key=lambda row: row.intent.key)
 
         return await self._run_on_worker(self._database.run_in_transaction, select_rows)
+
+    async def list_grants(self, thread: str) -> list[StoredGrant]:
+        """See `Ledger.list_grants`."""
+
+        def select_grants(run: StatementRunner) -> list[StoredGrant]:
+            rows = run(
+                f"SELECT {_GRANT_COLUMNS}, granted_at, used_at FROM planwave_approvals WHERE thread = ?",
+                split_scope(thread)[0],
+            )
+            found = [StoredGrant(grant=_parse_grant(row[:-2]), granted_at=row[-2], used_at=row[-1]) for row in rows]
+            inside = [each for each in found if is_in_scope(each.grant.thread, thread)]
+            return sorted(inside, key=lambda each: (each.granted_at, each.grant.digest))
+
+        return await self._run_on_worker(self._database.run_in_transaction, select_grants)
 
     async def delete_thread(self, thread: str) -> None:
         """See `Ledger.delete_thread`."""

@@ -53,7 +53,7 @@ def test_a_model_of_langchains_is_taken_as_it_is():
     assert is_model_available(chat, env={})
 
 
-@pytest.mark.parametrize("choice", ["gpt-5", "anthropic:x", "openai:", "Local", "local:x"])
+@pytest.mark.parametrize("choice", ["gpt-5", "antropic:x", "openai:", "Local", "local:x", ":x", "claude-4"])
 @pytest.mark.parametrize("ask", [resolve_model, is_model_available])
 def test_a_choice_that_names_no_model_is_misuse(ask, choice):
     with pytest.raises(UsageError, match=rf"'{choice}' names no model.*OPENAI_API_KEY.*OPENAI_BASE_URL.*models pull"):
@@ -102,3 +102,54 @@ async def test_a_server_that_wants_no_key_needs_none():
 def test_asking_for_what_is_available_does_not_load_the_runtime():
     code = "import sys, agent.llm.models as m; m.is_model_available('local'); sys.exit('xllamacpp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0
+
+
+PACKAGES = {
+    "anthropic:claude-x": "langchain-anthropic",
+    "google_genai:gemini-x": "langchain-google-genai",
+    "mistralai:small": "langchain-mistralai",
+    "bedrock:amazon.nova": "langchain-aws",
+    "groq:llama": "langchain-groq",
+}
+
+
+@pytest.mark.parametrize(("name", "package"), PACKAGES.items())
+@pytest.mark.parametrize("ask", [resolve_model, is_model_available])
+def test_a_missing_package_of_a_provider_is_one_sentence(ask, name, package):
+    with pytest.raises(UsageError, match=rf"{name}.*not installed: pip install {package}$") as raised:
+        ask(name, env={})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_misspelt_provider_is_told_the_nearest():
+    with pytest.raises(UsageError, match=r"no provider 'antropic'; did you mean 'anthropic:x'\?"):
+        resolve_model("antropic:x", env={})
+
+
+def test_without_langchain_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
+    with pytest.raises(UsageError, match=r"the extra `models`.*langchain-cohere"):
+        resolve_model("cohere:x", env={})
+
+
+def test_a_provider_whose_key_is_missing_is_told_as_a_model_that_is_not_set_up(monkeypatch):
+    monkeypatch.delenv("AZURE_OPENAI_API_KEY", raising=False)
+    with pytest.raises(NoModelError, match=r"'azure_openai:d' cannot be made.*wants a key or an address"):
+        resolve_model("azure_openai:d", env={})
+    assert not is_model_available("azure_openai:d", env={})
+
+
+async def test_a_model_of_another_provider_is_made_by_its_name(monkeypatch):
+    with Endpoint(["Good day."], any_path=True) as endpoint:
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", endpoint.url)
+        monkeypatch.setenv("AZURE_OPENAI_API_KEY", "k")
+        monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+        model = resolve_model("azure_openai:deployed", env={})
+        reply = await model.chat.ainvoke("Hello")
+    assert (model.name, model.output_method, reply.text) == ("azure_openai:deployed", "json_schema", "Good day.")
+
+
+@pytest.mark.parametrize("choice", [42, ChatOpenAI, ["openai:x"], object()])
+def test_what_is_no_model_at_all_is_misuse(choice):
+    with pytest.raises(UsageError, match=r"The model is .*give 'openai:NAME'"):
+        resolve_model(choice, env={})

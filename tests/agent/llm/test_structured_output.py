@@ -202,6 +202,13 @@ async def test_a_request_turned_down_for_itself_is_told_in_the_first_words_and_c
     assert ways == ["json_schema", "json_schema", "json_schema", "function", "json_object", "text", "json_schema"]
 
 
+@pytest.mark.parametrize(("status", "sentence"), [(401, "refused the key"), (404, "does not know this model")])
+async def test_what_a_later_method_fails_for_is_told_and_not_that_the_first_was_refused(status, sentence):
+    endpoint = Endpoint(lambda _: Failure(status), supports=["json_object"])
+    with endpoint, pytest.raises(ModelReplyError, match=sentence):
+        await reply_to(model_at(endpoint))
+
+
 async def test_a_schema_of_free_form_is_sent_as_it_is_and_not_strict():
     schema = {"type": "object", "properties": {"args": {"type": "object"}}, "required": ["args"]}
     with Endpoint([{"args": {"any": 1}}]) as endpoint:

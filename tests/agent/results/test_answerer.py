@@ -1,6 +1,6 @@
 """The answer: listed without a model, checked word for word with one, honest after a failure."""
 
-from agent.core.engine.outcomes import Done, Failed, Outcome, Rejected
+from agent.core.engine.outcomes import Cut, Done, Failed, Outcome, Rejected
 from agent.results.answerer import AnswerResult, make_answer
 from agent.tools.plan_check import CheckedPlan, check_plan
 from tests.support.openai_endpoint import Endpoint, Failure, Text
@@ -128,3 +128,17 @@ async def test_long_and_empty_tables_say_so():
     assert "... 5 more" in found.text
     found = await answered(outcomes={"wettest": Done(revision=1, output={"rows": [], "row_count": 0})})
     assert "No rows" in found.text
+
+
+async def test_a_warning_is_in_the_answer_whatever_a_model_makes_of_it():
+    text = "The wettest is Cape Low with 12.5 [wettest]."
+    warning = "The result of 'wettest' is cut off after 2 rows; there are more."
+    cut = Cut(task="wettest", what="the result of 'wettest' is cut off after 2 rows; there are more")
+    wettest = Done(revision=1, output={"rows": ROWS, "truncated": True}, warnings=(warning,), cuts=(cut,))
+    with Endpoint([text]) as endpoint:
+        found = await answered(endpoint, outcomes={**DONE, "wettest": wettest})
+        assert "is cut off after 2 rows" in str(endpoint.requests[0])
+    assert found.text == f"{text}\n\nNote: {warning} [wettest]"
+    listed = await answered(outcomes={**DONE, "wettest": wettest})
+    assert listed.text.startswith("Done, but on incomplete data: wettest.")
+    assert f"Note: {warning}" in listed.text

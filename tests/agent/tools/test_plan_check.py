@@ -9,7 +9,7 @@ from langchain_core.tools import StructuredTool
 from agent.core.plan.document import Task
 from agent.core.plan.limits import Limits
 from agent.core.plan.tool_spec import Preflight
-from agent.tools.plan_check import CheckedPlan, check_plan
+from agent.tools.plan_check import CheckedPlan, PreflightChecker, check_plan
 from agent.tools.toolbox import Toolbox
 
 LIMITS = Limits()
@@ -70,6 +70,8 @@ def chart(x, task="c", **more):
 
 
 async def checked(desk, *tasks, **more):
+    """Check a model's plan."""
+    more.setdefault("preflights", PreflightChecker(desk.toolbox, goal="?"))
     return await check_plan({"tasks": list(tasks)}, desk.toolbox, limits=LIMITS, **more)
 
 
@@ -121,6 +123,23 @@ async def test_mended_arguments_keep_the_references(desk):
         "rows": {"output_of": "q", "path": ["rows"]},
         "style": {"font": "plain", "size": 5, "title": {"template": "{x}", "values": {"x": column}}},
     }
+
+
+async def test_what_was_changed_stands_in_the_plan_as_it_was_written(desk):
+    found = await checked(desk, query("SELECT name"), chart("name"))
+    repaired = found.compiled.tasks["q"].repaired
+    assert repaired.as_written == {"sql": "SELECT name"}
+    assert repaired.changes == ('\'sql\' is "SELECT name"; the tool takes "select name".',)
+    assert found.list_warnings()["q"] == list(repaired.changes)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_nothing_is_changed_in_a_callers_plan_nor_in_what_an_earlier_plan_has_of_it(desk, kept):
+    task = Task.model_validate(query("SELECT name"))
+    checker = PreflightChecker(desk.toolbox, goal="?", kept=[task]) if kept else PreflightChecker(desk.toolbox)
+    found = await checked(desk, query("SELECT name"), preflights=checker)
+    assert (found.compiled.tasks["q"].args, found.compiled.tasks["q"].repaired) == ({"sql": "SELECT name"}, None)
+    assert found.list_warnings() == {"q": ['\'sql\' is "SELECT name"; the tool takes "select name".']}
 
 
 async def test_items_of_for_each_are_known_by_their_schema(desk):
@@ -191,9 +210,10 @@ async def test_a_document_that_is_no_plan(desk):
 async def test_a_preflight_that_drops_what_it_was_given():
     box = Toolbox([made("t", {"a": ANY, "b": {}}, preflight=lambda args: Preflight(args={"a": None}))])
     document = [{"id": "q", "tool": "t"}, {"id": "r", "tool": "t", "args": {"a": {"k": 1, "deep": {"output_of": "q"}}}}]
-    problems = await check_plan(document, box, limits=LIMITS)
+    checker = PreflightChecker(box, goal="?")
+    problems = await check_plan(document, box, limits=LIMITS, preflights=checker)
     assert [(problem.kind, problem.place) for problem in problems] == [("wrong_type", "task 'q', args.a")]
-    found = await check_plan(document[1:], box, limits=LIMITS)
+    found = await check_plan(document[1:], box, limits=LIMITS, preflights=checker)
     assert [problem.kind for problem in found] == ["unknown_reference"]
 
 

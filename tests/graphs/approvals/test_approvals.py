@@ -86,6 +86,10 @@ async def test_an_edited_call_is_checked_again_and_runs_as_edited(world):
         ({}, "empty"),
         ({"decisions": []}, "one decision for each call"),
         ({"decisions": [{"type": "approve"}, {"type": "approve"}]}, "1 calls wait"),
+        ("yes", "one decision for each call"),
+        (True, "one decision for each call"),
+        ([], "one decision for each call"),
+        ({"decisions": [{"type": "edit", "edited_action": {"name": "write", "args": {"value": 1j}}}]}, "be stored"),
         ({"decisions": [{"type": "maybe"}]}, "cannot be read"),
         ({"decisions": [{"type": "approve", "digest": "0" * 64}]}, "another call"),
         ({"a" * 32: APPROVE}, "No interrupt"),
@@ -95,9 +99,13 @@ async def test_a_wrong_answer_is_named_and_changes_nothing(world, answer, says):
     graph = graph_of(world)
     await graph.ainvoke({"goal": "g", "plan": CHAIN}, thread())
     before = (await graph.aget_state(thread())).config
-    with pytest.raises(AnswerError, match=says):
-        await graph.ainvoke(Command(resume=answer), thread())
-    assert (await graph.aget_state(thread())).config == before
+    out = await graph.ainvoke(Command(resume=answer), thread())
+    [asked] = out["__interrupt__"]
+    assert (out["status"], asked.value["action_requests"][0]["task_id"]) == ("awaiting_approval", "w")
+    assert says in asked.value["error"]
+    state = await graph.aget_state(thread())
+    assert (state.config, state.interrupts) == (before, (asked,))
+    assert ("write", 1) not in world.log
     out = await graph.ainvoke(Command(resume=APPROVE), thread())
     assert out["status"] == "completed"
     assert (await graph.ainvoke(Command(resume=APPROVE), thread()))["status"] == "completed"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.command_line import PATIENCE_S, CommandLine, query, save
 
-KEYS = {"status", "answer", "plan", "results", "replans", "problems", "thread_id"}
+KEYS = {"status", "answer", "plan", "results", "replans", "problems", "warnings", "thread_id"}
 STRANGE = "SELECT 'naïve ✓ \u202e' AS text, 'nan'::DOUBLE AS no_number, 1e300 * 1e300 AS too_big, chr(27) AS control"
 
 

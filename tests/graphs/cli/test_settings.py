@@ -157,7 +157,7 @@ def logging_command(planwave: CommandLine, monkeypatch: pytest.MonkeyPatch) -> C
             logger.warning("it failed", exc_info=True)
         return 0
 
-    monkeypatch.setattr("graphs.cli.commands.plan.list_tools", log)
+    monkeypatch.setattr("graphs.cli.plan_commands.plan.list_tools", log)
     # The handler's process is this one, whose environment the runner sets for the time of the command.
     planwave.env["PLANWAVE_SECRET_TOKEN"] = SECRET
     return planwave

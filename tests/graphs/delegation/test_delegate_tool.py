@@ -7,11 +7,11 @@ import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import Field
 
-from agent.errors import AnswerError
 from agent.settings import Settings
 from graphs.delegation.delegate_tool import delegate_tool
 from graphs.persistence import open_persistence
@@ -94,8 +94,9 @@ async def test_a_write_of_a_worker_stops_for_approval_and_is_made_once_in_anothe
         assert asking.value["review_configs"][0]["allowed_decisions"] == ["approve", "edit", "reject", "respond"]
         assert ("write", 5) not in world.log
         wrong = {"decisions": [{"type": "approve", "digest": "0" * 64}]}
-        with pytest.raises(AnswerError, match="another call"):
-            await graph.ainvoke(Command(resume=wrong), thread())
+        out = await graph.ainvoke(Command(resume=wrong), thread())
+        assert "another call" in out["__interrupt__"][0].value["error"]
+        assert ("write", 5) not in world.log
     asked_before = len(worker.asked)
     async with open_persistence(url) as stored:
         graph = build_graph(tools=tools_of(world, worker), persistence=stored)
@@ -325,3 +326,28 @@ async def test_a_worker_that_says_nothing_has_failed(world, first, error):
 async def test_a_model_that_cannot_call_tools_is_named(world):
     out = await graph_of(world, FakeListChatModel(responses=["x"])).ainvoke({"goal": "g", "plan": PLAN}, thread())
     assert out["results"]["job"]["error"] == "The worker's model cannot call tools; give `delegate_tool` one that can."
+
+
+async def test_a_worker_that_sees_cut_results_is_told_and_says_so(world):
+    def page(big: bool) -> dict:
+        """Return a page of a list."""
+        return {"items": [1], "has_more": True} if not big else {"items": ["x" * 20_000]}
+
+    worker = Worker(turns=[[("page", {"big": False})], [("page", {"big": True})], "Done."])
+    tools = [StructuredTool.from_function(page, metadata={"readOnlyHint": True})]
+    graph = build_graph(tools=[*tools, delegate_tool(tools, lambda: worker)], settings=Settings(max_replans=0))
+    plan = {
+        "tasks": [
+            {"id": "first", "tool": "page", "args": {"big": False}},
+            {"id": "job", "tool": "delegate", "args": {"task": "Count.", "inputs": {"a": ref("first", "items")}}},
+        ]
+    }
+    out = await graph.ainvoke({"goal": "G", "plan": plan})
+    assert out["results"]["job"]["status"] == "done", out["results"]["job"]
+    cut = "The result of 'first' is cut off after 1 item; there are more."
+    assert cut in worker.asked[0][0].text
+    assert out["results"]["job"]["warnings"] == [
+        "The result of 'job' is incomplete: a result of 'page' that the worker saw is cut off.",
+        f"This is made from incomplete data: t{cut[1:]}",
+    ]
+    assert "is cut off after 1 item" in worker.asked[1][-1].text

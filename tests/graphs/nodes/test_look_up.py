@@ -137,4 +137,6 @@ async def test_a_second_goal_begins_with_no_questions(world, tmp_path):
             await finished(graph)
             await finished(graph)
             state = (await graph.aget_state(thread())).values
-    assert (state["planning_context"], state["context_rounds"]) == ("", 0)
+    # The conversation, and no answer to a question of the first run.
+    assert state["planning_context"].startswith("## Earlier on this thread\nGoal: look\n")
+    assert ("## look" in state["planning_context"], state["context_rounds"]) == (False, 0)

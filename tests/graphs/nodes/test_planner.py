@@ -12,7 +12,7 @@ def begun(state: State) -> dict[str, object]:
 
 def test_a_new_thread_is_given_what_it_returns_and_nothing_else_that_is_empty():
     # A field with a reducer is there by itself.
-    returned = OutputState.__annotations__.keys() - {"plan", "results", "usage"}
+    returned = OutputState.__annotations__.keys() - {"plan", "results", "usage", "messages"}
     assert begun({}).keys() == returned | {"run_id", "goal", "plan_was_given", "planning_context", "started_at"}
 
 

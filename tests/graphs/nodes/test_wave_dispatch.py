@@ -1,6 +1,7 @@
 """Reads that a dispatch begins itself, before LangGraph has made a task of every order."""
 
 import asyncio
+import threading
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler
@@ -9,6 +10,7 @@ from langgraph.errors import GraphRecursionError
 from langgraph.types import Command, interrupt
 
 from agent.settings import Settings
+from graphs.persistence import open_persistence
 from graphs.plan_execute import build_graph
 from tests.support.worlds import APPROVE, READ, World, ref, thread
 
@@ -161,6 +163,28 @@ async def test_a_read_that_asks_a_person_is_asked_for_by_its_own_task():
     out = await graph.ainvoke(Command(resume="this one"), thread())
     assert (out["status"], out["results"]["c"]["output"]) == ("completed", "v: this one")
     assert world.log == [("wait", "d")]
+
+
+@pytest.mark.parametrize("policy", [READ, None], ids=["read", "write"])
+@pytest.mark.parametrize(
+    "question", [object(), {"rows": [lambda: 1]}, threading.Lock()], ids=["object", "nested", "lock"]
+)
+async def test_a_question_that_cannot_be_stored_is_the_failure_of_its_task(tmp_path, question, policy):
+    world = World()
+
+    async def choose(value: str) -> str:
+        return f"{value}: {interrupt(question)}"
+
+    tool = world.tool("choose", choose, READ) if policy else world.tool("choose", choose)
+    async with open_persistence(f"sqlite:///{tmp_path / 't.db'}") as persistence:
+        settings = Settings(approve="never", max_replans=0)
+        graph = build_graph(tools=[*world.tools(), tool], settings=settings, persistence=persistence)
+        plan = {"tasks": [{"id": "c", "tool": "choose", "args": {"value": "v"}}, look("d")]}
+        out = await graph.ainvoke({"goal": "g", "plan": plan}, thread())
+        assert (out["status"], out["results"]["d"]["status"]) == ("failed", "done")
+        assert "asks a human with a value that cannot be stored" in out["results"]["c"]["error"]
+        # Settled, not in doubt: it had only asked.
+        assert [row.state for row in await persistence.ledger.list_rows("t")] == ([] if policy else ["done"])
 
 
 async def test_a_read_that_fails_has_failed_once():

@@ -60,7 +60,7 @@ def graph_of(world, persistence, *, limit, **more):
 
 def plain(out):
     """Return what a run came to, without times and without where the outputs lie."""
-    out = copy.deepcopy({key: value for key, value in out.items() if key != "__interrupt__"})
+    out = copy.deepcopy({key: value for key, value in out.items() if key not in {"__interrupt__", "messages"}})
     for record in out["results"].values():
         for name in ("artifact", "started_at", "finished_at"):
             record.pop(name, None)

@@ -14,7 +14,7 @@ from agent.core.plan.limits import Limits
 from agent.errors import UsageError
 from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.toolbox import Toolbox
-from graphs.cli.commands.plan_file import read_plan
+from graphs.cli.plan_commands.plan_file import read_plan
 from graphs.plan_execute import build_graph
 from tests.support.malformed import Case, case
 from tests.support.worlds import World

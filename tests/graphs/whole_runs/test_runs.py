@@ -186,7 +186,9 @@ async def test_the_state_is_plain_json(world):
     graph = graph_of(world)
     await graph.ainvoke({"goal": "g", "plan": CHAIN}, thread())
     async for checkpoint in graph.aget_state_history(thread()):
-        assert json.loads(json.dumps(checkpoint.values)) == checkpoint.values
+        # The messages are LangChain's, which front ends and other graphs expect.
+        values = {name: value for name, value in checkpoint.values.items() if name != "messages"}
+        assert json.loads(json.dumps(values)) == values
 
 
 async def test_a_deadline_ends_the_run(world):

@@ -303,7 +303,7 @@ ROWS = {
         [{**take(), "for_each": {"in": [1, 2]}}],
         "bad_for_each",
         "task 'b', for_each",
-        "{'in': [1, 2]} is not a reference. Write {\"output_of\"",
+        "{'in': [1, 2]} is neither a reference nor a list. Write {\"output_of\"",
     ),
     "condition does not parse": (
         [FREE, after(condition="a.n >")],

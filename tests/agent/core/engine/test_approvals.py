@@ -15,8 +15,10 @@ from agent.core.engine.approvals import (
     hash_approval_request,
     hash_calls,
     is_for_other_calls,
+    is_refused,
     needs_approval,
     parse_decisions,
+    refuse_answer,
 )
 from agent.core.plan.document import Task
 from agent.core.plan.limits import Limits
@@ -44,13 +46,17 @@ EDITED = {"type": "edit", "edited_action": {"name": "write", "args": {"text": "z
         ([{"type": "accept", "args": None}], APPROVE),
         ([{"type": "accept"}], APPROVE),
         ([{"type": "ignore", "args": None}], REJECT),
-        ([{"type": "response", "args": "5"}], RespondDecision(type="respond", message="5")),
+        ([{"type": "response", "args": "No!"}], RejectDecision(type="reject", message="No!")),
+        ({"decisions": [{"type": "response", "args": "No!"}]}, RejectDecision(type="reject", message="No!")),
+        ({"type": "response"}, REJECT),
+        ([{"type": "response", "args": None}], REJECT),
+        ([{"type": "accept", "args": {"action": "write", "args": {"text": "x"}}}], APPROVE),
         ([{"type": "edit", "args": {"action": "write", "args": {"text": "z"}}}], EDIT),
         ({**EDITED, "args": {"action": "other", "args": {}}}, EDIT),
     ],
 )
 def test_answers(answer, expected):
-    assert parse_decisions(answer, [ONE]) == [expected]
+    assert parse_decisions(answer, [ONE]) == {0: expected}
 
 
 @pytest.mark.parametrize(
@@ -81,8 +87,34 @@ def test_what_is_no_answer(answer, sentence):
 
 def test_one_decision_for_each_call_by_position_if_none_is_named():
     answer = {"decisions": [{"type": "approve"}, {"type": "reject"}]}
-    assert parse_decisions(answer, [ONE, MANY]) == [APPROVE, REJECT]
-    assert "2 calls wait for an answer and 1 decisions" in str(parse_decisions({"type": "approve"}, [ONE, MANY]))
+    assert parse_decisions(answer, [ONE, MANY]) == {0: APPROVE, 1: REJECT}
+    three = [ONE, MANY, ONE.model_copy(update={"task": "c", "digest": "d3"})]
+    assert "3 calls wait for an answer and 2 decisions" in str(parse_decisions(answer, three))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"decisions": [{"type": "reject"}]}, {0: REJECT}),
+        ([{"type": "accept", "args": None}], {0: APPROVE}),
+        ({"type": "approve", "task_id": "b"}, {1: APPROVE}),
+        ([{"type": "ignore", "digest": "d2"}], {1: REJECT}),
+        ([{"type": "approve", "id": "b"}], {1: APPROVE}),
+    ],
+)
+def test_a_lone_decision_is_for_the_call_that_it_names_or_for_the_first(answer, expected):
+    assert parse_decisions(answer, [ONE, MANY]) == expected
+    bound = bind_to_requests(answer, [ONE, MANY])
+    assert parse_decisions(bound, [ONE, MANY]) == expected
+    [position] = expected
+    left = [request for at, request in enumerate([ONE, MANY]) if at != position]
+    assert "answers another call" in str(parse_decisions(bound, left))
+
+
+def test_what_is_refused_says_why_and_decides_nothing():
+    assert parse_decisions(refuse_answer("No digest."), [ONE]) == "No digest."
+    assert is_refused(refuse_answer(""))
+    assert not any(map(is_refused, (None, {}, {"decisions": []}, [refuse_answer("")])))
 
 
 @pytest.mark.parametrize(
@@ -96,8 +128,8 @@ def test_one_decision_for_each_call_by_position_if_none_is_named():
 )
 def test_decisions_that_name_their_calls_are_taken_by_name(first, second):
     answer = [{"type": "reject", **first}, {"type": "approve", **second}]
-    assert parse_decisions(answer, [ONE, MANY]) == [APPROVE, REJECT]
-    assert parse_decisions(bind_to_requests(answer, [ONE, MANY]), [ONE, MANY]) == [APPROVE, REJECT]
+    assert parse_decisions(answer, [ONE, MANY]) == {0: APPROVE, 1: REJECT}
+    assert parse_decisions(bind_to_requests(answer, [ONE, MANY]), [ONE, MANY]) == {0: APPROVE, 1: REJECT}
 
 
 @pytest.mark.parametrize(
@@ -153,8 +185,8 @@ anything = st.recursive(
 @given(anything)
 def test_any_answer_is_read_or_refused(answer):
     found = parse_decisions(answer, [ONE])
-    assert isinstance(found, str | list)
-    if isinstance(found, list):
+    assert isinstance(found, str | dict)
+    if isinstance(found, dict):
         assert len(found) == 1
 
 
@@ -190,10 +222,18 @@ def test_the_request_has_the_shape_that_interfaces_know():
     )
     assert "Number of calls: 2" in described[1]
     assert payload["action_requests"] == [
-        {"name": "write", "args": {"text": "x"}, "purpose": "Write it", "task_id": "a", "digest": "d1"},
         {
             "name": "write",
             "args": {"text": "x"},
+            "arguments": {"text": "x"},
+            "purpose": "Write it",
+            "task_id": "a",
+            "digest": "d1",
+        },
+        {
+            "name": "write",
+            "args": {"text": "x"},
+            "arguments": {"text": "x"},
             "purpose": "",
             "task_id": "b",
             "digest": "d2",
@@ -218,10 +258,10 @@ def test_the_request_has_the_shape_that_interfaces_know():
 )
 def test_an_answer_with_digests_holds_for_these_calls_only(answer):
     bound = bind_to_requests(answer, [ONE])
-    assert parse_decisions(bound, [ONE]) == [APPROVE]
+    assert parse_decisions(bound, [ONE]) == {0: APPROVE}
     assert not is_for_other_calls(bound, [ONE])
     assert is_for_other_calls(bound, [ONE.model_copy(update={"digest": "d3"})])
-    assert is_for_other_calls(bound, [ONE, MANY])
+    assert not is_for_other_calls(bound, [ONE, MANY])
     assert not is_for_other_calls(answer, [ONE])
 
 

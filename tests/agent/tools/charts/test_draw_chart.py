@@ -9,8 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from agent.errors import ToolFailure
-from agent.tools.charts.columns import humanize_name, read_column
-from agent.tools.charts.data_prep import MAX_CATEGORIES, MAX_PANELS, ChartKind, build_frame
+from agent.tools.charts.data.columns import read_column
+from agent.tools.charts.data.data_prep import build_frame
+from agent.tools.charts.data.frame import MAX_CATEGORIES, MAX_PANELS, ChartKind
+from agent.tools.charts.data.name_hints import humanize_name
 from agent.tools.charts.draw_chart import DrawChartArgs, chart_tools
 from agent.tools.charts.vega_spec import ChartRequest, build_vega_spec
 
@@ -33,7 +35,7 @@ PURCHASES = [
 
 
 def spec(rows, kind, x, y, color=None, **words) -> dict:
-    return build_vega_spec(rows, brief=ChartRequest(kind=kind, x=x, y=y, color=color, **words))[0]
+    return build_vega_spec(rows, brief=ChartRequest(kind=kind, x=x, y=y, color=color, **words)).spec
 
 
 def drawn_values(found: dict) -> list[dict]:
@@ -146,7 +148,8 @@ def test_what_is_left_out_is_said() -> None:
     rows = [{"sku": f"SKU-{n}", "sold": n} for n in range(200)]
     found = build_frame(rows, kind="bar", x="sku", y="sold", color=None)
     assert len(found.rows) == MAX_CATEGORIES
-    assert found.notes == (f"The first {MAX_CATEGORIES} of 200 are shown.",)
+    left = f"The first {MAX_CATEGORIES} of 200 are shown; the other 140 add up to 18,130 of 19,900 (91.1%)."
+    assert found.notes == (left,)
 
 
 def test_bars_stand_beside_each_other_only_where_a_category_has_several() -> None:
@@ -181,7 +184,7 @@ def test_more_series_than_panels_are_cut_and_it_is_said() -> None:
     rows = [{"m": m, "s": f"s{s}", "n": s} for m in range(4) for s in range(30)]
     found = build_frame(rows, kind="line", x="m", y="n", color="s")
     assert len(found.list_series()) == MAX_PANELS
-    assert found.notes == (f"The first {MAX_PANELS} of 30 are shown.",)
+    assert found.notes == (f"The first {MAX_PANELS} of 30 are shown; the other 6 add up to 636 of 1,740 (36.6%).",)
 
 
 def test_a_horizontal_bar_may_name_its_axes_either_way() -> None:
@@ -211,7 +214,7 @@ def test_a_legend_is_there_only_for_several_series() -> None:
         (["2023-01-01", None, "2023-02-01"], "time", "month", ("2023-01-01T00:00:00Z", None, "2023-02-01T00:00:00Z")),
         (["2023-01-01 00:00:00", "2024-01-01 00:00:00"], "time", "year", None),
         (["2023-01-05", "2023-02-01"], "time", "day", None),
-        (["2023-01-05T10:00:00+02:00"], "time", "instant", ("2023-01-05T08:00:00Z",)),
+        (["2023-01-05T10:00:00+02:00"], "time", "instant", ("2023-01-05T10:00:00Z",)),
         (["2023-13-01"], "text", None, ("2023-13-01",)),
         (["2023-01", "spring"], "text", None, ("2023-01", "spring")),
         ([1, 2.5, None], "number", None, (1, 2.5, None)),
@@ -302,9 +305,14 @@ def test_columns_are_checked_before_the_rows_are_there(draw, args: dict, problem
 
 
 def test_one_obvious_column_is_put_in_place(draw) -> None:
-    found = draw.preflight({"kind": "bar", "x": "CustomerName", "y": "total_revenu"}, {"rows": SCHEMA})
+    found = draw.preflight({"kind": "bar", "x": "CustomerName", "y": "total_revenu"}, {"rows": SCHEMA}, "?")
     assert found.problems == ()
     assert found.args == {"kind": "bar", "x": "customer_name", "y": "Total_Revenue"}
+
+
+def test_a_callers_chart_is_not_changed(draw) -> None:
+    found = draw.preflight({"kind": "bar", "x": "CustomerName", "y": "orders"}, {"rows": SCHEMA})
+    assert (found.args, found.problems) == (None, ("x names 'CustomerName'; use 'customer_name'.",))
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ import csv
 import hashlib
 import io
 import json
+from datetime import date, datetime
 from pathlib import Path
 
+import duckdb
+import openpyxl
 import pytest
 from pydantic import ValidationError
 
@@ -202,3 +205,110 @@ def test_content_still_to_come_is_checked_by_its_schema(save, path: str, schema:
 
 def test_a_path_still_to_come_is_left_to_the_run(save) -> None:
     assert save.preflight({"content": "x"}, {"path": {"type": "string"}}).problems == ()
+
+
+TYPED_ROWS = [
+    {"day": "2024-01-31", "name": "=1+1", "plz": "01067", "n": -2.5, "ok": True, "id": 9007199254740993},
+    {"day": "2024-02-29", "name": "Grüße", "plz": "10115", "n": None, "ok": False, "id": 1},
+]
+
+
+def test_an_excel_file_has_the_values_and_no_formulas(save, out: Path) -> None:
+    first = save.invoke({"path": "t.xlsx", "content": TYPED_ROWS})
+    sheet = openpyxl.load_workbook(out / "t.xlsx")["Data"]
+    assert [list(row) for row in sheet.iter_rows(values_only=True)] == [
+        ["day", "name", "plz", "n", "ok", "id"],
+        # Text stays text, and an integer that Excel would round is text.
+        [datetime.fromisoformat("2024-01-31"), "=1+1", "01067", -2.5, True, "9007199254740993"],
+        [datetime.fromisoformat("2024-02-29"), "Grüße", "10115", None, False, 1],
+    ]
+    assert sheet["B2"].data_type == "s"
+    assert save.invoke({"path": "t.xlsx", "content": TYPED_ROWS}) == first
+    assert save.invoke({"path": "u.xlsx", "content": TYPED_ROWS})["sha256"] == first["sha256"]
+
+
+def test_excel_limits_are_named(save) -> None:
+    with pytest.raises(ToolFailure, match=r"40,000 characters, and Excel holds 32,767"):
+        save.invoke({"path": "t.xlsx", "content": [{"a": "x" * 40_000}]})
+
+
+def test_a_parquet_file_has_the_values(save, out: Path) -> None:
+    first = save.invoke({"path": "t.parquet", "content": TYPED_ROWS})
+    relation = duckdb.connect().read_parquet(str(out / "t.parquet"))
+    assert relation.columns == list(TYPED_ROWS[0])
+    assert relation.fetchall() == [
+        (date(2024, 1, 31), "=1+1", "01067", -2.5, True, 9007199254740993),
+        (date(2024, 2, 29), "Grüße", "10115", None, False, 1),
+    ]
+    assert save.invoke({"path": "u.parquet", "content": TYPED_ROWS})["sha256"] == first["sha256"]
+    with pytest.raises(ToolFailure, match="no columns"):
+        save.invoke({"path": "v.parquet", "content": []})
+
+
+def test_lines_of_json_and_tab_separated_rows(save, out: Path) -> None:
+    save.invoke({"path": "t.jsonl", "content": TYPED_ROWS})
+    assert [json.loads(line) for line in (out / "t.jsonl").read_text().splitlines()] == TYPED_ROWS
+    save.invoke({"path": "t.ndjson", "content": [1, {"a": "b\nc"}]})
+    assert (out / "t.ndjson").read_text() == '1\n{"a": "b\\nc"}\n'
+    save.invoke({"path": "t.TSV", "content": [{"a": "x\ty", "b": "=1"}, {"a": 2, "b": "-3"}]})
+    assert list(csv.reader(io.StringIO((out / "t.TSV").read_text()), delimiter="\t")) == [
+        ["a", "b"],
+        ["x\ty", "'=1"],
+        ["2", "-3"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", ["a.xls", "a.XLSM", "a.ods", "a.pdf", "a.docx", "a.csv.gz", "a.feather", "a.png", "a.db"]
+)
+@pytest.mark.parametrize("content", ["text", [{"a": 1}]])
+def test_a_name_of_a_format_that_is_not_written_is_refused_before_the_run(save, out: Path, path: str, content) -> None:
+    assert "not among the formats" in save.preflight({"path": path, "content": content}, {}).problems[0]
+    assert "not among the formats" in save.preflight({"path": path}, {"content": {}}).problems[0]
+    with pytest.raises(ToolFailure, match="not among the formats"):
+        save.invoke({"path": path, "content": content})
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "schema"),
+    [
+        ("a.xlsx", "text", {"type": "string"}),
+        ("a.parquet", "text", {"type": "string"}),
+        ("a.xlsx", {"a": 1}, {"type": "object"}),
+        ("a.html", [{"a": 1}], {"type": "array", "items": {"type": "object"}}),
+        ("a.yaml", [{"a": 1}], {"type": "array", "items": {"type": "object"}}),
+    ],
+)
+def test_content_that_the_format_cannot_hold_is_refused_before_the_run(save, path: str, content, schema) -> None:
+    assert "can have" in save.preflight({"path": path, "content": content}, {}).problems[0]
+    assert "can have" in save.preflight({"path": path}, {"content": schema}).problems[0]
+    with pytest.raises(ToolFailure, match="can have"):
+        save.invoke({"path": path, "content": content})
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("a,b\n1,=1+1\n", "a,b\r\n1,'=1+1\r\n"),
+        ("a;b\n1;@SUM(A1)\n", "a;b\r\n1;'@SUM(A1)\r\n"),
+        ('a,b\n"x, y","+cmd|\'/C calc\'!A0"\n', "a,b\r\n\"x, y\",'+cmd|'/C calc'!A0\r\n"),
+        ("a,b\n-1,+2.5\n-1.5%,x-y\n", "a,b\n-1,+2.5\n-1.5%,x-y\n"),
+        ('a\n"unclosed =1\n', 'a\n"unclosed =1\n'),
+    ],
+)
+def test_no_cell_of_a_text_saved_as_csv_is_a_formula(save, out: Path, text: str, written: str) -> None:
+    save.invoke({"path": "t.csv", "content": text})
+    assert (out / "t.csv").read_bytes().decode() == written
+
+
+@pytest.mark.parametrize("cell", ["-1,234.50", "-$5", "+1.5e-3", "-12 %", "-1'000", "-3,5€"])
+def test_a_number_in_text_is_no_formula(save, out: Path, cell: str) -> None:
+    save.invoke({"path": "t.csv", "content": [{"c": cell}]})
+    assert list(csv.reader(io.StringIO((out / "t.csv").read_text()))) == [["c"], [cell]]
+
+
+@pytest.mark.parametrize("cell", ["\uff1d1+1", "\n=1", "-1-1", "+1,2+3", "-A1", "--", "=5"])
+def test_whatever_else_a_spreadsheet_may_evaluate_is_text(save, out: Path, cell: str) -> None:
+    save.invoke({"path": "t.csv", "content": [{"c": cell}]})
+    assert list(csv.reader(io.StringIO((out / "t.csv").read_text(), newline=""))) == [["c"], [f"'{cell}"]]

@@ -92,7 +92,7 @@ def test_preflight_finds_a_table_that_is_not_given(analyze):
 
 
 def test_preflight_mends_a_name(analyze):
-    found = analyze.preflight({"sql": "SELECT Region, sum(revenus) AS r FROM s GROUP BY 1"}, {"tables.s": ROWS})
+    found = analyze.preflight({"sql": "SELECT Region, sum(revenus) AS r FROM s GROUP BY 1"}, {"tables.s": ROWS}, "?")
     assert found.problems == ()
     assert "SUM(revenue)" in found.args["sql"]
 
@@ -105,3 +105,57 @@ def test_preflight_is_silent_about_rows_of_unknown_columns(analyze):
 def test_preflight_refuses_what_cannot_be_rows(analyze):
     found = analyze.preflight({"sql": "SELECT 1 AS a", "tables": {"t": "x"}}, {})
     assert "is not a list of rows" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        ([1, "a"], ["1", "a"]),
+        ([True, "x", None], ["true", "x", None]),
+        ([None], [None]),
+        ([[1, "a"], [2]], [["1", "a"], ["2"]]),
+        ([{"a": 1}, {"a": "x"}], [{"a": "1"}, {"a": "x"}]),
+        ([12345678901234567890123, 1], [12345678901234567890123, 1]),
+        ([9007199254740993, 1.5], ["9007199254740993", "1.5"]),
+    ],
+)
+async def test_values_of_several_kinds_are_as_they_are(analyze, values, read):
+    output = await analyze.ainvoke({"tables": {"t": [{"v": value} for value in values]}, "sql": "SELECT v FROM t"})
+    assert [row["v"] for row in output["rows"]] == read
+
+
+async def test_a_text_among_numbers_is_found_by_its_text(analyze):
+    rows = [{"v": 1}, {"v": "a"}]
+    output = await analyze.ainvoke({"tables": {"t": rows}, "sql": "SELECT count(*) AS n FROM t WHERE v = 'a'"})
+    assert output["rows"] == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT region, sum(v) AS v FROM t WHERE day > '2024-01-01' GROUP BY region",
+        "SELECT x.name, avg(x.v + 1) AS v FROM t AS x GROUP BY x.name",
+        "SELECT date_trunc('month', day) AS m, upper(name) AS n FROM t",
+        "SELECT sales.region, t.v FROM sales JOIN t USING (id)",
+        "SELECT region, v FROM sales JOIN t ON t.key = sales.id",
+    ],
+)
+async def test_a_table_without_rows_has_the_columns_that_the_query_names(analyze, sql):
+    tables = {"t": [], "sales": [{"id": 1, "region": "North"}]}
+    assert analyze.preflight({"tables": tables, "sql": sql}, {}).problems == ()
+    assert (await analyze.ainvoke({"tables": tables, "sql": sql}))["rows"] == []
+
+
+async def test_the_types_of_a_query_are_kept(analyze):
+    columns = [{"name": "v", "type": "DECIMAL(12,2)"}, {"name": "day", "type": "VARCHAR"}]
+    rows = [{"v": 0.1, "day": "2024-01-01"}, {"v": 0.2, "day": "2024-01-02"}]
+    output = await analyze.ainvoke(
+        {"tables": {"t": {"columns": columns, "rows": rows}}, "sql": "SELECT sum(v) AS v, min(day) AS d FROM t"}
+    )
+    assert [column["type"] for column in output["columns"]] == ["DECIMAL(38,2)", "VARCHAR"]
+    assert output["rows"] == [{"v": 0.3, "d": "2024-01-01"}]
+    # What does not fit them, such as a row that a person gave, has the types that its values have.
+    output = await analyze.ainvoke(
+        {"tables": {"t": {"columns": columns, "rows": [{"v": "n/a", "day": 5}]}}, "sql": "SELECT v, day FROM t"}
+    )
+    assert output["rows"] == [{"v": "n/a", "day": 5}]

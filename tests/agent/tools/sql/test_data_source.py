@@ -141,9 +141,9 @@ def test_a_sqlite_file_is_not_touched(tmp_path):
     ("location", "says"),
     [
         ("nowhere.duckdb", "There is no data source 'nowhere.duckdb'; check the path"),
-        ("mysql://root@localhost/db", "kind 'mysql://' is not known; give a DuckDB or SQLite file"),
+        ("mssql://root@localhost/db", "kind 'mssql://' is not known; give a DuckDB or SQLite file"),
         ("notes.txt", "'{folder}/notes.txt' is not a data source that can be opened"),
-        ("empty", "has no CSV or Parquet file"),
+        ("empty", "has no CSV, JSON, Excel or Parquet file"),
         ("broken.parquet", "cannot be opened"),
         ("broken.duckdb", "cannot be opened"),
     ],

@@ -259,7 +259,7 @@ async def test_preflight_mends_what_can_be_looked_up(query):
         "params": {"segment": "small business"},
         "first_row_of_each": "customer",
     }
-    found = query.preflight(args, {})
+    found = query.preflight(args, {}, "?")
     assert found.problems == ()
     assert found.args["params"] == {"segment": "Small Business"}
     assert found.args["first_row_of_each"] == "customer_name"

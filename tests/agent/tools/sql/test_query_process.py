@@ -15,8 +15,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from agent.errors import DataError, ToolFailure
-from agent.tools.sql import data_source
 from agent.tools.sql.data_source import open_data_source
+from agent.tools.sql.engines import postgres
 from agent.tools.sql.query_database import database_tools
 from agent.tools.sql.query_process import QueryLimits
 from tests.support.databases import LIBRARY, library_duckdb, library_sqlite
@@ -190,7 +190,7 @@ async def test_a_locked_sqlite_file_is_a_failure_in_time(tmp_path):
 
 
 async def test_a_locked_table_of_postgresql_hangs_nothing(postgres_url, monkeypatch):
-    monkeypatch.setattr(data_source, "_LOCK_TIMEOUT_MS", 300)
+    monkeypatch.setattr(postgres, "_LOCK_TIMEOUT_MS", 300)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(LIBRARY)
     with psycopg.connect(postgres_url) as other, closing(open_data_source(postgres_url)) as source:

@@ -6,7 +6,7 @@ import pytest
 
 from agent.tools.sql.data_source import open_data_source
 from agent.tools.sql.query_database import QueryDatabase, database_tools
-from agent.tools.sql_repair.output_rows import remove_unrequested_limit
+from agent.tools.sql_repair.output_rows import FittedQuery, may_have_number, remove_unrequested_limit
 from tests.support.databases import library_duckdb
 
 
@@ -30,7 +30,13 @@ GENRES = "SELECT genre, COUNT(*) AS books FROM books GROUP BY genre ORDER BY boo
     ("limit", "goal", "kept"),
     [
         (5, "What are the most common genres?", False),
-        (5, "What were the most common genres in 2024?", False),
+        (5, "What were the most common genres in 2024?", True),
+        (5, "Welche Genres sind die drei beliebtesten?", True),
+        (5, "Les cinq genres les plus lus", True),
+        (5, "Los diez generos mas leidos", True),
+        (5, "Find de tre mest almindelige for hver by", True),
+        (5, "最も多い三つのジャンル", True),
+        (5, "Which ٣ genres are the most common?", True),
         (3, "Which 3 genres are the most common?", True),
         (3, "Which three genres are the most common?", True),
         (5, "The top genres", True),
@@ -39,12 +45,20 @@ GENRES = "SELECT genre, COUNT(*) AS books FROM books GROUP BY genre ORDER BY boo
 )
 def test_a_limit_that_the_goal_has_no_number_for_is_taken_away(limit, goal, kept):
     sql = f"{GENRES} LIMIT {limit}"
-    assert remove_unrequested_limit(sql, asked=goal) == (sql if kept else GENRES)
+    assert remove_unrequested_limit(sql, asked=goal).sql == (sql if kept else GENRES)
+
+
+def test_a_limit_is_cut_out_and_all_else_stays_letter_by_letter():
+    sql = "select  genre, count(*) AS n -- LIMIT 3\nFROM books WHERE genre ~ 'N.*' GROUP BY 1 limit  5 -- done"
+    found = remove_unrequested_limit(sql, asked="What are the genres that start with N?")
+    assert found.sql == "select  genre, count(*) AS n -- LIMIT 3\nFROM books WHERE genre ~ 'N.*' GROUP BY 1 -- done"
+    assert found.notes == ("LIMIT 5 was left out: the goal names no number of rows.",)
+    assert not may_have_number("What are the genres that start with N?")
 
 
 @pytest.mark.parametrize("sql", [GENRES, "SELECT FROM WHERE", "SELECT genre FROM books LIMIT $most"])
 def test_what_has_no_such_limit_stays_letter_by_letter(sql):
-    assert remove_unrequested_limit(sql, asked="The genres") == sql
+    assert remove_unrequested_limit(sql, asked="What are the genres?") == FittedQuery(sql)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +69,10 @@ def test_what_has_no_such_limit_stays_letter_by_letter(sql):
         "SELECT member_id, SUM(days) AS days FROM loans GROUP BY ALL ORDER BY days DESC",
     ],
 )
-def test_the_name_is_shown_in_the_place_of_the_key_that_rows_are_grouped_by(tool, sql):
+def test_the_name_is_shown_beside_the_key_that_rows_are_grouped_by(tool, sql):
     found = tool.fit_to_goal(sql, "Who kept books for how many days?")
-    assert rows(tool, found) == [("Chen", 45), ("Ada", 35), ("Bola", 7)]
+    assert [values[1:] for values in rows(tool, found.sql)] == [(45, "Chen"), (35, "Ada"), (7, "Bola")]
+    assert found.notes == ("'member_name' is shown beside 'member_id', by which the rows are grouped.",)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +90,7 @@ def test_the_name_is_shown_in_the_place_of_the_key_that_rows_are_grouped_by(tool
     ],
 )
 def test_a_query_is_left_alone_where_ids_are_asked_for_or_a_name_is_shown_or_none_can_be(tool, sql, goal):
-    assert tool.fit_to_goal(sql, goal) == sql
+    assert tool.fit_to_goal(sql, goal) == FittedQuery(sql)
 
 
 def test_rows_of_one_name_stay_apart(tmp_path):
@@ -83,4 +98,4 @@ def test_rows_of_one_name_stay_apart(tmp_path):
     [tool] = [each for each in database_tools(source) if isinstance(each, QueryDatabase)]
     found = tool.fit_to_goal("SELECT member_id, COUNT(*) AS loans FROM loans GROUP BY member_id", "The loans of each")
     source.close()
-    assert "GROUP BY loans.member_id, members.member_name" in found
+    assert "GROUP BY loans.member_id, members.member_name" in found.sql

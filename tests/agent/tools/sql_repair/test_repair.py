@@ -9,6 +9,9 @@ from agent.tools.sql.data_source import open_data_source
 from agent.tools.sql.query_database import QueryDatabase, database_tools
 from tests.support.databases import library_duckdb, library_files
 
+#: What the queries are written for; it has none of their words.
+GOAL = "?"
+
 
 @pytest.fixture(scope="module")
 def shop_query(shop) -> QueryDatabase:
@@ -22,8 +25,9 @@ def library_query(tmp_path_factory) -> QueryDatabase:
 
 def assert_mended(query: QueryDatabase, *, wrong: str, right: str, params: dict | None = None) -> None:
     args = {"sql": wrong, **({"params": params} if params else {})}
-    found = query.preflight(args, {})
+    found = query.preflight(args, {}, GOAL)
     assert found.problems == ()
+    assert found.notes
     gold = {"sql": right, **({"params": params} if params and "$" in right else {})}
     mended, wanted = query.invoke(found.args)["rows"], query.invoke(gold)["rows"]
     assert wanted, "the right query must give rows, or this test shows nothing"
@@ -123,11 +127,11 @@ SHOP = {
         "SELECT OrderMonth, SUM(revenue) AS r FROM sales GROUP BY OrderMonth ORDER BY OrderMonth LIMIT 4",
         "SELECT order_month, SUM(revenue) AS r FROM sales GROUP BY 1 ORDER BY 1 LIMIT 4",
     ),
-    "values in another case, plural and spelling": (
+    "values in another case and other spaces": (
         (
             "SELECT COUNT(*) AS n FROM sales WHERE segment = 'small_business' AND category_name IN ('office "
-            "chair', 'Desk') "
-            "AND country <> 'Germny'"
+            "chairs', 'DESKS') "
+            "AND country <> 'germany'"
         ),
         (
             "SELECT COUNT(*) AS n FROM sales WHERE segment = 'Small Business' AND category_name IN ('Office "
@@ -213,22 +217,8 @@ LIBRARY = {
         ),
         "SELECT member_id, COUNT(*) AS n FROM loans GROUP BY 1 ORDER BY n, 1",
     ),
-    "rows counted where their number was meant": (
-        "SELECT member_id, COUNT(*) AS days FROM loans GROUP BY member_id ORDER BY days",
-        "SELECT member_id, SUM(days) AS days FROM loans GROUP BY 1 ORDER BY days",
-    ),
-    "totals that do not say whose": (
-        (
-            "SELECT COUNT(*) AS fiction FROM books WHERE genre = 'Science Fiction' AND price < 99 "
-            "UNION SELECT COUNT(*) AS novels FROM books WHERE genre = 'novel' AND price < 99"
-        ),
-        (
-            "SELECT genre, COUNT(*) AS total FROM books WHERE genre IN ('Science Fiction', 'Novel') AND price < 99 "
-            "GROUP BY genre"
-        ),
-    ),
     "a slip of the pen": (
-        "SELECT titel, genre FROM books WHERE genre = 'Sciense Fiction' ORDER BY titel",
+        "SELECT titel, genre FROM books WHERE genre = 'science_fiction' ORDER BY titel",
         "SELECT title, genre FROM books WHERE genre = 'Science Fiction' ORDER BY title",
     ),
 }
@@ -285,12 +275,20 @@ def test_texts_in_a_list_are_dates_where_the_column_is(library_query):
 
 def test_values_in_parameters_are_mended_too(library_query):
     found = library_query.preflight(
-        {"sql": "SELECT 1 AS x FROM books WHERE genre IN (SELECT unnest($g))", "params": {"g": ["novel", "Poetry"]}}, {}
+        {"sql": "SELECT 1 AS x FROM books WHERE genre IN (SELECT unnest($g))", "params": {"g": ["novel", "Poetry"]}},
+        {},
+        GOAL,
     )
     assert found.args["params"] == {"g": ["Novel", "Poetry"]}
 
 
 SOUND = [
+    "SELECT member_id, COUNT(*) AS days FROM loans GROUP BY member_id ORDER BY days",
+    "SELECT COUNT(*) AS n FROM books WHERE genre = 'Novel' UNION ALL SELECT COUNT(*) FROM books WHERE genre = 'Poetry'",
+    "SELECT title FROM books WHERE title ~ 'S.*' AND genre = 'Novel'",
+    "SELECT name FROM authors WHERE name = 'Poland'",
+    "SELECT name FROM authors WHERE country = 'Polend'",
+    "SELECT title FROM books WHERE genre = 'Novels'",
     "SELECT title FROM books WHERE genre = 'Poetry'",
     "SELECT name FROM authors WHERE country = 'Niger'",
     "SELECT title FROM books WHERE title ILIKE '%solaris%'  ",
@@ -314,7 +312,7 @@ SOUND = [
 
 @pytest.mark.parametrize("sql", SOUND)
 def test_what_binds_and_names_what_there_is_stays_letter_by_letter(library_query, sql):
-    found = library_query.preflight({"sql": sql}, {})
+    found = library_query.preflight({"sql": sql}, {}, GOAL)
     assert (found.problems, found.args) == ((), {"sql": sql})
 
 
@@ -328,7 +326,7 @@ def test_what_binds_and_names_what_there_is_stays_letter_by_letter(library_query
     ],
 )
 def test_what_cannot_be_told_comes_back_with_the_engines_word(library_query, sql):
-    found = library_query.preflight({"sql": sql}, {})
+    found = library_query.preflight({"sql": sql}, {}, GOAL)
     assert found.problems
     assert found.args is None
 
@@ -342,5 +340,5 @@ def test_two_ways_between_tables_are_no_way(tmp_path):
             "to_id INTEGER REFERENCES places (place_id))"
         )
     query = database_tools(open_data_source(file))[1]
-    found = query.preflight({"sql": "SELECT town, count(*) AS n FROM parcels GROUP BY town"}, {})
+    found = query.preflight({"sql": "SELECT town, count(*) AS n FROM parcels GROUP BY town"}, {}, GOAL)
     assert "'town' is a column of places." in found.problems

@@ -51,7 +51,7 @@ def test_each_call_is_asked_about_in_turn(screen: Screen, typed: Any) -> None:
     decisions = prompt_approvals(payload(*requests), screen=screen)
     read = parse_decisions({"decisions": decisions}, requests)
     assert not isinstance(read, str), read
-    assert [decision.type for decision in read] == ["approve", "reject", "edit"]
+    assert [decision.type for decision in read.values()] == ["approve", "reject", "edit"]
     assert decisions is not None
     assert decisions[1]["message"] == "too many"
     assert decisions[2]["edited_action"] == {"name": "send", "args": {"to": "me"}}

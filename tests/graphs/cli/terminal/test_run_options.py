@@ -124,6 +124,48 @@ def test_only_a_url_without_a_secret_is_remembered(url: str, shown: str) -> None
         RunOptions(data="other.db").merge_defaults(kept).require_data("t")
 
 
+def test_a_thread_remembers_all_of_its_data_and_how_to_read_it(planwave: CommandLine, monkeypatch) -> None:
+    pets(planwave)
+    (planwave.home / "here" / "owners.csv").write_text("pet;since\nMia;01/02/2024\n")
+    (planwave.home / "elsewhere").mkdir()
+    monkeypatch.chdir(planwave.home / "here")
+    tasks = planwave.plan_file(
+        save("s", "a.txt", "x"),
+        query("q", "SELECT p.name, o.since FROM a.pets p JOIN b.owners o ON o.pet = p.name", depends_on=["s"]),
+    )
+    words = ("--data", "a=pets.db", "--data", "b=owners.csv?dateformat=%m/%d/%Y")
+    started = planwave.here("run", "g", "--plan", tasks, "--thread", "t", *words)
+    assert started.exit_code == 3, started.stderr
+    monkeypatch.chdir(planwave.home / "elsewhere")
+    ended = json.loads(planwave.here("resume", "t", "--yes", "--json").stdout)
+    assert ended["results"]["q"]["output"]["rows"] == [{"name": "Mia", "since": "2024-01-02"}]
+
+
+def test_how_files_were_read_is_said_once_and_can_be_set_in_the_configuration(
+    planwave: CommandLine, monkeypatch
+) -> None:
+    monkeypatch.chdir(planwave.home)
+    (planwave.home / "sold.csv").write_text("day,v\n01/02/2024,1\n03/04/2024,2\n")
+    tasks = planwave.plan_file(query("q", "SELECT max(day) AS day FROM sold"))
+    said = planwave.here("run", "g", "--plan", tasks, "--data", "sold.csv").stdout
+    assert said.count("Read sold.csv: fields separated by commas, header in line 1, UTF-8.") == 1
+    assert said.count("Check: sold.csv, column 'day': '01/02/2024' is read day before month") == 1
+    warned = json.loads(planwave.here("run", "g", "--plan", tasks, "--data", "sold.csv", "--json").stdout)["warnings"]
+    assert any("sold.csv, column 'day': '01/02/2024' is read day before month" in sentence for sentence in warned)
+    (planwave.home / "planwave.toml").write_text('[data]\ndateformat = "%m/%d/%Y"\n')
+    ended = planwave.here("run", "g", "--plan", tasks, "--data", "sold.csv", "--json")
+    assert json.loads(ended.stdout)["results"]["q"]["output"]["rows"] == [{"day": "2024-03-04"}]
+    assert "Check:" not in ended.stderr
+    assert json.loads(ended.stdout)["warnings"] == []
+    (planwave.home / "planwave.toml").write_text('[data.files."sold.csv"]\ndateformat = "%m/%d/%Y"\n')
+    given = planwave.here("run", "g", "--plan", tasks, "--data", "sold.csv?dateformat=%d/%m/%Y", "--json")
+    assert json.loads(given.stdout)["results"]["q"]["output"]["rows"] == [{"day": "2024-04-03"}]
+    (planwave.home / "planwave.toml").write_text('[data]\ndecimel = ","\n')
+    refused = planwave.here("run", "g", "--plan", tasks, "--data", "sold.csv")
+    assert refused.exit_code == 2
+    assert "is not valid at 'data.decimel': there is no such option; there are delimiter, quote," in refused.stderr
+
+
 def test_the_folder_that_an_earlier_version_stored_is_still_read() -> None:
     remembered = load_run_options({"planwave_options": '{"data": "pets.db", "output": "/srv/charts", "max_tasks": 7}'})
     settings = remembered.build_settings()

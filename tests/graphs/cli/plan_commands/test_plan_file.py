@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import UsageError
-from graphs.cli.commands.plan_file import read_plan
+from graphs.cli.plan_commands.plan_file import read_plan
 
 TASKS = [{"id": "a", "tool": "t"}]
 

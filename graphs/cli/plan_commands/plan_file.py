@@ -3,11 +3,14 @@
 import json
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import JsonValue
 
+from agent.core.compiler.program_inputs import get_inputs_schema
+from agent.core.plan.json_schema import as_schema, find_allowed_types, get_json_type
 from agent.errors import UsageError
 
 _FORMAT_HELP = (
@@ -45,6 +48,34 @@ def read_plan(place: str) -> PlanFile:
         goal = _parse_goal(value, name=name)
         return PlanFile(_require_tasks({key: value[key] for key in value if key != "goal"}, name=name), goal, value)
     raise UsageError(f"{name} contains {_describe_value(value)}. {_FORMAT_HELP}")
+
+
+def parse_inputs(given: Iterable[str], document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the values of a plan's inputs, given as `NAME=VALUE`.
+
+    A value is JSON if it reads as JSON of a type that the input takes, else a text. Raises `UsageError`.
+    """
+    declared = document.get("inputs")
+    schema = get_inputs_schema(declared) if isinstance(declared, dict) else {}
+    values: dict[str, JsonValue] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--input {pair!r} is not NAME=VALUE; write for example --input year=2024.")
+        if name.strip() in values:
+            raise UsageError(f"--input {name.strip()} is given twice; give it once.")
+        own = schema.get("properties", {}).get(name.strip())
+        values[name.strip()] = _parse_value(text, find_allowed_types(as_schema(own), schema))
+    return values
+
+
+def _parse_value(text: str, types: frozenset[str] | None) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(text)
+    except ValueError:
+        return text
+    is_number = types is not None and "number" in types and isinstance(value, int)
+    return value if types is None or get_json_type(value) in types or is_number or "string" not in types else text
 
 
 def read_or_create_plan(place: str) -> PlanFile:

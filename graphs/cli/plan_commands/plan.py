@@ -28,6 +28,7 @@ from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import Screen, print_error, print_json
 from graphs.cli.terminal.signals import Stopper
+from graphs.run.state_updates import cite_warnings
 
 
 def plan_goal(goal: str, *, options: RunOptions, context: CommandContext) -> int:
@@ -87,10 +88,17 @@ async def _plan_with_display(
         display.show_event(parse_event(event.model_dump(mode="json")))
 
     async def make_and_emit() -> PlanningResult | PlanningFailure:
-        model = resolve_model(options.model, scale=settings.model_scale)
+        model = resolve_model(options.model, scale=settings.model_scale, max_output_tokens=settings.max_output_tokens)
         result = await _make_plan(goal, toolbox, settings, model=model, emit=emit)
         if isinstance(result, PlanningResult):
-            emit(PlanCompiled(revision=1, plan=result.plan, waves=waves(result.compiled.needs)))
+            emit(
+                PlanCompiled(
+                    revision=1,
+                    plan=result.plan,
+                    waves=waves(result.compiled.needs),
+                    warnings=cite_warnings(result.warnings),
+                )
+            )
         return result
 
     try:

@@ -11,9 +11,9 @@ from agent.core.plan.document import Plan
 from agent.errors import UsageError
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
-from graphs.cli.commands.plan_file import PlanFile, read_or_create_plan, read_plan, write_plan
 from graphs.cli.commands.run import build_thread_config, load_thread_state
 from graphs.cli.commands.tools import make_tools
+from graphs.cli.plan_commands.plan_file import PlanFile, read_or_create_plan, read_plan, write_plan
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.run_options import load_run_options
 from graphs.cli.terminal.screen import print_json

@@ -13,7 +13,7 @@ from agent.core.compiler.editor import PlanEditor
 from agent.core.engine.task_status import TaskStatus
 from agent.core.mermaid import to_mermaid
 from agent.core.plan.dependencies import execution_waves
-from agent.core.plan.document import Plan
+from agent.core.plan.document import INPUTS, Plan
 from agent.core.plan.parser import parse_plan
 from agent.core.plan.problems import Problem
 from agent.errors import UsageError
@@ -21,14 +21,15 @@ from agent.tools.plan_check import CheckedPlan, check_plan
 from agent.tools.sql.query_process import run_cancellable
 from agent.tools.toolbox import Toolbox
 from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
-from graphs.cli.commands.plan_file import read_plan, write_json
 from graphs.cli.commands.run import load_thread_state
 from graphs.cli.commands.tools import make_tools
+from graphs.cli.plan_commands.plan_file import read_plan, write_json
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.plan_table import build_plan_table
 from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import as_text, print_error, print_json
+from graphs.run.state_updates import cite_warnings
 from graphs.thread_status import get_task_states
 
 
@@ -131,16 +132,23 @@ async def _check_and_report(
     plan = stored_plan.document
     make = partial(make_tools, options, settings, configured, screen=context.screen, plan=plan)
     toolbox = Toolbox(await run_cancellable(make))
-    checked = await check_plan(stored_plan.document, toolbox, limits=settings.build_limits(can_replan=False))
+    limits = settings.build_limits(can_replan=False)
+    checked = await check_plan(stored_plan.document, toolbox, limits=limits, needs_values=False)
     if not isinstance(checked, CheckedPlan):
         return _report_problems(checked, name=stored_plan.name, context=context)
     waves = execution_waves(checked.compiled.plan)
+    warnings = cite_warnings(checked.list_warnings())
+    if INPUTS in checked.compiled.tasks and plan.get("inputs") is not None:
+        # It stands for the values, which are not given yet.
+        waves = [rest for wave in waves if (rest := [task for task in wave if task != INPUTS])]
     if context.as_json:
-        print_json({"valid": True, "problems": [], "waves": waves})
+        print_json({"valid": True, "problems": [], "warnings": warnings, "waves": waves})
     else:
         context.screen.say(
-            f"The plan in {stored_plan.name} compiles: {len(checked.compiled.tasks)} tasks in {len(waves)} waves."
+            f"The plan in {stored_plan.name} compiles: {sum(map(len, waves))} tasks in {len(waves)} waves."
         )
+        for sentence in warnings:
+            context.screen.say(f"warning: {sentence}", style="yellow")
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Several data sources in one engine."""

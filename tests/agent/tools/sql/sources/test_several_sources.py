@@ -1,0 +1,73 @@
+"""Several sources in one run: each is a schema, and one query joins them."""
+
+import sqlite3
+from contextlib import closing
+
+import duckdb
+import pytest
+
+from agent.errors import DataError
+from agent.tools.sql.data_source import open_data_source
+from agent.tools.sql.query_database import database_tools
+
+
+@pytest.fixture
+def places(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as database:
+        database.executescript(
+            "CREATE TABLE orders (id INTEGER, person INTEGER, amount REAL);"
+            "INSERT INTO orders VALUES (1, 1, 10.5), (2, 2, 3);"
+            "CREATE VIEW large AS SELECT * FROM orders WHERE amount > 5"
+        )
+    (tmp_path / "people.csv").write_text("id;name;born\n1;Ann;01/02/1990\n2;Bob;03/04/1991\n")
+    with duckdb.connect(str(tmp_path / "2024.duckdb")) as database:
+        database.execute("CREATE TABLE goals (person INTEGER, goal INTEGER)")
+        database.execute("COMMENT ON TABLE goals IS 'What was agreed'")
+        database.execute("INSERT INTO goals VALUES (1, 10)")
+    return tmp_path
+
+
+async def test_one_query_joins_sources_by_their_names(places):
+    source = open_data_source([f"shop={places}/shop.sqlite", f"crm={places}/people.csv", places / "2024.duckdb"])
+    describe, query, _ = database_tools(source)
+    relations = {each["name"]: each for each in (await describe.ainvoke({}))["relations"]}
+    assert sorted(relations) == ["crm.people", "data_2024.goals", "shop.large", "shop.orders"]
+    assert relations["crm.people"]["comment"].startswith("people.csv: fields separated by semicolons")
+    assert "Dates were written" in relations["crm.people"]["columns"][2]["comment"]
+    assert relations["data_2024.goals"]["comment"] == "What was agreed"
+    assert relations["shop.orders"]["row_count"] == 2
+    sql = (
+        "SELECT p.name, o.amount, g.goal FROM shop.orders o JOIN crm.people p ON p.id = o.person "
+        "LEFT JOIN goals g ON g.person = p.id ORDER BY o.id"
+    )
+    assert (await query.ainvoke({"sql": sql}))["rows"] == [
+        {"name": "Ann", "amount": 10.5, "goal": 10},
+        {"name": "Bob", "amount": 3.0, "goal": None},
+    ]
+    assert any(guess.startswith("people.csv, column 'born'") for guess in source.notes.guesses)
+    source.close()
+
+
+def test_several_sources_cannot_be_written(places):
+    source = open_data_source([f"shop={places}/shop.sqlite", f"crm={places}/people.csv"])
+    with source.get_connection() as connection:
+        for sql in ("DELETE FROM shop.orders", "CREATE TABLE crm.more (x INTEGER)", "DROP VIEW crm.people"):
+            with pytest.raises(duckdb.Error):
+                connection.execute(sql)
+        with pytest.raises(duckdb.Error, match="read-only"):
+            connection.execute("DELETE FROM data_of_shop.orders")
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("locations", "says"),
+    [
+        (["a={folder}/people.csv", "a={folder}/shop.sqlite"], "cannot be called 'a', which is taken"),
+        (["main={folder}/people.csv", "b={folder}/shop.sqlite"], "cannot be called 'main', which is taken"),
+        (["a={folder}/people.csv", "b=nowhere.db"], "There is no data source 'nowhere.db'"),
+    ],
+)
+def test_sources_that_cannot_be_told_apart_are_refused(places, locations, says):
+    with pytest.raises(DataError) as refused:
+        open_data_source([each.format(folder=places) for each in locations])
+    assert says in str(refused.value)
