@@ -21,7 +21,7 @@ from graphs.plan_execute import build_graph
 from graphs.state import Input, Output
 from graphs.stores.tables.submissions import Submission, SubmissionTable, describe_question
 from graphs.thread_status import collect_results, is_unfinished
-from graphs.workers.engine import check_address, defer_thread, require_engine
+from graphs.workers.engine import CONTINUED_PRIORITY, check_address, defer_thread, require_engine
 
 #: Seconds between two looks at a thread that is waited for, at first and at most.
 _POLL_S: Final = (0.05, 0.5)
@@ -84,7 +84,7 @@ class ThreadQueue:
             if await self._was_taken(thread_id, command):
                 return
             raise AnswerError("What the thread asked was answered meanwhile; look at what it asks now.")
-        defer = partial(defer_thread, thread=thread_id)
+        defer = partial(defer_thread, thread=thread_id, priority=CONTINUED_PRIORITY)
         stored = await asyncio.to_thread(
             partial(self.table.put_answer, thread_id, (subject, count), bound, defer=defer)
         )

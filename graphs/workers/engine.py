@@ -20,13 +20,13 @@ from graphs.stores.database import StatementRunner, mask_password
 THREAD_QUEUE: Final = "planwave-threads"
 ADVANCE_TASK: Final = "planwave:advance"
 CALL_TASK: Final = "planwave:call"
+#: A thread that goes on comes before one that is new, so that it does not have to wait twice.
+NEW_PRIORITY: Final = 0
+CONTINUED_PRIORITY: Final = 1
 _DEAD_VARIABLE: Final = "PLANWAVE_WORKER_DEAD_S"
 _DEFAULT_DEAD_S: Final = 30.0
 _DEFER: Final = (
-    "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(?, ?, 0, ?, NULL, ?::jsonb, NULL)::procrastinate_job_to_defer_v1])"
-)
-_DEFER_CALL: Final = (
-    "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(?, ?, ?, NULL, NULL, ?::jsonb, NULL)::procrastinate_job_to_defer_v1])"
+    "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(?, ?, ?, ?, NULL, ?::jsonb, NULL)::procrastinate_job_to_defer_v1])"
 )
 _SETUP_LOCK: Final = "hashtext('planwave queue setup')"
 
@@ -54,9 +54,10 @@ def name_thread_lock(thread: str) -> str:
     return f"planwave:{thread}"
 
 
-def defer_thread(run: StatementRunner, thread: str, *, queue: str = THREAD_QUEUE) -> None:
-    """Put a job that advances the thread into the queue, within a transaction."""
-    run(_DEFER, queue, ADVANCE_TASK, name_thread_lock(thread), json.dumps({"thread": thread}))
+def defer_thread(run: StatementRunner, thread: str, *, priority: int = NEW_PRIORITY) -> None:
+    """Put a job that advances the thread into the queue, within a transaction; a higher priority goes first."""
+    lock, args = name_thread_lock(thread), json.dumps({"thread": thread})
+    run(_DEFER, THREAD_QUEUE, ADVANCE_TASK, priority, lock, args)
 
 
 def name_pool_queue(pool: str) -> str:
@@ -66,7 +67,7 @@ def name_pool_queue(pool: str) -> str:
 
 def defer_call(run: StatementRunner, call: str, *, pool: str, priority: int) -> None:
     """Put a job that makes a call into the queue of its pool, within a transaction; a higher priority goes first."""
-    run(_DEFER_CALL, name_pool_queue(pool), CALL_TASK, priority, json.dumps({"call": call}))
+    run(_DEFER, name_pool_queue(pool), CALL_TASK, priority, None, json.dumps({"call": call}))
 
 
 def require_engine(persistence: Persistence) -> None:

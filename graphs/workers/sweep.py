@@ -10,7 +10,7 @@ from agent.logging_context import get_logger
 from graphs.stores.database import StatementRunner, StoreDatabase
 from graphs.stores.tables.leases import Owner, get_current_process
 from graphs.stores.tables.submissions import count_crash
-from graphs.workers.engine import ADVANCE_TASK, CALL_TASK, THREAD_QUEUE, defer_thread
+from graphs.workers.engine import ADVANCE_TASK, CALL_TASK, CONTINUED_PRIORITY, THREAD_QUEUE, defer_thread
 
 _logger = get_logger(__name__)
 
@@ -185,7 +185,7 @@ class Sweeper:
             _ADOPTED,
         )
         for (thread,) in rows:
-            defer_thread(run, thread)
+            defer_thread(run, thread, priority=CONTINUED_PRIORITY)
         return [thread for (thread,) in rows]
 
 

@@ -72,7 +72,10 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
     Raises `UsageError` if there is no such thread, or if it has no plan to draw.
     """
     full = context.as_json and not mermaid
-    state, ledger, activity, nested = asyncio.run(_load_state(thread, context=context, full=full))
+    state, ledger, activity, nested, queued = asyncio.run(_load_state(thread, context=context, full=full))
+    if queued is not None and not mermaid:
+        _print_queued_thread(queued, context=context)
+        return 0
     if state is None:
         if mermaid:
             raise UsageError(f"The thread {thread!r} is another graph's and has no plan; see `planwave show {thread}`.")
@@ -92,6 +95,25 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
         _print_thread_details(state, ledger, activity, thread=thread, screen=context.screen)
         _print_nested_runs(nested, screen=context.screen)
     return 0
+
+
+async def _load_queued(thread: str, *, stored: Persistence) -> JsonRecord | None:
+    """Return what is known of a submitted thread that no worker has begun; None if it has a state."""
+    submission = await ThreadQueue(stored).load(thread)
+    if submission is None or submission.begun:
+        return None
+    listed = await _summarize_open_thread(ThreadRow(thread, 0, is_open=True, summary=None), stored=stored)
+    return {**listed, "why": submission.reason} if listed["status"] in {"queued", "set_aside"} else None
+
+
+def _print_queued_thread(record: JsonRecord, *, context: CommandContext) -> None:
+    if context.as_json:
+        print_json(record)
+        return
+    for name, value in (("thread", record["thread_id"]), ("goal", record["goal"]), ("status", record["status"])):
+        context.screen.say(f"{name:8} {value}".replace("_", " ") if name == "status" else f"{name:8} {value}")
+    if record["why"]:
+        context.screen.say(f"why      {record['why']}")
 
 
 def _print_nested_thread(thread: str, nested: list[NestedRun], *, context: CommandContext) -> None:
@@ -117,7 +139,7 @@ def _print_nested_runs(nested: list[NestedRun], *, screen: Screen) -> None:
 
 async def _load_state(
     thread: str, *, context: CommandContext, full: bool
-) -> tuple[StateSnapshot | None, list[LedgerRow], Activity | None, list[NestedRun]]:
+) -> tuple[StateSnapshot | None, list[LedgerRow], Activity | None, list[NestedRun], JsonRecord | None]:
     """Return the state of a thread, its ledger rows, what the run that has it is doing, and its nested runs.
 
     The rows are given only if no run has the thread: then an unfinished write is in doubt.
@@ -128,7 +150,7 @@ async def _load_state(
         activity = await load_activity(state, stored, thread=thread) if state is not None else None
         if full and state is not None:
             state = await load_full_results(state, stored.artifacts, thread=thread)
-        return state, rows, activity, nested
+        return state, rows, activity, nested, await _load_queued(thread, stored=stored)
 
 
 async def _load_summaries(*, context: CommandContext, most: int) -> list[JsonRecord]:

@@ -147,6 +147,9 @@ async def _watch_until_blocked(thread: str, threads: ThreadQueue, *, context: Co
     """Say what workers have finished, and why nothing happens, until the thread ends or asks."""
     seen: set[str] = set()
     reason: str | None = None
+    status = await asyncio.to_thread(load_queue_status, threads.persistence.backend.database)
+    if not any(worker.state == "alive" for worker in status.workers):
+        context.screen.say("No worker is running; start one with: planwave worker --db URL", style="yellow")
     while True:
         submission, state = await threads.load(thread), await threads.load_state(thread)
         for task, record in (state.values.get("results") or {}).items():

@@ -6,6 +6,7 @@ import signal
 import statistics
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -194,16 +195,47 @@ async def run_chaos(url, journal, start, *, threads, kills, seed):
             await asyncio.sleep(chance.uniform(0.5, 3.0))
             if len(killed) < kills:
                 victim = chance.choice(fleet.members)
-                killed.append((time.time(), victim.pid))
+                jobs = await list_jobs(queue, victim.pid)
                 victim.send(signal.SIGKILL)
                 assert victim.told() is KILLED
                 fleet.members.remove(victim)
+                killed.append(asyncio.create_task(watch_recovery(queue, jobs)))
         await asyncio.gather(*running)
+        recoveries = [seconds for each in killed for seconds in await each]
     fleet.stop()
-    return {"ended": statuses["completed"], "kills": len(killed), **count_effects(journal, names, killed)}
+    return {"ended": statuses["completed"], "kills": len(killed), **count_effects(journal, names, recoveries)}
 
 
-def count_effects(journal, names, killed):
+async def list_jobs(queue, pid):
+    """Return the jobs that the worker of a process runs, with its number in the engine."""
+    return await asyncio.to_thread(
+        queue.persistence.backend.database.run_in_transaction,
+        lambda run: run(
+            "SELECT job.id, job.worker_id FROM procrastinate_jobs AS job JOIN planwave_workers AS worker"
+            " ON worker.engine_id = job.worker_id WHERE worker.pid = ? AND job.status = 'doing'",
+            pid,
+        ),
+    )
+
+
+def select_jobs(run, jobs):
+    return run("SELECT id, status, worker_id FROM procrastinate_jobs WHERE id = ANY(?)", jobs)
+
+
+async def watch_recovery(queue, jobs):
+    """Return after how many seconds each of a killed worker's jobs is run by another one."""
+    began, waiting, seconds = time.monotonic(), dict(jobs), []
+    while waiting:
+        await asyncio.sleep(0.1)
+        select = partial(select_jobs, jobs=list(waiting))
+        rows = await asyncio.to_thread(queue.persistence.backend.database.run_in_transaction, select)
+        open_jobs = {job for job, status, by in rows if status == "todo" or by in {None, waiting[job]}}
+        seconds += [time.monotonic() - began] * len(waiting.keys() - open_jobs)
+        waiting = {job: by for job, by in waiting.items() if job in open_jobs}
+    return seconds
+
+
+def count_effects(journal, names, recoveries):
     """Count writes that were made twice, or before their approval, and how soon killed threads went on."""
     lines = [line for line in journal.lines() if line[1].split("/")[0] in set(names)]
     keyed = Counter(
@@ -216,12 +248,6 @@ def count_effects(journal, names, killed):
             approved.add(name)
         elif word in {"keep", "post"} and name not in approved:
             unapproved += 1
-    calls = [(line[1].split("/")[0], line[2], float(line[3])) for line in lines if line[0] in {"look", "keep", "post"}]
-    recoveries = []
-    for at, pid in killed:
-        for thread in {name for name, by, when in calls if by == str(pid) and at - 1 < when <= at}:
-            later = [when for name, by, when in calls if name == thread and by != str(pid) and when > at]
-            recoveries += [min(later) - at] if later else []
     p95 = statistics.quantiles(recoveries, n=20)[-1] if len(recoveries) > 1 else max(recoveries, default=0.0)
     double = sum(count > 1 for count in (keyed + posted).values())
     doubts = sum(line[0] == "doubted" for line in lines)

@@ -212,6 +212,11 @@ def test_the_command_line_submits_answers_and_lists(postgres_url, journal, tmp_p
     plan = command.plan_file({"id": "w", "tool": "post", "args": {"name": "a"}})
     ran = command.here("submit", "Go.", "--plan", plan, "--thread", "t", "--db", postgres_url)
     assert (ran.exit_code, ran.stdout) == (0, "t\n")
+    for words in (("show", "t"), ("threads",)):
+        ran = command.here(*words, "--db", postgres_url, "--json")
+        shown = json.loads(ran.stdout)
+        shown = shown if "status" in shown else shown["threads"][0]
+        assert (shown["status"], shown["goal"], shown["thread_id"]) == ("queued", "Go.", "t")
     workers()
     ran = command.here("run", "Go.", "--queue", "--plan", plan, "--db", postgres_url, "--json")
     assert (ran.exit_code, json.loads(ran.stdout)["status"]) == (3, "awaiting_approval")

@@ -63,8 +63,15 @@ def build_far_tools(journal: Journal, pause_s: float) -> list[StructuredTool]:
         journal.note("far_fail", name, os.getpid(), time.time())
         raise LookupError(f"nothing at {name}")
 
+    def far_crunch(number: int) -> int:
+        until = time.thread_time() + 0.02
+        while time.thread_time() < until:
+            number = number * 7 % 1_000_003
+        return number
+
     far = {"pool": "far"}
     return [
+        StructuredTool.from_function(far_crunch, description="far_crunch", metadata={"readOnlyHint": True, **far}),
         tool(far_look, readOnlyHint=True, **far),
         tool(far_keep, **far),
         tool(far_post, **far),
