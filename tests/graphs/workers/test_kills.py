@@ -64,8 +64,17 @@ async def end(threads, thread, journal, fleet, *, timeout_s=120):
         await answer_all(threads, thread, out, journal)
 
 
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("times", [pytest.param(1, id="short"), pytest.param(20, id="full", marks=FULL)])
+#: What the short form tries.
+SHORT = ("before a checkpoint", "in the sweep", "right after an answer", "before the end is noted")
+
+
+@pytest.mark.parametrize(
+    ("point", "times"),
+    [
+        *(pytest.param(point, 1, id=f"short-{point}") for point in SHORT),
+        *(pytest.param(point, 20, id=f"full-{point}", marks=FULL) for point in POINTS),
+    ],
+)
 async def test_a_worker_is_killed_at_a_point_and_nothing_is_lost_or_done_twice(
     postgres_url, journal, workers, point, times
 ):
