@@ -28,7 +28,7 @@ def library(*, context: "CommandContext") -> int:
 
 @command(library_app, DATABASE, JSON, TAKE_PROPOSED, *RUN_OPTIONS)
 def add(
-    source: Annotated[str, typer.Argument(metavar="THREAD|FILE", help="A thread, or a plan file.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A thread, or a plan file.")],
     *,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Letters, digits, '_' and '-'.")],
     keep: Annotated[

@@ -217,7 +217,8 @@ def attach_source(
             catalog = name_part_catalog(name)
             _attach(root, part, catalog=catalog, folder=place / name, session=session, limits=limits)
         if source.parts:
-            make_overview(root, list(source.parts), folder=place, catalog=CATALOG)
+            readers = {name: _make_reader(part, catalog=name_part_catalog(name)) for name, part in source.parts.items()}
+            make_overview(root, readers, folder=place, catalog=CATALOG)
         else:
             _attach(root, source, catalog=CATALOG, folder=place, session=session, limits=limits)
     except BaseException:
@@ -294,12 +295,12 @@ def _build_limit_config(limits: EngineLimits) -> dict[str, str | bool | int | fl
     return config
 
 
-def _make_reader(location: SourceLocation) -> TableReader | None:
+def _make_reader(location: SourceLocation, *, catalog: str = CATALOG) -> TableReader | None:
     match location.kind:
         case "sqlite":
-            return SqliteTables(Path(location.address))
+            return SqliteTables(Path(location.address), catalog=catalog)
         case "postgres":
-            return PostgresTables()
+            return PostgresTables(catalog=catalog)
         case "duckdb" | "files" | "mysql" | "several":
             return None
         case _:

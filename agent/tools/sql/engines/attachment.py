@@ -32,6 +32,8 @@ class TableReading:
     notes: Mapping[str, str] | None = None
     #: Why it cannot be read at all.
     problem: str | None = None
+    #: Whether the engine has no such table.
+    is_unknown: bool = False
 
 
 class TableReader(Protocol):
@@ -43,6 +45,14 @@ class TableReader(Protocol):
 
     def read_relation(self, name: str, connection: "DuckDBPyConnection", *, seconds: float) -> TableReading:
         """Return how the table or view is read, looking at its values for at most `seconds`; 0: not at all."""
+        ...
+
+    def list_views(self) -> list[str]:
+        """Return the views that DuckDB's own catalogue may lack."""
+        ...
+
+    def find_reading(self, schema: str, name: str, connection: "DuckDBPyConnection") -> TableReading:
+        """Return how a table or view is to be read, without putting a view in front of it. Raises `ToolFailure`."""
         ...
 
     def forget(self) -> None:

@@ -158,8 +158,9 @@ class PostgresTables:
     address of one host (inet) a mask. Which numbers a table has is asked of the server, which is quicker than reading.
     """
 
-    def __init__(self) -> None:
-        """Look at nothing yet."""
+    def __init__(self, *, catalog: str = CATALOG) -> None:
+        """Look at nothing yet; the database is attached as `catalog`."""
+        self._catalog = catalog
         self._views = FrontViews(_DEFAULT_SCHEMA)
         self._numbers: dict[tuple[str, str, str], tuple[float, _Numbers]] = {}
 
@@ -180,10 +181,24 @@ class PostgresTables:
         self._views.use(connection)
         return self._read(name, connection, sql="")
 
+    def list_views(self) -> list[str]:
+        """Return nothing: DuckDB's catalogue has them."""
+        return []
+
+    def find_reading(self, schema: str, name: str, connection: "DuckDBPyConnection") -> TableReading:
+        """Return how a table or view is to be read, without putting a view in front of it."""
+        return self._look(schema, name, connection, sql="*")
+
     def _read(self, qualified: str, connection: "DuckDBPyConnection", *, sql: str) -> TableReading:
         parts = qualified.split(".")
         schema, name = (parts[-2] if len(parts) > 1 else _DEFAULT_SCHEMA), parts[-1]
-        rows, columns = _list_columns(schema, name, connection)
+        found = self._look(schema, name, connection, sql=sql)
+        return found if found.is_unknown else self._views.put(schema, name, found, connection)
+
+    def _look(self, schema: str, name: str, connection: "DuckDBPyConnection", *, sql: str) -> TableReading:
+        rows, columns = _list_columns(schema, name, connection, catalog=self._catalog)
+        if not columns:
+            return TableReading(is_unknown=True)
         used = [
             column
             for column in columns
@@ -197,10 +212,7 @@ class PostgresTables:
                 "which would be read as 0, was not looked at."
                 for column in used
             }
-        if not columns:
-            return TableReading()
-        view = _build_view(schema, name, columns, numbers)
-        return self._views.put(schema, name, TableReading(view=view, notes=notes), connection)
+        return TableReading(view=_build_view(schema, name, columns, numbers, catalog=self._catalog), notes=notes)
 
     def _look_at_numbers(
         self, schema: str, name: str, columns: Sequence[_Column], connection: "DuckDBPyConnection"
@@ -211,19 +223,21 @@ class PostgresTables:
             key = (schema, name, column.name)
             at, numbers = self._numbers.get(key, (float("-inf"), _Numbers()))
             if now - at > _FRESH_SECONDS:
-                numbers = _look_at_numbers(schema, name, column, connection)
+                numbers = _look_at_numbers(schema, name, column, connection, catalog=self._catalog)
                 self._numbers[key] = (now, numbers)
             found[column.name] = numbers
         return found
 
 
-def _query_server(sql: str, connection: "DuckDBPyConnection") -> list[tuple[Any, ...]]:
+def _query_server(sql: str, connection: "DuckDBPyConnection", *, catalog: str) -> list[tuple[Any, ...]]:
     return connection.execute(
-        "SELECT * FROM postgres_query($catalog, $sql)", {"catalog": CATALOG, "sql": sql}
+        "SELECT * FROM postgres_query($catalog, $sql)", {"catalog": catalog, "sql": sql}
     ).fetchall()
 
 
-def _list_columns(schema: str, name: str, connection: "DuckDBPyConnection") -> tuple[int, list[_Column]]:
+def _list_columns(
+    schema: str, name: str, connection: "DuckDBPyConnection", *, catalog: str
+) -> tuple[int, list[_Column]]:
     """Return about how many rows the table has (0: not known) and its columns; none if there is no such table."""
     found = _query_server(
         f"""SELECT greatest(c.reltuples, 0)::bigint, a.attname::text, t.typname::text,
@@ -233,11 +247,14 @@ def _list_columns(schema: str, name: str, connection: "DuckDBPyConnection") -> t
         WHERE n.nspname = {quote_literal(schema)} AND c.relname = {quote_literal(name)}
             AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum""",  # noqa: S608 - quoted literals
         connection,
+        catalog=catalog,
     )
     return (found[0][0] if found else 0), [_Column(column, kind, precision) for _, column, kind, precision in found]
 
 
-def _look_at_numbers(schema: str, name: str, column: _Column, connection: "DuckDBPyConnection") -> _Numbers:
+def _look_at_numbers(
+    schema: str, name: str, column: _Column, connection: "DuckDBPyConnection", *, catalog: str
+) -> _Numbers:
     """Ask the server what values a numeric column has."""
     quoted = quote_identifier(column.name)
     # NaN and the infinities are what a number minus itself is not 0 for.
@@ -248,6 +265,7 @@ def _look_at_numbers(schema: str, name: str, column: _Column, connection: "DuckD
         f"max(scale({quoted})) FILTER (WHERE {is_finite})::int AS after "
         f"FROM {quote_identifier(schema)}.{quote_identifier(name)}",
         connection,
+        catalog=catalog,
     )[0]
     is_typed = column.precision is not None and column.precision <= _MAX_DIGITS
     return _Numbers(has_special=special, digits=None if is_typed or before is None else (before, after))
@@ -266,7 +284,9 @@ def _describe_numbers(table: str, column: str, numbers: _Numbers) -> str | None:
     return None
 
 
-def _build_view(schema: str, name: str, columns: Sequence[_Column], numbers: Mapping[str, _Numbers]) -> str | None:
+def _build_view(
+    schema: str, name: str, columns: Sequence[_Column], numbers: Mapping[str, _Numbers], *, catalog: str
+) -> str | None:
     """Return the SELECT of the view in front of a table; None if it needs none."""
     kinds = {name: found.kind for name, found in numbers.items() if found.kind}
     outer = {}
@@ -279,7 +299,7 @@ def _build_view(schema: str, name: str, columns: Sequence[_Column], numbers: Map
     if not outer:
         return None
     if not any(found.needs_text for found in numbers.values()):
-        table = f"{CATALOG}.{quote_identifier(schema)}.{quote_identifier(name)}"
+        table = f"{catalog}.{quote_identifier(schema)}.{quote_identifier(name)}"
         return f"SELECT * REPLACE ({', '.join(outer.values())}) FROM {table}"  # noqa: S608 - quoted identifiers
     quoted_names = {column.name: quote_identifier(column.name) for column in columns}
     inner = ", ".join(
@@ -290,7 +310,7 @@ def _build_view(schema: str, name: str, columns: Sequence[_Column], numbers: Map
     )
     query = f"SELECT {inner} FROM {quote_identifier(schema)}.{quote_identifier(name)}"  # noqa: S608 - quoted identifiers
     shown = ", ".join(outer.get(column.name, quoted_names[column.name]) for column in columns)
-    return f"SELECT {shown} FROM postgres_query({quote_literal(CATALOG)}, {quote_literal(query)})"  # noqa: S608 - quoted
+    return f"SELECT {shown} FROM postgres_query({quote_literal(catalog)}, {quote_literal(query)})"  # noqa: S608 - quoted
 
 
 def _trim_mask(column: str) -> str:

@@ -86,9 +86,10 @@ def attach_sqlite(connection: "DuckDBPyConnection", file: str, *, catalog: str =
 class SqliteTables:
     """How the tables and views of one file are read; looked at again when another program has changed the file."""
 
-    def __init__(self, file: Path) -> None:
-        """Look at nothing yet."""
+    def __init__(self, file: Path, *, catalog: str = CATALOG) -> None:
+        """Look at nothing yet; the file is attached as `catalog`."""
         self._file = file
+        self._catalog = catalog
         self._views = FrontViews(_SCHEMA)
         self._readings: dict[str, TableReading] = {}
         self._kinds: dict[str, tuple[str, str]] = {}
@@ -127,6 +128,18 @@ class SqliteTables:
             self._readings[key] = self._views.put(_SCHEMA, real_name, found, connection)
         return self._readings[key]
 
+    def list_views(self) -> list[str]:
+        """Return all views, which DuckDB's catalogue tells only if it can run every one of them."""
+        self._refresh()
+        return [name for name, kind in self._kinds.values() if kind == "view"]
+
+    def find_reading(self, schema: str, name: str, connection: "DuckDBPyConnection") -> TableReading:
+        """Return how a table or view is to be read, without putting a view in front of it."""
+        del schema
+        self._refresh()
+        real_name, kind = self._kinds.get(name.lower(), (name, "table"))
+        return self._look(real_name, kind, connection, seconds=float("inf"))
+
     def _refresh(self) -> None:
         """Forget what was seen if the file has changed since."""
         wal = Path(f"{self._file}-wal")
@@ -155,10 +168,10 @@ class SqliteTables:
             raise _TimeUp
         try:
             with self._open() as database, _stop_after(seconds, database):
-                columns, is_changed = _list_columns(database, name, kind=kind, connection=connection)
+                columns, is_changed = _list_columns(database, name, kind, self._catalog, connection)
                 if not is_changed and not _has_misfits(database, name, columns):
                     return TableReading()
-                return _build_reading(database, name, columns)
+                return _build_reading(database, name, columns, catalog=self._catalog)
         except sqlite3.Error as error:
             if "interrupted" in str(error):
                 raise _TimeUp from None
@@ -211,7 +224,7 @@ def _stop_after(seconds: float, database: sqlite3.Connection) -> "Iterator[None]
 
 
 def _list_columns(
-    database: sqlite3.Connection, name: str, *, kind: str, connection: "DuckDBPyConnection"
+    database: sqlite3.Connection, name: str, kind: str, catalog: str, connection: "DuckDBPyConnection"
 ) -> tuple[list[_Column], bool]:
     """Return the columns, and whether DuckDB's reader lacks some or is not to be used."""
     declared = _list_declared(database, name)
@@ -220,7 +233,7 @@ def _list_columns(
     read = dict(
         connection.execute(
             "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = $catalog AND table_name = $name",
-            {"catalog": CATALOG, "name": name},
+            {"catalog": catalog, "name": name},
         ).fetchall()
     )
     columns = [
@@ -282,7 +295,9 @@ def _has_misfits(database: sqlite3.Connection, name: str, columns: Sequence[_Col
     return bool(database.execute(sql).fetchone()[0])
 
 
-def _build_reading(database: sqlite3.Connection, name: str, columns: Sequence[_Column]) -> TableReading:
+def _build_reading(
+    database: sqlite3.Connection, name: str, columns: Sequence[_Column], *, catalog: str
+) -> TableReading:
     """Count the types of all values, and return the view that reads each column by them."""
     inner, outer, notes = [], [], {}
     for position, (column, counts) in enumerate(zip(columns, _count_types(database, name, columns), strict=True)):
@@ -298,7 +313,7 @@ def _build_reading(database: sqlite3.Connection, name: str, columns: Sequence[_C
                 f"{name}.{column.name} is declared as {column.expected}, but holds texts and is read as text."
             )
     query = f"SELECT {', '.join(inner)} FROM {quote_identifier(name)}"  # noqa: S608 - quoted identifiers
-    view = f"SELECT {', '.join(outer)} FROM sqlite_query({quote_literal(CATALOG)}, {quote_literal(query)})"  # noqa: S608 - quoted
+    view = f"SELECT {', '.join(outer)} FROM sqlite_query({quote_literal(catalog)}, {quote_literal(query)})"  # noqa: S608 - quoted
     return TableReading(view=view, notes=notes)
 
 

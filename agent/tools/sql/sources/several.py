@@ -1,12 +1,15 @@
 """Several sources as one: a schema each, whose views are the tables of the source."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.errors import ToolFailure
 from agent.tools.data_files.column_types import quote_name, quote_text
+from agent.tools.data_files.notes import FileNotes, TableNotes, save_notes
+from agent.tools.sql.engines.attachment import TableReader, TableReading
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -20,21 +23,45 @@ def name_part_catalog(name: str) -> str:
     return f"data_of_{name}"
 
 
-def make_overview(connection: "DuckDBPyConnection", names: Sequence[str], *, folder: Path, catalog: str) -> None:
+def make_overview(
+    connection: "DuckDBPyConnection", readers: Mapping[str, TableReader | None], *, folder: Path, catalog: str
+) -> None:
     """Attach a database `catalog`, read only, with a schema for each source and a view for each of its tables.
 
     The sources are attached already, each by `name_part_catalog`; comments on their tables are those of the views.
+    `readers` know, by source, the tables that DuckDB does not read as their engine would. What they say of values is
+    kept in the folder of the source, as it is for files.
     """
     file = quote_text(os.fspath(folder / f"several-{os.getpid()}.duckdb"))
     connection.execute(f"ATTACH {file} AS {catalog}")
-    for name in names:
+    for name, reader in readers.items():
         schema = f"{catalog}.{quote_name(name)}"
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-        for inner, table in _list_tables(connection, name_part_catalog(name)):
+        said: list[TableNotes] = []
+        views = [("main", view) for view in reader.list_views()] if reader is not None else []
+        for inner, table in dict.fromkeys((*_list_tables(connection, name_part_catalog(name)), *views)):
             view = table if inner in _DEFAULT_SCHEMAS else f"{inner}_{table}"
-            _make_view(connection, f"{schema}.{quote_name(view)}", name_part_catalog(name), inner, table)
+            reading = _find_reading(reader, inner, table, connection)
+            place = (name_part_catalog(name), inner, table)
+            _make_view(connection, f"{schema}.{quote_name(view)}", place, reading.view)
+            if guesses := (*(reading.notes or {}).values(), *([reading.problem] if reading.problem else ())):
+                said.append(TableNotes(view, f"{name}.{view}: values looked at when it was opened", guesses))
+        if said:
+            (folder / name).mkdir(exist_ok=True)
+            save_notes(FileNotes(tables=tuple(said)), folder / name)
     connection.execute(f"DETACH {catalog}")
     connection.execute(f"ATTACH {file} AS {catalog} (READ_ONLY)")
+
+
+def _find_reading(
+    reader: TableReader | None, schema: str, table: str, connection: "DuckDBPyConnection"
+) -> TableReading:
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    try:
+        return reader.find_reading(schema, table, connection) if reader is not None else TableReading()
+    except (ToolFailure, duckdb.Error) as error:
+        return TableReading(problem=f"The values of {table} could not be looked at: {error}")
 
 
 def _list_tables(connection: "DuckDBPyConnection", catalog: str) -> Iterator[tuple[str, str]]:
@@ -59,12 +86,13 @@ def _list_tables(connection: "DuckDBPyConnection", catalog: str) -> Iterator[tup
     yield from (entry for entry in found if entry[0] not in _OWN_SCHEMAS)
 
 
-def _make_view(connection: "DuckDBPyConnection", view: str, catalog: str, schema: str, table: str) -> None:
+def _make_view(connection: "DuckDBPyConnection", view: str, place: tuple[str, str, str], select: str | None) -> None:
     import duckdb  # noqa: PLC0415 - slow to import
 
-    place = f"{quote_name(catalog)}.{quote_name(schema)}.{quote_name(table)}"
+    catalog, schema, table = place
     try:
-        connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {place}")
+        select = select or f"SELECT * FROM {'.'.join(map(quote_name, place))}"
+        connection.execute(f"CREATE OR REPLACE VIEW {view} AS {select}")
     except duckdb.Error:
         # A view over a table that no longer exists cannot be queried.
         return

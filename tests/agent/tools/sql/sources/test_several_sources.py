@@ -48,6 +48,30 @@ async def test_one_query_joins_sources_by_their_names(places):
     source.close()
 
 
+async def test_a_table_among_several_sources_is_read_as_it_is_alone(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "odd.sqlite")) as database:
+        database.executescript(
+            "CREATE TABLE s AS SELECT upper('ann') AS nm, 3.0 AS v;"
+            "CREATE TABLE t (v INTEGER); INSERT INTO t VALUES (1), (2), (3), ('n/a');"
+            "CREATE VIEW half AS SELECT v / 2 AS h, strftime('%Y', '2024-01-02') AS y FROM t WHERE v <> 'n/a';"
+            "CREATE VIEW broken AS SELECT * FROM gone"
+        )
+    (tmp_path / "p.csv").write_text("id\n1\n")
+    source = open_data_source([f"odd={tmp_path}/odd.sqlite", f"p={tmp_path}/p.csv"])
+    _, query, _ = database_tools(source)
+    assert (await query.ainvoke({"sql": "SELECT nm, SUM(v) AS v FROM odd.s GROUP BY nm"}))["rows"] == [
+        {"nm": "ANN", "v": 3.0}
+    ]
+    assert (await query.ainvoke({"sql": "SELECT h, y FROM odd.half ORDER BY h"}))["rows"] == [
+        {"h": 0, "y": "2024"},
+        {"h": 1, "y": "2024"},
+        {"h": 1, "y": "2024"},
+    ]
+    odd = await query.ainvoke({"sql": "SELECT SUM(v) AS v FROM odd.t"})
+    assert (odd["rows"], "1 value of t.v is no number" in odd["warning"]) == ([{"v": 6}], True)
+    source.close()
+
+
 def test_several_sources_cannot_be_written(places):
     source = open_data_source([f"shop={places}/shop.sqlite", f"crm={places}/people.csv"])
     with source.get_connection() as connection:
