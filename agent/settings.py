@@ -11,7 +11,7 @@ import platformdirs
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from agent.core.plan.limits import Limits
+from agent.core.plan.limits import Backoff, Limits
 from agent.errors import SettingsError
 
 _PREFIX: Final = "PLANWAVE_"
@@ -105,6 +105,15 @@ class Settings(BaseSettings):
     """Upper limit of a task's `max_retries`."""
     default_retries: int = Field(default=2, ge=0)
     """Retries of a call if neither its task nor its tool says."""
+    backoff_base_s: float = Field(default=0.5, ge=0)
+    """Seconds before the first retry; a server's Retry-After goes first."""
+    backoff_factor: float = Field(default=2.0, ge=1)
+    """What each further wait is longer by: with a base of 1 and no jitter, 2 gives 1, 2, 4 s."""
+    backoff_max_s: float = Field(default=30.0, ge=0)
+    """Upper limit of a wait, in seconds."""
+    backoff_jitter: float = Field(default=1.0, ge=0, le=1)
+    """The share of a wait that is drawn at random, so that calls that failed together are not made together again; 0
+    waits exactly."""
     max_timeout_s: float = Field(default=3600.0, gt=0)
     """Upper limit of a task's `timeout_s`."""
     default_timeout_s: float = Field(default=300.0, gt=0)
@@ -155,6 +164,10 @@ class Settings(BaseSettings):
         if name is not None and name not in SQL_DIALECTS:
             raise ValueError(f"there is no such dialect; there are {', '.join(sorted(SQL_DIALECTS))}")
         return name
+
+    def build_backoff(self) -> Backoff:
+        """Return how long to wait before a call is made again."""
+        return Backoff(self.backoff_base_s, self.backoff_factor, self.backoff_max_s, self.backoff_jitter)
 
     def build_limits(self, *, can_replan: bool, attended: bool = False) -> Limits:
         """Return the part that pure decisions need; `attended`: the run can wait for a human and continue later."""

@@ -13,8 +13,9 @@ from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import All, Command, Durability, GraphOutput
+from langgraph.types import All, Command, Durability, GraphOutput, StateUpdate
 from pydantic import BaseModel
 
 from agent.core.plan.limits import Limits
@@ -31,12 +32,13 @@ from graphs.input_validation import (
     find_last_answered,
     is_answer,
     is_message_only,
+    is_resolution,
     is_same_answer,
     reject_unstorable,
     validate_input,
 )
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
-from graphs.messages import reply_to_waiting
+from graphs.messages import close_calls, reply_to_waiting
 from graphs.nesting import Caller, identify_caller, is_checkpointed, is_nested, merge_caller_config, retried_runs
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, register_run, wait_for_stopping_run
 from graphs.run.services import Context
@@ -265,13 +267,15 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         async with register_run(scope, control), self._hold_thread(thread, caller), _log_run(thread, given):
             if isinstance(given, Command) and kept:
                 await self._reject_other_run(given.update, config)
-            if kept and is_message_only(input) and not is_nested(config):
-                waiting = (await self.aget_state(config)).interrupts
-                given = reply_to_waiting(given["goal"], given["messages"], waiting) if waiting else given
+            if kept and isinstance(given, dict) and not is_nested(config):
+                given = await self._continue_messages(given, config, is_message=is_message_only(input))
             if is_answer(given):
                 given = await self._bind_answer(given, config, refusal=refusal)
             if given is None and kept:
                 given = await self._resume_ended_run(config, options.get("context"))
+            if kept and is_resolution(given):
+                await self.aupdate_state(config, None, as_node=END)
+                given = None
             # Closed here, so that a run whose consumer stops early has stored everything before the thread is released.
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
             async with aclosing(runner.stream_parts(run)) as parts:
@@ -283,18 +287,41 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
 
         Raises `UsageError` as for an input, and for the id of another run.
         """
-        for update in (each for step in supersteps for each in step):
-            await self._reject_update(update.values)
-            await self._reject_other_run(update.values, config)
-        return await super().abulk_update_state(config, supersteps)
+        return await super().abulk_update_state(config, await self._check_updates(config, supersteps))
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - as above
         """Change a state as LangGraph does, for `update_state` too. Raises as `abulk_update_state`."""
         with start_blocking_portal() as portal:
-            for update in (each for step in supersteps for each in step):
-                portal.call(self._reject_update, update.values)
-                portal.call(self._reject_other_run, update.values, config)
-        return super().bulk_update_state(config, supersteps)
+            checked = portal.call(self._check_updates, config, supersteps)
+        return super().bulk_update_state(config, checked)
+
+    async def _check_updates(self, config: RunnableConfig, supersteps: Any) -> list[list[StateUpdate]]:  # noqa: ANN401
+        """Return updates that may be made; before one that ends the run, what its state and messages say of that."""
+        checked: list[list[StateUpdate]] = []
+        for step in supersteps:
+            for update in step:
+                await self._reject_update(update.values)
+                await self._reject_other_run(update.values, config)
+            is_end = len(step) == 1 and step[0].as_node == END and step[0].values is None
+            state = await self.aget_state(config) if is_end and not is_nested(config) else None
+            if state is not None and state.next and state.values.get("run_id"):
+                closed = close_calls(state.values.get("messages") or ())
+                values = {"status": "cancelled", "pending_approvals": [], "escalation": None, "messages": closed}
+                checked.append([StateUpdate(values, as_node="human_approval")])
+            checked.append(list(step))
+        return checked
+
+    async def _continue_messages(
+        self, given: dict[str, Any], config: RunnableConfig, *, is_message: bool
+    ) -> dict[str, Any] | Command[Any]:
+        """Return the input of a run after the messages of its thread: their calls without a result get one.
+
+        A mere message to a thread that waits starts no run.
+        """
+        state = await self.aget_state(config)
+        if is_message and state.interrupts:
+            return reply_to_waiting(given["goal"], given["messages"], state.interrupts)
+        return {**given, "messages": [*close_calls(state.values.get("messages") or ()), *given["messages"]]}
 
     async def _bind_answer(
         self, command: Command[Any], config: RunnableConfig, *, refusal: str | None = None

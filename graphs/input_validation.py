@@ -7,6 +7,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.graph import END
 from langgraph.types import Command, Interrupt
 
 from agent.core.engine.approvals import (
@@ -50,6 +51,19 @@ def validate_input(given: Any) -> Any:  # noqa: ANN401 - whatever a caller passe
     # The thread alone would not name the run: a graph around this one starts it many times on one thread.
     rest = {name: value for name, value in given.items() if name != "inputs"}
     return {**rest, "goal": goal or "", "plan": plan, "run_id": run_id, "messages": messages}
+
+
+def is_resolution(given: Any) -> bool:  # noqa: ANN401 - whatever a caller passes
+    """Return whether an input ends what waits on a thread without an answer: `Command(goto=END)`, as chats say it.
+
+    LangGraph asks again after it.
+    """
+    return (
+        isinstance(given, Command)
+        and given.resume is None
+        and given.update is None
+        and (given.goto == END or (isinstance(given.goto, list | tuple) and list(given.goto) == [END]))
+    )
 
 
 def is_message_only(given: Any) -> bool:  # noqa: ANN401 - whatever a caller passes

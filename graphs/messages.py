@@ -47,6 +47,7 @@ _MAX_CONVERSATION_LENGTH: Final = 8_000
 _MAX_MESSAGE_LENGTH: Final = 2_000
 #: Characters of an answer up to which it is streamed; a longer one lists results, and comes whole.
 _MAX_STREAMED_LENGTH: Final = 20_000
+_LEFT: Final = "The run ended before this call had a result."
 _HUMAN_ROLES: Final = frozenset({"user", "human"})
 
 
@@ -208,7 +209,7 @@ class Transcript:
             why = "The plan was changed before this call was made." if is_new else "The run ended before this call."
             said = {message.tool_call_id for message in added if isinstance(message, ToolMessage)}
             added += [
-                self._make_result(call, self._calls[task][1], task, "not_made", why)
+                _make_result(self.run, call, self._calls[task][1], task, status="not_made", text=why)
                 for call, task in self._open.items()
                 if call not in said
             ]
@@ -230,18 +231,9 @@ class Transcript:
                     break
             elif task in self._calls:
                 call, tool = self._calls[task]
-                found.append(self._make_result(call, tool, task, outcome.status, describe_outcome(outcome)))
+                text = describe_outcome(outcome)
+                found.append(_make_result(self.run, call, tool, task, status=outcome.status, text=text))
         return found if every else found[::-1]
-
-    def _make_result(self, call: str, tool: str, task: str, status: str, text: str) -> ToolMessage:
-        return ToolMessage(
-            text,
-            tool_call_id=call,
-            name=tool,
-            status="success" if status == "done" else "error",
-            id=f"{call}_result",
-            additional_kwargs={_OWN: {"run": self.run, "task": task, "status": status}},
-        )
 
     def _make_plan(self, plan: PlanName, active: CompiledPlan, outcomes: Mapping[str, Outcome]) -> Iterator[AIMessage]:
         """Yield the message of a plan; of one whose calls were edited the same again, which takes the place of it."""
@@ -250,7 +242,8 @@ class Transcript:
         tasks = [active.tasks[name] for name in names if name in active.tasks]
         if not tasks:
             return
-        title = "Undoing what was written" if plan.is_rollback else "Revised plan" if self._plans else "Plan"
+        is_first = not self._plans or next(iter(self._plans)) == plan.key
+        title = "Undoing what was written" if plan.is_rollback else "Plan" if is_first else "Revised plan"
         lines = [
             f"{number}. {escape_text(task.description) or f'Call {task.tool}.'} (`{task.id}`)"
             for number, task in enumerate(tasks[:_MAX_LISTED_TASKS], start=1)
@@ -258,7 +251,7 @@ class Transcript:
         if len(tasks) > _MAX_LISTED_TASKS:
             lines.append(f"\n... and {len(tasks) - _MAX_LISTED_TASKS} more")
         count = "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
-        text = "\n".join([f"**{title}**, {count}:", "", *lines])
+        text = "\n".join([f"**{title}**, {count}{'' if known is None else ', edited'}:", "", *lines])
         yield AIMessage(
             text,
             id=f"{_PREFIX}{self.run}_plan{plan.key}",
@@ -284,6 +277,34 @@ class Transcript:
     def make_answer(self, text: str, *, status: str, message_id: str) -> AIMessage:
         """Return the message with the answer of the run."""
         return AIMessage(text, id=message_id, additional_kwargs={_OWN: {"run": self.run, "status": status}})
+
+
+def _make_result(run: str, call: str, tool: str, task: str, *, status: str, text: str) -> ToolMessage:
+    return ToolMessage(
+        text,
+        tool_call_id=call,
+        name=tool,
+        status="success" if status == "done" else "error",
+        id=f"{call}_result",
+        additional_kwargs={_OWN: {"run": run, "task": task, "status": status}},
+    )
+
+
+def close_calls(messages: Sequence[BaseMessage]) -> list[ToolMessage]:
+    """Return a result for each call of a plan that has none, because its run was left for another goal, say.
+
+    Model servers refuse messages in which a call has no result.
+    """
+    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    return [
+        _make_result(own["run"], str(call["id"]), call["name"], task, status="not_made", text=_LEFT)
+        for message in messages
+        if isinstance(message, AIMessage)
+        and isinstance(own := message.additional_kwargs.get(_OWN), dict)
+        and "plan" in own
+        for task, call in zip(own["tasks"], message.tool_calls, strict=False)
+        if call["id"] not in answered
+    ]
 
 
 def _shorten_args(args: Mapping[str, JsonValue]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
+from langgraph.store.base import BaseStore
 
 from agent.errors import UsageError
 from agent.execution.call_log import MemoryCallLog
@@ -27,7 +28,14 @@ from graphs.nodes.wave_dispatch import NodeName, wave_dispatch
 from graphs.persistence import Persistence
 from graphs.run.grants import Grants
 from graphs.run.node_context import Node, bind_node
-from graphs.run.services import Context, DurationEstimates, Services, SharedResultCache, ToolsOrFactory
+from graphs.run.services import (
+    Context,
+    DurationEstimates,
+    Services,
+    SharedResultCache,
+    ToolsOrFactory,
+    check_tool_factory,
+)
 from graphs.state import OutputState, RunInput, State, TaskOrder
 from graphs.stores.checkpoint_upgrade import upgrade_on_read
 from graphs.stores.library import Library
@@ -44,23 +52,33 @@ def build_graph(
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     persistence: Persistence | None = None,
     cache: BaseCache[Any] | None = None,
+    store: BaseStore | None = None,
     library: Library | None = None,
     name: str = "planwave",
     description: str | None = None,
 ) -> PlanwaveGraph:
     """Return the graph over `tools`, ready for `invoke`, `ainvoke`, `stream` and Studio.
 
-    `tools` are LangChain tools, or a function that makes them at first use; None: the analytics tools over the sample
-    shop. `model` is `"openai:NAME"`, another provider's `"PROVIDER:NAME"`, `"local"`, a LangChain chat model or a
-    runnable around one (`bind`, `with_retry`, `with_fallbacks`, configurable), or None for the configured one; it is
-    only loaded when something has to be planned. Give any LangGraph `checkpointer`, or a `persistence`, which adds
-    leases, a ledger of writes and large outputs. `cache` keeps the results of tools with a `cache_ttl_s` for other
-    threads; None: the persistence's own, if there is one. `name` and `description` are those of the assistant on a
-    LangGraph server, of its MCP tool, of a node and in traces. `library` has the programs that the planner looks
-    through before it asks a model; None: those of `settings.library`, or else of the persistence.
-    Raises `UsageError` for a model that there is not, and for both a checkpointer and a persistence, `ToolError` for
-    tools that cannot be used.
+    `tools` are LangChain tools and functions with docstrings, or one function that makes them at first use; None: the
+    analytics tools over the sample shop. `model` is `"openai:NAME"`, another provider's `"PROVIDER:NAME"`, `"local"`, a
+    LangChain chat model or a runnable around one (`bind`, `with_retry`, `with_fallbacks`, configurable), or None for
+    the configured one; it is only loaded when something has to be planned. Give any LangGraph `checkpointer`, or a
+    `persistence`, which adds leases, a ledger of writes and large outputs. `cache` keeps the results of tools with a
+    `cache_ttl_s` for other threads; None: the persistence's own, if there is one. `store` is LangGraph's, for tools
+    with an `InjectedStore` or a `ToolRuntime`; None: the persistence's. `name` and `description` are those of the
+    assistant on a LangGraph server, of its MCP tool, of a node and in traces. `library` has the programs that the
+    planner looks through before it asks a model; None: those of `settings.library`, or else of the persistence.
+    Raises `UsageError` for a model that there is not, for both a checkpointer and a persistence, and for an option of
+    another type, `ToolError` for tools that cannot be used.
     """
+    _check_options(
+        settings=(settings, Settings, "a `Settings`"),
+        checkpointer=(checkpointer, BaseCheckpointSaver, "a LangGraph saver, such as `InMemorySaver()`"),
+        persistence=(persistence, Persistence, "what `open_persistence(URL)` gives within its `async with`"),
+        cache=(cache, BaseCache, "a LangGraph cache"),
+        store=(store, BaseStore, "a LangGraph store"),
+        library=(library, Library, "a `Library`"),
+    )
     if checkpointer is not None and persistence is not None:
         raise UsageError("Give either 'checkpointer' or 'persistence', not both.")
     if model is not None:
@@ -81,9 +99,12 @@ def build_graph(
         memory=SharedResultCache(shared) if shared is not None else None,
         pool=open_call_pool(persistence) if persistence is not None else None,
         library=library or _choose_library(chosen, persistence),
+        store=store if store is not None else persistence.store if persistence else None,
     )
     if not callable(services.tools):
         _ = services.toolbox
+    else:
+        check_tool_factory(services.tools)
     saver = (
         persistence.saver
         if persistence
@@ -91,7 +112,7 @@ def build_graph(
         if checkpointer
         else None
     )
-    compiled = _build_state_graph(services).compile(checkpointer=saver, name=name)
+    compiled = _build_state_graph(services).compile(checkpointer=saver, store=store, name=name)
     return PlanwaveGraph.from_compiled(
         compiled,
         description=description,
@@ -102,6 +123,13 @@ def build_graph(
         limits=lambda context, given: services.resolve_limits(context, given=given, attended=True),
         check_model=services.check_model,
     )
+
+
+def _check_options(**options: tuple[object, type, str]) -> None:
+    """Raise `UsageError` for an option whose value is not of its type; each comes with what to give instead."""
+    for name, (value, kind, wanted) in options.items():
+        if value is not None and not isinstance(value, kind):
+            raise UsageError(f"The option {name!r} is {value!r:.100}; give {wanted}, or leave it out.")
 
 
 def _choose_library(settings: Settings, persistence: Persistence | None) -> Library | None:

@@ -384,6 +384,12 @@ class TaskOrder(TypedDict):
     dispatch: Annotated[str, Field(title="Dispatch of the task", description="Names the dispatch that sent the task.")]
 
 
+#: The parts of the state that a tool may ask for: what goes in and what comes out.
+STATE_FIELDS_FOR_TOOLS: Final = State.__annotations__.keys() & (
+    Input.__annotations__.keys() | OutputState.__annotations__.keys()
+)
+
+
 def parse_outcomes(results: Mapping[str, StateRecord] | None) -> dict[str, Outcome]:
     """Return the stored outcomes by task id. Raises `PersistenceError` for a record that is not an outcome."""
     try:

@@ -34,6 +34,7 @@ from agent.json_values import JsonConversionError, error_text, to_json_value
 from agent.logging_context import get_logger, shorten_for_log
 from agent.settings import Settings
 from agent.tools.call_inputs import find_call_inputs, use_call_inputs
+from agent.tools.injected_arguments import use_call_id
 from agent.tools.toolbox import IDEMPOTENCY_KEY
 
 _logger = get_logger(__name__)
@@ -100,6 +101,7 @@ class CallRunner:
         self._propagate: tuple[type[BaseException], ...] = (RunHalted, PersistenceError, *propagate)
         self._check_signal = check_signal
         self._timeout_s = task.timeout_s or spec.policy.timeout_s or settings.default_timeout_s
+        self._backoff = settings.build_backoff()
         self._is_repeatable = get_repeatability(spec) != "no"
         self._max_attempts = 1 + _get_max_retries(job, settings)
         self._logged = {call.item: call for call in logged if call.record is None and self._is_same_call(call)}
@@ -201,7 +203,9 @@ class CallRunner:
                 _classify_error(error), self._describe_error(error), call.attempts, call.started_at, may_have_effect
             )
             if call.attempts < self._max_attempts and self._can_retry(error):
-                return _Retry(failure, self._limit_wait(compute_wait_s(error, retry=call.attempts_here)))
+                return _Retry(
+                    failure, self._limit_wait(compute_wait_s(error, retry=call.attempts_here, backoff=self._backoff))
+                )
             return failure
         return self._validate_output(output, call)
 
@@ -222,7 +226,7 @@ class CallRunner:
         async with asyncio.timeout(self._timeout_s):
             if self._pool is not None and job.spec.policy.pool is not None:
                 return await self._pool.make_call(build_pooled_call(job, args, item=call.item, epoch=epoch))
-            with use_call_inputs(self._inputs):
+            with use_call_inputs(self._inputs), use_call_id(_build_call_id(job, call.item)):
                 return await call_tool(
                     self._tool, args, config, spec=job.spec, secrets=job.named_secrets, threads=self.slots.threads
                 )
@@ -267,7 +271,10 @@ class CallRunner:
             lost = f"The call was made, its output could not be stored. {sentence}"
             return CallResult(None, call.attempts, call.started_at, lost_output=lost)
         errors = find_value_errors(schema, output) if schema else []
-        if errors:
+        if errors and self.job.spec.infers_output:
+            # Python holds no function to its annotation, and neither does LangChain.
+            _logger.warning("The output of %r is not what its annotation says: %s", name, shorten_for_log(errors[0]))
+        elif errors:
             made = "" if self.job.spec.policy.read_only else " The call was made; do not make it again."
             sentence = f"The output of {name!r} does not fit its schema: {'; '.join(errors[:5])}.{made}"
             return CallFailed("output", sentence, call.attempts, call.started_at)
@@ -301,6 +308,11 @@ def _build_idempotency_key(job: Job, item: int | None) -> str:
     that was deleted, in another database, or in a later process.
     """
     return hash_json([job.thread, job.revision, job.task.id, item])
+
+
+def _build_call_id(job: Job, item: int | None) -> str:
+    """Return the id of a call for a tool that asks for one: the same at every attempt and in every run of the plan."""
+    return f"{job.revision}.{job.task.id}" if item is None else f"{job.revision}.{job.task.id}.{item}"
 
 
 def _disable_error_handling(tool: BaseTool) -> BaseTool:

@@ -14,13 +14,11 @@ from urllib.error import HTTPError, URLError
 
 import httpx
 
+from agent.core.plan.limits import Backoff
+
 _TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429})
 _UNPROCESSED_STATUSES: Final = frozenset({425, 429})
 _MAX_WAIT_S: Final = 60.0
-_FIRST_BACKOFF_S: Final = 0.5
-_MAX_BACKOFF_S: Final = 30.0
-#: More of them are beyond the longest wait, and in the end beyond any float.
-_MAX_DOUBLINGS: Final = 10
 
 #: The call itself is wrong, although the client lists the error among those of the transport.
 _PERMANENT_ERRORS: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
@@ -147,13 +145,13 @@ def _get_aws_metadata(response: object) -> Mapping[str, object]:
     return metadata if isinstance(metadata, Mapping) else {}
 
 
-def compute_wait_s(error: BaseException, *, retry: int) -> float:
+def compute_wait_s(error: BaseException, *, retry: int, backoff: Backoff) -> float:
     """Return the seconds to wait before a retry, counted from 1, after `error`.
 
-    As many as the response asks for, at most 60; else at random between 0 and 0.5, 1, 2, ... 30 (full jitter, so that
-    calls that failed together are not made together again).
+    As many as the response asks for, at most 60; else those of `backoff`, less a part that is drawn at random.
     """
     asked = parse_retry_after_s(error)
     if asked is not None:
         return min(asked, _MAX_WAIT_S)
-    return random.uniform(0, min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(retry - 1, _MAX_DOUBLINGS)))  # noqa: S311 - no secret
+    longest = backoff.compute_longest_wait_s(retry)
+    return longest * (1 - backoff.jitter * random.random())  # noqa: S311 - no secret

@@ -34,6 +34,8 @@ _SIMILARITY_CUTOFF: Final = 0.6
 Scale = Literal["small", "large"]
 #: A name, a chat model, or a LangChain runnable around one; None for the configured one.
 ModelChoice: TypeAlias = str | BaseChatModel | Runnable[object, object] | None
+#: A model for a tool: a choice, or a function that returns the model when it is called.
+ModelSource: TypeAlias = ModelChoice | Callable[[], ChatRunnable]
 OnMessage = Callable[[str], None]
 
 _SETUP_HELP: Final = (
@@ -167,6 +169,19 @@ def check_model_choice(choice: ModelChoice, *, env: Mapping[str, str] = os.envir
     For a name of another provider, its package is imported, which takes a second.
     """
     is_model_available(choice, env=env)
+
+
+def defer_model(source: ModelSource) -> Callable[[], ChatRunnable]:
+    """Return a function that makes the model of `source` at its first call, which may block.
+
+    Raises `UsageError` for a choice that names no model, or one whose package is not installed.
+    """
+    if callable(source) and not isinstance(source, Runnable):
+        return source
+    check_model_choice(source)
+    if isinstance(source, Runnable):
+        return lambda: source
+    return lru_cache(lambda: resolve_model(source).chat)
 
 
 def needs_import(choice: ModelChoice, *, env: Mapping[str, str] = os.environ) -> bool:

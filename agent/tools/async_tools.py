@@ -1,6 +1,9 @@
-"""Preparation of tools for the event loop: `sys.exit` cannot end it, and each call costs less."""
+"""Preparation of tools: a reported failure is raised, `sys.exit` cannot end the event loop, a call costs less.
 
-from collections.abc import Callable, Coroutine
+Of a pair of content and artifact the artifact is the output: later tasks read it, and no model reads the content.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache, wraps
 from inspect import signature
 from typing import Any, get_type_hints
@@ -8,7 +11,8 @@ from typing import Any, get_type_hints
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from agent.errors import ToolFailure
-from agent.json_values import error_text, find_reported_failure
+from agent.json_values import JsonConversionError, error_text, find_reported_failure, to_json_value
+from agent.tools.server_hints import is_from_adapter
 
 
 def has_coroutine(tool: BaseTool) -> bool:
@@ -29,22 +33,22 @@ def prepare_tool(tool: BaseTool) -> BaseTool:
         return tool
     copy = tool.model_copy()
     # Set around pydantic, whose fields do not include it; LangChain looks it up by name.
-    object.__setattr__(copy, "_arun", _convert_system_exit(tool._arun, tool.name))  # noqa: SLF001 - what a tool overrides
+    object.__setattr__(copy, "_arun", _convert_system_exit(tool._arun, tool))  # noqa: SLF001 - what a tool overrides
     return copy
 
 
 def _convert_system_exit(
-    call: Callable[..., Coroutine[Any, Any, Any]], name: str
+    call: Callable[..., Coroutine[Any, Any, Any]], tool: BaseTool
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     @wraps(call)
     async def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the tool takes and returns
         try:
             output = await call(*args, **kwargs)
         except SystemExit as error:
-            raise make_exit_failure(error, name) from error
+            raise make_exit_failure(error, tool.name) from error
         if (failure := find_reported_failure(output)) is not None:
             raise ToolFailure(failure)
-        return output
+        return _choose_output(output, tool)
 
     run.__annotations__ = _resolve_annotations(getattr(call, "__func__", call))
     run.__signature__ = signature(call)  # type: ignore[attr-defined]  # what `inspect.signature` returns if it is there
@@ -60,10 +64,45 @@ def raise_reported_failures(tool: BaseTool) -> BaseTool:
         output = call(*args, **kwargs)
         if (failure := find_reported_failure(output)) is not None:
             raise ToolFailure(failure)
-        return output
+        return _choose_output(output, tool)
 
     object.__setattr__(copy, "_run", run)
     return copy
+
+
+def _choose_output(output: Any, tool: BaseTool) -> Any:  # noqa: ANN401 - whatever the tool returns
+    """Return the output of a call, in the form that LangChain takes: a pair stays one, its first half is the output."""
+    if tool.response_format != "content_and_artifact" or not isinstance(output, tuple) or len(output) != 2:
+        return output
+    content, artifact = output
+    if is_from_adapter(tool):
+        structured = artifact.get("structured_content") if isinstance(artifact, Mapping) else None
+        return (simplify_content(content) if structured is None else structured), artifact
+    if artifact is None:
+        return output
+    try:
+        return to_json_value(artifact), artifact
+    except JsonConversionError:
+        # Such as a picture in memory; what there is to say of it is in the content.
+        return output
+
+
+def simplify_content(content: object) -> object:
+    """Return the content of an MCP result: a single text as it is, else its blocks without the ids LangChain made up.
+
+    The ids are random, so that the same result would be another one each time.
+    """
+    if not isinstance(content, Sequence) or isinstance(content, str):
+        return content
+    if not all(isinstance(block, Mapping) for block in content):
+        return content
+    texts = [block.get("text") for block in content if block.get("type") == "text"]
+    if len(texts) == len(content) == 1:
+        return texts[0]
+    return [
+        {key: value for key, value in block.items() if key != "id" or not str(value).startswith("lc_")}
+        for block in content
+    ]
 
 
 @lru_cache

@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool, Tool
+from pydantic import BaseModel
 
-from agent.errors import ToolError, ToolFailure
+from agent.errors import ToolError
+from agent.tools.function_signatures import find_hints
 
 #: Names under which LangChain passes values of its own, in place of an argument of that name.
 _LANGCHAIN_NAMES: Final = frozenset({"config", "run_manager", "callbacks", "self"})
@@ -17,26 +19,34 @@ _FILTERED_NAMES: Final = ("run_manager", "callbacks")
 _PACKED: Final = "planwave_arguments"
 
 
-def keep_arguments(tool: BaseTool, names: Iterable[str]) -> BaseTool:
-    """Return `tool` so that its function gets all its arguments, which are called `names`.
+def keep_arguments(tool: BaseTool, names: Iterable[str], *, injected: Iterable[str]) -> BaseTool:
+    """Return `tool` so that its function gets all its arguments, which it calls `names`; `injected` are filled in.
 
     Raises `ToolError` for an argument that LangChain would drop or replace whatever is done.
     """
     if isinstance(tool, StructuredTool):
         function = tool.coroutine or tool.func
-        _check_names(tool, names, _find_injected_names(function))
+        _check_names(tool, names, injected)
         _check_filtered_names(tool, function)
-        is_open = isinstance(tool.args_schema, dict)
-        return _pack_arguments(tool) if is_open or _LANGCHAIN_NAMES.intersection(names) else tool
+        return _pack_arguments(tool) if _is_open(tool) or _LANGCHAIN_NAMES.intersection(names) else tool
+    if isinstance(tool, Tool):
+        # Its one argument is passed by position.
+        return tool
     for method in (tool._run, tool._arun):  # noqa: SLF001 - what a tool overrides
-        hints, parameters = _get_hints(method), inspect.signature(method).parameters
+        hints, parameters = find_hints(method), inspect.signature(method).parameters
         taken = {"self"} | {name for name, hint in hints.items() if hint is RunnableConfig}
-        if isinstance(tool.args_schema, type) or tool.args_schema is None:
-            taken |= _find_injected_names(method)
-        _check_names(tool, names, taken | ({"run_manager"} & parameters.keys()))
+        _check_names(tool, names, taken | {*injected} | ({"run_manager"} & parameters.keys()))
         if type(tool)._run is method:  # noqa: SLF001 - as above
             _check_filtered_names(tool, method)
     return tool
+
+
+def _is_open(tool: BaseTool) -> bool:
+    """Whether a call may give arguments that the schema does not name."""
+    schema = tool.args_schema
+    return isinstance(schema, dict) or (
+        isinstance(schema, type) and issubclass(schema, BaseModel) and schema.model_config.get("extra") == "allow"
+    )
 
 
 def _check_names(tool: BaseTool, names: Iterable[str], taken: Iterable[str]) -> None:
@@ -52,33 +62,13 @@ def _check_filtered_names(tool: BaseTool, function: Callable[..., Any] | None) -
     """Raise `ToolError` for a parameter that no call can give: its name is LangChain's, its type is not."""
     if function is None:
         return
-    hints = _get_hints(function)
+    hints = find_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():
         if name not in _FILTERED_NAMES or isinstance(tool.args_schema, dict):
             continue
         is_langchains = "Callback" in str(hints.get(name, parameter.annotation))
         if not is_langchains and (name in hints or parameter.default is parameter.empty):
             _check_names(tool, [name], [name])
-
-
-def _find_injected_names(function: Callable[..., Any] | None) -> set[str]:
-    """Return the parameters that a framework fills in, by their annotations."""
-
-    def is_injected(hint: object) -> bool:
-        marks = getattr(hint, "__metadata__", ())
-        return any(
-            isinstance(mark, InjectedToolArg) or (isinstance(mark, type) and issubclass(mark, InjectedToolArg))
-            for mark in marks
-        )
-
-    return {name for name, hint in _get_hints(function).items() if is_injected(hint)}
-
-
-def _get_hints(function: Callable[..., Any] | None) -> dict[str, Any]:
-    try:
-        return get_type_hints(function, include_extras=True) if function is not None else {}
-    except Exception:  # noqa: BLE001 - an annotation may name what is not there at run time
-        return {}
 
 
 def _pack_arguments(tool: StructuredTool) -> StructuredTool:
@@ -114,11 +104,8 @@ def _unpack(
     config: RunnableConfig,
     run_manager: Any,  # noqa: ANN401 - LangChain's, of a call with or without a loop
 ) -> dict[str, Any]:
-    """Return the approved arguments, and beside them what LangChain would add. Raises `ToolFailure`."""
-    hints = _get_hints(function)
-    injected = sorted(_find_injected_names(function) & arguments.keys())
-    if injected:
-        raise ToolFailure(f"The argument {injected[0]!r} cannot be passed on; the call was not made.")
+    """Return the approved arguments, and beside them what LangChain would add."""
+    hints = find_hints(function)
     added: dict[str, Any] = {name: config for name, hint in hints.items() if hint is RunnableConfig}
     if run_manager is not None and "callbacks" in inspect.signature(function).parameters:
         added["callbacks"] = run_manager.get_child()

@@ -40,13 +40,13 @@ def trust_hints(tools: Iterable[BaseTool]) -> list[BaseTool]:
 def get_trusted_metadata(tool: BaseTool) -> dict[str, Any]:
     """Return the metadata that counts of a tool: all of it, unless a server wrote it that nobody trusts."""
     metadata = dict(tool.metadata or {})
-    if not _is_from_adapter(tool) or _TRUST_TAG in (tool.tags or ()):
+    if not is_from_adapter(tool) or _TRUST_TAG in (tool.tags or ()):
         return metadata
     kept = {name: value for name, value in metadata.items() if name in _HARMLESS_FIELDS}
     return {**kept, **select_server_hints(metadata, trusted=False)}
 
 
-def _is_from_adapter(tool: BaseTool) -> bool:
+def is_from_adapter(tool: BaseTool) -> bool:
     """Whether `langchain-mcp-adapters` made the tool, by the module of the function that it calls."""
     calls = (getattr(tool, "coroutine", None), getattr(tool, "func", None))
     return any(str(getattr(call, "__module__", "")).partition(".")[0] == _ADAPTER_MODULE for call in calls)

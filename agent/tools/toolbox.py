@@ -2,24 +2,34 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, get_type_hints
+from typing import Any, TypeAlias
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-from langchain_core.tools import BaseTool
-from pydantic import BaseModel, ValidationError
-from pydantic.v1 import BaseModel as BaseModelV1
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import ValidationError
 
 from agent.core.engine.rollback import find_missing_compensation_args
-from agent.core.plan.json_schema import drop_unsupported_keywords
 from agent.core.plan.tool_spec import JsonSchema, Policy, Preflight, ToolSpec
 from agent.errors import ToolError
-from agent.json_values import find_type_without_json_form
+from agent.logging_context import get_logger
 from agent.secret_masking import RegisteredSecrets, get_registered_masks
 from agent.secret_values import find_tool_secrets, replace_secret_schemas
 from agent.tools.async_tools import has_coroutine, prepare_tool, raise_reported_failures
 from agent.tools.exact_arguments import keep_arguments
+from agent.tools.function_signatures import adapt_signature
+from agent.tools.injected_arguments import (
+    Injection,
+    RunOffer,
+    check_injections,
+    fill_injected,
+    find_injections,
+)
 from agent.tools.server_hints import get_trusted_metadata
+from agent.tools.tool_schemas import ToolSchemas, build_schemas
+
+_logger = get_logger(__name__)
+
+#: A LangChain tool, or a function with a docstring, which becomes one.
+ToolLike: TypeAlias = BaseTool | Callable[..., Any]
 
 #: A tool that declares this parameter gets an idempotency key, with which its receiver can recognise a repeated call.
 IDEMPOTENCY_KEY = "idempotency_key"
@@ -46,17 +56,29 @@ _POLICY_FIELDS = (
 class Toolbox(Mapping[str, BaseTool]):
     """Tools by name, in the order given, with a `ToolSpec` for each in `specs`."""
 
-    def __init__(self, tools: Iterable[BaseTool] = ()) -> None:
-        """Check `tools`. Raises `ToolError` for a duplicate name, a bad schema or policy, or an unknown tool in it."""
+    def __init__(self, tools: Iterable[ToolLike] = (), *, offer: RunOffer | None = None) -> None:
+        """Check `tools`; `offer` is what runs can fill in for injected arguments, None: that is not known yet.
+
+        Raises `ToolError` for what is no tool, a duplicate name, a bad schema or policy, an unknown tool in it, and an
+        argument that nothing fills in.
+        """
         self._tools: dict[str, BaseTool] = {}
         self.specs: dict[str, ToolSpec] = {}
-        for tool in tools:
+        #: What of the schemas of the tools cannot be checked, one sentence each.
+        self.notes: list[str] = []
+        for tool in map(adapt_signature, as_tools(tools)):
             if tool.name in self._tools:
                 raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
-            self.specs[tool.name] = _build_spec(tool)
-            names = self.specs[tool.name].args_schema["properties"]
-            exact = keep_arguments(tool, names)
-            self._tools[tool.name] = prepare_tool(exact) if has_coroutine(exact) else raise_reported_failures(exact)
+            metadata, injections = get_trusted_metadata(tool), find_injections(tool)
+            check_injections(tool, injections, offer)
+            schemas = build_schemas(tool, metadata.get("output_schema"))
+            self.notes += schemas.notes
+            self.specs[tool.name] = _build_spec(tool, metadata, schemas, injections)
+            exact = keep_arguments(tool, schemas.parameters, injected=injections)
+            filled = fill_injected(exact, injections)
+            self._tools[tool.name] = prepare_tool(filled) if has_coroutine(filled) else raise_reported_failures(filled)
+        for note in self.notes:
+            _logger.warning(note)
         #: Kept here, so that they are masked for as long as the tools are in use.
         self._secrets = RegisteredSecrets(text for tool in self._tools.values() for text in find_tool_secrets(tool))
         for spec in self.specs.values():
@@ -118,14 +140,44 @@ def _get_preflight(tool: BaseTool) -> Callable[..., Any] | None:
     return check if callable(check) else None
 
 
-def _build_spec(tool: BaseTool) -> ToolSpec:
-    metadata = get_trusted_metadata(tool)
-    args_schema, takes_key = _build_args_schema(tool)
-    output_schema = metadata.get("output_schema")
-    _check_schema(tool.name, "output_schema", output_schema)
-    _check_return_type(tool)
+def as_tools(given: Iterable[ToolLike]) -> list[BaseTool]:
+    """Return tools and functions as LangChain tools. Raises `ToolError` for what is none and cannot become one."""
+    tools: object = given
+    if isinstance(tools, BaseTool):
+        raise ToolError(f"The tools are a single one, {tools.name!r}; give a list of tools.")
+    if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
+        raise ToolError(f"The tools are {tools!r:.100}; give a list of LangChain tools or functions.")
+    return [tool if isinstance(tool, BaseTool) else _convert_function(tool) for tool in tools]
+
+
+def _convert_function(function: object) -> BaseTool:
+    """Return a function as a tool. Raises `ToolError`."""
+    if inspect.isclass(function) and issubclass(function, BaseTool):
+        raise ToolError(f"{function.__name__} is a class of tools; give an instance of it.")
+    name = getattr(function, "__name__", "")
+    if not (inspect.isfunction(function) or inspect.ismethod(function)):
+        raise ToolError(f"{function!r:.100} is no tool; give a LangChain tool, or a function with a docstring.")
+    if not name.isidentifier() or not inspect.getdoc(function):
+        raise ToolError(
+            f"The function {name!r} needs a name and a docstring, by which a planner chooses it; add them, or make a "
+            "tool of it with `langchain_core.tools.tool`."
+        )
+    call: dict[str, Any] = {"coroutine" if inspect.iscoroutinefunction(function) else "func": function}
+    try:
+        return StructuredTool.from_function(**call, parse_docstring=True, error_on_invalid_docstring=False)
+    except Exception as error:
+        # Whatever LangChain, pydantic or an annotation raises.
+        raise ToolError(f"The function {name!r} cannot become a tool: {error}") from error
+
+
+def _build_spec(
+    tool: BaseTool, metadata: Mapping[str, Any], schemas: ToolSchemas, injections: Mapping[str, Injection]
+) -> ToolSpec:
+    args_schema, takes_key = _hide_key(schemas.args)
     hints = {ours: metadata[theirs] for theirs, ours in _HINT_FIELDS.items() if metadata.get(theirs) is not None}
     limits = {name: metadata[name] for name in _POLICY_FIELDS if metadata.get(name) is not None}
+    if any(each.source in {"state", "store", "runtime"} and each.is_required for each in injections.values()):
+        limits["dispatched_only"] = True
     try:
         policy = Policy(**{**_infer_hints(hints), **hints, **limits}, takes_idempotency_key=takes_key)
     except ValidationError as error:
@@ -144,7 +196,8 @@ def _build_spec(tool: BaseTool) -> ToolSpec:
         name=tool.name,
         description=tool.description,
         args_schema=args_schema,
-        output_schema=output_schema,
+        output_schema=schemas.output,
+        infers_output=metadata.get("output_schema") is None,
         policy=policy,
     )
 
@@ -152,6 +205,8 @@ def _build_spec(tool: BaseTool) -> ToolSpec:
 def _find_provider_problem(args_schema: JsonSchema, policy: Policy) -> str | None:
     if not policy.read_only:
         return "and writes. Set 'readOnlyHint': True if it only reads, or remove 'context_provider'."
+    if policy.dispatched_only:
+        return "and takes what only a run has. Give these arguments a default, or remove 'context_provider'."
     needed = args_schema.get("required")
     if needed:
         return f"and needs {', '.join(map(repr, needed))}. Give it a default, or remove 'context_provider'."
@@ -163,46 +218,12 @@ def _infer_hints(hints: Mapping[str, Any]) -> dict[str, Any]:
     return {"destructive": False, "idempotent": True} if hints.get("read_only") is True else {}
 
 
-def _build_args_schema(tool: BaseTool) -> tuple[JsonSchema, bool]:
-    """Return the JSON Schema of the arguments that a planner sees, and whether the tool takes an idempotency key."""
-    declared = tool.tool_call_schema
-    # A copy, because LangChain returns a schema that it keeps.
-    schema: JsonSchema = dict(declared if isinstance(declared, dict) else _get_model_schema(declared))
-    _check_schema(tool.name, "args_schema", schema)
-    schema.setdefault("type", "object")
-    properties = schema.setdefault("properties", {})
+def _hide_key(schema: JsonSchema) -> tuple[JsonSchema, bool]:
+    """Return the schema of the arguments that a planner sees, and whether the tool takes an idempotency key."""
+    properties = schema["properties"]
     takes_key = IDEMPOTENCY_KEY in properties
     if takes_key:
-        schema["properties"] = {name: inner for name, inner in properties.items() if name != IDEMPOTENCY_KEY}
-        schema["required"] = [name for name in schema.get("required", []) if name != IDEMPOTENCY_KEY]
+        shown = {name: inner for name, inner in properties.items() if name != IDEMPOTENCY_KEY}
+        required = [name for name in schema.get("required", []) if name != IDEMPOTENCY_KEY]
+        schema = {**schema, "properties": shown, "required": required}
     return replace_secret_schemas(schema), takes_key
-
-
-def _get_model_schema(model: type[BaseModel] | type[BaseModelV1]) -> JsonSchema:
-    return model.model_json_schema() if issubclass(model, BaseModel) else model.schema()
-
-
-def _check_return_type(tool: BaseTool) -> None:
-    """Raise `ToolError` if the tool returns what cannot be stored, which a call would show when it has been made."""
-    function = getattr(tool, "coroutine", None) or getattr(tool, "func", None) or tool._run  # noqa: SLF001 - what a tool overrides
-    try:
-        annotation = get_type_hints(function).get("return")
-    except Exception:  # noqa: BLE001 - an annotation may name what is not there at run time
-        return
-    kind = find_type_without_json_form(annotation)
-    if kind is not None:
-        raise ToolError(
-            f"Tool {tool.name!r} returns {kind}, which has no JSON form and cannot be stored; return texts, numbers, "
-            "lists, objects, models or dataclasses instead."
-        )
-
-
-def _check_schema(name: str, role: str, schema: object) -> None:
-    if schema is None:
-        return
-    if not isinstance(schema, dict):
-        raise ToolError(f"Tool {name!r}: {role} is {type(schema).__name__}; give a JSON Schema object.")
-    try:
-        Draft202012Validator.check_schema(drop_unsupported_keywords(schema))
-    except SchemaError as error:
-        raise ToolError(f"Tool {name!r}: {role} is not a JSON Schema: {error.message}.") from error

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import anyio.to_thread
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
@@ -12,8 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import Preflight, ToolSpec
 from agent.errors import ToolError, ToolFailure, describe_extra
+from agent.llm.chat_wrappers import ChatRunnable, apply_configuration, change_models
+from agent.llm.models import ModelSource, defer_model
 from agent.llm.replies import drop_reasoning
 from agent.tools.call_inputs import render_cut_inputs
+from agent.tools.toolbox import ToolLike, as_tools
 from graphs.run.task_runner import current_task
 from prompts import render
 
@@ -54,7 +58,7 @@ class DelegateTool(BaseTool):
     )
     args_schema: type[BaseModel] = DelegateArgs
     #: Called at the first task, so that no model is needed earlier.
-    model: Callable[[], BaseChatModel]
+    model: Callable[[], ChatRunnable]
     #: The tools that a worker can be given.
     names: tuple[str, ...]
     metadata: dict[str, Any] | None = {  # noqa: RUF012 - pydantic copies it
@@ -104,10 +108,12 @@ class DelegateTool(BaseTool):
             run_limit=request.max_steps, exit_behavior="error"
         )
         calls: AgentMiddleware[Any, Any, Any] = WorkerCallMiddleware(context)
-        model, shown = self.model(), [_build_worker_tool(spec) for spec in specs]
+        chat = await anyio.to_thread.run_sync(self.model)
+        model = chat if isinstance(chat, BaseChatModel) else cast("BaseChatModel", _AgentModel(chat))
+        shown = [_build_worker_tool(spec) for spec in specs]
         try:
             model.bind_tools(shown)
-        except NotImplementedError:
+        except (NotImplementedError, AttributeError):
             raise ToolFailure("The worker's model cannot call tools; give `delegate_tool` one that can.") from None
         agent = create_agent(
             model,
@@ -130,14 +136,29 @@ class DelegateTool(BaseTool):
         }
 
 
-def delegate_tool(tools: Sequence[BaseTool], model: Callable[[], BaseChatModel]) -> BaseTool:
+class _AgentModel:
+    """A model, or a runnable around one, as an agent uses it: tools are bound to each model inside."""
+
+    def __init__(self, chat: ChatRunnable) -> None:
+        self._chat = apply_configuration(chat)
+
+    def bind_tools(self, tools: Sequence[Any], **options: Any) -> ChatRunnable:  # noqa: ANN401 - a model's own
+        return change_models(self._chat, lambda model: model.bind_tools(tools, **options))
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever an agent asks of a model
+        return getattr(self._chat, name)
+
+
+def delegate_tool(tools: Sequence[ToolLike], model: ModelSource = None) -> BaseTool:
     """Return the tool `delegate` for workers that can be given `tools`, which the graph must have too.
 
-    Raises `ToolError` if the extra `delegate` is not installed.
+    `model` is a choice as in `build_graph`, or a function that returns the model; None: the configured one. It is made
+    at the first task. Raises `ToolError` for what is no tool and if the extra `delegate` is not installed, `UsageError`
+    for a choice that names no model.
     """
     if find_spec("langchain") is None:
         raise ToolError(f"Workers need {describe_extra('delegate')}.")
-    return DelegateTool(model=model, names=tuple(tool.name for tool in tools))
+    return DelegateTool(model=defer_model(model), names=tuple(tool.name for tool in as_tools(tools)))
 
 
 def _build_worker_tool(spec: ToolSpec) -> BaseTool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from langgraph.config import get_config
 
+from agent.core.approval_text import escape_text
 from agent.core.plan.hashing import hash_json
 from agent.errors import AnswerError
 from agent.events import ApprovalRequested
@@ -32,9 +33,12 @@ async def human_approval(state: State, context: NodeContext) -> StateRecord:
             build_interrupt_payload(decisions.open_requests, state, context)
             if escalation is None
             else build_escalation_interrupt(escalation, state, thread=context.thread)
-        ) | ({"error": error} if error else {})
+        )
+        digest = _hash_requests(payload["action_requests"])
+        if error:
+            payload = _add_error(payload, error)
         context.emit(ApprovalRequested(request=payload))
-        answer = questions.ask(payload, digest=_hash_requests(payload["action_requests"]))
+        answer = questions.ask(payload, digest=digest)
         try:
             if escalation is not None:
                 return apply_escalation(answer, escalation, state, snapshot, context)
@@ -47,6 +51,16 @@ async def human_approval(state: State, context: NodeContext) -> StateRecord:
         if not decisions.open_requests:
             await store_approvals(granted, state, context)
             return update
+
+
+def _add_error(payload: Mapping[str, Any], error: str) -> dict[str, Any]:
+    """Return a payload that says why the last answer was not taken, also where front ends look: in the description.
+
+    Agent Chat UI and Agent Inbox show that of the first call only, and do not read `error`.
+    """
+    first, *others = payload["action_requests"]
+    description = f"**Your last answer was not taken:** {escape_text(error)}\n\n{first['description']}"
+    return {**payload, "action_requests": [{**first, "description": description}, *others], "error": error}
 
 
 def _hash_requests(requests: Sequence[Mapping[str, Any]]) -> str:

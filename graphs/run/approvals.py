@@ -184,9 +184,9 @@ async def _apply_decisions(
                 results[request.task] = Rejected(revision=revision, message=message, digest=mark)
             case RespondDecision(message=message):
                 spec = context.toolbox.specs[request.tool]
-                results[request.task] = _accept_response(
-                    message, spec.output_schema, request=request, revision=revision
-                )
+                # An annotation says what the function gives, not what a person may.
+                schema = None if spec.infers_output else spec.output_schema
+                results[request.task] = _accept_response(message, schema, request=request, revision=revision)
             case _:
                 assert_never(decision)
     changed = await _apply_edits(edits, state, context) if edits else {}

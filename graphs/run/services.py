@@ -1,5 +1,6 @@
 """The services of one graph: tools, model, settings and stores, each made when it is first needed."""
 
+import inspect
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -8,14 +9,13 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import anyio.to_thread
-from langchain_core.tools import BaseTool
 from langgraph.cache.base import BaseCache
 from langgraph.store.base import BaseStore, GetOp, PutOp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.core.engine.outcomes import Done, Outcome
 from agent.core.plan.limits import Limits
-from agent.errors import PlanwaveError, WeightsError
+from agent.errors import PlanwaveError, ToolError, WeightsError
 from agent.execution.call_log import CallLog
 from agent.execution.ledger import Ledger
 from agent.execution.result_cache import CachedResult, ResultCache
@@ -34,10 +34,12 @@ from agent.llm.models import (
 from agent.llm.usage import MeterRegistry
 from agent.results.artifacts import Artifacts
 from agent.settings import Settings
-from agent.tools.toolbox import Toolbox
+from agent.tools.injected_arguments import RunOffer
+from agent.tools.toolbox import Toolbox, ToolLike
 from graphs.run.dispatch_board import BoardRegistry
 from graphs.run.grants import Grants
 from graphs.run.snapshots import RunCaches
+from graphs.state import STATE_FIELDS_FOR_TOOLS
 from graphs.stores.library import Library
 
 _DURATIONS_NAMESPACE: Final = ("planwave", "durations")
@@ -96,7 +98,25 @@ def _estimate_to_json(known: tuple[float, int]) -> dict[str, Any]:
 
 _MODEL_VARIABLES = ("PLANWAVE_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
-ToolsOrFactory = Sequence[BaseTool] | Callable[[], Sequence[BaseTool]]
+ToolsOrFactory = Sequence[ToolLike] | Callable[[], Sequence[ToolLike]]
+
+
+def check_tool_factory(factory: Callable[[], Sequence[ToolLike]]) -> None:
+    """Raise `ToolError` for a function that makes no tools: it takes arguments, or is a coroutine function."""
+    if isinstance(factory, type):
+        raise ToolError(f"The tools are the class {factory.__name__}; give a list of LangChain tools or functions.")
+    try:
+        inspect.signature(factory).bind()
+    except TypeError:
+        name = getattr(factory, "__name__", repr(factory))
+        raise ToolError(
+            f"The tools are {name!r}, which cannot be called without arguments to make them; if it is a tool itself, "
+            "give it in a list."
+        ) from None
+    if inspect.iscoroutinefunction(factory):
+        raise ToolError(
+            f"The tools are the coroutine function {factory.__name__!r}; give a function that returns them."
+        )
 
 
 class Context(BaseModel):
@@ -169,6 +189,8 @@ class Services:
     grants: Grants
     artifacts: Artifacts
     durations: DurationEstimates
+    #: LangGraph's store, for tools that want one.
+    store: BaseStore | None = None
     #: Cached results that other threads may use.
     memory: ResultCache | None = None
     #: Has the calls of tools with a pool made by other processes.
@@ -188,7 +210,9 @@ class Services:
         """The tools; a factory is called once, when they are first needed."""
         with self._lock:
             if self._toolbox is None:
-                self._toolbox = Toolbox(self.tools() if callable(self.tools) else self.tools)
+                tools = self.tools() if callable(self.tools) else self.tools
+                offer = RunOffer(frozenset(STATE_FIELDS_FOR_TOOLS), has_store=self.store is not None)
+                self._toolbox = Toolbox(tools, offer=offer)
             return self._toolbox
 
     async def load_toolbox(self) -> Toolbox:

@@ -10,7 +10,7 @@ from agent.core.compiler.compiler import CompiledPlan
 from agent.core.engine.budgets import ExhaustedBudget, Spending
 from agent.core.engine.call_preparation import PlanDiff
 from agent.core.engine.outcomes import Done, Outcome, Skipped
-from agent.core.plan.dependencies import waves
+from agent.core.plan.dependencies import execution_waves
 from agent.core.plan.document import Plan
 from agent.core.plan.hashing import hash_json
 from agent.core.plan.limits import Limits
@@ -108,7 +108,7 @@ def build_plan_event(
     return PlanCompiled(
         revision=revision,
         plan=plan_to_json(compiled.plan),
-        waves=waves(compiled.needs),
+        waves=execution_waves(compiled.plan, needs=compiled.needs),
         difference=difference,
         warnings=cite_warnings(warnings),
     )

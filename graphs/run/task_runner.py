@@ -1,11 +1,14 @@
 """One task of a dispatch: the board it runs on, created or restored after a crash, and the calls it makes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 from langgraph.config import get_config
+from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import Runtime
 
 from agent.core.engine.approvals import needs_approval
@@ -19,6 +22,7 @@ from agent.execution.executor import Executor, Job
 from agent.llm.usage import use_meter
 from agent.results.artifacts import Artifacts, drop_stored_output
 from agent.settings import Settings
+from agent.tools.injected_arguments import CallValues, use_call_values
 from agent.tools.toolbox import Toolbox
 from graphs.langgraph_internals import ChannelRead
 from graphs.nesting import load_pending_writes
@@ -28,8 +32,8 @@ from graphs.run.grants import Grants
 from graphs.run.node_context import NodeContext, create_node_context
 from graphs.run.services import Context, Services
 from graphs.run.snapshots import get_active_plan
-from graphs.run.state_updates import build_finished_event
-from graphs.state import State, merge_results
+from graphs.run.state_updates import build_finished_event, outcome_to_json
+from graphs.state import STATE_FIELDS_FOR_TOOLS, State, merge_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
     job = build_job(task, board)
     work = TaskContext(task, board, executor, context.toolbox, services.grants, context.limits, context.settings)
     try:
-        with use_meter(board.meter), as_current_task(work):
+        with use_meter(board.meter), as_current_task(work), use_call_values(_build_call_values(board, context)):
             outcome = await executor.run(job, slots=board.slots, emit=emit)
     except BudgetError as error:
         return error.budget
@@ -159,6 +163,34 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
     services.durations.record_call(job.task.tool, outcome)
     emit(build_finished_event(task, outcome))
     return outcome
+
+
+def _build_call_values(board: DispatchBoard, context: NodeContext) -> CallValues:
+    """Return what LangGraph's `ToolNode` would fill into the calls of a task."""
+    config, runtime = get_config(), context.runtime
+    store = runtime.store or context.services.store
+
+    def read_state() -> Mapping[str, Any]:
+        state: dict[str, Any] = ChannelRead.do_read(config, select=sorted(STATE_FIELDS_FOR_TOOLS), fresh=False)
+        # Tasks of this dispatch are not in the state yet.
+        results = {task: outcome_to_json(outcome) for task, outcome in board.outcomes.items()}
+        # A copy: what a tool changes in it must not change the run.
+        return deepcopy({**state, "results": {**(state.get("results") or {}), **results}})
+
+    def make_runtime(call_id: str) -> object:
+        return ToolRuntime(
+            state=read_state(),
+            context=runtime.context,
+            config=config,
+            stream_writer=runtime.stream_writer,
+            tool_call_id=call_id,
+            store=store,
+            tools=list(context.toolbox.values()),
+            execution_info=runtime.execution_info,
+            server_info=runtime.server_info,
+        )
+
+    return CallValues(read_state=read_state, store=store, make_runtime=make_runtime)
 
 
 def _add_warnings(outcome: Outcome, warnings: Sequence[str]) -> Outcome:

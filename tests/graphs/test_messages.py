@@ -5,9 +5,11 @@ What Agent Chat UI does is written down from its source (https://github.com/lang
 """
 
 import json
+import re
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import (
     AIMessage,
@@ -18,6 +20,8 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph, add_messages
@@ -396,6 +400,82 @@ async def test_a_paragraph_that_the_results_do_not_support_is_never_streamed(wor
         answer = (await graph.aget_state(thread())).values["answer"]
     assert "4711" not in "".join(pieces)
     assert "".join(pieces) == answer
+
+
+_THOUGHT = '<think>The plan is {"tasks": 9}. Hm, 4711?</think>'
+_BLOCKS = [{"type": "thinking", "thinking": "Hm, 4711?", "signature": "s"}]
+
+
+def thinking_in_text(text: str) -> AIMessage:
+    return AIMessage(f"{_THOUGHT}\n{text}")
+
+
+def thinking_in_blocks(text: str) -> AIMessage:
+    return AIMessage([*_BLOCKS, {"type": "text", "text": text}])
+
+
+class StreamingModel(BaseChatModel):
+    """A chat model that is no `ChatOpenAI` and streams its replies, in blocks where they have blocks."""
+
+    replies: list[AIMessage]
+    #: Whether it takes a schema, as other providers' models do, by a tool.
+    structured: bool = False
+
+    @property
+    def _llm_type(self) -> str:
+        return "streaming"
+
+    def _generate(self, messages, stop=None, run_manager=None, **more):
+        return ChatResult(generations=[ChatGeneration(message=self.replies.pop(0))])
+
+    def _stream(self, messages, stop=None, run_manager=None, **more):
+        reply = self.replies.pop(0)
+        parts = [[block] for block in reply.content] if isinstance(reply.content, list) else None
+        for part in parts or re.findall(r"\S+\s*|\s+", reply.content):
+            chunk = ChatGenerationChunk(message=AIMessageChunk(part))
+            if run_manager:
+                run_manager.on_llm_new_token(str(chunk.text), chunk=chunk)
+            yield chunk
+
+    def with_structured_output(self, schema, *, include_raw=False, **more):
+        if not self.structured:
+            raise NotImplementedError
+        parsed = RunnableLambda(lambda raw: {"raw": raw, "parsed": json.loads(raw.text), "parsing_error": None})
+        return self | parsed
+
+
+WRAPPERS = {
+    "alone": lambda model: model,
+    "bind": lambda model: model.bind(stop=["never"]),
+    "with_retry": lambda model: model.with_retry(),
+    "with_fallbacks": lambda model: model.with_fallbacks([model]),
+    "with_config": lambda model: model.with_config(tags=["mine"]),
+}
+
+
+@pytest.mark.parametrize("thinking", [thinking_in_text, thinking_in_blocks, AIMessage])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("structured", [False, True])
+async def test_no_plan_and_no_thought_of_another_model_is_streamed(world, thinking, wrapper, structured):
+    text = "The first is 1 [a].\n\nThe second is 1 too [b]."
+    plan = AIMessage(json.dumps(PLAN)) if structured else thinking(json.dumps(PLAN))
+    model = WRAPPERS[wrapper](StreamingModel(replies=[plan, thinking(text)], structured=structured))
+    graph = build_graph(tools=world.tools(), model=model, settings=Settings(), checkpointer=InMemorySaver())
+    stream = graph.astream({"messages": "look"}, thread(), stream_mode=["messages", "values"], subgraphs=True)
+    parts, last = [], {}
+    async for _, mode, part in stream:
+        if mode == "messages":
+            parts.append((part[1]["langgraph_node"], part[0]))
+        else:
+            last = part
+    assert last["answer"] == text
+    assert {node for node, _ in parts} == {"wave_dispatch", "answer"}
+    pieces = [message for node, message in parts if node == "answer"]
+    assert "".join(str(piece.text) for piece in pieces) == text
+    assert len(pieces) > 5
+    assert {piece.id for piece in pieces} == {last["messages"][-1].id}
+    shown = json.dumps([message.model_dump(mode="json") for _, message in parts] + [last["answer"]], default=str)
+    assert [word for word in ("4711", "think", '\\"tasks\\": [') if word in shown] == []
 
 
 async def test_a_conversation_goes_on_in_another_process(world, tmp_path):

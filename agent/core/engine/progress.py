@@ -14,7 +14,7 @@ from agent.core.plan.document import Task
 class TaskProgress(TypedDict):
     """Counts of tasks: rejected ones count as failed, cancelled ones as skipped, those in doubt as waiting.
 
-    `percentage` is the share of settled tasks, 0 to 100.
+    `percentage` is the share of completed tasks, 0 to 100.
     """
 
     completed: int
@@ -108,7 +108,7 @@ def build_progress(settled: Mapping[str, int], *, running: int, total: int) -> T
         waiting=total - completed - failed - skipped - running,
         skipped=skipped,
         total=total,
-        percentage=round(100 * (completed + failed + skipped) / total, 1) if total else 100.0,
+        percentage=round(100 * completed / total, 1) if total else 100.0,
     )
 
 

@@ -53,9 +53,15 @@ def waves(needs: DependencyGraph) -> list[list[str]]:
     return [level for level in levels if level]
 
 
-def execution_waves(plan: Plan) -> list[list[str]]:
-    """Return the plan's tasks wave by wave, each wave in listed order. Raises `graphlib.CycleError`."""
-    return waves(build_dependency_graph(plan))
+def execution_waves(plan: Plan, *, needs: DependencyGraph | None = None) -> list[list[str]]:
+    """Return the plan's tasks wave by wave, each wave in the order of `priority`, the lowest first, then as listed.
+
+    So they start, but that among tasks of one priority those go first that the end of the plan waits for longest.
+    `needs` is the plan's dependency graph, if the caller has it. Raises `graphlib.CycleError`.
+    """
+    needs = build_dependency_graph(plan) if needs is None else needs
+    priorities = {task.id: task.priority for task in plan.tasks}
+    return [sorted(level, key=priorities.__getitem__) for level in waves(needs)]
 
 
 def sort_topologically(needs: DependencyGraph) -> list[str]:

@@ -6,6 +6,7 @@ listed `properties` count as complete unless another keyword allows more; a list
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from urllib.parse import unquote
 
 from pydantic import JsonValue
 
@@ -28,9 +29,9 @@ _OPENING_KEYWORDS = frozenset(
     {"patternProperties", "allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "if", "dependentSchemas"}
 )
 #: Keywords whose value is a map of schemas, a list of schemas, or one schema.
-_SCHEMA_MAP_KEYWORDS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
-_SCHEMA_LIST_KEYWORDS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
-_SCHEMA_KEYWORDS = frozenset(
+SCHEMA_MAP_KEYWORDS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+SCHEMA_LIST_KEYWORDS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+SCHEMA_KEYWORDS = frozenset(
     {
         *("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames"),
         *("unevaluatedItems", "unevaluatedProperties"),
@@ -236,14 +237,24 @@ def dereference_schema(schema: JsonSchema, root: JsonSchema) -> JsonSchema:
         ref = schema.get("$ref")
         if not isinstance(ref, str):
             return schema
-        target: object = root
-        steps = ref.removeprefix("#/").split("/") if ref.startswith("#/") else ["?"]
-        for step in [] if ref == "#" else steps:
-            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
-        if not isinstance(target, dict):
+        target = find_reference_target(ref, root)
+        if target is None:
             return {}
         schema = target
     return {}
+
+
+def find_reference_target(reference: str, root: JsonSchema) -> JsonSchema | None:
+    """Return the schema in the document `root` to which a `$ref` leads; None if it leads out of it or nowhere."""
+    target: object = root
+    steps = reference.removeprefix("#/").split("/") if reference.startswith("#/") else ["?"]
+    for step in [] if reference == "#" else steps:
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
+        if isinstance(target, list):
+            target = target[int(name)] if name.isdecimal() and int(name) < len(target) else None
+        else:
+            target = target.get(name) if isinstance(target, dict) else None
+    return target if isinstance(target, dict) else {} if target is True else None
 
 
 def as_schema(schema: object) -> JsonSchema:
@@ -290,8 +301,8 @@ def map_subschemas(keyword: str, value: object, change: Callable[[JsonSchema], J
 
     A keyword such as `enum` or `default`, which contains values and not schemas, keeps its value.
     """
-    if isinstance(value, dict) and keyword in _SCHEMA_MAP_KEYWORDS:
+    if isinstance(value, dict) and keyword in SCHEMA_MAP_KEYWORDS:
         return {name: change(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
-    if isinstance(value, list) and keyword in _SCHEMA_LIST_KEYWORDS:
+    if isinstance(value, list) and keyword in SCHEMA_LIST_KEYWORDS:
         return [change(inner) if isinstance(inner, dict) else inner for inner in value]
-    return change(value) if isinstance(value, dict) and keyword in _SCHEMA_KEYWORDS else value
+    return change(value) if isinstance(value, dict) and keyword in SCHEMA_KEYWORDS else value

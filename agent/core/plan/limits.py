@@ -1,8 +1,27 @@
 """The limits that plans are checked against and runs are steered by."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before a call is made again: exponentially longer, up to a limit."""
+
+    base_s: float = 0.5
+    factor: float = 2.0
+    max_s: float = 30.0
+    #: The share of a wait that is drawn at random, 0 to 1.
+    jitter: float = 1.0
+
+    def compute_longest_wait_s(self, retry: int) -> float:
+        """Return the wait before a retry, counted from 1, in seconds, before anything is drawn."""
+        try:
+            return min(self.max_s, self.base_s * self.factor ** (retry - 1))
+        except OverflowError:
+            return self.max_s if self.base_s else 0.0
 
 
 class Limits(BaseModel):

@@ -86,6 +86,8 @@ class ToolSpec(BaseModel):
     args_schema: JsonSchema
     #: None: nothing is known about the output, so paths into it are checked when the plan runs.
     output_schema: JsonSchema | None = None
+    #: The output schema is that of the function's return annotation: plans are checked by it, outputs are not.
+    infers_output: bool = False
     policy: Policy = Policy()
 
 

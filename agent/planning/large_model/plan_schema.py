@@ -5,17 +5,24 @@ The strict mode of structured outputs has no objects of free shape. So a map is 
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, get_args
 
 from pydantic import JsonValue
 
 from agent.core.plan.document import OnItemFailure
-from agent.core.plan.json_schema import is_closed_object
+from agent.core.plan.hashing import hash_json
+from agent.core.plan.json_schema import find_reference_target, is_closed_object
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 
 _PATH_SCHEMA: Final[JsonSchema] = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}
 _REFERENCES: Final = ("output", "item", "template")
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_ODD_LETTERS: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+_MAX_ODD_NAME: Final = 40
+#: Where a schema keeps the parts that it refers to.
+_DEFINITIONS: Final = ("$defs", "definitions")
 #: Keywords of a scalar that a reply is held to.
 _SCALAR_KEYWORDS: Final = frozenset(
     (
@@ -45,6 +52,26 @@ def build_object_schema(**properties: JsonSchema) -> JsonSchema:
 
 def _ref(name: str) -> JsonSchema:
     return {"$ref": f"#/$defs/{name}"}
+
+
+def _to_definition_name(name: str) -> str:
+    """Return a name that stands in a `$ref` as it is, for each text another: a `/` or `%` in it would lead elsewhere.
+
+    Servers that read the schema differ in how they undo an escaping, so there is none.
+    """
+    if _PLAIN_NAME.fullmatch(name):
+        return name
+    return f"{re.sub(_ODD_LETTERS, '_', name)[:_MAX_ODD_NAME]}_{hash_json(name)[:8]}"
+
+
+def refer_to_task(tool: str) -> JsonSchema:
+    """Return a reference to the schema of a task with `tool` among `build_definitions`."""
+    return _ref(_to_definition_name(f"task_{tool}"))
+
+
+def refer_to_arguments(tool: str) -> JsonSchema:
+    """Return a reference to the schema of the arguments of `tool` among `build_definitions`."""
+    return _ref(_to_definition_name(f"args_{tool}"))
 
 
 def _build_shared_definitions() -> JsonSchema:
@@ -78,7 +105,7 @@ def build_plan_schema(specs: Iterable[ToolSpec], *, asking: Iterable[ToolSpec] =
     specs, asking = list(specs), list(asking)
     known = {spec.name: spec for spec in (*specs, *asking)}
     calls = [
-        build_object_schema(tool={"type": "string", "const": spec.name}, args=_ref(f"args_{spec.name}"))
+        build_object_schema(tool={"type": "string", "const": spec.name}, args=refer_to_arguments(spec.name))
         for spec in asking
     ]
     need = {"need": {"type": "array", "items": {"anyOf": calls}}} if calls else {}
@@ -87,7 +114,7 @@ def build_plan_schema(specs: Iterable[ToolSpec], *, asking: Iterable[ToolSpec] =
         "properties": {
             **need,
             "execution_mode": {"enum": ["parallel", "sequential", "conditional"], "type": "string"},
-            "tasks": {"type": "array", "items": {"anyOf": [_ref(f"task_{spec.name}") for spec in specs]}},
+            "tasks": {"type": "array", "items": {"anyOf": [refer_to_task(spec.name) for spec in specs]}},
         },
         "required": ["execution_mode", "tasks"],
         "additionalProperties": False,
@@ -100,11 +127,12 @@ def build_definitions(specs: Iterable[ToolSpec]) -> JsonSchema:
     definitions = _build_shared_definitions()
     for spec in specs:
         definitions |= {
-            f"{spec.name}__{name}": _build_literal_schema(part, tool=spec.name)
-            for name, part in spec.args_schema.get("$defs", {}).items()
+            _name_part(spec.name, name): _build_literal_schema(part, tool=spec.name)
+            for place in _DEFINITIONS
+            for name, part in spec.args_schema.get(place, {}).items()
         }
-        definitions[f"args_{spec.name}"] = _build_arguments_schema(spec)
-        definitions[f"task_{spec.name}"] = _build_task_schema(spec)
+        definitions[_to_definition_name(f"args_{spec.name}")] = _build_arguments_schema(spec)
+        definitions[_to_definition_name(f"task_{spec.name}")] = _build_task_schema(spec)
     return definitions
 
 
@@ -115,7 +143,7 @@ def _build_task_schema(spec: ToolSpec) -> JsonSchema:
         description={"type": "string", "description": "What the task finds out or does, for a person."},
         reasoning={"type": "string", "description": "Why it is needed, in one sentence."},
         tool={"type": "string", "const": spec.name},
-        args=_ref(f"args_{spec.name}"),
+        args=refer_to_arguments(spec.name),
         expected_outcome=text,
         phase=text,
         depends_on={"type": "array", "items": text},
@@ -124,6 +152,10 @@ def _build_task_schema(spec: ToolSpec) -> JsonSchema:
         on_item_failure={"type": "string", "enum": list(get_args(OnItemFailure))},
     )
     return task | {"required": ["id", "description", "reasoning", "tool", "args"]}
+
+
+def _name_part(tool: str, name: str) -> str:
+    return _to_definition_name(f"{tool}__{name}")
 
 
 def _build_arguments_schema(spec: ToolSpec) -> JsonSchema:
@@ -145,8 +177,9 @@ def _build_value_schema(part: JsonSchema, *, tool: str) -> JsonSchema:
 
 def _build_literal_schema(part: JsonSchema, *, tool: str) -> JsonSchema:
     if "$ref" in part:
-        name = str(part["$ref"])
-        return _ref(f"{tool}__{name.removeprefix('#/$defs/')}") if name.startswith("#/$defs/") else _ref("open")
+        place, _, name = str(part["$ref"]).removeprefix("#/").partition("/")
+        # An escaped name, or a place within a definition, is found by the compiler.
+        return _ref(_name_part(tool, name)) if place in _DEFINITIONS and _PLAIN_NAME.fullmatch(name) else _ref("open")
     for word in ("anyOf", "oneOf"):
         if word in part:
             return {"anyOf": [_build_literal_schema(option, tool=tool) for option in part[word]]}
@@ -232,7 +265,7 @@ def _expand_branches(part: JsonSchema, root: JsonSchema, *, depth: int = 8) -> l
     if depth == 0:
         return []
     if "$ref" in part:
-        target = root.get("$defs", {}).get(str(part["$ref"]).removeprefix("#/$defs/"), {})
+        target = find_reference_target(str(part["$ref"]), root) or {}
         return _expand_branches(target, root, depth=depth - 1)
     for word in ("anyOf", "oneOf"):
         if word in part:

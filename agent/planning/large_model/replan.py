@@ -17,6 +17,8 @@ from agent.planning.large_model.plan_schema import (
     build_object_schema,
     parse_arguments,
     parse_task_document,
+    refer_to_arguments,
+    refer_to_task,
 )
 from agent.planning.replan_rules import (
     FailureContext,
@@ -65,10 +67,10 @@ def build_decision_schema(specs: Mapping[str, ToolSpec], failed: tuple[str, ...]
     """Return the schema of a decision: the reason, and one of four actions, or five with a question to a human."""
     task: JsonSchema = {"type": "string", "enum": list(failed)}
     changes = [
-        build_object_schema(task=task, tool={"type": "string", "const": name}, args={"$ref": f"#/$defs/args_{name}"})
+        build_object_schema(task=task, tool={"type": "string", "const": name}, args=refer_to_arguments(name))
         for name in specs
     ]
-    tasks = {"type": "array", "minItems": 1, "items": {"anyOf": [{"$ref": f"#/$defs/task_{name}"} for name in specs]}}
+    tasks = {"type": "array", "minItems": 1, "items": {"anyOf": [refer_to_task(name) for name in specs]}}
     skipped = {"type": "array", "items": task}
     actions = [
         build_object_schema(

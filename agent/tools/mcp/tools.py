@@ -1,6 +1,6 @@
 """Tools of MCP servers (Model Context Protocol) as LangChain tools with a policy."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, SecretStr
 
 from agent.config_file import HttpServer, StdioServer, ToolPolicy
 from agent.errors import ToolError, ToolFailure, describe_extra
+from agent.tools.async_tools import simplify_content
 from agent.tools.server_hints import select_server_hints
 
 if TYPE_CHECKING:
@@ -141,11 +142,6 @@ def _adapt_call(call: _ToolCoroutine, *, structured: bool) -> _ToolCoroutine:
             raise ToolFailure(str(error)) from error
         if structured and artifact is not None:
             return artifact["structured_content"]
-        return _simplify_content(content)
+        return simplify_content(content)
 
     return call_tool
-
-
-def _simplify_content(content: Sequence[Mapping[str, Any]]) -> object:
-    texts = [block["text"] for block in content if block["type"] == "text"]
-    return texts[0] if len(texts) == len(content) == 1 else list(content)

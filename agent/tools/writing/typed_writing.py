@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import anyio.to_thread
 from anyio.from_thread import start_blocking_portal
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
@@ -18,7 +19,7 @@ from agent.core.grounding import find_ungrounded
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.errors import ToolFailure
 from agent.llm.chat_wrappers import ChatRunnable
-from agent.llm.models import resolve_model
+from agent.llm.models import ModelSource, defer_model, resolve_model
 from agent.llm.replies import MalformedReply
 from agent.tools.call_inputs import describe_cut_inputs, render_cut_inputs
 from agent.tools.writing.write_text import MAX_INPUT_CHARACTERS
@@ -105,7 +106,7 @@ class _TypedWritingTool(BaseTool):
         from agent.llm.structured_output import ask_json  # noqa: PLC0415 - `openai` takes a second to load
 
         messages: list[BaseMessage] = [HumanMessage(question.prompt)]
-        model = resolve_model(self.writer())
+        model = resolve_model(await anyio.to_thread.run_sync(self.writer))
         problems: list[str] = []
         for _ in range(_ATTEMPTS):
             reply = await ask_json(model, messages, schema=question.schema, name=self.name)
@@ -246,6 +247,11 @@ def _find_ungrounded(text: str, *data: JsonValue) -> Iterator[str]:
         yield f"The data does not support {', '.join(map(repr, unknown))}, in: {text:.200}"
 
 
-def typed_writing_tools(writer: Callable[[], ChatRunnable]) -> list[BaseTool]:
-    """Return the tools that summarise, draft and classify with the model that `writer` returns when one is called."""
+def typed_writing_tools(model: ModelSource = None) -> list[BaseTool]:
+    """Return the tools that summarise, draft and classify with `model`, which is made when one of them is called.
+
+    It is a choice as in `build_graph`, or a function that returns the model; None: the configured one. Raises
+    `UsageError` for a choice that names no model.
+    """
+    writer = defer_model(model)
     return [SummarizeTool(writer=writer), DraftTool(writer=writer), ClassifyTool(writer=writer)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import anyio.to_thread
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -11,6 +12,7 @@ from pydantic_core import to_json
 from agent.core.grounding import find_ungrounded
 from agent.errors import ToolFailure
 from agent.llm.chat_wrappers import ChatRunnable
+from agent.llm.models import ModelSource, defer_model
 from agent.llm.replies import drop_reasoning
 from agent.llm.usage import begin_call, count_call, extract_usage
 from agent.tools.call_inputs import describe_cut_inputs, render_cut_inputs
@@ -69,7 +71,7 @@ class WriteText(BaseTool):
 
     async def _arun(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         draft = WritingConversation(WriteTextArgs.model_validate(arguments))
-        model = self.writer()
+        model = await anyio.to_thread.run_sync(self.writer)
         text: str | None = None
         while text is None:
             begin_call()
@@ -121,6 +123,6 @@ class WritingConversation:
         return None
 
 
-def writing_tools(writer: Callable[[], ChatRunnable]) -> list[BaseTool]:
-    """Return the tools that write with a model; `writer` returns it and is called when a text is written."""
-    return [WriteText(writer=writer)]
+def writing_tools(model: ModelSource = None) -> list[BaseTool]:
+    """Return the tools that write with `model`, which is made when a text is written; see `typed_writing_tools`."""
+    return [WriteText(writer=defer_model(model))]

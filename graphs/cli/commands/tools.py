@@ -1,9 +1,8 @@
 """The tools of a command: analytics over the user's data or the sample shop, and the tools of MCP servers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from agent.config_file import Configuration
@@ -79,9 +78,7 @@ def _add_configured_tools(
         screen.say(f"MCP servers of {options.find_configuration_file()}: {', '.join(servers)}.", style="dim")
     writing = typed_writing_tools(writer) if configured.tools.writing else []
     tools = [*analytics, *writing, *mcp_tools(servers)]
-    # A model that is chosen by name is no runnable around one.
-    worker = cast("Callable[[], BaseChatModel]", writer)
-    return [*tools, delegate_tool(tools, worker)] if configured.tools.delegate else tools
+    return [*tools, delegate_tool(tools, writer)] if configured.tools.delegate else tools
 
 
 def _list_tools_of(plan: Mapping[str, Any] | None) -> set[str]:

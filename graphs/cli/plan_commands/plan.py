@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
-from agent.core.plan.dependencies import waves
+from agent.core.plan.dependencies import execution_waves
 from agent.core.plan.tool_spec import ToolSpec
 from agent.errors import UsageError
 from agent.events import Emit, PlanCompiled, parse_event
@@ -66,9 +66,12 @@ def list_tools(*, options: RunOptions, context: CommandContext) -> int:
     configured = read_trusted_configuration(options, context=context)
     toolbox = Toolbox(make_tools(options, options.build_settings(), configured, screen=context.screen))
     if context.as_json:
-        print_json({"tools": [spec.model_dump(mode="json") for spec in toolbox.specs.values()]})
+        notes = {"notes": toolbox.notes} if toolbox.notes else {}
+        print_json({"tools": [spec.model_dump(mode="json") for spec in toolbox.specs.values()], **notes})
     else:
         _print_tools(toolbox.specs.values(), screen=context.screen)
+        for note in toolbox.notes:
+            context.screen.say(note, style="yellow")
     return 0
 
 
@@ -95,7 +98,7 @@ async def _plan_with_display(
                 PlanCompiled(
                     revision=1,
                     plan=result.plan,
-                    waves=waves(result.compiled.needs),
+                    waves=execution_waves(result.compiled.plan, needs=result.compiled.needs),
                     warnings=cite_warnings(result.warnings),
                 )
             )

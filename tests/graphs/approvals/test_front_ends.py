@@ -2,10 +2,12 @@
 
 Read in their sources: https://github.com/langchain-ai/agent-chat-ui (fdc87e6), `lib/agent-inbox-interrupt.ts` and
 `components/thread/agent-inbox`; https://github.com/langchain-ai/agent-inbox (f38301b), `contexts/utils.ts` and
-`hooks/use-interrupted-actions.tsx`. Both show and answer the first call of a request only, and edit every argument in a
-text field.
+`hooks/use-interrupted-actions.tsx`. Agent Inbox shows and answers the first call of a request only; Agent Chat UI asks
+about each and sends all answers together, but shows the description of the first only. Both edit every argument in a
+text field. `tests/browser` tries the same in a browser.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from agent.settings import Settings
 from graphs.plan_execute import build_graph
 from tests.support.worlds import CHAIN, READ, World, ref, thread
 
+READING = {"id": "r", "tool": "look", "args": {"value": 1}}
 TWO = {"tasks": [{"id": f"w{n}", "tool": "write", "args": {"value": n}} for n in (1, 2)]}
 
 
@@ -195,14 +198,114 @@ async def test_a_text_that_is_no_number_is_told(world):
     assert world.log == []
 
 
-async def test_resolving_a_thread_ends_it_without_the_call(world):
-    graph = graph_of(world)
-    # Agent Inbox: `threads.updateState(thread, {values: null, asNode: END})`.
+#: Agent Inbox: `threads.updateState(thread, {values: null, asNode: END})`; Agent Chat UI: `command: {goto: END}`, which
+#: a server makes a list. Plain LangGraph asks again after that one.
+RESOLUTIONS = {
+    "state": lambda graph: graph.aupdate_state(thread(), None, as_node=END),
+    "blocking state": lambda graph: asyncio.to_thread(graph.update_state, thread(), None, as_node=END),
+    "goto": lambda graph: graph.ainvoke(Command(goto=END), thread()),
+    "goto list": lambda graph: graph.ainvoke(Command(goto=[END]), thread()),
+}
+
+
+@pytest.mark.parametrize("way", RESOLUTIONS)
+@pytest.mark.parametrize("dispatch", ["eager", "wave"])
+async def test_resolving_a_thread_ends_it_without_the_call(world, way, dispatch):
+    graph = graph_of(world, dispatch=dispatch)
     await ask(graph, CHAIN)
-    await graph.aupdate_state(thread(), None, as_node=END)
+    await RESOLUTIONS[way](graph)
     state = await graph.aget_state(thread())
     assert (state.next, state.interrupts) == ((), ())
-    # Agent Chat UI: `submit({}, {command: {goto: END}})`.
-    await graph.ainvoke({"goal": "g", "plan": CHAIN}, thread("chat"))
-    await graph.ainvoke(Command(goto=END), thread("chat"))
+    assert (state.values["status"], state.values["pending_approvals"]) == ("cancelled", [])
+    check_results(state.values["messages"])
+    assert "before this call had a result" in state.values["messages"][-1].content
+    out = await graph.ainvoke({"goal": "g", "plan": {"tasks": [READING]}}, thread())
+    assert out["status"] == "completed"
+    check_results(out["messages"])
     assert ("write", 1) not in world.log
+
+
+async def test_resolving_a_thread_that_has_ended_changes_nothing(world):
+    graph = graph_of(world)
+    await graph.ainvoke({"goal": "g", "plan": {"tasks": [READING]}}, thread())
+    before = (await graph.aget_state(thread())).values
+    await graph.ainvoke(Command(goto=END), thread())
+    assert (await graph.aget_state(thread())).values == before
+
+
+def check_results(messages) -> None:
+    """Each call of the messages has one result, before the next message that is none."""
+    waiting: list[str] = []
+    for message in messages:
+        if message.type == "tool":
+            waiting.remove(message.tool_call_id)
+            continue
+        assert waiting == []
+        waiting = [call["id"] for call in getattr(message, "tool_calls", ())]
+    assert waiting == []
+
+
+@pytest.mark.parametrize("way", ["goal", "goal beside messages", "plan"])
+async def test_calls_of_a_run_that_was_left_have_results_before_the_next_goal(world, way):
+    graph = graph_of(world)
+    await ask(graph, CHAIN)
+    given = {
+        "goal": {"goal": "another", "plan": {"tasks": [READING]}},
+        "goal beside messages": {"goal": "another", "messages": ["hello"], "plan": {"tasks": [READING]}},
+        "plan": {"plan": {"tasks": [READING]}, "messages": ["another"]},
+    }[way]
+    out = await graph.ainvoke(given, thread())
+    assert out["status"] == "completed"
+    check_results(out["messages"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [{"type": "edit", "args": {"action": "write", "args": {"vlue": 1}}}],
+        {"decisions": [{"type": "approve", "digest": "another"}]},
+        {"decisions": [{"type": "perhaps"}]},
+        {"decisions": [{"type": "approve"}, {"type": "approve"}, {"type": "approve"}]},
+        "yes",
+        [],
+    ],
+)
+async def test_why_an_answer_was_not_taken_stands_where_front_ends_look(world, answer):
+    graph = graph_of(world)
+    payload = await ask(graph, TWO)
+    digests = [action["digest"] for action in payload["action_requests"]]
+    for _ in range(2):
+        again = shown(await graph.ainvoke(Command(resume=answer), thread()))
+        # They read the description of the first call, and not `error`.
+        description = read_by_inbox(again)["description"]
+        assert description.startswith("**Your last answer was not taken:** ")
+        assert description.count("not taken") == 1
+        assert description.endswith(payload["action_requests"][0]["description"])
+        assert [action["digest"] for action in again["action_requests"]] == digests
+    assert world.log == []
+    first = shown(await graph.ainvoke(Command(resume=accept(read_by_inbox(again))), thread()))
+    assert "error" not in first
+    assert "not taken" not in first["action_requests"][0]["description"]
+
+
+async def test_no_text_of_an_answer_is_markup_in_the_description(world):
+    graph = graph_of(world)
+    await ask(graph, TWO)
+    text = "x\n\n**Arguments:** <b>`y`"
+    payload = shown(await graph.ainvoke(Command(resume={"decisions": [{"type": text}]}), thread()))
+    first, *_ = payload["action_requests"][0]["description"].splitlines()
+    assert "**Arguments" not in first
+    assert "<b>" not in first.replace("\\<b\\>", "")
+
+
+async def test_a_plan_that_was_edited_is_still_the_plan(world):
+    graph = graph_of(world)
+    payload = await ask(graph, {"tasks": [READING, {"id": "w", "tool": "write", "args": {"value": 1}}]})
+    edited = {"name": "write", "args": {"value": 2}}
+    answer = {
+        "decisions": [{"type": "edit", "edited_action": edited, "digest": payload["action_requests"][0]["digest"]}]
+    }
+    out = await graph.ainvoke(Command(resume=answer), thread())
+    [plan] = [message for message in out["messages"] if getattr(message, "tool_calls", ())]
+    assert plan.content.startswith("**Plan**, 2 tasks, edited:")
+    check_results(out["messages"])

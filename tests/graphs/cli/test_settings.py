@@ -41,6 +41,8 @@ CALLS = [
     *(["run", "x"], ["resume", "x"], ["migrate"], ["show", "x"], ["tools"], ["models"], ["models", "pull"]),
     *(["threads"], ["threads", "delete", "x"], ["threads", "prune", "--older-than", "3d"], ["plan", "x"]),
     *(["plan", "show", "f"], ["plan", "validate", "f"], ["plan", "export", "f"], ["plan", "add", "f", "{}"]),
+    *(["library"], ["library", "add", "f", "--name", "n"], ["library", "show", "n"], ["library", "run", "n"]),
+    *(["library", "remove", "n"],),
     *(["plan", "edit", "f", "t", "{}"], ["plan", "remove", "f", "t"], ["plan", "move", "f", "t"]),
 ]
 

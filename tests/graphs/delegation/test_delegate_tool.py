@@ -71,6 +71,22 @@ async def test_a_worker_reads_freely_and_its_steps_are_kept_under_the_task(world
     assert first[1].text == "Find it and keep it."
 
 
+@pytest.mark.parametrize("wrap", ["plain", "retried", "with fallbacks", "bound"])
+async def test_a_worker_has_a_model_or_a_runnable_around_one(world, wrap):
+    worker = Worker(turns=[[("look", {"value": 1})], "It is 1."])
+    model = {
+        "plain": worker,
+        "retried": worker.with_retry(),
+        "with fallbacks": worker.with_fallbacks([worker]),
+        "bound": worker.bind(stop=["never"]),
+    }[wrap]
+    tools = world.tools()
+    graph = build_graph(tools=[*tools, delegate_tool(tools, model)], checkpointer=InMemorySaver())
+    out = await graph.ainvoke({"goal": "g", "plan": PLAN}, thread())
+    assert out["status"] == "completed", out
+    assert out["results"]["job"]["output"]["answer"] == "It is 1."
+
+
 async def test_a_worker_may_call_with_numbers_of_any_size(world, tmp_path):
     worker = Worker(turns=[[("look", {"value": 2**70})], [("write", {"value": 2**70})], "done"])
     async with open_persistence(f"sqlite:///{tmp_path}/t.db") as persistence:

@@ -6,6 +6,7 @@ import socket
 import threading
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,9 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, Field
 
+from agent.core.plan.limits import Backoff
 from agent.events import TaskRetrying, parse_event
+from agent.execution.retry_policy import compute_wait_s
 from agent.settings import Settings
 from graphs.plan_execute import build_graph
 from tests.support.worlds import READ, World, ref, thread
@@ -231,3 +234,21 @@ async def test_a_failed_argument_is_not_tried_again_but_replanned(dispatch):
     assert (out["status"], out["replans"]) == ("completed", 1)
     assert (out["results"]["b"]["kind"], out["results"]["b"]["attempts"]) == ("argument", 0)
     assert world.log == [("look", 9), ("small", 4)]
+
+
+async def test_the_backoff_can_be_exact():
+    with server(503, 503, 503) as (url, _):
+        settings = {"backoff_base_s": 0.01, "backoff_factor": 2, "backoff_jitter": 0}
+        record, waits = await ran(by_httpx, url, retries=3, **settings)
+    assert (record["status"], waits) == ("done", [0.01, 0.02, 0.04])
+
+
+def test_waits_grow_by_a_factor_up_to_a_limit_and_shrink_by_jitter():
+    backoff = Settings(backoff_base_s=1, backoff_factor=2, backoff_jitter=0, backoff_max_s=5).build_backoff()
+    error = ConnectionResetError()
+    assert [compute_wait_s(error, retry=retry, backoff=backoff) for retry in (1, 2, 3, 4, 5000)] == [1, 2, 4, 5, 5]
+    half = replace(backoff, jitter=0.5)
+    waits = [compute_wait_s(error, retry=3, backoff=half) for _ in range(200)]
+    assert all(2 <= wait <= 4 for wait in waits)
+    assert max(waits) - min(waits) > 1
+    assert Settings().build_backoff() == Backoff(0.5, 2.0, 30.0, 1.0)
