@@ -138,6 +138,9 @@ class Settings(BaseSettings):
     """Megabytes of temporary files for one SQL query."""
     query_result_mb: int = Field(default=32, ge=1)
     """Megabytes of JSON in the result of one SQL query; the rows beyond are cut off, and the result says so."""
+    otel: bool | None = None
+    """Trace runs by OpenTelemetry, with the extra `otel`; None: if the application has set a tracer provider, or the
+    environment an OTLP endpoint (`OTEL_EXPORTER_OTLP_ENDPOINT`)."""
     time_zone: str = "UTC"
     """The time zone in which points in time are shown and cut into days, such as Europe/Berlin."""
     sql_dialect: str | None = None

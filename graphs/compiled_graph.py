@@ -26,6 +26,7 @@ from agent.results.artifacts import Artifacts
 from agent.secret_masking import get_registered_masks
 from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
 from agent.settings import Settings
+from agent.telemetry import RunSpan
 from agent.tools.toolbox import Toolbox
 from graphs.input_validation import (
     bind_answer,
@@ -276,10 +277,12 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             if kept and is_resolution(given):
                 await self.aupdate_state(config, None, as_node=END)
                 given = None
+            span = RunSpan(self.settings, name=self.get_name(), thread=thread)
+            config = span.add_to_config(config)
             # Closed here, so that a run whose consumer stops early has stored everything before the thread is released.
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
             async with aclosing(runner.stream_parts(run)) as parts:
-                async for part in parts:
+                async for part in span.follow(parts):
                     yield _mask_custom_part(part, options.get("stream_mode"))
 
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - LangGraph's own

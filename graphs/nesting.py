@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, PendingWrite
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, PendingWrite
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
@@ -62,17 +62,27 @@ def identify_caller(config: RunnableConfig) -> Caller | None:
 
 async def load_pending_writes(config: RunnableConfig) -> list[PendingWrite]:
     """Return what the tasks of the current superstep have written, in a node of it: task id, channel and value."""
+    saved = await _load_checkpoint(config)
+    return list(saved.pending_writes or ()) if saved else []
+
+
+async def load_checkpoint_time(config: RunnableConfig) -> str | None:
+    """Return when the superstep of a node began, as ISO 8601; None without a checkpointer."""
+    saved = await _load_checkpoint(config)
+    return saved.checkpoint["ts"] if saved else None
+
+
+async def _load_checkpoint(config: RunnableConfig) -> CheckpointTuple | None:
     configurable = config["configurable"]
     saver = configurable.get(CONFIG_KEY_CHECKPOINTER)
     if not isinstance(saver, BaseCheckpointSaver):
-        return []
+        return None
     own_checkpoint = {
         "thread_id": configurable["thread_id"],
         "checkpoint_id": configurable["checkpoint_id"],
         "checkpoint_ns": get_run_namespace(configurable.get("checkpoint_ns")),
     }
-    saved = await saver.aget_tuple({"configurable": own_checkpoint})
-    return list(saved.pending_writes or ()) if saved else []
+    return await saver.aget_tuple({"configurable": own_checkpoint})
 
 
 def get_run_namespace(namespace: str | None) -> str:

@@ -3,6 +3,7 @@
 `PLANWAVE_REWRITE_GOLDENS=1 pytest tests/test_documents.py` writes the made parts anew; the difference is for review.
 """
 
+import json
 import os
 import re
 import shlex
@@ -15,13 +16,28 @@ from pytest_examples import CodeExample, EvalExample, find_examples
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from agent.settings import OTHER_VARIABLES, Settings
 from graphs.cli.app import app
 from graphs.plan_execute import graph
 from tests.support.openai_endpoint import Endpoint
 
 ROOT = Path(__file__).parents[1]
-ROOMS = (".", "agent", "agent/core", "graphs", "graphs/workers", "prompts", "tests", "notebooks")
-DOCUMENTS = [ROOT / room / "README.md" for room in ROOMS]
+ROOMS = (
+    *(
+        ".",
+        "agent",
+        "agent/core",
+        "agent/tools",
+        "graphs",
+        "graphs/composition",
+        "graphs/workers",
+        "prompts",
+        "tests",
+        "notebooks",
+    ),
+)
+SERVER_PAGE = ROOT / "graphs" / "server.md"
+DOCUMENTS = [*(ROOT / room / "README.md" for room in ROOMS), SERVER_PAGE, ROOT / "CHANGELOG.md"]
 PROGRAM = get_command(app)
 #: The replies to the goal that the front page asks a model.
 REPLIES = [
@@ -121,7 +137,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 
 
 #: Files of the reader's own that the pages speak of.
-MADE_BY_RUNS = {"top.json", "products.csv", "planwave.toml"}
+MADE_BY_RUNS = {"top.json", "products.csv", "planwave.toml", "my_graph.py", "other.csv", "answers.json"}
 
 
 @pytest.mark.parametrize("room", ["agent", "agent/core", "graphs", "prompts"])
@@ -145,11 +161,40 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
             assert not word.startswith("-") or word in options, f"{page}: planwave {line}"
 
 
+ENVIRONMENT = ROOT / ".env.example"
+
+
+def test_the_example_of_an_environment_names_every_variable_with_its_default() -> None:
+    text = ENVIRONMENT.read_text(encoding="utf-8")
+    lines = dict(re.findall(r"^# ([A-Z][A-Z0-9_]+)=(.*)$", text, flags=re.MULTILINE))
+    ours = {name.removeprefix("PLANWAVE_") for name in lines if name.startswith("PLANWAVE_")}
+    fields = {name.upper(): field for name, field in Settings.model_fields.items()}
+    of_tests = {"REWRITE_GOLDENS", "SEED"}
+    assert ours - {"SECRET_SHOP_TOKEN"} == {*fields, *OTHER_VARIABLES} - of_tests
+    examples = {"SECRETS", "DATA_FOLDER", "OUTPUT_FOLDER"}
+    for name, field in fields.items():
+        given, about = lines[f"PLANWAVE_{name}"], " ".join((field.description or "").split())
+        default = json.dumps(field.default) if isinstance(field.default, bool) else field.default
+        assert name in examples or given == ("" if default is None else str(default)), name
+        assert about in " ".join(text.replace("\n# ", " ").split()), name
+    assert {"OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "LANGSMITH_API_KEY"} <= lines.keys()
+
+
+def test_the_example_of_an_environment_can_be_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for line in ENVIRONMENT.read_text(encoding="utf-8").splitlines():
+        assert not line or line.startswith("#"), line
+        name, given, value = line.removeprefix("# ").partition("=")
+        if given and value and re.fullmatch("PLANWAVE_[A-Z0-9_]+", name):
+            monkeypatch.setenv(name, value)
+    assert Settings().max_replans == Settings.model_fields["max_replans"].default
+
+
 def python_of(page: Path) -> list[CodeExample]:
     return [example for example in find_examples(page) if example.prefix == "python"]
 
 
-WITH_PYTHON = [page for page in DOCUMENTS if page.exists() and python_of(page)]
+#: The page about the server needs one: `tests/graphs/test_server_page.py` runs its code.
+WITH_PYTHON = [page for page in DOCUMENTS if page != SERVER_PAGE and python_of(page)]
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -160,7 +205,8 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(
     monkeypatch.setenv("PLANWAVE_DATA_FOLDER", str(tmp_path / "data"))
     monkeypatch.delenv("PLANWAVE_MODEL", raising=False)
     names: dict[str, object] = {}
-    for example in python_of(page):
+    # A second time, as readers do who try an example again in the same folder.
+    for example in [*python_of(page), *python_of(page)]:
         with Endpoint(REPLIES) as model:
             for name, value in model.env.items():
                 monkeypatch.setenv(name, value)

@@ -94,12 +94,41 @@ def run(
     return run_goal(goal, plan_file=plan, inputs=inputs or (), thread=thread, options=options, context=context)
 
 
-@command(app, DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS)
-def resume(thread: ThreadArgument, *, context: "CommandContext", options: "RunOptions") -> int:
+@command(
+    app,
+    *(DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS),
+    examples=(
+        "planwave resume THREAD --approve file",
+        'planwave resume THREAD --approve 3f2a9c11 --reject mail --why "not to everybody"',
+        "planwave resume THREAD --answers answers.json",
+    ),
+)
+def resume(
+    thread: ThreadArgument,
+    *,
+    approve: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Approve this call: its task, its digest, or how one of them begins; give it for each."
+        ),
+    ] = None,
+    reject: Annotated[list[str] | None, typer.Option(metavar="ID", help="Reject this call; give it for each.")] = None,
+    why: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Why, for the replanner: for each --reject, or for all.")
+    ] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help='Answers as JSON, {"decisions": [...]}; `-` is standard input.'),
+    ] = None,
+    context: "CommandContext",
+    options: "RunOptions",
+) -> int:
     """Continue a thread: after Ctrl-C, a crash, with a raised budget, or to answer what it waits for."""
+    from graphs.cli.commands.given_answers import GivenAnswers
     from graphs.cli.commands.run import resume_thread
 
-    return resume_thread(thread, options=options, context=context)
+    given = GivenAnswers(approved=approve or (), rejected=reject or (), reasons=why or (), file=answers)
+    return resume_thread(thread, answers=given, options=options, context=context)
 
 
 @command(app, DATABASE, JSON)

@@ -17,21 +17,22 @@ _CONTEXT_OPTIONS = ("as_json", "yes", "db")
 
 
 def command(
-    group: typer.Typer, *shared: SharedOption, as_json: bool = False
+    group: typer.Typer, *shared: SharedOption, as_json: bool = False, examples: Sequence[str] = ()
 ) -> Callable[[CommandFunction], CommandFunction]:
     """Return a decorator that makes a function a command of `group`, named and described as the function is.
 
     `shared` are options that the function does not take one by one: it gets them as `context` (`CommandContext`) and
     `options` (`RunOptions`), and the help lists them at the positions of these parameters. `as_json` is the output mode
-    of a command without the option `--json`.
+    of a command without the option `--json`; the help ends with the `examples`.
     """
+    # Of what begins with \b the lines are kept as they are.
+    epilog = "\n".join(["\b", "Examples:", *(f"  {example}" for example in examples)]) if examples else None
 
     def register(function: CommandFunction) -> CommandFunction:
         parts = {"build_callback": lambda _: _build_callback(function, shared, as_json=as_json)}
         # A placeholder: what it is built from is read when the command is run, or its own help is shown.
-        group.command(function.__name__, cls=type("LazyCommand", (_LazyCommand,), parts), help=function.__doc__)(
-            lambda: None
-        )
+        lazy = type("LazyCommand", (_LazyCommand,), parts)
+        group.command(function.__name__, cls=lazy, help=function.__doc__, epilog=epilog)(lambda: None)
         return function
 
     return register

@@ -101,11 +101,23 @@ def add(
     return add_task(words, thread=thread, before=before, after=after, context=context)
 
 
-@command(plan_app, DATABASE, JSON)
+@command(
+    plan_app,
+    *(DATABASE, JSON),
+    examples=(
+        "planwave plan edit top.json file args.path=other.csv args.overwrite=true",
+        "planwave plan edit top.json chart description='Revenue by customer' depends_on=customers,products",
+        "planwave plan edit --thread THREAD file timeout_s=60 condition=null",
+        """planwave plan edit top.json file '{"id": "table", "args": {"path": "a.csv", "content": "x"}}'""",
+    ),
+)
 def edit(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[FILE] TASK CHANGES", help="Fields and new values, as JSON; null: back to default."),
+        typer.Argument(
+            metavar="[FILE] TASK CHANGES",
+            help="FIELD=VALUE, also within a field (args.path=a.csv), or all as a JSON object; null: back to default.",
+        ),
     ],
     *,
     thread: ThreadOption = None,

@@ -11,6 +11,7 @@ from agent.events import PlanProgress, RunFinished
 from agent.execution.executor import utc_now
 from agent.llm.usage import use_meter
 from agent.results.answerer import make_answer
+from agent.telemetry import describe_end
 from graphs.messages import AnswerStream
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
@@ -53,6 +54,8 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
     text = "\n\n".join(part for part in parts if part)
     messages.append(transcript.make_answer(text, status=status, message_id=stream.finish(text)))
     context.emit(RunFinished(status=status, answer=text))
+    problems = list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else [])
+    describe_end(status=status, answer=text, problems=problems)
 
     budget = state.get("budget") if snapshot.stop is not None else None
     if context.meter.exhausted_budget is not None:
@@ -63,7 +66,7 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
     return {
         "status": status,
         "answer": text,
-        "problems": list(state.get("problems") or ()) or ([reason] if status == "failed" and reason else []),
+        "problems": problems,
         "results": {task: outcome_to_json(outcome) for task, outcome in never_ran.items()},
         "warnings": warnings,
         "rollback": report,

@@ -9,6 +9,7 @@ from agent.execution.call_log import MemoryCallLog
 from agent.execution.executor import utc_now
 from agent.execution.ledger import create_run_id, is_run_id
 from agent.planning.context import call_context_providers
+from agent.telemetry import describe_goal
 from graphs.messages import render_conversation
 from graphs.run.graceful_stop import interrupt_when_halted
 from graphs.run.node_context import NodeContext, build_scope
@@ -23,6 +24,7 @@ async def gather_context(state: State, context: NodeContext) -> StateRecord:
     goal, plan = (state.get("goal") or "").strip(), state.get("plan")
     if not goal and not plan:
         raise UsageError("The goal is empty; say in a sentence what is to be found out or done.")
+    describe_goal(goal)
     revision = (state.get("revision") or 0) + 1
     run_id = state.get("run_id") or ""
     if not is_run_id(run_id):

@@ -1,15 +1,19 @@
 """`human_approval`: the run waits for a human's decisions about calls, or about how to go on at all."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from langgraph.config import get_config
+from langgraph.errors import GraphInterrupt
 
 from agent.core.approval_text import escape_text
 from agent.core.plan.hashing import hash_json
 from agent.errors import AnswerError
 from agent.events import ApprovalRequested
-from graphs.nesting import load_questions
+from agent.execution.executor import utc_now
+from agent.telemetry import is_run_traced, record_decision, record_request
+from graphs.nesting import load_checkpoint_time, load_questions
 from graphs.run.approvals import PendingDecisions, build_interrupt_payload, parse_pending_requests, store_approvals
 from graphs.run.escalations import apply_escalation, build_escalation_interrupt, is_moot, parse_stored_escalation
 from graphs.run.node_context import NodeContext
@@ -38,10 +42,17 @@ async def human_approval(state: State, context: NodeContext) -> StateRecord:
         if error:
             payload = _add_error(payload, error)
         context.emit(ApprovalRequested(request=payload))
-        answer = questions.ask(payload, digest=digest)
+        try:
+            answer = questions.ask(payload, digest=digest)
+        except GraphInterrupt:
+            for action in payload["action_requests"]:
+                record_request(action)
+            raise
         try:
             if escalation is not None:
-                return apply_escalation(answer, escalation, state, snapshot, context)
+                applied = apply_escalation(answer, escalation, state, snapshot, context)
+                await _trace_decisions([(payload["action_requests"][0], "answered")])
+                return applied
             granted, update = await decisions.take_answer(answer, state, context)
         except AnswerError as refused:
             # Raising would keep the wrong answer in the checkpoint, to be given again at every resume.
@@ -50,7 +61,26 @@ async def human_approval(state: State, context: NodeContext) -> StateRecord:
         error = ""
         if not decisions.open_requests:
             await store_approvals(granted, state, context)
+            await _trace_decisions(
+                [
+                    (
+                        {"name": request.tool, "task_id": request.task, "items": request.items, "doubt": request.doubt},
+                        one.type,
+                    )
+                    for request, one in decisions.taken
+                ]
+            )
             return update
+
+
+async def _trace_decisions(decisions: Sequence[tuple[Mapping[str, Any], str]]) -> None:
+    """Record what a human decided, and how long the run waited for it."""
+    if not is_run_traced():
+        return
+    asked_at = await load_checkpoint_time(get_config())
+    wait_s = (utc_now() - datetime.fromisoformat(asked_at)).total_seconds() if asked_at else None
+    for action, decision in decisions:
+        record_decision(action, decision, asked_at=asked_at, wait_s=wait_s)
 
 
 def _add_error(payload: Mapping[str, Any], error: str) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class PendingDecisions:
 
     def __init__(self, requests: Sequence[ApprovalRequest]) -> None:
         self.open_requests = list(requests)
-        self._taken: list[tuple[ApprovalRequest, Decision]] = []
+        self.taken: list[tuple[ApprovalRequest, Decision]] = []
 
     async def take_answer(
         self, answer: object, state: State, context: NodeContext
@@ -152,9 +152,9 @@ class PendingDecisions:
         parsed = parse_decisions(answer, self.open_requests)
         if isinstance(parsed, str):
             raise AnswerError(parsed)
-        taken = [*self._taken, *((self.open_requests[position], decision) for position, decision in parsed.items())]
+        taken = [*self.taken, *((self.open_requests[position], decision) for position, decision in parsed.items())]
         applied = await _apply_decisions(taken, state, context)
-        self._taken = taken
+        self.taken = taken
         self.open_requests = [one for position, one in enumerate(self.open_requests) if position not in parsed]
         return applied
 

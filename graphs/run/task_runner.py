@@ -22,6 +22,7 @@ from agent.execution.executor import Executor, Job
 from agent.llm.usage import use_meter
 from agent.results.artifacts import Artifacts, drop_stored_output
 from agent.settings import Settings
+from agent.telemetry import TaskSpan
 from agent.tools.injected_arguments import CallValues, use_call_values
 from agent.tools.toolbox import Toolbox
 from graphs.langgraph_internals import ChannelRead
@@ -149,8 +150,10 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
     job = build_job(task, board)
     work = TaskContext(task, board, executor, context.toolbox, services.grants, context.limits, context.settings)
     try:
-        with use_meter(board.meter), as_current_task(work), use_call_values(_build_call_values(board, context)):
-            outcome = await executor.run(job, slots=board.slots, emit=emit)
+        values = use_call_values(_build_call_values(board, context))
+        with use_meter(board.meter), as_current_task(work), values, TaskSpan(job).make_current() as span:
+            outcome = await executor.run(job, slots=board.slots, emit=span.wrap_emit(emit))
+            span.finish(outcome)
     except BudgetError as error:
         return error.budget
     outcome = _add_warnings(outcome, board.warnings.get(task, ()))

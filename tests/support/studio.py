@@ -21,7 +21,8 @@ _STOPPING_S = 20.0
 class StudioServer:
     """`langgraph dev` in a folder of its own, without key, weights or network; use as a context manager."""
 
-    def __init__(self, folder: Path, *, data: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *, data: Path, has_own_file: bool = False, **settings: str) -> None:
+        self._has_own_file = has_own_file
         self.folder = folder
         self.output = folder / "out"
         self.log = folder / "server.log"
@@ -37,7 +38,8 @@ class StudioServer:
         }
 
     def __enter__(self) -> Self:
-        shutil.copy(ROOT / "langgraph.json", self.folder)
+        if not self._has_own_file:
+            shutil.copy(ROOT / "langgraph.json", self.folder)
         command = [str(Path(sys.executable).with_name("langgraph")), "dev", "--no-browser", "--no-reload"]
         command += ["--n-jobs-per-worker", "10", "--port", self.url.rpartition(":")[2]]
         with self.log.open("wb") as log:

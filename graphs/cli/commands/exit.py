@@ -19,6 +19,7 @@ from graphs.cli.terminal.report import (
     get_exit_status,
     get_status,
     print_answer,
+    print_hint,
 )
 from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.run_view import RunTracker
@@ -59,7 +60,8 @@ def report_end(
             screen.say(f"created {file}", style="green")
     took = f" in {format_duration(tracker.clock() - tracker.started_at)}" if tracker is not None else ""
     word = status.replace("_", " ")
-    screen.say(f"{word}{took}; look again with: {format_command('show', thread, db=context.db)}", style="dim")
+    command = format_command("show", thread, db=context.db)
+    print_hint(f"{word}{took}; look again with:", command, screen=screen, style="dim")
     return get_exit_status(state)
 
 
@@ -71,10 +73,9 @@ def report_stop(state: StateSnapshot, *, thread: str, context: CommandContext) -
         context.screen.say("Stopped before anything was started.")
         return
     done = sum(record.get("status") == "done" for record in collect_results(state).values())
-    context.screen.say(
-        f"Stopped; {done} finished tasks are stored. Continue with: {_format_resume_command(thread, context)}",
-        style="yellow",
-    )
+    command, tasks = format_command("resume", thread, db=context.db), "1 task is" if done == 1 else f"{done} tasks are"
+    sentence = f"Stopped; {tasks} finished and stored. Continue with:"
+    print_hint(sentence, command, screen=context.screen, style="yellow")
 
 
 def report_failure(error: PlanwaveError, *, thread: str | None, context: CommandContext) -> int:
@@ -100,11 +101,8 @@ def _report_waiting(state: StateSnapshot, *, thread: str, context: CommandContex
         if not context.screen.interactive:
             show_interrupt(waiting.value, screen=context.screen)
     about = "an answer" if any(parse_escalation(waiting.value) for waiting in state.interrupts) else "approval"
-    context.screen.say(f"Waiting for {about}; answer with: {_format_resume_command(thread, context)}", style="yellow")
-
-
-def _format_resume_command(thread: str, context: CommandContext) -> str:
-    return format_command("resume", thread, db=context.db)
+    command = format_command("resume", thread, db=context.db)
+    print_hint(f"Waiting for {about}; answer with:", command, screen=context.screen, style="yellow")
 
 
 def run_command(

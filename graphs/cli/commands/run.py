@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -14,6 +14,7 @@ from agent.errors import AnswerError, PlanwaveError, UsageError
 from agent.events import parse_event
 from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configuration
 from graphs.cli.commands.exit import report_end, report_failure, report_stop
+from graphs.cli.commands.given_answers import GivenAnswers, build_resume_values
 from graphs.cli.commands.models import prepare_model
 from graphs.cli.commands.tools import make_tools
 from graphs.cli.plan_commands.plan_file import PlanFile, parse_inputs, read_plan
@@ -21,7 +22,7 @@ from graphs.cli.terminal.approval_prompts import Decisions, approve_all, prompt_
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.escalation_prompts import parse_escalation, prompt_escalation
 from graphs.cli.terminal.live_view import RunDisplay, create_display
-from graphs.cli.terminal.report import get_outcomes, get_status, load_full_results
+from graphs.cli.terminal.report import format_command, get_outcomes, get_status, load_full_results
 from graphs.cli.terminal.run_options import OPTIONS_METADATA_KEY, RunOptions, load_run_options
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.signals import SignalInterrupt, Stopper
@@ -167,14 +168,17 @@ def run_plan(
         return asyncio.run(_run_goal(graph_input, name, options=options, context=context, stopper=stopper))
 
 
-def resume_thread(thread: str, *, options: RunOptions, context: CommandContext) -> int:
+def resume_thread(thread: str, *, answers: GivenAnswers, options: RunOptions, context: CommandContext) -> int:
     """Continue a thread and return the exit status; options that are not given are those it was last run with.
 
-    Raises as `run_goal`, and `UsageError` if there is no such thread.
+    If `answers` are given, nobody is asked about the rest: it is approved by --yes, or waits. Raises as `run_goal`,
+    and `UsageError` if there is no such thread or if the answers do not fit what waits.
     """
+    if answers:
+        context = replace(context, screen=replace(context.screen, interactive=False))
     stopper = context.create_stopper()
     with stopper.catch_signals():
-        return asyncio.run(_resume(thread, options=options, context=context, stopper=stopper))
+        return asyncio.run(_resume(thread, answers=answers, options=options, context=context, stopper=stopper))
 
 
 async def load_thread_state(thread: str, *, stored: Persistence) -> StateSnapshot:
@@ -242,7 +246,7 @@ async def _run_goal(
         if is_unfinished(before):
             raise UsageError(
                 f"The thread {thread!r} is not finished ({get_status(before)}); "
-                f"continue it with `planwave resume {thread}` or choose another --thread."
+                f"continue it with `{format_command('resume', thread, db=context.db)}` or choose another --thread."
             )
         if graph_input["plan"] is None and await graph.find_program(graph_input["goal"]) is None:
             # Last, because it may download a gigabyte.
@@ -253,14 +257,24 @@ async def _run_goal(
         )
 
 
-async def _resume(thread: str, *, options: RunOptions, context: CommandContext, stopper: Stopper) -> int:
+async def _resume(
+    thread: str, *, answers: GivenAnswers, options: RunOptions, context: CommandContext, stopper: Stopper
+) -> int:
     async with context.open_database() as stored:
         if await is_submitted(thread, stored=stored):
             from graphs.cli.commands.workers import watch_submitted  # noqa: PLC0415 - it needs this module
 
-            return await watch_submitted(thread, stored, options=options, context=context, stopper=stopper)
+            return await watch_submitted(
+                thread, stored, answers=answers, options=options, context=context, stopper=stopper
+            )
         state = await load_thread_state(thread, stored=stored)
         options = options.merge_defaults(load_run_options(state.metadata))
+        named_only = options.build_settings().require_named_answers
+        given: Command[Any] | None = (
+            Command(resume=build_resume_values(answers, state.interrupts, thread=thread, named_only=named_only))
+            if answers
+            else None
+        )
         limits = options.build_settings().build_limits(can_replan=False, attended=True)
         if not is_unfinished(state) and resume_ended_run(state.values, limits) is None:
             context.screen.say(f"The thread {thread!r} has already ended; nothing is run again.")
@@ -272,9 +286,10 @@ async def _resume(thread: str, *, options: RunOptions, context: CommandContext, 
         if not state.values.get("plan"):
             with stopper.translate_interrupt():
                 prepare_model(options.model, screen=context.screen)
-        waiting = state if state.interrupts and not can_resume_without_answer(state.values, limits) else None
+        needs_answer = given is None and state.interrupts and not can_resume_without_answer(state.values, limits)
+        waiting = state if needs_answer else None
         return await _run_session(
-            graph, config, None, waiting=waiting, tracker=tracker, options=options, context=context, stopper=stopper
+            graph, config, given, waiting=waiting, tracker=tracker, options=options, context=context, stopper=stopper
         )
 
 

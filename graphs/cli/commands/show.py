@@ -1,12 +1,12 @@
 """The commands `threads` and `show`."""
 
 import asyncio
+import re
 from datetime import datetime
 
 from langgraph.types import StateSnapshot
 from pydantic_core import to_jsonable_python
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +21,7 @@ from graphs.cli.commands.exit import print_problems
 from graphs.cli.commands.run import build_tracker, load_thread
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.escalation_prompts import show_interrupt
-from graphs.cli.terminal.plan_table import build_plan_table
+from graphs.cli.terminal.plan_table import print_plan_table
 from graphs.cli.terminal.report import (
     JsonRecord,
     build_run_record,
@@ -62,7 +62,7 @@ def print_threads(*, context: CommandContext, most: int) -> int:
     elif not summaries:
         context.screen.say('There are no threads yet; start one with: planwave run "..."')
     else:
-        _print_thread_table(summaries, console=context.screen.console)
+        _print_thread_table(summaries, screen=context.screen)
     return 0
 
 
@@ -192,22 +192,32 @@ async def _summarize_open_thread(row: ThreadRow, *, stored: Persistence) -> Json
     return {"thread_id": thread, **summary}
 
 
-def _print_thread_table(summaries: list[JsonRecord], *, console: Console) -> None:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=console.is_terminal)
+def _print_thread_table(summaries: list[JsonRecord], *, screen: Screen) -> None:
+    """Print a table that fits the terminal; elsewhere a line for each thread, its fields divided by tabs."""
+    rows = [
+        (
+            escape_controls(thread["thread_id"]),
+            thread["status"].replace("_", " "),
+            f"{thread['done']}/{thread['tasks']}",
+            _format_local_time(thread["changed_at"]),
+            as_text(thread["goal"], width=_PREVIEW_WIDTH),
+        )
+        for thread in summaries
+    ]
+    if not screen.live:
+        for row in rows:
+            # Not by the console, which makes spaces of tabs.
+            screen.console.file.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
     table.add_column("thread", no_wrap=True, overflow="fold")
     table.add_column("status", no_wrap=True)
     table.add_column("done", justify="right", no_wrap=True)
     table.add_column("changed", no_wrap=True)
     table.add_column("goal", ratio=1, overflow="ellipsis", no_wrap=True)
-    for thread in summaries:
-        table.add_row(
-            Text(escape_controls(thread["thread_id"])),
-            thread["status"].replace("_", " "),
-            f"{thread['done']}/{thread['tasks']}",
-            _format_local_time(thread["changed_at"]),
-            Text(as_text(thread["goal"], width=_PREVIEW_WIDTH)),
-        )
-    console.print(table)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    screen.console.print(table)
 
 
 def _print_thread_details(
@@ -232,18 +242,24 @@ def _print_thread_details(
     for phase in about["phases"]:
         screen.say(_format_phase(phase, current=phase["name"] == about["current_phase"]))
     if tracker.rows:
-        screen.console.print(build_plan_table(tracker, width=screen.console.width))
+        print_plan_table(tracker, screen=screen)
+    answer = values.get("answer") or ""
     for task, record in collect_results(state).items():
-        if record.get("status") == "done":
+        if record.get("status") == "done" and not _is_result_in(answer, task):
             screen.say(f"{task}: {_format_result(record)}")
         for line in _format_failed_items(record):
             screen.say(f"{task}: {line}", style="yellow")
     for waiting in state.interrupts:
         show_interrupt(waiting.value, screen=screen)
     print_problems(state, screen=screen)
-    if values.get("answer"):
+    if answer:
         screen.say("")
-        print_answer(values["answer"], screen=screen)
+        print_answer(answer, screen=screen)
+
+
+def _is_result_in(answer: str, task: str) -> bool:
+    """Whether an answer has the whole result of a task, as it has where no model wrote it."""
+    return re.search(rf"^\*\*.*\*\* \[{re.escape(task)}\]", answer, flags=re.MULTILINE) is not None
 
 
 def _format_result(record: JsonRecord) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from agent.errors import AnswerError, UsageError, describe_extra
 from graphs.cli.commands.exit import report_end, report_stop
+from graphs.cli.commands.given_answers import GivenAnswers, build_resume_values
 from graphs.cli.commands.run import RunSession, build_thread_config, build_tracker, make_thread_id
 from graphs.cli.plan_commands.plan_file import parse_inputs, read_plan
 from graphs.cli.terminal.command_context import CommandContext
@@ -100,11 +101,22 @@ async def _submit_and_watch(
 
 
 async def watch_submitted(
-    thread: str, stored: Persistence, *, options: RunOptions, context: CommandContext, stopper: Stopper
+    thread: str,
+    stored: Persistence,
+    *,
+    answers: GivenAnswers,
+    options: RunOptions,
+    context: CommandContext,
+    stopper: Stopper,
 ) -> int:
     """Do as `watch_thread` for `planwave resume`, whose answers go into the inbox of a submitted thread."""
     await asyncio.to_thread(require_engine, stored)
-    return await watch_thread(thread, ThreadQueue(stored), options=options, context=context, stopper=stopper)
+    threads = ThreadQueue(stored)
+    if answers:
+        waiting = (await threads.load_state(thread)).interrupts
+        named_only = options.build_settings().require_named_answers
+        await threads.answer(thread, build_resume_values(answers, waiting, thread=thread, named_only=named_only))
+    return await watch_thread(thread, threads, options=options, context=context, stopper=stopper)
 
 
 async def watch_thread(

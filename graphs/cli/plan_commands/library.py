@@ -25,7 +25,7 @@ from graphs.cli.plan_commands.plan_view import get_plan_document
 from graphs.cli.terminal.approval_prompts import read_line
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.run_options import RunOptions
-from graphs.cli.terminal.screen import as_text, print_error, print_json
+from graphs.cli.terminal.screen import as_text, print_error, print_json, print_table
 from graphs.stores.library import Library
 
 
@@ -53,7 +53,7 @@ def print_programs(*, context: CommandContext) -> int:
         for program in programs:
             inputs = ", ".join(program.inputs_schema["properties"])
             table.add_row(program.name, str(program.version), inputs, as_text(program.goal, width=100))
-        context.screen.console.print(table)
+        print_table(table, screen=context.screen)
     return 0
 
 

@@ -25,7 +25,7 @@ from graphs.cli.commands.run import load_thread_state
 from graphs.cli.commands.tools import make_tools
 from graphs.cli.plan_commands.plan_file import read_plan, write_json
 from graphs.cli.terminal.command_context import CommandContext
-from graphs.cli.terminal.plan_table import build_plan_table
+from graphs.cli.terminal.plan_table import print_plan_table
 from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import as_text, print_error, print_json
@@ -75,7 +75,7 @@ def get_plan_document(state: StateSnapshot, *, thread: str) -> dict[str, JsonVal
     """Return the plan document of a thread. Raises `UsageError` if it has none."""
     document = state.values.get("plan")
     if not isinstance(document, dict):
-        raise UsageError(f"The thread {thread!r} has no plan yet; look at it with: planwave show {thread}")
+        raise UsageError(f"The thread {thread!r} has no plan yet; look at it with `planwave show`.")
     return document
 
 
@@ -172,6 +172,6 @@ def _print_plan(plan: Plan, stored_plan: StoredPlan, *, context: CommandContext)
     for name, about in plan.phases.items():
         screen.say(f"phase    {name}: {as_text(about, width=160)}")
     if plan.tasks:
-        screen.console.print(build_plan_table(tracker, width=screen.console.width))
+        print_plan_table(tracker, screen=screen)
     else:
         screen.say(f"The plan in {stored_plan.name} has no tasks yet; add one with: planwave plan add FILE TASK")

@@ -7,19 +7,24 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
-from rich.panel import Panel
 from rich.text import Text
 
-from agent.core.approval_text import flatten_text, format_call, format_default, list_calls
 from agent.core.compiler.argument_check import find_value_errors
 from agent.core.visible_text import escape_invisible
+from graphs.cli.terminal.approval_view import name_call, show_call, show_whole_call
 from graphs.cli.terminal.screen import Screen
+
+try:
+    import readline
+except ImportError:  # Windows has none
+    readline = None  # type: ignore[assignment]
 
 InterruptPayload = Mapping[str, Any]
 Decisions = list[dict[str, Any]]
@@ -28,6 +33,7 @@ Decisions = list[dict[str, Any]]
 _KEYS = {
     "a": ("approve", "[a]pprove"),
     "e": ("edit", "[e]dit"),
+    "v": ("view", "[v]iew all"),
     "g": ("respond", "[g]ive its result"),
     "r": ("reject", "[r]eject"),
     "q": ("quit", "[q]uit"),
@@ -36,7 +42,6 @@ _KEYS = {
 _POLL_INTERVAL_S = 0.2
 #: Characters of the arguments that are printed of a call that `--yes` has approved.
 _MAX_APPROVED_LENGTH = 4_000
-_IN_DOUBT_HELP = "Approve: it did not happen; make it now. Give its result: it did happen. Reject: leave it as it is."
 
 
 def prompt_approvals(payload: InterruptPayload, *, screen: Screen) -> Decisions | None:
@@ -51,8 +56,9 @@ def prompt_approvals(payload: InterruptPayload, *, screen: Screen) -> Decisions 
     show_uncertainty(payload, screen=screen)
     decisions: Decisions = []
     for number, (action, config) in enumerate(zip(actions, configs, strict=True), start=1):
-        show_call(action, screen=screen, number=number, of=len(actions))
-        decision = _prompt_decision(action, config, screen=screen)
+        is_cut = show_call(action, screen=screen, number=number, of=len(actions))
+        show_all = partial(show_whole_call, action, screen=screen, number=number, of=len(actions)) if is_cut else None
+        decision = _prompt_decision(action, config, screen=screen, show_all=show_all)
         if decision is None:
             return None
         decisions.append(decision)
@@ -81,50 +87,23 @@ def approve_all(payload: InterruptPayload, *, screen: Screen) -> Decisions | Non
     return [{"type": "approve", **_copy_digest(action)} for action in payload["action_requests"]]
 
 
-def show_call(action: Mapping[str, Any], *, screen: Screen, number: int, of: int) -> None:
-    """Show one call: tool, task, purpose, and all arguments as they will be passed."""
-    text = Text()
-    text.append("tool     ", style="dim").append(flatten_text(action["name"]), style="bold")
-    text.append("\ntask     ", style="dim").append(flatten_text(str(action.get("task_id", ""))))
-    purpose = action.get("purpose") or action.get("description", "")
-    text.append("\npurpose  ", style="dim").append(flatten_text(str(purpose)))
-    if action.get("expected_outcome"):
-        text.append("\nexpected ", style="dim").append(flatten_text(str(action["expected_outcome"])))
-    if action.get("doubt"):
-        text.append("\nin doubt ", style="dim").append(flatten_text(str(action["doubt"])), style="bold yellow")
-        text.append(f"\n         {_IN_DOUBT_HELP}", style="dim")
-    if action.get("secrets"):
-        text.append("\nsecrets  ", style="dim").append(flatten_text(", ".join(action["secrets"])), style="bold")
-    _append_calls(text, action)
-    for place, value in (action.get("defaults") or {}).items():
-        text.append(f"\n{format_default(place, value)}", style="dim")
-    title = f"Approval {number} of {of}" if of > 1 else "Approval"
-    if screen.live:
-        screen.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
-    else:
-        screen.say(f"{title}\n{text.plain}")
-
-
-def _append_calls(text: Text, action: Mapping[str, Any]) -> None:
-    """Append the arguments of a call, or of all calls: the first and the last in full, the others a line each."""
-    calls = action.get("items")
-    if not calls:
-        text.append("\narguments\n", style="dim").append(format_call(action["args"]))
-        return
-    text.append(f"\narguments of {len(calls)} calls", style="dim")
-    text.append("\n1: ", style="dim").append(format_call(calls[0]))
-    for line in list_calls(calls):
-        text.append(f"\n{line}")
-    if len(calls) > 1:
-        text.append(f"\n{len(calls)}: ", style="dim").append(format_call(calls[-1]))
-
-
-def _prompt_decision(action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen) -> dict[str, Any] | None:
-    while (word := prompt_choice(_KEYS, config["allowed_decisions"], screen=screen)) is not None:
+def _prompt_decision(
+    action: Mapping[str, Any], config: Mapping[str, Any], *, screen: Screen, show_all: Callable[[], None] | None
+) -> dict[str, Any] | None:
+    """Ask about one call; `show_all` shows what had to be cut off of it."""
+    allowed = [*config["allowed_decisions"], *(["view"] if show_all is not None else [])]
+    while True:
+        # What is decided about may have left the screen.
+        screen.say(name_call(action, width=screen.console.width), style="bold")
+        word = prompt_choice(_KEYS, allowed, screen=screen)
+        if word is None:
+            return None
+        if word == "view" and show_all is not None:
+            show_all()
+            continue
         decision = _build_decision(word, action, config, screen=screen)
         if decision is not None:
             return {**decision, **_copy_digest(action)}
-    return None
 
 
 def _build_decision(
@@ -145,13 +124,13 @@ def _build_decision(
 
 def _edit_arguments(args: Mapping[str, Any], *, schema: dict[str, Any], screen: Screen) -> dict[str, Any] | None:
     """Return new arguments that fit the schema of the tool; None for an empty answer or unchanged arguments."""
-    draft = json.dumps(args, ensure_ascii=False, indent=2)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    draft = json.dumps(args, ensure_ascii=False, indent=2 if editor else None)
     while True:
         if editor:
             written = _open_editor(editor, draft, screen=screen)
         else:
-            written = read_line("arguments as one line of JSON (empty: back): ", screen=screen)
+            written = read_line("arguments as one line of JSON (empty: back): ", screen=screen, draft=draft)
         if written is None or not written.strip():
             return None
         try:
@@ -202,17 +181,34 @@ def prompt_choice(menu: Mapping[str, tuple[str, str]], allowed: Iterable[str], *
         screen.say(f"{answer.strip()!r} is not one of these; type one letter of {offer}.", style="yellow")
 
 
-def read_line(prompt: str, *, screen: Screen) -> str | None:
-    """Read one line; None at the end of input."""
+def read_line(prompt: str, *, screen: Screen, draft: str = "") -> str | None:
+    """Read one line; None at the end of input. At a terminal that can edit lines, `draft` is filled in."""
     if isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     try:
+        if draft and screen.interactive and sys.stdin.isatty() and readline is not None:
+            return _edit_line(prompt, draft)
+        if draft:
+            screen.say(draft, style="dim")
         screen.console.print(Text(prompt, style="bold"), end="")
         _await_input()
         return input()
     except EOFError:
         screen.console.print()
         return None
+    except KeyboardInterrupt:
+        # The terminal has written `^C`; what follows begins on a line of its own, or its last word would be broken.
+        screen.console.print()
+        raise
+
+
+def _edit_line(prompt: str, draft: str) -> str:
+    """Read a line that begins as `draft`; it is written by `readline`, prompt and all, as that redraws it."""
+    readline.set_startup_hook(lambda: readline.insert_text(escape_invisible(draft)))
+    try:
+        return input(prompt)
+    finally:
+        readline.set_startup_hook(None)
 
 
 def _await_input() -> None:

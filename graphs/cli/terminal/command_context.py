@@ -4,6 +4,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from rich.control import Control
+from rich.segment import ControlType
+
 from graphs.cli.terminal.run_options import RunOptions
 from graphs.cli.terminal.screen import Screen
 from graphs.cli.terminal.signals import Stopper
@@ -26,7 +29,14 @@ class CommandContext:
     def create_stopper(self) -> Stopper:
         """Return what catches Ctrl-C and SIGTERM for this command."""
         notice = "Stopping: no new task is started, running ones have a few seconds to end; Ctrl-C again ends at once."
-        return Stopper(on_stop=lambda: self.screen.say(notice, style="yellow"))
+
+        def say_notice() -> None:
+            if self.screen.live:
+                # Over the `^C` that the terminal has written: behind it the last word of a line would be broken.
+                self.screen.console.control(Control((ControlType.CARRIAGE_RETURN,)))
+            self.screen.say(notice, style="yellow")
+
+        return Stopper(on_stop=say_notice)
 
     def open_database(self) -> AbstractAsyncContextManager[Persistence]:
         """Open the database of the command. Raises as `open_persistence` and `resolve_database_url`."""

@@ -13,9 +13,9 @@ from graphs.cli.terminal.approval_prompts import (
     InterruptPayload,
     prompt_choice,
     read_line,
-    show_call,
     show_uncertainty,
 )
+from graphs.cli.terminal.approval_view import show_call
 from graphs.cli.terminal.screen import Screen, escape_controls
 
 #: By key that is typed: the choice, and its text in the menu.

@@ -17,7 +17,7 @@ from agent.events import (
     TaskStarted,
     Thinking,
 )
-from graphs.cli.terminal.plan_table import STATUS_STYLES, build_plan_table, summarize_statuses
+from graphs.cli.terminal.plan_table import STATUS_STYLES, build_plan_table, print_plan_table, summarize_statuses
 from graphs.cli.terminal.run_view import RunTracker, TaskRow, format_retry
 from graphs.cli.terminal.screen import Screen, as_text, escape_controls
 from graphs.cli.terminal.units import format_duration
@@ -128,7 +128,7 @@ class LiveDisplay:
             statuses = tuple((task, row.status) for task, row in self.tracker.rows.items())
             if statuses != self._printed_statuses:
                 self._printed_statuses = statuses
-                self._screen.console.print(build_plan_table(self.tracker, width=self._screen.console.width))
+                print_plan_table(self.tracker, screen=self._screen)
 
     def _start(self) -> None:
         if self._live is None:

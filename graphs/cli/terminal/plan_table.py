@@ -8,7 +8,7 @@ from rich.text import Text
 
 from agent.core.engine.task_status import TaskStatus
 from graphs.cli.terminal.run_view import RunTracker, TaskRow
-from graphs.cli.terminal.screen import as_text, escape_controls
+from graphs.cli.terminal.screen import Screen, as_text, escape_controls, print_table
 from graphs.cli.terminal.units import format_duration
 
 STATUS_STYLES: Mapping[str, str] = {
@@ -46,8 +46,12 @@ _STATUS_PRIORITY: Sequence[TaskStatus] = (
 _NARROW_WIDTH = 76
 
 
-def build_plan_table(tracker: RunTracker, *, width: int, rows: int | None = None) -> Table:
-    """Return the plan wave by wave; with `rows`, only the most interesting tasks, and a count of the others."""
+def build_plan_table(tracker: RunTracker, *, width: int | None, rows: int | None = None) -> Table:
+    """Return the plan wave by wave; with `rows`, only the most interesting tasks, and a count of the others.
+
+    Without a `width` each task is one line, as long as it needs to be.
+    """
+    width, note_mark = (_NARROW_WIDTH, ": ") if width is None else (width, "\n")
     shown, left_out = _select_rows(list(tracker.rows.values()), rows)
     table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, collapse_padding=True)
     table.add_column("wave", justify="right", no_wrap=True)
@@ -60,11 +64,18 @@ def build_plan_table(tracker: RunTracker, *, width: int, rows: int | None = None
     table.add_column("time", justify="right", no_wrap=True)
     before = 0
     for row in shown:
-        table.add_row(*_build_cells(tracker, row, wide=width >= _NARROW_WIDTH, first=row.wave != before))
+        cells = _build_cells(tracker, row, wide=width >= _NARROW_WIDTH, first=row.wave != before, note_mark=note_mark)
+        table.add_row(*cells)
         before = row.wave
     if left_out:
         table.caption = _summarize_rows(left_out)
     return table
+
+
+def print_plan_table(tracker: RunTracker, *, screen: Screen) -> None:
+    """Print the whole plan; elsewhere than on a terminal with one line for each task."""
+    width = screen.console.width if screen.live else None
+    print_table(build_plan_table(tracker, width=width), screen=screen)
 
 
 def summarize_statuses(tracker: RunTracker) -> str:
@@ -85,7 +96,7 @@ def summarize_statuses(tracker: RunTracker) -> str:
     return ", ".join(parts)
 
 
-def _build_cells(tracker: RunTracker, row: TaskRow, *, wide: bool, first: bool) -> list[Text]:
+def _build_cells(tracker: RunTracker, row: TaskRow, *, wide: bool, first: bool, note_mark: str) -> list[Text]:
     style = STATUS_STYLES[row.status]
     status = row.status.replace("_", " ") + _format_count(row)
     cells = [
@@ -96,7 +107,7 @@ def _build_cells(tracker: RunTracker, row: TaskRow, *, wide: bool, first: bool) 
     if wide:
         about = Text(as_text(row.task.description, width=200))
         if row.note:
-            about.append(("\n" if row.task.description else "") + as_text(row.note, width=300), style=style)
+            about.append((note_mark if row.task.description else "") + as_text(row.note, width=300), style=style)
         cells += [about, Text(escape_controls(", ".join(row.needs)), style="dim")]
     return [*cells, Text(status, style=style), Text(format_duration(tracker.measure_duration(row)))]
 

@@ -1,5 +1,6 @@
 """The outcome of a thread, as a record for programs and as text for humans."""
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 from langgraph.types import StateSnapshot
 from pydantic import JsonValue
+from rich.cells import cell_len
 from rich.markdown import Markdown
+from rich.text import Text
 
 from agent.core.engine.outcomes import Outcome, parse_outcome
 from agent.results.artifacts import Artifacts
@@ -109,9 +112,22 @@ def print_answer(answer: str, *, screen: Screen) -> None:
 
 
 def format_command(verb: str, thread: str, *, db: str | None) -> str:
-    """Return the command line `planwave VERB THREAD` as one would type it, without the password of `db`."""
-    words = ["planwave", verb, thread, *(["--db", _remove_password(db)] if db else [])]
-    return shlex.join(words)
+    """Return the command line `planwave VERB THREAD` as one would type it, without the password of `db`.
+
+    It repeats no database that the environment names.
+    """
+    named = db is not None and db != os.environ.get("PLANWAVE_DB")
+    return shlex.join(["planwave", verb, thread, *(["--db", _remove_password(db)] if db and named else [])])
+
+
+def print_hint(sentence: str, command: str, *, screen: Screen, style: str) -> None:
+    """Print a sentence that ends with a command; one that does not fit stays whole on a line of its own, to copy."""
+    line = f"{sentence} {command}"
+    if not screen.live or cell_len(line) <= screen.console.width:
+        screen.say(line, style=style)
+        return
+    screen.say(sentence, style=style)
+    screen.console.print(Text(f"  {escape_controls(command)}", style=style), soft_wrap=True)
 
 
 def _iterate_texts(value: JsonValue) -> Iterator[str]:

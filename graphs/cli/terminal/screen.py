@@ -11,12 +11,15 @@ from typing import TextIO
 from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 #: Line breaks and tabs are layout; every other control character could control the terminal.
 _SAFE_CONTROLS = frozenset("\n\t")
 #: Marks that change the visible order of text: overrides, isolates and invisible marks of bidirectional text.
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+#: Columns that no row needs.
+_UNLIMITED_WIDTH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,21 @@ def open_screen(*, as_json: bool) -> Screen:
         file=stream, force_terminal=terminal, force_interactive=terminal, highlight=False, markup=False, emoji=False
     )
     return Screen(console=console, live=terminal, interactive=stream.isatty() and sys.stdin.isatty() and not as_json)
+
+
+def print_table(table: Table, *, screen: Screen) -> None:
+    """Print a table that fits the terminal; elsewhere each row is one line, however long, and nothing is cut off."""
+    if screen.live:
+        screen.console.print(table)
+        return
+    table.expand = False
+    for column in table.columns:
+        column.max_width, column.ratio, column.no_wrap = None, None, True
+    wide = Console(file=screen.console.file, width=_UNLIMITED_WIDTH, highlight=False, markup=False, emoji=False)
+    with wide.capture() as printed:
+        wide.print(table)
+    for line in printed.get().splitlines():
+        screen.console.out(line.rstrip(), highlight=False)
 
 
 def print_error(sentence: str) -> None:

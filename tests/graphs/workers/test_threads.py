@@ -220,8 +220,8 @@ def test_the_command_line_submits_answers_and_lists(postgres_url, journal, tmp_p
     workers()
     ran = command.here("run", "Go.", "--queue", "--plan", plan, "--db", postgres_url, "--json")
     assert (ran.exit_code, json.loads(ran.stdout)["status"]) == (3, "awaiting_approval")
-    for name in ("t", json.loads(ran.stdout)["thread_id"]):
-        ran = command.here("resume", name, "--yes", "--db", postgres_url, "--json")
+    for name, how in (("t", ("--approve", "w")), (json.loads(ran.stdout)["thread_id"], ("--yes",))):
+        ran = command.here("resume", name, *how, "--db", postgres_url, "--json")
         assert (ran.exit_code, json.loads(ran.stdout)["status"]) == (0, "completed")
     assert len(journal.having("post")) == 2
     said = asyncio.run(listed(command, postgres_url))

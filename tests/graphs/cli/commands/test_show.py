@@ -35,6 +35,46 @@ def test_threads_are_listed_newest_first(planwave: CommandLine) -> None:
     assert "1/3" in table
 
 
+@pytest.mark.parametrize("columns", ["20", "44", "80", "300"])
+def test_off_a_terminal_each_thread_is_one_line_with_its_whole_id(planwave: CommandLine, columns: str) -> None:
+    planwave.env["COLUMNS"] = columns
+    names = ["a-quite-ordinary-goal-with-a-long-name-1", "a-quite-ordinary-goal-with-a-long-name-2"]
+    for name in names:
+        plan = planwave.plan_file(*TASKS)
+        planwave.here("run", "A goal\tof\nsome lines " * 30, "--thread", name, "--plan", plan)
+    lines = planwave.here("threads").stdout.splitlines()
+    assert [line.split("\t")[:3] for line in lines] == [[name, "awaiting approval", "1/3"] for name in reversed(names)]
+    assert {len(line.split("\t")) for line in lines} == {5}
+    shown = planwave.here("show", names[0]).stdout
+    [row] = [line for line in shown.splitlines() if "Keep keep" in line and "save_file" in line]
+    assert "awaiting approval" in row
+
+
+@pytest.mark.parametrize("decision", ["--approve", "--reject"])
+def test_each_result_is_printed_once(planwave: CommandLine, decision: str) -> None:
+    tasks = (query("read", "SELECT 424242 AS n"), TASKS[1], TASKS[2])
+    planwave.here("run", "Look", "--thread", "t", "--plan", planwave.plan_file(*tasks))
+    assert planwave.here("show", "t").stdout.count('read: {"') == 1
+    planwave.here("resume", "t", decision, "keep")
+    shown = planwave.here("show", "t").stdout
+    assert shown.count("424242") == 1, shown
+    if decision == "--approve":
+        assert shown.count("sha256") == 1, shown
+
+
+def test_hints_repeat_only_the_database_that_the_environment_does_not_name(planwave: CommandLine) -> None:
+    plan, other = planwave.plan_file(*TASKS), f"sqlite:///{planwave.home / 'other.db'}"
+    own = planwave.env["PLANWAVE_DB"]
+    for database, words in ((None, ()), (own, ("--db", own)), (other, ("--db", other))):
+        shown = planwave.here("run", "Look", "--plan", plan, "--thread", "t", *words).stdout
+        again = planwave.here("run", "Look", "--plan", plan, "--thread", "t", *words).stderr
+        changed = planwave.here("plan", "edit", "--thread", "t", "keep", "args.path=b.csv", *words).stdout
+        for text in (shown, again, changed):
+            assert "planwave resume t" in text
+            assert ("--db" in text) == (database == other), text
+        planwave.here("threads", "delete", "t", "--yes", *words)
+
+
 def test_a_thread_is_shown_with_statuses_timings_and_results(planwave: CommandLine) -> None:
     planwave.here("run", "Look", "--thread", "t", "--plan", planwave.plan_file(*TASKS))
     shown = planwave.here("show", "t").stdout
@@ -132,8 +172,8 @@ def test_the_options_of_run_are_those_of_resume(planwave: CommandLine) -> None:
         {option for parameter in get_command(app).commands[name].params for option in parameter.opts}
         for name in ("run", "resume")
     )
-    assert run - resume == {"goal", "--plan", "--thread", "--input", "--queue"}
-    assert resume - run == {"thread"}
+    assert run - resume == {"goal", "--plan", "--input", "--thread", "--queue"}
+    assert resume - run == {"thread", "--approve", "--reject", "--why", "--answers"}
     help_text = " ".join(planwave.here("resume", "--help").stdout.split())
     assert "PLANWAVE_MAX_TOKENS" in help_text
     refused = planwave.here("run", "x", "--max-tasks", "0")

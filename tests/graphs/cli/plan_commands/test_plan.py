@@ -252,3 +252,50 @@ def test_show_tells_how_tasks_phases_and_progress_stand(planwave: CommandLine):
     shown = planwave.here("show", "t").stdout
     assert "progress 50 % of 2: 1 completed, 1 waiting" in shown
     assert "phase    keep 0 % (current)" in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "wanted"),
+    [
+        ("args.path=other.csv", "args", {"path": "other.csv", "content": "007", "n": 1}),
+        ('args.path="other.csv"', "args", {"path": "other.csv", "content": "007", "n": 1}),
+        ("args.content=008", "args", {"path": "a.csv", "content": "008", "n": 1}),
+        ("args.content=12", "args", {"path": "a.csv", "content": "12", "n": 1}),
+        ("args.content=a=b, c", "args", {"path": "a.csv", "content": "a=b, c", "n": 1}),
+        ("args.n=2", "args", {"path": "a.csv", "content": "007", "n": 2}),
+        ("args.overwrite=true", "args", {"path": "a.csv", "content": "007", "n": 1, "overwrite": True}),
+        ("args.deep.er=x", "args", {"path": "a.csv", "content": "007", "n": 1, "deep": {"er": "x"}}),
+        ("description=12 rows", "description", "12 rows"),
+        ("description=12", "description", "12"),
+        ("depends_on=one,two", "depends_on", ["one", "two"]),
+        ('depends_on=["one"]', "depends_on", ["one"]),
+        ("priority=5", "priority", 5),
+        ("condition=one.row_count > 0", "condition", "one.row_count > 0"),
+        ("phase=null", "phase", None),
+    ],
+)
+def test_fields_are_changed_without_quotes(planwave: CommandLine, change: str, field: str, wanted: object) -> None:
+    keep = {"id": "keep", "tool": "save_file", "args": {"path": "a.csv", "content": "007", "n": 1}, "phase": "p"}
+    plan = planwave.plan_file(query("one", "SELECT 1 AS n"), query("two", "SELECT 2 AS n"), keep)
+    done = planwave.here("plan", "edit", plan, "keep", change)
+    assert done.exit_code == 0, done.output
+    assert json.loads(Path(plan).read_text())["tasks"][2].get(field) == wanted
+
+
+def test_several_fields_are_changed_at_once_or_not_at_all(planwave: CommandLine) -> None:
+    plan = planwave.plan_file(query("one", "SELECT 1 AS n"), name="my=plan.json")
+    done = planwave.here(
+        "plan", "edit", plan, "one", "id=first", "args.sql=SELECT x FROM t WHERE x = 'a.b=c'", "priority=1"
+    )
+    assert done.exit_code == 0, done.output
+    before = Path(plan).read_text()
+    [task] = json.loads(before)["tasks"]
+    assert (task["id"], task["args"]["sql"], task["priority"]) == ("first", "SELECT x FROM t WHERE x = 'a.b=c'", 1)
+    for changes, says in (
+        (("priority=2", "prioriti=3"), "no field 'prioriti'"),
+        (("args.sql.x=3",), "There is no place 'args.sql.x'"),
+        (("priority=2", "three"), "words are given"),
+    ):
+        refused = planwave.here("plan", "edit", plan, "first", *changes)
+        assert (refused.exit_code, says in refused.stderr) == (2, True), refused.output
+        assert Path(plan).read_text() == before
