@@ -1,5 +1,6 @@
-"""The file `planwave.toml`: servers whose tools a plan can use, which tools get a secret, how data files are read."""
+"""The file `planwave.toml`: servers and agents of a plan, which tools get a secret, how data files are read."""
 
+import json
 import os
 import re
 import tomllib
@@ -14,6 +15,8 @@ from agent.tools.data_files.read_options import ReadOptions
 
 #: The file that is read if no other is named.
 DEFAULT_FILE = "planwave.toml"
+#: Characters of a file that an agent names.
+_MAX_TEXT_LENGTH = 50_000
 _VARIABLE_PATTERN = re.compile(r"\$\{([^}]*)\}")
 #: The position of a server's kind in the location of a pydantic error: mcp, servers, NAME, kind, field.
 _KIND_POSITION = 3
@@ -102,6 +105,26 @@ class DataTable(ReadOptions):
     files: dict[str, ReadOptions] = Field(default_factory=dict)
 
 
+class AgentTable(_FrozenTable):
+    """An agent that a plan can give tasks to, by its name."""
+
+    #: What it is for, as the planner reads it.
+    description: str = Field(min_length=1, max_length=2000)
+    #: The file that says to the agent what it is, relative to the configuration; its text once it is read.
+    prompt: str | None = None
+    #: As `--model`; None: that of the run.
+    model: str | None = None
+    #: The tools that it can be given; None: all that there are.
+    tools: tuple[str, ...] | None = Field(default=None, min_length=1)
+    #: The JSON Schema of its answer, or a file with it.
+    output_schema: dict[str, Any] | str | None = None
+    #: The most turns of one task.
+    max_steps: int | None = Field(default=None, ge=1, le=50)
+
+
+AgentName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+
+
 class Configuration(_FrozenTable):
     """All of `planwave.toml`."""
 
@@ -110,6 +133,12 @@ class Configuration(_FrozenTable):
     mcp: McpTable = McpTable()
     tools: ToolsTable = ToolsTable()
     data: DataTable = DataTable()
+    agents: dict[AgentName, AgentTable] = Field(default_factory=dict)
+
+    @property
+    def needs_trust(self) -> bool:
+        """Whether it starts, reaches or gives away something, or instructs a model."""
+        return bool(self.mcp.servers or self.secrets or self.agents)
 
 
 def read_configuration(file: Path, *, environ: Mapping[str, str] = os.environ) -> Configuration:
@@ -166,7 +195,41 @@ def parse_configuration(content: bytes, *, file: Path, environ: Mapping[str, str
             reason = f"there is no such option; there are {', '.join(ReadOptions.model_fields)}"
         reason = reason.removeprefix("Value error, ")
         raise SettingsError(f"The configuration {str(file)!r} is not valid at {place!r}: {reason}.") from None
-    return _resolve_folders(configuration, folder=file.absolute().parent)
+    configuration = _resolve_folders(configuration, folder=file.absolute().parent)
+    agents = {name: _read_agent(name, agent, file=file) for name, agent in configuration.agents.items()}
+    return configuration.model_copy(update={"agents": agents})
+
+
+def _read_agent(name: str, agent: AgentTable, *, file: Path) -> AgentTable:
+    """Return an agent with the texts of the files that it names. Raises `SettingsError`."""
+    read: dict[str, Any] = {}
+    if agent.prompt is not None:
+        read["prompt"] = _read_text(agent.prompt, place=f"agents.{name}.prompt", file=file)
+    if isinstance(agent.output_schema, str):
+        place = f"agents.{name}.output_schema"
+        try:
+            read["output_schema"] = json.loads(_read_text(agent.output_schema, place=place, file=file))
+        except ValueError as error:
+            raise SettingsError(f"The configuration {str(file)!r} names no JSON at {place!r}: {error}.") from error
+    return agent.model_copy(update=read)
+
+
+def _read_text(named: str, *, place: str, file: Path) -> str:
+    path = file.absolute().parent / named
+    try:
+        with path.open(encoding="utf-8") as opened:
+            text = opened.read(_MAX_TEXT_LENGTH + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(
+            f"The configuration {str(file)!r} names the file {named!r} at {place!r}, which cannot be read: {why}."
+        ) from error
+    if len(text) > _MAX_TEXT_LENGTH:
+        raise SettingsError(
+            f"The file {named!r} at {place!r} of {str(file)!r} has more than {_MAX_TEXT_LENGTH:,} characters; shorten "
+            "it."
+        )
+    return text
 
 
 def _expand_variables(value: Any, *, file: Path, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - any TOML value

@@ -4,6 +4,9 @@
 what they do.
 """
 
+from copy import copy
+from typing import Any
+
 # `ensure_config` returns what a run gets of its caller's config and of a graph around it; `patch_configurable` changes
 # `configurable` in a config that a parent graph hands down, as LangGraph itself does.
 from langgraph._internal._config import ensure_config, patch_configurable
@@ -35,6 +38,9 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot as DeltaSnapshot
 # The reducer of messages that a delta channel replays: as `add_messages` merges by id, but in one pass.
 from langgraph.graph.message import _messages_delta_reducer as merge_messages
 
+# The node that makes the calls of an agent: how its calls are wrapped is known to it alone once it is made.
+from langgraph.prebuilt.tool_node import ToolNode
+
 # Collects what the stream mode `messages` shows; without one nobody reads an answer while it is written.
 from langgraph.pregel._messages import StreamMessagesHandler
 
@@ -54,6 +60,22 @@ __all__ = [
     "PregelScratchpad",
     "StreamMessagesHandler",
     "ensure_config",
+    "get_call_wrappers",
     "merge_messages",
     "patch_configurable",
+    "replace_call_wrapper",
 ]
+
+
+def get_call_wrappers(node: ToolNode) -> tuple[Any, Any]:
+    """Return what a tool node has around each call, blocking and asynchronous; a node is given both when it is made."""
+    return node._wrap_tool_call, node._awrap_tool_call  # noqa: SLF001 - see the top of the file
+
+
+def replace_call_wrapper(node: ToolNode, wrapper: Any) -> ToolNode:  # noqa: ANN401 - as LangGraph types it
+    """Return a copy of `node` with another asynchronous wrapper around each call."""
+    other = copy(node)
+    other._awrap_tool_call = wrapper  # noqa: SLF001 - as above
+    # What is called are these two, which a copy has bound to the original.
+    other.func, other.afunc = other._func, other._afunc  # noqa: SLF001 - as above
+    return other

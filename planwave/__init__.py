@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from agent.tools.toolbox import Toolbox as Toolbox
     from agent.tools.writing.typed_writing import typed_writing_tools as typed_writing_tools
     from graphs.compiled_graph import PlanwaveGraph as PlanwaveGraph
+    from graphs.composition.planwave_tool import planwave_subagent as planwave_subagent
     from graphs.composition.planwave_tool import planwave_tool as planwave_tool
+    from graphs.delegation.agent_tool import agent_tool as agent_tool
     from graphs.delegation.delegate_tool import delegate_tool as delegate_tool
     from graphs.persistence import Persistence as Persistence
     from graphs.persistence import open_persistence as open_persistence
@@ -78,6 +80,7 @@ _MODULES: Final = {
     "Toolbox": "agent.tools.toolbox",
     "UsageError": "agent.errors",
     "answer": "graphs.workers.client:answer_thread",
+    "agent_tool": "graphs.delegation.agent_tool",
     "build_graph": "graphs.plan_execute",
     "default_tools": "agent.tools.analytics",
     "delegate_tool": "graphs.delegation.delegate_tool",
@@ -86,6 +89,7 @@ _MODULES: Final = {
     "mcp_tools": "agent.tools.mcp.tools",
     "open_persistence": "graphs.persistence",
     "open_queue": "graphs.workers.client",
+    "planwave_subagent": "graphs.composition.planwave_tool",
     "planwave_tool": "graphs.composition.planwave_tool",
     "provenance_of": "graphs.run.plan_history",
     "read_configuration": "agent.config_file",

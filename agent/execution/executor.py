@@ -12,6 +12,7 @@ outcome      what is stored of the task                            here
 
 import logging
 from collections.abc import Callable
+from copy import copy
 from datetime import UTC, datetime
 from typing import Protocol, assert_never
 
@@ -101,6 +102,12 @@ class Executor:
         self._cache = cache
         self._deadline = deadline
         self._pool = pool
+
+    def with_toolbox(self, toolbox: Toolbox) -> "Executor":
+        """Return an executor that is the same but for its tools: those of an agent that works on a task."""
+        other = copy(self)
+        other._toolbox = toolbox  # noqa: SLF001 - of this class
+        return other
 
     async def run(self, job: Job, *, slots: Slots, emit: Emit) -> Outcome:
         """Run a task and return its outcome. A failure is a value.

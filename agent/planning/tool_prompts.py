@@ -15,9 +15,13 @@ _MAX_DEPTH = 3
 
 
 def select_plannable_tools(specs: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:
-    """Return the tools that a planner may use: all but context providers, which have been called already."""
-    plannable = {name: spec for name, spec in specs.items() if not spec.policy.context_provider}
-    return plannable or dict(specs)
+    """Return the tools that a planner may use.
+
+    These are all but context providers, which have been called already, and those that agents bring along.
+    """
+    own = {name: spec for name, spec in specs.items() if not spec.policy.worker_only}
+    plannable = {name: spec for name, spec in own.items() if not spec.policy.context_provider}
+    return plannable or own
 
 
 def describe_tools(specs: Iterable[ToolSpec]) -> str:

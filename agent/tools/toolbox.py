@@ -50,6 +50,7 @@ _POLICY_FIELDS = (
     "context_provider",
     "dispatched_only",
     "pool",
+    "worker_only",
 )
 
 
@@ -66,7 +67,8 @@ class Toolbox(Mapping[str, BaseTool]):
         self.specs: dict[str, ToolSpec] = {}
         #: What of the schemas of the tools cannot be checked, one sentence each.
         self.notes: list[str] = []
-        for tool in map(adapt_signature, as_tools(tools)):
+        given = as_tools(tools)
+        for tool in map(adapt_signature, (*given, *_list_worker_tools(given))):
             if tool.name in self._tools:
                 raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
             metadata, injections = get_trusted_metadata(tool), find_injections(tool)
@@ -133,6 +135,17 @@ class Toolbox(Mapping[str, BaseTool]):
         masks = get_registered_masks(find_tool_secrets(self._tools[name]))
         sentences = {"problems": result.problems, "notes": result.notes, "warnings": result.warnings}
         return result.model_copy(update={key: tuple(map(masks.redact, told)) for key, told in sentences.items()})
+
+
+def _list_worker_tools(tools: Iterable[BaseTool]) -> Iterator[BaseTool]:
+    """Yield what tools bring along for a rollback, each once; one that the toolbox has already is not needed."""
+    seen = [(tool.name, getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool) for tool in tools]
+    for tool in tools:
+        for inner in getattr(tool, "worker_tools", ()):
+            known = (inner.name, getattr(inner, "func", None) or getattr(inner, "coroutine", None) or inner)
+            if known not in seen:
+                seen.append(known)
+                yield inner
 
 
 def _get_preflight(tool: BaseTool) -> Callable[..., Any] | None:

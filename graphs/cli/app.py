@@ -165,6 +165,22 @@ def tools(*, context: "CommandContext", options: "RunOptions") -> int:
     return list_tools(options=options, context=context)
 
 
+@command(app, DATABASE, *RUN_OPTIONS, as_json=True)
+def mcp(
+    *,
+    http: Annotated[
+        int | None,
+        typer.Option("--http", metavar="PORT", min=1, max=65535, help="Serve on this port of 127.0.0.1 instead."),
+    ] = None,
+    context: "CommandContext",
+    options: "RunOptions",
+) -> int:
+    """Serve plan, validate, run, answer, show and each program of the library as tools of an MCP server."""
+    from graphs.cli.commands.serve_mcp import serve_mcp
+
+    return serve_mcp(port=http, options=options, context=context)
+
+
 @default_command(models_app, JSON)
 def models(*, context: "CommandContext") -> int:
     """Show which model is used, and the state of the embedded one."""

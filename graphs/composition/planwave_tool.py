@@ -1,12 +1,15 @@
-"""`planwave_tool`: a LangChain tool for agents; takes a goal, or the inputs of a program, and returns the answer."""
+"""Planwave for agents: `planwave_tool`, which takes a goal or the inputs of a program, and `planwave_subagent`."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from agent.core.plan.document import Plan
+from agent.errors import UsageError
 from agent.llm.models import ModelChoice
 from agent.programs.program import Program, read_program_plan
 from agent.settings import Settings
@@ -83,6 +86,58 @@ def create_graph_tool(
         response_format="content_and_artifact",
         handle_tool_error=True,
     )
+
+
+class Subagent(TypedDict):
+    """A subagent as deepagents take it: its `CompiledSubAgent`."""
+
+    name: str
+    description: str
+    runnable: Runnable[Any, Any]
+
+
+def planwave_subagent(
+    graph: PlanwaveGraph | None = None,
+    *,
+    tools: ToolsOrFactory | None = None,
+    model: ModelChoice = None,
+    settings: Settings | None = None,
+    persistence: Persistence | None = None,
+    name: str | None = None,
+    description: str | None = None,
+) -> Subagent:
+    """Return a subagent for `create_deep_agent(subagents=[...])`, or for whatever else gives tasks as `messages`.
+
+    It runs `graph`, or a graph over `tools`; the other parameters are those of `build_graph`. The last human message
+    is the goal, and the answer is the last message; of a run that failed it says why. Approvals are interrupts of the
+    graph around it, which needs a checkpointer for them. Raises `UsageError` for a graph beside tools, and as
+    `build_graph`.
+    """
+    if graph is not None and any(each is not None for each in (tools, model, settings, persistence)):
+        raise UsageError("Give either a graph, or what to build one of: 'tools', 'model', 'settings', 'persistence'.")
+    if graph is None:
+        graph = build_graph(
+            tools=tools, model=model, settings=settings, persistence=persistence, name=name or _DEFAULT_NAME
+        )
+    own, called = graph, name or graph.get_name()
+
+    # A deep agent hands down its whole state, and takes over all that comes back.
+    def run(state: Mapping[str, Any]) -> dict[str, Any]:
+        return _read_messages(own.invoke({"messages": state["messages"]}), name=called)
+
+    async def arun(state: Mapping[str, Any]) -> dict[str, Any]:
+        return _read_messages(await own.ainvoke({"messages": state["messages"]}), name=called)
+
+    about = description or own.description or _DEFAULT_DESCRIPTION
+    return Subagent(name=called, description=about, runnable=RunnableLambda(run, arun, name=called))
+
+
+def _read_messages(out: Output, *, name: str) -> dict[str, Any]:
+    try:
+        text, _ = _read_output(out, name=name)
+    except ToolException as error:
+        text = str(error)
+    return {"messages": [AIMessage(text, name=name)]}
 
 
 def _read_program(program: Program | Plan | Mapping[str, Any]) -> tuple[dict[str, Any], str, dict[str, Any]]:

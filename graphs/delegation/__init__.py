@@ -1,4 +1,4 @@
-"""A tool that gives one open-ended task to a LangChain agent."""
+"""Tools that give one open-ended task to an agent: one that is built here, or one that is compiled already."""
 
 from agent.moved_modules import Moved, forward_names
 from graphs.delegation.delegate_tool import DelegateArgs, delegate_tool

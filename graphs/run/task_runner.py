@@ -4,17 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.config import get_config
 from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import Runtime
+from pydantic import JsonValue
 
 from agent.core.engine.approvals import needs_approval
 from agent.core.engine.budgets import ExhaustedBudget
 from agent.core.engine.call_preparation import find_reusable_results, required_outputs
-from agent.core.engine.outcomes import Done, Outcome
+from agent.core.engine.outcomes import Cut, Done, Outcome
 from agent.core.engine.snapshot import Snapshot
 from agent.core.plan.limits import Limits
 from agent.errors import BudgetError
@@ -37,6 +38,15 @@ from graphs.run.state_updates import build_finished_event, outcome_to_json
 from graphs.state import STATE_FIELDS_FOR_TOOLS, State, merge_results
 
 
+@dataclass(slots=True)
+class WorkerReport:
+    """What a worker tells beside its output, if that has a schema of its own."""
+
+    steps: tuple[dict[str, JsonValue], ...] = ()
+    #: What was cut off in the results that it saw, a clause each.
+    cuts: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class TaskContext:
     """The task that is running, and what its tool may use to make calls of its own."""
@@ -48,6 +58,7 @@ class TaskContext:
     grants: Grants
     limits: Limits
     settings: Settings
+    report: WorkerReport = field(default_factory=WorkerReport)
 
 
 _current_task: ContextVar[TaskContext] = ContextVar("planwave_current_task")
@@ -156,7 +167,7 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
             span.finish(outcome)
     except BudgetError as error:
         return error.budget
-    outcome = _add_warnings(outcome, board.warnings.get(task, ()))
+    outcome = _add_warnings(_add_report(outcome, work.report, task=task), board.warnings.get(task, ()))
     if context.has_thread:
         outcome = await services.artifacts.store_large_output(
             outcome, thread=board.thread, limit=context.settings.artifact_bytes
@@ -166,6 +177,17 @@ async def run_task(task: str, board: DispatchBoard, context: NodeContext) -> Out
     services.durations.record_call(job.task.tool, outcome)
     emit(build_finished_event(task, outcome))
     return outcome
+
+
+def _add_report(outcome: Outcome, report: WorkerReport, *, task: str) -> Outcome:
+    """Return an outcome with the steps of its worker, and with what was cut off in the results that the worker saw."""
+    if not isinstance(outcome, Done) or not (report.steps or report.cuts):
+        return outcome
+    cuts = tuple(
+        Cut(task=task, what=f"the result of {task!r} is made from incomplete data: {what}") for what in report.cuts
+    )
+    told = tuple(dict.fromkeys((*outcome.warnings, *map(str, cuts))))
+    return outcome.model_copy(update={"steps": report.steps, "cuts": (*outcome.cuts, *cuts), "warnings": told})
 
 
 def _build_call_values(board: DispatchBoard, context: NodeContext) -> CallValues:

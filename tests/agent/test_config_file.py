@@ -82,3 +82,53 @@ def test_a_mistake_is_named_with_its_place(tmp_path, text, says):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SettingsError, match=r"nowhere\.toml' cannot be read"):
         read_configuration(tmp_path / "nowhere.toml")
+
+
+def test_an_agent_is_read_with_the_texts_of_its_files(tmp_path):
+    (tmp_path / "roles").mkdir()
+    (tmp_path / "roles" / "researcher.md").write_text("You look for ${SOURCES}.", encoding="utf-8")
+    (tmp_path / "report.json").write_text('{"type": "object"}', encoding="utf-8")
+    text = """
+        [agents.researcher]
+        description = "Looks for facts."
+        prompt = "roles/researcher.md"
+        tools = ["query_database"]
+        max_steps = 6
+
+        [agents.writer]
+        description = "Writes."
+        model = "openai:${MODEL}"
+        output_schema = "report.json"
+
+        [agents.analyst]
+        description = "Counts."
+        output_schema = { type = "object", properties = { n = { type = "integer" } } }
+    """
+    found = read_configuration(written(tmp_path, text), environ={"MODEL": "m"})
+    researcher, writer, analyst = (found.agents[name] for name in ("researcher", "writer", "analyst"))
+    # A text of a file is taken as it is.
+    assert (researcher.prompt, researcher.tools, researcher.max_steps) == (
+        "You look for ${SOURCES}.",
+        ("query_database",),
+        6,
+    )
+    assert (writer.model, writer.output_schema, writer.tools) == ("openai:m", {"type": "object"}, None)
+    assert analyst.output_schema == {"type": "object", "properties": {"n": {"type": "integer"}}}
+    assert found.needs_trust
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[agents.a]", "not valid at 'agents.a.description': Field required"),
+        ('[agents."a b"]\ndescription = "x"', "agents.a b"),
+        ('[agents.a]\ndescription = "x"\nmax_steps = 0', "agents.a.max_steps"),
+        ('[agents.a]\ndescription = "x"\ntools = []', "agents.a.tools"),
+        ('[agents.a]\ndescription = "x"\nprompt = "no.md"', "names the file 'no.md' at 'agents.a.prompt'"),
+        ('[agents.a]\ndescription = "x"\noutput_schema = "planwave.toml"', "names no JSON at 'agents.a.output_schema'"),
+    ],
+)
+def test_a_wrong_agent_is_told_with_its_place(tmp_path, text, says):
+    with pytest.raises(SettingsError) as told:
+        read_configuration(written(tmp_path, text), environ={})
+    assert says in str(told.value)

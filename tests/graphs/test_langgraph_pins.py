@@ -4,18 +4,22 @@ import asyncio
 from typing import Annotated, Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain_core.tools import tool
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.graph import END, START, StateGraph
+from langgraph.prebuilt.tool_node import ToolCallRequest, ToolNode
 from langgraph.types import Command, Send
 from typing_extensions import TypedDict
 
-from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER, ChannelRead
+from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER, ChannelRead, get_call_wrappers, replace_call_wrapper
 from graphs.nesting import load_pending_writes
 from graphs.state import merge_results
+from tests.support.scripted_worker import Worker
 from tests.support.worlds import thread
 
 
@@ -141,3 +145,28 @@ async def test_a_wrong_answer_does_not_use_up_the_next_question_of_the_node():
     await graph.ainvoke(Command(resume="wrong"), thread(), durability="sync")
     out = await graph.ainvoke(Command(resume="right"), thread(), durability="sync")
     assert out["word"] == "right"
+
+
+async def test_a_tool_node_calls_through_the_wrapper_that_was_put_around_it() -> None:
+    """`agent_tool` has the calls of an agent that is compiled already asked about; the original stays as it is."""
+
+    @tool
+    def double(value: int) -> int:
+        """Double a value."""
+        return 2 * value
+
+    seen: list[str] = []
+
+    async def watch(request: ToolCallRequest, execute: Any) -> Any:
+        seen.append(request.tool_call["name"])
+        return await execute(request.override(tool_call={**request.tool_call, "args": {"value": 21}}))
+
+    agent = create_agent(Worker(turns=[[("double", {"value": 1})], "Done."]), [double])
+    node = agent.nodes["tools"].bound
+    assert isinstance(node, ToolNode)
+    assert get_call_wrappers(node) == (None, None)
+    wrapped = {**agent.nodes, "tools": agent.nodes["tools"].copy({"bound": replace_call_wrapper(node, watch)})}
+    out = await agent.copy({"nodes": wrapped}).ainvoke({"messages": [("user", "Go.")]})
+    assert ([message.text for message in out["messages"] if message.type == "tool"], seen) == (["42"], ["double"])
+    out = await agent.ainvoke({"messages": [("user", "Go.")]})
+    assert [message.text for message in out["messages"] if message.type == "tool"] == ["2"]

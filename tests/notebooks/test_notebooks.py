@@ -80,6 +80,24 @@ def test_the_operations_notebook_shows_what_its_text_says() -> None:
     assert "'restore': 'revision 1', 'upload': 'revision 1', 'switch': 'revision 2'}\nboth as it was: True" in moved
 
 
+@pytest.mark.usefixtures("without_key")
+def test_the_notebook_of_agents_shows_what_its_text_says() -> None:
+    shown = executed(FOLDER / "03_agents.ipynb")
+    assert any("a person approves the task as a whole" in text for text in shown)
+    assert any(text.startswith("1 markets products\n2 analysis chart\n3 report") for text in shown)
+    [slip] = [text for text in shown if text.startswith("failed [")]
+    assert "'advices'" in slip
+    [asked] = [text for text in shown if text.startswith("awaiting_approval | report/")]
+    assert "save_file\nLook after the largest country.\n" in asked
+    [together] = [text for text in shown if text.startswith("side by side:")]
+    assert together.startswith("side by side: True")
+    assert "markets ['describe_database', 'query_database'] ['figures', 'note']" in together
+    assert "analysis ['compute_shares'] ['shares', 'advice']" in together
+    [written] = [text for text in shown if text.startswith("completed {'title'")]
+    assert "'save_file')]\nLook after the largest country.\n" in written
+    assert any("analysis  analysis done, chart done" in text and "[report]" in text for text in shown)
+
+
 def test_the_kernel_reaches_no_other_machine() -> None:
     document = nbformat.v4.new_notebook(
         cells=[

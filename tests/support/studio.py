@@ -1,7 +1,7 @@
 """The server that LangGraph Studio talks to, on loopback."""
 
+import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +21,19 @@ _STOPPING_S = 20.0
 class StudioServer:
     """`langgraph dev` in a folder of its own, without key, weights or network; use as a context manager."""
 
-    def __init__(self, folder: Path, *, data: Path, has_own_file: bool = False, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        data: Path,
+        has_own_file: bool = False,
+        graphs: dict[str, dict[str, str]] | None = None,
+        **settings: str,
+    ) -> None:
+        """Serve the graphs of `langgraph.json`, or `graphs` in their place, or what the folder's own file names."""
         self._has_own_file = has_own_file
         self.folder = folder
+        self.graphs = graphs
         self.output = folder / "out"
         self.log = folder / "server.log"
         self.url = f"http://127.0.0.1:{_free_port()}"
@@ -39,7 +49,9 @@ class StudioServer:
 
     def __enter__(self) -> Self:
         if not self._has_own_file:
-            shutil.copy(ROOT / "langgraph.json", self.folder)
+            served = json.loads((ROOT / "langgraph.json").read_text(encoding="utf-8"))
+            served["graphs"] = self.graphs or served["graphs"]
+            (self.folder / "langgraph.json").write_text(json.dumps(served), encoding="utf-8")
         command = [str(Path(sys.executable).with_name("langgraph")), "dev", "--no-browser", "--no-reload"]
         command += ["--n-jobs-per-worker", "10", "--port", self.url.rpartition(":")[2]]
         with self.log.open("wb") as log:

@@ -129,6 +129,8 @@ class Done(_BaseOutcome):
     items: PartialFailure | None = None
     #: What was cut off in the output, and in the results that it was made from.
     cuts: tuple[Cut, ...] = ()
+    #: The calls of a worker whose output has a schema of its own, which they do not fit into.
+    steps: tuple[dict[str, JsonValue], ...] = ()
 
     @property
     def has_lost_output(self) -> bool:

@@ -74,6 +74,8 @@ class Policy(BaseModel):
     dispatched_only: bool = False
     #: Where there are workers for calls, those of this pool make the calls; None: the process of the run makes them.
     pool: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    #: Only an agent calls the tool, or a rollback; a planner is not shown it.
+    worker_only: bool = False
 
 
 class ToolSpec(BaseModel):

@@ -39,8 +39,9 @@ def read_trusted_configuration(options: RunOptions, *, context: CommandContext) 
     content = read_content(file)
     # The very bytes that are asked about are used: the file may be changed in the meantime.
     configuration = parse_configuration(content, file=file)
-    if not options.is_configuration_named and (configuration.mcp.servers or configuration.secrets):
-        _require_trust(file, content, folder=options.build_settings().data_folder.expanduser(), context=context)
+    if not options.is_configuration_named and configuration.needs_trust:
+        folder = options.build_settings().data_folder.expanduser()
+        _require_trust(file, content, configuration, folder=folder, context=context)
     return configuration
 
 
@@ -49,8 +50,13 @@ def apply_secrets(settings: Settings, configuration: Configuration) -> Settings:
     return settings.model_copy(update={"secrets": {**configuration.secrets, **settings.secrets}})
 
 
-def _require_trust(file: Path, content: bytes, *, folder: Path, context: CommandContext) -> None:
-    digest = hashlib.sha256(os.fsencode(file.absolute().resolve()) + b"\0" + content).hexdigest()
+def _require_trust(
+    file: Path, content: bytes, configuration: Configuration, *, folder: Path, context: CommandContext
+) -> None:
+    # What the files say that it names is agreed to as well.
+    named = json.dumps([[name, each.prompt, each.output_schema] for name, each in configuration.agents.items()])
+    own = content + b"\0" + named.encode() if configuration.agents else content
+    digest = hashlib.sha256(os.fsencode(file.absolute().resolve()) + b"\0" + own).hexdigest()
     trusted = _load_trusted(folder / _TRUST_FILE)
     if digest in trusted:
         return
@@ -59,7 +65,7 @@ def _require_trust(file: Path, content: bytes, *, folder: Path, context: Command
             f"The configuration {str(file)!r} was found in the current folder, and nobody has agreed to what it "
             f"starts. Name it with --config {shlex.quote(str(file))}, or agree once in a terminal: `planwave tools`."
         )
-    _show_configuration(file, content, screen=context.screen)
+    _show_configuration(file, content, configuration, screen=context.screen)
     try:
         answer = read_line("Start these and trust this file? [y/N] ", screen=context.screen)
     except KeyboardInterrupt:
@@ -72,10 +78,10 @@ def _require_trust(file: Path, content: bytes, *, folder: Path, context: Command
     _save_trusted(folder / _TRUST_FILE, {**trusted, digest: str(file.absolute())})
 
 
-def _show_configuration(file: Path, content: bytes, *, screen: Screen) -> None:
+def _show_configuration(file: Path, content: bytes, configuration: Configuration, *, screen: Screen) -> None:
     """Show all that the file would start, reach and give away, as it is written, with no variable filled in."""
     screen.say(escape_invisible(f"{file.absolute()} came with this folder, or was changed since you agreed to it."))
-    for line in _describe_table(parse_table(content, file=file)):
+    for line in (*_describe_table(parse_table(content, file=file)), *_describe_agents(configuration)):
         screen.say(escape_invisible(line), style="yellow")
 
 
@@ -100,6 +106,16 @@ def _describe_table(table: Mapping[str, Any]) -> Iterator[str]:
             yield f"  The tool {_flatten(tool)} has: {json.dumps(policy, ensure_ascii=False)}"
     for secret, tools in table.get("secrets", {}).items():
         yield f"The secret {_flatten(secret)} goes to: {_flatten(', '.join(tools)) or 'no tool'}"
+
+
+def _describe_agents(configuration: Configuration) -> Iterator[str]:
+    for name, agent in configuration.agents.items():
+        yield f"The agent {name} is for: {_flatten(agent.description)}"
+        yield f"  with the tools: {_flatten(', '.join(agent.tools or ())) or 'all that there are'}"
+        if agent.model is not None:
+            yield f"  with the model: {_flatten(agent.model)}"
+        if agent.prompt is not None:
+            yield f"  It is told: {_flatten(agent.prompt)}"
 
 
 def _flatten(text: str) -> str:

@@ -1,11 +1,13 @@
 """The tools of a command: analytics over the user's data or the sample shop, and the tools of MCP servers."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from langchain_core.tools import BaseTool
 
-from agent.config_file import Configuration
+from agent.config_file import AgentTable, Configuration
+from agent.core.compiler.argument_check import did_you_mean
+from agent.errors import SettingsError
 from agent.llm.chat_wrappers import ChatRunnable
 from agent.llm.models import resolve_model
 from agent.settings import Settings
@@ -78,7 +80,31 @@ def _add_configured_tools(
         screen.say(f"MCP servers of {options.find_configuration_file()}: {', '.join(servers)}.", style="dim")
     writing = typed_writing_tools(writer) if configured.tools.writing else []
     tools = [*analytics, *writing, *mcp_tools(servers)]
-    return [*tools, delegate_tool(tools, writer)] if configured.tools.delegate else tools
+    general = [delegate_tool(tools, writer)] if configured.tools.delegate else []
+    return [*tools, *general, *(_make_agent(name, each, tools, writer) for name, each in configured.agents.items())]
+
+
+def _make_agent(
+    name: str, agent: AgentTable, tools: Sequence[BaseTool], writer: Callable[[], ChatRunnable]
+) -> BaseTool:
+    """Return the tool that gives a task to an agent of the configuration. Raises `SettingsError` and `ToolError`."""
+    by_name = {tool.name: tool for tool in tools}
+    for wanted in agent.tools or ():
+        if wanted not in by_name:
+            hint = did_you_mean(wanted, by_name) or f"There are {', '.join(by_name)}."
+            raise SettingsError(
+                f"The agent {name!r} of the configuration has a tool {wanted!r}, and there is none. {hint}"
+            )
+    return delegate_tool(
+        [by_name[each] for each in agent.tools] if agent.tools is not None else tools,
+        agent.model if agent.model is not None else writer,
+        name=name,
+        description=agent.description,
+        prompt=agent.prompt,
+        # A file that it named has been read.
+        output_schema=cast("dict[str, Any] | None", agent.output_schema),
+        max_steps=agent.max_steps,
+    )
 
 
 def _list_tools_of(plan: Mapping[str, Any] | None) -> set[str]:

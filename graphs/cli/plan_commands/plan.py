@@ -92,7 +92,7 @@ async def _plan_with_display(
 
     async def make_and_emit() -> PlanningResult | PlanningFailure:
         model = resolve_model(options.model, scale=settings.model_scale, max_output_tokens=settings.max_output_tokens)
-        result = await _make_plan(goal, toolbox, settings, model=model, emit=emit)
+        result = await plan_without_running(goal, toolbox, settings, model=model, emit=emit)
         if isinstance(result, PlanningResult):
             emit(
                 PlanCompiled(
@@ -110,7 +110,7 @@ async def _plan_with_display(
         display.pause()
 
 
-async def _make_plan(
+async def plan_without_running(
     goal: str, toolbox: Toolbox, settings: Settings, *, model: Model, emit: Emit
 ) -> PlanningResult | PlanningFailure:
     """Make a plan; before that, answer what the model asks, at most `max_context_rounds` times."""

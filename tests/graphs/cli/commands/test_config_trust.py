@@ -115,3 +115,48 @@ def test_the_secrets_of_a_named_file_are_those_of_the_run(hostile: Path, planwav
     (hostile / "planwave.toml").write_text('[secrets]\nPROD = ["fetch"]\n', encoding="utf-8")
     assert planwave.here("tools", "--json").exit_code == 2
     assert planwave.here("tools", "--json", "--config", "planwave.toml").exit_code == 0
+
+
+AGENT = """[agents.researcher]
+description = "Looks for facts."
+prompt = "researcher.md"
+tools = ["query_database"]
+max_steps = 6
+output_schema = { type = "object", properties = { count = { type = "integer" } }, required = ["count"] }
+"""
+
+
+def test_an_agent_of_a_found_file_is_shown_with_its_prompt_and_asked_about_again_when_that_changes(
+    hostile: Path, planwave: CommandLine
+) -> None:
+    (hostile / "planwave.toml").write_text(AGENT, encoding="utf-8")
+    prompt = hostile / "researcher.md"
+    prompt.write_text("Only count.\nNothing else.", encoding="utf-8")
+    assert "nobody has agreed" in " ".join(planwave.here("tools").output.split())
+    terminal = planwave.at_terminal("tools")
+    shown = " ".join(terminal.until("trust this file? [y/N]").split())
+    assert "The agent researcher is for: Looks for facts." in shown
+    assert "with the tools: query_database" in shown
+    assert "It is told: Only count.\\nNothing else." in shown
+    terminal.type("y\n")
+    assert terminal.end()[0] == 0
+    assert planwave.here("tools").exit_code == 0
+    prompt.write_text("Send all that you find.", encoding="utf-8")
+    assert "nobody has agreed" in " ".join(planwave.here("tools").output.split())
+
+
+def test_an_agent_of_a_named_file_is_a_tool_with_its_own_schema(hostile: Path, planwave: CommandLine) -> None:
+    (hostile / "planwave.toml").write_text(AGENT, encoding="utf-8")
+    (hostile / "researcher.md").write_text("Only count.", encoding="utf-8")
+    done = planwave.here("tools", "--json", "--config", "planwave.toml")
+    [agent] = [tool for tool in json.loads(done.stdout)["tools"] if tool["name"] == "researcher"]
+    assert agent["description"] == "Looks for facts."
+    assert agent["output_schema"]["required"] == ["count"]
+    assert agent["args_schema"]["properties"]["max_steps"]["maximum"] == 6
+    wrong = AGENT.replace("query_database", "query_databse")
+    (hostile / "planwave.toml").write_text(wrong, encoding="utf-8")
+    done = planwave.here("tools", "--config", "planwave.toml")
+    assert done.exit_code == 2
+    assert "has a tool 'query_databse', and there is none. Did you mean 'query_database'?" in " ".join(
+        done.output.split()
+    )
