@@ -25,6 +25,26 @@ class Thinking(RunEvent):
     text: str
 
 
+class ThinkingProgress(RunEvent):
+    """A role is still working: sent at least every 3 s while it says nothing else."""
+
+    event: Literal["thinking_progress"] = "thinking_progress"
+    role: Role
+    #: Which of at most `variants` plans is being made, from 1; None: only one is made, or all at once.
+    variant: int | None = None
+    variants: int | None = None
+    #: Written of the present reply so far, counted as the server streams them; 0 while it reads the question.
+    tokens: int = 0
+    #: Seconds since the role began.
+    elapsed_s: float
+
+    def describe_work(self) -> str:
+        """Return how far the role is, without the time; "" if nothing is known."""
+        which = [f"variant {self.variant} of at most {self.variants}"] if self.variant is not None else []
+        written = [f"{self.tokens:,} tokens written"] if self.tokens else []
+        return ", ".join([*which, *written])
+
+
 class PlanCompiled(RunEvent):
     """A plan compiled and is about to run."""
 
@@ -120,6 +140,7 @@ class RunFinished(RunEvent):
 
 Event = Annotated[
     Thinking
+    | ThinkingProgress
     | PlanCompiled
     | TaskStarted
     | TaskRetrying

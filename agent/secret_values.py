@@ -114,8 +114,13 @@ _KEY_VARIABLE = re.compile("PLANWAVE_AES_KEY|.*_API_KEY")
 
 def redact_known_secrets(text: str, *, environ: Mapping[str, str] = os.environ) -> str:
     """Return `text` without the registered secrets and the keys in the environment: for logs."""
+    return get_known_masks(environ=environ).redact(text)
+
+
+def get_known_masks(*, environ: Mapping[str, str] = os.environ) -> Masks:
+    """Return the masks of the registered secrets and of the keys in the environment."""
     keys = {value for name, value in environ.items() if _KEY_VARIABLE.fullmatch(name) and not is_common(value)}
-    return get_registered_masks(keys).redact(text)
+    return get_registered_masks(keys)
 
 
 def reject_cleartext_secrets(plan: object, specs: Mapping[str, ToolSpec]) -> None:

@@ -15,13 +15,15 @@ from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import All, Command, Durability, GraphOutput, StateUpdate
+from langgraph.types import All, Command, Durability, GraphOutput, StateSnapshot, StateUpdate
 from pydantic import BaseModel
 
 from agent.core.plan.limits import Limits
 from agent.errors import PersistenceError, UsageError
+from agent.execution.ledger import Ledger
 from agent.logging_context import get_logger
 from agent.programs.matching import ProgramMatch, match_programs
+from agent.report.model import RunReport
 from agent.results.artifacts import Artifacts
 from agent.secret_masking import get_registered_masks
 from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
@@ -41,6 +43,7 @@ from graphs.input_validation import (
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.messages import close_calls, reply_to_waiting
 from graphs.nesting import Caller, identify_caller, is_checkpointed, is_nested, merge_caller_config, retried_runs
+from graphs.report.notebook import RunOutput, ThreadState
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, register_run, wait_for_stopping_run
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, RunInput, State
@@ -82,6 +85,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
+        ledger: Ledger,
         check_model: Callable[[str | None], Awaitable[None]],
         description: str | None = None,
         library: Library | None = None,
@@ -97,6 +101,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         self.artifacts = artifacts
         self.toolbox = toolbox
         self.limits = limits
+        self.ledger = ledger
         self.check_model = check_model
         #: What the graph is for, in the words of its maker; None: it is for any goal.
         self.description = description
@@ -112,6 +117,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         artifacts: Artifacts,
         toolbox: Callable[[], Awaitable[Toolbox]],
         limits: Callable[[Context | None, bool], Limits],
+        ledger: Ledger,
         check_model: Callable[[str | None], Awaitable[None]],
         description: str | None = None,
         library: Library | None = None,
@@ -123,6 +129,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             artifacts=artifacts,
             toolbox=toolbox,
             limits=limits,
+            ledger=ledger,
             check_model=check_model,
             description=description,
             library=library,
@@ -223,7 +230,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         if isinstance(out, dict) and isinstance(out.get("results"), dict):
             # A task that asks by itself stops in the middle of a dispatch, whose status it cannot set.
             asking = {"status": "awaiting_approval"} if out.get("__interrupt__") else {}
-            return {**out, **asking, "results": await self.aload_outputs(out["results"], config)}
+            return RunOutput({**out, **asking, "results": await self.aload_outputs(out["results"], config)})
         return out
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002, ANN401
@@ -378,6 +385,28 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         own = (await self.aget_state(config)).values.get("run_id")
         if own and changed["run_id"] != own:
             raise UsageError("The field 'run_id' names the run and cannot be changed; leave it out of the update.")
+
+    async def aget_report(self, config: RunnableConfig) -> RunReport:
+        """Return the report of a thread, which a notebook shows and `to_html` writes; raises as `aget_state`."""
+        from graphs.report.loading import load_report  # noqa: PLC0415 - most runs are not reported
+
+        thread = self._get_thread_id(config) or ""
+        state = await self.aget_state(config)
+        return await load_report(state, thread=thread, ledger=self.ledger, artifacts=self.artifacts)
+
+    def get_report(self, config: RunnableConfig) -> RunReport:
+        """Return what `aget_report` does."""
+        with start_blocking_portal() as portal:
+            report: RunReport = portal.call(self.aget_report, config)
+            return report
+
+    async def aget_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
+        """Return the state as LangGraph does; a notebook shows it as a report."""
+        return ThreadState(*await super().aget_state(config, subgraphs=subgraphs))
+
+    def get_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
+        """Return what `aget_state` does."""
+        return ThreadState(*super().get_state(config, subgraphs=subgraphs))
 
     @asynccontextmanager
     async def _hold_thread(self, thread: str | None, caller: Caller | None) -> AsyncIterator[None]:

@@ -117,6 +117,7 @@ def build_graph(
         compiled,
         description=description,
         library=services.library,
+        ledger=ledger,
         settings=chosen,
         artifacts=artifacts,
         toolbox=services.load_toolbox,

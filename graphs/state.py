@@ -140,6 +140,15 @@ BudgetRecord: TypeAlias = Annotated[
     Field(title="Budget", description="The budget that ended the run: `name`, `limit` and `used`; None if none did."),
 ]
 
+PlanConfidence: TypeAlias = Annotated[
+    StateRecord | None,
+    Field(
+        title="Confidence",
+        description="How sure a small model's plan is: `level` (`sure`, `unsure` or `untested`) and `reason`; None for "
+        "any other plan.",
+    ),
+]
+
 
 RunId: TypeAlias = Annotated[
     str, Field(title="Run", description="A random id; with thread and namespace it names the run.")
@@ -204,6 +213,7 @@ class OutputState(TypedDict, total=False):
     replans: ReplanCount
     problems: ProblemList
     warnings: WarningList
+    confidence: PlanConfidence
     revision: RevisionNumber
     rollback: RollbackReport
     usage: Annotated[UsageRecord, _USAGE]
@@ -226,6 +236,7 @@ class State(TypedDict, total=False):
     answer: AnswerText
     problems: ProblemList
     warnings: WarningList
+    confidence: PlanConfidence
     results: Annotated[Results, _RESULTS, _describe_delta(merge_results, Results, _RESULTS)]
     replans: ReplanCount
     revision: RevisionNumber
@@ -271,7 +282,8 @@ class State(TypedDict, total=False):
         Field(
             title="Plan author",
             description="The model that wrote a plan last: `model`, the plan's digest (`compiled`), `usage` in tokens, "
-            "why it is not sure (`doubt`), and whether a human has confirmed the plan (`confirmed`).",
+            "why it is not sure (`doubt`), how sure it is (`confidence`), "
+            "and whether a human has confirmed the plan (`confirmed`).",
         ),
     ]
     plan_history: Annotated[

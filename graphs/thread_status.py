@@ -197,6 +197,15 @@ def is_unfinished(state: StateSnapshot) -> bool:
     return bool(state.tasks)
 
 
+def get_status(state: StateSnapshot, *, running: bool = False) -> str:
+    """Return the status of the state; `running` if a run has it, `interrupted` if steps are left and none asks."""
+    if running:
+        return "running"
+    if state.interrupts:
+        return "awaiting_approval"
+    return "interrupted" if is_unfinished(state) else str(state.values.get("status") or "failed")
+
+
 def can_resume_without_answer(values: Mapping[str, Any], limits: Limits) -> bool:
     """Whether a thread waits for a human because of a budget that is not used up within `limits`."""
     escalation = values.get("escalation")

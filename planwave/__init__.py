@@ -65,7 +65,7 @@ _MODULES: Final = {
     "Output": "graphs.state",
     "Persistence": "graphs.persistence",
     "PersistenceError": "agent.errors",
-    "Plan": "agent.core.plan.document",
+    "Plan": "agent.report.plan_report",  # so that a notebook can draw it
     "PlanEditor": "agent.core.compiler.editor",
     "PlanwaveError": "agent.errors",
     "PlanwaveGraph": "graphs.compiled_graph",

@@ -93,6 +93,37 @@ def find_ungrounded(text: str, *values: JsonValue) -> list[str]:
     return list(dict.fromkeys(found for _, found in sorted(ungrounded)))
 
 
+def find_grounded_numbers(text: str, value: JsonValue) -> list[str]:
+    """Return the numbers in `text`, as written there, that are numbers or parts of texts in `value`, each once."""
+    facts = _Facts()
+    facts.add(value)
+    facts.lengths.clear()  # a count is of a list, not in it
+    found = [match.group().strip() for match in _NUMBER.finditer(text) if _is_number_grounded(match, text, facts)]
+    return list(dict.fromkeys(found))
+
+
+def split_numbers(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of `text` in order, each with whether it is a number as `find_grounded_numbers` returns it.
+
+    Digits within a name, a path or a digest are no number.
+    """
+    end = 0
+    for match in _NUMBER.finditer(text):
+        number = match.group().strip()
+        start = match.start() + match.group().index(number)
+        if _is_within_name(text, start, start + len(number)):
+            continue
+        yield text[end:start], False
+        yield number, True
+        end = start + len(number)
+    yield text[end:], False
+
+
+def _is_within_name(text: str, start: int, end: int) -> bool:
+    before, after = text[start - 1 : start], text[end : end + 1]
+    return before.isalnum() or before in {"_", "/"} or after.isalnum() or after == "_"
+
+
 @dataclass
 class _Facts:
     """The contents of the values, in the forms in which a text may mention them."""

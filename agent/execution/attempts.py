@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from agent.core.compiler.argument_check import find_value_errors
 from agent.core.engine.budgets import Deadline, ExhaustedBudget
 from agent.core.engine.call_preparation import Arguments, PreparedTask, get_repeatability
-from agent.core.engine.outcomes import FailureKind
+from agent.core.engine.outcomes import FailureKind, RetriedAttempt
 from agent.core.plan.hashing import hash_json
 from agent.errors import BudgetError, PersistenceError, ToolFailure
 from agent.events import Emit, TaskRetrying, TaskStarted
@@ -38,6 +38,9 @@ from agent.tools.injected_arguments import use_call_id
 from agent.tools.toolbox import IDEMPOTENCY_KEY
 
 _logger = get_logger(__name__)
+#: Attempts of a task that are stored one by one, and characters of their errors.
+_MAX_NOTED_ATTEMPTS: Final = 20
+_MAX_NOTED_ERROR: Final = 300
 
 
 @dataclass(slots=True)
@@ -108,6 +111,8 @@ class CallRunner:
         self._writes = writes
         self._pool = pool
         self._inputs = find_call_inputs(task, job.outcomes)
+        #: The first attempts that failed and were made again.
+        self.failed_attempts: list[RetriedAttempt] = []
 
     async def run(self, item: int | None, *, emit: Emit) -> CallOutcome:
         """Make the call of an item, None: the task's only call, until it returns, fails for good or is in doubt.
@@ -203,11 +208,22 @@ class CallRunner:
                 _classify_error(error), self._describe_error(error), call.attempts, call.started_at, may_have_effect
             )
             if call.attempts < self._max_attempts and self._can_retry(error):
+                self._note_failed_attempt(call, failure.error, began=now)
                 return _Retry(
                     failure, self._limit_wait(compute_wait_s(error, retry=call.attempts_here, backoff=self._backoff))
                 )
             return failure
         return self._validate_output(output, call)
+
+    def _note_failed_attempt(self, call: _Call, error: str, *, began: datetime) -> None:
+        if len(self.failed_attempts) < _MAX_NOTED_ATTEMPTS:
+            noted = RetriedAttempt(
+                item=call.item,
+                started_at=began.isoformat(),
+                finished_at=self._clock().isoformat(),
+                error=error[:_MAX_NOTED_ERROR],
+            )
+            self.failed_attempts.append(noted)
 
     async def _call_tool(self, call: _Call, *, epoch: int | None) -> object:
         job, args = self.job, dict[str, Any](call.args)

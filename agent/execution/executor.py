@@ -30,6 +30,7 @@ from agent.core.engine.outcomes import (
     InDoubt,
     Outcome,
     Rejected,
+    RetriedAttempt,
     Skipped,
     find_output_warnings,
 )
@@ -139,8 +140,10 @@ class Executor:
             return mark_cuts(job.task, known, job.outcomes) if isinstance(known, Done) else known
         _logger.info("Task %r begun: calls of %r: %d", job.task.id, job.task.tool, len(prepared.calls))
         started = self._clock()
-        result = await self._make_calls(job, prepared, slots=slots, emit=emit)
+        result, retried = await self._make_calls(job, prepared, slots=slots, emit=emit)
         outcome = _build_outcome(result, job, prepared, started=started, finished=self._clock())
+        if retried:
+            outcome = outcome.model_copy(update={"failed_attempts": retried})
         await self._cache_output(job, prepared, outcome)
         return mark_cuts(job.task, outcome, job.outcomes) if isinstance(outcome, Done) else outcome
 
@@ -186,7 +189,8 @@ class Executor:
 
     async def _make_calls(
         self, job: Job, prepared: PreparedTask, *, slots: Slots, emit: Emit
-    ) -> CallOutcome | BatchResult | tuple[CallInDoubt, ...]:
+    ) -> tuple[CallOutcome | BatchResult | tuple[CallInDoubt, ...], tuple[RetriedAttempt, ...]]:
+        """Return what came of the calls, and the attempts that failed and were made again."""
         task = job.task
         if prepared.is_for_each:
             logged = await self._calls.load_task_calls(job.thread, revision=job.revision, task=task.id, tool=task.tool)
@@ -207,9 +211,8 @@ class Executor:
             writes=None if is_ungated_read(job) else self._open_ledger(job),
             pool=self._pool,
         )
-        if prepared.is_for_each:
-            return await run_items(runner, logged, emit=emit)
-        return await runner.run(None, emit=emit)
+        result = await (run_items(runner, logged, emit=emit) if prepared.is_for_each else runner.run(None, emit=emit))
+        return result, tuple(runner.failed_attempts)
 
     async def _cache_output(self, job: Job, prepared: PreparedTask, outcome: Outcome) -> None:
         """Keep the output for other threads, if the tool asks for it and nothing is missing in it."""

@@ -1,6 +1,7 @@
 """The planner: a goal in, a plan that compiles out, or the reasons why there is none."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -14,8 +15,10 @@ from agent.execution.early_execution import EarlyExecution
 from agent.llm.models import Model
 from agent.llm.usage import UsageTotal
 from agent.planning.context import ContextQuestions
+from agent.planning.draft_review import Confidence, rate_plan
 from agent.planning.large_model.one_shot import plan_at_once
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession, as_document
+from agent.planning.signs_of_life import report_progress
 from agent.planning.small_model.arithmetic import plan_as_arithmetic, sample_arithmetic_plans
 from agent.planning.small_model.arithmetic_parser import is_calculator
 from agent.planning.small_model.input_binding import is_sql_tool
@@ -44,6 +47,8 @@ class PlanningResult(BaseModel):
     usage: UsageTotal
     #: Why it may not be what was meant, if other plans for the goal were tried and no two gave the same result.
     doubt: str = ""
+    #: How sure a plan of a small model is; None: a large one wrote it.
+    confidence: Confidence | None = None
 
 
 class PlanningFailure(BaseModel):
@@ -105,9 +110,10 @@ async def make_plan(
     )
     if not session.specs:
         return PlanningFailure(problems=("There are no tools to plan with.",), usage=session.tally.total)
-    emit(Thinking(role="planner", text=f"Planning with {model.name}."))
     try:
-        result = await _select_strategy(session)(session)
+        async with report_progress(emit, role="planner") as progress:
+            progress.emit(Thinking(role="planner", text=f"Planning with {model.name}."))
+            result = await _select_strategy(session)(replace(session, emit=progress.emit, progress=progress))
     except ModelReplyError as error:
         return PlanningFailure(problems=(str(error),), usage=session.tally.total, is_model_failure=True)
     match result:
@@ -115,7 +121,8 @@ async def make_plan(
             return PlanningFailure(problems=problems, usage=session.tally.total)
         case ContextQuestions(questions=questions):
             return ContextRequest(questions=questions, usage=session.tally.total)
-        case PlanDraft(checked=checked, repairs=repairs, doubt=doubt):
+        case PlanDraft(checked=checked, repairs=repairs):
+            rated = rate_plan(result, notes=session.notes)
             return PlanningResult(
                 plan=as_document(checked.compiled.plan),
                 compiled=checked.compiled,
@@ -123,7 +130,8 @@ async def make_plan(
                 warnings=checked.list_warnings(),
                 repairs=repairs,
                 usage=session.tally.total,
-                doubt=" ".join(filter(None, (doubt, *session.notes))),
+                doubt=rated.reason if rated.level == "unsure" else "",
+                confidence=rated if model.scale == "small" else None,
             )
 
 

@@ -1,6 +1,7 @@
 """The replanner: failed and finished tasks in, a revised plan out, or the reason to stop."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -16,6 +17,7 @@ from agent.llm.usage import UsageTotal
 from agent.planning.large_model.replan import decide_at_once
 from agent.planning.replan_rules import FailureContext, HumanQuestion, NoRevision, PlanRevision
 from agent.planning.session import PlanningSession, as_document
+from agent.planning.signs_of_life import report_progress
 from agent.planning.small_model.replan import decide_in_stages
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
@@ -101,9 +103,12 @@ async def make_revision(
     failure_context = FailureContext(
         compiled, outcomes=outcomes, failed=failed, history=tuple(history), guidance=tuple(guidance), may_ask=may_ask
     )
-    emit(Thinking(role="replanner", text=f"Deciding how to go on after {', '.join(map(repr, failed))}."))
+    decide = decide_in_stages if model.scale == "small" else decide_at_once
     try:
-        decision = await (decide_in_stages if model.scale == "small" else decide_at_once)(session, failure_context)
+        async with report_progress(emit, role="replanner") as progress:
+            deciding = f"Deciding how to go on after {', '.join(map(repr, failed))}."
+            progress.emit(Thinking(role="replanner", text=deciding))
+            decision = await decide(replace(session, emit=progress.emit, progress=progress), failure_context)
     except ModelReplyError as error:
         return RevisionAbandoned(reason=str(error), chosen=False, usage=session.tally.total, is_model_failure=True)
     match decision:

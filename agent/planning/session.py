@@ -18,6 +18,7 @@ from agent.llm.replies import MalformedReply, Reply, TextReply
 from agent.llm.response_schema import find_exceeded_limits
 from agent.llm.usage import UsageTally
 from agent.planning.large_model.plan_schema import build_plan_schema
+from agent.planning.signs_of_life import RoleProgress
 from agent.planning.tool_prompts import select_plannable_tools
 from agent.planning.tool_selection import select_tools
 from agent.tools.plan_check import CheckedPlan, PreflightChecker, check_plan
@@ -40,6 +41,10 @@ class PlanDraft:
     repairs: int
     #: Why it may not be what was meant, if other plans for the goal were tried and no two gave the same result.
     doubt: str = ""
+    #: What looks wrong in it for the goal, in sentences: found by rules, which can be wrong.
+    concerns: tuple[str, ...] = ()
+    #: How many of the plans that were tried gave its result, as a sentence; "" if none was tried.
+    agreement: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class PlanningSession:
     kept: Sequence[Call] = ()
     #: What the user should know of how the plan came about, as sentences.
     notes: list[str] = field(default_factory=list)
+    #: Counts what the model writes, for whoever watches.
+    progress: RoleProgress | None = None
 
     @cached_property
     def specs(self) -> dict[str, ToolSpec]:
@@ -97,7 +104,7 @@ class PlanningSession:
             name=name,
             max_tokens=max_tokens,
             on_usage=self.tally.add,
-            on_text=on_text,
+            on_text=self._count_pieces(on_text),
             on_note=self.add_note,
         )
 
@@ -114,6 +121,7 @@ class PlanningSession:
             grammar=grammar,
             on_usage=self.tally.add,
             on_note=self.add_note,
+            on_text=self._count_pieces(None),
         )
 
     async def ask_texts(
@@ -125,6 +133,20 @@ class PlanningSession:
         return await ask_texts(
             self.model, messages, number=number, max_tokens=max_tokens, grammar=grammar, on_usage=self.tally.add
         )
+
+    def _count_pieces(self, on_text: Callable[[str], None] | None) -> Callable[[str], None] | None:
+        """Return `on_text`, or a function that also counts the pieces of the reply that begins now."""
+        progress = self.progress
+        if progress is None or (on_text is None and self.model.scale == "large"):
+            return on_text
+        progress.begin_reply()
+
+        def count(piece: str) -> None:
+            progress.count_piece(piece)
+            if on_text is not None:
+                on_text(piece)
+
+        return count
 
     def add_note(self, note: str) -> None:
         """Keep a sentence that the user should know, and show it to whoever watches."""

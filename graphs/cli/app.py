@@ -1,5 +1,6 @@
 """The `planwave` command. Each command imports what it needs when it runs, so that `planwave --help` stays quick."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,9 @@ from graphs.cli.options import (
     DATA,
     DATABASE,
     JSON,
+    REPORT,
     RUN_OPTIONS,
+    WATCH,
     ThreadArgument,
     get_exclusive_flag,
     verbosity,
@@ -66,7 +69,7 @@ def take_common_options(
     verbosity.set(verbose)
 
 
-@command(app, DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS)
+@command(app, DATABASE, JSON, APPROVE_ALL, REPORT, WATCH, *RUN_OPTIONS)
 def run(
     goal: Annotated[str | None, typer.Argument(metavar="GOAL", help="What is to be found out or done.")] = None,
     *,
@@ -96,7 +99,7 @@ def run(
 
 @command(
     app,
-    *(DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS),
+    *(DATABASE, JSON, APPROVE_ALL, REPORT, WATCH, *RUN_OPTIONS),
     examples=(
         "planwave resume THREAD --approve file",
         'planwave resume THREAD --approve 3f2a9c11 --reject mail --why "not to everybody"',
@@ -155,6 +158,23 @@ def show(
     if form in {"prov", "xml"}:
         return export_thread(thread, context=context, form=form)
     return show_thread(thread, context=context, mermaid=mermaid)
+
+
+@command(app, DATABASE)
+def report(
+    thread: ThreadArgument,
+    *,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write it; `-` is standard output. Default: THREAD.html."),
+    ] = None,
+    opened: Annotated[bool, typer.Option("--open", help="Open it in your browser.")] = False,
+    context: "CommandContext",
+) -> int:
+    """Write a thread as one HTML page: answer, plan, timeline, approvals, what each result rests on."""
+    from graphs.cli.commands.report import write_thread_report
+
+    return write_thread_report(thread, to=to, opened=opened, context=context)
 
 
 @command(app, JSON, DATA, CONFIG)

@@ -13,7 +13,7 @@ from graphs.cli.options import SharedOption
 #: Takes its own arguments and options, `context` and, if it wants them, `options`; returns the exit status.
 CommandFunction = Callable[..., int]
 #: The options that become the `CommandContext`.
-_CONTEXT_OPTIONS = ("as_json", "yes", "db")
+_CONTEXT_OPTIONS = ("as_json", "yes", "db", "report", "watch")
 
 
 def command(

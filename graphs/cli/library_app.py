@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphs.cli.decorators import command, default_command
-from graphs.cli.options import APPROVE_ALL, DATABASE, JSON, RUN_OPTIONS, SKIP_CONFIRMATION, TAKE_PROPOSED
+from graphs.cli.options import APPROVE_ALL, DATABASE, JSON, REPORT, RUN_OPTIONS, SKIP_CONFIRMATION, TAKE_PROPOSED, WATCH
 
 if TYPE_CHECKING:
     from graphs.cli.terminal.command_context import CommandContext
@@ -53,7 +53,7 @@ def show(name: NameArgument, *, version: VersionOption = None, context: "Command
     return show_program(name, version=version, context=context)
 
 
-@command(library_app, DATABASE, JSON, APPROVE_ALL, *RUN_OPTIONS)
+@command(library_app, DATABASE, JSON, APPROVE_ALL, REPORT, WATCH, *RUN_OPTIONS)
 def run(
     name: NameArgument,
     *,

@@ -43,6 +43,20 @@ SKIP_CONFIRMATION = APPROVE_ALL.replace(
 TAKE_PROPOSED = APPROVE_ALL.replace(
     annotation=Annotated[bool, typer.Option("--yes", "-y", help="Take the proposed inputs without asking.")]
 )
+REPORT = _declare(
+    "report",
+    Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the report of the run to FILE, one HTML page, when it ends or waits."),
+    ],
+)
+WATCH = _declare(
+    "watch",
+    Annotated[
+        bool, typer.Option("--watch", help="Show the report in your browser while the run runs; only on this machine.")
+    ],
+    default=False,
+)
 DATABASE = _declare(
     "db",
     Annotated[

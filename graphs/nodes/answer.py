@@ -15,7 +15,7 @@ from agent.telemetry import describe_end
 from graphs.messages import AnswerStream
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
-from graphs.run.plan_history import get_planner_doubt
+from graphs.run.plan_history import get_plan_confidence, get_planner_doubt
 from graphs.run.state_updates import (
     build_finished_event,
     build_usage_update,
@@ -69,6 +69,7 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
         "problems": problems,
         "results": {task: outcome_to_json(outcome) for task, outcome in never_ran.items()},
         "warnings": warnings,
+        "confidence": get_plan_confidence(state),
         "rollback": report,
         "usage": build_usage_update(context.meter.take_spending()),
         "budget": budget,

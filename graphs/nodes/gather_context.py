@@ -118,4 +118,5 @@ def _build_empty_fields() -> StateRecord:
         "usage": Overwrite({}),
         "plan_history": [],
         "plan_author": None,
+        "confidence": None,
     }

@@ -7,6 +7,7 @@ from agent.llm.models import Model
 from agent.llm.usage import use_meter
 from agent.planning.context import questions_to_json
 from agent.planning.planner import ContextRequest, PlanningFailure, PlanningResult, make_plan
+from agent.planning.signs_of_life import report_progress
 from agent.programs.matching import match_programs
 from agent.tools.plan_check import CheckedPlan, check_plan
 from graphs.run.early_execution import start_early_execution
@@ -29,7 +30,9 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
     if (known := await _use_program(state, context)) is not None:
         return known
     try:
-        model = await context.load_model()
+        # The embedded model's server takes seconds to start.
+        async with report_progress(context.emit, role="planner"):
+            model = await context.load_model()
     except ModelError as error:
         return {"problems": [str(error)], "model_failure": {"role": "planner", "reason": str(error)}}
     try:
@@ -51,7 +54,8 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
             failure = {"role": "planner", "reason": " ".join(planned.problems)}
         return {"problems": list(planned.problems), "model_failure": failure, "usage": usage}
     stored = await _accept_plan(planned.compiled, planned.warnings, state, context)
-    return {**stored, **record_plan_author(model.name, stored, planned.usage, doubt=planned.doubt), "usage": usage}
+    author = record_plan_author(model.name, stored, planned.usage, doubt=planned.doubt, confidence=planned.confidence)
+    return {**stored, **author, "usage": usage}
 
 
 async def _check_given_plan(state: State, context: NodeContext) -> StateRecord:

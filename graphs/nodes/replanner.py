@@ -10,6 +10,7 @@ from agent.errors import BudgetError, ModelError
 from agent.events import ReplanStarted
 from agent.llm.models import Model
 from agent.llm.usage import use_meter
+from agent.planning.draft_review import REVISED
 from agent.planning.replanner import (
     ClarificationRequest,
     RevisionAbandoned,
@@ -135,7 +136,7 @@ def _apply_revision(
     stored = build_plan_update(result.compiled.plan, warnings=result.warnings)
     return {
         **stored,
-        **record_plan_author(model.name, stored, result.usage),
+        **record_plan_author(model.name, stored, result.usage, confidence=REVISED if model.scale == "small" else None),
         "revision": revision,
         "approvals": {},
         "waived_tasks": sorted(result.waived),

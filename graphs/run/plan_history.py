@@ -11,14 +11,19 @@ from agent.core.plan.hashing import hash_json
 from agent.core.provenance.lineage import Author, PlanVersion, Provenance
 from agent.execution.executor import utc_now
 from agent.llm.replies import Usage
+from agent.planning.draft_review import Confidence
 from agent.programs.matching import ProgramMatch
 from graphs.state import State, StateRecord, parse_stored_plan
 
 
-def record_plan_author(model: str, plan: Mapping[str, Any], usage: Usage, *, doubt: str = "") -> dict[str, Any]:
-    """Return the update that records which model wrote the plan in the update `plan`."""
+def record_plan_author(
+    model: str, plan: Mapping[str, Any], usage: Usage, *, doubt: str = "", confidence: Confidence | None = None
+) -> dict[str, Any]:
+    """Return the update that records which model wrote the plan in the update `plan`, and how sure it is."""
     spent = usage.model_dump(exclude_none=True)
-    return {"plan_author": {"compiled": plan["checked_plan_digest"], "model": model, "usage": spent, "doubt": doubt}}
+    rated = None if confidence is None else confidence.model_dump()
+    author = {"compiled": plan["checked_plan_digest"], "model": model, "usage": spent, "doubt": doubt}
+    return {"plan_author": {**author, "confidence": rated}, "confidence": rated}
 
 
 def record_program(match: ProgramMatch, plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,6 +37,12 @@ def get_planner_doubt(state: State) -> str:
     author = state.get("plan_author") or {}
     is_current = author.get("compiled") == state.get("checked_plan_digest")
     return str(author.get("doubt") or "") if is_current and not author.get("confirmed") else ""
+
+
+def get_plan_confidence(state: State) -> dict[str, Any] | None:
+    """Return how sure the state's plan is; None if a small model did not write it as it is now."""
+    author = state.get("plan_author") or {}
+    return author.get("confidence") if author.get("compiled") == state.get("checked_plan_digest") else None
 
 
 def update_plan_history(state: State) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def outcome_to_json(outcome: Outcome) -> StateRecord:
     """Return an outcome as it is stored; an output that is stored as an artifact is replaced by a reference."""
     # Left out if empty, because a record is stored for each task and most have none of these.
     idle = {name for name in ("artifact", "items") if getattr(outcome, name, None) is None}
-    idle |= {name for name in ("warnings", "cuts", "steps") if not getattr(outcome, name, None)}
+    left_out = ("warnings", "cuts", "steps", "failed_attempts")
+    idle |= {name for name in left_out if not getattr(outcome, name, None)}
     idle |= {"was_in_doubt"} if isinstance(outcome, Done) and not outcome.was_in_doubt else set()
     return drop_stored_output(outcome).model_dump(mode="json", exclude=idle)
 

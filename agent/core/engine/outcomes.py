@@ -31,6 +31,18 @@ class Cut(BaseModel):
         return f"{self.what[:1].upper()}{self.what[1:]}."
 
 
+class RetriedAttempt(BaseModel):
+    """An attempt after which the same call was tried again. Times are ISO 8601 with UTC offset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Position within a `for_each`; None if the task is one call.
+    item: int | None = None
+    started_at: str
+    finished_at: str
+    error: str
+
+
 class _BaseOutcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,6 +57,8 @@ class _BaseOutcome(BaseModel):
     finished_at: str | None = None
     #: What a reader of the result must know, in sentences.
     warnings: tuple[str, ...] = ()
+    #: The first of those attempts that failed and were made again, as far as this process made them.
+    failed_attempts: tuple[RetriedAttempt, ...] = ()
 
     @property
     def duration_s(self) -> float | None:

@@ -1,7 +1,7 @@
 """The plan document: what a planner writes, a user can pass in, and the state stores."""
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Final, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator
 
@@ -119,12 +119,18 @@ class Plan(BaseModel):
     tasks: tuple[Task, ...] = ()
     """The tasks, each after those that it refers to."""
 
+    #: Draws a plan for a notebook; set by `agent.report`, because nothing here draws.
+    render_html: ClassVar[Callable[["Plan"], str] | None] = None
+
     def get_task(self, task_id: str) -> Task:
         """Return the task with that id. Raises `KeyError` if there is none."""
         for task in self.tasks:
             if task.id == task_id:
                 return task
         raise KeyError(task_id)
+
+    def _repr_html_(self) -> str | None:
+        return None if Plan.render_html is None else Plan.render_html(self)
 
 
 def make_free_id(task_id: str, taken: Iterable[str]) -> str:

@@ -182,14 +182,9 @@ class Provenance:
         at = self._find_version(task)
         if at is None:
             return
-        used: set[str] = set()
-        for each in _find_inputs(self._tasks[at][task]):
+        for each in list_task_inputs(self._tasks[at][task], needs=self._needs[at][task]):
             if each.task in self._outcomes:
-                used.add(each.task)
                 yield each
-        for need in self._needs[at][task]:
-            if need in self._outcomes and need not in used:
-                yield ResultInput(task=need, way="order")
 
     def _resolve_calls(self, task: Task) -> tuple[dict[str, JsonValue], ...] | None:
         try:
@@ -200,6 +195,17 @@ class Provenance:
             return tuple(resolve_args(task.args, outputs=self._outputs, item=item) for item in listed)
         except UnresolvedReference:
             return None
+
+
+def list_task_inputs(task: Task, *, needs: Iterable[str]) -> Iterator[ResultInput]:
+    """Yield what a task uses of other tasks, then those of `needs`, its dependencies, that it only waits for."""
+    used: set[str] = set()
+    for each in _find_inputs(task):
+        used.add(each.task)
+        yield each
+    for need in needs:
+        if need not in used:
+            yield ResultInput(task=need, way="order")
 
 
 def _find_inputs(task: Task) -> Iterator[ResultInput]:

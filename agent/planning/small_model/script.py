@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply
+from agent.planning.goal_coverage import find_uncovered
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.script_grammar import build_script_grammar, find_operator_tools, split_arguments
@@ -36,6 +37,7 @@ async def plan_as_script(
     messages = _build_messages(session, done=done, failures=failures)
     grammar = build_script_grammar(session.specs)
     problems: tuple[str, ...] = ()
+    best: PlanDraft | None = None
     for repairs in range(session.max_repairs + 1):
         if repairs:
             session.emit(Thinking(role="planner", text=f"Repairing the plan: {problems[0]}"))
@@ -43,10 +45,17 @@ async def plan_as_script(
         raw = reply.raw if isinstance(reply, MalformedReply) else reply.text
         result = (reply.reason,) if isinstance(reply, MalformedReply) else await _check_script(raw, session, done)
         if isinstance(result, CheckedPlan):
-            return PlanDraft(checked=result, repairs=repairs)
-        problems = result
+            tasks = [task for task in result.compiled.plan.tasks if task.id not in {each["id"] for each in done}]
+            concerns = find_uncovered(session.goal, tasks, session.specs) if session.repairs_arguments else ()
+            draft = PlanDraft(checked=result, repairs=repairs, concerns=concerns)
+            if not concerns or best is not None:
+                return draft if best is None or len(concerns) < len(best.concerns) else best
+            # Asked once: what a small model leaves out twice, it leaves out a third time.
+            best, problems = draft, concerns
+        else:
+            problems = result
         messages += build_correction(raw, problems)
-    return DraftFailure(problems=problems, repairs=session.max_repairs)
+    return best or DraftFailure(problems=problems, repairs=session.max_repairs)
 
 
 def _build_messages(

@@ -85,7 +85,7 @@ class ScriptReader:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call):
                 self._names[name] = self._convert_call(call, name=name)
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.BinOp() as value):
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.BinOp() as value) if not _list_joined_texts(value):
                 self._names[name] = self._convert_operation(value, name=name)
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 self._names[name] = self._convert_value(value)
@@ -136,6 +136,10 @@ class ScriptReader:
                 return {_read_key(key): self._convert_value(value) for key, value in zip(keys, values, strict=True)}
             case ast.JoinedStr(values=parts):
                 return self._convert_template(parts)
+            case ast.BinOp(op=ast.Add()) if (joined := _list_joined_texts(node)) is not None:
+                return self._convert_template(joined)
+            case ast.Call(func=ast.Name(id="str"), args=[value], keywords=[]) if "str" not in self._specs:
+                return self._convert_template([ast.FormattedValue(value=value, conversion=-1)])
             case ast.Call():
                 return self._convert_call(node, name=None)
             case _:
@@ -188,6 +192,28 @@ class ScriptReader:
                 return {"output_of": task, "path": [fields[0]]} if len(fields) == 1 else value
             case _:
                 return value
+
+
+def _list_joined_texts(node: ast.expr) -> list[ast.expr] | None:
+    """Return what `+` joins if one of it is a text, as the parts of an f-string; None if it adds up numbers."""
+    parts: list[ast.expr] = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        parts.insert(0, node.right)
+        node = node.left
+    parts.insert(0, node)
+    if not any(isinstance(part, ast.JoinedStr) or _is_text(part) for part in parts):
+        return None
+    flat: list[ast.expr] = []
+    for part in parts:
+        if isinstance(part, ast.JoinedStr):
+            flat += part.values
+        else:
+            flat.append(part if _is_text(part) else ast.FormattedValue(value=part, conversion=-1))
+    return flat
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _match_arguments(call: ast.Call, spec: ToolSpec) -> list[tuple[str, ast.expr]]:

@@ -5,7 +5,6 @@ results of plans instead of the text of answers. No more plans are made than it 
 "Let's Sample Step by Step", EMNLP 2023).
 """
 
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -26,8 +25,8 @@ PlanFunction = Callable[[PlanningSession], Awaitable[PlanDraft | DraftFailure]]
 BatchPlanFunction = Callable[[PlanningSession, int], Awaitable[Sequence[PlanDraft | DraftFailure]]]
 #: Numbers that agree to this many digits count as equal: they were computed in another order.
 _SIGNIFICANT_DIGITS: Final = 9
-#: A lead of this many votes ends the vote early.
-_REQUIRED_LEAD: Final = 2
+#: So many votes for a result end the vote; one more if the checks find something wrong in each plan that has it.
+_ENOUGH_VOTES, _ENOUGH_VOTES_IF_CONCERNED = 2, 3
 #: Characters of each plan's result in the doubt that a human sees.
 _MAX_PREVIEW_LENGTH: Final = 120
 
@@ -37,10 +36,11 @@ async def plan_by_vote(
 ) -> PlanDraft | DraftFailure:
     """Return the plan whose result most of up to `session.variants` plans share, or the first if all results differ.
 
-    A failed draft casts no vote. Plans are tried out if all their tools only read, need no approval, are idempotent
-    and not open-world; if the first is not such a plan, it is returned as it is. The results of a trial are reused
-    when the plan runs. If the model's server writes several texts at once, `plan_batch` makes the plans, and `plan`
-    one more if none of them compiles.
+    No further plan is made once two agree, or once no two can any more. A result that a plan without concerns gives
+    goes before one that only plans with concerns give. A failed draft casts no vote. Plans are tried out if all their
+    tools only read, need no approval, are idempotent and not open-world; if the first is not such a plan, it is
+    returned as it is. The results of a trial are reused when the plan runs. If the model's server writes several texts
+    at once, `plan_batch` makes the plans, and `plan` one more if none of them compiles.
     """
     early_execution = session.early_execution
     if early_execution is None or session.variants == 1:
@@ -48,12 +48,11 @@ async def plan_by_vote(
     failure: DraftFailure | None = None
     first: PlanDraft | None = None
     candidates: dict[str, _Candidate] = {}
-    votes: Counter[str] = Counter()
     batch_size = min(session.variants, session.model.max_parallel_texts)
     drafts = (
         _plan_all_at_once(session, plan, plan_batch, batch_size)
         if plan_batch and batch_size > 1
-        else _plan_one_by_one(session, plan, votes)
+        else _plan_one_by_one(session, plan, candidates)
     )
     async with aclosing(drafts):
         async for draft in drafts:
@@ -67,25 +66,31 @@ async def plan_by_vote(
             outputs = await _try_draft(draft, early_execution) if read_only else None
             if outputs is not None:
                 result = "\n".join(sorted(map(_normalize_result, outputs)))
-                votes[result] += 1
                 summary = " and ".join(preview_value(one, max_length=_MAX_PREVIEW_LENGTH) for one in outputs)
-                candidates.setdefault(result, _Candidate(draft, summary))
+                candidates[result] = _count_vote(candidates.get(result), draft, summary)
+    _tell_variant(session, 1, of=1)
     if first is None:
         return failure or DraftFailure(problems=("The model's server gave no text.",), repairs=0)
-    return _choose_draft(first, candidates, votes, session, early_execution)
+    return _choose_draft(first, list(candidates.values()), session, early_execution)
 
 
 async def _plan_one_by_one(
-    session: PlanningSession, plan: PlanFunction, votes: Counter[str]
+    session: PlanningSession, plan: PlanFunction, candidates: Mapping[str, "_Candidate"]
 ) -> AsyncGenerator[PlanDraft | DraftFailure, None]:
-    yield await plan(_limit_repairs(session))
+    _tell_variant(session, 1)
+    draft = await plan(_limit_repairs(session))
+    has_plan = isinstance(draft, PlanDraft)
+    yield draft
     for number in range(1, session.variants):
-        if _has_winner(votes, left=session.variants - number):
+        if _is_decided(list(candidates.values()), left=session.variants - number, has_plan=has_plan):
             return
         session.emit(
             Thinking(role="planner", text=f"Planning in another way, {number + 1} of at most {session.variants}.")
         )
-        yield await plan(replace(session, variant=number, max_repairs=0))
+        _tell_variant(session, number + 1)
+        draft = await plan(replace(session, variant=number, max_repairs=0))
+        has_plan = has_plan or isinstance(draft, PlanDraft)
+        yield draft
 
 
 async def _plan_all_at_once(
@@ -99,23 +104,46 @@ async def _plan_all_at_once(
         yield await plan(_limit_repairs(session))
 
 
+def _tell_variant(session: PlanningSession, number: int, *, of: int | None = None) -> None:
+    if session.progress is not None:
+        session.progress.begin_variant(number, of=session.variants if of is None else of)
+
+
 def _limit_repairs(session: PlanningSession) -> PlanningSession:
     # Shown its problems, a small model mostly writes the same again: another draft is worth more than another repair.
     return replace(session, max_repairs=min(session.max_repairs, 1))
 
 
-def _has_winner(votes: Counter[str], *, left: int) -> bool:
-    """Return whether the best result leads by two, or by more votes than there are plans left to make."""
-    first, second = ([number for _, number in votes.most_common(2)] + [0, 0])[:2]
-    return first - second >= min(_REQUIRED_LEAD, left + 1)
+def _is_decided(candidates: Sequence["_Candidate"], *, left: int, has_plan: bool) -> bool:
+    """Return whether `left` more plans are not worth making: enough agree, or no two of all can agree any more."""
+    if has_plan and not candidates and left < _ENOUGH_VOTES:
+        return True
+    return any(
+        each.votes >= (_ENOUGH_VOTES_IF_CONCERNED if each.draft.concerns else _ENOUGH_VOTES) for each in candidates
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A plan, and a short text of its result."""
+    """A plan, a short text of its result, and how many plans gave that result."""
 
     draft: PlanDraft
     summary: str
+    votes: int = 1
+
+
+def _count_vote(known: _Candidate | None, draft: PlanDraft, summary: str) -> _Candidate:
+    """Return the candidate with one vote more; the first draft stays unless only the new one has no concerns."""
+    if known is None:
+        return _Candidate(draft, summary)
+    is_cleaner = bool(known.draft.concerns) and not draft.concerns
+    return replace(known, draft=draft if is_cleaner else known.draft, votes=known.votes + 1)
+
+
+def _rank_candidate(candidate: _Candidate) -> tuple[bool, bool, int]:
+    """Return what is compared of two candidates: those that agree first, then those without concerns."""
+    agrees = candidate.votes >= _ENOUGH_VOTES
+    return agrees, not candidate.draft.concerns, candidate.votes
 
 
 def _is_read_only(draft: PlanDraft) -> bool:
@@ -145,21 +173,26 @@ def _start_tasks(draft: PlanDraft, early_execution: EarlyExecution) -> None:
 
 def _choose_draft(
     first: PlanDraft,
-    candidates: Mapping[str, _Candidate],
-    votes: Counter[str],
+    candidates: Sequence[_Candidate],
     session: PlanningSession,
     early_execution: EarlyExecution,
 ) -> PlanDraft:
-    chosen = candidates[votes.most_common(1)[0][0]].draft if votes else first
-    all_differ = not votes or max(votes.values()) == 1
-    agreement = "no two of them agree" if all_differ else f"{max(votes.values())} agree"
-    session.emit(Thinking(role="planner", text=f"Of {votes.total()} plans that have a result {agreement}."))
+    # The first of equals: `max` keeps it.
+    best = max(candidates, key=_rank_candidate, default=_Candidate(first, "", votes=0))
+    all_differ, tried = best.votes < _ENOUGH_VOTES, sum(each.votes for each in candidates)
+    agreement = "no two of them agree" if all_differ else f"{best.votes} agree"
+    session.emit(Thinking(role="planner", text=f"Of {tried} plans that have a result {agreement}."))
+    chosen = best.draft
     # Started again, so that the calls of this plan, and of no other, are kept for its run.
     _start_tasks(chosen, early_execution)
-    return replace(chosen, doubt=_describe_doubt([each.summary for each in candidates.values()]) if all_differ else "")
+    if not all_differ:
+        return replace(chosen, agreement=f"{best.votes} of {tried} plans that were tried gave the same result.")
+    results = [best.summary, *(each.summary for each in candidates if each is not best)] if candidates else []
+    is_first = not candidates or best is candidates[0]
+    return replace(chosen, doubt=_describe_doubt(results, taken="first" if is_first else "one without concerns"))
 
 
-def _describe_doubt(results: Sequence[str]) -> str:
+def _describe_doubt(results: Sequence[str], *, taken: str) -> str:
     """Return a sentence about plans whose results all differ, given in short with that of the chosen plan first."""
     match len(results):
         case 0:
@@ -168,7 +201,9 @@ def _describe_doubt(results: Sequence[str]) -> str:
             return f"Of the plans that were tried for this goal only one comes to a result: {results[0]}."
         case number:
             each = "; ".join(f"({place}) {one}" for place, one in enumerate(results, start=1))
-            return f"{number} plans were tried for this goal, and each finds something else: {each}. Taken: the first."
+            return (
+                f"{number} plans were tried for this goal, and each finds something else: {each}. Taken: the {taken}."
+            )
 
 
 def _normalize_result(output: JsonValue) -> str:

@@ -14,6 +14,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply, TextReply
+from agent.planning.draft_review import review_coverage, review_queries
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.input_binding import (
@@ -75,10 +76,11 @@ async def plan_as_queries(session: PlanningSession, tool: ToolSpec) -> PlanDraft
 
 @dataclass(frozen=True)
 class _CheckedNotebook:
-    """A notebook whose queries compile."""
+    """A notebook whose queries compile, and what looks wrong in them."""
 
     notebook: Notebook
     checked: CheckedPlan
+    concerns: tuple[str, ...] = ()
 
 
 async def _plan_notebook(
@@ -108,12 +110,15 @@ async def _check_reply(
         return (reply.reason,)
     notebook = read_notebook(reply.text, session.specs, goal=session.goal, taken=session.used)
     checked = await _check_queries(notebook.queries, session, tool)
-    return _CheckedNotebook(notebook, checked) if isinstance(checked, CheckedPlan) else checked
+    if not isinstance(checked, CheckedPlan):
+        return checked
+    concerns = (*await review_queries(checked, session), *await review_coverage(checked, session))
+    return _CheckedNotebook(notebook, checked, concerns)
 
 
 def _to_draft(result: _CheckedNotebook | tuple[str, ...], *, repairs: int) -> PlanDraft | DraftFailure:
     if isinstance(result, _CheckedNotebook):
-        return PlanDraft(checked=result.checked, repairs=repairs)
+        return PlanDraft(checked=result.checked, repairs=repairs, concerns=result.concerns)
     return DraftFailure(problems=result, repairs=repairs)
 
 
@@ -223,7 +228,7 @@ async def _add_calls(
                 return DraftFailure(problems=written.problems, repairs=repairs + written.repairs)
             result, repairs = written.checked, repairs + written.repairs
         checked = result
-    return PlanDraft(checked=checked, repairs=repairs, doubt=draft.doubt)
+    return replace(draft, checked=checked, repairs=repairs)
 
 
 def _describe_call(call: NotebookCall) -> str:

@@ -14,6 +14,7 @@ from agent.core.plan.problems import Problem
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply
+from agent.planning.draft_review import review_coverage, review_queries
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.input_binding import (
@@ -94,6 +95,8 @@ async def write_all_arguments(
     """Write the arguments of each step in turn. The plan begins with `done`, tasks as documents."""
     tasks: list[Mapping[str, Any]] = list(done)
     doubts: list[str] = []
+    concerns: list[str] = []
+    agreements: list[str] = []
     for step in steps:
         session.emit(Thinking(role="planner", text=f"Working out {step.id!r}: {step.question}"))
         draft = await _write_by_vote(step, steps, session, tasks=tasks, checked=checked)
@@ -101,10 +104,19 @@ async def write_all_arguments(
             return DraftFailure(problems=draft.problems, repairs=repairs + draft.repairs)
         checked, repairs = draft.checked, repairs + draft.repairs
         doubts += [f"{step.id}: {draft.doubt}"] if draft.doubt else []
+        concerns += [f"{step.id}: {each}" for each in draft.concerns]
+        agreements += [f"{step.id}: {draft.agreement}"] if draft.agreement else []
         tasks.append(checked.compiled.tasks[step.id].model_dump(mode="json", exclude_defaults=True))
     if checked is None:
         return DraftFailure(problems=("The plan has no steps; name at least one.",), repairs=repairs)
-    return PlanDraft(checked=checked, repairs=repairs, doubt=" ".join(doubts))
+    concerns += await review_coverage(checked, session)
+    return PlanDraft(
+        checked=checked,
+        repairs=repairs,
+        doubt=" ".join(doubts),
+        concerns=tuple(concerns),
+        agreement=" ".join(agreements),
+    )
 
 
 async def _write_by_vote(
@@ -152,6 +164,8 @@ async def write_step_arguments(
     linked = await _link_columns(step, session)
     columns_of = (session.toolbox[step.tool].metadata or {}).get("columns_of", {})
     step = step.model_copy(update={"columns": tuple(linked.columns.get(name, name) for name in step.columns)})
+    if earlier is None and (derived := await _derive_arguments(step, session, sources, tasks=tasks)) is not None:
+        return derived
     schema = build_argument_schema(spec, sources, columns_of=columns_of, tables=linked.tables, columns=step.columns)
     question = _render_question(step, session, sources, earlier=earlier, arguments=schema["properties"])
     messages = [system or build_system_message(session), HumanMessage(question)]
@@ -169,10 +183,34 @@ async def write_step_arguments(
             written = reply.value
         result = await session.check({"tasks": [*tasks, _build_task(step, bind_inputs(written, spec, sources))]})
         if isinstance(result, CheckedPlan):
-            return PlanDraft(checked=result, repairs=repairs)
+            concerns = await review_queries(result, session, tasks=[step.id])
+            return PlanDraft(checked=result, repairs=repairs, concerns=concerns)
         problems = tuple(map(format_problem, result))
         messages += build_correction(raw, problems)
     return DraftFailure(problems=problems, repairs=session.max_repairs)
+
+
+async def _derive_arguments(
+    step: PlanStep,
+    session: PlanningSession,
+    sources: Sequence[EarlierOutput],
+    *,
+    tasks: Sequence[Mapping[str, Any]],
+) -> PlanDraft | None:
+    """Return the plan with the arguments that the tool, if it has a method for it, derives from the only rows given.
+
+    None if they are not decided or do not compile: then the model is asked.
+    """
+    derive = getattr(session.toolbox[step.tool], "derive_arguments", None)
+    rows = [found for source in sources if (found := source.find_rows()) is not None]
+    if not callable(derive) or len(rows) != 1:
+        return None
+    derived = derive(rows[0].columns, f"{step.question} {session.goal}")
+    if derived is None:
+        return None
+    args = bind_inputs(derived, session.toolbox.specs[step.tool], sources)
+    result = await session.check({"tasks": [*tasks, _build_task(step, args)]})
+    return PlanDraft(checked=result, repairs=0) if isinstance(result, CheckedPlan) else None
 
 
 async def _link_columns(step: PlanStep, session: PlanningSession) -> SchemaLinks:

@@ -1,6 +1,7 @@
 """The tool that draws a chart."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent.core.plan.tool_spec import JsonSchema, Preflight
 from agent.tools.call_inputs import describe_cut_inputs
+from agent.tools.charts.axis_choice import choose_axes
 from agent.tools.charts.data.frame import ChartKind, ChartSort
 from agent.tools.charts.preflight import check_chart_arguments
 from agent.tools.files.output_folder import OutputFolder
@@ -100,6 +102,10 @@ class DrawChart(BaseTool):
             return found
         remedies = (f"{name} names {args.get(name)!r}; use {(found.args or args)[name]!r}." for name in slips)
         return Preflight(problems=tuple(remedies))
+
+    def derive_arguments(self, columns: Mapping[str, JsonSchema], goal: str) -> dict[str, JsonValue] | None:
+        """Return, for a planner, the kind and the axes that columns and goal decide; None if they do not."""
+        return choose_axes(columns, goal=goal)
 
     def _run(self, **arguments: JsonValue) -> dict[str, JsonValue]:
         return draw(DrawChartArgs.model_validate(arguments), folder=self.folder)

@@ -92,14 +92,15 @@ def _read_schema_columns(schema: JsonSchema) -> _ExpectedColumns:
     properties = items.get("properties") if isinstance(items, dict) else None
     if not isinstance(items, dict) or not isinstance(properties, dict) or items.get("additionalProperties") is True:
         return _ExpectedColumns({})
-    return _ExpectedColumns({name: _infer_kind(column) for name, column in properties.items()})
+    return _ExpectedColumns({name: infer_column_kind(column) for name, column in properties.items()})
 
 
-def _infer_kind(schema: object) -> ExpectedKind:
+def infer_column_kind(schema: object) -> ExpectedKind:
+    """Return what a column with the JSON Schema `schema` has."""
     if not isinstance(schema, dict):
         return "other"
     if isinstance(options := schema.get("anyOf") or schema.get("oneOf"), list):
-        kinds = {_infer_kind(option) for option in options if option != {"type": "null"}}
+        kinds = {infer_column_kind(option) for option in options if option != {"type": "null"}}
         return kinds.pop() if len(kinds) == 1 else "other"
     stated = schema.get("type")
     types = set(stated if isinstance(stated, list) else [stated]) - {"null"}

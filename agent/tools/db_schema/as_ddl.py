@@ -72,6 +72,8 @@ def _define_column(column: Column, relation: Relation) -> str:
 def _simplify_type(column: Column) -> str:
     """Return the type as one plain word, which is one token and all that a planner needs."""
     kind = column.type.partition("(")[0]
+    if column.holds is not None:
+        return column.holds
     if column.is_text:
         return "TEXT"
     if kind in {"DECIMAL", "DOUBLE", "FLOAT"}:

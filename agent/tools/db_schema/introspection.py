@@ -23,6 +23,8 @@ _MAX_PROFILED_ROWS = 5_000_000
 _PROFILE_SECONDS, _ALL_PROFILES_SECONDS = 20.0, 40.0
 #: A name with its schema, each as it is or quoted.
 _NAME_PARTS = re.compile(r'"(?:[^"]|"")*"|[^."]+')
+_ISO_DATE = r"\d{4}-\d{2}-\d{2}"
+_ISO_TIME = _ISO_DATE + r"([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?"
 _OWN_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast"})
 
 
@@ -126,14 +128,17 @@ def _profile_relation(relation: Relation, *, connection: "DuckDBPyConnection", s
             texts = (
                 [column.name for column in relation.columns if column.is_text] if count <= _MAX_PROFILED_ROWS else []
             )
-            values = _query_values(relation, texts=texts, connection=connection)
+            dates = _query_text_dates(relation, texts=texts, connection=connection)
+            values = _query_values(relation, texts=[name for name in texts if name not in dates], connection=connection)
     except duckdb.Error:
         # A view that no longer binds, a table that may not be read, or a timeout: the names are still correct.
         return relation
     columns = []
     for column in relation.columns:
-        first, last = ranges.get(column.name, (None, None))
-        columns.append(column.model_copy(update={"first": first, "last": last, "values": values.get(column.name)}))
+        holds, first, last = dates.get(column.name, (None, *ranges.get(column.name, (None, None))))
+        columns.append(
+            column.model_copy(update={"holds": holds, "first": first, "last": last, "values": values.get(column.name)})
+        )
     return relation.model_copy(update={"row_count": count, "columns": tuple(columns)})
 
 
@@ -148,6 +153,28 @@ def _query_ranges(
     count, *ends = row or (0,)
     texts = [None if end is None else str(cell_to_json(end)) for end in ends]
     return count, dict(zip(dated, zip(texts[::2], texts[1::2], strict=True), strict=True))
+
+
+def _query_text_dates(
+    relation: Relation, *, texts: list[str], connection: "DuckDBPyConnection"
+) -> Mapping[str, tuple[str, str, str]]:
+    """Return the text columns all of whose values are ISO dates or times: what they hold, the first and the last."""
+    if not texts:
+        return {}
+    parts = []
+    for name in texts:
+        column = f"CAST({quote_identifier(name)} AS VARCHAR)"
+        for pattern, kind in ((_ISO_DATE, "DATE"), (_ISO_TIME, "TIMESTAMP")):
+            is_date = f"({column} IS NULL OR TRY_CAST({column} AS {kind}) IS NOT NULL)"
+            parts.append(f"bool_and(regexp_full_match({column}, '{pattern}') AND {is_date})")
+        parts += [f"min({column})", f"max({column})"]
+    row = connection.execute(f"SELECT {', '.join(parts)} FROM {quote_relation(relation)}").fetchone() or ()  # noqa: S608 - quoted identifiers
+    dates: dict[str, tuple[str, str, str]] = {}
+    for place, name in enumerate(texts):
+        only_dates, only_times, first, last = row[4 * place : 4 * place + 4]
+        if only_dates or only_times:
+            dates[name] = ("DATE" if only_dates else "TIMESTAMP", first, last)
+    return dates
 
 
 def _query_values(

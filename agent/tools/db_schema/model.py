@@ -16,7 +16,9 @@ class Column(BaseModel):
     comment: str | None = None
     #: All distinct values of a text column, sorted; None if they are too many or not known.
     values: tuple[str, ...] | None = None
-    #: The first and last value of a date or timestamp column, in ISO 8601.
+    #: What a text column holds if all its values are ISO 8601: databases without a type for dates keep them so.
+    holds: Literal["DATE", "TIMESTAMP"] | None = None
+    #: The first and last value of a column of dates or timestamps, texts too, in ISO 8601.
     first: str | None = None
     last: str | None = None
 

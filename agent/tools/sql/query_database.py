@@ -197,13 +197,28 @@ class QueryDatabase(SqlTool):
             FittedQuery,
             add_labels_to_keys,
             remove_unrequested_limit,
+            show_ranking_measure,
         )
 
         unlimited = remove_unrequested_limit(sql, asked=goal)
+        ranked = show_ranking_measure(unlimited.sql)
+        notes = (*unlimited.notes, *ranked.notes)
         if _ID_WORDS.search(goal):
-            return unlimited
-        labelled = add_labels_to_keys(unlimited.sql, schema=self.database.load_schema())
-        return FittedQuery(labelled.sql, (*unlimited.notes, *labelled.notes))
+            return FittedQuery(ranked.sql, notes)
+        labelled = add_labels_to_keys(ranked.sql, schema=self.database.load_schema())
+        return FittedQuery(labelled.sql, (*notes, *labelled.notes))
+
+    def review_query(self, sql: str, goal: str, is_final: bool) -> tuple[str, ...]:
+        """Return what looks wrong in a planner's query for its goal; `is_final`: no other call uses its rows."""
+        from agent.tools.sql_review.draft_review import review_query  # noqa: PLC0415 - sqlglot is slow to import
+
+        return review_query(sql, goal=goal, schema=self.database.load_schema(), is_final=is_final)
+
+    def review_coverage(self, texts: Sequence[str], goal: str) -> tuple[str, ...]:
+        """Return what the goal names and none of the `texts` of a planner's calls has."""
+        from agent.tools.sql_review.draft_review import find_uncovered_values  # noqa: PLC0415 - sqlglot is slow to import
+
+        return find_uncovered_values(texts, goal=goal, schema=self.database.load_schema())
 
     def _build_request(self, given: Mapping[str, Any]) -> Message:
         return {"op": "query", "query": QueryArgs.model_validate(given).to_message()}

@@ -1,6 +1,7 @@
-"""Comparisons that can only be a slip: a column compared with a whole list, and a date with a pattern of text."""
+"""Values used as another type: a column compared with a whole list, a date as text, and ISO texts used as dates."""
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
@@ -11,6 +12,17 @@ from agent.tools.sql_repair.text_edits import TextEdit, get_span, parse_statemen
 
 #: Column types to which JSON texts are cast before they are compared with the column.
 _CAST_TYPES = ("DATE", "TIMESTAMP", "TIME", "UUID")
+#: Functions of dates, by the lower-case name of sqlglot's class or, of one that it does not know, by their own name.
+_DATE_FUNCTIONS: Final = frozenset(
+    (  # noqa: SIM905 - a list would have a line for each word
+        "year month day quarter week weekofyear dayofweek dayofweekiso dayofmonth dayofyear monthname dayname extract "
+        "timestamptrunc datetrunc datediff timestampdiff timetostr lastday dateadd datesub dateaddinterval hour minute "
+        "second yearofweek yearofweekiso "
+        "date_part datepart isodow isoyear yearweek decade century millennium era epoch julian age date_sub datesub "
+        "date_diff last_day strftime to_days"
+    ).split()
+)
+_COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between)
 
 
 def find_comparison_edits(sql: str, *, schema: DatabaseSchema, lists: Mapping[str, str | None]) -> Iterator[TextEdit]:
@@ -91,3 +103,28 @@ def _find_list_parameter(node: exp.Expr, *, lists: Mapping[str, str | None]) -> 
         # `IN $name` without parentheses already tests the items of the list.
         return None
     return operand.name if isinstance(operand, exp.Placeholder) and operand.name in lists else None
+
+
+def cast_text_dates(scope: Scope) -> Iterator[str]:
+    """Cast each column of ISO texts that is used as a date, in place, and yield a sentence for each column.
+
+    Compared with a text it stays as it is: ISO texts sort as their dates do.
+    """
+    for column in list(scope.find_columns()):
+        known = scope.find_column(column)
+        use = column.parent
+        if known is None or known.holds is None or use is None or not _is_date_use(column, use):
+            continue
+        name = column.sql(dialect="duckdb")
+        column.replace(exp.cast(column.copy(), known.holds, dialect="duckdb"))
+        yield f"{name!r} is a date that is stored as text; it is used as a date."
+
+
+def _is_date_use(column: exp.Column, use: exp.Expr) -> bool:
+    if isinstance(use, exp.Sub | exp.Add):
+        return True
+    if isinstance(use, _COMPARISONS):
+        others = [part for part in use.iter_expressions() if id(part) != id(column)]
+        return not all(isinstance(part, exp.Literal | exp.Placeholder | exp.Column) for part in others)
+    name = use.name if isinstance(use, exp.Anonymous) else type(use).__name__
+    return name.lower() in _DATE_FUNCTIONS

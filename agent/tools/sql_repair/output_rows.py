@@ -10,7 +10,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import TokenType
 
 from agent.tools.db_schema.model import DatabaseSchema, Relation
-from agent.tools.sql_repair.aggregates import get_group_keys
+from agent.tools.sql_repair.aggregates import find_aggregates, get_group_keys
 from agent.tools.sql_repair.name_matching import match_name
 from agent.tools.sql_repair.scopes import Scope, build_scopes, build_table
 from agent.tools.sql_repair.text_edits import can_be_printed, get_span, tokenize_sql
@@ -65,9 +65,38 @@ def add_labels_to_keys(sql: str, *, schema: DatabaseSchema) -> FittedQuery:
     return FittedQuery(tree.sql(dialect="duckdb"), notes) if notes else FittedQuery(sql)
 
 
+def show_ranking_measure(sql: str) -> FittedQuery:
+    """Return a grouped query that is sorted by a total with that total as its last column, if it does not show it.
+
+    Whoever asks for the best of something sees nothing of how good they are otherwise. Nothing else changes.
+    """
+    tree = _parse_query(sql)
+    order = tree.args.get("order") if isinstance(tree, exp.Select) else None
+    if not isinstance(tree, exp.Select) or order is None or not can_be_printed(sql) or not tree.args.get("group"):
+        return FittedQuery(sql)
+    if tree.args.get("distinct") or any(find_aggregates(item) for item in tree.expressions):
+        return FittedQuery(sql)
+    measure = order.expressions[0].this
+    if not find_aggregates(measure) and not isinstance(measure, exp.AggFunc):
+        return FittedQuery(sql)
+    column = next(iter(measure.find_all(exp.Column)), None)
+    alias = (
+        f"{measure.key}_{column.name}"
+        if column is not None and column.name.isidentifier()
+        else f"{measure.key}_of_rows"
+    )
+    if alias.lower() in {name.lower() for name in tree.named_selects}:
+        return FittedQuery(sql)
+    tree.append("expressions", exp.alias_(measure.copy(), alias))
+    told = measure.sql(dialect="duckdb")
+    return FittedQuery(
+        tree.sql(dialect="duckdb"), (f"{told} is shown as {alias!r}, because the rows are sorted by it.",)
+    )
+
+
 def _has_text_column(scope: Scope) -> bool:
     known = [scope.find_column(column) for column in _find_plain_columns(scope)]
-    return any(column is not None and column.is_text for column in known)
+    return any(column is not None and column.is_text and column.holds is None for column in known)
 
 
 def _find_plain_columns(scope: Scope) -> Iterator[exp.Column]:

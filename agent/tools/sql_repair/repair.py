@@ -14,7 +14,7 @@ from sqlglot import exp
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql_repair.aggregates import repair_grouping
 from agent.tools.sql_repair.columns import find_unresolved_columns, repair_columns, repair_tables
-from agent.tools.sql_repair.comparisons import find_comparison_edits
+from agent.tools.sql_repair.comparisons import cast_text_dates, find_comparison_edits
 from agent.tools.sql_repair.literals import FindSimilarValues, check_compared_values
 from agent.tools.sql_repair.scopes import build_scopes, walk_nodes
 from agent.tools.sql_repair.text_edits import apply_edits, can_be_printed, parse_statement
@@ -92,6 +92,7 @@ def repair_structure(sql: str, *, schema: DatabaseSchema) -> RepairedQuery:
     for scope in build_scopes(tree, schema=schema):
         notes += repair_columns(scope, schema=schema)
         notes += repair_grouping(scope)
+        notes += cast_text_dates(scope)
     return RepairedQuery(tree.sql(dialect="duckdb") if notes else sql, {}, tuple(dict.fromkeys(notes)))
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from langgraph.types import StateSnapshot
 
 from agent.errors import DataError, NoModelError, PersistenceError, PlanwaveError, UsageError
+from agent.planning.draft_review import Confidence
 from agent.settings import Settings
 from graphs.cli.logs import configure_logging
 from graphs.cli.options import verbosity
@@ -17,7 +19,6 @@ from graphs.cli.terminal.report import (
     find_output_files,
     format_command,
     get_exit_status,
-    get_status,
     print_answer,
     print_hint,
 )
@@ -26,7 +27,7 @@ from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.screen import Screen, open_screen, print_error, print_json
 from graphs.cli.terminal.signals import SignalInterrupt
 from graphs.cli.terminal.units import format_duration
-from graphs.thread_status import collect_results
+from graphs.thread_status import collect_results, get_status
 
 #: What the caller can correct before trying again; every other error is a run that failed.
 _USAGE_ERRORS = (UsageError, NoModelError, DataError, PersistenceError)
@@ -53,6 +54,10 @@ def report_end(
         screen.say("")
         answer = state.values.get("answer") or "There is no answer."
         print_answer(answer, screen=screen)
+        confidence = state.values.get("confidence")
+        # That it is not certain, the answer says.
+        if confidence and confidence["level"] != "unsure":
+            screen.say(str(Confidence.model_validate(confidence)), style="dim")
         screen.say("")
         print_problems(state, screen=screen)
         created = find_output_files(collect_results(state), folder=options.build_settings().output_folder)
@@ -112,12 +117,16 @@ def run_command(
     as_json: bool = False,
     yes: bool = False,
     db: str | None = None,
+    report: Path | None = None,
+    watch: bool = False,
 ) -> int:
     """Return the exit status of `work`; an error of our tree, or a signal before the run began, is reported.
 
     `thread` is named in the report; the other arguments are those of `CommandContext`.
     """
-    context = CommandContext(screen=open_screen(as_json=as_json), as_json=as_json, auto_approve=yes, db=db)
+    context = CommandContext(
+        screen=open_screen(as_json=as_json), as_json=as_json, auto_approve=yes, db=db, report=report, watch=watch
+    )
     try:
         Settings()  # a wrong one is reported by every command, also by one that uses none
         configure_logging(verbosity.get())

@@ -10,7 +10,6 @@ from agent.errors import PersistenceError, ThreadBusyError, UsageError
 from graphs.cli.commands.run import load_thread
 from graphs.cli.terminal.approval_prompts import read_line
 from graphs.cli.terminal.command_context import CommandContext
-from graphs.cli.terminal.report import get_status
 from graphs.cli.terminal.screen import print_json
 from graphs.cli.terminal.units import parse_duration
 from graphs.compiled_graph import PlanwaveGraph
@@ -18,7 +17,7 @@ from graphs.nested_runs import get_caller_status, load_nested_runs
 from graphs.persistence import Persistence, migrate_database
 from graphs.plan_execute import build_graph
 from graphs.stores.tables.threads import ThreadRow
-from graphs.thread_status import collect_results, is_unfinished
+from graphs.thread_status import collect_results, get_status, is_unfinished
 
 #: The statuses of a thread that will not go on.
 _ENDED: Final = frozenset({"completed", "failed", "cancelled"})

@@ -16,13 +16,14 @@ from graphs.cli.commands.config_trust import apply_secrets, read_trusted_configu
 from graphs.cli.commands.exit import report_end, report_failure, report_stop
 from graphs.cli.commands.given_answers import GivenAnswers, build_resume_values
 from graphs.cli.commands.models import prepare_model
+from graphs.cli.commands.run_report import RunReporter
 from graphs.cli.commands.tools import make_tools
 from graphs.cli.plan_commands.plan_file import PlanFile, parse_inputs, read_plan
 from graphs.cli.terminal.approval_prompts import Decisions, approve_all, prompt_approvals
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.escalation_prompts import parse_escalation, prompt_escalation
 from graphs.cli.terminal.live_view import RunDisplay, create_display
-from graphs.cli.terminal.report import format_command, get_outcomes, get_status, load_full_results
+from graphs.cli.terminal.report import format_command, get_outcomes, load_full_results
 from graphs.cli.terminal.run_options import OPTIONS_METADATA_KEY, RunOptions, load_run_options
 from graphs.cli.terminal.run_view import RunTracker
 from graphs.cli.terminal.signals import SignalInterrupt, Stopper
@@ -34,6 +35,7 @@ from graphs.state import parse_stored_plan
 from graphs.thread_status import (
     build_thread_snapshot,
     can_resume_without_answer,
+    get_status,
     is_unfinished,
     resume_ended_run,
 )
@@ -49,6 +51,7 @@ class RunSession:
     context: CommandContext
     display: RunDisplay
     stopper: Stopper
+    reporter: RunReporter
 
     async def run_until_blocked(
         self,
@@ -81,6 +84,8 @@ class RunSession:
             finally:
                 self.display.pause()
             state = await self.graph.aget_state(self.config)
+            # A prompt blocks this loop, so that a page that is watched could not be made meanwhile.
+            await self.reporter.refresh()
 
     def collect_answers(self, state: StateSnapshot) -> Mapping[str, Any] | None:
         """Return what to resume with, by interrupt id; None if nothing waits or nobody answers."""
@@ -112,7 +117,9 @@ class RunSession:
         stream = self.graph.astream(given, self.config, stream_mode=["custom", "updates"], version="v2")
         async for part in stream:
             if part["type"] == "custom":
-                self.display.show_event(parse_event(part["data"]))
+                event = parse_event(part["data"])
+                self.reporter.note_event(event)
+                self.display.show_event(event)
 
 
 _MAX_ID_WORDS = 4
@@ -253,7 +260,14 @@ async def _run_goal(
             with stopper.translate_interrupt():
                 prepare_model(options.model, screen=context.screen)
         return await _run_session(
-            graph, config, graph_input, tracker=RunTracker(), options=options, context=context, stopper=stopper
+            graph,
+            config,
+            graph_input,
+            stored=stored,
+            tracker=RunTracker(),
+            options=options,
+            context=context,
+            stopper=stopper,
         )
 
 
@@ -278,6 +292,8 @@ async def _resume(
         limits = options.build_settings().build_limits(can_replan=False, attended=True)
         if not is_unfinished(state) and resume_ended_run(state.values, limits) is None:
             context.screen.say(f"The thread {thread!r} has already ended; nothing is run again.")
+            graph = build_graph(tools=[], persistence=stored)
+            await RunReporter(graph, build_thread_config(thread, options), stored=stored, context=context).write()
             state = await load_full_results(state, stored.artifacts, thread=thread)
             return report_end(state, thread=thread, options=options, context=context)
         options.require_data(thread)
@@ -289,7 +305,15 @@ async def _resume(
         needs_answer = given is None and state.interrupts and not can_resume_without_answer(state.values, limits)
         waiting = state if needs_answer else None
         return await _run_session(
-            graph, config, given, waiting=waiting, tracker=tracker, options=options, context=context, stopper=stopper
+            graph,
+            config,
+            given,
+            waiting=waiting,
+            stored=stored,
+            tracker=tracker,
+            options=options,
+            context=context,
+            stopper=stopper,
         )
 
 
@@ -299,6 +323,7 @@ async def _run_session(
     given: Any,  # noqa: ANN401 - LangGraph's input: a state, a command, None
     *,
     waiting: StateSnapshot | None = None,
+    stored: Persistence,
     tracker: RunTracker,
     options: RunOptions,
     context: CommandContext,
@@ -306,9 +331,11 @@ async def _run_session(
 ) -> int:
     """Run a thread, report its end or why it stopped, and return the exit status."""
     thread = str(config["configurable"]["thread_id"])
-    session = RunSession(graph, config, context, create_display(context.screen, tracker), stopper)
+    reporter = RunReporter(graph, config, stored=stored, context=context)
+    session = RunSession(graph, config, context, create_display(context.screen, tracker), stopper, reporter)
     try:
-        state = await session.run_until_blocked(given, waiting=waiting)
+        async with reporter:
+            state = await session.run_until_blocked(given, waiting=waiting)
     except SignalInterrupt as stop:
         state = await load_full_results(await graph.aget_state(config), graph.artifacts, thread=thread)
         report_stop(state, thread=thread, context=context)

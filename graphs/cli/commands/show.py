@@ -27,7 +27,6 @@ from graphs.cli.terminal.report import (
     build_run_record,
     get_outcomes,
     get_rollback,
-    get_status,
     load_full_results,
     print_answer,
 )
@@ -42,6 +41,7 @@ from graphs.thread_status import (
     Activity,
     build_thread_snapshot,
     collect_results,
+    get_status,
     get_task_states,
     is_unfinished,
     load_activity,

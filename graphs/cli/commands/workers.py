@@ -13,6 +13,7 @@ from agent.errors import AnswerError, UsageError, describe_extra
 from graphs.cli.commands.exit import report_end, report_stop
 from graphs.cli.commands.given_answers import GivenAnswers, build_resume_values
 from graphs.cli.commands.run import RunSession, build_thread_config, build_tracker, make_thread_id
+from graphs.cli.commands.run_report import RunReporter
 from graphs.cli.plan_commands.plan_file import parse_inputs, read_plan
 from graphs.cli.terminal.command_context import CommandContext
 from graphs.cli.terminal.live_view import create_display
@@ -140,9 +141,9 @@ async def watch_thread(
             print_error(f"The thread {thread!r} was set aside: {submission.reason}.")
             state = state._replace(values={**state.values, "status": "failed"}, tasks=(), interrupts=())
         tracker = build_tracker(state)
-        session = RunSession(
-            graph, build_thread_config(thread, options), context, create_display(context.screen, tracker), stopper
-        )
+        config, display = build_thread_config(thread, options), create_display(context.screen, tracker)
+        reporter = RunReporter(graph, config, stored=stored, context=context)
+        session = RunSession(graph, config, context, display, stopper, reporter)
         answers = session.collect_answers(state)
         if answers is None:
             state = await load_full_results(state, stored.artifacts, thread=thread)

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 from rich.control import Control
@@ -25,6 +26,10 @@ class CommandContext:
     auto_approve: bool = False
     #: The database's URL as given; None is the file in the data folder.
     db: str | None = None
+    #: Where to write the report of a run when it ends or waits.
+    report: Path | None = None
+    #: Whether to show the report of a run in a browser while it runs.
+    watch: bool = False
 
     def create_stopper(self) -> Stopper:
         """Return what catches Ctrl-C and SIGTERM for this command."""

@@ -16,6 +16,7 @@ from agent.events import (
     TaskRetrying,
     TaskStarted,
     Thinking,
+    ThinkingProgress,
 )
 from graphs.cli.terminal.plan_table import STATUS_STYLES, build_plan_table, print_plan_table, summarize_statuses
 from graphs.cli.terminal.run_view import RunTracker, TaskRow, format_retry
@@ -66,6 +67,9 @@ class LineDisplay:
         match event:
             case Thinking(role=role, text=text):
                 return [f"{role}: {as_text(text, width=200)}"]
+            case ThinkingProgress(role=role):
+                work = event.describe_work() or "still working"
+                return [f"{role}: {work}, {format_duration(event.elapsed_s)} so far"]
             case PlanCompiled():
                 rows = [_format_plan_row(row) for row in self._sort_by_wave()]
                 return [*_format_revision(event), *rows, *_format_warnings(event)]
@@ -149,7 +153,8 @@ class LiveDisplay:
         whole = format_duration(self.tracker.clock() - self.tracker.started_at)
         if self.tracker.thinking:
             so_far = format_duration(self.tracker.clock() - self.tracker.thinking_since)
-            return f"{as_text(self.tracker.thinking, width=160)} ({so_far}; {whole} in total)"
+            how_far = f"; {self.tracker.thinking_progress}" if self.tracker.thinking_progress else ""
+            return f"{as_text(self.tracker.thinking, width=160)} ({so_far}; {whole} in total{how_far})"
         return f"{summarize_statuses(self.tracker)} ({whole})" if self.tracker.rows else f"Working ({whole})"
 
     def _print_lines(self, lines: list[str]) -> None:

@@ -17,7 +17,7 @@ from agent.results.artifacts import Artifacts
 from graphs.cli.terminal.screen import Screen, escape_controls
 from graphs.nodes.rollback import build_rollback_report
 from graphs.stores.database import mask_password
-from graphs.thread_status import collect_results, is_unfinished
+from graphs.thread_status import collect_results, get_status
 
 JsonRecord = dict[str, Any]
 
@@ -29,7 +29,8 @@ _MAX_PATH_LENGTH = 4096
 def build_run_record(state: StateSnapshot, *, thread: str, running: bool = False) -> JsonRecord:
     """Return the one JSON object of a run, its keys as in the README.
 
-    `interrupt` is there only if the run waits for an answer, `budget` only if one ended it, `rollback` only if
+    `interrupt` is there only if the run waits for an answer, `confidence` only if a small model planned, `budget` only
+    if one ended it, `rollback` only if
     something is rolled back.
     """
     values = state.values
@@ -47,6 +48,8 @@ def build_run_record(state: StateSnapshot, *, thread: str, running: bool = False
         record["rollback"] = rollback
     if state.interrupts:
         record["interrupt"] = state.interrupts[0].value
+    if values.get("confidence"):
+        record["confidence"] = values["confidence"]
     if values.get("budget"):
         record["budget"] = values["budget"]
     return record
@@ -63,15 +66,6 @@ def build_failure_record(problem: str, *, thread: str | None, status: str = "fai
     """Return the JSON object of a run that failed before it had a state."""
     empty: JsonRecord = {"answer": "", "plan": None, "results": {}, "replans": 0}
     return {"status": status, **empty, "problems": [problem], "warnings": [], "thread_id": thread}
-
-
-def get_status(state: StateSnapshot, *, running: bool = False) -> str:
-    """Return the status of the state; `running` if a run has it, `interrupted` if steps are left and none asks."""
-    if running:
-        return "running"
-    if state.interrupts:
-        return "awaiting_approval"
-    return "interrupted" if is_unfinished(state) else str(state.values.get("status") or "failed")
 
 
 async def load_full_results(state: StateSnapshot, artifacts: Artifacts, *, thread: str) -> StateSnapshot:

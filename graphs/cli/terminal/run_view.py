@@ -22,6 +22,7 @@ from agent.events import (
     TaskRetrying,
     TaskStarted,
     Thinking,
+    ThinkingProgress,
 )
 from graphs.cli.terminal.units import get_call_seconds
 
@@ -55,6 +56,8 @@ class RunTracker:
     #: What the planner or another role is doing, and since when by the clock.
     thinking: str = ""
     thinking_since: float = 0.0
+    #: How far it is.
+    thinking_progress: str = ""
     started_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -78,7 +81,9 @@ class RunTracker:
         """Update the rows by one event."""
         match event:
             case Thinking(text=text):
-                self.thinking, self.thinking_since = text, self.clock()
+                self.thinking, self.thinking_since, self.thinking_progress = text, self.clock(), ""
+            case ThinkingProgress():
+                self.thinking_progress = event.describe_work()
             case PlanCompiled():
                 self._replace_plan(event)
             case TaskStarted(task=task) | TaskRetrying(task=task) | ItemProgress(task=task) if task in self.rows:

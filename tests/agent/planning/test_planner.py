@@ -1,5 +1,6 @@
 """The planner against a scripted server: plans of both strategies, repairs, and every way to give up."""
 
+from agent.events import Thinking
 from agent.planning.planner import PlanningFailure, PlanningResult, make_plan
 from agent.planning.session import DraftFailure, PlanDraft, as_document
 from agent.planning.small_model.stepwise import plan_in_stages
@@ -43,7 +44,7 @@ async def planned(
         model=model_at(endpoint, small=small),
         settings=SETTINGS,
         limits=LIMITS,
-        emit=lambda event: told.append(event.text) if told is not None else None,
+        emit=lambda event: told.append(event.text) if told is not None and isinstance(event, Thinking) else None,
     )
 
 

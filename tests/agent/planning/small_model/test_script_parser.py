@@ -243,3 +243,19 @@ def test_an_operator_is_a_call_of_the_tool_that_does_it():
 def test_the_grammar_has_the_operators_that_there_are_tools_for():
     assert '(" + " | " - " | " * ") atom){0,7}' in build_script_grammar(calculator().specs)
     assert "amount ::= atom\n" in build_script_grammar(TOOLBOX.specs)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "'It is ' + a['celsius'] + ' there'",
+        "f\"It is {a['celsius']} there\"",
+        "'It is ' + str(a['celsius']) + f' there'",
+    ],
+)
+def test_a_text_that_is_put_together_is_a_template(written):
+    _, posted = read(f"a = find('Oslo')\nb = post({written})\n")
+    text = posted["args"]["text"]
+    assert text["template"].replace("{v1}", "{}") == "It is {} there" or text["values"]["v1"]["template"] == "{v1}"
+    _, named = read(f"a = find('Oslo')\nbody = {written}\nb = post(body)\n")
+    assert named["args"]["text"] == text

@@ -110,6 +110,21 @@ async def test_the_result_that_most_have_is_taken_and_the_first_where_none_is_re
 
 
 @pytest.mark.parametrize(
+    ("script", "results", "asked"),
+    [
+        # Two agree, whoever came between them.
+        ([WRONG, RIGHT, AS_RIGHT, OTHER], [5.0, 9.0], 3),
+        # Nothing has a result, so the last one could agree with none.
+        ([BREAKS, NO_PLAN, NO_PLAN, RIGHT], [5.0], 3),
+    ],
+)
+async def test_no_further_plan_is_made_once_it_can_change_nothing(script, results, asked, monkeypatch):
+    out, requests = await run(script, Sums(), monkeypatch, plan_variants=4)
+    assert [record["output"] for record in out["results"].values() if record["status"] == "done"] == results
+    assert len(requests) == asked
+
+
+@pytest.mark.parametrize(
     ("script", "how"),
     [([WRITES], {}), ([RIGHT], {"open_world": True}), ([RIGHT], {"plan_variants": 1})],
     ids=["writes", "open world", "off"],
@@ -141,3 +156,21 @@ async def test_of_queries_the_one_is_taken_whose_rows_most_have_whatever_their_c
     taken = next(sql for sql in order if sql != LEAST)
     assert out["plan"]["tasks"][0]["args"]["sql"] == taken
     assert out["usage"]["calls"] == len(order)
+
+
+async def test_a_result_without_concerns_goes_before_one_that_looks_wrong(tmp_path, monkeypatch):
+    repeated = "SELECT SUM(price) AS p FROM books JOIN loans USING (book_id);"
+    plain = "SELECT SUM(price) AS p FROM books;"
+    script = [Text(f"-- a: price\n{sql}\n") for sql in (repeated, plain, repeated, plain)]
+    with Endpoint([*script, Text("Done.")]) as endpoint:
+        for name, value in endpoint.env.items():
+            monkeypatch.setenv(name, value)
+        settings = Settings(approve="never", max_repairs=0, model_scale="small", plan_variants=5)
+        tools = [
+            each for each in database_tools(open_data_source(library_duckdb(tmp_path))) if each.name == "query_database"
+        ]
+        out = await build_graph(tools=tools, model="openai:scripted", settings=settings).ainvoke(
+            {"goal": "What is the total price of all books?"}
+        )
+    assert "loans" not in out["plan"]["tasks"][0]["args"]["sql"].lower()
+    assert "Not certain" not in out["answer"]

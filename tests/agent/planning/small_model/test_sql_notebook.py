@@ -89,13 +89,24 @@ async def test_a_call_that_says_all_takes_no_further_question(toolbox):
     assert len(endpoint.requests) == 1
 
 
-async def test_what_a_call_leaves_open_is_asked_for_with_the_columns_there_are(toolbox):
+async def test_what_a_call_leaves_open_and_the_columns_decide_takes_no_question(toolbox):
     call = "-- draw_chart(rows=top_readers, kind='bar', x='nobody', y='nothing')\n"
-    chosen = {"kind": "bar", "x": "member_name", "y": "days"}
-    with Endpoint([Text(READERS + call), chosen]) as endpoint:
+    with Endpoint([Text(READERS + call)]) as endpoint:
         _, chart = await plan(endpoint, toolbox, goal="Plot the days of the 2 readers with the most days")
+    decided = {"kind": "bar", "x": "member_name", "y": "days"}
+    assert chart["args"] == {"rows": {"output_of": "top_readers", "path": ["rows"]}, **decided}
+    assert len(endpoint.requests) == 1
+
+
+async def test_what_a_call_and_the_columns_leave_open_is_asked_for_with_the_columns_there_are(toolbox):
+    two = READERS.replace("AS days FROM", "AS kept, COUNT(*) AS taken FROM").replace("ORDER BY days", "ORDER BY kept")
+    call = "-- draw_chart(rows=top_readers, kind='bar', x='nobody', y='nothing')\n"
+    chosen = {"kind": "bar", "x": "member_name", "y": "kept"}
+    with Endpoint([Text(two + call), chosen]) as endpoint:
+        _, chart = await plan(endpoint, toolbox, goal="Plot the 2 busiest readers")
     asked = endpoint.requests[1]
-    assert asked.body["response_format"]["json_schema"]["schema"]["properties"]["x"]["enum"] == ["member_name", "days"]
+    columns = asked.body["response_format"]["json_schema"]["schema"]["properties"]["x"]["enum"]
+    assert columns == ["member_name", "kept", "taken"]
     assert asked.body["messages"][0] == endpoint.requests[0].body["messages"][0]
     assert chart["args"] == {"rows": {"output_of": "top_readers", "path": ["rows"]}, **chosen}
 
