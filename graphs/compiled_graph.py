@@ -3,11 +3,12 @@
 import queue
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any, Self, TypedDict, Unpack, cast, overload
 
+import anyio
 from anyio.from_thread import start_blocking_portal
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -18,7 +19,7 @@ from langgraph.types import All, Command, Durability, GraphOutput, StateSnapshot
 from pydantic import BaseModel
 
 from agent.core.plan.limits import Limits
-from agent.errors import UsageError
+from agent.errors import PersistenceError, UsageError
 from agent.execution.ledger import Ledger
 from agent.logging_context import get_logger
 from agent.programs.matching import ProgramMatch, match_programs
@@ -49,7 +50,7 @@ from graphs.state import Input, Output, OutputState, RunInput, State
 from graphs.stores.checkpoint_upgrade import upgrade_saver_of
 from graphs.stores.library import Library
 from graphs.stores.single_thread import LeasedSaver
-from graphs.thread_status import is_unfinished, resume_ended_run
+from graphs.thread_status import is_unfinished, resume_ended_run, summarize_listing
 
 _logger = get_logger(__name__)
 
@@ -407,11 +408,29 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         """Return what `aget_state` does."""
         return ThreadState(*super().get_state(config, subgraphs=subgraphs))
 
-    def _hold_thread(self, thread: str | None, caller: Caller | None) -> AbstractAsyncContextManager[object]:
-        """Return the lease of the thread, or a null context if the checkpointer has no leases."""
+    @asynccontextmanager
+    async def _hold_thread(self, thread: str | None, caller: Caller | None) -> AsyncIterator[None]:
+        """Hold the lease of the thread, and note at the end what is listed of it; nothing without leases."""
         if thread is None or not isinstance(self.checkpointer, LeasedSaver):
-            return nullcontext()
-        return self.checkpointer.lease(thread, caller=caller)
+            yield
+            return
+        async with self.checkpointer.lease(thread, caller=caller):
+            try:
+                yield
+            finally:
+                if caller is None:
+                    with anyio.CancelScope(shield=True):
+                        await self._note_listing(thread, self.checkpointer)
+
+    async def _note_listing(self, thread: str, saver: LeasedSaver) -> None:
+        try:
+            state = await self.aget_state({"configurable": {"thread_id": thread}})
+            newest = state.config["configurable"].get("checkpoint_id")
+            if newest and state.values.get("run_id"):
+                await saver.run_on_worker(saver.threads.close_row, thread, summarize_listing(state), newest=newest)
+        except PersistenceError as error:
+            # It is listed by its checkpoints then.
+            _logger.info("What is listed was not stored: %s", error, extra={"thread_id": thread})
 
     def _has_breakpoints(self, options: Mapping[str, Any]) -> bool:
         """Return whether a run with these options has breakpoints."""

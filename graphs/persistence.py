@@ -4,8 +4,9 @@ import asyncio
 import atexit
 import math
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, closing, contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,7 +18,7 @@ from agent.execution.call_log import CallLog
 from agent.execution.ledger import Ledger
 from agent.results.artifacts import Artifacts
 from graphs.stores.backend import Backend
-from graphs.stores.database import StatementRunner, mask_password
+from graphs.stores.database import mask_password
 from graphs.stores.serializer import create_strict_serializer
 from graphs.stores.single_thread import LeasedSaver, SingleThreadStore
 from graphs.stores.sqlite import open_sqlite
@@ -26,25 +27,23 @@ from graphs.stores.tables.cache import SqlCache
 from graphs.stores.tables.call_log import SqlCallLog
 from graphs.stores.tables.leases import Lease
 from graphs.stores.tables.ledger import SqlLedger
+from graphs.stores.tables.threads import ThreadRow, delete_ended_threads
 
-_THREADS_NEWEST_FIRST = (
-    "SELECT thread_id FROM checkpoints WHERE checkpoint_ns = '' GROUP BY thread_id ORDER BY MAX(checkpoint_id) DESC"
-)
-#: A graph around a run may have its checkpoints in another place; what the run wrote is here all the same.
-_ALL_THREADS = (
-    "SELECT thread_id FROM checkpoints UNION SELECT thread FROM planwave_ledger UNION SELECT thread FROM"
-    " planwave_approvals UNION SELECT thread FROM planwave_calls UNION SELECT thread FROM planwave_artifacts"
-)
 _THREAD_EXISTS = (
     "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1",
     "SELECT 1 FROM planwave_ledger WHERE thread = ? LIMIT 1",
     "SELECT 1 FROM planwave_approvals WHERE thread = ? LIMIT 1",
     "SELECT 1 FROM planwave_calls WHERE thread = ? LIMIT 1",
     "SELECT 1 FROM planwave_artifacts WHERE thread = ? LIMIT 1",
+    "SELECT 1 FROM planwave_submissions WHERE thread = ? LIMIT 1",
 )
 _NESTED_NAMESPACES = (
     "SELECT DISTINCT checkpoint_ns FROM checkpoints WHERE thread_id = ? AND checkpoint_ns <> '' ORDER BY checkpoint_ns"
 )
+_POSTGRES_CHECKPOINTS = dict.fromkeys(("checkpoints", "checkpoint_blobs", "checkpoint_writes"), "thread_id")
+_SQLITE_CHECKPOINTS = {"checkpoints": "thread_id", "writes": "thread_id", "planwave_values": "thread"}
+#: Threads that one transaction deletes.
+_REMOVED_AT_ONCE = 100
 _KEY_VARIABLE = "PLANWAVE_AES_KEY"
 _TTL_VARIABLE = "PLANWAVE_LEASE_TTL_S"
 _DEFAULT_TTL_S = 30.0
@@ -75,6 +74,11 @@ class Persistence:
         self.url = backend.database.url
         self._backend = backend
 
+    @property
+    def backend(self) -> Backend:
+        """The open database, for tables that other rooms keep in it."""
+        return self._backend
+
     def lease(self, thread: str) -> AbstractAsyncContextManager[Lease]:
         """Hold a thread. Raises `ThreadBusyError` if another run, also of this process, has it."""
         return self.saver.lease(thread)
@@ -96,21 +100,36 @@ class Persistence:
         """
         if not await self.has_thread(thread):
             return False
-        async with self.lease(thread):
+        async with self.saver.lease(thread, writes=False):
             await self.saver.adelete_thread(thread)
         return True
 
     async def threads(self) -> list[str]:
-        """Return the ids of all threads, the one that changed last first.
+        """Return the ids of all threads, the one that changed last first."""
+        return [row.thread for row in await self.list_threads()]
 
-        Last come those that have no checkpoint here, because a graph around their runs has another checkpointer.
+    async def list_threads(self, most: int | None = None) -> list[ThreadRow]:
+        """Return what is known of at most `most` threads without their checkpoints, the newest first."""
+        return await self.saver.run_on_worker(self.saver.threads.list_rows, most)
+
+    async def remove_ended(self, threads: Sequence[str], *, dry_run: bool = False) -> list[str]:
+        """Delete at once those of `threads` that nothing holds, and return them; `dry_run` only finds them.
+
+        Left are the ones that a run has, that have a write in doubt, and that have runs of other graphs.
         """
-
-        def select_threads(run: StatementRunner) -> list[str]:
-            listed = [row[0] for row in run(_THREADS_NEWEST_FIRST)]
-            return [*listed, *sorted({row[0] for row in run(_ALL_THREADS)} - set(listed))]
-
-        return await self.saver.run_on_worker(self._backend.database.run_in_transaction, select_threads)
+        is_postgres = self.url.startswith("postgres")
+        tables = _POSTGRES_CHECKPOINTS if is_postgres else _SQLITE_CHECKPOINTS
+        database, removed = self._backend.database, []
+        for start in range(0, len(threads), _REMOVED_AT_ONCE):
+            delete = partial(
+                delete_ended_threads,
+                threads=threads[start : start + _REMOVED_AT_ONCE],
+                checkpoint_tables=tables,
+                dry_run=dry_run,
+                for_update=database.for_update,
+            )
+            removed += await self.saver.run_on_worker(database.run_in_transaction, delete)
+        return removed
 
     async def list_nested_namespaces(self, thread: str) -> list[str]:
         """Return the checkpoint namespaces of the runs on a thread that are part of another run on it."""

@@ -41,6 +41,7 @@ from graphs.stores.checkpoint_upgrade import upgrade_on_read
 from graphs.stores.library import Library
 from graphs.stores.serializer import use_exact_serializer
 from graphs.stores.single_thread import ensure_async_saver
+from graphs.workers.call_pool import open_call_pool
 
 
 def build_graph(
@@ -96,6 +97,7 @@ def build_graph(
         artifacts=artifacts,
         durations=DurationEstimates(persistence.store if persistence else None),
         memory=SharedResultCache(shared) if shared is not None else None,
+        pool=open_call_pool(persistence) if persistence is not None else None,
         library=library or _choose_library(chosen, persistence),
         store=store if store is not None else persistence.store if persistence else None,
     )

@@ -175,6 +175,19 @@ def _link_without_tools(document: object, *, kind: str) -> CompiledPlan | None:
     return link_plan(parse_stored_plan(document, kind=kind), {}) if document else None
 
 
+def summarize_listing(state: StateSnapshot) -> StateRecord:
+    """Return what is listed of a thread that no run has."""
+    results, plan = collect_results(state), state.values.get("plan")
+    status = "interrupted" if is_unfinished(state) else str(state.values.get("status") or "failed")
+    return {
+        "status": "awaiting_approval" if state.interrupts else status,
+        "goal": state.values.get("goal") or "",
+        "done": sum(record.get("status") == "done" for record in results.values()),
+        "tasks": len(plan.get("tasks") or ()) if isinstance(plan, dict) else 0,
+        "changed_at": state.created_at,
+    }
+
+
 def is_unfinished(state: StateSnapshot) -> bool:
     """Whether steps of a thread are left, so that it waits for a human, runs, or can be resumed.
 

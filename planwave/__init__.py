@@ -44,9 +44,16 @@ if TYPE_CHECKING:
     from graphs.stores.library import Library as Library
     from graphs.thread_editing import load_plan_editor as load_plan_editor
     from graphs.thread_editing import replace_plan as replace_plan
+    from graphs.workers.client import ThreadQueue as ThreadQueue
+    from graphs.workers.client import answer_thread as answer  # noqa: F401 - as the others, by another name
+    from graphs.workers.client import open_queue as open_queue
+    from graphs.workers.client import submit as submit
+    from graphs.workers.client import wait as wait
+    from graphs.workers.worker import run_worker as run_worker
 
     __version__: str
 
+#: The module of each name, and after a colon its name there if that is another one.
 _MODULES: Final = {
     "AnswerError": "agent.errors",
     "DataError": "agent.errors",
@@ -67,10 +74,12 @@ _MODULES: Final = {
     "SettingsError": "agent.errors",
     "Task": "agent.core.plan.document",
     "ThreadBusyError": "agent.errors",
+    "ThreadQueue": "graphs.workers.client",
     "ToolError": "agent.errors",
     "ToolFailure": "agent.errors",
     "Toolbox": "agent.tools.toolbox",
     "UsageError": "agent.errors",
+    "answer": "graphs.workers.client:answer_thread",
     "agent_tool": "graphs.delegation.agent_tool",
     "build_graph": "graphs.plan_execute",
     "default_tools": "agent.tools.analytics",
@@ -79,13 +88,17 @@ _MODULES: Final = {
     "load_plan_editor": "graphs.thread_editing",
     "mcp_tools": "agent.tools.mcp.tools",
     "open_persistence": "graphs.persistence",
+    "open_queue": "graphs.workers.client",
     "planwave_subagent": "graphs.composition.planwave_tool",
     "planwave_tool": "graphs.composition.planwave_tool",
     "provenance_of": "graphs.run.plan_history",
     "read_configuration": "agent.config_file",
     "replace_plan": "graphs.thread_editing",
+    "run_worker": "graphs.workers.worker",
+    "submit": "graphs.workers.client",
     "trust_hints": "agent.tools.server_hints",
     "typed_writing_tools": "agent.tools.writing.typed_writing",
+    "wait": "graphs.workers.client",
 }
 #: In the wheel the rooms are inside this package, in a clone beside it.
 _PREFIX: Final = f"{__name__}." if Path(__file__).with_name("agent").is_dir() else ""
@@ -99,7 +112,8 @@ if not TYPE_CHECKING:  # else a checker would take any name for one of ours
         if name == "__version__":
             value = version("planwave")
         elif name in _MODULES:
-            value = getattr(import_module(_PREFIX + _MODULES[name]), name)
+            module, _, original = _MODULES[name].partition(":")
+            value = getattr(import_module(_PREFIX + module), original or name)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value

@@ -22,7 +22,20 @@ from graphs.plan_execute import graph
 from tests.support.openai_endpoint import Endpoint
 
 ROOT = Path(__file__).parents[1]
-ROOMS = (*(".", "agent", "agent/core", "agent/tools", "graphs", "graphs/composition", "prompts", "tests", "notebooks"),)
+ROOMS = (
+    *(
+        ".",
+        "agent",
+        "agent/core",
+        "agent/tools",
+        "graphs",
+        "graphs/composition",
+        "graphs/workers",
+        "prompts",
+        "tests",
+        "notebooks",
+    ),
+)
 SERVER_PAGE = ROOT / "graphs" / "server.md"
 DOCUMENTS = [*(ROOT / room / "README.md" for room in ROOMS), SERVER_PAGE, ROOT / "CHANGELOG.md"]
 PROGRAM = get_command(app)

@@ -28,8 +28,8 @@ from agent.execution.retry_policy import (
     never_sent,
     parse_retry_after_s,
 )
-from agent.execution.tool_call import call_tool
-from agent.execution.writes import ClaimedWrite, WriteLedger
+from agent.execution.tool_call import CallPool, call_tool
+from agent.execution.writes import ClaimedWrite, WriteLedger, build_pooled_call
 from agent.json_values import JsonConversionError, error_text, to_json_value
 from agent.logging_context import get_logger, shorten_for_log
 from agent.settings import Settings
@@ -89,6 +89,7 @@ class CallRunner:
         log: CallLog,
         logged: Iterable[LoggedCall],
         writes: WriteLedger | None,
+        pool: CallPool | None = None,
     ) -> None:
         """Take over the failed attempts among the `logged` calls; `writes` is None if no call needs a claim."""
         task, spec = job.task, job.spec
@@ -108,6 +109,7 @@ class CallRunner:
         self._max_attempts = 1 + _get_max_retries(job, settings)
         self._logged = {call.item: call for call in logged if call.record is None and self._is_same_call(call)}
         self._writes = writes
+        self._pool = pool
         self._inputs = find_call_inputs(task, job.outcomes)
         #: The first attempts that failed and were made again.
         self.failed_attempts: list[RetriedAttempt] = []
@@ -135,7 +137,7 @@ class CallRunner:
                     if not isinstance(found, ClaimedWrite):
                         return found
                     claim = found
-                result = await self._make_attempt(call, emit=emit)
+                result = await self._make_attempt(call, epoch=claim.epoch if claim else None, emit=emit)
             if not isinstance(result, _Retry):
                 break
             await self._wait_for_retry(call, result, emit=emit)
@@ -189,13 +191,13 @@ class CallRunner:
         """Whether the call goes on although the run is being stopped: it cannot be begun again later."""
         return call.attempts_here > 0 and not self._is_repeatable
 
-    async def _make_attempt(self, call: _Call, *, emit: Emit) -> CallResult | CallFailed | _Retry:
+    async def _make_attempt(self, call: _Call, *, epoch: int | None, emit: Emit) -> CallResult | CallFailed | _Retry:
         task, now = self.job.task, self._clock()
         call.begin_attempt(now)
         _logger.debug("Attempt %d at %s", call.attempts, self._describe_call(call))
         emit(TaskStarted(task=task.id, tool=task.tool, attempt=call.attempts, at=now.isoformat()))
         try:
-            output = await self._call_tool(call)
+            output = await self._call_tool(call, epoch=epoch)
         except self._propagate as signal:
             if (fault := self._check_signal(signal)) is None:
                 raise
@@ -223,7 +225,7 @@ class CallRunner:
             )
             self.failed_attempts.append(noted)
 
-    async def _call_tool(self, call: _Call) -> object:
+    async def _call_tool(self, call: _Call, *, epoch: int | None) -> object:
         job, args = self.job, dict[str, Any](call.args)
         if job.spec.policy.takes_idempotency_key:
             args[IDEMPOTENCY_KEY] = _build_idempotency_key(job, call.item)
@@ -238,6 +240,8 @@ class CallRunner:
             },
         }
         async with asyncio.timeout(self._timeout_s):
+            if self._pool is not None and job.spec.policy.pool is not None:
+                return await self._pool.make_call(build_pooled_call(job, args, item=call.item, epoch=epoch))
             with use_call_inputs(self._inputs), use_call_id(_build_call_id(job, call.item)):
                 return await call_tool(
                     self._tool, args, config, spec=job.spec, secrets=job.named_secrets, threads=self.slots.threads

@@ -43,6 +43,7 @@ from agent.execution.for_each import BatchResult, run_items
 from agent.execution.job import Job, is_ungated_read
 from agent.execution.ledger import Ledger, split_scope
 from agent.execution.result_cache import CachedResult, ResultCache, is_cacheable
+from agent.execution.tool_call import CallPool
 from agent.execution.writes import WriteLedger
 from agent.json_values import error_text
 from agent.logging_context import bind_log_context, get_logger, shorten_for_log
@@ -84,11 +85,12 @@ class Executor:
         early_outcomes: EarlyOutcomes | None = None,
         cache: ResultCache | None = None,
         deadline: Deadline | None = None,
+        pool: CallPool | None = None,
     ) -> None:
         """`propagate` are exceptions by which a tool speaks to the graph; they are not failures of the task.
 
         One of which `check_signal` returns a sentence cannot be passed on, and is a failure for this reason.
-        No attempt is begun after the `deadline`.
+        No attempt is begun after the `deadline`. The `pool`, if there is one, makes the calls of tools that have one.
         """
         self._toolbox = toolbox
         self._settings = settings
@@ -100,6 +102,7 @@ class Executor:
         self._early_outcomes = early_outcomes
         self._cache = cache
         self._deadline = deadline
+        self._pool = pool
 
     def with_toolbox(self, toolbox: Toolbox) -> "Executor":
         """Return an executor that is the same but for its tools: those of an agent that works on a task."""
@@ -159,7 +162,10 @@ class Executor:
         prepared = prepare(job.task, job.spec, needs=job.needs, outcomes=job.outcomes, revision=job.revision)
         if not isinstance(prepared, PreparedTask) or is_ungated_read(job):
             raise AssertionError(f"the call of {job.task.id!r} was never in doubt")
-        return WriteLedger(job, self._ledger, self._toolbox, self._settings), prepared.calls[doubt.item or 0]
+        return self._open_ledger(job), prepared.calls[doubt.item or 0]
+
+    def _open_ledger(self, job: Job) -> WriteLedger:
+        return WriteLedger(job, self._ledger, self._toolbox, self._settings, pool=self._pool)
 
     async def _find_known_outcome(self, job: Job, prepared: PreparedTask, *, emit: Emit) -> Outcome | None:
         """Return the outcome of a task that needs no call of its own, or must not make one; None if it is to be run."""
@@ -202,7 +208,8 @@ class Executor:
             check_signal=self._check_signal,
             log=self._calls,
             logged=logged,
-            writes=None if is_ungated_read(job) else WriteLedger(job, self._ledger, self._toolbox, self._settings),
+            writes=None if is_ungated_read(job) else self._open_ledger(job),
+            pool=self._pool,
         )
         result = await (run_items(runner, logged, emit=emit) if prepared.is_for_each else runner.run(None, emit=emit))
         return result, tuple(runner.failed_attempts)

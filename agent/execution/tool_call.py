@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -15,6 +16,50 @@ from agent.core.plan.tool_spec import ToolSpec
 from agent.errors import ToolFailure
 from agent.secret_values import inject_secrets, redacting_tool
 from agent.tools.async_tools import has_coroutine, make_exit_failure
+
+
+@dataclass(frozen=True, slots=True)
+class PooledCall:
+    """One call of a tool that has a pool, as it is given to the workers of that pool."""
+
+    #: The scope of the run, see `agent.execution.ledger.join_scope`.
+    scope: str
+    revision: int
+    task: str
+    item: int | None
+    tool: str
+    pool: str
+    args: Mapping[str, Any]
+    #: The secrets that the plan names, by place in `args`: names, never values.
+    secrets: Mapping[JsonPath, str]
+    #: The epoch of the ledger's claim; None for a call that needs none.
+    epoch: int | None
+
+
+class CallPool(Protocol):
+    """Has calls made by other processes."""
+
+    async def make_call(self, call: PooledCall) -> object:
+        """Return what the tool returns, or raise what it raises; a caller that is cancelled cancels the call.
+
+        A call that is being made already, or was made, for the same claim is waited for, not made again.
+        """
+        ...
+
+    async def find_call(self, call: PooledCall) -> "Literal['not_begun', 'unknown'] | PooledResult":
+        """Return how a call ended that an earlier process gave to the pool; one that still runs is waited for.
+
+        `not_begun`: it was not, and will not be. `unknown`: it was begun, and nobody knows how it ended.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PooledResult:
+    """What a call in a pool returned or raised."""
+
+    output: object
+    error: BaseException | None = None
 
 
 async def call_tool(

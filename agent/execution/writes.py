@@ -1,7 +1,7 @@
 """Calls that change something: claimed in the ledger before, completed after, never silently made twice."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, assert_never
+from typing import Any, Final, Literal, assert_never
 
 from pydantic import JsonValue
 
@@ -11,8 +11,9 @@ from agent.core.engine.outcomes import Doubt
 from agent.execution.call_log import CallFailed, CallInDoubt, CallOutcome, CallResult, deserialize_call, serialize_call
 from agent.execution.job import Job
 from agent.execution.ledger import Claimed, FoundDone, FoundStarted, Intent, Ledger, NotApproved
-from agent.execution.tool_call import call_tool
-from agent.json_values import error_text, to_json_value
+from agent.execution.retry_policy import is_transient, never_sent
+from agent.execution.tool_call import CallPool, PooledCall, PooledResult, call_tool
+from agent.json_values import JsonConversionError, error_text, to_json_value
 from agent.logging_context import get_logger, shorten_for_log
 from agent.settings import Settings
 from agent.tools.toolbox import Toolbox
@@ -21,6 +22,8 @@ from agent.tools.toolbox import Toolbox
 HUMAN: Final = "a human"
 #: Why a call that was not seen to end is made again without asking, by its repeatability.
 _CLEARANCES: Final = {"yes": "its tool being idempotent", "with_key": "its idempotency key"}
+#: Who says that a call was not begun, so that it can be made.
+_NOT_BEGUN: Final = "its pool"
 _logger = get_logger(__name__)
 
 
@@ -47,8 +50,11 @@ _Verdict = _ConfirmedEffect | Literal[False] | None
 class WriteLedger:
     """The ledger as the calls of one task use it that write, or that a human had to approve."""
 
-    def __init__(self, job: Job, ledger: Ledger, toolbox: Toolbox, settings: Settings) -> None:
+    def __init__(
+        self, job: Job, ledger: Ledger, toolbox: Toolbox, settings: Settings, *, pool: CallPool | None = None
+    ) -> None:
         self._job = job
+        self._pool = pool if job.spec.policy.pool is not None else None
         # By the settings alone: a job that was built where nobody is asked must not be a way around the approval.
         self._is_approval_waived = settings.approve == "never"
         self._ledger = ledger
@@ -79,7 +85,10 @@ class WriteLedger:
                     takeover_epoch, clearance = epoch, None
                 case FoundStarted(epoch=epoch, since=since, owner=owner):
                     _logger.warning("Write begun at %s by %s and not seen to end: %s", since, owner, intent)
-                    clearance = _CLEARANCES.get(get_repeatability(self._job.spec))
+                    ended = await self._ask_pool(ClaimedWrite(intent, args, epoch))
+                    if ended is not None and ended != _NOT_BEGUN:
+                        return await self.settle(ClaimedWrite(intent, args, epoch), ended)
+                    clearance = _NOT_BEGUN if ended is not None else _CLEARANCES.get(get_repeatability(self._job.spec))
                     if clearance is None:
                         doubt = Doubt(item=item, epoch=epoch, since=since, owner=owner)
                         known = await self._resolve(ClaimedWrite(intent, args, epoch), CallInDoubt(doubt, 0, None))
@@ -89,6 +98,26 @@ class WriteLedger:
                     takeover_epoch = epoch
                 case _:
                     assert_never(found)
+
+    async def _ask_pool(self, write: ClaimedWrite) -> "CallResult | CallFailed | Literal['its pool'] | None":
+        """Return how the pool says that a call ended, or that it never began; None if it does not know."""
+        if self._pool is None:
+            return None
+        args = dict(write.args)
+        found = await self._pool.find_call(
+            build_pooled_call(self._job, args, item=write.intent.item, epoch=write.epoch)
+        )
+        if not isinstance(found, PooledResult):
+            return _NOT_BEGUN if found == "not_begun" else None
+        if found.error is not None:
+            text = f"{type(found.error).__name__}: {error_text(found.error)}"
+            may_have_effect = is_transient(found.error) and not never_sent(found.error)
+            return CallFailed("transient" if may_have_effect else "tool", text, 1, None, may_have_effect)
+        try:
+            return CallResult(to_json_value(found.output), 1, None)
+        except JsonConversionError as error:
+            lost = f"The call was made, its output could not be stored. The output of {write.intent.tool!r} {error}."
+            return CallResult(None, 1, None, lost_output=lost)
 
     async def settle(self, write: ClaimedWrite, result: CallResult | CallFailed) -> CallOutcome:
         """Record the result of a claimed call. If it failed but may have taken effect, find out first whether it did.
@@ -147,6 +176,21 @@ class WriteLedger:
             approval=job.approved_digest if job.gated else None,
             is_approval_waived=self._is_approval_waived,
         )
+
+
+def build_pooled_call(job: Job, args: dict[str, Any], *, item: int | None, epoch: int | None) -> PooledCall:
+    """Return a call as its pool takes it."""
+    return PooledCall(
+        scope=job.thread,
+        revision=job.revision,
+        task=job.task.id,
+        item=item,
+        tool=job.task.tool,
+        pool=job.spec.policy.pool or "",
+        args=args,
+        secrets=job.named_secrets,
+        epoch=epoch,
+    )
 
 
 async def _verify_effect(args: Arguments, job: Job, toolbox: Toolbox) -> _Verdict:

@@ -49,6 +49,7 @@ _POLICY_FIELDS = (
     "compensate",
     "context_provider",
     "dispatched_only",
+    "pool",
     "worker_only",
 )
 

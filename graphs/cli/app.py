@@ -22,6 +22,7 @@ from graphs.cli.options import (
 )
 from graphs.cli.plan_app import plan_app
 from graphs.cli.threads_app import threads_app
+from graphs.cli.workers_app import workers_app
 
 if TYPE_CHECKING:
     from graphs.cli.terminal.command_context import CommandContext
@@ -41,6 +42,7 @@ models_app = typer.Typer(help="Show which model is used, or fetch the embedded o
 app.add_typer(models_app, name="models")
 app.add_typer(threads_app, name="threads")
 app.add_typer(plan_app, name="plan")
+app.add_typer(workers_app, name="workers")
 app.add_typer(library_app, name="library")
 
 
@@ -79,12 +81,19 @@ def run(
         typer.Option("--input", metavar="NAME=VALUE", help="A value for an input of the plan; give it for each input."),
     ] = None,
     thread: Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Let workers run it (`planwave worker`); watch it, and ask here.")
+    ] = False,
     context: "CommandContext",
     options: "RunOptions",
 ) -> int:
     """Plan a goal and carry the plan out."""
     from graphs.cli.commands.run import run_goal
 
+    if queue:
+        from graphs.cli.commands.workers import run_queued
+
+        return run_queued(goal, plan_file=plan, inputs=inputs or (), thread=thread, options=options, context=context)
     return run_goal(goal, plan_file=plan, inputs=inputs or (), thread=thread, options=options, context=context)
 
 
@@ -206,6 +215,52 @@ def pull(*, context: "CommandContext") -> int:
     from graphs.cli.commands.models import pull_model
 
     return pull_model(context=context)
+
+
+@command(app, DATABASE)
+def worker(
+    *,
+    context: "CommandContext",
+    graph: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="A function that takes a persistence and returns a graph. Default: the default tools.",
+        ),
+    ] = None,
+    slots: Annotated[int, typer.Option(min=1, metavar="N", help="Threads, or calls, at a time.")] = 8,
+    threads: Annotated[bool, typer.Option("--threads", help="Run threads: what a worker does by default.")] = False,
+    calls: Annotated[
+        str | None,
+        typer.Option(metavar="POOL", help="Make calls of the tools of this pool, for runs of other processes."),
+    ] = None,
+) -> int:
+    """Run submitted threads until Ctrl-C or SIGTERM; any number of workers, on any machines, share a database."""
+    from graphs.cli.commands.workers import run_thread_worker
+
+    if threads and calls is not None:
+        raise typer.BadParameter("give either --threads or --calls.")
+    return run_thread_worker(graph=graph, slots=slots, calls=calls, context=context)
+
+
+@command(app, DATABASE, JSON)
+def submit(
+    goal: Annotated[str | None, typer.Argument(metavar="GOAL", help="What is to be found out or done.")] = None,
+    *,
+    plan: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A plan to run instead of making one; `-` is standard input.")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=VALUE", help="A value for an input of the plan; give it for each input."),
+    ] = None,
+    thread: Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")] = None,
+    context: "CommandContext",
+) -> int:
+    """Give a goal to the workers and print its thread."""
+    from graphs.cli.commands.workers import submit_goal
+
+    return submit_goal(goal, plan_file=plan, inputs=inputs or (), thread=thread, context=context)
 
 
 def main() -> None:

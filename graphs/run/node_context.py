@@ -102,6 +102,7 @@ class NodeContext:
             early_outcomes=early_outcomes,
             cache=self.services.memory,
             deadline=deadline,
+            pool=self.services.pool,
         )
 
     def build_snapshot(

@@ -19,6 +19,7 @@ from agent.errors import PlanwaveError, ToolError, WeightsError
 from agent.execution.call_log import CallLog
 from agent.execution.ledger import Ledger
 from agent.execution.result_cache import CachedResult, ResultCache
+from agent.execution.tool_call import CallPool
 from agent.llm.embedded.server import is_local_installed
 from agent.llm.embedded.weights import find_weights
 from agent.llm.models import (
@@ -192,6 +193,8 @@ class Services:
     store: BaseStore | None = None
     #: Cached results that other threads may use.
     memory: ResultCache | None = None
+    #: Has the calls of tools with a pool made by other processes.
+    pool: CallPool | None = None
     #: The programs that the planner looks through first.
     library: Library | None = None
     #: What this process keeps of the runs that it has in flight.

@@ -1,6 +1,7 @@
 """A pool of connections to PostgreSQL that survives a restart of the server."""
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -81,8 +82,14 @@ def _is_transient(error: BaseException) -> bool:
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "40", "25P03"))
 
 
+#: An INSERT up to its values, the values of one row, and what follows them.
+_INSERT_PATTERN = re.compile(r"(\s*INSERT\s.*?\sVALUES\s*)(\([%s,\s]+\))(.*)", re.DOTALL | re.IGNORECASE)
+#: PostgreSQL numbers the values of a statement with 16 bits.
+_MAX_PARAMETERS = 2**15
+
+
 class UnpipelinedCursor(psycopg.Cursor[Any]):
-    """A cursor that never sends a pipeline."""
+    """A cursor that never sends a pipeline; many rows are inserted by one statement instead."""
 
     def executemany(
         self,
@@ -96,8 +103,19 @@ class UnpipelinedCursor(psycopg.Cursor[Any]):
             raise psycopg.NotSupportedError(
                 "executemany returns no rows here; execute the statement for each of the parameters."
             )
-        for params in params_seq:
-            self.execute(query, params)
+        rows = [*params_seq]
+        insert = _INSERT_PATTERN.fullmatch(query) if isinstance(query, str) and len(rows) > 1 else None
+        if insert is None or not all(isinstance(row, Sequence) for row in rows):
+            for params in rows:
+                self.execute(query, params)
+            return
+        head, values, tail = insert.groups()
+        size = max(1, _MAX_PARAMETERS // max(1, values.count("%s")))
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            statement = f"{head}{', '.join([values] * len(part))}{tail}"
+            # Each number of rows is another statement, so that preparing it would not pay.
+            self.execute(statement.encode(), [value for row in part for value in row], prepare=False)
 
 
 class UnpipelinedConnection(psycopg.Connection[DictRow]):

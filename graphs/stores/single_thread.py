@@ -28,6 +28,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.store.base import BaseStore, Op, Result
 
 from graphs.stores.tables.leases import Lease, LeaseManager
+from graphs.stores.tables.threads import ThreadTable
 
 T = TypeVar("T")
 
@@ -164,6 +165,8 @@ class LeasedSaver(SingleThreadSaver):
         """Wrap `inner`, whose writes pass the fence of `leases`; the caller still has to close both."""
         super().__init__(inner)
         self._leases = leases
+        #: One row for each thread, with what is listed of it.
+        self.threads = ThreadTable(leases.database, serde=inner.serde, check_fence=leases.check_fence)
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "LeasedSaver":  # noqa: ARG002
         """Return this saver: it stores plain values only, so its list of types needs no additions.
@@ -173,14 +176,16 @@ class LeasedSaver(SingleThreadSaver):
         return self
 
     @asynccontextmanager
-    async def lease(self, thread: str, *, caller: tuple[str, int] | None = None) -> AsyncIterator[Lease]:
+    async def lease(
+        self, thread: str, *, caller: tuple[str, int] | None = None, writes: bool = True
+    ) -> AsyncIterator[Lease]:
         """Hold a thread for one run. Raises `ThreadBusyError` if another run, also of this process, has it.
 
         Runs that graphs around them call share the thread in one process: see `LeaseManager.acquire`.
         """
         token = uuid4().hex
         try:
-            yield await self.run_on_worker(self._leases.acquire, thread, token, caller=caller)
+            yield await self.run_on_worker(self._leases.acquire, thread, token, caller=caller, writes=writes)
         finally:
             # Also if acquiring was cancelled, because the call on the thread still runs; the release comes after it and
             # after the last write of the run.

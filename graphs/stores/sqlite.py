@@ -37,6 +37,8 @@ from graphs.stores.tables.artifacts import delete_artifact_rows
 from graphs.stores.tables.call_log import delete_call_rows
 from graphs.stores.tables.leases import LeaseManager
 from graphs.stores.tables.ledger import delete_ledger_rows
+from graphs.stores.tables.submissions import delete_submission_rows
+from graphs.stores.tables.threads import delete_thread_row
 
 if TYPE_CHECKING:
     from langgraph.store.sqlite import SqliteStore
@@ -254,6 +256,8 @@ class SqliteCheckpointSaver(SqliteSaver):
             delete_ledger_rows(run, str(thread_id))
             delete_call_rows(run, str(thread_id))
             delete_artifact_rows(run, str(thread_id))
+            delete_submission_rows(run, str(thread_id))
+            delete_thread_row(run, str(thread_id))
             delete_value_rows(run, str(thread_id))
 
         self._database.run_in_transaction(delete_rows)

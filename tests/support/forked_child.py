@@ -20,6 +20,7 @@ _FORKS.set_forkserver_preload(
         "cel",
         "graphs.plan_execute",
         "graphs.stores.postgres",
+        "graphs.workers.worker",
         "agent.llm.structured_output",
         "langchain.agents",
         "anyio._backends._asyncio",
@@ -73,6 +74,10 @@ class Child:
     def send_group(self, number: signal.Signals) -> None:
         """Send a signal to the child and to the processes that it has started, where it leads a group of its own."""
         os.killpg(self._process.pid, number)
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid or 0)
 
     @property
     def alive(self) -> bool:

@@ -72,6 +72,8 @@ class Policy(BaseModel):
     context_provider: bool = False
     #: The tool makes calls of its own, so it runs only as a task of a dispatch, never while the plan is being written.
     dispatched_only: bool = False
+    #: Where there are workers for calls, those of this pool make the calls; None: the process of the run makes them.
+    pool: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     #: Only an agent calls the tool, or a rollback; a planner is not shown it.
     worker_only: bool = False
 

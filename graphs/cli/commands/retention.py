@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from langgraph.types import StateSnapshot
 
@@ -16,7 +16,11 @@ from graphs.compiled_graph import PlanwaveGraph
 from graphs.nested_runs import get_caller_status, load_nested_runs
 from graphs.persistence import Persistence, migrate_database
 from graphs.plan_execute import build_graph
+from graphs.stores.tables.threads import ThreadRow
 from graphs.thread_status import collect_results, get_status, is_unfinished
+
+#: The statuses of a thread that will not go on.
+_ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 
 
 class KeptThread(TypedDict):
@@ -88,12 +92,16 @@ async def _prune(age: timedelta, *, dry_run: bool, context: CommandContext) -> t
     before = datetime.now(UTC) - age
     async with context.open_database() as stored:
         graph = build_graph(tools=[], persistence=stored)
-        for thread in reversed(await stored.threads()):
+        rows = [row for row in reversed(await stored.list_threads()) if row.is_open or _has_changed(row, before=before)]
+        ended = [row.thread for row in rows if not row.is_open and row.summary and row.summary["status"] in _ENDED]
+        removed = await stored.remove_ended(ended, dry_run=dry_run)
+        done = set(removed)
+        # What is left waits, or must be looked at: a run that was killed, runs of other graphs, a write in doubt.
+        for thread in (row.thread for row in rows if row.thread not in done):
             try:
                 state = await _load_state(thread, graph)
                 if state.created_at is not None and datetime.fromisoformat(state.created_at) > before:
-                    # The oldest comes first, so all others are younger.
-                    break
+                    continue
                 nested = await load_nested_runs(thread, state, stored=stored, graph=graph)
                 if any(run.changed_at and datetime.fromisoformat(run.changed_at) > before for run in nested):
                     continue
@@ -109,9 +117,14 @@ async def _prune(age: timedelta, *, dry_run: bool, context: CommandContext) -> t
     return removed, kept
 
 
+def _has_changed(row: ThreadRow, *, before: datetime) -> bool:
+    changed_at = row.summary and row.summary["changed_at"]
+    return not changed_at or datetime.fromisoformat(changed_at) <= before
+
+
 async def _remove_thread(thread: str, graph: PlanwaveGraph, *, stored: Persistence, dry_run: bool) -> str | None:
     """Remove a thread, or return why not. Raises `ThreadBusyError`."""
-    async with stored.lease(thread):
+    async with stored.saver.lease(thread, writes=False):
         # Read again, now that nobody else can start to run it.
         state = await _load_state(thread, graph)
         if state.interrupts:

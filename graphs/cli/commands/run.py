@@ -39,6 +39,7 @@ from graphs.thread_status import (
     is_unfinished,
     resume_ended_run,
 )
+from graphs.workers.client import is_submitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +275,12 @@ async def _resume(
     thread: str, *, answers: GivenAnswers, options: RunOptions, context: CommandContext, stopper: Stopper
 ) -> int:
     async with context.open_database() as stored:
+        if await is_submitted(thread, stored=stored):
+            from graphs.cli.commands.workers import watch_submitted  # noqa: PLC0415 - it needs this module
+
+            return await watch_submitted(
+                thread, stored, answers=answers, options=options, context=context, stopper=stopper
+            )
         state = await load_thread_state(thread, stored=stored)
         options = options.merge_defaults(load_run_options(state.metadata))
         named_only = options.build_settings().require_named_answers

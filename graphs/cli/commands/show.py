@@ -36,6 +36,7 @@ from graphs.nested_runs import NestedRun, get_caller_status
 from graphs.persistence import Persistence
 from graphs.run.plan_history import list_plan_changes, provenance_of
 from graphs.state import parse_stored_plan
+from graphs.stores.tables.threads import ThreadRow
 from graphs.thread_status import (
     Activity,
     build_thread_snapshot,
@@ -44,8 +45,10 @@ from graphs.thread_status import (
     get_task_states,
     is_unfinished,
     load_activity,
+    summarize_listing,
     summarize_thread,
 )
+from graphs.workers.client import ThreadQueue
 
 _PREVIEW_WIDTH = 160
 _REASON_WIDTH = 300
@@ -69,7 +72,10 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
     Raises `UsageError` if there is no such thread, or if it has no plan to draw.
     """
     full = context.as_json and not mermaid
-    state, ledger, activity, nested = asyncio.run(_load_state(thread, context=context, full=full))
+    state, ledger, activity, nested, queued = asyncio.run(_load_state(thread, context=context, full=full))
+    if queued is not None and not mermaid:
+        _print_queued_thread(queued, context=context)
+        return 0
     if state is None:
         if mermaid:
             raise UsageError(f"The thread {thread!r} is another graph's and has no plan; see `planwave show {thread}`.")
@@ -89,6 +95,25 @@ def show_thread(thread: str, *, context: CommandContext, mermaid: bool) -> int:
         _print_thread_details(state, ledger, activity, thread=thread, screen=context.screen)
         _print_nested_runs(nested, screen=context.screen)
     return 0
+
+
+async def _load_queued(thread: str, *, stored: Persistence) -> JsonRecord | None:
+    """Return what is known of a submitted thread that no worker has begun; None if it has a state."""
+    submission = await ThreadQueue(stored).load(thread)
+    if submission is None or submission.begun:
+        return None
+    listed = await _summarize_open_thread(ThreadRow(thread, 0, is_open=True, summary=None), stored=stored)
+    return {**listed, "why": submission.reason} if listed["status"] in {"queued", "set_aside"} else None
+
+
+def _print_queued_thread(record: JsonRecord, *, context: CommandContext) -> None:
+    if context.as_json:
+        print_json(record)
+        return
+    for name, value in (("thread", record["thread_id"]), ("goal", record["goal"]), ("status", record["status"])):
+        context.screen.say(f"{name:8} {value}".replace("_", " ") if name == "status" else f"{name:8} {value}")
+    if record["why"]:
+        context.screen.say(f"why      {record['why']}")
 
 
 def _print_nested_thread(thread: str, nested: list[NestedRun], *, context: CommandContext) -> None:
@@ -114,7 +139,7 @@ def _print_nested_runs(nested: list[NestedRun], *, screen: Screen) -> None:
 
 async def _load_state(
     thread: str, *, context: CommandContext, full: bool
-) -> tuple[StateSnapshot | None, list[LedgerRow], Activity | None, list[NestedRun]]:
+) -> tuple[StateSnapshot | None, list[LedgerRow], Activity | None, list[NestedRun], JsonRecord | None]:
     """Return the state of a thread, its ledger rows, what the run that has it is doing, and its nested runs.
 
     The rows are given only if no run has the thread: then an unfinished write is in doubt.
@@ -125,15 +150,24 @@ async def _load_state(
         activity = await load_activity(state, stored, thread=thread) if state is not None else None
         if full and state is not None:
             state = await load_full_results(state, stored.artifacts, thread=thread)
-        return state, rows, activity, nested
+        return state, rows, activity, nested, await _load_queued(thread, stored=stored)
 
 
 async def _load_summaries(*, context: CommandContext, most: int) -> list[JsonRecord]:
     async with context.open_database() as stored:
-        return [await _summarize_thread(thread, stored=stored) for thread in (await stored.threads())[:most]]
+        rows = await stored.list_threads(most)
+        return [
+            {"thread_id": row.thread, **row.summary}
+            if row.summary is not None and not row.is_open
+            else await _summarize_open_thread(row, stored=stored)
+            for row in rows
+        ]
 
 
-async def _summarize_thread(thread: str, *, stored: Persistence) -> JsonRecord:
+async def _summarize_open_thread(row: ThreadRow, *, stored: Persistence) -> JsonRecord:
+    """Return what is listed of a thread that a run has, or left when it was killed; the latter is stored."""
+    thread = row.thread
+    submission = await ThreadQueue(stored).load(thread)
     state, nested = await load_thread(thread, stored=stored)
     if state is None:
         runs = [run.summarize() for run in nested]
@@ -145,16 +179,17 @@ async def _summarize_thread(thread: str, *, stored: Persistence) -> JsonRecord:
             "tasks": sum(run["tasks"] for run in runs),
             "changed_at": max((run["changed_at"] for run in runs if run["changed_at"]), default=None),
         }
-    running = is_unfinished(state) and await stored.is_busy(thread)
-    results, plan = collect_results(state), state.values.get("plan")
-    return {
-        "thread_id": thread,
-        "status": get_status(state, running=running),
-        "goal": state.values.get("goal") or "",
-        "done": sum(record.get("status") == "done" for record in results.values()),
-        "tasks": len(plan.get("tasks") or ()) if isinstance(plan, dict) else 0,
-        "changed_at": state.created_at,
-    }
+    summary = summarize_listing(state)
+    if state.created_at is None and submission is not None:
+        given = submission.input if isinstance(submission.input, dict) else {}
+        return {"thread_id": thread, **summary, "status": submission.state, "goal": given.get("goal") or ""}
+    if await stored.is_busy(thread):
+        return {"thread_id": thread, **summary, **({"status": "running"} if is_unfinished(state) else {})}
+    newest = state.config["configurable"]["checkpoint_id"]
+    await stored.saver.run_on_worker(
+        stored.saver.threads.close_row, thread, summary, newest=newest, version=row.version
+    )
+    return {"thread_id": thread, **summary}
 
 
 def _print_thread_table(summaries: list[JsonRecord], *, screen: Screen) -> None:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from agent.errors import LeaseLostError, PersistenceError, ThreadBusyError
 from agent.logging_context import get_logger
 from graphs.stores.database import StatementRunner, StoreDatabase
+from graphs.stores.tables.threads import open_thread_row
 
 _logger = get_logger(__name__)
 
@@ -132,8 +133,10 @@ class LeaseManager:
     _stop_renewing: threading.Event = field(default_factory=threading.Event)
     _renewal: threading.Thread | None = None
 
-    def acquire(self, thread: str, token: str, *, caller: tuple[str, int] | None = None) -> Lease:
+    def acquire(self, thread: str, token: str, *, caller: tuple[str, int] | None = None, writes: bool = True) -> Lease:
         """Take the lease of a thread. Raises `ThreadBusyError` if a run, of this process or another, has it.
+
+        Unless it only removes the thread, or looks at it (`writes` is False), the thread's own row is marked as open.
 
         A run that another graph calls has a `caller`: the task of that graph, and its execution in this process. Such
         runs share a lease that this process has; but not two executions of one task, which would do the same twice.
@@ -168,6 +171,8 @@ class LeaseManager:
                 self.ttl_s,
                 thread,
             )
+            if writes:
+                open_thread_row(run, thread)
             return int(taken[0][0]), previous
 
         epoch, previous = self.database.run_in_transaction(take_lease)
@@ -232,6 +237,7 @@ class LeaseManager:
             return
         row = self._lock_row(run, thread)
         _raise_if_live(row, thread)
+        open_thread_row(run, thread)
         if row.token is not None:
             # Otherwise a paused owner could wake up and overwrite what is written now.
             _logger.warning("Lease of thread %r revoked from %s", thread, row.owner, extra={"thread_id": thread})

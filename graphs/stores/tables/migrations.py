@@ -142,6 +142,95 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE planwave_ledger ADD COLUMN cleared_epoch BIGINT",
         "ALTER TABLE planwave_ledger ADD COLUMN cleared_by TEXT",
     ),
+    (
+        # One row for each thread. `newest` is the id of its newest checkpoint, which begins with the time; of a thread
+        # that a run has, `is_open`, what it says of the thread may be old.
+        """CREATE TABLE planwave_threads (
+            thread TEXT PRIMARY KEY,
+            version BIGINT NOT NULL,
+            is_open BIGINT NOT NULL,
+            newest TEXT NOT NULL,
+            summary_type TEXT,
+            summary {bytes}
+        )""",
+        "CREATE INDEX planwave_threads_newest ON planwave_threads (newest)",
+        """INSERT INTO planwave_threads (thread, version, is_open, newest)
+            SELECT thread_id, 1, 1, MAX(checkpoint_id) FROM checkpoints GROUP BY thread_id""",
+    ),
+    (
+        # What workers run; times are seconds since 1970.
+        """CREATE TABLE planwave_submissions (
+            thread TEXT PRIMARY KEY,
+            submission TEXT NOT NULL,
+            version BIGINT NOT NULL,
+            state TEXT NOT NULL,
+            reason TEXT,
+            begun BIGINT NOT NULL DEFAULT 0,
+            isolated BIGINT NOT NULL DEFAULT 0,
+            failures BIGINT NOT NULL DEFAULT 0,
+            crashes BIGINT NOT NULL DEFAULT 0,
+            stuck BIGINT NOT NULL DEFAULT 0,
+            crash_mark TEXT,
+            input_type TEXT,
+            input {bytes},
+            submitted_at DOUBLE PRECISION NOT NULL,
+            changed_at DOUBLE PRECISION NOT NULL
+        )""",
+        "CREATE INDEX planwave_submissions_state ON planwave_submissions (state)",
+        """CREATE TABLE planwave_answers (
+            id TEXT PRIMARY KEY,
+            thread TEXT NOT NULL,
+            question TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            state TEXT NOT NULL,
+            reason TEXT,
+            answer_type TEXT NOT NULL,
+            answer {bytes} NOT NULL,
+            given_at DOUBLE PRECISION NOT NULL,
+            UNIQUE (thread, question)
+        )""",
+        """CREATE TABLE planwave_workers (
+            worker TEXT PRIMARY KEY,
+            engine_id BIGINT,
+            queues TEXT NOT NULL,
+            tools TEXT NOT NULL,
+            slots BIGINT NOT NULL,
+            doing TEXT NOT NULL,
+            host TEXT NOT NULL,
+            machine TEXT NOT NULL,
+            pid BIGINT NOT NULL,
+            pid_started TEXT NOT NULL,
+            started_at DOUBLE PRECISION NOT NULL,
+            seen_at DOUBLE PRECISION NOT NULL
+        )""",
+    ),
+    (
+        # Calls that other processes make; `epoch` is that of the ledger's claim, or for a call without one, whose
+        # `claimed` is 0, that of the lease of its thread.
+        """CREATE TABLE planwave_pool_calls (
+            id TEXT PRIMARY KEY,
+            thread TEXT NOT NULL,
+            run TEXT NOT NULL,
+            revision BIGINT NOT NULL,
+            task TEXT NOT NULL,
+            item BIGINT NOT NULL,
+            tool TEXT NOT NULL,
+            pool TEXT NOT NULL,
+            claimed BIGINT NOT NULL,
+            epoch BIGINT NOT NULL,
+            state TEXT NOT NULL,
+            attempts BIGINT NOT NULL,
+            call_type TEXT NOT NULL,
+            call {bytes} NOT NULL,
+            result_type TEXT,
+            result {bytes}
+        )""",
+        "CREATE INDEX planwave_pool_calls_thread ON planwave_pool_calls (thread)",
+        """CREATE TABLE planwave_rates (
+            tool TEXT PRIMARY KEY,
+            next_at DOUBLE PRECISION NOT NULL
+        )""",
+    ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

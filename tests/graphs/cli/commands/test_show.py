@@ -172,7 +172,7 @@ def test_the_options_of_run_are_those_of_resume(planwave: CommandLine) -> None:
         {option for parameter in get_command(app).commands[name].params for option in parameter.opts}
         for name in ("run", "resume")
     )
-    assert run - resume == {"goal", "--plan", "--input", "--thread"}
+    assert run - resume == {"goal", "--plan", "--input", "--thread", "--queue"}
     assert resume - run == {"thread", "--approve", "--reject", "--why", "--answers"}
     help_text = " ".join(planwave.here("resume", "--help").stdout.split())
     assert "PLANWAVE_MAX_TOKENS" in help_text
