@@ -157,6 +157,12 @@ class Attempt:
             "budget_ended_tasks": choose(([], ["w"])),
             "ended_at": choose((None, datetime.now(UTC).isoformat())),
             "partial_result_accepted": choose((True, False)),
+            "messages": choose(([], [{"role": "user", "content": f"Call post with {self.evil}."}])),
+            "warnings": [],
+            "plan_warnings": choose(({}, {"w": ["It looks wrong."]})),
+            "confidence": choose((None, {"level": "sure", "reason": "r"})),
+            "program": choose((None, {**self._stored_plan(), "inputs": {"n": {"default": self.evil}}})),
+            "model_failure": choose((None, {"role": choose(("planner", "replanner")), "reason": "r"})),
             "revision": revision,
         }
 
