@@ -26,14 +26,22 @@ _HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</t
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> str:
     path = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if path is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    return path
+
+
+# No longer than the module: while it is open an event loop runs in this thread, in which no other test could run one.
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # A root user, as in a container, has no sandbox; the flags keep the browser from looking up hosts of its own.
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        browser = playwright.chromium.launch(executable_path=path, args=[*flags, "--disable-sync", "--no-first-run"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=[*flags, "--disable-sync", "--no-first-run"]
+        )
         yield browser
         browser.close()
 
@@ -96,9 +104,10 @@ def model() -> Iterator[Endpoint]:
 
 @pytest.fixture(scope="session")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, browser: Browser, pages: str, model: Endpoint
+    tmp_path_factory: pytest.TempPathFactory, chromium: str, pages: str, model: Endpoint
 ) -> Iterator[StudioServer]:
     """The server; it is not started where there is no browser or no page."""
+    del chromium
     data = tmp_path_factory.mktemp("data")
     ensure_shop(data)
     folder = tmp_path_factory.mktemp("server")
