@@ -73,10 +73,11 @@ def _install(npm: str, folder: Path) -> None:
     shutil.rmtree(folder / "node_modules", ignore_errors=True)
     installed.write_bytes(wanted)
     command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
+    try:
+        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=150)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         shutil.rmtree(folder / "node_modules", ignore_errors=True)
-        pytest.skip(f"npm cannot install what the pages need: {done.stderr[-300:]}")
+        pytest.skip(f"npm cannot install what the pages need: {str(error.stderr or error)[-300:]}")
 
 
 def _bundle(folder: Path) -> None:

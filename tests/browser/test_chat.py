@@ -111,6 +111,7 @@ def note_answers(page: Page) -> None:
     }""")
 
 
+@pytest.mark.slow
 def test_a_page_that_is_reloaded_while_the_run_plans_finds_the_approval(chat):
     say(chat, "Count the orders and save them as reloaded.csv")
     expect(chat.locator(".message.human")).to_have_count(1)
@@ -128,6 +129,7 @@ def test_a_page_that_is_reloaded_while_the_run_plans_finds_the_approval(chat):
     check_calls(chat)
 
 
+@pytest.mark.slow
 def test_a_page_that_is_reloaded_while_the_answer_streams_leaves_a_thread_that_goes_on(chat, server):
     say(chat, "Count the orders and save them as cut.csv")
     wait_for_approval(chat)
@@ -159,6 +161,7 @@ def test_of_two_approvals_one_is_answered_and_the_other_asked_again(chat, server
     assert {"one-a.txt", "two-a.txt"} <= {path.name for path in server.output.iterdir()}
 
 
+@pytest.mark.slow
 def test_two_approvals_are_answered_one_after_the_other_and_sent_together(chat, server):
     say(chat, "save two files, b.txt")
     wait_for_approval(chat)
@@ -177,6 +180,7 @@ def test_two_approvals_are_answered_one_after_the_other_and_sent_together(chat, 
     assert "one-b.txt" not in names
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_says_why_and_keeps_waiting(chat, server):
     say(chat, "Count the orders and save them as wrong.csv")
     wait_for_approval(chat)
@@ -194,6 +198,7 @@ def test_a_wrong_answer_says_why_and_keeps_waiting(chat, server):
     assert (server.output / "wrong.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_message_decides_nothing_and_what_waits_is_still_shown(chat, server):
     say(chat, "Count the orders and save them as waits.csv")
     wait_for_approval(chat)
@@ -207,6 +212,7 @@ def test_a_message_decides_nothing_and_what_waits_is_still_shown(chat, server):
     check_calls(chat)
 
 
+@pytest.mark.slow
 def test_a_thread_that_is_resolved_takes_the_next_goal(chat, server):
     say(chat, "Count the orders and save them as resolved.csv")
     wait_for_approval(chat)
@@ -219,6 +225,7 @@ def test_a_thread_that_is_resolved_takes_the_next_goal(chat, server):
     check_calls(chat)
 
 
+@pytest.mark.slow
 def test_an_answer_is_made_again(chat):
     say(chat, "How many were cancelled?")
     answer = chat.locator(".message.ai").last
@@ -231,6 +238,7 @@ def test_an_answer_is_made_again(chat):
     check_calls(chat)
 
 
+@pytest.mark.slow
 def test_a_goal_is_said_in_other_words(chat):
     say(chat, "How many were cancelled?")
     expect_answer(chat, SECOND_ANSWER)

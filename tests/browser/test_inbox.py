@@ -71,6 +71,7 @@ def test_arguments_are_edited_as_texts(ask, inbox, server):
     assert not (server.output / "edit.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_refusal_and_an_ignored_call_make_nothing(ask, inbox, client, server):
     threads = [ask(save("refused.txt")), ask(save("ignored.txt"))]
     page = inbox()
@@ -79,8 +80,12 @@ def test_a_refusal_and_an_ignored_call_make_nothing(ask, inbox, client, server):
     refused.get_by_role("button", name="Respond").click()
     expect(refused).to_have_count(0)
     ignored.get_by_role("button", name="Ignore").click()
-    # It does not wait for the run.
-    client.runs.join(threads[1], client.runs.list(threads[1])[0]["run_id"])
+    # It does not wait for the run, and neither does the server before it lists it.
+    for _ in range(600):
+        if len(runs := client.runs.list(threads[1])) > 1:
+            break
+        page.wait_for_timeout(100)
+    client.runs.join(threads[1], runs[0]["run_id"])
     page.get_by_role("button", name="Refresh").click()
     expect(ignored).to_have_count(0)
     first, second = (values(client, thread) for thread in threads)
@@ -89,6 +94,7 @@ def test_a_refusal_and_an_ignored_call_make_nothing(ask, inbox, client, server):
     assert not {"refused.txt", "ignored.txt"} & {path.name for path in server.output.iterdir()}
 
 
+@pytest.mark.slow
 def test_of_two_calls_the_first_is_answered_and_the_second_comes_next(ask, inbox, server):
     thread = ask(save("first.txt", "one"), save("second.txt", "two"))
     shown = item(inbox(), thread)
@@ -101,6 +107,7 @@ def test_of_two_calls_the_first_is_answered_and_the_second_comes_next(ask, inbox
     assert {"first.txt", "second.txt"} <= {path.name for path in server.output.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_stays_on_the_list_and_says_why(ask, inbox, client, server):
     thread = ask(save("kept.txt"))
     page = inbox()
@@ -116,6 +123,7 @@ def test_a_wrong_answer_stays_on_the_list_and_says_why(ask, inbox, client, serve
     assert (server.output / "kept.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_thread_that_is_resolved_leaves_the_list(ask, inbox, client, server):
     thread = ask(save("gone.txt"))
     shown = item(inbox(), thread)
