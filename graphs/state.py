@@ -181,6 +181,15 @@ def _describe_reducer(
     return DescribedReducer(value_type, reducer)
 
 
+def merge_stored_messages(messages: Any, writes: Any) -> Any:  # noqa: ANN401 - as LangGraph's own
+    """Return `messages` with those of `writes` as LangGraph merges them. Raises `PersistenceError`."""
+    try:
+        return merge_messages(messages, writes)
+    except (NotImplementedError, ValueError, TypeError, LookupError, AttributeError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise PersistenceError(f"The stored messages cannot be read: {reason}.") from error
+
+
 class Input(TypedDict, total=False):
     """What a run is started with: a goal, a message that says it, or a plan."""
 
@@ -243,7 +252,9 @@ class State(TypedDict, total=False):
     rollback: RollbackReport
     usage: Annotated[UsageRecord, _USAGE, _describe_reducer(merge_usage, UsageRecord, _USAGE)]
     budget: BudgetRecord
-    messages: Annotated[list[AnyMessage], _MESSAGES, _describe_delta(merge_messages, list[AnyMessage], _MESSAGES)]
+    messages: Annotated[
+        list[AnyMessage], _MESSAGES, _describe_delta(merge_stored_messages, list[AnyMessage], _MESSAGES)
+    ]
 
     run_id: RunId
     started_at: Annotated[str, Field(title="Started at", description="When the run began, ISO 8601.")]

@@ -25,7 +25,7 @@ class Asked:
     error: str = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class Meter(BaseCallbackHandler):
     """Notes every question that is asked below a run it is a callback of."""
 

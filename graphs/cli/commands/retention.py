@@ -98,6 +98,9 @@ async def _prune(age: timedelta, *, dry_run: bool, context: CommandContext) -> t
         done = set(removed)
         # What is left waits, or must be looked at: a run that was killed, runs of other graphs, a write in doubt.
         for thread in (row.thread for row in rows if row.thread not in done):
+            if not await stored.has_thread(thread):
+                # Its run was killed before anything of it was stored.
+                continue
             try:
                 state = await _load_state(thread, graph)
                 if state.created_at is not None and datetime.fromisoformat(state.created_at) > before:

@@ -103,7 +103,11 @@ async def _load_queued(thread: str, *, stored: Persistence) -> JsonRecord | None
     if submission is None or submission.begun:
         return None
     listed = await _summarize_open_thread(ThreadRow(thread, 0, is_open=True, summary=None), stored=stored)
-    return {**listed, "why": submission.reason} if listed["status"] in {"queued", "set_aside"} else None
+    return (
+        {**listed, "why": submission.reason}
+        if listed is not None and listed["status"] in {"queued", "set_aside"}
+        else None
+    )
 
 
 def _print_queued_thread(record: JsonRecord, *, context: CommandContext) -> None:
@@ -156,18 +160,24 @@ async def _load_state(
 async def _load_summaries(*, context: CommandContext, most: int) -> list[JsonRecord]:
     async with context.open_database() as stored:
         rows = await stored.list_threads(most)
-        return [
+        summaries = [
             {"thread_id": row.thread, **row.summary}
             if row.summary is not None and not row.is_open
             else await _summarize_open_thread(row, stored=stored)
             for row in rows
         ]
+        return [summary for summary in summaries if summary is not None]
 
 
-async def _summarize_open_thread(row: ThreadRow, *, stored: Persistence) -> JsonRecord:
-    """Return what is listed of a thread that a run has, or left when it was killed; the latter is stored."""
+async def _summarize_open_thread(row: ThreadRow, *, stored: Persistence) -> JsonRecord | None:
+    """Return what is listed of a thread that a run has, or left when it was killed; the latter is stored.
+
+    None: its run was killed before anything of it was stored.
+    """
     thread = row.thread
     submission = await ThreadQueue(stored).load(thread)
+    if submission is None and not await stored.has_thread(thread):
+        return None
     state, nested = await load_thread(thread, stored=stored)
     if state is None:
         runs = [run.summarize() for run in nested]
