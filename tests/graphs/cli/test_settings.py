@@ -42,7 +42,8 @@ CALLS = [
     *(["threads"], ["threads", "delete", "x"], ["threads", "prune", "--older-than", "3d"], ["plan", "x"]),
     *(["plan", "show", "f"], ["plan", "validate", "f"], ["plan", "export", "f"], ["plan", "add", "f", "{}"]),
     *(["library"], ["library", "add", "f", "--name", "n"], ["library", "show", "n"], ["library", "run", "n"]),
-    *(["library", "remove", "n"],),
+    *(["library", "remove", "n"], ["report", "x"], ["mcp"]),
+    *(["submit", "x"], ["worker"], ["workers"], ["workers", "retry", "x"]),
     *(["plan", "edit", "f", "t", "{}"], ["plan", "remove", "f", "t"], ["plan", "move", "f", "t"]),
 ]
 
