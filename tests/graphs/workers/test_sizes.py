@@ -23,7 +23,8 @@ async def run_all(url, names, given):
 
 
 @pytest.mark.parametrize(
-    ("count", "sizes"), [pytest.param(12, (2,), id="short"), pytest.param(120, (1, 2, 3), id="full", marks=FULL)]
+    ("count", "sizes"),
+    [pytest.param(12, (2,), id="short", marks=FULL), pytest.param(120, (1, 2, 3), id="full", marks=FULL)],
 )
 async def test_more_workers_end_more_threads(postgres_url, journal, workers, count, sizes):
     running, rates = [], {}
@@ -42,7 +43,8 @@ async def test_more_workers_end_more_threads(postgres_url, journal, workers, cou
 
 
 @pytest.mark.parametrize(
-    ("calls", "sizes"), [pytest.param(20, (1,), id="short"), pytest.param(2500, (1, 2), id="full", marks=FULL)]
+    ("calls", "sizes"),
+    [pytest.param(20, (1,), id="short", marks=FULL), pytest.param(2500, (1, 2), id="full", marks=FULL)],
 )
 async def test_more_call_workers_make_more_calls(postgres_url, journal, workers, calls, sizes):
     runs, callers, seconds = workers(slots=20), [], {}
