@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,6 @@ from agent.core.compiler.argument_check import find_value_errors
 from agent.core.visible_text import escape_invisible
 from graphs.cli.terminal.approval_view import name_call, show_call, show_whole_call
 from graphs.cli.terminal.screen import Screen
-
-try:
-    import readline
-except ImportError:  # Windows has none
-    readline = None  # type: ignore[assignment]
 
 InterruptPayload = Mapping[str, Any]
 Decisions = list[dict[str, Any]]
@@ -186,7 +182,7 @@ def read_line(prompt: str, *, screen: Screen, draft: str = "") -> str | None:
     if isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     try:
-        if draft and screen.interactive and sys.stdin.isatty() and readline is not None:
+        if draft and screen.interactive and sys.stdin.isatty() and find_spec("readline"):
             return _edit_line(prompt, draft)
         if draft:
             screen.say(draft, style="dim")
@@ -204,6 +200,9 @@ def read_line(prompt: str, *, screen: Screen, draft: str = "") -> str | None:
 
 def _edit_line(prompt: str, draft: str) -> str:
     """Read a line that begins as `draft`; it is written by `readline`, prompt and all, as that redraws it."""
+    # Not before it is needed: once it is loaded, a Ctrl-D that comes before `input` is called is lost.
+    import readline  # noqa: PLC0415 - see above
+
     readline.set_startup_hook(lambda: readline.insert_text(escape_invisible(draft)))
     try:
         return input(prompt)
