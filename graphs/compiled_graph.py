@@ -108,34 +108,6 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         #: The programs that the planner looks through before it asks a model.
         self.library = library
 
-    @classmethod
-    def from_compiled(
-        cls,
-        compiled: CompiledStateGraph[Any, Any, Any, Any],
-        *,
-        settings: Settings,
-        artifacts: Artifacts,
-        toolbox: Callable[[], Awaitable[Toolbox]],
-        limits: Callable[[Context | None, bool], Limits],
-        ledger: Ledger,
-        check_model: Callable[[str | None], Awaitable[None]],
-        description: str | None = None,
-        library: Library | None = None,
-    ) -> "PlanwaveGraph":
-        """Return `compiled` as a graph of this class."""
-        parts = {name: value for name, value in vars(compiled).items() if not name.startswith("_")}
-        return cls(
-            settings=settings,
-            artifacts=artifacts,
-            toolbox=toolbox,
-            limits=limits,
-            ledger=ledger,
-            check_model=check_model,
-            description=description,
-            library=library,
-            **parts,
-        )
-
     async def find_program(self, goal: str) -> ProgramMatch | None:
         """Return the program of the library that answers `goal`, with its values; None if there is none for sure."""
         return None if self.library is None else match_programs(goal, await self.library.list_programs())

@@ -113,8 +113,9 @@ def build_graph(
         else None
     )
     compiled = _build_state_graph(services).compile(checkpointer=saver, store=store, name=name)
-    return PlanwaveGraph.from_compiled(
-        compiled,
+    return PlanwaveGraph(
+        # What LangGraph has compiled, as a graph of our class.
+        **{part: value for part, value in vars(compiled).items() if not part.startswith("_")},
         description=description,
         library=services.library,
         ledger=ledger,

@@ -16,6 +16,10 @@ from graphs.cli.options import (
     REPORT,
     RUN_OPTIONS,
     WATCH,
+    GoalArgument,
+    InputsOption,
+    NewThreadOption,
+    PlanOption,
     ThreadArgument,
     get_exclusive_flag,
     verbosity,
@@ -71,16 +75,11 @@ def take_common_options(
 
 @command(app, DATABASE, JSON, APPROVE_ALL, REPORT, WATCH, *RUN_OPTIONS)
 def run(
-    goal: Annotated[str | None, typer.Argument(metavar="GOAL", help="What is to be found out or done.")] = None,
+    goal: GoalArgument = None,
     *,
-    plan: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A plan to run instead of making one; `-` is standard input.")
-    ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="NAME=VALUE", help="A value for an input of the plan; give it for each input."),
-    ] = None,
-    thread: Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")] = None,
+    plan: PlanOption = None,
+    inputs: InputsOption = None,
+    thread: NewThreadOption = None,
     queue: Annotated[
         bool, typer.Option("--queue", help="Let workers run it (`planwave worker`); watch it, and ask here.")
     ] = False,
@@ -245,16 +244,11 @@ def worker(
 
 @command(app, DATABASE, JSON)
 def submit(
-    goal: Annotated[str | None, typer.Argument(metavar="GOAL", help="What is to be found out or done.")] = None,
+    goal: GoalArgument = None,
     *,
-    plan: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A plan to run instead of making one; `-` is standard input.")
-    ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="NAME=VALUE", help="A value for an input of the plan; give it for each input."),
-    ] = None,
-    thread: Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")] = None,
+    plan: PlanOption = None,
+    inputs: InputsOption = None,
+    thread: NewThreadOption = None,
     context: "CommandContext",
 ) -> int:
     """Give a goal to the workers and print its thread."""

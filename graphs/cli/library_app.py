@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphs.cli.decorators import command, default_command
-from graphs.cli.options import APPROVE_ALL, DATABASE, JSON, REPORT, RUN_OPTIONS, SKIP_CONFIRMATION, TAKE_PROPOSED, WATCH
+from graphs.cli.options import (
+    APPROVE_ALL,
+    DATABASE,
+    JSON,
+    REPORT,
+    RUN_OPTIONS,
+    SKIP_CONFIRMATION,
+    TAKE_PROPOSED,
+    WATCH,
+    InputsOption,
+    NewThreadOption,
+)
 
 if TYPE_CHECKING:
     from graphs.cli.terminal.command_context import CommandContext
@@ -57,12 +68,9 @@ def show(name: NameArgument, *, version: VersionOption = None, context: "Command
 def run(
     name: NameArgument,
     *,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="NAME=VALUE", help="A value for an input; give it for each input."),
-    ] = None,
+    inputs: InputsOption = None,
     version: VersionOption = None,
-    thread: Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")] = None,
+    thread: NewThreadOption = None,
     context: "CommandContext",
     options: "RunOptions",
 ) -> int:

@@ -94,6 +94,15 @@ CONFIG = _declare(
         ),
     ],
 )
+GoalArgument = Annotated[str | None, typer.Argument(metavar="GOAL", help="What is to be found out or done.")]
+PlanOption = Annotated[
+    str | None, typer.Option(metavar="FILE", help="A plan to run instead of making one; `-` is standard input.")
+]
+InputsOption = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME=VALUE", help="A value for an input of the plan; give it for each input."),
+]
+NewThreadOption = Annotated[str | None, typer.Option(metavar="ID", help="Name of the thread. Default: a new one.")]
 ThreadArgument = Annotated[str, typer.Argument(metavar="THREAD", help="A thread as `planwave threads` lists it.")]
 
 #: Of a setting whose option is not simply `--its-name N`: the spelling and the placeholder of its value.

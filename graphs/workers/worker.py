@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -69,7 +70,7 @@ class _Redelivery(BaseRetryStrategy):
         return RetryDecision(retry_at=datetime.now(UTC) + timedelta(seconds=seconds), queue=queue)
 
 
-class EngineWorker:
+class EngineWorker(ABC):
     """Takes jobs of one kind from the engine, several at a time, and sweeps."""
 
     #: The name of its jobs.
@@ -86,15 +87,15 @@ class EngineWorker:
         self._engine: Worker | None = None
         self.is_stopping = False
 
+    @abstractmethod
     async def handle(self, context: JobContext, /, **args: Any) -> None:  # noqa: ANN401 - a job's
         """Do a job."""
-        raise NotImplementedError
 
+    @abstractmethod
     def retry_after(self, exception: BaseException, job: Job) -> tuple[float, str | None]:
         """Return the seconds after which a job that raised is tried again, and its queue, None: the same."""
-        raise NotImplementedError
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - most workers have started nothing
         """End what the worker has started."""
 
     def stop(self) -> None:

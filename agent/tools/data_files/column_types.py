@@ -23,6 +23,7 @@ from agent.tools.data_files.value_shapes import (
     build_datetime_formats,
     build_datetime_pattern,
 )
+from agent.tools.sql.engines.attachment import quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -65,16 +66,6 @@ class ColumnReading:
     is_day_first: bool | None = None
 
 
-def quote_name(name: str) -> str:
-    """Return `name` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_text(text: str) -> str:
-    """Return `text` as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 @dataclass(frozen=True, slots=True)
 class _Value:
     """A column's values without the space around them, as SQL; a word for no value is one only where that is asked."""
@@ -85,7 +76,7 @@ class _Value:
     @property
     def given(self) -> str:
         """The values, empty where there is none."""
-        words = ", ".join(map(quote_text, self.nulls))
+        words = ", ".join(map(quote_literal, self.nulls))
         return f"CASE WHEN {self.text} IN ({words}) THEN NULL ELSE {self.text} END"
 
 
@@ -97,7 +88,7 @@ class TypeInference:
     ) -> None:
         """Read `table` on `connection`; `prefers_comma`: where nothing else tells, numbers have a decimal comma."""
         self._connection = connection
-        self._table = quote_name(table)
+        self._table = quote_identifier(table)
         self._options = options
         self._prefers_comma = prefers_comma
 
@@ -114,10 +105,10 @@ class TypeInference:
     @staticmethod
     def keep_column(name: str) -> ColumnReading:
         """Return a column as it is."""
-        return ColumnReading(name, quote_name(name))
+        return ColumnReading(name, quote_identifier(name))
 
     def _sample_values(self, names: Sequence[str]) -> dict[str, list[str]]:
-        listed = ", ".join(map(quote_name, names))
+        listed = ", ".join(map(quote_identifier, names))
         rows = self._connection.execute(
             f"(SELECT {listed} FROM {self._table} LIMIT {_SAMPLE_ROWS}) UNION ALL "
             f"(SELECT {listed} FROM {self._table} USING SAMPLE reservoir({_SAMPLE_ROWS} ROWS) REPEATABLE (1))"
@@ -141,7 +132,7 @@ class TypeInference:
         return ("", *(self._options.nullstr if self._options.nullstr is not None else NULL_WORDS))
 
     def _get_value(self, name: str) -> _Value:
-        return _Value(f"trim({quote_name(name)}, ' \t\u00a0')", self._get_nulls())
+        return _Value(f"trim({quote_identifier(name)}, ' \t\u00a0')", self._get_nulls())
 
     def _read_batch(self, names: Sequence[str], samples: dict[str, list[str]]) -> list[ColumnReading]:
         candidates = {name: list(self._list_candidates(name, samples[name])) for name in names}
@@ -210,7 +201,7 @@ class TypeInference:
         if ("HUGEINT" in reading.expression or "DECIMAL(" in reading.expression) and not self._can_cast(
             reading.expression, value
         ):
-            return ColumnReading(name, quote_name(name), ("Too many digits for a number: kept as text.",))
+            return ColumnReading(name, quote_identifier(name), ("Too many digits for a number: kept as text.",))
         others = {other.key for other, _ in fitting}
         if candidate.style is not None:
             reading = self._describe_number(reading, candidate, others, value)
@@ -241,7 +232,7 @@ class TypeInference:
         self, reading: ColumnReading, candidate: "_Candidate", others: set[str], value: _Value
     ) -> ColumnReading:
         row = self._connection.execute(
-            f"SELECT list_sort(list(DISTINCT regexp_extract({value.given}, {quote_text(CURRENCY.pattern)}))), "
+            f"SELECT list_sort(list(DISTINCT regexp_extract({value.given}, {quote_literal(CURRENCY.pattern)}))), "
             f"count(*) FILTER (contains({value.given}, '%')), count({value.given}), "
             f"count(*) FILTER (regexp_matches({value.given}, '[.,]')) FROM {self._table}"
         ).fetchone()
@@ -255,7 +246,7 @@ class TypeInference:
                 [*currencies, *(["%", "none"] if percents and not currencies else ["%"] if percents else [])]
             )
             return ColumnReading(
-                reading.name, quote_name(reading.name), (f"Amounts of several units ({mixed}): kept as text.",)
+                reading.name, quote_identifier(reading.name), (f"Amounts of several units ({mixed}): kept as text.",)
             )
         if currencies:
             notes.append(f"Amounts in {currencies[0]}.")
@@ -268,7 +259,7 @@ class TypeInference:
 
     def _keep_text(self, name: str, counted: Sequence[tuple["_Candidate", "_Counts"]]) -> ColumnReading:
         """Return the column as text, with the first value that keeps it from being what nearly all of it is."""
-        column = quote_name(name)
+        column = quote_identifier(name)
         near = [
             (counts.fitting / counts.given, candidate, counts)
             for candidate, counts in counted
@@ -347,7 +338,7 @@ class TypeInference:
         value = self._get_value(name)
         row = self._connection.execute(
             f"SELECT first({value.given} ORDER BY rowid) FROM {self._table} "
-            f"WHERE {value.given} IS NOT NULL AND {value.given} LIKE {quote_text(like)}"
+            f"WHERE {value.given} IS NOT NULL AND {value.given} LIKE {quote_literal(like)}"
         ).fetchone()
         return str(row[0]) if row and row[0] is not None else ""
 
@@ -379,19 +370,17 @@ class _Candidate:
 
     def build_test(self, value: str) -> str:
         """Return SQL that is true for a value of this type."""
+        fits = f"regexp_full_match({value}, {quote_literal(self.pattern)})"
         if self.date_format == ISO_DATE and self.pattern:
-            return (
-                f"regexp_full_match({value}, {quote_text(self.pattern)}) AND TRY_CAST({value} AS TIMESTAMP) IS NOT NULL"
-            )
+            return f"{fits} AND TRY_CAST({value} AS TIMESTAMP) IS NOT NULL"
         if self.shape is not None:
             test = f"try_strptime({value}, {self._list_formats()}) IS NOT NULL"
-            return f"regexp_full_match({value}, {quote_text(self.pattern)}) AND {test}" if self.pattern else test
+            return f"{fits} AND {test}" if self.pattern else test
         kinds = {"zoned": "TIMESTAMPTZ", "time": "TIME"}
-        fits = f"regexp_full_match({value}, {quote_text(self.pattern)})"
         return f"{fits} AND TRY_CAST({value} AS {kinds[self.key]}) IS NOT NULL" if self.key in kinds else fits
 
     def _list_formats(self) -> str:
-        return f"[{', '.join(map(quote_text, build_datetime_formats(self.date_format)))}]"
+        return f"[{', '.join(map(quote_literal, build_datetime_formats(self.date_format)))}]"
 
     def build_cast(self, value: str, counts: _Counts) -> str:
         """Return SQL for the value in its type, which loses no digit."""
@@ -440,10 +429,10 @@ def _choose_number(counts: _Counts) -> str:
 
 def _build_plain_number(value: str, *, style: NumberStyle) -> str:
     """Return SQL for a number as computers write it."""
-    bare = f"regexp_replace({value}, {quote_text(CURRENCY.pattern)}, '', 'g')"
-    kept = f"regexp_replace({bare}, {quote_text(f'[^0-9{style.decimal}]')}, '', 'g')"
+    bare = f"regexp_replace({value}, {quote_literal(CURRENCY.pattern)}, '', 'g')"
+    kept = f"regexp_replace({bare}, {quote_literal(f'[^0-9{style.decimal}]')}, '', 'g')"
     sign = f"CASE WHEN regexp_matches({value}, '[{MINUS}(]') THEN '-' ELSE '' END"
-    return f"({sign} || replace({kept}, {quote_text(style.decimal)}, '.'))"
+    return f"({sign} || replace({kept}, {quote_literal(style.decimal)}, '.'))"
 
 
 def _build_candidates(options: ReadOptions) -> Iterator[_Candidate]:

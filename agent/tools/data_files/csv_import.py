@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from agent.errors import DataError
-from agent.tools.data_files.column_types import ColumnReading, TypeInference, quote_name, quote_text
+from agent.tools.data_files.column_types import ColumnReading, TypeInference
 from agent.tools.data_files.csv_dialect import Dialect, detect_dialect
 from agent.tools.data_files.notes import TableNotes
 from agent.tools.data_files.read_options import ReadOptions
@@ -19,6 +19,7 @@ from agent.tools.data_files.text_encoding import (
     read_sample,
     write_as_utf8,
 )
+from agent.tools.sql.engines.attachment import quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -136,24 +137,23 @@ class CsvImporter:
                 if column.lower() in {name.lower() for name in names}:
                     # The file says it for each row.
                     continue
-                literal = "NULL" if value is None else quote_text(value)
-                self._connection.execute(
-                    f"ALTER TABLE {quote_name(raw)} ADD COLUMN {quote_name(column)} VARCHAR DEFAULT {literal}"
-                )
-        row = self._connection.execute(f"SELECT count(*) FROM {quote_name(raw)}").fetchone()
+                literal = "NULL" if value is None else quote_literal(value)
+                added = f"{quote_identifier(column)} VARCHAR DEFAULT {literal}"
+                self._connection.execute(f"ALTER TABLE {quote_identifier(raw)} ADD COLUMN {added}")
+        row = self._connection.execute(f"SELECT count(*) FROM {quote_identifier(raw)}").fetchone()
         return replace(found, rows=row[0] if row else 0, notes=tuple(notes))
 
     def _read_rows(self, found: _ReadPart, raw: str, *, names: Sequence[str], is_padded: bool) -> list["_RejectedLine"]:
         dialect, execute = found.dialect, self._connection.execute
         for table in (_REJECTS, _SCANS):
             execute(f"DROP TABLE IF EXISTS temp.{table}")
-        columns = ", ".join(f"{quote_text(f'c{place}')}: 'VARCHAR'" for place in range(len(names)))
-        listed = ", ".join(f"c{place} AS {quote_name(name)}" for place, name in enumerate(names))
+        columns = ", ".join(f"{quote_literal(f'c{place}')}: 'VARCHAR'" for place in range(len(names)))
+        listed = ", ".join(f"c{place} AS {quote_identifier(name)}" for place, name in enumerate(names))
         execute(
-            f"CREATE OR REPLACE TABLE {quote_name(raw)} AS SELECT {listed} FROM "
-            f"read_csv({quote_text(escape_glob(found.text))}, auto_detect = false, columns = {{{columns}}}, "
-            f"delim = {quote_text(dialect.delimiter)}, quote = {quote_text(dialect.quote)}, "
-            f"escape = {quote_text(dialect.escape)}, header = false, skip = {dialect.skip_records}, "
+            f"CREATE OR REPLACE TABLE {quote_identifier(raw)} AS SELECT {listed} FROM "
+            f"read_csv({quote_literal(escape_glob(found.text))}, auto_detect = false, columns = {{{columns}}}, "
+            f"delim = {quote_literal(dialect.delimiter)}, quote = {quote_literal(dialect.quote)}, "
+            f"escape = {quote_literal(dialect.escape)}, header = false, skip = {dialect.skip_records}, "
             f"{'null_padding = true, parallel = false, ' if is_padded else ''}"
             f"store_rejects = true, rejects_table = '{_REJECTS}', rejects_scan = '{_SCANS}')"
         )
@@ -185,25 +185,25 @@ class CsvImporter:
         if not unnamed or len(unnamed) == len(names) or dialect.header_line is None:
             return tuple(names)
         counts = self._connection.execute(
-            f"SELECT {', '.join(f'count({quote_name(name)})' for name in unnamed)} FROM {quote_name(raw)}"
+            f"SELECT {', '.join(f'count({quote_identifier(name)})' for name in unnamed)} FROM {quote_identifier(raw)}"
         ).fetchone()
         empty = {name for name, filled in zip(unnamed, counts or (), strict=True) if not filled}
         for name in empty:
-            self._connection.execute(f"ALTER TABLE {quote_name(raw)} DROP COLUMN {quote_name(name)}")
+            self._connection.execute(f"ALTER TABLE {quote_identifier(raw)} DROP COLUMN {quote_identifier(name)}")
         return tuple(name for name in names if name not in empty)
 
     def _unite(self, raws: Sequence[str]) -> str:
         if len(raws) == 1:
             return raws[0]
         united = f"planwave_raw_{next(self._numbers)}"
-        parts = " UNION ALL BY NAME ".join(f"SELECT * FROM {quote_name(raw)}" for raw in raws)
+        parts = " UNION ALL BY NAME ".join(f"SELECT * FROM {quote_identifier(raw)}" for raw in raws)
         self._connection.execute(f"CREATE TABLE {united} AS {parts}")
         for raw in raws:
-            self._connection.execute(f"DROP TABLE {quote_name(raw)}")
+            self._connection.execute(f"DROP TABLE {quote_identifier(raw)}")
         return united
 
     def _make_table(self, name: str, table: str, read: Sequence[_ReadPart], *, options: ReadOptions) -> TableNotes:
-        columns = [row[0] for row in self._connection.execute(f"DESCRIBE {quote_name(table)}").fetchall()]
+        columns = [row[0] for row in self._connection.execute(f"DESCRIBE {quote_identifier(table)}").fetchall()]
         inference = TypeInference(
             self._connection, table, options=options, prefers_comma=read[0].dialect.delimiter == ";"
         )
@@ -251,12 +251,12 @@ def create_typed_table(
     without_empty_rows: bool = False,
 ) -> None:
     """Make the table `name` of the texts in `raw`, which is dropped."""
-    listed = ", ".join(f"{reading.expression} AS {quote_name(reading.name)}" for reading in readings)
-    filled = ", ".join(quote_name(reading.name) for reading in readings)
+    listed = ", ".join(f"{reading.expression} AS {quote_identifier(reading.name)}" for reading in readings)
+    filled = ", ".join(quote_identifier(reading.name) for reading in readings)
     where = f" WHERE coalesce({filled}) IS NOT NULL" if without_empty_rows else ""
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"CREATE TABLE {quote_name(name)} AS SELECT {listed} FROM {quote_name(raw)}{where}")
-    connection.execute(f"DROP TABLE {quote_name(raw)}")
+    connection.execute(f"CREATE TABLE {quote_identifier(name)} AS SELECT {listed} FROM {quote_identifier(raw)}{where}")
+    connection.execute(f"DROP TABLE {quote_identifier(raw)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
 from agent.errors import DataError
-from agent.tools.data_files.column_types import TypeInference, quote_name, quote_text
+from agent.tools.data_files.column_types import TypeInference
 from agent.tools.data_files.csv_dialect import find_header, find_table_start, name_columns
 from agent.tools.data_files.csv_import import collect_column_notes, create_typed_table
 from agent.tools.data_files.discovery import TableFiles
 from agent.tools.data_files.notes import TableNotes
 from agent.tools.data_files.read_options import ReadOptions
+from agent.tools.sql.engines.attachment import quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -149,7 +150,7 @@ class _SheetImport:
         return TableNotes(name, f"{sheet}: Excel, {header}.", tuple(guesses), tuple(notes))
 
     def _has_values(self, column: str) -> bool:
-        row = self._connection.execute(f"SELECT count({quote_name(column)}) FROM {_RAW}").fetchone()
+        row = self._connection.execute(f"SELECT count({quote_identifier(column)}) FROM {_RAW}").fetchone()
         return bool(row and row[0])
 
     def _read_texts(self, names: Sequence[str], *, start: int, end: int) -> None:
@@ -157,10 +158,11 @@ class _SheetImport:
         first = self._cells[0]
         letters = [_name_letters(first + place) for place in range(len(names))]
         listed = ", ".join(
-            f"{quote_name(letter)} AS {quote_name(name)}" for letter, name in zip(letters, names, strict=True)
+            f"{quote_identifier(letter)} AS {quote_identifier(name)}"
+            for letter, name in zip(letters, names, strict=True)
         )
         if start > end:
-            texts = ", ".join(f"CAST(NULL AS VARCHAR) AS {quote_name(name)}" for name in names)
+            texts = ", ".join(f"CAST(NULL AS VARCHAR) AS {quote_identifier(name)}" for name in names)
             self._connection.execute(f"CREATE OR REPLACE TABLE {_RAW} AS SELECT {texts} LIMIT 0")
             return
         self._connection.execute(
@@ -171,7 +173,8 @@ class _SheetImport:
             listed = f"{letters[place]} AS value, row_number() OVER () - 1 + {row} AS place"
             typed = self._build_select(start + row, end, texts=False, listed=listed, columns=(column, column))
             self._connection.execute(
-                f"UPDATE {_RAW} SET {quote_name(names[place])} = CAST(typed.value AS VARCHAR) FROM ({typed}) AS typed "
+                f"UPDATE {_RAW} SET {quote_identifier(names[place])} = CAST(typed.value AS VARCHAR) "
+                f"FROM ({typed}) AS typed "
                 f"WHERE {_RAW}.rowid = typed.place AND typed.value IS NOT NULL"
             )
 
@@ -181,14 +184,15 @@ class _SheetImport:
         """Return SQL for the cells of some rows, all as texts or each column by the type of its first cell."""
         first, last = columns or (self._cells[0], self._cells[2])
         return (
-            f"SELECT {listed} FROM read_xlsx({quote_text(str(self._file))}, sheet = {quote_text(self._sheet.name)}, "
+            f"SELECT {listed} FROM read_xlsx({quote_literal(str(self._file))}, "
+            f"sheet = {quote_literal(self._sheet.name)}, "
             f"range = '{_name_letters(first)}{start}:{_name_letters(last)}{end}', header = false, "
             f"stop_at_empty = false, all_varchar = {texts}, ignore_errors = {not texts})"
         )
 
     def _find_formatted(self, names: Sequence[str], start: int) -> dict[int, int]:
         """Return the columns whose first cell is a date, a time or a truth value: by position, the row of that cell."""
-        listed = ", ".join(f"min(rowid) FILTER ({quote_name(name)} IS NOT NULL)" for name in names)
+        listed = ", ".join(f"min(rowid) FILTER ({quote_identifier(name)} IS NOT NULL)" for name in names)
         firsts = self._connection.execute(f"SELECT {listed} FROM {_RAW}").fetchone() or ()
         by_row: dict[int, list[int]] = {}
         for place, row in enumerate(firsts):

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import DataError
-from agent.tools.data_files.column_types import quote_name, quote_text
 from agent.tools.data_files.csv_import import CsvImporter, escape_glob
 from agent.tools.data_files.discovery import TableFiles, find_tables
 from agent.tools.data_files.excel_import import import_excel
 from agent.tools.data_files.json_import import import_json
 from agent.tools.data_files.notes import FileNotes, TableNotes, save_notes
 from agent.tools.data_files.read_options import ReadOptions, parse_options
+from agent.tools.sql.engines.attachment import quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -101,22 +101,21 @@ def _choose_options(table: TableFiles, options: Mapping[str, Any]) -> ReadOption
 
 
 def _import_parquet(connection: "DuckDBPyConnection", table: TableFiles) -> TableNotes:
-    paths = ", ".join(quote_text(escape_glob(part.file)) for part in table.parts)
+    paths = ", ".join(quote_literal(escape_glob(part.file)) for part in table.parts)
     keys = list(dict.fromkeys(key for part in table.parts for key, _ in part.values))
     texts = [
         key
         for key in keys
         if not _are_numbers(value for part in table.parts for column, value in part.values if column == key)
     ]
-    types = ", ".join(f"{quote_text(key)}: VARCHAR" for key in texts)
+    types = ", ".join(f"{quote_literal(key)}: VARCHAR" for key in texts)
     hive = (
         f", hive_partitioning = true{f', hive_types = {{{types}}}' if types else ''}"
         if keys
         else ", hive_partitioning = false"
     )
-    connection.execute(
-        f"CREATE TABLE {quote_name(table.name)} AS SELECT * FROM read_parquet([{paths}], union_by_name = true{hive})"
-    )
+    read = f"read_parquet([{paths}], union_by_name = true{hive})"
+    connection.execute(f"CREATE TABLE {quote_identifier(table.name)} AS SELECT * FROM {read}")
     file = table.parts[0].file.name if len(table.parts) == 1 else f"{len(table.parts)} files of {table.name}"
     said = f", partitioned by {', '.join(keys)}" if keys else ""
     return TableNotes(table.name, f"{file}: Parquet{said}.")
@@ -129,7 +128,7 @@ def _are_numbers(values: Iterable[str | None]) -> bool:
 
 
 def _add_comments(connection: "DuckDBPyConnection", notes: TableNotes) -> None:
-    table = quote_name(notes.table)
-    connection.execute(f"COMMENT ON TABLE {table} IS {quote_text(notes.reading)}")
+    table = quote_identifier(notes.table)
+    connection.execute(f"COMMENT ON TABLE {table} IS {quote_literal(notes.reading)}")
     for column, note in notes.columns:
-        connection.execute(f"COMMENT ON COLUMN {table}.{quote_name(column)} IS {quote_text(note)}")
+        connection.execute(f"COMMENT ON COLUMN {table}.{quote_identifier(column)} IS {quote_literal(note)}")

@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING, Final
 
 from agent.errors import DataError
-from agent.tools.data_files.column_types import ColumnReading, TypeInference, quote_name, quote_text
+from agent.tools.data_files.column_types import ColumnReading, TypeInference
 from agent.tools.data_files.csv_import import create_typed_table, escape_glob
 from agent.tools.data_files.discovery import TableFiles
 from agent.tools.data_files.notes import TableNotes
 from agent.tools.data_files.read_options import ReadOptions
 from agent.tools.data_files.text_encoding import detect_encoding
+from agent.tools.sql.engines.attachment import quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -22,7 +23,7 @@ def import_json(connection: "DuckDBPyConnection", table: TableFiles, *, options:
         encoding = detect_encoding(part.file, given=options.encoding)
         if not encoding.is_utf8:
             raise DataError(f"The file {part.file.name!r} is {encoding.name}, but JSON is UTF-8; save it as UTF-8.")
-    paths = ", ".join(quote_text(escape_glob(part.file)) for part in table.parts)
+    paths = ", ".join(quote_literal(escape_glob(part.file)) for part in table.parts)
     reading = f"[{paths}], sample_size = -1, union_by_name = true, hive_partitioning = false"
     described = connection.execute(f"DESCRIBE SELECT * FROM read_json({reading})").fetchall()
     columns = {name: kind for name, kind, *_ in described}
@@ -33,9 +34,9 @@ def import_json(connection: "DuckDBPyConnection", table: TableFiles, *, options:
         )
     # A DOUBLE may be an id with more digits than it can keep, so the digits are read as they are.
     types = {name: "JSON" if kind == "DOUBLE" else kind for name, kind in columns.items()}
-    schema = ", ".join(f"{quote_text(name)}: {quote_text(kind)}" for name, kind in types.items())
+    schema = ", ".join(f"{quote_literal(name)}: {quote_literal(kind)}" for name, kind in types.items())
     listed = ", ".join(
-        f"({quote_name(name)} ->> '$') AS {quote_name(name)}" if kind == "JSON" else quote_name(name)
+        f"({quote_identifier(name)} ->> '$') AS {quote_identifier(name)}" if kind == "JSON" else quote_identifier(name)
         for name, kind in types.items()
     )
     connection.execute(
@@ -52,5 +53,5 @@ def import_json(connection: "DuckDBPyConnection", table: TableFiles, *, options:
 
 def _choose_number(reading: ColumnReading) -> ColumnReading:
     """Return how a column of JSON numbers is read; those that are written otherwise than in CSV, such as 1e5, too."""
-    column = quote_name(reading.name)
+    column = quote_identifier(reading.name)
     return ColumnReading(reading.name, f"CAST({column} AS DOUBLE)") if reading.expression == column else reading

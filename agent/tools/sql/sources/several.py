@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import ToolFailure
-from agent.tools.data_files.column_types import quote_name, quote_text
 from agent.tools.data_files.notes import FileNotes, TableNotes, save_notes
-from agent.tools.sql.engines.attachment import TableReader, TableReading
+from agent.tools.sql.engines.attachment import TableReader, TableReading, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -32,10 +31,10 @@ def make_overview(
     `readers` know, by source, the tables that DuckDB does not read as their engine would. What they say of values is
     kept in the folder of the source, as it is for files.
     """
-    file = quote_text(os.fspath(folder / f"several-{os.getpid()}.duckdb"))
+    file = quote_literal(os.fspath(folder / f"several-{os.getpid()}.duckdb"))
     connection.execute(f"ATTACH {file} AS {catalog}")
     for name, reader in readers.items():
-        schema = f"{catalog}.{quote_name(name)}"
+        schema = f"{catalog}.{quote_identifier(name)}"
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         said: list[TableNotes] = []
         views = [("main", view) for view in reader.list_views()] if reader is not None else []
@@ -43,7 +42,7 @@ def make_overview(
             view = table if inner in _DEFAULT_SCHEMAS else f"{inner}_{table}"
             reading = _find_reading(reader, inner, table, connection)
             place = (name_part_catalog(name), inner, table)
-            _make_view(connection, f"{schema}.{quote_name(view)}", place, reading.view)
+            _make_view(connection, f"{schema}.{quote_identifier(view)}", place, reading.view)
             if guesses := (*(reading.notes or {}).values(), *([reading.problem] if reading.problem else ())):
                 said.append(TableNotes(view, f"{name}.{view}: values looked at when it was opened", guesses))
         if said:
@@ -91,7 +90,7 @@ def _make_view(connection: "DuckDBPyConnection", view: str, place: tuple[str, st
 
     catalog, schema, table = place
     try:
-        select = select or f"SELECT * FROM {'.'.join(map(quote_name, place))}"
+        select = select or f"SELECT * FROM {'.'.join(map(quote_identifier, place))}"
         connection.execute(f"CREATE OR REPLACE VIEW {view} AS {select}")
     except duckdb.Error:
         # A view over a table that no longer exists cannot be queried.
@@ -101,8 +100,8 @@ def _make_view(connection: "DuckDBPyConnection", view: str, place: tuple[str, st
     for (comment,) in connection.execute(
         f"SELECT comment FROM duckdb_tables() {where} AND table_name = $table", parameters
     ).fetchall():
-        connection.execute(f"COMMENT ON VIEW {view} IS {quote_text(comment)}")
+        connection.execute(f"COMMENT ON VIEW {view} IS {quote_literal(comment)}")
     for column, comment in connection.execute(
         f"SELECT column_name, comment FROM duckdb_columns() {where} AND table_name = $table", parameters
     ).fetchall():
-        connection.execute(f"COMMENT ON COLUMN {view}.{quote_name(column)} IS {quote_text(comment)}")
+        connection.execute(f"COMMENT ON COLUMN {view}.{quote_identifier(column)} IS {quote_literal(comment)}")
