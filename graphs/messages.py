@@ -8,16 +8,12 @@ that is resumed, forked or copied says nothing twice.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 from uuid import uuid4
 
-from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.utils import convert_to_messages, message_chunk_to_message
-from langgraph.config import get_config
-from langgraph.graph.message import push_message
 from langgraph.types import Command, Interrupt
 from pydantic import JsonValue
 
@@ -27,7 +23,6 @@ from agent.core.engine.outcomes import Cancelled, Done, Failed, InDoubt, Outcome
 from agent.core.plan.hashing import hash_json
 from agent.errors import UsageError
 from agent.results.markdown import extract_rows
-from graphs.langgraph_internals import StreamMessagesHandler
 
 #: The ids of messages and tool calls that are made here begin with it.
 _PREFIX: Final = "pw_"
@@ -45,8 +40,6 @@ _MAX_LISTED_TASKS: Final = 50
 #: Characters of the earlier messages that a planner is shown, and of one of them.
 _MAX_CONVERSATION_LENGTH: Final = 8_000
 _MAX_MESSAGE_LENGTH: Final = 2_000
-#: Characters of an answer up to which it is streamed; a longer one lists results, and comes whole.
-_MAX_STREAMED_LENGTH: Final = 20_000
 _LEFT: Final = "The run ended before this call had a result."
 _HUMAN_ROLES: Final = frozenset({"user", "human"})
 
@@ -443,34 +436,3 @@ def _describe_waiting(question: object) -> Iterator[str]:
         yield f"- `{action.get('name')}`" + (f" (task `{task}`)" if task else "")
     if not actions:
         yield f"- {escape_text(str(question))[:_MAX_ARGUMENT_LENGTH]}"
-
-
-class AnswerStream:
-    """Puts the answer of a run on the stream mode `messages` while it is written, under the id that its message has."""
-
-    def __init__(self, message_id: str) -> None:
-        """Take the context of the node that answers."""
-        callbacks = get_config().get("callbacks")
-        handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()
-        self.is_watched = any(isinstance(handler, StreamMessagesHandler) for handler in handlers)
-        self._id = message_id
-        self._sent = ""
-        # A chat model that streams has a context of its own.
-        self._context = copy_context()
-
-    def push(self, text: str) -> None:
-        """Send the next part of the answer, word by word as front ends show it."""
-        self._sent += text
-        for piece in re.findall(r"\s*\S+|\s+\Z", text):
-            self._context.run(push_message, AIMessageChunk(content=piece, id=self._id), state_key=None)
-
-    def finish(self, answer: str) -> str:
-        """Send what is missing of the answer, and return the id of its message.
-
-        If the answer is another one than what was sent it gets another id, and is sent whole as the node ends.
-        """
-        if not answer.startswith(self._sent):
-            return f"{self._id}_{uuid4().hex[:8]}"
-        if self.is_watched and len(answer) <= _MAX_STREAMED_LENGTH:
-            self.push(answer[len(self._sent) :])
-        return self._id

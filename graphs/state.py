@@ -1,24 +1,22 @@
-"""The state of a run: its fields as plain JSON, their reducers, and the functions that parse and check them."""
+"""The state of a run: its fields as plain JSON, their reducers, and the functions that parse them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeAlias, get_type_hints
+from typing import Annotated, Any, Final, TypeAlias
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels.binop import BinaryOperatorAggregate
 from langgraph.channels.delta import DeltaChannel
-from langgraph.checkpoint.base import CheckpointTuple
-from langgraph.types import Interrupt, Overwrite
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, ValidationError
+from langgraph.types import Interrupt
+from pydantic import Field, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import TypedDict  # pydantic makes no schema of the one in `typing` before Python 3.12
 
 from agent.core.compiler.compiler import NO_DURATIONS, CompiledPlan, link_plan
-from agent.core.engine.approvals import ApprovalRequest
 from agent.core.engine.budgets import ExhaustedBudget, Spending
-from agent.core.engine.outcomes import InDoubt, Outcome, parse_outcome
+from agent.core.engine.outcomes import Outcome, parse_outcome
 from agent.core.plan.document import Plan
 from agent.errors import PersistenceError, UsageError
 from agent.tools.toolbox import Toolbox
@@ -463,41 +461,3 @@ def link_stored_plan(
             f"The stored {kind} calls {named}, which this graph does not have; build it with the same tools."
         )
     return link_plan(plan, toolbox.specs, durations=durations)
-
-
-#: Their reducers check what is written to them, and what is stored of `results` is not its value.
-_REDUCER_KEYS = frozenset({"results", "calls_in_doubt", "usage", "out_of_budget_tasks", "messages"})
-_FIELD_VALIDATORS: dict[str, TypeAdapter[Any]] = {
-    name: TypeAdapter(hint, config=ConfigDict(strict=True))
-    for name, hint in get_type_hints(State).items()
-    if name not in _REDUCER_KEYS
-} | {
-    "pending_approvals": TypeAdapter(list[ApprovalRequest]),
-    "started_at": TypeAdapter(datetime),
-}
-_DOUBTS_VALIDATOR = TypeAdapter(dict[str, InDoubt])
-
-
-#: A graph has a channel with this prefix for each of its nodes.
-_NODE_CHANNEL: Final = "branch:to:"
-
-
-def _is_of_another_graph(saved: CheckpointTuple) -> bool:
-    """Whether a graph around this one wrote a checkpoint: it has other nodes, and its fields are its own."""
-    nodes = [name for name in saved.checkpoint["channel_versions"] if name.startswith(_NODE_CHANNEL)]
-    return bool(nodes) and f"{_NODE_CHANNEL}gather_context" not in nodes and f"{_NODE_CHANNEL}planner" not in nodes
-
-
-def validate_checkpoint(saved: CheckpointTuple) -> None:
-    """Check the values and pending writes of a run's checkpoint. Raises `PersistenceError` for one of a wrong type."""
-    if saved.config["configurable"].get("checkpoint_ns") or _is_of_another_graph(saved):
-        return
-    writes = [(channel, value) for _, channel, value in saved.pending_writes or () if not isinstance(value, Overwrite)]
-    try:
-        for channel, value in [*saved.checkpoint["channel_values"].items(), *writes]:
-            if channel in _FIELD_VALIDATORS:
-                _FIELD_VALIDATORS[channel].validate_python(value)
-        _DOUBTS_VALIDATOR.validate_python(saved.checkpoint["channel_values"].get("calls_in_doubt", {}))
-    except ValidationError as error:
-        thread = saved.config["configurable"].get("thread_id")
-        raise PersistenceError(f"The checkpoint of thread {thread!r} is not the state of a run: {error}") from error

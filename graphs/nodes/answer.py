@@ -1,7 +1,16 @@
 """`answer`: the end of a run: an outcome for every task, a status and an answer."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
+from contextvars import copy_context
+from typing import Final
+from uuid import uuid4
+
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import AIMessageChunk
+from langgraph.config import get_config
+from langgraph.graph.message import push_message
 
 from agent.core.engine.outcomes import Done, Outcome, parse_outcome
 from agent.core.engine.progress import build_final_outcomes, count_progress
@@ -12,7 +21,7 @@ from agent.execution.executor import utc_now
 from agent.llm.usage import use_meter
 from agent.results.answerer import make_answer
 from agent.telemetry import describe_end
-from graphs.messages import AnswerStream
+from graphs.langgraph_internals import StreamMessagesHandler
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import get_plan_confidence, get_planner_doubt
@@ -24,6 +33,40 @@ from graphs.run.state_updates import (
     outcome_to_json,
 )
 from graphs.state import State, StateRecord
+
+#: Characters of an answer up to which it is streamed; a longer one lists results, and comes whole.
+_MAX_STREAMED_LENGTH: Final = 20_000
+
+
+class _AnswerStream:
+    """Puts the answer of a run on the stream mode `messages` while it is written, under the id that its message has."""
+
+    def __init__(self, message_id: str) -> None:
+        """Take the context of the node that answers."""
+        callbacks = get_config().get("callbacks")
+        handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()
+        self.is_watched = any(isinstance(handler, StreamMessagesHandler) for handler in handlers)
+        self._id = message_id
+        self._sent = ""
+        # A chat model that streams has a context of its own.
+        self._context = copy_context()
+
+    def push(self, text: str) -> None:
+        """Send the next part of the answer, word by word as front ends show it."""
+        self._sent += text
+        for piece in re.findall(r"\s*\S+|\s+\Z", text):
+            self._context.run(push_message, AIMessageChunk(content=piece, id=self._id), state_key=None)
+
+    def finish(self, answer: str) -> str:
+        """Send what is missing of the answer, and return the id of its message.
+
+        If the answer is another one than what was sent it gets another id, and is sent whole as the node ends.
+        """
+        if not answer.startswith(self._sent):
+            return f"{self._id}_{uuid4().hex[:8]}"
+        if self.is_watched and len(answer) <= _MAX_STREAMED_LENGTH:
+            self.push(answer[len(self._sent) :])
+        return self._id
 
 
 async def answer(state: State, context: NodeContext) -> StateRecord:
@@ -46,7 +89,7 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
     transcript, earlier = context.get_transcript(state), state.get("messages") or ()
     active = snapshot.undo or snapshot.compiled
     messages = transcript.continue_with(earlier, active, outcomes, plan=name_plan(state), is_end=True)
-    stream = AnswerStream(transcript.answer_id)
+    stream = _AnswerStream(transcript.answer_id)
     text = await _write_answer(state, snapshot, outcomes, stream, context)
     warnings = _collect_warnings(state, outcomes)
     notes = "\n\n".join(f"Note: {sentence}" for sentence in warnings if sentence.rpartition(" [")[0] not in text)
@@ -82,7 +125,7 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
 
 
 async def _write_answer(
-    state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], stream: AnswerStream, context: NodeContext
+    state: State, snapshot: Snapshot, outcomes: dict[str, Outcome], stream: _AnswerStream, context: NodeContext
 ) -> str:
     """Return the answer in a model's words, or as a list of the results if there is no model for it."""
     status, reason = snapshot.stop or ("completed", "")
