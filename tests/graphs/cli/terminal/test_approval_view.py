@@ -1,6 +1,7 @@
 """A call on a terminal: it fits, says what is cut off, and shows all of it on request."""
 
 import io
+import sys
 from typing import Any
 
 import pytest
@@ -158,7 +159,8 @@ def test_a_draft_is_filled_in_where_lines_can_be_edited(monkeypatch: pytest.Monk
         return typed[-1].replace("a.csv", "b.csv")
 
     monkeypatch.setattr("sys.stdin", TerminalInput())
-    monkeypatch.setattr(approval_prompts, "readline", Readline)
+    monkeypatch.setitem(sys.modules, "readline", Readline)
+    monkeypatch.setattr(approval_prompts, "find_spec", lambda _name: True)
     monkeypatch.setattr("builtins.input", answer)
     written = approval_prompts.read_line("arguments: ", screen=make_screen(80, 24), draft='{"path": "a.csv"}')
     assert written == '{"path": "b.csv"}'
