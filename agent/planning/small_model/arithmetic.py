@@ -14,10 +14,10 @@ from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply, TextReply
 from agent.planning.large_model.one_shot import build_correction
+from agent.planning.script_code.statements import ScriptError
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.arithmetic_parser import find_python_equivalents, read_arithmetic
 from agent.planning.small_model.script import format_signatures
-from agent.planning.small_model.script_parser import ScriptError
 from agent.planning.tool_selection import find_named_tools
 from agent.tools.plan_check import CheckedPlan
 from prompts import render

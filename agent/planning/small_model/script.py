@@ -13,9 +13,10 @@ from agent.events import Thinking
 from agent.llm.replies import MalformedReply
 from agent.planning.goal_coverage import find_uncovered
 from agent.planning.large_model.one_shot import build_correction
+from agent.planning.script_code.statements import ScriptError
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.script_grammar import build_script_grammar, find_operator_tools, split_arguments
-from agent.planning.small_model.script_parser import ScriptError, read_script
+from agent.planning.small_model.script_parser import read_script
 from agent.planning.tool_prompts import describe_shape
 from agent.tools.plan_check import CheckedPlan
 from prompts import render
@@ -64,7 +65,7 @@ def _build_messages(
     operators = find_operator_tools(session.specs)
     operator_tools = {spec.name for spec in operators.values()}
     system = render(
-        "script_planner.v1",
+        "script_planner.v2",
         # Shown both, a small model writes the call, although it is the expression that it gets right.
         tools=format_signatures(spec for name, spec in session.specs.items() if name not in operator_tools),
         operators=[each.sign for each in operators],
