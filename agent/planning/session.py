@@ -43,6 +43,8 @@ class PlanDraft:
     doubt: str = ""
     #: What looks wrong in it for the goal, in sentences: found by rules, which can be wrong.
     concerns: tuple[str, ...] = ()
+    #: What is to be asked before it runs: values that neither the goal nor a result gives, in sentences.
+    questions: tuple[str, ...] = ()
     #: How many of the plans that were tried gave its result, as a sentence; "" if none was tried.
     agreement: str = ""
 

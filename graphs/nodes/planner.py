@@ -54,7 +54,14 @@ async def planner(state: State, context: NodeContext) -> StateRecord:
             failure = {"role": "planner", "reason": " ".join(planned.problems)}
         return {"problems": list(planned.problems), "model_failure": failure, "usage": usage}
     stored = await _accept_plan(planned.compiled, planned.warnings, state, context)
-    author = record_plan_author(model.name, stored, planned.usage, doubt=planned.doubt, confidence=planned.confidence)
+    author = record_plan_author(
+        model.name,
+        stored,
+        planned.usage,
+        doubt=planned.doubt,
+        confidence=planned.confidence,
+        question=" ".join(planned.questions),
+    )
     return {**stored, **author, "usage": usage}
 
 

@@ -17,12 +17,23 @@ from graphs.state import State, StateRecord, parse_stored_plan
 
 
 def record_plan_author(
-    model: str, plan: Mapping[str, Any], usage: Usage, *, doubt: str = "", confidence: Confidence | None = None
+    model: str,
+    plan: Mapping[str, Any],
+    usage: Usage,
+    *,
+    doubt: str = "",
+    confidence: Confidence | None = None,
+    question: str = "",
 ) -> dict[str, Any]:
-    """Return the update that records which model wrote the plan in the update `plan`, and how sure it is."""
+    """Return the update that records which model wrote the plan in the update `plan`, and how sure it is.
+
+    `question` is what the plan may not run without an answer to.
+    """
     spent = usage.model_dump(exclude_none=True)
     rated = None if confidence is None else confidence.model_dump()
     author = {"compiled": plan["checked_plan_digest"], "model": model, "usage": spent, "doubt": doubt}
+    if question:
+        author["question"] = question
     return {"plan_author": {**author, "confidence": rated}, "confidence": rated}
 
 
@@ -37,6 +48,13 @@ def get_planner_doubt(state: State) -> str:
     author = state.get("plan_author") or {}
     is_current = author.get("compiled") == state.get("checked_plan_digest")
     return str(author.get("doubt") or "") if is_current and not author.get("confirmed") else ""
+
+
+def get_planner_question(state: State) -> str:
+    """Return what is to be asked before the state's plan runs; "" if nothing is, or if a human has confirmed the plan."""
+    author = state.get("plan_author") or {}
+    is_current = author.get("compiled") == state.get("checked_plan_digest")
+    return str(author.get("question") or "") if is_current and not author.get("confirmed") else ""
 
 
 def get_plan_confidence(state: State) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from agent.core.plan.json_schema import find_allowed_types, get_subschema
+from agent.core.plan.json_schema import find_allowed_types, get_subschema, iterate_properties
 from agent.core.plan.references import JsonPath, OutputReference, parse_reference
 from agent.core.plan.tool_spec import JsonSchema
 from agent.planning.script_code.statements import ScriptError, quote_code
@@ -92,8 +92,8 @@ class ConditionWriter:
 
     def _find_in(self, left: ast.expr, right: ast.expr) -> str:
         one, other = self._write_operand(left, left), self._write_operand(right, right)
-        kinds = None if isinstance(right, ast.List | ast.Tuple) else self._find_types(right)
-        return f"{other}.contains({one})" if kinds == {"string"} else f"{one} in {other}"
+        is_text = not isinstance(right, ast.List | ast.Tuple) and self._find_types(right) == frozenset({"string"})
+        return f"{other}.contains({one})" if is_text else f"{one} in {other}"
 
     def _convert_truth(self, node: ast.expr) -> str:
         """Return what Python takes for true of a value: a list with items, a number other than 0, a text."""
@@ -123,22 +123,24 @@ class ConditionWriter:
                 return f"[{', '.join(self._write_operand(item, item) for item in items)}]"
         if (local := self._write_variable(node)) is not None:
             return local
-        value = self._resolve(node)
-        found = parse_reference(value)
+        resolved = self._resolve(node)
+        found = parse_reference(resolved)
         if isinstance(found, OutputReference):
-            return write_path(found.task, (*found.path, *self._choose_field(value, against)))
-        if isinstance(value, str | int | float | bool) or value is None:
-            return json.dumps(value, ensure_ascii=False)
+            return write_path(found.task, (*found.path, *self._choose_field(resolved, against)))
+        if not isinstance(resolved, dict | list):
+            return json.dumps(resolved, ensure_ascii=False)
         raise ScriptError(f"{quote_code(node)} cannot stand in a condition; name an output or a part of one.")
 
     def _choose_field(self, value: JsonValue, against: ast.expr) -> JsonPath:
         """Return the way into a whole object that is compared with a number: its only number."""
         schema = self._describe(value)
-        if not isinstance(against, ast.Constant | ast.UnaryOp) or find_allowed_types(schema, schema) != {"object"}:
+        if not isinstance(against, ast.Constant | ast.UnaryOp) or find_allowed_types(schema, schema) != frozenset(
+            {"object"}
+        ):
             return ()
         wanted = {"string"} if isinstance(getattr(against, "value", None), str) else {"integer", "number"}
-        properties = schema.get("properties", {})
-        fitting = [name for name, part in properties.items() if (find_allowed_types(part, schema) or {""}) <= wanted]
+        kinds = {name: find_allowed_types(part, schema) for name, part in iterate_properties(schema)}
+        fitting = [name for name, found in kinds.items() if found is not None and found <= wanted]
         return (fitting[0],) if len(fitting) == 1 else ()
 
     def _write_variable(self, node: ast.expr) -> str | None:

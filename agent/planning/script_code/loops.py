@@ -69,12 +69,12 @@ def refer_to_all_items(value: JsonValue, items: JsonValue) -> JsonValue:
     paths = _find_item_paths(value)
     if not paths:
         return value
-    if len(paths) > 1 and isinstance(parse_reference(value), Template):
-        [inner] = [part for name, part in value.items() if name == "values"]  # type: ignore[union-attr]  # a template
-        kept = {name: part for name, part in inner.items() if not _find_item_paths(part)}  # type: ignore[union-attr]
+    template = parse_reference(value)
+    if len(paths) > 1 and isinstance(template, Template):
+        kept = {name: part for name, part in template.values.items() if not _find_item_paths(part)}
         return {"template": "".join(f"{{{name}}}" for name in [*kept, "all"]), "values": {**kept, "all": items}}
     match value:
-        case {"item": list() as path} if len(value) == 1:
+        case {"item": list() as path, **rest} if not rest:
             return _refer_to_field(items, path)
         case dict():
             return {key: refer_to_all_items(inner, items) for key, inner in value.items()}

@@ -11,7 +11,9 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply
-from agent.planning.goal_coverage import find_uncovered
+from agent.planning.goal_rules.completion import complete_tasks
+from agent.planning.goal_rules.coverage import find_uncovered
+from agent.planning.goal_rules.missing import find_questions
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.script_code.statements import ScriptError
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
@@ -39,24 +41,42 @@ async def plan_as_script(
     grammar = build_script_grammar(session.specs)
     problems: tuple[str, ...] = ()
     best: PlanDraft | None = None
+    known = " ".join([session.context, *failures])
     for repairs in range(session.max_repairs + 1):
         if repairs:
             session.emit(Thinking(role="planner", text=f"Repairing the plan: {problems[0]}"))
         reply = await session.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
         raw = reply.raw if isinstance(reply, MalformedReply) else reply.text
-        result = (reply.reason,) if isinstance(reply, MalformedReply) else await _check_script(raw, session, done)
+        result = (
+            (reply.reason,) if isinstance(reply, MalformedReply) else await _check_script(raw, session, done, known)
+        )
         if isinstance(result, CheckedPlan):
-            tasks = [task for task in result.compiled.plan.tasks if task.id not in {each["id"] for each in done}]
-            concerns = find_uncovered(session.goal, tasks, session.specs) if session.repairs_arguments else ()
-            draft = PlanDraft(checked=result, repairs=repairs, concerns=concerns)
-            if not concerns or best is not None:
-                return draft if best is None or len(concerns) < len(best.concerns) else best
+            draft = _review_draft(result, session, done, repairs=repairs, known=known)
+            if not draft.concerns or best is not None:
+                return draft if best is None or len(draft.concerns) < len(best.concerns) else best
             # Asked once: what a small model leaves out twice, it leaves out a third time.
-            best, problems = draft, concerns
+            best, problems = draft, draft.concerns
         else:
             problems = result
         messages += build_correction(raw, problems)
     return best or DraftFailure(problems=problems, repairs=session.max_repairs)
+
+
+def _review_draft(
+    checked: CheckedPlan, session: PlanningSession, done: Sequence[Mapping[str, Any]], *, repairs: int, known: str
+) -> PlanDraft:
+    """Return the draft with what the goal asks for and it does not do; `known` is what is known beside the goal."""
+    if not session.repairs_arguments:
+        return PlanDraft(checked=checked, repairs=repairs)
+    finished = {each["id"] for each in done}
+    tasks = [
+        {"args": {}, **task.model_dump(mode="json", exclude_defaults=True)}
+        for task in checked.compiled.plan.tasks
+        if task.id not in finished
+    ]
+    concerns = find_uncovered(session.goal, tasks, session.specs, done=done, context=known)
+    questions = find_questions(session.goal, tasks, session.specs, done=done, context=known)
+    return PlanDraft(checked=checked, repairs=repairs, concerns=concerns, questions=questions)
 
 
 def _build_messages(
@@ -77,13 +97,15 @@ def _build_messages(
 
 
 async def _check_script(
-    text: str, session: PlanningSession, done: Sequence[Mapping[str, Any]]
+    text: str, session: PlanningSession, done: Sequence[Mapping[str, Any]], known: str
 ) -> CheckedPlan | tuple[str, ...]:
     output_schemas = {task["id"]: session.toolbox.specs[task["tool"]].output_schema for task in done}
     try:
         tasks = read_script(text, session.specs, known=output_schemas, taken=session.used)
     except ScriptError as error:
         return (str(error),)
+    if session.repairs_arguments:
+        tasks = complete_tasks(session.goal, tasks, session.specs, done=done, context=known)
     checked = await session.check({"tasks": [*done, *tasks]})
     return tuple(map(str, checked)) if isinstance(checked, tuple) else checked
 

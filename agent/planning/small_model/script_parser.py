@@ -161,7 +161,7 @@ class ScriptReader:
         items = parse_reference(self._loop.items) if self._loop else None
         match test, items:
             case ast.Compare(ops=[ast.Eq()], comparators=[ast.Constant(value=value)]), OutputReference(task):
-                args = next((each["args"] for each in self.tasks if each["id"] == task), {})
+                args: Mapping[str, JsonValue] = next((each["args"] for each in self.tasks if each["id"] == task), {})
                 return any(str(given).lower() == str(value).lower() for given in args.values())
             case _:
                 return False
@@ -187,9 +187,9 @@ class ScriptReader:
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=[item])):
                 if not isinstance(gathered := self._names.get(name), list):
                     raise ScriptError(f"{quote_code(statement)} adds to what is no list.")
-                value = self._convert_value(item)
+                added = self._convert_value(item)
                 # Of a loop the list of the outputs is what is gathered.
-                self._names[name] = value if self._loop is not None and not gathered else [*gathered, value]
+                self._names[name] = added if self._loop is not None and not gathered else [*gathered, added]
             case ast.Expr(value=ast.Call() as call):
                 self._convert_call(call, name=None)
             case ast.Expr(value=ast.ListComp() as value):
@@ -368,14 +368,14 @@ class ScriptReader:
                     return value
                 field = choose_field(name, wanted, list_fields(given, given, description=""), roots=roots)
                 return {"item": [field]} if field else value
-            case {"output_of": str() as task, "path": []} if (given := self._outputs.get(task)) is not None:
-                roots = (given, spec.args_schema)
-                if find_mismatch(given, wanted, roots=roots) is None:
+            case {"output_of": str() as task, "path": []} if (output := self._outputs.get(task)) is not None:
+                roots = (output, spec.args_schema)
+                if find_mismatch(output, wanted, roots=roots) is None:
                     return value
-                fields = [
-                    name for name, part in iterate_properties(given) if find_mismatch(part, wanted, roots=roots) is None
-                ]
-                return {"output_of": task, "path": [fields[0]]} if len(fields) == 1 else value
+                fields = dict(iterate_properties(output))
+                fitting = [each for each, part in fields.items() if find_mismatch(part, wanted, roots=roots) is None]
+                only = fitting[0] if len(fitting) == 1 else choose_field(name, wanted, fields, roots=roots)
+                return {"output_of": task, "path": [only]} if only else value
             case _:
                 return value
 
