@@ -1,7 +1,7 @@
 """What a goal over tools asks for and no task of a plan does, as far as words and schemas tell."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from agent.core.plan.json_schema import find_allowed_types, iterate_properties
 from agent.core.plan.references import find_references
@@ -20,6 +20,11 @@ from agent.planning.goal_rules.wording import (
     split_sentences,
     split_words,
     stem_word,
+)
+
+#: Verbs that goals use for much else than what they mean as the name of a tool.
+_VAGUE_VERBS: Final = frozenset(
+    map(stem_word, ("tell", "write", "add", "make", "set", "put", "give", "plan", "open", "file"))
 )
 
 
@@ -75,7 +80,7 @@ def _is_meant(spec: ToolSpec, stems: set[str], first: str, draft: DraftTasks) ->
     names = [stem_word(word) for word in split_words(spec.name)]
     if first in names[:1] and set(names) <= stems:
         return True
-    if is_action(spec) and first in expand_stems(names[:1]):
+    if is_action(spec) and (first in names[:1] or (first in expand_stems(names[:1]) and first not in _VAGUE_VERBS)):
         # An errand that begins with a verb of a single tool is that tool's.
         verbs = [stem_word(next(iter(split_words(each.name)), "")) for each in draft.specs.values() if is_action(each)]
         if sum(verb in expand_stems([first]) for verb in verbs) == 1:
