@@ -6,6 +6,7 @@ from typing import Any
 from unittest.mock import patch
 
 from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
 
 from agent.settings import Settings
@@ -90,8 +91,9 @@ class Garden:
         with Endpoint(lambda _request: Text(next(answers))) as endpoint:
             given = {**endpoint.env, "PLANWAVE_MODEL_SCALE": "small"}
             with patch.dict(os.environ, given):
+                chosen = Settings(**{"approve": "never", **settings})
                 graph = build_graph(
-                    tools=self.tools(), model="openai:scripted", settings=Settings(**{"approve": "never", **settings})
+                    tools=self.tools(), model="openai:scripted", settings=chosen, checkpointer=InMemorySaver()
                 )
                 config = {"configurable": {"thread_id": "garden"}}
                 out = graph.invoke({"goal": goal}, config)

@@ -1,6 +1,7 @@
 """What a goal says of conditions, repetition, texts and order is planned and run, whatever a small model leaves out."""
 
 import pytest
+from langgraph.types import Command
 
 from tests.agent.planning.goal_rules.garden import Garden
 
@@ -218,6 +219,25 @@ INVENTED = [
     ("Buy 2 packets of seeds", "buy_seeds('tulip', 2)", "'plant'"),
     ("Water bed 4", "water_bed(4, 7.5)", "'litres'"),
 ]
+
+
+def test_what_nothing_gives_is_asked_for_and_the_answer_is_planned_with():
+    garden = Garden()
+    goal = "Mail the beds of the north to the boss"
+    script, other = BEDS + "mail_person('boss@corp.example', 'Beds')", BEDS + "mail_person('zoe@g.example', f'{beds}')"
+    asked = garden.run(goal, script, script, approve="ask")
+    assert asked["status"] == "awaiting_approval"
+    [interrupt] = asked["__interrupt__"]
+    [request] = interrupt.value["action_requests"]
+    assert (request["name"], garden.done) == ("go_on", [])
+    assert "What is 'to' of 'mail_person'? Neither the goal nor a result says it." in request["description"]
+    answer = Command(resume={"decisions": [{"type": "respond", "message": "It is zoe@g.example"}]})
+    out = garden.run(goal, script, script, other, approve="ask", resume=answer)
+    # The write itself still waits for its approval.
+    assert (out["status"], garden.done) == ("awaiting_approval", [])
+    [call] = out["__interrupt__"][0].value["action_requests"]
+    assert (call["name"], call["args"]["to"]) == ("mail_person", "zoe@g.example")
+    assert "It is zoe@g.example" in garden.questions[-1]
 
 
 @pytest.mark.parametrize(("goal", "script", "argument"), INVENTED)
