@@ -14,7 +14,7 @@ from agent.planning.goal_rules.texts import is_text_argument
 from agent.planning.goal_rules.wording import DATE, find_numbers, is_action, list_stems, split_sentences, split_words
 
 #: What nobody can guess: addresses, links, and numbers that name something.
-GUESSED: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://\S+|\+?\d[\d -]{6,}\d")
+_GUESSED: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://\S+|\+?\d[\d -]{6,}\d")
 #: Words by which a goal says a day or a time without its digits.
 _TIME_WORDS: Final = re.compile(
     r"\b(?:today|tomorrow|tonight|yesterday|now|noon|midnight|morning|afternoon|evening|night|weekend|"
@@ -28,6 +28,7 @@ _AMOUNT_WORDS: Final = re.compile(
     r"percent)s?\b",
     re.IGNORECASE,
 )
+_SINGLE: Final = re.compile(r"\b(?:an?|one|another|single)\b", re.IGNORECASE)
 _VAGUE_AMOUNT: Final = re.compile(r"\b(?:some|more|several|many|a few|enough|additional|further)\b", re.IGNORECASE)
 _PLACEHOLDERS: Final = frozenset(
     {"?", "", "unknown", "tbd", "todo", "n/a", "na", "none", "null", "xxx", "...", "not specified", "unspecified"}
@@ -39,6 +40,8 @@ _NAME: Final = re.compile(r"\b[A-Z][\w'-]+(?:\s+[A-Z][\w'-]+)+\b|(?<=[a-z,] )[A-
 _DAY_NAMES: Final = frozenset({"date", "day", "when", "start", "end", "until", "from", "deadline", "due"})
 _ADDRESS_NAMES: Final = frozenset({"to", "recipient", "recipients", "email", "mail", "address", "cc", "bcc"})
 _MAX_CODE: Final = 4
+#: A word that begins like one of the goal may be another form of it, or its name in another language.
+_PREFIX: Final = 3
 
 
 class MissingArgument(NamedTuple):
@@ -91,22 +94,28 @@ def _is_missing(name: str, value: JsonValue, spec: ToolSpec, *, goal: str, known
     if isinstance(value, bool) or "enum" in option or "const" in option or schema.get("default") == value:
         return False
     required = name in root.get("required", ())
+    if isinstance(value, list):
+        return any(isinstance(each, str) and _is_guessed(each, known) for each in value)
     if isinstance(value, str):
-        if required and not is_text_argument(name) and _is_placeholder(value, name):
+        if required and not is_text_argument(name) and _is_placeholder(value, name, known):
             return True
-        if any(each.lower() not in known.lower() for each in GUESSED.findall(DATE.sub("", value))):
+        if _is_guessed(value, known):
             return True
         return required and not is_text_argument(name) and _is_unsaid_text(name, value, spec, option, known=known)
     if isinstance(value, int | float) and required and is_action(spec):
-        return _is_unsaid_number(value, known=known, goal=goal)
+        return _is_unsaid_number(name, value, known=known, goal=goal)
     return False
 
 
-def _is_placeholder(value: str, name: str) -> bool:
+def _is_guessed(value: str, known: str) -> bool:
+    return any(each.lower() not in known.lower() for each in _GUESSED.findall(DATE.sub("", value)))
+
+
+def _is_placeholder(value: str, name: str, known: str) -> bool:
     plain = value.strip().lower()
-    return (
-        plain in _PLACEHOLDERS or plain == name.lower().replace("_", " ") or _MARKED.search(value.strip()) is not None
-    )
+    if plain in _PLACEHOLDERS or plain == name.lower().replace("_", " "):
+        return True
+    return _MARKED.search(value.strip()) is not None and plain not in known.lower()
 
 
 def _is_unsaid_text(name: str, value: str, spec: ToolSpec, option: JsonSchema, *, known: str) -> bool:
@@ -120,17 +129,19 @@ def _is_unsaid_text(name: str, value: str, spec: ToolSpec, option: JsonSchema, *
         return False
     stems = list_stems(value)
     told = list_stems(f"{known} {spec.description} {option.get('description', '')}")
-    if not stems or stems & told or any(word[:_MAX_CODE] in known.lower() for word in stems if len(word) >= _MAX_CODE):
+    if not stems or stems & told or any(word[:_PREFIX] in known.lower() for word in stems if len(word) >= _PREFIX):
         return False
     return is_action(spec) or value[:1].isupper()
 
 
-def _is_unsaid_number(value: float, *, known: str, goal: str) -> bool:
+def _is_unsaid_number(name: str, value: float, *, known: str, goal: str) -> bool:
     numbers = find_numbers(known)
+    if split_words(name)[-1:] in (["id"], ["number"], ["no"]):
+        return value not in numbers
     if value in numbers or value - 12 in numbers or value == 0:
         return False
     if value == 1:
-        return _VAGUE_AMOUNT.search(goal) is not None
+        return _SINGLE.search(goal) is None or _VAGUE_AMOUNT.search(goal) is not None
     return _AMOUNT_WORDS.search(known) is None and _TIME_WORDS.search(DATE.sub(" ", known)) is None
 
 

@@ -218,6 +218,7 @@ INVENTED = [
     ("Buy some more packets of rose", "buy_seeds('rose', 10)", "'packets'"),
     ("Buy 2 packets of seeds", "buy_seeds('tulip', 2)", "'plant'"),
     ("Water bed 4", "water_bed(4, 7.5)", "'litres'"),
+    ("Water the driest bed with 5 litres", "water_bed(1, 5)", "'bed'"),
 ]
 
 
