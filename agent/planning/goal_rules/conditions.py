@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from agent.core.plan.json_schema import iterate_properties
 from agent.core.plan.references import JsonPath
+from agent.planning.field_choice import list_fields
 from agent.planning.goal_rules.draft_tasks import DraftTasks, TaskDocument, fill_arguments
 from agent.planning.goal_rules.wording import (
     NUMBER_WORDS,
@@ -76,6 +77,59 @@ _MEANINGS: Final = (
     "count stock left piece quantity number many remain unit",
     "temperature degree celsius warm cold hot",
     "rain rainy wet precipitation",
+)
+#: Stems of conditions that say how much, and not of what.
+_COMPARING: Final = frozenset(
+    map(
+        stem_word,
+        (
+            *(
+                "below",
+                "under",
+                "above",
+                "over",
+                "least",
+                "most",
+                "exactly",
+                "only",
+                "still",
+                "left",
+                "has",
+                "have",
+                "had",
+            ),
+            *(
+                "was",
+                "were",
+                "not",
+                "no",
+                "none",
+                "some",
+                "percent",
+                "piece",
+                "unit",
+                "point",
+                "degree",
+                "drops",
+                "falls",
+            ),
+            *(
+                "exceeds",
+                "equal",
+                "empty",
+                "lower",
+                "higher",
+                "greater",
+                "fewer",
+                "stock",
+                "remaining",
+                "they",
+                "he",
+                "she",
+            ),
+            *NUMBER_WORDS,
+        ),
+    )
 )
 _STATES: Final = ("status", "state")
 
@@ -171,8 +225,9 @@ def _add_source(condition: GoalCondition, goal: str, draft: DraftTasks, task: Ta
         if is_action(spec) or any(each["tool"] == spec.name for each in draft.all_tasks):
             continue
         args = fill_arguments(spec, f"{condition.test} {goal}", near=task.get("args"))
+        # Its verb and its description say too much that conditions say, too.
         fields = " ".join(name for name, _ in iterate_properties(spec.output_schema or {}))
-        about = _add_meanings(list_stems(f"{spec.name.replace('_', ' ')} {fields}")) | list_stems(spec.description)
+        about = _add_meanings(list_stems(" ".join([*split_words(spec.name)[1:], fields])))
         if args is not None and (shared := _add_meanings(stems) & about):
             found.append((len(shared), spec.name, args))
     if not found:
@@ -203,10 +258,13 @@ def _list_parts(source: Mapping[str, Any], draft: DraftTasks) -> list[Operand]:
         found.append(
             Operand(source["id"], path, kind, own, around, _list_numbers(source, path, draft) if kind == "list" else ())
         )
-    if not members:
+    if not members or (members == [((), frozenset({"object"}))]):
         # Of an output without a schema only the fields that its tool speaks of are known.
-        named = [name for name in _STATES if name in split_words(spec.description)]
-        found += [Operand(source["id"], (name,), "unknown", frozenset({name}), around) for name in named]
+        listed = list_fields({}, {}, description=spec.description)
+        found += [
+            Operand(source["id"], (name,), "unknown", frozenset(_add_meanings({stem_word(name)})), around)
+            for name in listed
+        ]
     return found
 
 
@@ -264,11 +322,14 @@ def _write_comparison(
     sign: str, number: str, operands: Sequence[Operand], stems: set[str], said: set[str]
 ) -> str | None:
     value = NUMBER_WORDS.get(number.lower(), number.replace(",", ""))
-    counted = [each for each in operands if each.kind in {"number", "list"}]
+    # What is known by its name only has to be said by it.
+    counted = [
+        each for each in operands if each.kind in {"number", "list"} or (each.kind == "unknown" and each.own & said)
+    ]
     best = _choose_operand(counted, stems, said)
     if best is None:
         return None
-    if best.kind == "number":
+    if best.kind in {"number", "unknown"}:
         return f"{best.cel} {sign} {value}"
     named = [name for name in best.numbers if _add_meanings({stem_word(word) for word in split_words(name)}) & said]
     if named:
@@ -305,7 +366,7 @@ def _choose_operand(operands: Sequence[Operand], stems: set[str], said: set[str]
     scored = [
         (3 * len(each.own & said) + 2 * len(each.around & said) + len(each.around & stems), each) for each in operands
     ]
-    if not scored:
+    if not scored or (max(score for score, _ in scored) == 0 and said - _COMPARING):
         return None
     best, chosen = max(scored, key=lambda pair: pair[0])
     tied = [each for score, each in scored if score == best]

@@ -31,6 +31,8 @@ _TEXT_NAMES: Final = frozenset(
 _TITLE_NAMES: Final = frozenset({"subject", "title", "topic", "headline", "heading", "label"})
 #: A place for a result that was not filled in, or an end after which one was to follow.
 _PLACE: Final = re.compile(r"\[[^\]\n]*\]|<[A-Za-z][^>\n]*>|\{[^}\n]*\}|\.\.\.\s*$")
+#: "Desks: , chairs: ".
+_GAP: Final = re.compile(r"(?<=[:=] )(?=[,;\n]|$)|(?<=[:=])(?=[,;\n]|$)")
 _OPEN_END: Final = re.compile(r"[:=]\s*$")
 #: Words of a goal that stand for results.
 _RESULTS: Final = re.compile(
@@ -153,7 +155,10 @@ def _list_nouns(source: Mapping[str, Any], draft: DraftTasks) -> set[str]:
 
 
 def _make_label(source: Mapping[str, Any]) -> str:
-    words = str(source.get("description") or source["id"].replace("_", " ")).strip().rstrip(".:")
+    words = str(source.get("description") or "").strip().rstrip(".:")
+    if len(words.split()) < 2:
+        literals = [value for value in source["args"].values() if isinstance(value, str)]
+        words = " ".join([*split_words(source["tool"])[1:], *literals]) or words
     return words[:1].upper() + words[1:_MAX_LABEL]
 
 
@@ -192,9 +197,10 @@ def _find_item_values(task: TaskDocument, said: str, draft: DraftTasks) -> list[
 def _compose(text: str, values: Sequence[tuple[str, JsonValue]], goal: str) -> JsonValue:
     """Return the text as a template with the values in their places, or behind it."""
     names = {f"v{number}": value for number, (_, value) in enumerate(values, start=1)}
-    places = list(_PLACE.finditer(text))
-    if places and len(places) == len(values):
-        return {"template": _fill_in_places(text, list(names)), "values": names}
+    for pattern in (_PLACE, _GAP) if len(values) > 1 else (_PLACE,):
+        places = list(pattern.finditer(text))
+        if places and len(places) == len(values):
+            return {"template": _fill_in_places(text, places, list(names)), "values": names}
     kept = _PLACE.sub("", text).rstrip()
     known = {*find_numbers(goal)}
     if any(number not in known for number in find_numbers(kept)) and not any(
@@ -211,9 +217,9 @@ def _compose(text: str, values: Sequence[tuple[str, JsonValue]], goal: str) -> J
     return {"template": "\n".join([*([escaped] if kept else []), *lines]), "values": names}
 
 
-def _fill_in_places(text: str, names: Sequence[str]) -> str:
+def _fill_in_places(text: str, places: Sequence[re.Match[str]], names: Sequence[str]) -> str:
     parts, at = list[str](), 0
-    for place, name in zip(_PLACE.finditer(text), names, strict=True):
+    for place, name in zip(places, names, strict=True):
         parts += [text[at : place.start()].replace("{", "{{").replace("}", "}}"), f"{{{name}}}"]
         at = place.end()
     return "".join([*parts, text[at:].replace("{", "{{").replace("}", "}}")])

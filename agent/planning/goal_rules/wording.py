@@ -8,6 +8,7 @@ from typing import Final
 from agent.core.plan.tool_spec import ToolSpec
 
 _QUOTED: Final = re.compile("(?<!\\w)'[^']*'(?!\\w)|\"[^\"]*\"|\u2018[^\u2019]*\u2019|\u201c[^\u201d]*\u201d")
+_THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _WORD: Final = re.compile(r"[a-z]+")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MIN_STEM: Final = 3
@@ -52,7 +53,7 @@ _READING_VERBS: Final = frozenset(
 )
 #: Words that mean the same in goals and in the names of tools.
 SYNONYMS: Final = (
-    frozenset({"email", "mail", "message", "notify", "inform", "write", "tell", "send", "remind", "forward"}),
+    frozenset({"email", "mail", "message", "notify", "inform", "write", "tell", "send", "forward"}),
     frozenset({"order", "buy", "purchase", "reorder", "restock"}),
     frozenset({"create", "add", "make", "open", "schedule", "book", "set", "plan", "put", "new", "raise", "file"}),
     frozenset({"reserve", "book"}),
@@ -120,7 +121,8 @@ class GoalCondition:
 
 
 def mask_quotes(goal: str) -> str:
-    """Return the goal with the words inside quotation marks replaced by underscores, so that no rule reads them."""
+    """Return the goal with the words inside quotation marks, and the commas of numbers, replaced by underscores."""
+    goal = _THOUSANDS.sub("_", goal)
     return _QUOTED.sub(lambda found: found[0][0] + "_" * (len(found[0]) - 2) + found[0][-1], goal)
 
 

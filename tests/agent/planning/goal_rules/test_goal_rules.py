@@ -45,6 +45,7 @@ MAIL = "mail_person('kim@g.example', 'Look')\n"
             "n = count_seeds('fern')\nbuy_seeds('fern', 2)",
             [("buy", "fern", 2)],
         ),
+        ("Water bed 9 with 5 litres if it is below 1,000 percent", WET + "water_bed(9, 5)", [("water", 9, 5)]),
         # The lookup that the script forgot is added.
         (
             "If there are fewer than 10 rose seeds left, buy 2 packets of rose",
@@ -270,6 +271,13 @@ def test_what_the_goal_says_in_words_is_given(goal, script):
             "no task calls 'mail_person'",
         ),
         ("Count the rose seeds and list the beds of the north", "count_seeds('rose')", "no task calls 'list_beds'"),
+        # No output that is there is what the condition is about.
+        (
+            "Buy 2 packets of fern if Kim has more than 9 euros",
+            "n = count_seeds('fern')\nbuy_seeds('fern', 2)",
+            "a condition",
+        ),
+        ("Buy 2 packets of fern if Kim has more than 9 euros", "buy_seeds('fern', 2)", "a condition"),
         (
             "If the moon is full, water bed 4 with 5 litres",
             "water_bed(4, 5)",
