@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import JsonValue
 
 from agent.core.plan.json_schema import branches, iterate_properties
+from agent.core.plan.references import OutputReference, parse_reference
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.planning.field_choice import choose_field, list_fields
 from agent.planning.goal_rules.draft_tasks import DraftTasks, TaskDocument
@@ -37,7 +38,7 @@ _MARKED: Final = re.compile(
     r"^[<\[{].*[>\]}]$|^(?:your|my|the user'?s?)[ _-]|placeholder|^(?:enter|insert|specify)\b", re.IGNORECASE
 )
 _NAME: Final = re.compile(r"\b[A-Z][\w'-]+(?:\s+[A-Z][\w'-]+)+\b|(?<=[a-z,] )[A-Z][a-z]+\b")
-_DAY_NAMES: Final = frozenset({"date", "day", "when", "start", "end", "until", "from", "deadline", "due"})
+_ADDRESS: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _ADDRESS_NAMES: Final = frozenset({"to", "recipient", "recipients", "email", "mail", "address", "cc", "bcc"})
 _MAX_CODE: Final = 4
 #: A word that begins like one of the goal may be another form of it, or its name in another language.
@@ -147,10 +148,32 @@ def _is_unsaid_number(name: str, value: float, *, known: str, goal: str) -> bool
 
 def look_up_missing(goal: str, draft: DraftTasks, *, context: str = "") -> None:
     """Take what nothing gives from an earlier output, or from a tool that looks it up by a name of the goal."""
+    _prefer_given_addresses(goal, draft)
     for missing in find_missing(goal, draft, context=context):
         found = _find_in_outputs(missing, draft) or _add_lookup(missing, goal, draft)
         if found is not None:
             missing.task["args"][missing.name] = found
+
+
+def _prefer_given_addresses(goal: str, draft: DraftTasks) -> None:
+    """Let a call go to the address that the goal gives, and not to one that the script looks up for it."""
+    addresses = list(dict.fromkeys(_ADDRESS.findall(goal)))
+    for task in draft.list_actions():
+        for name, value in task["args"].items():
+            found = parse_reference(value)
+            if split_words(name)[-1:] not in ([each] for each in _ADDRESS_NAMES) or not isinstance(
+                found, OutputReference
+            ):
+                continue
+            source = next((each for each in draft if each["id"] == found.task), None)
+            if source is None or source.get("for_each") is not None or draft.find_list(source) is not None:
+                continue
+            said = {word for given in source["args"].values() if isinstance(given, str) for word in split_words(given)}
+            meant = [each for each in addresses if said & set(split_words(each.partition("@")[0]))]
+            if len(meant) == 1:
+                task["args"][name] = meant[0]
+                if draft.find_dependants(source["id"]) == {source["id"]}:
+                    draft.tasks.remove(source)
 
 
 def _find_in_outputs(missing: MissingArgument, draft: DraftTasks) -> JsonValue:

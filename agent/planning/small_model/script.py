@@ -4,6 +4,7 @@ A program instead of reasoning in words follows L. Gao et al., "PAL: Program-aid
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -45,7 +46,9 @@ async def plan_as_script(
     for repairs in range(session.max_repairs + 1):
         if repairs:
             session.emit(Thinking(role="planner", text=f"Repairing the plan: {problems[0]}"))
-        reply = await session.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
+        # Shown what it left out, a small model writes the same again unless it is sampled.
+        asked = session if best is None else replace(session, variant=session.variant or 1)
+        reply = await asked.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
         raw = reply.raw if isinstance(reply, MalformedReply) else reply.text
         result = (
             (reply.reason,) if isinstance(reply, MalformedReply) else await _check_script(raw, session, done, known)

@@ -9,6 +9,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
 
+from agent.errors import ToolFailure
 from agent.settings import Settings
 from graphs.plan_execute import build_graph
 from tests.support.openai_endpoint import Endpoint, Text
@@ -61,6 +62,8 @@ class Garden:
 
         def find_person(name: str) -> Person:
             """Look up a person."""
+            if name.lower() == "boss":
+                raise ToolFailure("There is nobody of that name.")
             return {"name": name, "email": f"{name.split(maxsplit=1)[0].lower()}@g.example"}
 
         def water_bed(bed: int, litres: float) -> str:

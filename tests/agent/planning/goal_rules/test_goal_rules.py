@@ -212,6 +212,14 @@ def test_an_address_is_looked_up_and_not_made_up(goal, script):
     assert [to for _, to, _ in garden.done] == ["kim@g.example"]
 
 
+def test_an_address_that_the_goal_gives_is_not_looked_up():
+    garden = Garden()
+    script = "p = find_person('Zoe')\nmail_person(p['email'], 'Look')"
+    out = garden.run("Mail zoe@other.example 'Look'", script)
+    assert (out["status"], garden.done) == ("completed", [("mail", "zoe@other.example", "Look")])
+    assert [task["tool"] for task in out["plan"]["tasks"]] == ["mail_person"]
+
+
 INVENTED = [
     ("Mail the beds of the north to the boss", BEDS + "mail_person('boss@corp.example', f'{beds}')", "'to'"),
     ("Mail the beds of the north to the boss", BEDS + "mail_person('the boss', f'{beds}')", "'to'"),
@@ -240,6 +248,21 @@ def test_what_nothing_gives_is_asked_for_and_the_answer_is_planned_with():
     [call] = out["__interrupt__"][0].value["action_requests"]
     assert (call["name"], call["args"]["to"]) == ("mail_person", "zoe@g.example")
     assert "It is zoe@g.example" in garden.questions[-1]
+
+
+def test_a_revised_plan_makes_up_nothing_either():
+    looked_up = BEDS + "p = find_person('boss')\nmail_person(p['email'], f'{beds}')"
+    answers = (
+        looked_up,
+        '{"reason": "Nobody is called so.", "action": "retry"}',
+        BEDS + "mail_person('b@c.example', 'x')",
+    )
+    garden = Garden()
+    out = garden.run("Mail the beds of the north to the boss", *answers)
+    assert (out["status"], garden.done) == ("failed", [])
+    assert "What is 'to' of 'mail_person'?" in out["answer"]
+    asked = Garden().run("Mail the beds of the north to the boss", *answers, approve="ask")
+    assert "What is 'to' of 'mail_person'?" in asked["__interrupt__"][0].value["action_requests"][0]["description"]
 
 
 @pytest.mark.parametrize(("goal", "script", "argument"), INVENTED)
