@@ -10,19 +10,19 @@ from agent.core.plan.references import JsonPath
 from agent.planning.field_choice import list_fields
 from agent.planning.goal_rules.draft_tasks import DraftTasks, TaskDocument, fill_arguments
 from agent.planning.goal_rules.wording import (
-    NUMBER_WORDS,
+    SPELLED_NUMBERS,
     GoalCondition,
     find_conditions,
     is_action,
     list_stems,
+    list_words,
     split_parts,
     split_sentences,
-    split_words,
     stem_word,
 )
 from agent.planning.script_code.condition_writing import negate_condition, write_path
 
-_NUMBER: Final = rf"(?P<number>\d[\d,]*(?:\.\d+)?|{'|'.join(NUMBER_WORDS)})"
+_NUMBER: Final = rf"(?P<number>\d[\d,]*(?:\.\d+)?|{'|'.join(SPELLED_NUMBERS)})"
 _UNIT: Final = r"(?:\s*(?:€|\$|£))?\s*"
 #: Comparisons in words, the first that fits counts.
 _COMPARISONS: Final = (
@@ -127,7 +127,7 @@ _COMPARING: Final = frozenset(
                 "he",
                 "she",
             ),
-            *NUMBER_WORDS,
+            *SPELLED_NUMBERS,
         ),
     )
 )
@@ -227,7 +227,7 @@ def _add_source(condition: GoalCondition, goal: str, draft: DraftTasks, task: Ta
         args = fill_arguments(spec, f"{condition.test} {goal}", near=task.get("args"))
         # Its verb and its description say too much that conditions say, too.
         fields = " ".join(name for name, _ in iterate_properties(spec.output_schema or {}))
-        about = _add_meanings(list_stems(" ".join([*split_words(spec.name)[1:], fields])))
+        about = _add_meanings(list_stems(" ".join([*list_words(spec.name)[1:], fields])))
         if args is not None and (shared := _add_meanings(stems) & about):
             found.append((len(shared), spec.name, args))
     if not found:
@@ -254,7 +254,7 @@ def _list_parts(source: Mapping[str, Any], draft: DraftTasks) -> list[Operand]:
     found = []
     for path, kinds in members:
         kind = _name_kind(kinds)
-        own = frozenset(_add_meanings({*(stem_word(word) for name in path for word in split_words(str(name)))}))
+        own = frozenset(_add_meanings({*(stem_word(word) for name in path for word in list_words(str(name)))}))
         found.append(
             Operand(source["id"], path, kind, own, around, _list_numbers(source, path, draft) if kind == "list" else ())
         )
@@ -321,7 +321,7 @@ def _write_claim(test: str, operands: Sequence[Operand], condition: GoalConditio
 def _write_comparison(
     sign: str, number: str, operands: Sequence[Operand], stems: set[str], said: set[str]
 ) -> str | None:
-    value = NUMBER_WORDS.get(number.lower(), number.replace(",", ""))
+    value = SPELLED_NUMBERS.get(number.lower(), number.replace(",", ""))
     # What is known by its name only has to be said by it.
     counted = [
         each for each in operands if each.kind in {"number", "list"} or (each.kind == "unknown" and each.own & said)
@@ -331,7 +331,7 @@ def _write_comparison(
         return None
     if best.kind in {"number", "unknown"}:
         return f"{best.cel} {sign} {value}"
-    named = [name for name in best.numbers if _add_meanings({stem_word(word) for word in split_words(name)}) & said]
+    named = [name for name in best.numbers if _add_meanings({stem_word(word) for word in list_words(name)}) & said]
     if named:
         return f"{best.cel}.exists(x, {write_path('x', (named[0],))} {sign} {value})"
     return f"size({best.cel}) {sign} {value}"

@@ -16,8 +16,8 @@ from agent.planning.goal_rules.wording import (
     find_numbers,
     is_action,
     list_stems,
+    list_words,
     score_tool,
-    split_words,
     stem_word,
 )
 
@@ -53,9 +53,7 @@ class DraftTasks:
 
     def list_verbs(self) -> set[str]:
         """Return the words by which the goal may begin an errand for one of the tools that do something."""
-        verbs = {
-            split_words(spec.name)[0] for spec in self.specs.values() if is_action(spec) and split_words(spec.name)
-        }
+        verbs = {list_words(spec.name)[0] for spec in self.specs.values() if is_action(spec) and list_words(spec.name)}
         return verbs.union(*(group for group in SYNONYMS if group & verbs))
 
     def list_sources(self, before: TaskDocument | None = None) -> list[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.planning.field_choice import choose_field, list_fields
 from agent.planning.goal_rules.draft_tasks import DraftTasks, TaskDocument
 from agent.planning.goal_rules.texts import is_text_argument
-from agent.planning.goal_rules.wording import DATE, find_numbers, is_action, list_stems, split_sentences, split_words
+from agent.planning.goal_rules.wording import DATE, find_numbers, is_action, list_stems, list_words, split_sentences
 
 #: What nobody can guess: addresses, links, and numbers that name something.
 _GUESSED: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://\S+|\+?\d[\d -]{6,}\d")
@@ -120,7 +120,7 @@ def _is_placeholder(value: str, name: str, known: str) -> bool:
 
 
 def _is_unsaid_text(name: str, value: str, spec: ToolSpec, option: JsonSchema, *, known: str) -> bool:
-    words = split_words(name)
+    words = list_words(name)
     if DATE.fullmatch(value.strip()[:10]):
         return value not in known and not DATE.search(known) and _TIME_WORDS.search(known) is None
     if words and words[-1] in _ADDRESS_NAMES and list_stems(f"{spec.name} {spec.description}") & {"email", "mail"}:
@@ -137,7 +137,7 @@ def _is_unsaid_text(name: str, value: str, spec: ToolSpec, option: JsonSchema, *
 
 def _is_unsaid_number(name: str, value: float, *, known: str, goal: str) -> bool:
     numbers = find_numbers(known)
-    if split_words(name)[-1:] in (["id"], ["number"], ["no"]):
+    if list_words(name)[-1:] in (["id"], ["number"], ["no"]):
         return value not in numbers
     if value in numbers or value - 12 in numbers or value == 0:
         return False
@@ -161,15 +161,15 @@ def _prefer_given_addresses(goal: str, draft: DraftTasks) -> None:
     for task in draft.list_actions():
         for name, value in task["args"].items():
             found = parse_reference(value)
-            if split_words(name)[-1:] not in ([each] for each in _ADDRESS_NAMES) or not isinstance(
+            if list_words(name)[-1:] not in ([each] for each in _ADDRESS_NAMES) or not isinstance(
                 found, OutputReference
             ):
                 continue
             source = next((each for each in draft if each["id"] == found.task), None)
             if source is None or source.get("for_each") is not None or draft.find_list(source) is not None:
                 continue
-            said = {word for given in source["args"].values() if isinstance(given, str) for word in split_words(given)}
-            meant = [each for each in addresses if said & set(split_words(each.partition("@")[0]))]
+            said = {word for given in source["args"].values() if isinstance(given, str) for word in list_words(given)}
+            meant = [each for each in addresses if said & set(list_words(each.partition("@")[0]))]
             if len(meant) == 1:
                 task["args"][name] = meant[0]
                 if draft.find_dependants(source["id"]) == {source["id"]}:
@@ -203,7 +203,7 @@ def _choose_output_field(missing: MissingArgument, source: ToolSpec, draft: Draf
 
 def _add_lookup(missing: MissingArgument, goal: str, draft: DraftTasks) -> JsonValue:
     names = _find_names(goal)
-    near = [name for name in names if set(split_words(name)) & set(split_words(str(missing.value)))]
+    near = [name for name in names if set(list_words(name)) & set(list_words(str(missing.value)))]
     if len(names) != 1 and len(near) != 1:
         return None
     [name] = near if len(near) == 1 else names

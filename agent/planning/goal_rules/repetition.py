@@ -17,10 +17,10 @@ from agent.planning.goal_rules.wording import (
     find_quoted,
     is_action,
     list_stems,
+    list_words,
     score_tool,
     split_parts,
     split_sentences,
-    split_words,
     stem_word,
 )
 
@@ -108,7 +108,7 @@ def _repeat_task(task: TaskDocument, source: Mapping[str, Any], goal: str, draft
         return
     spec = draft.get_spec(task)
     parts = dict(iterate_properties(spec.args_schema))
-    hints = split_words(goal)
+    hints = list_words(goal)
     task["for_each"] = {"output_of": source["id"], "path": list(path)}
     for name, value in task["args"].items():
         item = _refer_to_item(value, source["id"], path)
@@ -204,8 +204,8 @@ def _bind_item(
     path = draft.find_list(source)
     if path is None:
         return None
-    hints, bound = split_words(part), dict(args)
-    nouns = {stem_word(word) for word in split_words(noun)}
+    hints, bound = list_words(part), dict(args)
+    nouns = {stem_word(word) for word in list_words(noun)}
     found = False
     for name, schema in iterate_properties(spec.args_schema):
         value = args.get(name)
@@ -226,7 +226,7 @@ def _is_given(value: JsonValue, goal: str, *, name: str, nouns: set[str]) -> boo
     if any(True for _ in find_references(value)):
         return True
     if isinstance(value, str):
-        stems = {stem_word(word) for word in split_words(value)}
+        stems = {stem_word(word) for word in list_words(value)}
         return value.lower() in goal.lower() and value.lower() != name.lower() and not (stems and stems <= nouns)
     return isinstance(value, int | float) and float(value) in find_numbers(goal)
 

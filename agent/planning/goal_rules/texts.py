@@ -15,9 +15,9 @@ from agent.planning.goal_rules.wording import (
     find_numbers,
     find_quoted,
     list_stems,
+    list_words,
     split_parts,
     split_sentences,
-    split_words,
     stem_word,
 )
 
@@ -49,17 +49,17 @@ _MAX_LABEL: Final = 60
 
 def is_text_argument(name: str) -> bool:
     """Whether an argument is a text that is composed, by its name."""
-    words = split_words(name)
+    words = list_words(name)
     return bool(words) and (words[-1] in _TEXT_NAMES or words[-1] in _TITLE_NAMES)
 
 
 def is_told_argument(name: str) -> bool:
     """Whether an argument is a text that may tell results, by its name."""
-    words = split_words(name)
+    words = list_words(name)
     return bool(words) and words[-1] in _TEXT_NAMES
 
 
-def is_unfinished(text: str) -> bool:
+def lacks_results(text: str) -> bool:
     """Whether a text has a place for a result, or ends where one was to follow."""
     return bool(_PLACE.search(text) or _OPEN_END.search(text))
 
@@ -77,7 +77,7 @@ def fill_texts(goal: str, draft: DraftTasks) -> None:
                 continue
             if text is not None and not isinstance(text, str):
                 break
-            if _has_results(task, name) and not is_unfinished(text or ""):
+            if _has_results(task, name) and not lacks_results(text or ""):
                 break
             values = _find_told_values(task, text or "", parts, draft)
             if values:
@@ -106,9 +106,9 @@ def _find_own_parts(task: TaskDocument, goal: str, draft: DraftTasks) -> list[st
 
 def _names_tool(part: str, draft: DraftTasks) -> bool:
     """Whether a part of the goal begins with a word that a tool is called by: then it is an errand of its own."""
-    words = split_words(part)
+    words = list_words(part)
     first = stem_word(words[0]) if words else ""
-    return any(first in map(stem_word, split_words(spec.name)) for spec in draft.specs.values())
+    return any(first in map(stem_word, list_words(spec.name)) for spec in draft.specs.values())
 
 
 def _find_told_values(
@@ -124,10 +124,10 @@ def _find_told_values(
         nouns = _list_nouns(source, draft)
         speaks = bool(nouns & list_stems(said))
         is_free = source["id"] in unused
-        if (is_free and (speaks or is_unfinished(text) or _RESULTS.search(said))) or (
+        if (is_free and (speaks or lacks_results(text) or _RESULTS.search(said))) or (
             not is_free
             and speaks
-            and (_ASKED.search(said) or is_unfinished(text))
+            and (_ASKED.search(said) or lacks_results(text))
             and not _is_looked_up_for(task, source)
         ):
             found.append((_make_label(source), _choose_part(source, said, draft)))
@@ -149,7 +149,7 @@ def _list_nouns(source: Mapping[str, Any], draft: DraftTasks) -> set[str]:
     """Return the stems of what a task's result may be called in the goal."""
     spec = draft.get_spec(source)
     fields = " ".join(str(path[-1]) for path, _ in draft.list_members(source) if path)
-    verb, *nouns = split_words(spec.name)
+    verb, *nouns = list_words(spec.name)
     literals = {stem for value in source["args"].values() if isinstance(value, str) for stem in list_stems(value)}
     return {*map(stem_word, nouns or [verb]), *list_stems(fields), *literals}
 
@@ -158,7 +158,7 @@ def _make_label(source: Mapping[str, Any]) -> str:
     words = str(source.get("description") or "").strip().rstrip(".:")
     if len(words.split()) < 2:
         literals = [value for value in source["args"].values() if isinstance(value, str)]
-        words = " ".join([*split_words(source["tool"])[1:], *literals]) or words
+        words = " ".join([*list_words(source["tool"])[1:], *literals]) or words
     return words[:1].upper() + words[1:_MAX_LABEL]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.core.plan.tool_spec import ToolSpec
+from agent.programs.input_proposal import NUMBER_WORDS
 
 _QUOTED: Final = re.compile("(?<!\\w)'[^']*'(?!\\w)|\"[^\"]*\"|\u2018[^\u2019]*\u2019|\u201c[^\u201d]*\u201d")
 _THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}\b)")
@@ -13,21 +14,18 @@ _WORD: Final = re.compile(r"[a-z]+")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MIN_STEM: Final = 3
 _ENDINGS: Final = (("ies", "y"), ("ss", "ss"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""))
-NUMBER_WORDS: Final = {
-    **{word: number for number, word in enumerate(("zero", "one", "two", "three", "four", "five", "six", "seven"))},
-    **{word: number for number, word in enumerate(("eight", "nine", "ten", "eleven", "twelve", "thirteen"), start=8)},
-    "fourteen": 14,
-    "fifteen": 15,
-    "sixteen": 16,
-    "seventeen": 17,
-    "eighteen": 18,
-    "nineteen": 19,
-    "twenty": 20,
-    "thirty": 30,
-    "forty": 40,
-    "fifty": 50,
-    "hundred": 100,
-    "dozen": 12,
+SPELLED_NUMBERS: Final = {
+    **NUMBER_WORDS,
+
+        "zero": 0,
+        "one": 1,
+        "dozen": 12,
+        "thirteen": 13,
+        "fourteen": 14,
+        "sixteen": 16,
+        "seventeen": 17,
+        "eighteen": 18
+    ,
 }
 DATE: Final = re.compile(r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b")
 #: Words that begin the name of a tool that only looks something up, whether or not it says so.
@@ -172,7 +170,7 @@ def split_parts(text: str) -> list[str]:
     return [each for each in (*found, text[at:]) if each.strip()] or [text]
 
 
-def split_words(text: str) -> list[str]:
+def list_words(text: str) -> list[str]:
     """Return the words of a text, or of a name such as `sendEmail` or `send_email`, in lower case."""
     return _WORD.findall(_CAMEL.sub(" ", text).lower())
 
@@ -189,7 +187,7 @@ def stem_word(word: str) -> str:
 
 def list_stems(text: str) -> set[str]:
     """Return the stems of the words of a text that say something."""
-    return {stem_word(word) for word in split_words(text) if word not in _COMMON_WORDS and len(word) > 1}
+    return {stem_word(word) for word in list_words(text) if word not in _COMMON_WORDS and len(word) > 1}
 
 
 def expand_stems(stems: Iterable[str]) -> set[str]:
@@ -201,7 +199,7 @@ def expand_stems(stems: Iterable[str]) -> set[str]:
 
 def is_action(spec: ToolSpec) -> bool:
     """Whether a tool does something: it does not say that it only reads, nor does its name."""
-    words = split_words(spec.name)
+    words = list_words(spec.name)
     return not spec.policy.read_only and not (words and words[0] in _READING_VERBS)
 
 
@@ -211,7 +209,7 @@ def score_tool(spec: ToolSpec, text: str) -> float:
     expanded = expand_stems(stems)
     return sum(
         1.0 if part in stems else 0.6 if part in expanded else 0.0
-        for part in map(stem_word, split_words(spec.name))
+        for part in map(stem_word, list_words(spec.name))
         if part not in _COMMON_WORDS
     )
 
@@ -219,6 +217,6 @@ def score_tool(spec: ToolSpec, text: str) -> float:
 def find_numbers(text: str) -> list[float]:
     """Return the numbers of a text, those in words included and those of dates not."""
     text = DATE.sub(" ", text)
-    words = [NUMBER_WORDS[word] for word in split_words(text) if word in NUMBER_WORDS]
+    words = [SPELLED_NUMBERS[word] for word in list_words(text) if word in SPELLED_NUMBERS]
     digits = [float(each.replace(",", "")) for each in re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?", text)]
     return [*digits, *map(float, words)]
