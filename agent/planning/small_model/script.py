@@ -25,6 +25,8 @@ from agent.tools.plan_check import CheckedPlan
 from prompts import render
 
 _MAX_TOKENS: Final = 600
+#: Characters of a goal whose words are read by rule; a longer one brings texts along that say nothing of the plan.
+_MAX_GOAL_LENGTH: Final = 2_000
 
 
 async def plan_as_script(
@@ -65,11 +67,15 @@ async def plan_as_script(
     return best or DraftFailure(problems=problems, repairs=session.max_repairs)
 
 
+def _reads_goal(session: PlanningSession) -> bool:
+    return session.repairs_arguments and len(session.goal) <= _MAX_GOAL_LENGTH
+
+
 def _review_draft(
     checked: CheckedPlan, session: PlanningSession, done: Sequence[Mapping[str, Any]], *, repairs: int, known: str
 ) -> PlanDraft:
     """Return the draft with what the goal asks for and it does not do; `known` is what is known beside the goal."""
-    if not session.repairs_arguments:
+    if not _reads_goal(session):
         return PlanDraft(checked=checked, repairs=repairs)
     finished = {each["id"] for each in done}
     tasks = [
@@ -107,7 +113,7 @@ async def _check_script(
         tasks = read_script(text, session.specs, known=output_schemas, taken=session.used)
     except ScriptError as error:
         return (str(error),)
-    if session.repairs_arguments:
+    if _reads_goal(session):
         tasks = complete_tasks(session.goal, tasks, session.specs, done=done, context=known)
     checked = await session.check({"tasks": [*done, *tasks]})
     return tuple(map(str, checked)) if isinstance(checked, tuple) else checked

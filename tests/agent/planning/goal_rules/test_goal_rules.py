@@ -220,6 +220,12 @@ def test_an_address_that_the_goal_gives_is_not_looked_up():
     assert [task["tool"] for task in out["plan"]["tasks"]] == ["mail_person"]
 
 
+def test_a_goal_that_brings_a_long_text_along_is_planned_as_the_script_says():
+    garden = Garden()
+    out = garden.run("Water bed 4 with 5 litres. " + "If it rains, do. " * 200, "water_bed(4, 5)")
+    assert (out["status"], garden.done) == ("completed", [("water", 4, 5.0)])
+
+
 INVENTED = [
     ("Mail the beds of the north to the boss", BEDS + "mail_person('boss@corp.example', f'{beds}')", "'to'"),
     ("Mail the beds of the north to the boss", BEDS + "mail_person('the boss', f'{beds}')", "'to'"),
