@@ -16,16 +16,14 @@ _MIN_STEM: Final = 3
 _ENDINGS: Final = (("ies", "y"), ("ss", "ss"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""))
 SPELLED_NUMBERS: Final = {
     **NUMBER_WORDS,
-
-        "zero": 0,
-        "one": 1,
-        "dozen": 12,
-        "thirteen": 13,
-        "fourteen": 14,
-        "sixteen": 16,
-        "seventeen": 17,
-        "eighteen": 18
-    ,
+    "zero": 0,
+    "one": 1,
+    "dozen": 12,
+    "thirteen": 13,
+    "fourteen": 14,
+    "sixteen": 16,
+    "seventeen": 17,
+    "eighteen": 18,
 }
 DATE: Final = re.compile(r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b")
 #: Words that begin the name of a tool that only looks something up, whether or not it says so.

@@ -1,5 +1,7 @@
 """Scripts of tool calls: what becomes of them, what is told back, and the grammar that they are held to."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -219,6 +221,18 @@ def test_the_grammar_knows_the_tools_and_the_kinds_of_their_arguments():
     assert rules["call-2"].startswith('"post(" (use | text) (", " "tags=" (use | list')
     one_of_two = '("text=" (use | text) (", " "to=" (use | text))? | "to=" (use | text) )?'
     assert rules["call-3"] == f'"note(" {one_of_two} ")"'
+
+
+def test_the_grammar_repeats_a_group_with_a_rule_in_it_no_more_often_than_the_server_allows():
+    # llama.cpp multiplies what is repeated by how often, and refuses the grammar at 2,000.
+    text = build_script_grammar(TOOLBOX.specs)
+    bounds = [
+        int(bound)
+        for group, bound in re.findall(r"\(([^()]*)\)\{\d+,(\d+)\}", text)
+        if re.search(r"\b[a-z]+\b", re.sub(r'"[^"]*"|\[[^\]]*\]', "", group))
+    ]
+    assert bounds
+    assert max(bounds) <= 40
 
 
 def calculator() -> Toolbox:
