@@ -362,12 +362,14 @@ def _write_presence(operands: Sequence[Operand], stems: set[str], said: set[str]
 
 
 def _choose_operand(operands: Sequence[Operand], stems: set[str], said: set[str]) -> Operand | None:
-    """Return the operand that most words of the condition speak of; the only one there is without any."""
-    scored = [
-        (3 * len(each.own & said) + 2 * len(each.around & said) + len(each.around & stems), each) for each in operands
-    ]
-    if not scored or (max(score for score, _ in scored) == 0 and said - _COMPARING):
+    """Return the operand that most words of the condition speak of; the only one there is if it has no such words.
+
+    `said` are the stems of the condition, `stems` those of what depends on it, too.
+    """
+    named = {id(each): 3 * len(each.own & said) + 2 * len(each.around & said) for each in operands}
+    if not operands or (max(named.values()) == 0 and said - _COMPARING):
         return None
+    scored = [(named[id(each)] + len(each.around & stems), each) for each in operands]
     best, chosen = max(scored, key=lambda pair: pair[0])
     tied = [each for score, each in scored if score == best]
     return chosen if len(tied) == 1 or (best > 0 and len({each.task for each in tied}) > 1) else None

@@ -9,7 +9,7 @@ from agent.core.plan.tool_spec import ToolSpec
 from agent.planning.goal_rules.draft_tasks import DraftTasks, TaskDocument
 from agent.planning.goal_rules.missing import find_missing
 from agent.planning.goal_rules.repetition import find_repetition
-from agent.planning.goal_rules.texts import lacks_results
+from agent.planning.goal_rules.texts import is_told_argument, lacks_results, list_unused_tasks
 from agent.planning.goal_rules.wording import (
     expand_stems,
     find_conditions,
@@ -51,7 +51,17 @@ def find_uncovered(
         for name, value in task["args"].items():
             if isinstance(value, str) and lacks_results(value):
                 found.append(f"{name!r} of {task['id']!r} is {value!r}, which has no result in it.")
+            elif isinstance(value, str) and is_told_argument(name) and value.lower() not in goal.lower():
+                found += _find_untold(name, task, draft)
     return tuple(dict.fromkeys(found))
+
+
+def _find_untold(name: str, task: TaskDocument, draft: DraftTasks) -> Iterator[str]:
+    """Yield a sentence for each lookup in front of a text that tells no result, if nothing else uses it."""
+    unused = list_unused_tasks(draft)
+    for source in draft.list_sources(before=task):
+        if source["id"] in unused and draft.all_tasks.index(source) < draft.all_tasks.index(task):
+            yield f"Nothing uses what {source['id']!r} finds out, and {name!r} of {task['id']!r} tells no result."
 
 
 def _find_missing_conditions(goal: str, draft: DraftTasks) -> Iterator[str]:
@@ -67,27 +77,31 @@ def _find_uncalled_tools(goal: str, draft: DraftTasks) -> Iterator[str]:
     """Yield a sentence for each tool that a part of the goal speaks of by its whole name, and that no task calls."""
     called = {task["tool"] for task in draft.all_tasks}
     for part in (part for sentence in split_sentences(goal) for part in split_parts(sentence)):
-        stems, first = list_stems(part), stem_word(next(iter(list_words(part)), ""))
-        meant = [spec for spec in draft.specs.values() if _is_meant(spec, stems, first, draft)]
+        meant = [spec for spec in draft.specs.values() if _is_meant(spec, part, draft)]
         if meant and not any(spec.name in called for spec in meant):
             spec = max(meant, key=lambda each: score_tool(each, part))
-            said = " ".join(word for word in list_words(spec.name) if stem_word(word) in expand_stems(stems))
+            stems = expand_stems(list_stems(part))
+            said = " ".join(word for word in list_words(spec.name) if stem_word(word) in stems)
             yield f"The goal says {said!r}, and no task calls {spec.name!r}."
 
 
-def _is_meant(spec: ToolSpec, stems: set[str], first: str, draft: DraftTasks) -> bool:
-    """Whether a part of the goal with these words, the first of which is `first`, speaks of a tool."""
-    names = [stem_word(word) for word in list_words(spec.name)]
+def _is_meant(spec: ToolSpec, part: str, draft: DraftTasks) -> bool:
+    """Whether a part of the goal speaks of a tool."""
+    names, stems, words = [stem_word(word) for word in list_words(spec.name)], list_stems(part), list_words(part)
+    first = stem_word(words[0]) if words else ""
     if first in names[:1] and set(names) <= stems:
         return True
+    if not names:
+        return False
     if is_action(spec) and (first in names[:1] or (first in expand_stems(names[:1]) and first not in _VAGUE_VERBS)):
         # An errand that begins with a verb of a single tool is that tool's.
         verbs = [stem_word(next(iter(list_words(each.name)), "")) for each in draft.specs.values() if is_action(each)]
         if sum(verb in expand_stems([first]) for verb in verbs) == 1:
             return True
     if is_action(spec):
-        # A word that only means the same is not enough for all of the name.
-        return bool(names) and set(names) <= expand_stems(stems) and bool(set(names) & stems)
+        # A word that only means the same is not enough for all of the name, and "the closed tickets" are none to close.
+        said = {stem_word(word) for word in words if not word.endswith("ed")}
+        return set(names) <= expand_stems(stems) and bool(set(names) & stems) and names[0] in expand_stems(said)
     nouns = set(names[1:])
     others = {stem_word(word) for each in draft.specs.values() if each is not spec for word in list_words(each.name)}
     known = {stem_word(str(path[-1])) for task in draft.all_tasks for path, _ in draft.list_members(task) if path}

@@ -1,5 +1,6 @@
 """The tasks of a draft that is being completed, as documents, and what is known about them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -121,7 +122,9 @@ class DraftTasks:
         for value in task.get("args", {}).values():
             if isinstance(value, str) and value:
                 stems = list_stems(value)
-                total += 1.0 if value.lower() in text.lower() else 0.7 * len(stems & words) / max(len(stems), 1)
+                # An address tells two calls of the same tool apart.
+                whole = re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text, re.IGNORECASE)
+                total += (2.0 if "@" in value else 1.0) if whole else 0.7 * len(stems & words) / max(len(stems), 1)
             elif isinstance(value, int | float) and not isinstance(value, bool):
                 total += 1.0 if float(value) in numbers else 0.0
         return total

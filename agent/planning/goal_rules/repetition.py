@@ -29,6 +29,9 @@ _EACH: Final = re.compile(
     r"(?P<noun>(?:\s+(?!(?:to|at|on|in|by|with|that|which|who|whose|from|for|of|and)\b)[\w-]+){0,3})",
     re.IGNORECASE,
 )
+_CHOICE: Final = re.compile(
+    r"\b(?:first|one|any|next|last|latest|top|single|either|best|worst|\w{3,}est)\b", re.IGNORECASE
+)
 _TO: Final = re.compile(r"\bto\s+(?P<who>[\w.@-]+)\s*[.!]?$", re.IGNORECASE)
 #: A tool is meant by a part of the goal if so much of its name is in it.
 _MIN_SCORE: Final = 1.0
@@ -58,7 +61,8 @@ def _find_misused_list(task: TaskDocument, goal: str, draft: DraftTasks) -> Mapp
     """Return the task whose list an argument takes as one item: by a field, or whole where one value goes."""
     spec = draft.get_spec(task)
     parts = dict(iterate_properties(spec.args_schema))
-    repeats = any(find_repetition(part) for part in _find_own_parts(task, goal, draft))
+    own = _find_own_parts(task, goal, draft)
+    repeats = any(find_repetition(part) for part in own)
     sources = {source["id"]: source for source in draft.list_sources(before=task)}
     for name, value in task["args"].items():
         for place, found in find_references(value):
@@ -69,10 +73,18 @@ def _find_misused_list(task: TaskDocument, goal: str, draft: DraftTasks) -> Mapp
             rest = found.path[len(path) :]
             is_whole = not rest and not place and is_scalar(parts.get(name, {}), spec.args_schema)
             is_field = bool(rest) and isinstance(rest[0], str) and rest[0] != "*"
-            is_first = bool(rest) and isinstance(rest[0], int) and repeats
+            is_first = bool(rest) and isinstance(rest[0], int) and (repeats or _speaks_of_several(source, own))
             if (is_field or is_first or is_whole) and not is_text_argument(name):
                 return source
     return None
+
+
+def _speaks_of_several(source: Mapping[str, Any] | None, parts: list[str]) -> bool:
+    """Whether parts of the goal name the items of a list in the plural, and do not choose one of them."""
+    if source is None or any(_CHOICE.search(part) for part in parts):
+        return False
+    plurals = {stem_word(word) for part in parts for word in list_words(part) if word.endswith("s")}
+    return bool(plurals & {stem_word(word) for word in list_words(source["tool"])[1:]})
 
 
 def _tell_all_items(task: TaskDocument, draft: DraftTasks) -> None:

@@ -66,6 +66,7 @@ def lacks_results(text: str) -> bool:
 
 def fill_texts(goal: str, draft: DraftTasks) -> None:
     """Put the results that a text of a call speaks of into it, if the script did not."""
+    unused = list_unused_tasks(draft)
     for task in draft.list_actions():
         spec = draft.get_spec(task)
         names = [name for name, _ in iterate_properties(spec.args_schema) if is_told_argument(name)]
@@ -79,7 +80,7 @@ def fill_texts(goal: str, draft: DraftTasks) -> None:
                 break
             if _has_results(task, name) and not lacks_results(text or ""):
                 break
-            values = _find_told_values(task, text or "", parts, draft)
+            values = _find_told_values(task, text or "", parts, goal, draft, unused=unused)
             if values:
                 task["args"][name] = _compose(text or "", values, goal)
             break
@@ -94,12 +95,14 @@ def _has_results(task: TaskDocument, name: str) -> bool:
 def _find_own_parts(task: TaskDocument, goal: str, draft: DraftTasks) -> list[str]:
     """Return the parts of the goal that speak of a task most, each with those behind it that no other task does."""
     parts = [part for sentence in split_sentences(goal) for part in split_parts(sentence)]
-    owners = [max(draft.all_tasks, key=lambda each: draft.score(each, part), default=task) for part in parts]
+    actions = draft.list_actions()
+    owners = [max(actions, key=lambda each: draft.score(each, part), default=task) for part in parts]
     scores = [draft.score(task, part) for part in parts]
     best = max(scores, default=0.0)
     own, is_open = list[str](), False
     for part, owner, score in zip(parts, owners, scores, strict=True):
-        is_open = score == best > 0 or (is_open and (owner["id"] == task["id"] or not _names_tool(part, draft)))
+        is_nobodys = draft.score(owner, part) == 0 and not _names_tool(part, draft)
+        is_open = score == best > 0 or (is_open and (owner["id"] == task["id"] or is_nobodys))
         own += [part] if is_open else []
     return own or [goal]
 
@@ -112,17 +115,21 @@ def _names_tool(part: str, draft: DraftTasks) -> bool:
 
 
 def _find_told_values(
-    task: TaskDocument, text: str, parts: Sequence[str], draft: DraftTasks
+    task: TaskDocument, text: str, parts: Sequence[str], goal: str, draft: DraftTasks, *, unused: set[str]
 ) -> list[tuple[str, JsonValue]]:
     """Return what a text tells, each with a label: fields of the item of a loop, else parts of earlier outputs."""
     said = " ".join(parts)
     if task.get("for_each") is not None:
         return _find_item_values(task, said, draft)
-    unused = _list_unused(draft)
     found = []
+    others = [each for each in draft.list_actions() if each is not task and has_told_argument(draft.get_spec(each))]
     for source in draft.list_sources(before=task):
         nouns = _list_nouns(source, draft)
-        speaks = bool(nouns & list_stems(said))
+        shared = len(nouns & list_stems(said))
+        if any(len(nouns & list_stems(" ".join(_find_own_parts(each, goal, draft)))) > shared for each in others):
+            # Another text speaks of it more.
+            continue
+        speaks = shared > 0
         is_free = source["id"] in unused
         if (is_free and (speaks or lacks_results(text) or _RESULTS.search(said))) or (
             not is_free
@@ -134,7 +141,7 @@ def _find_told_values(
     return found
 
 
-def _list_unused(draft: DraftTasks) -> set[str]:
+def list_unused_tasks(draft: DraftTasks) -> set[str]:
     """Return the ids of the tasks whose output nothing uses."""
     used = {need for task in draft.all_tasks for need in draft.find_needs(task) - {*task.get("depends_on", ())}}
     return {task["id"] for task in draft.all_tasks} - used
@@ -186,7 +193,8 @@ def _find_item_values(task: TaskDocument, said: str, draft: DraftTasks) -> list[
         for _, found in find_argument_references(task["args"])
         if isinstance(found, ItemReference) and (path := found.path)
     }
-    stems = list_stems(said)
+    # Who is written to is not told who they are.
+    stems = list_stems(said) - {stem_word(word) for word in [w for w in list_words(said)[1:] if list_stems(w)][:1]}
     return [
         (name.replace("_", " ").capitalize(), {"item": [name]})
         for name in fields

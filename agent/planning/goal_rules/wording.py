@@ -70,7 +70,7 @@ _COMMON_WORDS: Final = frozenset(
     }
 )
 
-_IF: Final = r"if|when|whenever|in case|as long as|provided that|provided|should"
+_IF: Final = r"if|when|whenever|in case|as long as|provided that|provided"
 _OTHERWISE: Final = r"otherwise|or else|else|if not"
 #: "if CONDITION, CONSEQUENCE; otherwise OTHER": what is behind the comma depends on it, to the end of the sentence.
 _BEFORE: Final = re.compile(

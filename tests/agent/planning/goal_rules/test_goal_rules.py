@@ -114,6 +114,16 @@ EVERY = [("water", 4, 5.0), ("water", 9, 5.0)]
             BEDS + "mail_person('keeper@g.example', 'Your plant:')",
             [("mail", "kim@g.example", "Your plant: Rose"), ("mail", "lea@g.example", "Your plant: Fern")],
         ),
+        (
+            "Mail the keepers of the beds in the north that it rains",
+            BEDS + "mail_person(beds[0]['keeper'], 'It rains')",
+            [("mail", "kim@g.example", "It rains"), ("mail", "lea@g.example", "It rains")],
+        ),
+        (
+            "Mail the keeper of the first of the beds in the north that it rains",
+            BEDS + "mail_person(beds[0]['keeper'], 'It rains')",
+            [("mail", "kim@g.example", "It rains")],
+        ),
         # One mail about all of them is no repetition.
         (
             "Mail all beds in the north to kim@g.example",
@@ -170,6 +180,25 @@ def test_a_text_tells_the_results_that_the_goal_says_it_tells(goal, script, said
     assert out["status"] == "completed", out["answer"]
     [(_, _, text)] = garden.done
     assert [each for each in said if each not in text] == []
+
+
+def test_each_of_two_texts_tells_what_the_goal_says_of_it():
+    garden = Garden()
+    counts = "r = count_seeds('rose')\nf = count_seeds('fern')\n"
+    mails = "mail_person('kim@g.example', 'Rose seeds')\nmail_person('lea@g.example', 'Fern seeds')"
+    garden.run("Mail kim@g.example the number of rose seeds and lea@g.example that of fern seeds", counts + mails)
+    assert sorted(garden.done) == [
+        ("mail", "kim@g.example", "Rose seeds 3"),
+        ("mail", "lea@g.example", "Fern seeds 80"),
+    ]
+
+
+def test_a_lookup_that_no_text_tells_is_said():
+    garden = Garden()
+    out = garden.run("Count the rose seeds and mail kim@g.example", "n = count_seeds('rose')\n" + MAIL)
+    assert (
+        "Nothing uses what 'n' finds out, and 'text' of 'mail_person' tells no result." in out["confidence"]["reason"]
+    )
 
 
 @pytest.mark.parametrize(
