@@ -27,7 +27,7 @@ async def make_calls(goal, calls, folder: Path):
     made = {tool.name: tool for tool in build_tools(goal.parts, folder)}
     for call in calls:
         schema = Toolbox([made[call.tool]]).specs[call.tool].args_schema["properties"]
-        free = {name: 1 if part.get("type") == "integer" else "Any" for name, part in schema.items()}
+        free = {name: 1 if part.get("type") == "integer" else "desk" for name, part in schema.items()}
         given = {name: " and ".join(each.words) if isinstance(each, Says) else each for name, each in call.args.items()}
         await made[call.tool].ainvoke({**free, **given})
 

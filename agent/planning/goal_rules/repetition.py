@@ -7,7 +7,13 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from agent.core.plan.json_schema import branches, iterate_properties
-from agent.core.plan.references import JsonPath, OutputReference, find_references, parse_reference
+from agent.core.plan.references import (
+    JsonPath,
+    OutputReference,
+    find_references,
+    has_item_reference,
+    parse_reference,
+)
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.planning.field_choice import choose_field, list_fields
 from agent.planning.goal_rules.draft_tasks import DraftTasks, TaskDocument, fill_arguments, is_scalar
@@ -23,6 +29,7 @@ from agent.planning.goal_rules.wording import (
     split_sentences,
     stem_word,
 )
+from agent.planning.script_code.loops import refer_to_all_items
 
 _EACH: Final = re.compile(
     r"\b(?:every|each|all|both)\b(?:\s+(?:of|one of)\b)?(?:\s+(?:the|these|those|them|my|our|its|their))*"
@@ -33,6 +40,7 @@ _CHOICE: Final = re.compile(
     r"\b(?:first|one|any|next|last|latest|top|single|either|best|worst|\w{3,}est)\b", re.IGNORECASE
 )
 _TO: Final = re.compile(r"\bto\s+(?P<who>[\w.@-]+)\s*[.!]?$", re.IGNORECASE)
+_ONE_EACH: Final = re.compile(r"\b(?:each|every|per|separate(?:ly)?|individual(?:ly)?|one by one)\b", re.IGNORECASE)
 #: A tool is meant by a part of the goal if so much of its name is in it.
 _MIN_SCORE: Final = 1.0
 
@@ -45,6 +53,8 @@ def find_repetition(part: str) -> str | None:
 
 def add_repetition(goal: str, draft: DraftTasks) -> None:
     """Repeat the calls of the draft that the goal wants for each of a list, and add the one that the script forgot."""
+    for task in draft.list_actions():
+        _tell_at_once(task, goal, draft)
     for task in list(draft):
         if task.get("for_each") is None and (source := _find_misused_list(task, goal, draft)) is not None:
             _repeat_task(task, source, goal, draft)
@@ -77,6 +87,18 @@ def _find_misused_list(task: TaskDocument, goal: str, draft: DraftTasks) -> Mapp
             if (is_field or is_first or is_whole) and not is_text_argument(name):
                 return source
     return None
+
+
+def _tell_at_once(task: TaskDocument, goal: str, draft: DraftTasks) -> None:
+    """Make a loop whose items only its texts tell one call about all of them, unless the goal wants one for each."""
+    loop = task.get("for_each")
+    told = {name for name, value in task["args"].items() if has_item_reference({name: value})}
+    if not isinstance(loop, dict) or not told or not all(map(is_text_argument, told)):
+        return
+    if any(_ONE_EACH.search(part) for part in _find_own_parts(task, goal, draft)):
+        return
+    del task["for_each"]
+    task["args"] = {name: refer_to_all_items(value, loop) for name, value in task["args"].items()}
 
 
 def _speaks_of_several(source: Mapping[str, Any] | None, parts: list[str]) -> bool:

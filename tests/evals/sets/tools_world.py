@@ -186,6 +186,7 @@ def get_price(item: str) -> Price:
 
 def order_item(item: str, quantity: int) -> str:
     """Order pieces of an item. Items are named in the singular."""
+    _look_up("item", _STOCK, item)
     return f"Ordered {quantity} {item}."
 
 

@@ -182,6 +182,18 @@ def test_a_text_tells_the_results_that_the_goal_says_it_tells(goal, script, said
     assert [each for each in said if each not in text] == []
 
 
+def test_a_loop_that_only_tells_its_items_is_one_call_unless_the_goal_wants_one_for_each():
+    loop = "for b in beds:\n    mail_person('kim@g.example', f\"Bed {b['number']}: {b['plant']}\")"
+    garden = Garden()
+    garden.run("Mail the beds of the north to kim@g.example", BEDS + loop)
+    [(_, to, text)] = garden.done
+    assert to == "kim@g.example"
+    assert [each for each in ("4", "Rose", "9", "Fern") if each not in text] == []
+    garden = Garden()
+    garden.run("Mail kim@g.example about each bed of the north", BEDS + loop)
+    assert sorted(text for *_, text in garden.done) == ["Bed 4: Rose", "Bed 9: Fern"]
+
+
 def test_each_of_two_texts_tells_what_the_goal_says_of_it():
     garden = Garden()
     counts = "r = count_seeds('rose')\nf = count_seeds('fern')\n"
