@@ -7,7 +7,13 @@ from typing import Any, Final, NamedTuple
 from pydantic import JsonValue
 
 from agent.core.plan.json_schema import branches, iterate_properties
-from agent.core.plan.references import OutputReference, parse_reference
+from agent.core.plan.references import (
+    ItemReference,
+    OutputReference,
+    find_producers,
+    has_item_reference,
+    parse_reference,
+)
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.planning.field_choice import choose_field, list_fields
 from agent.planning.goal_rules.draft_tasks import DraftTasks, TaskDocument
@@ -159,6 +165,7 @@ def _prefer_given_addresses(goal: str, draft: DraftTasks) -> None:
     """Let a call go to the address that the goal gives, and not to one that the script looks up for it."""
     addresses = list(dict.fromkeys(_ADDRESS.findall(goal)))
     for task in draft.list_actions():
+        _skip_lookup_of_addresses(task, draft)
         for name, value in task["args"].items():
             found = parse_reference(value)
             if list_words(name)[-1:] not in ([each] for each in _ADDRESS_NAMES) or not isinstance(
@@ -174,6 +181,35 @@ def _prefer_given_addresses(goal: str, draft: DraftTasks) -> None:
                 task["args"][name] = meant[0]
                 if draft.find_dependants(source["id"]) == {source["id"]}:
                     draft.tasks.remove(source)
+
+
+def _skip_lookup_of_addresses(task: TaskDocument, draft: DraftTasks) -> None:
+    """Take the address of each item itself where the script looks one up by it."""
+    loop = task.get("for_each")
+    source = next((each for each in draft if isinstance(loop, dict) and each["id"] == loop.get("output_of")), None)
+    if source is None or source.get("for_each") is None or len(source["args"]) != 1:
+        return
+    [key] = source["args"].values()
+    origin = next((each for each in draft if each["id"] in find_producers(source["for_each"])), None)
+    taken = {name for name, value in task["args"].items() if has_item_reference({name: value})}
+    if origin is None or not _is_address(key, draft.get_spec(origin)) or not taken <= {*_ADDRESS_NAMES}:
+        return
+    task["for_each"] = source["for_each"]
+    task["args"] = {name: key if name in taken else value for name, value in task["args"].items()}
+    if draft.find_dependants(source["id"]) == {source["id"]}:
+        draft.tasks.remove(source)
+
+
+def _is_address(value: JsonValue, spec: ToolSpec) -> bool:
+    """Whether a field of an item is an address, by its name or by what the tool that gives it says of it."""
+    found = parse_reference(value)
+    if not isinstance(found, ItemReference) or not found.path:
+        return False
+    field = str(found.path[-1])
+    said = re.search(
+        rf"\b{re.escape(field)}\b[\s,(:]*(?:is |which is )?(?:an? )?e-?mail", spec.description, re.IGNORECASE
+    )
+    return said is not None or list_words(field)[-1:] in ([each] for each in _ADDRESS_NAMES)
 
 
 def _find_in_outputs(missing: MissingArgument, draft: DraftTasks) -> JsonValue:

@@ -62,7 +62,10 @@ def _faults(goal: ToolGoal, made: Sequence[Mapping[str, Any]], attempt: Attempt)
 
 def _is_call(gold: GoldCall, made: Mapping[str, Any]) -> bool:
     args = made["args"]
-    return gold.tool == made["tool"] and all(_is_value(wanted, args.get(name)) for name, wanted in gold.args.items())
+    texts = " ".join(str(args[name]) for name in ("subject", "title", "body", "text", "notes") if name in args)
+    return gold.tool == made["tool"] and all(
+        _is_value(wanted, texts if isinstance(wanted, Says) else args.get(name)) for name, wanted in gold.args.items()
+    )
 
 
 def _is_value(wanted: Any, given: Any) -> bool:

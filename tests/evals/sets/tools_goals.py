@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Says:
-    """A text that must contain each of these words, whatever else it says."""
+    """A text that must contain each of these words, whatever else it says; its subject or title counts, too."""
 
     words: tuple[str, ...]
 

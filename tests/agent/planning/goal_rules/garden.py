@@ -49,7 +49,7 @@ class Garden:
         done = self.done
 
         def list_beds(zone: str) -> list[Bed]:
-            """List the beds of a zone."""
+            """List the beds of a zone; the keeper is an email address."""
             return BEDS if zone == "north" else []
 
         def measure_moisture(bed: int) -> Moisture:

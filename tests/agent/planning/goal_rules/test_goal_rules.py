@@ -253,6 +253,15 @@ def test_an_address_is_looked_up_and_not_made_up(goal, script):
     assert [to for _, to, _ in garden.done] == ["kim@g.example"]
 
 
+def test_an_address_that_an_item_has_is_not_looked_up_by_itself():
+    garden = Garden()
+    loop = "for b in beds:\n    p = find_person(b['keeper'])\n    mail_person(p['email'], 'It rains')"
+    out = garden.run("Mail the keeper of each bed in the north that it rains", BEDS + loop)
+    assert out["status"] == "completed", out["answer"]
+    assert sorted(to for _, to, _ in garden.done) == ["kim@g.example", "lea@g.example"]
+    assert [task["tool"] for task in out["plan"]["tasks"]] == ["list_beds", "mail_person"]
+
+
 def test_an_address_that_the_goal_gives_is_not_looked_up():
     garden = Garden()
     script = "p = find_person('Zoe')\nmail_person(p['email'], 'Look')"
