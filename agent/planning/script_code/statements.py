@@ -10,6 +10,8 @@ from agent.core.plan.problems import format_value
 
 _FENCED_BLOCK: Final = re.compile(r"```[a-zA-Z]*\s*\n(.*?)(?:```|\Z)", re.DOTALL)
 
+_ELSE_NAME: Final = re.compile(r"^else = (?=\w)", re.MULTILINE)
+
 
 class ScriptError(Exception):
     """A script that cannot be read as a plan; the message is a sentence for the model."""
@@ -23,7 +25,8 @@ def quote_code(node: ast.AST) -> str:
 def parse_statements(text: str) -> list[tuple[ast.stmt, str]]:
     """Return the statements of a program, fenced or not, each with the comment above it. Raises `ScriptError`."""
     fenced = _FENCED_BLOCK.search(text)
-    source = (fenced[1] if fenced else text).strip() + "\n"
+    # Held to a grammar, a model that did not end a block in time writes `else = call` for what is done otherwise.
+    source = _ELSE_NAME.sub("else:\n    ", (fenced[1] if fenced else text).strip()) + "\n"
     try:
         comments = _collect_comments(source)
         return [(each, comments.get(each.lineno - 1, "")) for each in ast.parse(source).body]

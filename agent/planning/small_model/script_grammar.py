@@ -33,11 +33,12 @@ _OPERATORS: Final = (
 _MAX_LINES: Final = 16
 _COMMON_RULES: Final = r"""
 root ::= line{1,%d} "print(" name ")"
-line ::= ("# " [^\n]{1,160} "\n")? (step | loop | branch)
+line ::= note? (step | loop | branch)
+note ::= "# " [^\n]{1,160} "\n"
 step ::= (name " = " (amount | text | list) | call) "\n"
-loop ::= "for " name " in " part ":\n" ("    " step){1,4}
-branch ::= "if " test ":\n" inside{1,4} ("else:\n" inside{1,4})?
-inside ::= "    " (step | "for " name " in " part ":\n" ("        " step){1,4})
+loop ::= "for " name " in " part ":\n" (("    " note)? "    " step){1,4}
+branch ::= "if " test ":\n" inside{1,4} (note? "else:\n" inside{1,4})?
+inside ::= ("    " note)? "    " (step | "for " name " in " part ":\n" ("        " step){1,4})
 test ::= claim ((" and " | " or ") claim){0,2}
 claim ::= "not " side | side (" " ("<" | "<=" | ">" | ">=" | "==" | "!=") " " side)?
 side ::= part | "len(" part ")" | number | quoted | truth

@@ -57,7 +57,7 @@ class Garden:
             return {"bed": bed, "percent": self.percents[bed], "is_raining": False}
 
         def count_seeds(plant: str) -> int:
-            """Count the seeds of a plant that are left."""
+            """Count the seeds of a plant, in the singular, that are left."""
             return {"rose": 3, "fern": 80}[plant]
 
         def find_person(name: str) -> Person:
@@ -72,7 +72,7 @@ class Garden:
             return "watered"
 
         def buy_seeds(plant: str, packets: int) -> str:
-            """Buy packets of seeds."""
+            """Buy packets of seeds of a plant, in the singular."""
             done.append(("buy", plant, packets))
             return "bought"
 

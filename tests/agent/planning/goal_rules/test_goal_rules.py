@@ -270,6 +270,12 @@ def test_an_address_that_the_goal_gives_is_not_looked_up():
     assert [task["tool"] for task in out["plan"]["tasks"]] == ["mail_person"]
 
 
+def test_a_value_is_given_in_the_singular_where_the_tool_takes_it_so():
+    garden = Garden()
+    garden.run("If there are fewer than 10 roses left, buy 2 packets of roses", "buy_seeds('roses', 2)")
+    assert garden.done == [("buy", "rose", 2)]
+
+
 def test_a_goal_that_brings_a_long_text_along_is_planned_as_the_script_says():
     garden = Garden()
     out = garden.run("Water bed 4 with 5 litres. " + "If it rains, do. " * 200, "water_bed(4, 5)")

@@ -151,6 +151,12 @@ def test_the_test_of_an_if_is_the_condition_and_its_opposite_that_of_else(test, 
     assert evaluate(other["condition"], outputs=OUTPUTS) is not holds
 
 
+def test_an_else_with_a_comment_in_front_and_one_in_the_place_of_a_name():
+    for other in ("# otherwise\nelse:\n    send('me', 'no')", "# otherwise\nelse = send('me', 'no')\nprint(a)"):
+        tasks = read(f"if s < 5:\n    # low\n    send('me', 'yes')\n{other}")
+        assert [task["condition"] for task in tasks] == ["s.count < 5", "!(s.count < 5)"]
+
+
 def test_conditions_inside_conditions_and_loops_inside_them():
     one, other = read("if a:\n    if s < 5:\n        send('me', 'x')\n    for x in a:\n        close(x['id'])")
     assert one["condition"] == "(size(a) > 0) && (s.count < 5)"
