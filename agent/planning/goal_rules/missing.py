@@ -35,6 +35,11 @@ _AMOUNT_WORDS: Final = re.compile(
     r"percent)s?\b",
     re.IGNORECASE,
 )
+#: Words of other languages, in which numbers, days and things have names that are not known here.
+_FOREIGN: Final = re.compile(
+    r"(?i:\b(?:der|die|das|und|für|mit|ein|eine|einen|den|dem|wenn|bitte|le|la|les|des|pour|avec|une|el|los|las|para|con|"
+    r"una|por|il|che|het|een|voor|och)\b)|[^\x00-\u00bf]{2,}"
+)
 _SINGLE: Final = re.compile(r"\b(?:an?|one|another|single)\b", re.IGNORECASE)
 _VAGUE_AMOUNT: Final = re.compile(r"\b(?:some|more|several|many|a few|enough|additional|further)\b", re.IGNORECASE)
 _PLACEHOLDERS: Final = frozenset(
@@ -108,8 +113,10 @@ def _is_missing(name: str, value: JsonValue, spec: ToolSpec, *, goal: str, known
             return True
         if _is_guessed(value, known):
             return True
+        if _FOREIGN.search(goal) is not None:
+            return False
         return required and not is_text_argument(name) and _is_unsaid_text(name, value, spec, option, known=known)
-    if isinstance(value, int | float) and required and is_action(spec):
+    if isinstance(value, int | float) and required and is_action(spec) and _FOREIGN.search(goal) is None:
         return _is_unsaid_number(name, value, known=known, goal=goal)
     return False
 
@@ -128,7 +135,9 @@ def _is_placeholder(value: str, name: str, known: str) -> bool:
 def _is_unsaid_text(name: str, value: str, spec: ToolSpec, option: JsonSchema, *, known: str) -> bool:
     words = list_words(name)
     if DATE.fullmatch(value.strip()[:10]):
-        return value not in known and not DATE.search(known) and _TIME_WORDS.search(known) is None
+        parts = {float(part) for part in re.findall(r"\d+", value[:10])}
+        has_day = bool(DATE.search(known) or parts & set(find_numbers(known)))
+        return value not in known and not has_day and _TIME_WORDS.search(known) is None
     if words and words[-1] in _ADDRESS_NAMES and list_stems(f"{spec.name} {spec.description}") & {"email", "mail"}:
         # Words are no address: somebody has to say or look up which one is meant.
         return "@" not in value and not value.startswith(("+", "#"))

@@ -339,6 +339,8 @@ def test_what_nothing_gives_is_not_made_up_where_nobody_can_be_asked(goal, scrip
     ("goal", "script"),
     [
         ("Buy a packet of rose", "buy_seeds('rose', 1)"),
+        # What another language says in words is not known here, and so not called missing.
+        ("Kaufe zehn Packungen Samen für die Rosen", "buy_seeds('rose', 10)"),
         ("Buy a dozen packets of rose", "buy_seeds('rose', 12)"),
         ("Water bed 4 with five litres", "water_bed(4, 5)"),
     ],
