@@ -56,6 +56,18 @@ def find_uncovered(
     return tuple(dict.fromkeys(found))
 
 
+def find_open_conditions(
+    goal: str,
+    tasks: Sequence[Mapping[str, Any]],
+    specs: Mapping[str, ToolSpec],
+    *,
+    done: Sequence[Mapping[str, Any]] = (),
+) -> tuple[str, ...]:
+    """Return a sentence for each condition of `goal` that no task has, if one of the tasks does something."""
+    draft = DraftTasks([dict(task) for task in tasks], specs, done=done)
+    return tuple(_find_missing_conditions(goal, draft)) if draft.list_actions() else ()
+
+
 def _find_untold(name: str, task: TaskDocument, draft: DraftTasks) -> Iterator[str]:
     """Yield a sentence for each lookup in front of a text that tells no result, if nothing else uses it."""
     unused = list_unused_tasks(draft)

@@ -13,7 +13,7 @@ from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply
 from agent.planning.goal_rules.completion import complete_tasks
-from agent.planning.goal_rules.coverage import find_uncovered
+from agent.planning.goal_rules.coverage import find_open_conditions, find_uncovered
 from agent.planning.goal_rules.missing import find_questions
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.script_code.statements import ScriptError
@@ -84,7 +84,10 @@ def _review_draft(
         if task.id not in finished
     ]
     concerns = find_uncovered(session.goal, tasks, session.specs, done=done, context=known)
-    questions = find_questions(session.goal, tasks, session.specs, done=done, context=known)
+    questions = (
+        *find_questions(session.goal, tasks, session.specs, done=done, context=known),
+        *find_open_conditions(session.goal, tasks, session.specs, done=done),
+    )
     return PlanDraft(checked=checked, repairs=repairs, concerns=concerns, questions=questions)
 
 
