@@ -22,7 +22,7 @@ from agent.tools.data_files.excel_cells import (
     read_sheet_cells,
     write_out_values,
 )
-from agent.tools.data_files.notes import TableNotes
+from agent.tools.data_files.notes import TableNotes, describe_totals
 from agent.tools.data_files.read_options import ReadOptions
 from agent.tools.sql.engines.attachment import quote_identifier, quote_literal
 
@@ -144,6 +144,7 @@ class _SheetImport:
         by_number = {first_column + place: each for place, each in enumerate(names) if each in kept}
         described = describe_cells(self._sheet.cells, first_row=start, columns=by_number)
         guesses += [f"{sheet}: {each}." for each in described]
+        guesses += describe_totals(self._connection, name, file=sheet)
         return TableNotes(name, f"{sheet}: Excel, {header}.", tuple(guesses), tuple(notes))
 
     def _has_values(self, column: str) -> bool:

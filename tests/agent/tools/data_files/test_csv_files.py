@@ -52,6 +52,18 @@ FILES: dict[str, str | bytes] = {
     "central": "miasto;n\nŁódź;1\nGdańsk;3\nPoznań;4\nWrocław;5\n".encode("cp1250"),
     "excel_text": "a\tb\nMüller\t1\n".encode("utf-16"),
     "row_names": "a,b\nr1,1,2\nr2,3,4\n",
+    "long_line": f"id,t\n1,{'x' * 3_000_000}\n2,y\n",
+    "joined": "id,day,v\n1,2024-01-01,2\nid,day,v\n2,2024-01-02,x\n" + "3,2024-01-03,4\n" * 8,
+    "lakhs": 'n,v\na,"1,23,456.50"\nb,"12,34,567"\nc,99.50\n',
+    "versions": "version,code,part\n1.10,1-2-20,1.2.20\n1.1,3-4-21,3.4.21\n",
+    "groups_or_decimals": "a;b\n1.500;x\n2.250;y\n",
+    "three_decimals": "a,b\n1.500,x\n2.250,y\n",
+    "total": "region;sales\nN;10,50\nS;20,00\nW;1,00\nSumme;31,50\n",
+    "subtotals": "region,city,v\nN,a,10\nN,b,5\nN Total,,15\nS,c,20\nS Total,,20\nGrand total,,35\n",
+    "total_without_name": "name,v\na,10\nb,20\nc,30\n,60\n",
+    "total_first": "name,v\nTotal,7\na,3\nb,4\n",
+    "company_total": "company,v\nShell,3\nTotal,5\nEni,9\n",
+    "last_without_name": "name,v\na,10\nb,20\nc,30\n,5\n",
     "marked": "\ufeff1,2\n3,4\n".encode(),
 }
 
@@ -118,6 +130,12 @@ ROWS = {
     "SELECT miasto FROM central WHERE n = 1": [("Łódź",)],
     "SELECT a, b FROM excel_text": [("Müller", 1)],
     "SELECT sum(column0) FROM marked": [(4,)],
+    "SELECT length(t) FROM long_line ORDER BY id": [(3_000_000,), (1,)],
+    "SELECT sum(id), count(v) FROM joined": [(27, 10)],
+    "SELECT sum(v) FROM lakhs": [(1_358_123.0,)],
+    "SELECT count(DISTINCT version), min(code), min(part) FROM versions": [(2, "1-2-20", dt.date(2020, 2, 1))],
+    "SELECT sum(a) FROM groups_or_decimals": [(3.75,)],
+    "SELECT sum(sales) FROM total": [(63.0,)],
     "SELECT column0, a, b FROM row_names": [("r1", 1, 2), ("r2", 3, 4)],
 }
 
@@ -140,6 +158,12 @@ GUESSES = {
     "days_by_another": "column 'a': '01/02/2024' is read month before day",
     "thousands": "column 'v': ',' is read as separating thousands in '1,234', which nothing else in the file shows",
     "european": "column 'units': '.' is read as separating thousands in '1.234', as other columns of the file show",
+    "joined": "1 line repeats the header and is left out",
+    "groups_or_decimals": "column 'a': '.' is read as separating decimals in '1.500', which nothing else in the file",
+    "total": "the row 'Summe' looks like a total of other rows; leave out what would be counted twice in a sum",
+    "subtotals": "the row 'N Total' and 2 more look like totals of other rows",
+    "total_without_name": "the last row, which has no text, looks like a total",
+    "total_first": "the row 'Total' looks like a total",
     "row_names": "the header has one name less than the lines have fields, so the first column is 'column0'",
     "no_header": "the first line is read as data",
     "western": "is read as cp1252, which is a guess: it is not UTF-8; a word of it is then 'Müller'",
@@ -167,6 +191,11 @@ def test_a_guess_is_said_with_file_line_and_column(source, table):
         "moments",
         "mixed_ends",
         "trailing_comma",
+        "long_line",
+        "three_decimals",
+        "versions",
+        "company_total",
+        "last_without_name",
     ],
 )
 def test_nothing_is_said_to_be_a_guess_that_is_none(source, table):
@@ -238,6 +267,13 @@ REFUSALS = [
     ),
     ("a\nMüller\n".encode("cp1252"), "?encoding=utf-8", "is not utf-8: after line 1"),
     ("", "", "The file 't.csv' is empty"),
+    (
+        b"PK\x03\x04" + bytes(200),
+        "",
+        "'t.csv' is an Excel workbook or another archive, not CSV. Remedy: give it a name",
+    ),
+    ('[{"a": 1}, {"a": 2}]', "", "'t.csv' is JSON, not CSV. Remedy: give it a name that ends with '.json', or save"),
+    ("\n<!DOCTYPE html><html><body>Log in</body></html>", "", "is a web page or XML, not CSV. Remedy: save it as CSV."),
 ]
 
 
