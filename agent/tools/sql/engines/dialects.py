@@ -182,6 +182,7 @@ def _is_whole(node: "exp.Expr", types: Mapping[str, str]) -> bool:
 
 #: SQLite's functions of time, which take text, 'now', and modifiers such as 'start of month' or '-7 days'.
 _TIME_FUNCTIONS = frozenset({"DATE", "DATETIME", "TIME", "JULIANDAY", "UNIXEPOCH", "STRFTIME", "TOTAL"})
+_WEEKDAY = re.compile(r"weekday ([0-6])")
 _MODIFIER = re.compile(r"([+-]?\d+(?:\.\d+)?)\s+(second|minute|hour|day|month|year)s?", re.IGNORECASE)
 
 
@@ -245,14 +246,46 @@ def _build_point(args: "list[exp.Expr]") -> "exp.Expr | None":
     # SQLite's now is that of UTC.
     now = exp.func("TIMEZONE", exp.Literal.string("UTC"), exp.func("NOW", dialect="duckdb"), dialect="duckdb")
     point: exp.Expr = now if is_now else exp.cast(value, "TIMESTAMP")
+    if modifiers and _read_modifier(modifiers[0]) == "unixepoch":
+        scaled = exp.Mul(this=exp.Paren(this=value), expression=exp.Literal.number(1_000_000))
+        point = exp.Anonymous(this="MAKE_TIMESTAMP", expressions=[exp.cast(exp.Paren(this=scaled), "BIGINT")])
+        modifiers = modifiers[1:]
+    is_first_day = False
     for modifier in modifiers:
-        text = str(modifier.this).strip().lower() if isinstance(modifier, exp.Literal) else ""
+        text = _read_modifier(modifier)
         if text.startswith("start of "):
-            unit = exp.Literal.string(text.removeprefix("start of "))
-            point = exp.Anonymous(this="DATE_TRUNC", expressions=[unit, point])
+            point = _truncate(point, text.removeprefix("start of "))
+            is_first_day = is_first_day or text != "start of day"
         elif step := _MODIFIER.fullmatch(text):
-            interval = exp.Interval(this=exp.Literal.string(step[1].lstrip("+")), unit=exp.var(step[2].upper()))
-            point = exp.Paren(this=exp.Add(this=point, expression=interval))
+            unit = step[2].upper()
+            interval = exp.Interval(this=exp.Literal.string(step[1].lstrip("+")), unit=exp.var(unit))
+            if unit not in {"MONTH", "YEAR"} or is_first_day:
+                point = exp.Paren(this=exp.Add(this=point, expression=interval))
+                is_first_day = is_first_day and unit in {"MONTH", "YEAR"}
+            else:
+                # A month after 31 January is 2 March in SQLite, and the last of February in DuckDB.
+                month = _truncate(point, "month")
+                days = exp.Paren(this=exp.Sub(this=point, expression=month.copy()))
+                moved = exp.Paren(this=exp.Add(this=month, expression=interval))
+                point = exp.Paren(this=exp.Add(this=moved, expression=days))
+        elif weekday := _WEEKDAY.fullmatch(text):
+            passed = exp.Anonymous(this="DAYOFWEEK", expressions=[point.copy()])
+            ahead = exp.Paren(this=exp.Sub(this=exp.Literal.number(7 + int(weekday[1])), expression=passed))
+            left = exp.Mod(this=ahead, expression=exp.Literal.number(7))
+            later = exp.Add(this=point, expression=exp.Anonymous(this="TO_DAYS", expressions=[left]))
+            point, is_first_day = exp.Paren(this=later), False
         elif text not in {"utc", "subsec", "subsecond"}:
             return None
     return point
+
+
+def _read_modifier(modifier: "exp.Expr") -> str:
+    from sqlglot import exp  # noqa: PLC0415 - slow to import
+
+    return str(modifier.this).strip().lower() if isinstance(modifier, exp.Literal) else ""
+
+
+def _truncate(point: "exp.Expr", unit: str) -> "exp.Expr":
+    from sqlglot import exp  # noqa: PLC0415 - slow to import
+
+    return exp.Anonymous(this="DATE_TRUNC", expressions=[exp.Literal.string(unit), point.copy()])

@@ -32,6 +32,12 @@ INSERT INTO o VALUES (1, '2024-01-15 10:30:00', '2024-01-15', 7, 'Nordvik', 1.5)
         "SELECT id FROM o WHERE brand LIKE 'NORD%' AND julianday(placed) > 0",
         "SELECT strftime('%s', placed) AS v FROM o",
         "SELECT cast(strftime('%m', placed) AS integer) + 1 AS v FROM o",
+        "SELECT date(1704067200 + id * 86400, 'unixepoch') AS v FROM o",
+        "SELECT strftime('%Y-%m', 1704067200 + qty * 86400.5, 'unixepoch', '+40 days') AS v FROM o",
+        # A day that a month does not have is one of the next month.
+        "SELECT date('2024-01-31', '+1 month') AS v, date(placed, '+1 year') AS y FROM o",
+        "SELECT datetime(placed, '-1 month', '+3 days', '+1 month') AS v FROM o",
+        "SELECT date(placed, 'weekday 0') AS s, date(placed, 'weekday 1', '-7 days') AS m FROM o",
     ],
 )
 def test_what_is_written_for_sqlite_gives_what_sqlite_gives(tmp_path, open_tools, sql):
