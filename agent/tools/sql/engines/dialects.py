@@ -30,6 +30,11 @@ _WHOLE_DIVISION = frozenset({"sqlite", "postgres", "tsql", "redshift"})
 _BRACKETS = frozenset({"sqlite", "tsql"})
 #: A name in brackets that follows no list or type, of which it would be a part.
 _BRACKETED = re.compile(r"(?:^|[\s,(.=<>+*/-])\[\s*([A-Za-z_][\w ]*?)\s*\]")
+_LITERAL = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+#: What is the same word in DuckDB, with another meaning in some dialect.
+_AMBIGUOUS = re.compile(r"~|/|\blike\b", re.IGNORECASE)
+#: A match of a pattern, which has something to its left, unlike the bits of a number turned round.
+_MATCH = re.compile(r"""[\w"')\]]\s*!?~\s*[\w"'($]""")
 _WHOLE_TYPES = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 
 
@@ -50,7 +55,8 @@ def translate_if_needed(
         return PreparedQuery(sql, tuple(_warn_of_lists(columns)))
     means_names = bool(columns) and dialect in _BRACKETS
     if not means_names and _binds(sql, params=params, connection=connection):
-        return PreparedQuery(sql, tuple(_warn_of_lists(columns)))
+        meanings = _warn_of_meanings(sql, dialect=dialect, connection=connection)
+        return PreparedQuery(sql, (*_warn_of_lists(columns), *meanings))
     for candidate in _translate(sql, dialect=dialect, connection=connection):
         if _binds(candidate, params=params, connection=connection):
             name = _SHOWN_NAMES.get(dialect, dialect.capitalize())
@@ -66,6 +72,31 @@ def _flatten(sql: str) -> str:
 def _warn_of_lists(columns: tuple[str, ...]) -> Iterator[str]:
     for column in columns:
         yield f"[{column}] is a list of one value here; for the column write {column!r} without brackets."
+
+
+def _warn_of_meanings(sql: str, *, dialect: str, connection: "DuckDBPyConnection") -> Iterator[str]:
+    """Yield a sentence for each operator that DuckDB understands, but otherwise than the dialect."""
+    plain = _LITERAL.sub("''", sql)
+    if not _AMBIGUOUS.search(plain):
+        return
+    import sqlglot  # noqa: PLC0415 - slow to import
+    from sqlglot import exp  # noqa: PLC0415
+    from sqlglot.errors import SqlglotError  # noqa: PLC0415
+
+    name = _SHOWN_NAMES.get(dialect, dialect.capitalize())
+    if dialect == "postgres" and _MATCH.search(plain):
+        yield f"~ matches a whole text here, and a part of one in {name}; regexp_matches(text, pattern) matches a part."
+    try:
+        tree = sqlglot.parse_one(sql, dialect="duckdb")
+    except SqlglotError:
+        return
+    if dialect in _WHOLE_DIVISION and "/" in plain:
+        types = _read_column_types(connection)
+        if any(_is_whole(each.this, types) and _is_whole(each.expression, types) for each in tree.find_all(exp.Div)):
+            yield f"7 / 2 is 3.5 here, and 3 in {name}; // divides whole numbers."
+    patterns = (each.expression for each in tree.find_all(exp.Like) if not isinstance(each.this, exp.Lower | exp.Upper))
+    if dialect in _CASELESS and any(each.name.lower() != each.name.upper() for each in patterns):
+        yield f"LIKE heeds case here, and not in {name}; ILIKE does not."
 
 
 def _binds(sql: str, *, params: Mapping[str, object], connection: "DuckDBPyConnection") -> bool:

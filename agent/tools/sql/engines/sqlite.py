@@ -108,8 +108,8 @@ class SqliteTables:
         readings = []
         self._views.use(connection)
         self._refresh()
-        for name in find_table_names(sql, connection, known=self._kinds):
-            reading = self.read_relation(name.rpartition(".")[2], connection, seconds=float("inf"))
+        for _, name in find_table_names(sql, connection, known=self._kinds):
+            reading = self.read_relation(name, connection, seconds=float("inf"))
             if reading.problem:
                 raise ToolFailure(f"The view {name!r} cannot be read, not by SQLite either: {reading.problem}")
             readings.append(reading)

@@ -106,6 +106,28 @@ def test_a_name_in_brackets_is_warned_of_where_it_makes_a_list(tmp_path, open_to
     assert "warning" not in query.invoke({"sql": "SELECT [1, 2][id] AS x, '[brand]' AS y FROM o"})
 
 
+@pytest.mark.parametrize(
+    ("sql", "rows", "said"),
+    [
+        ("SELECT qty / 2 AS h FROM o WHERE id = 1", [{"h": 3.5}], "7 / 2 is 3.5 here, and 3 in SQLite"),
+        ("SELECT count(*) / 2 AS h FROM o", [{"h": 1.0}], "7 / 2 is 3.5 here, and 3 in SQLite"),
+        ("SELECT qty // 2 AS h, price / 2 AS p FROM o WHERE id = 1", [{"h": 3, "p": 0.75}], None),
+        ("SELECT count(*) AS n FROM o WHERE brand LIKE 'nord%'", [{"n": 0}], "LIKE heeds case here, and not in SQLite"),
+        ("SELECT count(*) AS n FROM o WHERE lower(brand) LIKE 'nord%' OR placed LIKE '2024%'", [{"n": 2}], None),
+        ("SELECT '7/2 like' AS t -- 7 / 2\nFROM o WHERE id = 1", [{"t": "7/2 like"}], None),
+    ],
+)
+def test_an_operator_with_another_meaning_in_the_source_is_said(tmp_path, open_tools, sql, rows, said):
+    file = tmp_path / "o.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(ROWS)
+    _, query = open_tools(file)
+    output = query.invoke({"sql": sql})
+    assert output["rows"] == rows
+    assert (said in output["warning"]) if said else "warning" not in output
+    assert query.preflight({"sql": sql}, {}).warnings == ((output["warning"],) if said else ())
+
+
 def test_a_dialect_that_there_is_not_is_a_sentence():
     with pytest.raises(SettingsError, match=r"'sql_dialect'.*'klingon'.*there is no such dialect; there are .*tsql"):
         Settings(sql_dialect="klingon")

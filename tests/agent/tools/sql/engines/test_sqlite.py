@@ -121,11 +121,13 @@ def test_the_offset_of_a_time_is_not_lost(make_file, open_tools, values, expecte
 def test_columns_of_types_that_sqlite_does_not_know_have_their_values(make_file, open_tools):
     file = make_file(
         "CREATE TABLE t (m MONEY, y YESNO, j JSON, v); INSERT INTO t VALUES (3.5, -1, '{}', 1), (4, 0, '[]', 2);"
+        "CREATE TABLE 'a.b' (v); INSERT INTO 'a.b' VALUES ('ANN');"
     )
     _, query = open_tools(file)
     sql = "SELECT sum(m) AS m, sum(y) AS y, min(j) AS j FROM t"
     assert query.preflight({"sql": sql}, {}).problems == ()
     assert run(query, sql)["rows"] == [{"m": 7.5, "y": -1, "j": "[]"}]
+    assert run(query, 'SELECT v FROM "a.b"')["rows"] == [{"v": "ANN"}]
 
 
 @pytest.mark.parametrize(
