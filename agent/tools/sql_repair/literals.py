@@ -149,7 +149,7 @@ def _check_value(
         other.name
         for other in relation.columns
         for value in other.values or ()
-        if other.name != column.name and normalize_text(value) == normalize_text(text)
+        if other.name != column.name and normalize_text(value) == normalize_text(text) != ""
     ]
     if near:
         listed = ", ".join(map(repr, sort_nearest_first(text, near)[:3]))
