@@ -17,6 +17,7 @@ from agent.tools.data_files.value_shapes import (
     POINT_STYLE,
     TIME,
     TRUTH,
+    YEAR_FIRST,
     ZONED,
     DateShape,
     NumberStyle,
@@ -463,4 +464,11 @@ def _describe_date(reading: ColumnReading, candidate: _Candidate, others: set[st
         return replace(reading, notes=notes)
     if set(shape.formats) <= others:
         return replace(reading, notes=notes, guess="date")
-    return replace(reading, notes=notes, is_day_first=candidate.date_format == shape.formats[0])
+    guess = f"its dates are read as {candidate.date_format} and could be {YEAR_FIRST}; ?dateformat= says which"
+    may_be_year = YEAR_FIRST in others
+    return replace(
+        reading,
+        notes=notes,
+        guess=guess if may_be_year else "",
+        is_day_first=None if may_be_year else candidate.date_format == shape.formats[0],
+    )

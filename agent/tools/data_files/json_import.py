@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from agent.errors import DataError
 from agent.tools.data_files.column_types import ColumnReading, TypeInference
-from agent.tools.data_files.csv_import import create_typed_table, escape_glob
+from agent.tools.data_files.csv_import import collect_column_notes, create_typed_table, escape_glob
 from agent.tools.data_files.discovery import TableFiles
 from agent.tools.data_files.notes import TableNotes
 from agent.tools.data_files.read_options import ReadOptions
@@ -19,13 +19,19 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _RAW: Final = "planwave_raw_json"
+#: Types that the engine infers -> how their values are read. An id may have more digits than a DOUBLE; of dates the
+#: engine infers forms that it cannot read, takes 24-01-05 for one of the year 24, and drops the zone of a time.
+_READ_AS: Final = {
+    "DOUBLE": "JSON",
+    **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIME"), "VARCHAR"),
+}
 
 
 def import_json(
     connection: "DuckDBPyConnection", table: TableFiles, *, folder: Path, options: ReadOptions
 ) -> TableNotes:
     """Make a table of the objects in JSON files; copies of files go to `folder`. Raises `DataError`."""
-    guesses: list[str] = []
+    guesses, notes = list[str](), list[tuple[str, str]]()
     copies: list[Path] = []
     files = [part.file for part in table.parts]
     try:
@@ -37,16 +43,18 @@ def import_json(
                 files[place] = write_as_utf8(file, target, encoding=encoding)
             if encoding.doubt:
                 guesses.append(f"{file.name} is read as {encoding.name}, which is a guess: {encoding.doubt}.")
-        guesses += _make_table(connection, table, files)
+        guesses += _make_table(connection, table, files, notes)
     finally:
         for copy in copies:
             copy.unlink(missing_ok=True)
     named = table.parts[0].file.name if len(table.parts) == 1 else f"{len(table.parts)} files of {table.name}"
-    return TableNotes(table.name, f"{named}: JSON.", tuple(guesses))
+    return TableNotes(table.name, f"{named}: JSON.", tuple(guesses), tuple(notes))
 
 
-def _make_table(connection: "DuckDBPyConnection", table: TableFiles, files: Sequence[Path]) -> Iterator[str]:
-    """Make the table, and yield what of it may be taken for something else."""
+def _make_table(
+    connection: "DuckDBPyConnection", table: TableFiles, files: Sequence[Path], notes: list[tuple[str, str]]
+) -> Iterator[str]:
+    """Make the table, and yield what of it may be taken for something else; `notes` gets those of its columns."""
     name = table.parts[0].file.name
     paths = ", ".join(quote_literal(escape_glob(file)) for file in files)
     reading = f"[{paths}], sample_size = -1, union_by_name = true, hive_partitioning = false"
@@ -64,8 +72,7 @@ def _make_table(connection: "DuckDBPyConnection", table: TableFiles, files: Sequ
     if clashing:
         listed = ", ".join(f"{column!r} for {key!r}" for column, key in clashing.items())
         yield f"{name}: keys that differ by case alone are columns with a number ({listed})."
-    # A DOUBLE may be an id with more digits than it can keep, so the digits are read as they are.
-    types = {column: "JSON" if kind == "DOUBLE" and not clashing else kind for column, kind in columns.items()}
+    types = columns if clashing else {column: _READ_AS.get(kind, kind) for column, kind in columns.items()}
     schema = ", ".join(f"{quote_literal(column)}: {quote_literal(kind)}" for column, kind in types.items())
     listed = ", ".join(
         f"({quote_identifier(column)} ->> '$') AS {quote_identifier(column)}"
@@ -77,10 +84,15 @@ def _make_table(connection: "DuckDBPyConnection", table: TableFiles, files: Sequ
     source = f"read_json({reading}{'' if clashing else f', columns = {{{schema}}}'})"
     connection.execute(f"CREATE OR REPLACE TABLE {_RAW} AS SELECT {listed} FROM {source}")
     numbers = [column for column, kind in types.items() if kind == "JSON" and columns[column] == "DOUBLE"]
+    times = [column for column, kind in types.items() if kind == "VARCHAR" and columns[column] != "VARCHAR"]
     inference = TypeInference(connection, _RAW, options=ReadOptions(decimal="."), prefers_comma=False)
-    found = {each.name: each for each in (inference.infer_columns(numbers) if numbers else [])}
-    readings = [_choose_number(found[each]) if each in found else inference.keep_column(each) for each in columns]
+    found = {each.name: _choose_number(each) for each in (inference.infer_columns(numbers) if numbers else [])}
+    found |= {each.name: each for each in (inference.infer_columns(times) if times else [])}
+    readings = [found.get(each, inference.keep_column(each)) for each in columns]
     create_typed_table(connection, table.name, _RAW, readings)
+    guesses, said = collect_column_notes(name, readings, find_place=lambda row: f"object {row + 1}")
+    notes += said
+    yield from guesses
     lists = [column for column, kind in columns.items() if kind.startswith("STRUCT(") and kind.endswith("[]")]
     if len(lists) == 1:
         column = quote_identifier(lists[0])

@@ -98,6 +98,8 @@ class DateShape:
         return len(self.formats) > 1
 
 
+#: What 24-01-05 may be if it is not 24 January.
+YEAR_FIRST: Final = "%y-%m-%d"
 DATE_SHAPES: Final = (
     DateShape(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}", ("%Y-%m-%d",)),
     DateShape(r"[0-9]{4}/[0-9]{1,2}/[0-9]{1,2}", ("%Y/%m/%d",)),
@@ -108,6 +110,7 @@ DATE_SHAPES: Final = (
     DateShape(r"[0-9]{1,2}-[0-9]{1,2}-[0-9]{4}", ("%d-%m-%Y", "%m-%d-%Y")),
     DateShape(r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{2}", ("%d/%m/%y", "%m/%d/%y")),
     DateShape(r"[0-9]{1,2}-[0-9]{1,2}-[0-9]{2}", ("%d-%m-%y", "%m-%d-%y")),
+    DateShape(r"[0-9]{2}-[0-9]{2}-[0-9]{2}", (YEAR_FIRST,)),
     DateShape(r"[0-9]{1,2}[- ][A-Za-z]{3}[- ][0-9]{4}", ("%d-%b-%Y",)),
     DateShape(r"[0-9]{1,2}-[A-Za-z]{3}-[0-9]{2}", ("%d-%b-%y",)),
     DateShape(r"[A-Za-z]{3} [0-9]{1,2}, [0-9]{4}", ("%b %d, %Y",)),

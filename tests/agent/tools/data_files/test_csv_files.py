@@ -35,6 +35,7 @@ FILES: dict[str, str | bytes] = {
     "months_or_days": "day,v\n01/02/2024,1\n03/04/2024,2\n",
     "days_by_another": "a,b\n01/02/2024,04/13/2024\n03/04/2024,04/14/2024\n",
     "both_orders": "day,v\n" + "13/04/2024,1\n" * 9 + "04/13/2024,2\n",
+    "short_years": "a,b,c\n24-01-05,99-12-31,31-12-99\n25-02-06,98-11-30,30-11-98\n",
     "no_day": "day,v\n" + "2024-01-01,1\n" * 20 + "2024-02-30,2\n",
     "moments": "at,z,t\n01/31/2024 10:30 PM,2024-01-01T10:00:00+02:00,9:05\n"
     "02/01/2024 1:05 AM,2024-01-02T10:00:00Z,10:15\n",
@@ -112,6 +113,7 @@ ROWS = {
     ],
     "SELECT a FROM days_by_another LIMIT 1": [(dt.date(2024, 1, 2),)],
     "SELECT day FROM both_orders WHERE v = 2": [("04/13/2024",)],
+    "SELECT a, b, c FROM short_years LIMIT 1": [(dt.date(2005, 1, 24), dt.date(1999, 12, 31), dt.date(1999, 12, 31))],
     "SELECT day FROM no_day WHERE v = 2": [("2024-02-30",)],
     'SELECT "at", epoch(z), t FROM moments LIMIT 1': [
         (dt.datetime.fromisoformat("2024-01-31T22:30:00"), 1704096000.0, dt.time(9, 5))
@@ -164,6 +166,7 @@ GUESSES = {
     "subtotals": "the row 'N Total' and 2 more look like totals of other rows",
     "total_without_name": "the last row, which has no text, looks like a total",
     "total_first": "the row 'Total' looks like a total",
+    "short_years": "column 'a': its dates are read as %d-%m-%y and could be %y-%m-%d; ?dateformat= says which",
     "row_names": "the header has one name less than the lines have fields, so the first column is 'column0'",
     "no_header": "the first line is read as data",
     "western": "is read as cp1252, which is a guess: it is not UTF-8; a word of it is then 'Müller'",

@@ -90,6 +90,16 @@ def test_a_list_inside_one_object_is_said_to_be_one_row(tmp_path):
     source.close()
 
 
+def test_dates_and_times_of_json_are_those_of_csv(tmp_path):
+    (tmp_path / "a.json").write_text(
+        '[{"d": "01-02-2024", "i": "2024-1-5", "t": "2024-01-05T10:00:00Z", "n": 1},'
+        ' {"d": "13-02-2024", "i": "2024-01-06", "t": "2024-01-06T10:00:00Z", "n": 2}]'
+    )
+    sql = "SELECT d, i, epoch(t), t::VARCHAR, n FROM a ORDER BY n LIMIT 1"
+    found = (dt.date(2024, 2, 1), dt.date(2024, 1, 5), 1704448800.0, "2024-01-05 10:00:00+00", 1)
+    assert rows(tmp_path / "a.json", sql) == [found]
+
+
 def test_each_sheet_of_a_book_is_a_table_and_hidden_ones_are_named(write_excel):
     file = write_excel("SELECT 1 AS a, 'x' AS b")
     with zipfile.ZipFile(file) as archive:

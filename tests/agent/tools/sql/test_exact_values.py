@@ -85,6 +85,16 @@ def test_a_number_that_json_does_not_have_is_told_to_be_missing(file):
         ([{"v": 1.5}, {"v": None}], "SELECT MAX(v) / 4 AS v FROM t", 0.375),
         ([{"v": 1e300}, {"v": 1.5}], "SELECT MAX(v) AS v FROM t", 1e300),
         ([{"v": 0.123456789}], "SELECT v FROM t", 0.123456789),
+        # Forms of dates that the reader infers and cannot read, or takes for the year 24.
+        ([{"v": "1-2-2024"}], "SELECT v FROM t", "1-2-2024"),
+        ([{"v": "24-01-05"}], "SELECT v FROM t", "24-01-05"),
+        ([{"v": "2024-01-05"}], "SELECT v - 1 AS v FROM t", "2024-01-04"),
+        # A time with its zone beside one without is no time.
+        (
+            [{"v": "2024-01-31T10:00:00+02:00"}, {"v": "2024-01-31T10:00:00"}],
+            "SELECT count(DISTINCT v) AS v FROM t",
+            2,
+        ),
         # Text stays text, also where it looks like a number.
         ([{"v": "01067"}, {"v": "10115"}], "SELECT MIN(v) AS v FROM t", "01067"),
         ([{"v": "0.10"}, {"v": "0.20"}], "SELECT MIN(v) AS v FROM t", "0.10"),
