@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 import threading
 from collections import Counter
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Rows fetched at once: few at first, because the size of a row is not known before.
 _FIRST_BATCH, _MAX_BATCH = 8, 1_000
+_FLOAT_TYPE = re.compile(r"\b(DOUBLE|FLOAT)\b")
 
 
 class QueryColumn(TypedDict):
@@ -157,7 +159,7 @@ def _fetch_rows(
     rows: list[dict[str, JsonValue]] = []
     size, batch_size, warning = 0, _FIRST_BATCH, ""
     max_rows = sys.maxsize if query.max_rows is None else query.max_rows
-    floats = [position for position, column in enumerate(columns) if column["type"] in {"DOUBLE", "FLOAT"}]
+    floats = [position for position, column in enumerate(columns) if _FLOAT_TYPE.search(column["type"])]
     infinite: Counter[str] = Counter()
     while len(rows) <= max_rows and not warning and (batch := connection.fetchmany(batch_size)):
         for values in batch:
@@ -174,9 +176,8 @@ def _fetch_rows(
             rows.append(row)
             if len(rows) > max_rows:
                 break
-            infinite.update(
-                names[place] for place in floats if values[place] is not None and not math.isfinite(values[place])
-            )
+            for place in floats:
+                infinite[names[place]] += _count_infinite(values[place])
         batch_size = _choose_batch_size(batch_size, size=size, rows=len(rows), max_bytes=max_bytes)
     truncated = len(rows) > max_rows or bool(warning)
     output: QueryOutput = {
@@ -187,6 +188,19 @@ def _fetch_rows(
     }
     said = [*filter(None, [warning]), *(_describe_infinite(name, infinite[name]) for name in names if infinite[name])]
     return {**output, "warning": " ".join(said)} if said else output
+
+
+def _count_infinite(value: object) -> int:
+    """Return how many numbers of a value, or inside of it, JSON does not have."""
+    match value:
+        case float():
+            return not math.isfinite(value)
+        case list() | tuple():
+            return sum(map(_count_infinite, value))
+        case dict():
+            return sum(map(_count_infinite, value.values()))
+        case _:
+            return 0
 
 
 def _describe_infinite(column: str, count: int) -> str:

@@ -65,7 +65,7 @@ def test_a_time_that_python_does_not_have_is_told_as_it_is(file, expression, val
 
 
 def test_a_number_that_json_does_not_have_is_told_to_be_missing(file):
-    sql = "SELECT unnest([1.5, 'inf'::DOUBLE, 'nan'::DOUBLE, NULL]) AS v, '-inf'::FLOAT AS w"
+    sql = "SELECT unnest([1.5, 'inf'::DOUBLE, 'nan'::DOUBLE, NULL]) AS v, {'x': [1.5, '-inf'::FLOAT]} AS w"
     with closing(open_data_source(file)) as source:
         output = database_tools(source)[1].invoke({"sql": sql})
     assert [row["v"] for row in output["rows"]] == [1.5, None, None, None]
