@@ -176,13 +176,14 @@ class _Worker:
             self._schemas = {message["schema_key"]: DatabaseSchema.model_validate(message["schema"])}
         schema = self._schemas[message["schema_key"]]
         with self._get_source().get_connection() as connection:
-            return self._preflight(
+            found = self._preflight(
                 message["args"],
                 left_open=message["open"],
                 schema=schema,
                 connection=connection,
                 goal=message["goal"],
-            ).model_dump(mode="json")
+            )
+        return found.model_copy(update={"problems": tuple(map(self._explain, found.problems))}).model_dump(mode="json")
 
     def _preflight(
         self,

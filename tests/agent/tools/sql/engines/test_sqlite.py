@@ -251,5 +251,8 @@ def test_a_page_that_is_damaged_is_told_of_by_the_query_that_reads_it(tmp_path, 
     data = bytearray(file.read_bytes())
     data[8192:20480] = b"\xff" * 12288
     file.write_bytes(data)
+    _, query = open_tools(file)
     with pytest.raises(ToolFailure, match=r"cut\.db is damaged.*restore it from a copy"):
-        open_tools(file)[1].invoke({"sql": "SELECT v FROM t"})
+        query.invoke({"sql": "SELECT v FROM t"})
+    (problem,) = query.preflight({"sql": "SELECT v FROM t"}, {}).problems
+    assert problem.startswith("cut.db is damaged: restore it from a copy")
