@@ -38,6 +38,7 @@ NUMBER_WORDS: Final[Mapping[str, int]] = {
 }
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _ISO_DATE: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
+_YEAR_PREFIX: Final = re.compile(r"(\d{4})(-?%)")
 _YEARS: Final = range(1900, 2101)
 #: The longest text that counts as one value.
 _MAX_VALUE_LENGTH: Final = 80
@@ -66,7 +67,7 @@ class Proposal:
 
     plan: dict[str, JsonValue]
     inputs: tuple[ProposedInput, ...]
-    #: The goal with `{name}` for each of them; empty if it cannot be told where they stand.
+    #: The goal with `{name}` for each of them, if any; empty if it cannot be told where they stand.
     goal_template: str
     #: What still holds only for the values of now, a sentence each.
     leftovers: tuple[str, ...] = ()
@@ -130,7 +131,8 @@ def find_in_goal(goal: str, value: JsonValue) -> str | None:
 def propose_inputs(plan: Plan, goal: str, catalogue: Catalogue, *, refused: frozenset[str] = frozenset()) -> Proposal:
     """Return `plan` with inputs for the literals that `goal` names, except those in `refused`, as the goal has them.
 
-    A plan that has inputs already, or whose goal names no literal of it, is returned as it is.
+    A plan that has inputs already, or whose goal names no literal of it, is returned as it is, with the goal as its
+    template.
     """
     document = plan.model_dump(mode="json", exclude_defaults=True)
     document.pop("input_values", None)
@@ -141,7 +143,7 @@ def propose_inputs(plan: Plan, goal: str, catalogue: Catalogue, *, refused: froz
     tasks = [_replace_in_task(task, catalogue, collector) for task in document["tasks"]]
     found = tuple(collector.inputs.values())
     if not found:
-        return Proposal(document, (), "")
+        return Proposal(document, (), _make_template(goal, ()))
     # A second pass: texts may contain a value that only a later task has shown to be one.
     tasks = [_fill_templates(task, found) for task in tasks]
     inputs: dict[str, JsonValue] = {each.name: each.schema for each in found}
@@ -246,6 +248,10 @@ def _find_parameter(value: JsonValue, collector: _Collector, *, hint: str) -> tu
         # The exclusive end of a period.
         if (month, day) == (1, 1) and (found := collector.find(year - 1, hint="year")):
             return found, f"make_date(${found.name} + 1, 1, 1)"
+    if isinstance(value, str) and (begun := _YEAR_PREFIX.fullmatch(value)):
+        # What a month that is kept as a text begins with: LIKE '2024-%'.
+        found = collector.find(int(begun[1]), hint="year")
+        return (found, f"(CAST(${found.name} AS VARCHAR) || '{begun[2]}')") if found else None
     is_year = isinstance(value, int) and value in _YEARS
     found = collector.find(value, hint="year" if is_year else hint)
     return (found, f"${found.name}") if found else None
