@@ -9,108 +9,29 @@ the values may stand elsewhere in another wording.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
+from agent.programs.goal_vocabulary import (
+    ADVERBS,
+    AUXILIARIES,
+    BEFORE_CHARTS,
+    CHART_KINDS,
+    CHART_NOUNS,
+    DRAWING_VERBS,
+    DROPPED_WORDS,
+    FORMS_OF_BE,
+    FORMS_OF_HAVE,
+    FREE_MARKS,
+    MARK_WORDS,
+    PHRASES,
+    POINTING_WORDS,
+    PREPOSITIONS,
+    RELATIVE_PRONOUNS,
+    RESIDENTS,
+    SAVING_VERBS,
+    SHOWING_VERBS,
+    is_grammar,
+)
 from agent.programs.goal_words import Token
-
-#: Words of several tokens, the longest first, and the mark or class that each is.
-_PHRASES: Final[Mapping[tuple[str, ...], str]] = {
-    ("no", "more", "than"): "at most",
-    ("no", "less", "than"): "at least",
-    ("no", "fewer", "than"): "at least",
-    ("as", "well", "as"): "",
-    ("the", "number", "of"): "COUNT",
-    ("the", "amount", "of"): "MUCH",
-    ("how", "many"): "COUNT",
-    ("number", "of"): "COUNT",
-    ("count", "of"): "COUNT",
-    ("how", "much"): "MUCH",
-    ("amount", "of"): "MUCH",
-    ("at", "least"): "at least",
-    ("at", "most"): "at most",
-    ("up", "to"): "at most",
-    ("more", "than"): "more than",
-    ("less", "than"): "less than",
-    ("fewer", "than"): "less than",
-    ("other", "than"): "except",
-    ("apart", "from"): "except",
-    ("aside", "from"): "except",
-    ("on", "average"): "AVG~",
-    ("in", "total"): "SUM~",
-    ("together", "with"): "",
-    ("along", "with"): "",
-    ("for", "each"): "EACH",
-    ("for", "every"): "EACH",
-}
-_MARKS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("top", "most", "highest", "largest", "greatest", "biggest", "maximum"), "TOP"),
-    **dict.fromkeys(("bottom", "least", "lowest", "smallest", "fewest", "minimum"), "LOW"),
-    **dict.fromkeys(("average", "mean", "avg"), "AVG"),
-    **dict.fromkeys(("total", "sum"), "SUM"),
-    **dict.fromkeys(("each", "every", "per"), "EACH"),
-    **dict.fromkeys(("no", "not", "never", "without", "non"), "NOT"),
-    **dict.fromkeys(("except", "excluding"), "except"),
-    **{word: word for word in ("before", "after", "since", "until", "between", "to", "into", "against", "on")},
-    "till": "until",
-    "exceeding": "more than",
-    "above": "more than",
-    "below": "less than",
-}
-_PREPOSITIONS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("in", "of", "for", "at", "within", "during", "with", "through", "via"), "in"),
-    "from": "from",
-    "as": "as",
-}
-_DROPPED: Final = frozenset(
-    (
-        *("the", "a", "an", "is", "are", "was", "were", "be", "been", "being", "has", "have", "had", "having", "do"),
-        *("does", "did", "there", "its", "their", "his", "her", "it", "them", "they", "these", "those", "this", "that"),
-        *("which", "who", "whom", "whose", "what", "us", "we", "our", "and", "also", "then", "please", "so", "make"),
-        *("makes", "made", "come", "comes", "came"),
-    )
-)
-_QUANTITIES: Final = frozenset({"by", "how", "many", "much", "number", "amount", "count"})
-_RELATIVES: Final = frozenset({"who", "whom", "whose", "that", "where"})
-_AUXILIARIES: Final = frozenset({"is", "are", "was", "were", "do", "does", "did", "has", "have", "had", "can", "could"})
-_ADVERBS: Final = frozenset({"still", "already", "ever", "also"})
-_SHOWING: Final = frozenset({"show", "give", "list", "find", "get", "display", "report", "tell", "return"})
-_CHARTS: Final = frozenset({"chart", "graph", "diagram"})
-_CHART_KINDS: Final = frozenset({"bar", "line", "pie", "scatter", "area", "column", "stacked", "grouped", "box"})
-_DRAWING: Final = frozenset({"draw", "plot", "visualize", "visualise"})
-#: What may stand before a chart: "and show it as a bar chart".
-_BEFORE_CHARTS: Final = (
-    _DRAWING
-    | _SHOWING
-    | frozenset(
-        (
-            *(
-                "a",
-                "an",
-                "the",
-                "as",
-                "in",
-                "with",
-                "and",
-                "it",
-                "this",
-                "them",
-                "also",
-                "then",
-                "add",
-                "include",
-                "create",
-            ),
-            *("produce", "make", "result", "results"),
-        )
-    )
-)
-_SAVING: Final = frozenset({"save", "export"})
-#: Of these "from Spain" and "in Spain" say the same.
-_RESIDENTS: Final = frozenset(
-    ("customer", "client", "patient", "member", "person", "user", "employe", "student", "supplier", "guest", "citizen")
-)
-#: Marks that do not depend on the place of their word.
-_FREE: Final = frozenset({"TOP", "LOW", "COUNT", "MUCH", "AVG", "SUM", "EACH"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +74,6 @@ def _drop_anchors(years: Counter[SlotValue]) -> Counter[SlotValue]:
     return Counter(SlotValue(year.name, year.mark, "") for year in years.elements())
 
 
-def is_grammar(token: Token) -> bool:
-    """Whether a token is no word of content: a word of grammar, or one that only says what is to be done."""
-    if token.kind == "mark":
-        return True
-    own = (_DROPPED, _MARKS, _PREPOSITIONS, _CHARTS, _DRAWING, _SHOWING, _SAVING, _QUANTITIES)
-    return token.may_be_function_word and any(token.lower in words for words in own)
-
-
 def read_goal(tokens: Sequence[Token], slots: Mapping[str, str]) -> Reading:
     """Return what a goal asks for; `slots` has the kind of each input: "year", "count", "file" or "text"."""
     return _Reader(tokens, slots).read()
@@ -186,6 +99,10 @@ class _Reader:
     nouns: list[str] = field(default_factory=list)
     head: str = ""
     has_count: bool = False
+    #: Whether the goal begins with "for each ...", which "its" is about.
+    has_group: bool = False
+    #: Whether the last mark was "EACH".
+    is_each: bool = False
     is_nested: bool = False
     words: list[str] = field(default_factory=list)
     marked: Counter[str] = field(default_factory=Counter)
@@ -195,7 +112,7 @@ class _Reader:
 
     def read(self) -> Reading:
         """Read all tokens."""
-        if self.tokens and self.tokens[0].lower in _AUXILIARIES:
+        if self.tokens and self.tokens[0].lower in AUXILIARIES:
             # A question that is answered by yes or no.
             self.words.append("WHETHER")
         at = 0
@@ -228,8 +145,8 @@ class _Reader:
         else:
             for length in (3, 2):
                 phrase = tuple(each.lower for each in self.tokens[at : at + length])
-                if phrase in _PHRASES:
-                    self._take_mark(_PHRASES[phrase], at, length)
+                if phrase in PHRASES:
+                    self._take_mark(PHRASES[phrase], at, length)
                     return length
             return self._take_small_word(token, at)
         return 1
@@ -243,14 +160,14 @@ class _Reader:
             self.pending.append("COUNT")
         elif token.lower == "by":
             self._take_by(at)
-        elif token.lower in _MARKS:
-            self._take_mark(_MARKS[token.lower], at, 1)
-        elif token.lower in _PREPOSITIONS:
-            self.preposition = _PREPOSITIONS[token.lower]
-        elif token.lower in _SAVING:
+        elif token.lower in MARK_WORDS:
+            self._take_mark(MARK_WORDS[token.lower], at, 1)
+        elif token.lower in PREPOSITIONS:
+            self.preposition = PREPOSITIONS[token.lower]
+        elif token.lower in SAVING_VERBS:
             self.marked["save"] += 1
-        elif token.lower in _DRAWING and begins:
-            is_chart_told = any(other.lower in _CHARTS for other in self.tokens[at + 1 :])
+        elif token.lower in DRAWING_VERBS and begins:
+            is_chart_told = any(other.lower in CHART_NOUNS for other in self.tokens[at + 1 :])
             self.marked.update([] if is_chart_told else ["chart "])
         elif not self._is_idle(token, at, begins=begins):
             return self._take_word(at)
@@ -259,22 +176,42 @@ class _Reader:
     def _is_idle(self, token: Token, at: int, *, begins: bool) -> bool:
         """Whether a word adds nothing to what is asked."""
         word = token.lower
-        if word in _DROPPED or (word == "where" and self.head and not begins):
-            self.is_nested |= bool(self.head) and word in _RELATIVES
+        is_where = word == "where" and bool(self.head) and not begins
+        if word in DROPPED_WORDS or is_where or (word in POINTING_WORDS and self._points_back(word, at)):
+            self.is_nested |= bool(self.head) and word in RELATIVE_PRONOUNS
             return True
-        # "The names of all patients"; what all patients have is something else.
-        is_total = word == "all" and (not self.head or self.tokens[at - 1].lower == "of")
-        return is_total or (word == "any" and "NOT" in self.pending) or (word in _SHOWING and begins)
+        return word in SHOWING_VERBS and begins
+
+    def _points_back(self, word: str, at: int) -> bool:
+        """Whether a word that points means what the goal itself has said, or nothing in particular."""
+        before = self.tokens[at - 1].lower if at > 0 else ""
+        after = self.tokens[at + 1].lower if at + 1 < len(self.tokens) else ""
+        match word:
+            case "it":
+                return self.has_group or before in SAVING_VERBS | DRAWING_VERBS | SHOWING_VERBS
+            case "its" | "their":
+                return self.has_group or (bool(self.head) and before in {"and", "with", "by", ","})
+            case "them":
+                return self.is_each and before == "of"
+            case "that" | "those":
+                return bool(self.head) and before not in PREPOSITIONS and after not in {"year", "month", ""}
+            case "there":
+                return before in FORMS_OF_BE or after in FORMS_OF_BE
+            case "all":
+                # "The names of all patients"; what all patients have is something else.
+                return not self.head or before == "of"
+            case _:
+                return "NOT" in self.pending
 
     def _take_chart(self, at: int) -> int:
         """Read a chart with all that leads to it; return of how many tokens it is, 0 if there is none."""
         end = at
-        while end < len(self.tokens) and (self.tokens[end].text == "," or self.tokens[end].lower in _BEFORE_CHARTS):
+        while end < len(self.tokens) and (self.tokens[end].text == "," or self.tokens[end].lower in BEFORE_CHARTS):
             end += 1
         start = end
-        while end < len(self.tokens) and self.tokens[end].lower in _CHART_KINDS:
+        while end < len(self.tokens) and self.tokens[end].lower in CHART_KINDS:
             end += 1
-        if end == len(self.tokens) or self.tokens[end].lower not in _CHARTS:
+        if end == len(self.tokens) or self.tokens[end].lower not in CHART_NOUNS:
             return 0
         kinds = " ".join(token.lower for token in self.tokens[start:end])
         self.marked[f"chart {kinds}"] += 1
@@ -296,15 +233,16 @@ class _Reader:
                 # "Most of the customers" are no few of them.
                 self._store([], word)
                 return
-            if word == "top" and not self.head and any(_MARKS.get(token.lower) in {"TOP", "LOW"} for token in rest):
+            if word == "top" and not self.head and any(MARK_WORDS.get(token.lower) in {"TOP", "LOW"} for token in rest):
                 # "The top five customers with the most orders" are the five with the most.
                 return
-            is_last = not rest or rest[0].kind == "mark" or rest[0].lower in _PREPOSITIONS
+            is_last = not rest or rest[0].kind == "mark" or rest[0].lower in PREPOSITIONS
             if is_last and self.words and self.words[-1] == self.anchor in self.nouns:
                 # "Which month was revenue highest in?"
                 self.nouns.remove(self.anchor)
                 self._store([mark], self.words.pop())
                 return
+        self.is_each = mark == "EACH"
         if mark == "EACH" and not self._names_a_group(at + length):
             # "And for each of them the best": each of those before.
             self.marked[mark] += 1
@@ -318,23 +256,16 @@ class _Reader:
         words = [token.lower for token in self.tokens[at : at + 3]]
         if words[:1] == ["of"]:
             return len(words) == 3 and words[1] in {"the", "these", "those"}
-        return bool(words) and not (words[0] in _DROPPED or self.tokens[at].kind == "mark")
+        return bool(words) and not (words[0] in DROPPED_WORDS | POINTING_WORDS or self.tokens[at].kind == "mark")
 
     def _take_by(self, at: int) -> None:
         following = self.tokens[at + 1] if at + 1 < len(self.tokens) else None
-        # "Made by members": whoever does it.
-        is_passive = at > 0 and self.tokens[at - 1].is_participle
         if self.ranking:
             self.pending.append(self.ranking)
             self.ranking = ""
         elif following is not None and following.kind == "word" and not is_grammar(following):
-            if not following.is_plural:
-                self.pending.append("EACH")
-            elif not is_passive:
-                self.pending.append("by")
-        elif following is None or not (
-            following.lower in {"each", "every"} or (is_passive and following.kind == "word")
-        ):
+            self.pending.append("by" if following.is_plural else "EACH")
+        elif following is None or following.lower not in {"each", "every"}:
             self.pending.append("by")
 
     def _take_word(self, at: int) -> int:
@@ -345,12 +276,15 @@ class _Reader:
         if token.is_participle and self._is_noun(at + 1) and not self._is_main_verb(at):
             # "Kept appointments" are appointments that were kept.
             length = self._take_word(at + 1)
-            self._store([], token.form)
+            self._store([], f"be {token.form}")
             return length + 1
         self.is_nested |= bool(self.head) and token.is_participle and not self._is_main_verb(at)
         marks, self.pending = self.pending, []
-        length = self._measure_compound(at) if marks and _FREE.issuperset(marks) else 1
+        length = self._measure_compound(at) if marks and FREE_MARKS.issuperset(marks) else 1
         form = " ".join(each.form for each in self.tokens[at : at + length])
+        if token.is_participle and token.lower != "born" and self._find_auxiliary(at) in FORMS_OF_BE:
+            # "Who were called" are not "who called".
+            form = f"be {form}"
         last = self.tokens[at + length - 1]
         self.values.update(SlotValue(name, mark, form) for name, mark in self.counts)
         self.counts = []
@@ -358,9 +292,10 @@ class _Reader:
             self.head = " ".join([*marks, form]) + ("+" if last.is_plural else "")
             self.ranks += [self.head] if {"TOP", "LOW"} & {*marks} else []
         else:
+            self.has_group |= not self.head
             self._store(marks, form)
         self.before, self.anchor, self.preposition = last, last.form, ""
-        if not (last.is_participle or last.lower in _ADVERBS):
+        if not (last.is_participle or last.lower in ADVERBS):
             self.nouns.append(last.form)
         return length
 
@@ -382,15 +317,19 @@ class _Reader:
 
     def _is_main_verb(self, at: int) -> bool:
         """Whether the participle at `at` is a passive or a perfect: "how many were returned"."""
-        before = [token.lower for token in self.tokens[:at] if token.lower not in {"not", "never", "still", "ever"}]
-        return bool(before) and before[-1] in {"is", "are", "was", "were", "be", "been", "being", "has", "have", "had"}
+        return self._find_auxiliary(at) in FORMS_OF_BE | FORMS_OF_HAVE
+
+    def _find_auxiliary(self, at: int) -> str:
+        """Return the word before the verb at `at`, adverbs aside."""
+        before = (token.lower for token in reversed(self.tokens[:at]))
+        return next((word for word in before if word not in ADVERBS | {"not", "never"}), "")
 
     def _store(self, marks: list[str], form: str) -> None:
         text = " ".join([*marks, form])
         is_rank = bool({"TOP", "LOW"} & {*marks})
         if is_rank and form != "often":
             text += f" of {self.nouns[-1] if self.nouns else ''}"
-        if marks and _FREE.issuperset(marks):
+        if marks and FREE_MARKS.issuperset(marks):
             self.marked[text] += 1
         else:
             self.words.append(text)
@@ -399,13 +338,13 @@ class _Reader:
 
     def _take_value(self, token: Token, at: int) -> None:
         name, kind = token.text, self.slots.get(token.text, "text")
-        own = [mark for mark in self.pending if mark not in _FREE]
-        self.pending = [mark for mark in self.pending if mark in _FREE]
+        own = [mark for mark in self.pending if mark not in FREE_MARKS]
+        self.pending = [mark for mark in self.pending if mark in FREE_MARKS]
         preposition, self.preposition = self.preposition, ""
         if kind == "count":
             self.has_count = True
             before = self.tokens[at - 1].lower if at > 0 else ""
-            own += [before] if self.head and before in _PREPOSITIONS else []
+            own += [before] if self.head and before in PREPOSITIONS else []
             self.counts.append((name, " ".join(own)))
         elif kind == "year":
             own += [preposition] if preposition not in {"", "in"} else []
@@ -414,7 +353,7 @@ class _Reader:
             own = [mark for mark in own if mark not in {"to", "into"}]
             self.values[SlotValue(name, " ".join([*own, "file"]), "")] += 1
         else:
-            if "on" in own or (preposition == "from" and self.anchor in _RESIDENTS):
+            if "on" in own or (preposition == "from" and self.anchor in RESIDENTS):
                 own, preposition = [mark for mark in own if mark != "on"], "in"
             self.values[SlotValue(name, " ".join([*own, preposition]), self.anchor)] += 1
 

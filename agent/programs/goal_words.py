@@ -14,8 +14,8 @@ from agent.programs.input_proposal import NUMBER_WORDS
 #: What may stand before a goal, or be left out, without changing what is asked.
 _OPENINGS: Final = (
     r"(?:please|kindly|can you|could you|would you|i want to know|i would like to know|i'd like to know|i need|i want|"
-    r"let me know|tell me|give me|give|show me|show|look up|list|find out|find|get|compute|calculate|determine|display|"
-    r"report|compare|what are|what is|what's|what were|what was|which are|which is|which were|which was|who are|who is)"
+    r"let me know|tell me|give me|show me|show|look up|list|find out|find|get|compute|calculate|determine|display|"
+    r"compare|what are|what is|what's|what were|what was|which are|which is|which were|which was|who are|who is)"
 )
 _OPENING: Final = re.compile(rf"^\W*(?:{_OPENINGS}\b[\s,:]*)+", re.IGNORECASE)
 _ENDING: Final = re.compile(r"[\s,]*(?:please|thanks|thank you)?[\s.!?]*$", re.IGNORECASE)

@@ -236,7 +236,8 @@ def _is_compared(words: list[str]) -> bool:
     if words[-1:] == ["and"]:
         return "between" in words[-4:]
     opened = len(words) - 1 - words[::-1].index("(") if "(" in words else 0
-    return opened > 0 and words[opened - 1] == "in" and words[-1] in {"(", ","}
+    is_open = opened > 0 and ")" not in words[opened:]
+    return is_open and words[opened - 1] == "in" and words[-1] in {"(", ","}
 
 
 def _find_parameter(value: JsonValue, collector: _Collector, *, hint: str) -> tuple[ProposedInput, str] | None:

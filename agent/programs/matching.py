@@ -17,7 +17,8 @@ from pydantic import JsonValue
 from agent.core.compiler.argument_check import find_value_errors
 from agent.core.plan.json_schema import as_schema, find_allowed_types
 from agent.core.plan.tool_spec import JsonSchema
-from agent.programs.goal_reading import Reading, is_grammar, read_goal
+from agent.programs.goal_reading import Reading, read_goal
+from agent.programs.goal_vocabulary import is_grammar
 from agent.programs.goal_words import Token, split_goal
 from agent.programs.input_proposal import NUMBER_WORDS
 from agent.programs.program import Program
@@ -93,14 +94,13 @@ def match_goal(goal: str, program: Program) -> ProgramMatch | None:
 
 def list_looked_up_inputs(program: Program) -> frozenset[str]:
     """Return the inputs that are parameters of SQL."""
-    return frozenset(
-        str(value["input"])
-        for task in _list_tasks(program)
-        for args in [task.get("args")]
-        if isinstance(args, dict) and "sql" in args and isinstance(args.get("params"), dict)
-        for value in args["params"].values()
-        if isinstance(value, dict) and set(value) == {"input"}
-    )
+    found: set[str] = set()
+    for task in _list_tasks(program):
+        args = task.get("args")
+        params = args.get("params") if isinstance(args, dict) and "sql" in args else None
+        values = params.values() if isinstance(params, dict) else ()
+        found.update(str(value["input"]) for value in values if isinstance(value, dict) and set(value) == {"input"})
+    return frozenset(found)
 
 
 def has_form_of_example(text: str, schema: JsonSchema) -> bool:

@@ -163,7 +163,10 @@ async def _add_program(
         if refused:
             proposal = propose_inputs(plan, goal, toolbox.specs, refused=refused | frozenset(kept))
     limits = settings.build_limits(can_replan=False)
-    checked = await check_plan(proposal.plan, toolbox, limits=limits, needs_values=False)
+    # With the values of now, which the engine binds as it will those of a run.
+    values = {each.name: each.value for each in proposal.inputs}
+    document = {**proposal.plan, "input_values": values} if values else proposal.plan
+    checked = await check_plan(document, toolbox, limits=limits, needs_values=False)
     if not isinstance(checked, CheckedPlan):
         print_error("The plan does not compile as a program; nothing was kept. Try --keep VALUE, or --as-is.")
         for problem in checked:
