@@ -76,7 +76,19 @@ def _drop_anchors(years: Counter[SlotValue]) -> Counter[SlotValue]:
 
 def read_goal(tokens: Sequence[Token], slots: Mapping[str, str]) -> Reading:
     """Return what a goal asks for; `slots` has the kind of each input: "year", "count", "file" or "text"."""
-    return _Reader(tokens, slots).read()
+    moved = _move_beginning(tokens)
+    reading = _Reader(moved, slots).read() if moved else None
+    # In a goal of two deeds its beginning may be about the first of them.
+    return reading if reading is not None and not reading.is_nested else _Reader(tokens, slots).read()
+
+
+def _move_beginning(tokens: Sequence[Token]) -> Sequence[Token]:
+    """Return the tokens with "in the Outdoor department," from the beginning at the end; none if there is no such."""
+    comma = next((at for at, token in enumerate(tokens) if token.text == ","), 0)
+    words = [token.lower for token in tokens[:2]]
+    is_place = comma > 1 and words[0] in {"in", "at", "for"} and words[1] not in {"which", "what", "each", "every"}
+    has_text = is_place and any(token.kind == "slot" for token in tokens[:comma])
+    return [*tokens[comma + 1 :], *tokens[:comma]] if has_text else ()
 
 
 @dataclass
@@ -201,7 +213,7 @@ class _Reader:
                 # "The names of all patients"; what all patients have is something else.
                 return not self.head or before == "of"
             case _:
-                return "NOT" in self.pending
+                return bool({"NOT", "NEVER"} & {*self.pending})
 
     def _take_chart(self, at: int) -> int:
         """Read a chart with all that leads to it; return of how many tokens it is, 0 if there is none."""
@@ -248,6 +260,8 @@ class _Reader:
             self.marked[mark] += 1
             return
         self.pending.append(mark)
+        # "With the most kept ones": "with" belongs to the most.
+        self.preposition = ""
         if word in {"most", "least", "fewest"} and mark in {"TOP", "LOW"} and _begins_with_plural(rest):
             self.pending.append("COUNT")
 
@@ -307,10 +321,14 @@ class _Reader:
     def _measure_compound(self, at: int) -> int:
         """Return of how many words the noun at `at` is: "list price", but not "trips start"."""
         length = 1
+        has_do = any(token.lower in {"do", "does", "did"} for token in self.tokens[:at])
         while at + length < len(self.tokens):
             token = self.tokens[at + length]
             is_part = token.kind == "word" and not is_grammar(token) and not token.is_participle
-            if self.tokens[at + length - 1].is_plural or not is_part:
+            after = self.tokens[at + length + 1 : at + length + 2]
+            # "How many trips did each member make?"
+            is_verb = has_do and (not after or is_grammar(after[0]))
+            if self.tokens[at + length - 1].is_plural or not is_part or is_verb:
                 break
             length += 1
         return length

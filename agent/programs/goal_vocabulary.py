@@ -29,6 +29,7 @@ PHRASES: Final[Mapping[tuple[str, ...], str]] = {
     ("aside", "from"): "except",
     ("on", "average"): "AVG~",
     ("in", "total"): "SUM~",
+    **{(verb, "me"): "" for verb in ("tell", "give", "show")},
     ("together", "with"): "",
     ("along", "with"): "",
     ("for", "each"): "EACH",
@@ -40,7 +41,8 @@ MARK_WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("average", "mean", "avg"), "AVG"),
     **dict.fromkeys(("total", "sum"), "SUM"),
     **dict.fromkeys(("each", "every", "per"), "EACH"),
-    **dict.fromkeys(("no", "not", "never", "without", "non"), "NOT"),
+    **dict.fromkeys(("no", "not", "without", "non"), "NOT"),
+    "never": "NEVER",
     **dict.fromkeys(("except", "excluding"), "except"),
     **{word: word for word in ("before", "after", "since", "until", "between", "to", "into", "against", "on")},
     "till": "until",
@@ -67,11 +69,11 @@ DROPPED_WORDS: Final = (
 )
 #: Words that point at something: dropped only where it stands in the goal itself, and not in what was said before it.
 POINTING_WORDS: Final = frozenset({"it", "its", "their", "them", "that", "those", "there", "all", "any"})
-QUANTITY_WORDS: Final = frozenset({"by", "how", "many", "much", "number", "amount", "count"})
+QUANTITY_WORDS: Final = frozenset({"by", "how", "many", "much", "number", "amount", "count", "me"})
 RELATIVE_PRONOUNS: Final = frozenset({"who", "whom", "whose", "that", "where"})
 AUXILIARIES: Final = frozenset({"is", "are", "was", "were", "do", "does", "did", "has", "have", "had", "can", "could"})
 ADVERBS: Final = frozenset({"still", "already", "ever", "also"})
-SHOWING_VERBS: Final = frozenset({"show", "give", "list", "find", "get", "display", "tell"})
+SHOWING_VERBS: Final = frozenset({"show", "give", "list", "find", "get", "display", "tell", "compare"})
 CHART_NOUNS: Final = frozenset({"chart", "graph", "diagram"})
 CHART_KINDS: Final = frozenset({"bar", "line", "pie", "scatter", "area", "column", "stacked", "grouped", "box"})
 DRAWING_VERBS: Final = frozenset({"draw", "plot", "visualize", "visualise"})

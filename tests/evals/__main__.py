@@ -1,6 +1,6 @@
 """`python -m tests.evals SET STRATEGY`: run a set, record each case, print a table.
 
-`table FILE...` prints one of what is recorded; `library [FILE...]` measures the library, beside the results in the files.
+`table FILE...` prints one of what is recorded; `library [FILE...]` measures the library, beside results without it.
 """
 
 import argparse
