@@ -287,6 +287,11 @@ class _Reader:
         token, following = self.tokens[at], self.tokens[at + 1] if at + 1 < len(self.tokens) else None
         if token.lower == "year" and following is not None and self.slots.get(following.text) == "year":
             return 1
+        if token.kind == "literal" and self.marked["save"]:
+            # "As x.csv", "to x.csv".
+            self.marked[" ".join([*(mark for mark in self.pending if mark not in {"to", "into"}), token.form])] += 1
+            self.pending = []
+            return 1
         if token.is_participle and self._is_noun(at + 1) and not self._is_main_verb(at):
             # "Kept appointments" are appointments that were kept.
             length = self._take_word(at + 1)
