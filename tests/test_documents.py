@@ -36,8 +36,8 @@ ROOMS = (
         "notebooks",
     ),
 )
-SERVER_PAGE = ROOT / "graphs" / "server.md"
-DOCUMENTS = [*(ROOT / room / "README.md" for room in ROOMS), SERVER_PAGE, ROOT / "CHANGELOG.md"]
+SERVER_PAGE, SCHEDULING_PAGE = ROOT / "graphs" / "server.md", ROOT / "graphs" / "scheduling.md"
+DOCUMENTS = [*(ROOT / room / "README.md" for room in ROOMS), SERVER_PAGE, SCHEDULING_PAGE, ROOT / "CHANGELOG.md"]
 PROGRAM = get_command(app)
 #: The replies to the goal that the front page asks a model.
 REPLIES = [
@@ -194,7 +194,7 @@ def python_of(page: Path) -> list[CodeExample]:
 
 
 #: The page about the server needs one: `tests/graphs/test_server_page.py` runs its code.
-WITH_PYTHON = [page for page in DOCUMENTS if page != SERVER_PAGE and python_of(page)]
+WITH_PYTHON = [page for page in DOCUMENTS if page not in {SERVER_PAGE, SCHEDULING_PAGE} and python_of(page)]
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.relative_to(ROOT).as_posix())
