@@ -27,6 +27,7 @@ ROOMS = (
         ".",
         "agent",
         "agent/core",
+        "agent/programs",
         "agent/tools",
         "graphs",
         "graphs/composition",
@@ -137,7 +138,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 
 
 #: Files of the reader's own that the pages speak of.
-MADE_BY_RUNS = {"top.json", "products.csv", "planwave.toml", "my_graph.py", "other.csv", "answers.json"}
+MADE_BY_RUNS = {"top.json", "products.csv", "planwave.toml", "my_graph.py", "weekly.py", "other.csv", "answers.json"}
 
 
 @pytest.mark.parametrize("room", ["agent", "agent/core", "graphs", "prompts"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from tests.evals.library_programs import WORLDS, NamedProgram, add_program
 from tests.evals.records import Line, read_lines
 from tests.evals.sets.goals import gold_rows
 from tests.evals.sets.grading import same_rows
+from tests.evals.sets.sentences import alike
 from tests.evals.tabling import wilson
 
 #: Paraphrases with the program and the inputs that are right, and near misses with the program that they are near to.
@@ -149,8 +151,11 @@ def list_crossings(programs: Sequence[NamedProgram]) -> Iterator[str]:
                 yield f"{other.goal.name} takes {asked.goal.text!r}"
 
 
-async def measure(without: Iterable[Path]) -> str:
-    """Try all worlds and return the table, and the cost beside that of the runs `without` a library."""
+async def measure(without: Iterable[Path], *, by_meaning: bool) -> str:
+    """Try all worlds and return the table, and the cost beside that of the runs `without` a library.
+
+    `by_meaning`: say, too, what a sentence model would take, which is fetched once and takes minutes.
+    """
     found: list[Found] = []
     programs: list[NamedProgram] = []
     for world in WORLDS:
@@ -167,6 +172,7 @@ async def measure(without: Iterable[Path]) -> str:
             f"Each other goal against each program: {len(crossings)} of {pairs} taken.",
             *crossings,
             "",
+            *([compare_meanings(programs), ""] if by_meaning else []),
             *_list_faults(found),
             *_compare_costs(found, read_lines(without)),
         ]
@@ -219,6 +225,33 @@ def _compare_costs(found: Sequence[Found], lines: Sequence[Line]) -> Iterator[st
     yield f"Seconds saved: {1 - sum(after) / sum(before):.1%}; tokens saved: 100%."
 
 
-def run_library(without: Sequence[str]) -> None:
-    """Print the measurement; `without` are files of results of the goals without a library."""
-    print(asyncio.run(measure(map(Path, without))))
+def compare_meanings(programs: Iterable[NamedProgram]) -> str:
+    """Return what a sentence model would take: how like each wording is to its program's goal, values aside."""
+    known = {each.goal.name: each.program for each in programs}
+    document = json.loads(GOALS.read_text(encoding="utf-8"))
+
+    def rate(each: Mapping[str, Any]) -> float:
+        program = known[each["program"]]
+        schemas = program.inputs_schema["properties"]
+        values = each.get("inputs") or {name: schema["examples"][0] for name, schema in schemas.items()}
+        text = each["text"]
+        for name, value in values.items():
+            text = re.sub(rf"\b{re.escape(str(value))}\b", f"{{{name}}}", text, flags=re.IGNORECASE)
+        return float(alike([text], [program.goal_template])[0, 0])
+
+    same = sorted(map(rate, document["paraphrases"]))
+    other = sorted(map(rate, document["near_misses"]))
+    best = sum(each > other[-1] for each in same)
+    half = sum(each >= median(same) for each in other)
+    return (
+        f"By the likeness of sentences (all-MiniLM-L6-v2): {best} of {len(same)} paraphrases are more like the goal "
+        f"than every near miss; at the likeness that half of them have, {half} of {len(other)} near misses would be "
+        "taken. "
+        f"Median likeness: {median(same):.2f} of paraphrases, {median(other):.2f} of near misses."
+    )
+
+
+def run_library(words: Sequence[str]) -> None:
+    """Print the measurement; the words are files of results without a library, and perhaps `--by-meaning`."""
+    files = [Path(word) for word in words if word != "--by-meaning"]
+    print(asyncio.run(measure(files, by_meaning="--by-meaning" in words)))
