@@ -5,14 +5,11 @@ from dataclasses import replace
 from langgraph.types import Overwrite
 
 from agent.errors import UsageError
-from agent.execution.call_log import MemoryCallLog
 from agent.execution.executor import utc_now
 from agent.execution.ledger import create_run_id, is_run_id
-from agent.planning.context import call_context_providers
 from agent.telemetry import describe_goal
 from graphs.messages import render_conversation
-from graphs.nodes.program_lookup import look_up_program
-from graphs.run.graceful_stop import interrupt_when_halted
+from graphs.nodes.program_lookup import ask_context_tools, look_up_program
 from graphs.run.node_context import NodeContext, build_scope
 from graphs.state import Output, State, StateRecord
 
@@ -34,26 +31,11 @@ async def gather_context(state: State, context: NodeContext) -> StateRecord:
         context = replace(context, thread=build_scope(context.runtime, run_id))
     program = await look_up_program(goal, context, revision=revision) if plan is None else None
     # A plan that is there needs no context.
-    texts = [await _ask_context_tools(context, revision=revision)] if plan is None and program is None else []
+    texts = [await ask_context_tools(context, revision=revision)] if plan is None and program is None else []
     texts.append(render_conversation(state.get("messages") or ()))
     text = "\n\n".join(filter(None, texts))
     begun = reset_state(state, goal, run_id=run_id, given=plan is not None, context=text, revision=revision)
     return {**begun, **(program or {})}
-
-
-async def _ask_context_tools(context: NodeContext, *, revision: int) -> str:
-    """Return what the tools that give context say; interrupts the node if the run is stopped before."""
-    # A question is not a task: it is asked again, not resumed.
-    executor = context.create_executor(calls=MemoryCallLog())
-    with interrupt_when_halted(context.control):
-        return await call_context_providers(
-            context.toolbox,
-            executor,
-            thread=context.thread,
-            revision=revision,
-            slots=context.create_slots(),
-            emit=context.emit,
-        )
 
 
 def reset_state(state: State, goal: str, *, run_id: str, given: bool, context: str, revision: int) -> StateRecord:

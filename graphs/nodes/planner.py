@@ -7,7 +7,7 @@ from agent.planning.context import questions_to_json
 from agent.planning.planner import ContextRequest, PlanningFailure, PlanningResult, make_plan
 from agent.planning.signs_of_life import report_progress
 from agent.tools.plan_check import CheckedPlan, check_plan
-from graphs.nodes.program_lookup import accept_plan
+from graphs.nodes.program_lookup import accept_plan, load_planning_context
 from graphs.run.early_execution import start_early_execution
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import record_plan_author
@@ -68,11 +68,12 @@ async def _make_plan(
     state: State, model: Model, context: NodeContext
 ) -> PlanningResult | PlanningFailure | ContextRequest:
     """Have `model` make a plan, whose reading tasks may start while it is written. Raises `BudgetError`."""
+    known = await load_planning_context(state, context)
     early = start_early_execution(state, model, context)
     try:
         planned = await make_plan(
             state["goal"],
-            context=state["planning_context"],
+            context=known,
             guidance=state.get("guidance") or (),
             toolbox=context.toolbox,
             model=model,

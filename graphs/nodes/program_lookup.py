@@ -1,12 +1,15 @@
-"""The look into the library before anything is asked for a plan, and what the state takes over of a plan."""
+"""The look into the library before anything is asked for a plan, and what a planner is told if there is none."""
 
 from agent.core.compiler.compiler import CompiledPlan, assign_ranks
 from agent.events import Thinking
+from agent.execution.call_log import MemoryCallLog
+from agent.planning.context import call_context_providers
 from agent.programs.adoption import adopt_program
+from graphs.run.graceful_stop import interrupt_when_halted
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import record_program
 from graphs.run.state_updates import build_plan_event, build_plan_update
-from graphs.state import StateRecord
+from graphs.state import State, StateRecord
 
 
 async def look_up_program(goal: str, context: NodeContext, *, revision: int) -> StateRecord | None:
@@ -23,6 +26,33 @@ async def look_up_program(goal: str, context: NodeContext, *, revision: int) -> 
     warnings = adopted.checked.list_warnings()
     stored = await accept_plan(adopted.checked.compiled, warnings, context, revision=revision)
     return {**stored, **record_program(adopted.match, stored), "program": adopted.document, "plan_was_given": True}
+
+
+async def ask_context_tools(context: NodeContext, *, revision: int) -> str:
+    """Return what the tools that give context say; interrupts the node if the run is stopped before."""
+    # A question is not a task: it is asked again, not resumed.
+    executor = context.create_executor(calls=MemoryCallLog())
+    with interrupt_when_halted(context.control):
+        return await call_context_providers(
+            context.toolbox,
+            executor,
+            thread=context.thread,
+            revision=revision,
+            slots=context.create_slots(),
+            emit=context.emit,
+        )
+
+
+async def load_planning_context(state: State, context: NodeContext) -> str:
+    """Return what a planner or replanner is told of the goal's surroundings.
+
+    If the run began with a program, for which no tool was asked, they are asked now.
+    """
+    known = state.get("planning_context") or ""
+    if all(entry["author"] != "program" for entry in state.get("plan_history") or ()):
+        return known
+    asked = await ask_context_tools(context, revision=state.get("revision") or 1)
+    return "\n\n".join(filter(None, (asked, known)))
 
 
 async def accept_plan(

@@ -248,6 +248,40 @@ async def test_a_program_is_looked_for_before_the_database_is_described(tmp_path
     assert world.log == [("look", 7), ("describe", None)]
 
 
+class Recording(FakeListChatModel):
+    """Keeps what it was asked."""
+
+    asked: list[str] = []  # noqa: RUF012 - pydantic copies it
+
+    def _call(self, messages, *args, **options):
+        self.asked.append("\n".join(str(message.content) for message in messages))
+        return super()._call(messages, *args, **options)
+
+
+async def test_if_a_program_fails_the_replanner_is_told_what_the_tools_say(tmp_path):
+    world = World()
+    world.failing = {7}
+
+    async def describe() -> str:
+        world.log.append(("describe", None))
+        return "There are tables of everything."
+
+    provider = world.tool("describe", describe, {"readOnlyHint": True, "context_provider": True})
+    library, model = Library(tmp_path), Recording(responses=["I cannot."])
+    plan = {
+        "inputs": {"n": {"type": "integer"}},
+        "tasks": [{"id": "a", "tool": "look", "args": {"value": {"input": "n"}}}],
+    }
+    await library.add("look_at", plan, goal_template="Look at {n}")
+    graph = build_graph(
+        tools=[provider, *world.tools()], model=model, settings=Settings(approve="never"), library=library
+    )
+    await graph.ainvoke({"goal": "Look at 7"}, thread())
+    assert world.log[0] == ("look", 7)
+    assert ("describe", None) in world.log
+    assert any("There are tables of everything." in text for text in model.asked)
+
+
 async def test_two_programs_that_answer_the_same_are_named(tmp_path):
     world, library = World(), Library(tmp_path)
     plan = {"tasks": [{"id": "a", "tool": "look", "args": {"value": 1}}]}
