@@ -39,10 +39,15 @@ _CONNECTIVES: Final = frozenset(
 _NO_NAMES: Final = frozenset(
     (
         *("all", "any", "both", "each", "everyone", "everybody", "everything", "anyone", "anybody", "nobody", "none"),
-        *("me", "us", "them", "him", "her", "it", "this", "that", "these", "those", "today", "tomorrow", "yesterday"),
+        *("me", "us", "them", "him", "her", "it", "this", "that", "these", "those", "now", "last", "next", "other"),
+        *("others", "today", "tomorrow", "yesterday", "tonight"),
+    )
+)
+_PERIODS: Final = frozenset(
+    (
         *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "spring", "summer", "autumn"),
         *("winter", "january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
-        *("november", "december", "q1", "q2", "q3", "q4", "h1", "h2", "now", "last", "next", "other", "others"),
+        *("november", "december", "q1", "q2", "q3", "q4", "h1", "h2"),
     )
 )
 _YEARS: Final = range(1900, 2101)
@@ -239,7 +244,7 @@ def _read_value(tokens: Sequence[Token], name: str, program: Program) -> JsonVal
         return None if number is None or is_wrong_kind or find_value_errors(schema, number) else number
     if "string" not in (find_allowed_types(schema, root) or {"string"}):
         return None
-    if any(token.lower in _CONNECTIVES for token in tokens) or (len(tokens) == 1 and tokens[0].lower in _NO_NAMES):
+    if any(token.lower in _CONNECTIVES or _stands_for_a_name(token) for token in tokens):
         return None
     text = _join(tokens)
     if schema.get("format") == "date" and not _FORMS["date"].fullmatch(text):
@@ -247,7 +252,19 @@ def _read_value(tokens: Sequence[Token], name: str, program: Program) -> JsonVal
     is_looked_up = name in list_looked_up_inputs(program)
     if not is_looked_up and tokens[0].kind != "quoted" and not has_form_of_example(text, schema):
         return None
+    # "In Paris Monday" has no city of that name; data that are looked up tell themselves.
+    if not is_looked_up and _has_period(text) and not _has_period(str(_get_example(schema))):
+        return None
     return None if find_value_errors(schema, text) else text
+
+
+def _stands_for_a_name(token: Token) -> bool:
+    """Whether a word is none of a name: "us", but not "US"."""
+    return token.lower in _NO_NAMES and not token.is_capitals
+
+
+def _has_period(text: str) -> bool:
+    return not _PERIODS.isdisjoint(text.casefold().split())
 
 
 def _join(tokens: Sequence[Token]) -> str:
