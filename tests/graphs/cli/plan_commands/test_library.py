@@ -72,7 +72,8 @@ def test_what_was_taken_is_told_and_the_data_decide_and_a_setting_refuses(planwa
     assert "the data have no 'Southern Europe' where it looks for the country" in elsewhere.stderr
     planwave.env["PLANWAVE_USE_LIBRARY"] = "false"
     refused = planwave.here("run", "How much was sold in Spain in 2023?", "--json")
-    assert (refused.exit_code, "sold (version 1)" in refused.stderr) == (1, False)
+    assert refused.exit_code != 0
+    assert "sold (version 1)" not in refused.stderr
 
 
 def test_further_wordings_are_found_and_wrong_ones_refused(planwave):
