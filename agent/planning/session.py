@@ -132,7 +132,6 @@ class PlanningSession:
         number: int,
         max_tokens: int,
         grammar: str | None = None,
-        schema: JsonSchema | None = None,
     ) -> AsyncGenerator[TextReply | MalformedReply]:
         """Sample `number` texts in one call and count it, as the function `ask_texts` does."""
         from agent.llm.embedded.sampling import ask_texts  # noqa: PLC0415 - `openai` takes a second to load
@@ -144,7 +143,6 @@ class PlanningSession:
             seed=self.variant + 1,
             max_tokens=max_tokens,
             grammar=grammar,
-            schema=schema,
             on_usage=self.tally.add,
             on_text=self._count_pieces(None),
         )

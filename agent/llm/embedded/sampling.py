@@ -9,14 +9,12 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import ensure_config
 
-from agent.core.plan.tool_spec import JsonSchema
 from agent.errors import PlanwaveError
 from agent.llm.embedded.chat import EmbeddedChat, ParallelTexts
 from agent.llm.models import Model
 from agent.llm.openai_client import enable_sampling
 from agent.llm.provider_errors import explain_failure, read_failure
 from agent.llm.replies import MalformedReply, TextReply, Usage
-from agent.llm.response_schema import add_size_limits
 from agent.llm.streaming import NOT_STREAMED, OnText
 from agent.llm.structured_output import OnUsage, Question, build_parameters, log_call, parse_message
 from agent.llm.usage import begin_call, count_call
@@ -30,20 +28,18 @@ async def ask_texts(
     seed: int,
     max_tokens: int,
     grammar: str | None = None,
-    schema: JsonSchema | None = None,
     on_usage: OnUsage | None = None,
     on_text: OnText | None = None,
 ) -> AsyncGenerator[TextReply | MalformedReply]:
     """Sample `number` texts in one call, for a model whose server can write so many at once.
 
     The same `seed` gives the same texts again; seeds that are `number` apart give others. They are yielded in their
-    order, each as soon as it is whole; closing the generator ends the others. `grammar` as for `ask_text`; with
-    `schema` they are JSON that fits it. `on_text` is called with the pieces of all of them. Raises `ModelReplyError` as
-    `ask_json` does.
+    order, each as soon as it is whole; closing the generator ends the others. `grammar` as for `ask_text`; `on_text` is
+    called with the pieces of all of them. Raises `ModelReplyError` as `ask_json` does.
     """
     question = Question(
         messages,
-        schema=add_size_limits(schema) if schema is not None else {},
+        schema={},
         name="reply",
         strict=False,
         max_tokens=max_tokens,
@@ -93,7 +89,7 @@ async def _sample_texts(
                     metadata=config.get("metadata"),
                     n=texts.number,
                     max_tokens=question.max_tokens,
-                    **build_parameters(model, question, "json_schema" if question.schema else None),
+                    **build_parameters(model, question, None),
                 )
         except PlanwaveError:
             raise

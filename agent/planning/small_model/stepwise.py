@@ -3,8 +3,7 @@
 Splitting a question before writing its queries follows D. Khot et al., "Decomposed Prompting" (ICLR 2023).
 """
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from pydantic import JsonValue
 from agent.core.plan.problems import Problem
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Thinking
-from agent.llm.replies import MalformedReply, Reply, TextReply, parse_reply
+from agent.llm.replies import MalformedReply, Reply
 from agent.planning.draft_review import review_coverage, review_queries
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
@@ -134,23 +133,10 @@ async def _write_by_vote(
     async def write_once(variant_session: PlanningSession) -> PlanDraft | DraftFailure:
         return await write_step_arguments(step, steps, variant_session, tasks=tasks, checked=checked)
 
-    async def write_batch(variant_session: PlanningSession, number: int) -> AsyncGenerator[PlanDraft | DraftFailure]:
-        asked = await _prepare_question(step, steps, variant_session, tasks=tasks, checked=checked)
-        replies = variant_session.ask_texts(asked.messages, number=number, max_tokens=_MAX_TOKENS, schema=asked.schema)
-        async with aclosing(replies):
-            async for reply in replies:
-                result = await asked.check_reply(_parse_variant(reply, asked.schema), variant_session)
-                yield result if isinstance(result, PlanDraft) else DraftFailure(problems=result, repairs=0)
-
     if not is_sql_tool(session.toolbox.specs[step.tool]):
         return await write_once(session)
-    return await plan_by_vote(session, write_once, plan_batch=write_batch)
-
-
-def _parse_variant(reply: TextReply | MalformedReply, schema: JsonSchema) -> Reply:
-    if isinstance(reply, MalformedReply):
-        return reply
-    return parse_reply(reply.text, schema=schema, tolerant=False, usage=reply.usage)
+    # One by one, the first not sampled: with all of them sampled, two at once, the headline goal came out wrong.
+    return await plan_by_vote(session, write_once)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """What a small model is left to choose when it plans over a true database: tables, columns, best rows."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ from agent.planning.small_model.stepwise import plan_in_stages
 from agent.tools.sql.data_source import open_data_source
 from agent.tools.sql.query_database import database_tools
 from agent.tools.toolbox import Toolbox
-from graphs.plan_execute import build_graph
 from tests.support.databases import library_duckdb
-from tests.support.openai_endpoint import Endpoint, Text, in_batches
-from tests.support.planning_kit import SETTINGS, model_at, session_at
+from tests.support.openai_endpoint import Endpoint
+from tests.support.planning_kit import session_at
 from tests.support.planning_kit import toolbox as weather
 
 READERS = {"id": "readers", "tool": "query_database", "uses": [], "question": "Who read most?"}
@@ -121,19 +119,3 @@ async def test_a_model_that_writes_the_same_again_is_not_asked_a_third_time(tool
     assert isinstance(failed, DraftFailure)
     assert (len(endpoint.requests), failed.repairs) == (3, 1)
     assert "weather" in failed.problems[0]
-
-
-async def test_the_queries_of_a_step_are_written_at_once_if_the_server_can(toolbox, monkeypatch):
-    sums = "SELECT member_name, SUM(days) AS days FROM lending GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
-    queries = [WRONG | {"sql": sql} for sql in (sums.replace("SUM", "MIN"), sums, sums.replace("AS days", "AS total"))]
-    goal = "Find who read most, and their longest loan"
-    with Endpoint([BOTH, *in_batches(*map(json.dumps, queries)), Text("Done.")]) as endpoint:
-        model = replace(model_at(endpoint, small=True), max_parallel_texts=3)
-        monkeypatch.setattr("graphs.run.services.resolve_model", lambda *_args, **_named: model)
-        settings = SETTINGS.model_copy(update={"approve": "never", "max_replans": 0, "plan_variants": 5})
-        graph = build_graph(tools=[toolbox["query_database"]], model="local", settings=settings)
-        out = await graph.ainvoke({"goal": goal})
-    assert out["plan"]["tasks"][0]["args"]["sql"] == sums
-    assert out["confidence"]["reason"].startswith("readers: 2 of 3 plans that were tried gave the same result.")
-    sent = endpoint.requests[1].body
-    assert (sent["n"], sent["response_format"]["type"]) == (2, "json_schema")
