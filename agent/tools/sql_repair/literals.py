@@ -24,6 +24,8 @@ class ComparedValues:
     params: dict[str, JsonValue]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    #: The texts that a column has, as it has them.
+    found: dict[str, str] = field(default_factory=dict)
 
 
 def check_compared_values(
@@ -184,9 +186,14 @@ def _check_value(
         )
         return None
     near = find_similar(relation, column, text)
-    if near is None or text in near or (comparison.ignores_case and text.casefold() in map(str.casefold, near)):
+    if near is None:
+        return None
+    if text in near or (comparison.ignores_case and text.casefold() in map(str.casefold, near)):
+        result.found[text] = text
         return None
     spelt = [value for value in near if normalize_value(value) == normalize_value(text)]
+    if len(spelt) == 1:
+        result.found.setdefault(text, spelt[0])
     may_change = goal is not None and not comparison.ignores_case and not stands_in_goal(text, goal)
     if may_change and len(spelt) == 1:
         return spelt[0]
