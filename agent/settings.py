@@ -19,7 +19,7 @@ _PREFIX: Final = "PLANWAVE_"
 OTHER_VARIABLES: Final = frozenset(
     {
         *("AES_KEY", "CACHE", "CONFIG", "DB", "LEASE_TTL_S", "LIBRARY", "LOCAL_GGUF", "LOG_JSON", "MODEL"),
-        "WORKER_DEAD_S",
+        *("PROMPT_CACHE", "WORKER_DEAD_S"),
         *("REWRITE_GOLDENS", "SEED"),  # of the tests
     }
 )
