@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
 from agent.tools.sql_repair.name_matching import is_one_typo_apart, is_plural_variant, normalize_text, normalize_value
-from agent.tools.sql_repair.scopes import Scope, build_scopes, walk_nodes
+from agent.tools.sql_repair.scopes import build_scopes, resolve_base_column, walk_nodes
 from agent.tools.sql_repair.text_edits import TextEdit, apply_edits, get_span, parse_statement
 
 #: Returns the values of a column, as they are now, that are like a text; None if they could not be read.
@@ -103,33 +103,10 @@ def _find_comparisons(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[_Co
                 pairs = [(node.this, (node.expression,))]
             for compared, operands in pairs:
                 is_folded = isinstance(compared, exp.Lower | exp.Upper | exp.Trim)
-                found = _resolve_text_column(compared.this if is_folded else compared, scope, scopes)
-                if found is not None:
+                column = compared.this if is_folded else compared
+                found = resolve_base_column(column, scope, scopes) if isinstance(column, exp.Column) else None
+                if found is not None and found[1].is_text:
                     yield _Comparison(*found, operands, is_folded or isinstance(node, exp.ILike))
-
-
-def _resolve_text_column(
-    compared: exp.Expr, scope: Scope, scopes: Mapping[int, Scope]
-) -> tuple[Relation, Column] | None:
-    """Return the text column of a table or view that is compared, also if a CTE or a subquery hands it on."""
-    if not isinstance(compared, exp.Column):
-        return None
-    for each in (scope, *scope.outer):
-        source = each.resolve(compared)
-        if source is None:
-            continue
-        if source.relation is not None:
-            column = source.relation.column(compared.name)
-            return (source.relation, column) if column is not None and column.is_text else None
-        inner = scopes.get(id(source.query))
-        # A CTE that reads itself has no end.
-        if inner is None or inner is scope:
-            return None
-        item = next((one for one in inner.select.expressions if one.alias_or_name == compared.name), None)
-        if item is None and inner.select.is_star:
-            item = exp.column(compared.name)
-        return _resolve_text_column(item.unalias(), inner, scopes) if item is not None else None
-    return None
 
 
 def _check_value(
