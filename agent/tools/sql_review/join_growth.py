@@ -1,14 +1,74 @@
 """Joins that multiply rows: a total over a table whose rows a later join repeats (the fan trap and the chasm trap)."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from agent.tools.db_schema.model import DatabaseSchema, Relation
+from agent.tools.sql_fit.goal_words import is_named
 from agent.tools.sql_repair.aggregates import find_aggregates, get_group_keys
 from agent.tools.sql_repair.scopes import Scope, TableSource
+
+#: Runs a query of one row with two numbers; None if it cannot be run.
+CountRows = Callable[[str], tuple[int, int] | None]
+
+
+def find_counted_growth(scope: Scope, *, keys: Mapping[str, str], count_rows: CountRows) -> Iterator[str]:
+    """Yield a sentence for each source whose rows the joins repeat within a group, as their numbers show.
+
+    `keys` has, by alias, the column that tells the rows of a source apart. Where they are totalled or counted, each
+    may be in a group once: there must be as many joined rows as different ones.
+    """
+    select = scope.select
+    if not select.args.get("joins") or list(select.find_all(exp.Placeholder)):
+        return
+    groups = [key.copy() for key in get_group_keys(select)]
+    for alias, key in keys.items():
+        column = exp.column(key, table=alias, quoted=not key.isidentifier())
+        probe = select.copy()
+        for part in ("group", "having", "qualify", "order", "limit", "offset", "distinct"):
+            probe.set(part, None)
+        different = exp.Count(this=exp.Distinct(expressions=[exp.Tuple(expressions=[*groups, column])]))
+        probe.set("expressions", [exp.Count(this=exp.Star()), different])
+        probe.where(exp.Not(this=exp.Is(this=column.copy(), expression=exp.Null())), copy=False)
+        counted = count_rows(probe.sql(dialect="duckdb"))
+        if counted is not None and counted[0] > counted[1]:
+            yield f"The joins make {counted[0]:,} rows of {counted[1]:,} of {alias!r}: some count several times."
+
+
+def find_totalled_sources(scope: Scope) -> set[str]:
+    """Return the aliases of the sources of which a SELECT totals one number each by SUM or AVG."""
+    found = set()
+    for item in scope.select.expressions:
+        for total in find_aggregates(item):
+            if isinstance(total, exp.Sum | exp.Avg) and not isinstance(total.this, exp.Distinct):
+                owners = {held.alias for column in total.find_all(exp.Column) if (held := scope.resolve(column))}
+                found |= owners if len(owners) == 1 else set()
+    return found
+
+
+def find_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator[str]:
+    """Yield a sentence for each table that repeats rows, that the goal does not name, and of which nothing is used."""
+    select = scope.select
+    joined = {id(column) for join in select.args.get("joins") or () for column in join.find_all(exp.Column)}
+    used = [column for column in scope.find_columns() if id(column) not in joined]
+    edges = list(_find_edges(scope, schema=schema))
+    if select.is_star or len(scope.sources) < 3:
+        return
+    for source in scope.sources:
+        ends = [edge for edge in edges if edge.end == source.alias.lower()]
+        is_used = any((owner := scope.resolve(column)) is None or owner is source for column in used)
+        if source.relation is None or is_used or len(ends) != 1 or not ends[0].multiplies:
+            continue
+        if not is_named(source.relation, goal):
+            yield f"{source.relation.name!r} is joined, which the goal does not name and of which nothing is used."
+
+
+def find_repeating_sources(scope: Scope, owner: str, *, schema: DatabaseSchema) -> set[str]:
+    """Return the sources, by alias in lower case, whose join repeats rows of the source `owner`."""
+    return _find_repeating(owner.lower(), list(_find_edges(scope, schema=schema)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+"""A small model's query brought closer to its goal by rules; `README.md` lists them."""
+
+from sqlglot import exp
+
+from agent.tools.db_schema.model import DatabaseSchema
+from agent.tools.sql_fit.best_of_each import join_by_greatest, keep_greatest_of_each
+from agent.tools.sql_fit.counts import add_up_numbers, count_children, count_things_once
+from agent.tools.sql_fit.filters import move_filters, widen_exclusions
+from agent.tools.sql_fit.goal_words import asks_for_ids
+from agent.tools.sql_fit.labels import show_groups, show_labels, show_ranking_number
+from agent.tools.sql_repair.output_rows import FittedQuery, remove_unrequested_limit
+from agent.tools.sql_repair.scopes import Scope, build_scopes
+from agent.tools.sql_repair.text_edits import can_be_printed, parse_statement
+
+
+def fit_query(sql: str, *, goal: str, schema: DatabaseSchema) -> FittedQuery:
+    """Return a draft adapted to its goal; `sql` itself, character by character, if no rule applies.
+
+    What LIMIT was not asked for is cut out in its place. The rules about the outermost SELECT print the query anew.
+    """
+    unlimited = remove_unrequested_limit(sql, asked=goal)
+    tree = parse_statement(unlimited.sql)
+    if not isinstance(tree, exp.Select) or not can_be_printed(unlimited.sql):
+        return FittedQuery(unlimited.sql, unlimited.notes)
+    scope = next(iter(build_scopes(tree, schema=schema)))
+    notes = _fit_select(scope, goal=goal, schema=schema)
+    fitted = tree.sql(dialect="duckdb") if notes else unlimited.sql
+    return FittedQuery(fitted, (*unlimited.notes, *notes))
+
+
+def _fit_select(scope: Scope, *, goal: str, schema: DatabaseSchema) -> list[str]:
+    """Apply the rules to one SELECT in place: first what it takes, then what it counts, then what it shows."""
+    notes = [*move_filters(scope, goal=goal, schema=schema), *widen_exclusions(scope, goal=goal)]
+    notes += count_children(scope, goal=goal, schema=schema)
+    notes += add_up_numbers(scope, goal=goal, schema=schema)
+    notes += count_things_once(scope, goal=goal, schema=schema)
+    notes += join_by_greatest(scope)
+    notes += keep_greatest_of_each(scope, goal=goal)
+    notes += show_groups(scope)
+    notes += show_ranking_number(scope)
+    if not asks_for_ids(goal):
+        notes += show_labels(scope, goal=goal, schema=schema)
+    return notes
