@@ -91,10 +91,10 @@ def find_filter_faults(scope: Scope, *, goal: str, schema: DatabaseSchema) -> It
     for node, column in _find_filters(scope):
         texts = _get_texts(node)
         for text in texts if column.values is not None else ():
-            if not _has(column, text) and not stands_in(text, goal):
-                yield f"No row has {text!r} in {node.this.sql(dialect='duckdb')!r}, and the goal does not say it."
-            elif not _has(column, text) and _find_any_owner(text, schema) is not None:
-                yield f"No row has {text!r} in {node.this.sql(dialect='duckdb')!r}, and another column has it."
+            if not _has(column, text):
+                owner = _find_any_owner(text, schema)
+                other = f"; {owner.name!r} has it" if owner is not None else ""
+                yield f"No row has {text!r} in {node.this.sql(dialect='duckdb')!r}{other}."
         for value in column.values or ():
             if texts and leaves_out(value, goal) and value not in texts and len(column.values or ()) > len(texts) + 1:
                 yield f"The goal leaves {value!r} out, and the query takes only {', '.join(map(repr, texts))}."
