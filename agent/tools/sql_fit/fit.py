@@ -8,6 +8,7 @@ from agent.tools.sql_fit.counts import add_up_numbers, count_children, count_thi
 from agent.tools.sql_fit.filters import move_filters, widen_exclusions
 from agent.tools.sql_fit.goal_words import asks_for_ids
 from agent.tools.sql_fit.labels import show_groups, show_labels, show_ranking_number
+from agent.tools.sql_fit.shares import compute_share
 from agent.tools.sql_repair.output_rows import FittedQuery, remove_unrequested_limit
 from agent.tools.sql_repair.scopes import Scope, build_scopes
 from agent.tools.sql_repair.text_edits import can_be_printed, parse_statement
@@ -34,6 +35,7 @@ def _fit_select(scope: Scope, *, goal: str, schema: DatabaseSchema) -> list[str]
     notes += count_children(scope, goal=goal, schema=schema)
     notes += add_up_numbers(scope, goal=goal, schema=schema)
     notes += count_things_once(scope, goal=goal, schema=schema)
+    notes += compute_share(scope, goal=goal)
     notes += join_by_greatest(scope)
     notes += keep_greatest_of_each(scope, goal=goal)
     notes += show_groups(scope)

@@ -145,5 +145,10 @@ def _find_single_rows(scope: Scope, *, goal: str) -> str | None:
 
 
 def _takes_one_row(select: exp.Select) -> bool:
+    """Whether one row of all groups is taken: the first, or that of one value of the only key."""
     limit = select.args.get("limit")
-    return isinstance(limit, exp.Limit) and limit.expression is not None and limit.expression.name == "1"
+    chosen = select.args.get("having") or select.args.get("qualify")
+    is_first = isinstance(limit, exp.Limit) and limit.expression is not None and limit.expression.name == "1"
+    return is_first or (
+        chosen is not None and isinstance(chosen.this, exp.EQ) and chosen.this.this in get_group_keys(select)
+    )
