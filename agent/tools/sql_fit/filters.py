@@ -10,6 +10,27 @@ from agent.tools.sql_repair.joins import find_join_path
 from agent.tools.sql_repair.scopes import Scope
 
 
+def group_alternatives(scope: Scope) -> Iterator[str]:
+    """Make `a = 1 OR a = 2 AND b` a list, `a IN (1, 2) AND b`: AND binds more strongly, and was meant for all."""
+    where = scope.select.args.get("where")
+    if where is None or not isinstance(where.this, exp.Or):
+        return
+    parts = list(where.this.flatten())
+    *firsts, last = parts
+    first, *others = list(last.flatten()) if isinstance(last, exp.And) else [last]
+    compared = [*firsts, first]
+    is_list = all(
+        isinstance(each, exp.EQ) and isinstance(each.this, exp.Column) and isinstance(each.expression, exp.Literal)
+        for each in compared
+    )
+    if not is_list or len({each.this.sql() for each in compared}) > 1:
+        return
+    listed = exp.In(this=first.this.copy(), expressions=[each.expression.copy() for each in compared])
+    where.set("this", exp.and_(listed, *others, copy=False))
+    if others:
+        yield f"The conditions on {first.this.sql(dialect='duckdb')} are alternatives, and the others hold for each."
+
+
 def widen_exclusions(scope: Scope, *, goal: str) -> Iterator[str]:
     """Make a filter on one value `<>` another if the goal leaves that one out: "not students" is not only adults."""
     for node, column in _find_filters(scope):

@@ -5,13 +5,14 @@ from sqlglot import exp
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql_fit.best_of_each import join_by_greatest, keep_greatest_of_each
 from agent.tools.sql_fit.counts import add_up_numbers, count_children, count_things_once
-from agent.tools.sql_fit.filters import move_filters, widen_exclusions
+from agent.tools.sql_fit.filters import group_alternatives, move_filters, widen_exclusions
 from agent.tools.sql_fit.goal_words import asks_for_ids
 from agent.tools.sql_fit.labels import show_groups, show_labels, show_ranking_number
 from agent.tools.sql_fit.shares import compute_share
 from agent.tools.sql_repair.output_rows import FittedQuery, remove_unrequested_limit
 from agent.tools.sql_repair.scopes import Scope, build_scopes
 from agent.tools.sql_repair.text_edits import can_be_printed, parse_statement
+from agent.tools.sql_review.join_growth import drop_unneeded_joins
 
 
 def fit_query(sql: str, *, goal: str, schema: DatabaseSchema) -> FittedQuery:
@@ -31,7 +32,8 @@ def fit_query(sql: str, *, goal: str, schema: DatabaseSchema) -> FittedQuery:
 
 def _fit_select(scope: Scope, *, goal: str, schema: DatabaseSchema) -> list[str]:
     """Apply the rules to one SELECT in place: first what it takes, then what it counts, then what it shows."""
-    notes = [*move_filters(scope, goal=goal, schema=schema), *widen_exclusions(scope, goal=goal)]
+    notes = [*group_alternatives(scope), *drop_unneeded_joins(scope, goal=goal, schema=schema)]
+    notes += [*move_filters(scope, goal=goal, schema=schema), *widen_exclusions(scope, goal=goal)]
     notes += count_children(scope, goal=goal, schema=schema)
     notes += add_up_numbers(scope, goal=goal, schema=schema)
     notes += count_things_once(scope, goal=goal, schema=schema)

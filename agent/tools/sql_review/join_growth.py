@@ -51,19 +51,35 @@ def find_totalled_sources(scope: Scope) -> set[str]:
 
 def find_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator[str]:
     """Yield a sentence for each table that repeats rows, that the goal does not name, and of which nothing is used."""
+    for _, relation in list_unneeded_joins(scope, goal=goal, schema=schema):
+        yield f"{relation.name!r} is joined, which the goal does not name and of which nothing is used."
+
+
+def drop_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator[str]:
+    """Take out each join that `find_unneeded_joins` tells, in place, if the goal names another table of the query."""
+    named = any(source.relation is not None and is_named(source.relation, goal) for source in scope.sources)
+    for join, relation in list(list_unneeded_joins(scope, goal=goal, schema=schema)) if named else ():
+        scope.sources.pop(next(place for place, each in enumerate(scope.sources) if each.relation == relation))
+        scope.select.args["joins"].remove(join)
+        yield f"The join with {relation.name!r} was left out: it repeats rows, and nothing of it is used."
+
+
+def list_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator[tuple[exp.Join, Relation]]:
+    """Yield each join of three tables or more whose table repeats rows, is not named and is not used otherwise."""
     select = scope.select
     joined = {id(column) for join in select.args.get("joins") or () for column in join.find_all(exp.Column)}
-    used = [column for column in scope.find_columns() if id(column) not in joined]
+    columns = [column for column in scope.find_columns() if id(column) not in joined]
+    used = [column for column in columns if column.table or column.name.lower() not in scope.get_aliases()]
     edges = list(_find_edges(scope, schema=schema))
     if select.is_star or len(scope.sources) < 3:
         return
-    for source in scope.sources:
+    for join, source in zip(select.args.get("joins") or (), scope.sources[1:], strict=True):
         ends = [edge for edge in edges if edge.end == source.alias.lower()]
         is_used = any((owner := scope.resolve(column)) is None or owner is source for column in used)
         if source.relation is None or is_used or len(ends) != 1 or not ends[0].multiplies:
             continue
-        if not is_named(source.relation, goal):
-            yield f"{source.relation.name!r} is joined, which the goal does not name and of which nothing is used."
+        if not is_named(source.relation, goal) and not join.side:
+            yield join, source.relation
 
 
 def find_repeating_sources(scope: Scope, owner: str, *, schema: DatabaseSchema) -> set[str]:

@@ -123,6 +123,23 @@ BY_KEEPER = "animal JOIN keeper USING (keeper_id)"
             [[2]],
         ),
         ("How many animals are kept in the South?", "SELECT COUNT(*) AS n FROM animal WHERE species = 'south'", [[1]]),
+        # Alternatives without brackets.
+        (
+            "How many visits of Rex or Mia were there in 2024?",
+            f"SELECT COUNT(*) AS n FROM {OF_ANIMAL} WHERE call_name = 'Rex' OR call_name = 'Mia' AND minutes > 25",
+            [[2]],
+        ),
+        (
+            "How many heavy animals are not adopted?",
+            "SELECT COUNT(*) AS n FROM animal WHERE status = 'gone' OR status = 'open' OR status = 'in care' AND weight > 5",  # noqa: E501
+            [[2]],
+        ),
+        # A table that nobody asked for.
+        (
+            "How many animals does each keeper have?",
+            "SELECT name, COUNT(*) AS n FROM keeper k JOIN animal a ON a.keeper_id = k.keeper_id JOIN visit v ON v.animal_id = a.animal_id GROUP BY name ORDER BY n",  # noqa: E501
+            [["Ada", 2], ["Bola", 1]],
+        ),
         # Shares: of the whole, of the group that is asked for, out of a hundred.
         (
             "What percentage of the animals is adopted?",
@@ -283,7 +300,7 @@ def test_a_right_draft_stays_letter_by_letter(shelter: QueryDatabase, goal: str,
             "6 rows of 3 of 'h'",
         ),
         (
-            "How many animals does each keeper region have?",
+            "How many beasts does each region have?",
             f"SELECT k.region, k.name FROM keeper k {'JOIN animal a ON a.keeper_id = k.keeper_id JOIN visit v ON v.animal_id = a.animal_id'}",  # noqa: E501
             "'visit' is joined",
         ),
