@@ -35,6 +35,8 @@ REVISED: Final = Confidence(level="untested", reason="The plan was revised after
 #: Points of doubt from which on a plan is called unsure, although no rule found anything wrong in it.
 #: `tests/evals/README.md` has what these and other numbers call right and wrong.
 _ENOUGH_DOUBT: Final = 2
+#: How the check of a query begins what it says of a text that no row has; its other warnings tell how it is read.
+_MISSING_VALUE: Final = "No row has"
 #: The share of the plans with a result that must have the same one.
 _MAJORITY: Final = 0.5
 
@@ -60,7 +62,8 @@ def _find_signs(draft: PlanDraft) -> Iterator[tuple[str, int]]:
     """Yield each weaker sign that a draft is wrong, as a sentence, with its points."""
     findings = draft.checked.findings
     for warning in dict.fromkeys(each for finding in findings.values() for each in finding.warnings):
-        yield warning, _ENOUGH_DOUBT
+        if warning.startswith(_MISSING_VALUE):
+            yield warning, _ENOUGH_DOUBT
     if draft.rivals:
         share = draft.votes / (draft.votes + draft.rivals)
         yield f"{draft.agreement} Others found something else.", 1 if share > _MAJORITY else 2

@@ -7,7 +7,7 @@ from sqlglot import exp
 from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
 from agent.tools.sql_fit.goal_words import leaves_out, stands_in
 from agent.tools.sql_repair.joins import find_join_path
-from agent.tools.sql_repair.scopes import Scope
+from agent.tools.sql_repair.scopes import Scope, build_table
 
 
 def group_alternatives(scope: Scope) -> Iterator[str]:
@@ -68,15 +68,37 @@ def move_filters(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator
         texts = _get_texts(node)
         if len(texts) != 1 or column.values is None or not stands_in(texts[0], goal) or _has(column, texts[0]):
             continue
+        wrong = node.this.sql(dialect="duckdb")
+        if (referred := _find_referred(node.this, texts[0], scope, schema)) is not None:
+            node.replace(referred)
+            yield f"No row has {texts[0]!r} in {wrong!r}; the table that it refers to has it."
+            continue
         owner = _find_owner(texts[0], scope, schema)
         if owner is None:
             continue
         table, found = owner
-        wrong = node.this.sql(dialect="duckdb")
         value = next(value for value in found.values or () if value.casefold() == texts[0].casefold())
         right = exp.column(found.name, table=table, quoted=not found.name.isidentifier())
         node.replace(exp.EQ(this=right, expression=exp.Literal.string(value)))
         yield f"No row has {texts[0]!r} in {wrong!r}; {found.name!r} of {table!r} has it and is compared."
+
+
+def _find_referred(column: exp.Column, text: str, scope: Scope, schema: DatabaseSchema) -> exp.In | None:
+    """Return a condition on the table that a key refers to, if one of its columns has a text: `origin = 'Oslo'`."""
+    source = scope.resolve(column)
+    keys = (
+        [key for key in source.relation.foreign_keys if key.columns == (column.name,)]
+        if source and source.relation
+        else []
+    )
+    target = schema.relation(keys[0].table) if len(keys) == 1 else None
+    owners = [each for each in target.columns if _has(each, text)] if target is not None else []
+    if target is None or len(owners) != 1:
+        return None
+    value = next(value for value in owners[0].values or () if value.casefold() == text.casefold())
+    name = exp.column(owners[0].name, quoted=not owners[0].name.isidentifier())
+    query = exp.select(exp.column(keys[0].references[0])).from_(build_table(target.name)).where(name.eq(value))
+    return exp.In(this=column.copy(), query=query.subquery())
 
 
 def _has(column: Column, text: str) -> bool:

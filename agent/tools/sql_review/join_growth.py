@@ -43,10 +43,18 @@ def find_totalled_sources(scope: Scope) -> set[str]:
     found = set()
     for item in scope.select.expressions:
         for total in find_aggregates(item):
-            if isinstance(total, exp.Sum | exp.Avg) and not isinstance(total.this, exp.Distinct):
+            if _adds_up(total):
                 owners = {held.alias for column in total.find_all(exp.Column) if (held := scope.resolve(column))}
                 found |= owners if len(owners) == 1 else set()
     return found
+
+
+def _adds_up(total: exp.Expr) -> bool:
+    """Whether a total adds up numbers of rows; ones and zeros by a condition are a count of the joined rows."""
+    if not isinstance(total, exp.Sum | exp.Avg) or isinstance(total.this, exp.Distinct):
+        return False
+    conditions = {id(column) for part in total.find_all(exp.If) for column in part.this.find_all(exp.Column)}
+    return any(id(column) not in conditions for column in total.find_all(exp.Column))
 
 
 def find_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator[str]:
@@ -59,13 +67,19 @@ def drop_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> I
     """Take out each join that `find_unneeded_joins` tells, in place, if the goal names another table of the query."""
     named = any(source.relation is not None and is_named(source.relation, goal) for source in scope.sources)
     for join, relation in list(list_unneeded_joins(scope, goal=goal, schema=schema)) if named else ():
-        scope.sources.pop(next(place for place, each in enumerate(scope.sources) if each.relation == relation))
+        place = next(place for place, each in enumerate(scope.sources) if each.relation == relation)
+        if place == 0:
+            scope.select.set("from_", exp.From(this=join.this.copy()))
+        scope.sources.pop(place)
         scope.select.args["joins"].remove(join)
         yield f"The join with {relation.name!r} was left out: it repeats rows, and nothing of it is used."
 
 
 def list_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator[tuple[exp.Join, Relation]]:
-    """Yield each join of three tables or more whose table repeats rows, is not named and is not used otherwise."""
+    """Yield each join of three tables or more whose table repeats rows, is not named and is not used otherwise.
+
+    The table in FROM is one of them if its only join is the first: that table then takes its place.
+    """
     select = scope.select
     joined = {id(column) for join in select.args.get("joins") or () for column in join.find_all(exp.Column)}
     columns = [column for column in scope.find_columns() if id(column) not in joined]
@@ -73,10 +87,14 @@ def list_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> I
     edges = list(_find_edges(scope, schema=schema))
     if select.is_star or len(scope.sources) < 3:
         return
-    for join, source in zip(select.args.get("joins") or (), scope.sources[1:], strict=True):
+    joins = select.args.get("joins") or ()
+    for join, source in zip((*joins[:1], *joins), scope.sources, strict=True):
         ends = [edge for edge in edges if edge.end == source.alias.lower()]
         is_used = any((owner := scope.resolve(column)) is None or owner is source for column in used)
         if source.relation is None or is_used or len(ends) != 1 or not ends[0].multiplies:
+            continue
+        is_first = source is scope.sources[0]
+        if is_first and ends[0].start != scope.sources[1].alias.lower():
             continue
         if not is_named(source.relation, goal) and not join.side:
             yield join, source.relation
@@ -111,7 +129,7 @@ def find_multiplied_totals(scope: Scope, *, schema: DatabaseSchema) -> Iterator[
     }
     for item in scope.select.expressions:
         for total in find_aggregates(item):
-            if not isinstance(total, exp.Sum | exp.Avg) or isinstance(total.this, exp.Distinct):
+            if not _adds_up(total):
                 continue
             owners = {held.alias.lower() for column in total.find_all(exp.Column) if (held := scope.resolve(column))}
             if len(owners) != 1:

@@ -140,6 +140,16 @@ BY_KEEPER = "animal JOIN keeper USING (keeper_id)"
             "SELECT name, COUNT(*) AS n FROM keeper k JOIN animal a ON a.keeper_id = k.keeper_id JOIN visit v ON v.animal_id = a.animal_id GROUP BY name ORDER BY n",  # noqa: E501
             [["Ada", 2], ["Bola", 1]],
         ),
+        (
+            "How many animals does each keeper have?",
+            "SELECT k.name, COUNT(*) AS n FROM visit v JOIN animal a ON a.animal_id = v.animal_id JOIN keeper k ON k.keeper_id = a.keeper_id GROUP BY k.name ORDER BY n",
+            [["Ada", 2], ["Bola", 1]],
+        ),
+        (
+            "How many minutes was Mia seen?",
+            "SELECT SUM(minutes) AS m FROM visit WHERE visit.animal_id = 2 AND visit.visit_id > 0",
+            [[40]],
+        ),
         # Shares: of the whole, of the group that is asked for, out of a hundred.
         (
             "What percentage of the animals is adopted?",
