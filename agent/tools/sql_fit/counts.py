@@ -12,6 +12,7 @@ from agent.tools.sql_fit.goal_words import (
     find_numbers_of_things,
     find_table,
     is_number,
+    stands_in,
 )
 from agent.tools.sql_repair.aggregates import find_aggregates, get_group_keys
 from agent.tools.sql_repair.joins import find_join_path
@@ -127,7 +128,7 @@ def count_children(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterat
     for bound in find_numbers_of_things(goal):
         table = find_table(bound.word, schema)
         conditions = list(where.this.flatten()) if isinstance(where.this, exp.And) else [where.this]
-        wrong = [each for each in conditions if is_compared_key(each, bound.number, scope, schema)]
+        wrong = [each for each in conditions if is_compared_number(each, bound.number, scope, goal=goal, schema=schema)]
         if table is None or len(wrong) != 1 or any(map(find_aggregates, scope.select.expressions)):
             continue
         source = next((each for each in scope.sources if each.relation == table), None) or _join(table, scope, schema)
@@ -167,19 +168,17 @@ def _group_by_shown(scope: Scope) -> None:
     scope.select.set("distinct", None)
 
 
-def is_compared_key(node: exp.Expr, number: str, scope: Scope, schema: DatabaseSchema) -> bool:
-    """Whether a condition compares a key by size with `number`."""
+def is_compared_number(node: exp.Expr, number: str, scope: Scope, *, goal: str, schema: DatabaseSchema) -> bool:
+    """Whether a condition compares with `number` a key, or another number that the goal does not name."""
     sizes = (exp.GT, exp.GTE, exp.LT, exp.LTE)
     if not isinstance(node, sizes) or not isinstance(node.this, exp.Column):
         return False
-    source = scope.resolve(node.this)
+    source, known = scope.resolve(node.this), scope.find_column(node.this)
     is_literal = isinstance(node.expression, exp.Literal) and node.expression.name == number
-    return (
-        is_literal
-        and source is not None
-        and source.relation is not None
-        and _is_key(node.this.name, source.relation, schema)
-    )
+    if not is_literal or source is None or source.relation is None or known is None:
+        return False
+    is_other = is_number(known) and not any(stands_in(word, goal) for word in known.name.lower().split("_"))
+    return is_other or _is_key(known.name, source.relation, schema)
 
 
 def _is_key(column: str, relation: Relation, schema: DatabaseSchema) -> bool:
@@ -190,9 +189,9 @@ def _is_key(column: str, relation: Relation, schema: DatabaseSchema) -> bool:
 
 
 def find_uncounted_filters(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator[str]:
-    """Yield a sentence for each key that WHERE compares by size with a number of things of the goal."""
+    """Yield a sentence for each key, or other number, that WHERE compares with a number of things of the goal."""
     where = scope.select.args.get("where")
-    numbers = {bound.number for bound in find_numbers_of_things(goal)}
+    numbers = {bound.number for bound in find_numbers_of_things(goal) if find_table(bound.word, schema) is not None}
     for node in walk_nodes(where) if where is not None else ():
-        if any(is_compared_key(node, number, scope, schema) for number in numbers):
-            yield f"{node.sql(dialect='duckdb')} compares the numbers of a key; the goal asks for a count."
+        if any(is_compared_number(node, number, scope, goal=goal, schema=schema) for number in numbers):
+            yield f"{node.sql(dialect='duckdb')} compares the numbers of a key or another column; the goal asks for a count."

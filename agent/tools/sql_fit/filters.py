@@ -86,11 +86,8 @@ def move_filters(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator
 def _find_referred(column: exp.Column, text: str, scope: Scope, schema: DatabaseSchema) -> exp.In | None:
     """Return a condition on the table that a key refers to, if one of its columns has a text: `origin = 'Oslo'`."""
     source = scope.resolve(column)
-    keys = (
-        [key for key in source.relation.foreign_keys if key.columns == (column.name,)]
-        if source and source.relation
-        else []
-    )
+    known = source.relation.foreign_keys if source is not None and source.relation is not None else ()
+    keys = [key for key in known if key.columns == (column.name,)]
     target = schema.relation(keys[0].table) if len(keys) == 1 else None
     owners = [each for each in target.columns if _has(each, text)] if target is not None else []
     if target is None or len(owners) != 1:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +94,7 @@ BY_KEEPER = "animal JOIN keeper USING (keeper_id)"
             "SELECT g.last_name FROM guest g JOIN visit v ON v.guest_id = g.guest_id WHERE g.town = 'Ayr' AND v.guest_id <= 2",  # noqa: E501
             [["Lake"]],
         ),
+        ("Which animals had more than 2 visits?", "SELECT call_name FROM animal WHERE weight > 2", [["Rex"]]),
         # "Not X" is all others.
         ("How many animals are not adopted?", "SELECT COUNT(*) AS n FROM animal WHERE status = 'open'", [[4]]),
         (
@@ -142,7 +144,7 @@ BY_KEEPER = "animal JOIN keeper USING (keeper_id)"
         ),
         (
             "How many animals does each keeper have?",
-            "SELECT k.name, COUNT(*) AS n FROM visit v JOIN animal a ON a.animal_id = v.animal_id JOIN keeper k ON k.keeper_id = a.keeper_id GROUP BY k.name ORDER BY n",
+            "SELECT k.name, COUNT(*) AS n FROM visit v JOIN animal a ON a.animal_id = v.animal_id JOIN keeper k ON k.keeper_id = a.keeper_id GROUP BY k.name ORDER BY n",  # noqa: E501
             [["Ada", 2], ["Bola", 1]],
         ),
         (
@@ -238,6 +240,23 @@ def test_a_draft_gives_the_rows_of_its_goal(shelter: QueryDatabase, goal: str, s
     ]
 
 
+@pytest.mark.parametrize("place", ["Oslo", "OSLO"])
+def test_a_name_is_looked_up_where_a_code_refers_to_it(tmp_path: Path, place: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "flights.sqlite")) as database:
+        database.executescript(
+            """
+            CREATE TABLE airport (code TEXT PRIMARY KEY, city TEXT);
+            INSERT INTO airport VALUES ('OSL', 'Oslo'), ('KEF', 'Reykjavik');
+            CREATE TABLE flight (origin TEXT REFERENCES airport (code), target TEXT REFERENCES airport (code));
+            INSERT INTO flight VALUES ('OSL', 'KEF'), ('KEF', 'OSL'), ('KEF', 'OSL');
+            """
+        )
+    source = open_data_source(tmp_path / "flights.sqlite")
+    tool = next(tool for tool in database_tools(source) if isinstance(tool, QueryDatabase))
+    sql = f"SELECT COUNT(*) AS n FROM flight WHERE target = '{place}'"
+    assert run_draft(tool, sql, "How many flights go to Oslo?") == [[2]]
+
+
 @pytest.mark.parametrize(
     ("goal", "sql"),
     [
@@ -268,6 +287,7 @@ def test_a_draft_gives_the_rows_of_its_goal(shelter: QueryDatabase, goal: str, s
             "SELECT species, status, COUNT(*) AS n FROM animal GROUP BY 1, 2",
         ),
         ("Which visits lasted more than 20 minutes?", "SELECT visit_id, day FROM visit WHERE minutes > 20"),
+        ("Which animals weigh more than 20 kilos?", "SELECT call_name FROM animal WHERE weight > 20"),
         ("Which animals have ids of more than 3?", "SELECT call_name FROM animal WHERE animal_id > 3"),
     ],
 )
