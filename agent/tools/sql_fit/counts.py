@@ -194,4 +194,5 @@ def find_uncounted_filters(scope: Scope, *, goal: str, schema: DatabaseSchema) -
     numbers = {bound.number for bound in find_numbers_of_things(goal) if find_table(bound.word, schema) is not None}
     for node in walk_nodes(where) if where is not None else ():
         if any(is_compared_number(node, number, scope, goal=goal, schema=schema) for number in numbers):
-            yield f"{node.sql(dialect='duckdb')} compares the numbers of a key or another column; the goal asks for a count."
+            told = node.sql(dialect="duckdb")
+            yield f"{told} compares the numbers of a key or of another column; the goal asks for a count."
