@@ -136,9 +136,11 @@ def _qualify_columns(scope: Scope) -> None:
 
 
 def show_groups(scope: Scope) -> Iterator[str]:
-    """Show what the rows are grouped by as the last columns, if nothing but totals is shown."""
+    """Show what the rows are grouped by as the last columns, if nothing but totals is shown and it has many values."""
     select = scope.select
-    keys = get_group_keys(select)
+    where = select.args.get("where")
+    fixed = {node.this.sql().lower() for node in where.find_all(exp.EQ)} if where is not None else set()
+    keys = [key for key in get_group_keys(select) if key.sql().lower() not in fixed]
     if not keys or not all(map(find_aggregates, select.expressions)):
         return
     taken = {name.lower() for name in select.named_selects}

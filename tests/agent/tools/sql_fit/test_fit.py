@@ -287,6 +287,10 @@ def test_a_name_is_looked_up_where_a_code_refers_to_it(tmp_path: Path, place: st
             "SELECT species, status, COUNT(*) AS n FROM animal GROUP BY 1, 2",
         ),
         ("Which visits lasted more than 20 minutes?", "SELECT visit_id, day FROM visit WHERE minutes > 20"),
+        (
+            "How many animals are dogs?",
+            "SELECT COUNT(DISTINCT animal_id) AS n FROM animal WHERE species = 'Dog' GROUP BY species",
+        ),
         ("Which animals weigh more than 20 kilos?", "SELECT call_name FROM animal WHERE weight > 20"),
         ("Which animals have ids of more than 3?", "SELECT call_name FROM animal WHERE animal_id > 3"),
     ],
