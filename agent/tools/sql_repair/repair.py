@@ -53,6 +53,14 @@ def repair_slips(
     return RepairedQuery(values.sql, values.params, tuple(notes), warnings)
 
 
+@dataclass(frozen=True)
+class QueryDoubts:
+    """A sentence for whatever looks wrong in a query, and the texts that are in the columns they are compared with."""
+
+    warnings: tuple[str, ...]
+    known_texts: dict[str, str]
+
+
 def find_doubts(
     sql: str,
     *,
@@ -60,13 +68,13 @@ def find_doubts(
     params: Mapping[str, JsonValue],
     lists: Mapping[str, str | None],
     find_similar: FindSimilarValues,
-) -> tuple[str, ...]:
-    """Return a sentence for whatever looks wrong in a query that is not to be changed."""
+) -> QueryDoubts:
+    """Return what looks wrong in a query that is not to be changed."""
     edits = list(find_comparison_edits(sql, schema=schema, lists=lists))
     values = check_compared_values(sql, schema=schema, params=params, goal=None, find_similar=find_similar)
     lists_told = f"A column is compared with a whole list; if its items are meant, write {apply_edits(sql, edits)!r}."
     brackets = _find_bracketed_columns(sql, schema=schema)
-    return (*((lists_told,) if edits else ()), *brackets, *values.warnings)
+    return QueryDoubts((*((lists_told,) if edits else ()), *brackets, *values.warnings), values.found)
 
 
 def _find_bracketed_columns(sql: str, *, schema: DatabaseSchema) -> Iterator[str]:
