@@ -46,6 +46,11 @@ class PlanDraft:
     concerns: tuple[str, ...] = ()
     #: How many of the plans that were tried gave its result, as a sentence; "" if none was tried.
     agreement: str = ""
+    #: How many plans gave its result, and how many in which no rule found anything gave another; 0 if none was tried.
+    votes: int = 0
+    rivals: int = 0
+    #: Its result has no row, or nothing but NULL.
+    finds_nothing: bool = False
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ async def plan_by_vote(
             if outputs is not None:
                 result = "\n".join(sorted(map(_normalize_result, outputs)))
                 summary = " and ".join(preview_value(one, max_length=_MAX_PREVIEW_LENGTH) for one in outputs)
-                candidates[result] = _count_vote(candidates.get(result), draft, summary)
+                is_empty = not any(map(_has_value, outputs))
+                candidates[result] = _count_vote(candidates.get(result), draft, summary, finds_nothing=is_empty)
     _tell_variant(session, 1, of=1)
     if first is None:
         return failure or DraftFailure(problems=("The model's server gave no text.",), repairs=0)
@@ -150,20 +151,24 @@ class _Candidate:
     draft: PlanDraft
     summary: str
     votes: int = 1
+    finds_nothing: bool = False
 
 
-def _count_vote(known: _Candidate | None, draft: PlanDraft, summary: str) -> _Candidate:
+def _count_vote(known: _Candidate | None, draft: PlanDraft, summary: str, *, finds_nothing: bool) -> _Candidate:
     """Return the candidate with one vote more; the first draft stays unless only the new one has no concerns."""
     if known is None:
-        return _Candidate(draft, summary)
+        return _Candidate(draft, summary, finds_nothing=finds_nothing)
     is_cleaner = bool(known.draft.concerns) and not draft.concerns
     return replace(known, draft=draft if is_cleaner else known.draft, votes=known.votes + 1)
 
 
-def _rank_candidate(candidate: _Candidate) -> tuple[bool, bool, int]:
-    """Return what is compared of two candidates: those that agree first, then those without concerns."""
-    agrees = candidate.votes >= _ENOUGH_VOTES
-    return agrees, not candidate.draft.concerns, candidate.votes
+def _rank_candidate(candidate: _Candidate) -> tuple[bool, bool, bool, int]:
+    """Return what is compared of two candidates: those that agree first, then those without concerns.
+
+    One with concerns that finds nothing goes last: that it finds nothing bears the concerns out.
+    """
+    agrees, has_concerns = candidate.votes >= _ENOUGH_VOTES, bool(candidate.draft.concerns)
+    return not (has_concerns and candidate.finds_nothing), agrees, not has_concerns, candidate.votes
 
 
 def _is_read_only(draft: PlanDraft) -> bool:
@@ -206,7 +211,9 @@ def _choose_draft(
     # Started again, so that the calls of this plan, and of no other, are kept for its run.
     _start_tasks(chosen, early_execution)
     if not all_differ:
-        return replace(chosen, agreement=f"{best.votes} of {tried} plans that were tried gave the same result.")
+        agreement = f"{best.votes} of {tried} plans that were tried gave the same result."
+        rivals = sum(each.votes for each in candidates if each is not best and not each.draft.concerns)
+        return replace(chosen, agreement=agreement, votes=best.votes, rivals=rivals, finds_nothing=best.finds_nothing)
     results = [best.summary, *(each.summary for each in candidates if each is not best)] if candidates else []
     is_first = not candidates or best is candidates[0]
     return replace(chosen, doubt=_describe_doubt(results, taken="first" if is_first else "one without concerns"))
@@ -224,6 +231,12 @@ def _describe_doubt(results: Sequence[str], *, taken: str) -> str:
             return (
                 f"{number} plans were tried for this goal, and each finds something else: {each}. Taken: the {taken}."
             )
+
+
+def _has_value(output: JsonValue) -> bool:
+    """Whether an output has anything but empty rows."""
+    rows = extract_rows(output)
+    return output is not None if rows is None else any(value is not None for row in rows for value in row.values())
 
 
 def _normalize_result(output: JsonValue) -> str:

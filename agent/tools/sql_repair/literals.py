@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
 from agent.tools.sql_repair.name_matching import is_one_typo_apart, is_plural_variant, normalize_text, normalize_value
-from agent.tools.sql_repair.scopes import Scope, build_scopes, walk_nodes
+from agent.tools.sql_repair.scopes import build_scopes, resolve_base_column, walk_nodes
 from agent.tools.sql_repair.text_edits import TextEdit, apply_edits, get_span, parse_statement
 
 #: Returns the values of a column, as they are now, that are like a text; None if they could not be read.
@@ -99,8 +99,8 @@ def _find_comparisons(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[_Co
         for node in list(walk_nodes(scope.select)):
             for compared, operands in _list_pairs(node):
                 inner, function = _unwrap(compared)
-                found = _resolve_text_column(inner, scope, scopes)
-                if found is not None:
+                found = resolve_base_column(inner, scope, scopes) if isinstance(inner, exp.Column) else None
+                if found is not None and found[1].is_text:
                     # What stands for no value is none.
                     instead = [each for one in compared.find_all(exp.Coalesce) for each in one.expressions]
                     given = tuple(_flatten(each for each in operands if each not in instead))
@@ -148,30 +148,6 @@ def _flatten(operands: Iterable[exp.Expr]) -> Iterator[exp.Expr]:
             yield from _flatten(operand.expressions)
         else:
             yield operand
-
-
-def _resolve_text_column(
-    compared: exp.Expr, scope: Scope, scopes: Mapping[int, Scope]
-) -> tuple[Relation, Column] | None:
-    """Return the text column of a table or view that is compared, also if a CTE or a subquery hands it on."""
-    if not isinstance(compared, exp.Column):
-        return None
-    for each in (scope, *scope.outer):
-        source = each.resolve(compared)
-        if source is None:
-            continue
-        if source.relation is not None:
-            column = source.relation.column(compared.name)
-            return (source.relation, column) if column is not None and column.is_text else None
-        inner = scopes.get(id(source.query))
-        # A CTE that reads itself has no end.
-        if inner is None or inner is scope:
-            return None
-        item = next((one for one in inner.select.expressions if one.alias_or_name == compared.name), None)
-        if item is None and inner.select.is_star:
-            item = exp.column(compared.name)
-        return _resolve_text_column(item.unalias(), inner, scopes) if item is not None else None
-    return None
 
 
 def _check_value(

@@ -14,7 +14,7 @@ from sqlglot import exp
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql_repair.aggregates import repair_grouping
 from agent.tools.sql_repair.columns import find_unresolved_columns, repair_columns, repair_tables
-from agent.tools.sql_repair.comparisons import cast_text_dates, find_comparison_edits
+from agent.tools.sql_repair.comparisons import cast_text_dates, find_comparison_edits, find_date_edits
 from agent.tools.sql_repair.literals import FindSimilarValues, check_compared_values
 from agent.tools.sql_repair.scopes import build_scopes, walk_nodes
 from agent.tools.sql_repair.text_edits import apply_edits, can_be_printed, parse_statement
@@ -44,7 +44,7 @@ def repair_slips(
     `lists` has the parameters that are lists, each with the DuckDB type of its items or None if it is not known;
     `goal` is what the query was written for.
     """
-    edits = list(find_comparison_edits(sql, schema=schema, lists=lists))
+    edits = [*find_comparison_edits(sql, schema=schema, lists=lists), *find_date_edits(sql, schema=schema)]
     values = check_compared_values(
         apply_edits(sql, edits), schema=schema, params=params, goal=goal, find_similar=find_similar
     )
@@ -100,7 +100,9 @@ def repair_structure(sql: str, *, schema: DatabaseSchema) -> RepairedQuery:
     for scope in build_scopes(tree, schema=schema):
         notes += repair_columns(scope, schema=schema)
         notes += repair_grouping(scope)
-        notes += cast_text_dates(scope)
+    scopes = {id(scope.select): scope for scope in build_scopes(tree, schema=schema)}
+    for scope in scopes.values():
+        notes += cast_text_dates(scope, scopes=scopes)
     return RepairedQuery(tree.sql(dialect="duckdb") if notes else sql, {}, tuple(dict.fromkeys(notes)))
 
 
