@@ -38,9 +38,16 @@ def record_plan_author(
 
 
 def record_program(match: ProgramMatch, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the update that records which program the plan in the update `plan` is."""
-    label = match.program.label
-    return {"plan_author": {"compiled": plan["checked_plan_digest"], "author": "program", "model": label}}
+    """Return the update that records which program the plan in the update `plan` is, and with which inputs."""
+    program = {"name": match.program.name, "version": match.program.version, "inputs": dict(match.values)}
+    author = {"compiled": plan["checked_plan_digest"], "author": "program", "model": match.program.label}
+    return {"plan_author": {**author, "program": program}}
+
+
+def get_used_program(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the name, version and inputs of the program that the state's plan is; None if it is none."""
+    author = values.get("plan_author") or {}
+    return author.get("program") if author.get("compiled") == values.get("checked_plan_digest") else None
 
 
 def get_planner_doubt(state: State) -> str:

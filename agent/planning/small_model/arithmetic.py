@@ -5,7 +5,8 @@ model is held to no grammar and shown no examples: a small model that a grammar 
 nonsense, and one that is shown an equation sets up the same, whether it fits the question or not.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -44,14 +45,16 @@ async def plan_as_arithmetic(session: PlanningSession) -> PlanDraft | DraftFailu
     return DraftFailure(problems=problems, repairs=session.max_repairs)
 
 
-async def sample_arithmetic_plans(session: PlanningSession, number: int) -> Sequence[PlanDraft | DraftFailure]:
+async def sample_arithmetic_plans(session: PlanningSession, number: int) -> AsyncGenerator[PlanDraft | DraftFailure]:
     """Sample `number` programs in one call. Raises `ModelReplyError` if the model's server gives no reply."""
-    replies = await session.ask_texts(_build_messages(session), number=number, max_tokens=_MAX_TOKENS)
-    results = [await _check_reply(reply, session) for reply in replies]
-    return [
-        PlanDraft(checked=each, repairs=0) if isinstance(each, CheckedPlan) else DraftFailure(problems=each, repairs=0)
-        for each in results
-    ]
+    replies = session.ask_texts(_build_messages(session), number=number, max_tokens=_MAX_TOKENS)
+    async with aclosing(replies):
+        async for reply in replies:
+            result = await _check_reply(reply, session)
+            if isinstance(result, CheckedPlan):
+                yield PlanDraft(checked=result, repairs=0)
+            else:
+                yield DraftFailure(problems=result, repairs=0)
 
 
 def _build_messages(session: PlanningSession) -> list[BaseMessage]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tests.evals.cases import Case
 from tests.evals.sets import broken, goals, nestful, tools, worfbench
+from tests.evals.sets.schemas import worlds
 
 SETS: Mapping[str, Callable[[], Sequence[Case]]] = {
     "nestful": nestful.cases,
@@ -11,4 +12,5 @@ SETS: Mapping[str, Callable[[], Sequence[Case]]] = {
     "goals": goals.cases,
     "broken": broken.cases,
     "tools": tools.cases,
+    "schemas": worlds.cases,
 }
