@@ -58,7 +58,7 @@ def get_planner_doubt(state: State) -> str:
 
 
 def get_planner_question(state: State) -> str:
-    """Return what is to be asked before the state's plan runs; "" if nothing is, or if a human has confirmed the plan."""
+    """Return what is to be asked before the plan runs; "" if nothing is, or if a human has confirmed the plan."""
     author = state.get("plan_author") or {}
     is_current = author.get("compiled") == state.get("checked_plan_digest")
     return str(author.get("question") or "") if is_current and not author.get("confirmed") else ""
