@@ -42,7 +42,7 @@ from graphs.input_validation import (
 )
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.messages import close_calls, reply_to_waiting
-from graphs.nesting import Caller, identify_caller, is_checkpointed, is_nested, merge_caller_config, retried_runs
+from graphs.nesting import Caller, identify_caller, is_checkpointed, is_nested, merge_caller_config, repeated_runs
 from graphs.report.notebook import RunOutput, ThreadState
 from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, register_run, wait_for_stopping_run
 from graphs.run.services import Context
@@ -221,7 +221,21 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         """
         config = merge_caller_config(self.config, config)
         caller = identify_caller(config)
-        config = upgrade_saver_of(retried_runs.number_calls(config))
+        async with (
+            repeated_runs.number_call(upgrade_saver_of(config), input) as numbered,
+            aclosing(self._stream_run(input, numbered, caller, options)) as parts,
+        ):
+            async for part in parts:
+                yield part
+
+    async def _stream_run(
+        self,
+        input: Any,  # noqa: A002, ANN401 - as `astream`
+        config: RunnableConfig,
+        caller: Caller | None,
+        options: dict[str, Any],
+    ) -> AsyncGenerator[Any]:
+        """Stream a run that has its number among those that a node calls; see `astream`."""
         kept = is_checkpointed(config, own=self.checkpointer)
         options["durability"] = _resolve_durability(options.get("durability"), config) if kept else None
         given, control = validate_input(input), GracefulRunControl(has_breakpoints=self._has_breakpoints(options))
