@@ -32,6 +32,7 @@ from graphs.input_validation import (
     bind_answer,
     find_edited_calls,
     find_last_answered,
+    get_chosen_model,
     is_answer,
     is_message_only,
     is_resolution,
@@ -41,7 +42,16 @@ from graphs.input_validation import (
 )
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.messages import close_calls, reply_to_waiting
-from graphs.nesting import Caller, identify_caller, is_checkpointed, is_nested, merge_caller_config, repeated_runs
+from graphs.nesting import (
+    Caller,
+    identify_caller,
+    is_checkpointed,
+    is_nested,
+    is_on_server,
+    merge_caller_config,
+    repeated_runs,
+    resolve_durability,
+)
 from graphs.report.notebook import RunOutput, ThreadState
 from graphs.run.graceful_stop import (
     GracefulRunControl,
@@ -61,6 +71,10 @@ _logger = get_logger(__name__)
 
 #: Seconds beyond its grace time in which a run that is being stopped stores what it has.
 _STOP_MARGIN_S = 5.0
+_UNANSWERABLE = (
+    "Nobody can answer what waits: the graph has no checkpointer. Build it with `checkpointer=InMemorySaver()` or a "
+    "persistence, or with Settings(approve='never')."
+)
 #: The node in which a run waits for an answer, and the one that sends it there.
 _ASKING = "human_approval"
 _DISPATCHING = "wave_dispatch"
@@ -76,11 +90,6 @@ class InvokeOptions(TypedDict, total=False):
 
 
 _END_OF_STREAM = object()
-
-
-def _get_chosen_model(context: object) -> str | None:
-    name = context.get("model") if isinstance(context, Mapping) else getattr(context, "model", None)
-    return name if isinstance(name, str) and name else None
 
 
 class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
@@ -209,7 +218,9 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             return replace(out, value=await self._complete_result(out.value, config))
         if isinstance(out, dict) and isinstance(out.get("results"), dict):
             # A task that asks by itself stops in the middle of a dispatch, whose status it cannot set.
-            asking = {"status": "awaiting_approval"} if out.get("__interrupt__") else {}
+            asking: dict[str, Any] = {"status": "awaiting_approval"} if out.get("__interrupt__") else {}
+            if asking and not is_checkpointed(merge_caller_config(self.config, config), own=self.checkpointer):
+                asking["warnings"] = [*(out.get("warnings") or ()), _UNANSWERABLE]
             return RunOutput({**out, **asking, "results": await self.aload_outputs(out["results"], config)})
         return out
 
@@ -245,7 +256,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
     ) -> AsyncGenerator[Any]:
         """Stream a run that has its number among those that a node calls; see `astream`."""
         kept = is_checkpointed(config, own=self.checkpointer)
-        options["durability"] = _resolve_durability(options.get("durability"), config) if kept else None
+        options["durability"] = resolve_durability(options.get("durability"), config) if kept else None
         given, control = validate_input(input), GracefulRunControl(has_breakpoints=self._has_breakpoints(options))
         thread = self._get_thread_id(config)
         runner = GracefulRunner(
@@ -260,8 +271,8 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             if not is_answer(given) or given.update is not None:
                 raise
             refusal = str(error)
-        await self.check_model(_get_chosen_model(options.get("context")))
-        if not isinstance(self.checkpointer, LeasedSaver) and _is_on_server(config):
+        await self.check_model(get_chosen_model(options.get("context")))
+        if not isinstance(self.checkpointer, LeasedSaver) and is_on_server(config):
             _warn_of_memory_ledger()
         # A run without a thread shares nothing with another one.
         scope = (id(self.artifacts), thread or f"run {id(control)}")
@@ -478,18 +489,6 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
                 running.cancel()
                 raise
             running.result()
-
-
-def _resolve_durability(requested: Durability | None, config: RunnableConfig) -> Durability:
-    """Return `requested`, or "sync" if that is None.
-
-    A LangGraph server passes "async" for each client that passes nothing, so on a server "async" counts as None.
-    """
-    return "sync" if requested is None or (_is_on_server(config) and requested == "async") else requested
-
-
-def _is_on_server(config: RunnableConfig) -> bool:
-    return "graph_id" in config.get("configurable", {})
 
 
 @cache

@@ -270,3 +270,9 @@ def find_edited_calls(answer: Any) -> Iterator[tuple[object, object]]:  # noqa: 
             waiting += each.values()
         elif isinstance(each, list | tuple):
             waiting += each
+
+
+def get_chosen_model(context: object) -> str | None:
+    """Return the name of the model in the context of a run; None if that names none."""
+    name = context.get("model") if isinstance(context, Mapping) else getattr(context, "model", None)
+    return name if isinstance(name, str) and name else None

@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, PendingWrite
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
-from langgraph.types import interrupt
+from langgraph.types import Durability, interrupt
 
 from agent.core.plan.hashing import hash_json
 from agent.json_values import JsonConversionError, to_json_value
@@ -59,6 +59,19 @@ def is_checkpointed(config: RunnableConfig, *, own: object) -> bool:
     """
     configurable = config.get("configurable", {})
     return bool(configurable.get(CONFIG_KEY_CHECKPOINTER, own))
+
+
+def resolve_durability(requested: Durability | None, config: RunnableConfig) -> Durability:
+    """Return `requested`, or "sync" if that is None.
+
+    A LangGraph server passes "async" for each client that passes nothing, so on a server "async" counts as None.
+    """
+    return "sync" if requested is None or (is_on_server(config) and requested == "async") else requested
+
+
+def is_on_server(config: RunnableConfig) -> bool:
+    """Return whether a LangGraph server makes the run."""
+    return "graph_id" in config.get("configurable", {})
 
 
 def identify_caller(config: RunnableConfig) -> Caller | None:

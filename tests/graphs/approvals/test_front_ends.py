@@ -357,3 +357,11 @@ async def test_a_call_that_the_run_has_made_is_not_asked_about_as_if_it_were_new
     assert "This run has made this call already, at 20" in payload["action_requests"][0]["description"]
     out = await graph.ainvoke(Command(resume=APPROVE), thread())
     assert (out["status"], world.log) == ("completed", [("write", 1)])
+
+
+async def test_a_question_that_nobody_can_answer_says_so(world):
+    graph = build_graph(tools=world.tools(), settings=Settings())
+    out = await graph.ainvoke({"goal": "g", "plan": ONE})
+    assert out["status"] == "awaiting_approval"
+    assert "the graph has no checkpointer" in out["warnings"][-1]
+    assert (await graph_of(world).ainvoke({"goal": "g", "plan": ONE}, thread()))["warnings"] == []
