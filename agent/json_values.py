@@ -44,16 +44,15 @@ def to_json_value(value: object) -> JsonValue:
 
     Converted are models, dataclasses, enums, dates and times, tuples, sets, views, ranges, iterators, and arrays and
     tables, known by methods such as `tolist`. Bytes become text if they are UTF-8, else a data URL with their Base64.
-    Of a LangChain `ToolMessage` the artifact is taken, or else the content. Numbers that are not finite become null,
-    and lone surrogates the replacement character, since databases cannot store them.
+    Of a LangChain `ToolMessage` the artifact is taken, or else the content, and of a `Command` of LangGraph that only
+    adds such messages, what these give. Numbers that are not finite become null, and lone surrogates the replacement
+    character, since databases cannot store them.
 
     Raises `JsonConversionError` for anything else, for more than 250 levels, for an integer of more than 4,300 digits,
     which no JSON reader takes, and for keys that would be the same text.
     """
-    if isinstance(value, ToolMessage):
-        value = value.artifact if value.artifact is not None else value.content
     try:
-        return _convert(value, _MAX_DEPTH)
+        return _convert(_unpack_command(value), _MAX_DEPTH)
     except RecursionError:
         raise JsonConversionError(f"is not a JSON value: {_TOO_DEEP}") from None
     except Exception as error:  # noqa: BLE001 - the value's own code runs here, a generator's for example
@@ -81,8 +80,8 @@ def find_reported_failure(value: object) -> str | None:
         return find_reported_failure(messages) if isinstance(messages, list | tuple) else None
     if getattr(value, "isError", None) is True:
         return _describe_failure(getattr(value, "content", None))
-    if type(value).__name__ == "Command" and hasattr(value, "update"):
-        update = value.update
+    if _is_command(value):
+        update = value.update  # type: ignore[attr-defined]  # as `_is_command` says
         parts = list(update.values()) if isinstance(update, Mapping) else update
         return find_reported_failure(tuple(_unpack_writes(parts))) if isinstance(parts, list | tuple) else None
     return None
@@ -147,9 +146,11 @@ def _has_json_form(kind: type) -> bool:
 def error_text(error: BaseException | None) -> str:
     """Return the message of an error as it can be stored, in at most 2,000 characters, whatever a tool put there."""
     try:
-        text = str(error)
+        text = error.message if isinstance(error, BaseExceptionGroup) else str(error)
     except Exception:  # noqa: BLE001 - an error without a readable message is still an error
         text = "its message cannot be read"
+    if isinstance(error, BaseExceptionGroup):
+        text = f"{text}: {'; '.join(f'{type(each).__name__}: {error_text(each)}' for each in error.exceptions)}"
     return replace_surrogates(text if len(text) <= _MAX_ERROR_LENGTH else f"{text[:_MAX_ERROR_LENGTH]}...")
 
 
@@ -226,6 +227,28 @@ def _convert_key(key: Any) -> str:  # noqa: ANN401 - as `_convert`
     return replace_surrogates(name)
 
 
+def _unpack_command(value: Any) -> Any:  # noqa: ANN401 - whatever a tool returns
+    """Return the messages of a `Command` that does nothing else, one by itself; any other value as it is."""
+    if not _is_command(value) or value.goto or value.resume is not None:
+        return value
+    update = value.update
+    fields = dict(update) if isinstance(update, Mapping) or _are_pairs(update) else {}
+    messages = fields.get("messages")
+    messages = messages if isinstance(messages, list | tuple) else [messages]
+    if fields.keys() != {"messages"} or not all(isinstance(each, ToolMessage) for each in messages):
+        return value
+    return messages[0] if len(messages) == 1 else messages
+
+
+def _is_command(value: object) -> bool:
+    # By name: this room imports no LangGraph.
+    return type(value).__name__ == "Command" and hasattr(value, "update")
+
+
+def _are_pairs(update: object) -> bool:
+    return isinstance(update, list | tuple) and all(isinstance(each, tuple) and len(each) == 2 for each in update)
+
+
 def _convert_other(value: Any, levels: int) -> JsonValue:  # noqa: ANN401 - as `_convert`
     """Return a value that is of none of JSON's own types."""
     match value:
@@ -291,6 +314,8 @@ def _convert_bytes(value: bytes | bytearray | memoryview, levels: int) -> JsonVa
 
 def _convert_model(value: Any, levels: int) -> JsonValue:  # noqa: ANN401 - a model or a dataclass of pydantic
     """Return a model as it serializes itself; what pydantic cannot convert in it is converted here."""
+    if isinstance(value, ToolMessage):
+        return _convert(value.content if value.artifact is None else value.artifact, levels)
     try:
         found = pydantic_core.to_jsonable_python(value, fallback=lambda inner: _convert_other(inner, levels))
     except ValueError:

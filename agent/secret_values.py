@@ -281,3 +281,17 @@ def _try_redact(error: BaseException, masks: Masks, depth: int = 0) -> bool:
 def _describe_with_parts(error: BaseException) -> str:
     parts = [f"{type(each).__name__}: {_describe_with_parts(each)}" for each in getattr(error, "exceptions", ())]
     return "; ".join([str(error), *parts])
+
+
+def mask_custom_part(part: Any, mode: object) -> Any:  # noqa: ANN401 - what LangGraph streams
+    """Return a part of a stream with the secrets masked that a tool has written to it by itself."""
+    masks = get_registered_masks()
+    if not masks:
+        return part
+    if isinstance(part, dict) and part.get("type") == "custom" and "data" in part:
+        return {**part, "data": redact_value(part["data"], masks)}
+    if isinstance(part, tuple) and "custom" in part[:-1]:
+        return (*part[:-1], redact_value(part[-1], masks))
+    if mode == "custom":
+        return (*part[:-1], redact_value(part[-1], masks)) if isinstance(part, tuple) else redact_value(part, masks)
+    return part

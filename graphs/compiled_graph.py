@@ -1,7 +1,6 @@
 """The compiled graph as users call it: checked inputs, durable by default, blocking calls that cannot deadlock."""
 
 import queue
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -25,14 +24,15 @@ from agent.logging_context import get_logger
 from agent.programs.matching import ProgramMatch, match_programs
 from agent.report.model import RunReport
 from agent.results.artifacts import Artifacts
-from agent.secret_masking import get_registered_masks
-from agent.secret_values import redact_value, reject_cleartext_call, reject_cleartext_secrets
+from agent.secret_values import mask_custom_part, reject_cleartext_call, reject_cleartext_secrets
 from agent.settings import Settings
 from agent.telemetry import RunSpan
 from agent.tools.toolbox import Toolbox
 from graphs.input_validation import (
     bind_answer,
+    find_edited_calls,
     find_last_answered,
+    get_chosen_model,
     is_answer,
     is_message_only,
     is_resolution,
@@ -42,9 +42,24 @@ from graphs.input_validation import (
 )
 from graphs.langgraph_internals import CONFIG_KEY_CHECKPOINTER
 from graphs.messages import close_calls, reply_to_waiting
-from graphs.nesting import Caller, identify_caller, is_checkpointed, is_nested, merge_caller_config, retried_runs
+from graphs.nesting import (
+    Caller,
+    identify_caller,
+    is_checkpointed,
+    is_nested,
+    is_on_server,
+    merge_caller_config,
+    repeated_runs,
+    resolve_durability,
+)
 from graphs.report.notebook import RunOutput, ThreadState
-from graphs.run.graceful_stop import GracefulRunControl, GracefulRunner, register_run, wait_for_stopping_run
+from graphs.run.graceful_stop import (
+    GracefulRunControl,
+    GracefulRunner,
+    log_run,
+    register_run,
+    wait_for_stopping_run,
+)
 from graphs.run.services import Context
 from graphs.state import Input, Output, OutputState, RunInput, State
 from graphs.stores.checkpoint_upgrade import upgrade_saver_of
@@ -56,6 +71,13 @@ _logger = get_logger(__name__)
 
 #: Seconds beyond its grace time in which a run that is being stopped stores what it has.
 _STOP_MARGIN_S = 5.0
+_UNANSWERABLE = (
+    "Nobody can answer what waits: the graph has no checkpointer. Build it with `checkpointer=InMemorySaver()` or a "
+    "persistence, or with Settings(approve='never')."
+)
+#: The node in which a run waits for an answer, and the one that sends it there.
+_ASKING = "human_approval"
+_DISPATCHING = "wave_dispatch"
 
 
 class InvokeOptions(TypedDict, total=False):
@@ -68,11 +90,6 @@ class InvokeOptions(TypedDict, total=False):
 
 
 _END_OF_STREAM = object()
-
-
-def _get_chosen_model(context: object) -> str | None:
-    name = context.get("model") if isinstance(context, Mapping) else getattr(context, "model", None)
-    return name if isinstance(name, str) and name else None
 
 
 class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
@@ -206,7 +223,9 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             return replace(out, value=await self._complete_result(out.value, config))
         if isinstance(out, dict) and isinstance(out.get("results"), dict):
             # A task that asks by itself stops in the middle of a dispatch, whose status it cannot set.
-            asking = {"status": "awaiting_approval"} if out.get("__interrupt__") else {}
+            asking: dict[str, Any] = {"status": "awaiting_approval"} if out.get("__interrupt__") else {}
+            if asking and not is_checkpointed(merge_caller_config(self.config, config), own=self.checkpointer):
+                asking["warnings"] = [*(out.get("warnings") or ()), _UNANSWERABLE]
             return RunOutput({**out, **asking, "results": await self.aload_outputs(out["results"], config)})
         return out
 
@@ -226,9 +245,23 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         """
         config = merge_caller_config(self.config, config)
         caller = identify_caller(config)
-        config = upgrade_saver_of(retried_runs.number_calls(config))
+        async with (
+            repeated_runs.number_call(upgrade_saver_of(config), input) as numbered,
+            aclosing(self._stream_run(input, numbered, caller, options)) as parts,
+        ):
+            async for part in parts:
+                yield part
+
+    async def _stream_run(
+        self,
+        input: Any,  # noqa: A002, ANN401 - as `astream`
+        config: RunnableConfig,
+        caller: Caller | None,
+        options: dict[str, Any],
+    ) -> AsyncGenerator[Any]:
+        """Stream a run that has its number among those that a node calls; see `astream`."""
         kept = is_checkpointed(config, own=self.checkpointer)
-        options["durability"] = _resolve_durability(options.get("durability"), config) if kept else None
+        options["durability"] = resolve_durability(options.get("durability"), config) if kept else None
         given, control = validate_input(input), GracefulRunControl(has_breakpoints=self._has_breakpoints(options))
         thread = self._get_thread_id(config)
         runner = GracefulRunner(
@@ -243,13 +276,13 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             if not is_answer(given) or given.update is not None:
                 raise
             refusal = str(error)
-        await self.check_model(_get_chosen_model(options.get("context")))
-        if not isinstance(self.checkpointer, LeasedSaver) and _is_on_server(config):
+        await self.check_model(get_chosen_model(options.get("context")))
+        if not isinstance(self.checkpointer, LeasedSaver) and is_on_server(config):
             _warn_of_memory_ledger()
         # A run without a thread shares nothing with another one.
         scope = (id(self.artifacts), thread or f"run {id(control)}")
         await wait_for_stopping_run(scope, timeout_s=self.settings.grace_s + _STOP_MARGIN_S)
-        async with register_run(scope, control), self._hold_thread(thread, caller), _log_run(thread, given):
+        async with register_run(scope, control), self._hold_thread(thread, caller), log_run(thread, given):
             if isinstance(given, Command) and kept:
                 await self._reject_other_run(given.update, config)
             if kept and isinstance(given, dict) and not is_nested(config):
@@ -267,7 +300,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             run = cast("AsyncGenerator[Any]", super().astream(given, config, **options))
             async with aclosing(runner.stream_parts(run)) as parts:
                 async for part in span.follow(parts):
-                    yield _mask_custom_part(part, options.get("stream_mode"))
+                    yield mask_custom_part(part, options.get("stream_mode"))
 
     async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> RunnableConfig:  # noqa: ANN401 - LangGraph's own
         """Change a state as LangGraph does, for `aupdate_state` too.
@@ -289,6 +322,11 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             for update in step:
                 await self._reject_update(update.values)
                 await self._reject_other_run(update.values, config)
+            if await self._is_message_to_waiting(step, config):
+                # LangGraph takes it for an update of the node that dispatched, whose next one was chosen by that.
+                [update] = step
+                checked.append([StateUpdate(Command(update=update.values, goto=_ASKING), as_node=_DISPATCHING)])  # type: ignore[arg-type]
+                continue
             is_end = len(step) == 1 and step[0].as_node == END and step[0].values is None
             state = await self.aget_state(config) if is_end and not is_nested(config) else None
             if state is not None and state.next and state.values.get("run_id"):
@@ -298,6 +336,20 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             checked.append(list(step))
         return checked
 
+    async def _is_message_to_waiting(self, step: Sequence[StateUpdate], config: RunnableConfig) -> bool:
+        """Return whether an update changes nothing but the messages of a thread that waits for an answer."""
+        is_message = len(step) == 1 and step[0].as_node is None and (step[0].values or {}).keys() == {"messages"}
+        return is_message and not is_nested(config) and (await self.aget_state(config)).next == (_ASKING,)
+
+    async def _load_question(self, config: RunnableConfig) -> StateSnapshot:
+        """Return the state with what waits; a question whose messages were changed since is asked again before."""
+        state = await self.aget_state(config)
+        if state.next == (_ASKING,) and not state.interrupts:
+            async for _ in super().astream(None, config):
+                pass
+            state = await self.aget_state(config)
+        return state
+
     async def _continue_messages(
         self, given: dict[str, Any], config: RunnableConfig, *, is_message: bool
     ) -> dict[str, Any] | Command[Any]:
@@ -305,7 +357,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
 
         A mere message to a thread that waits starts no run.
         """
-        state = await self.aget_state(config)
+        state = await self._load_question(config)
         if is_message and state.interrupts:
             return reply_to_waiting(given["goal"], given["messages"], state.interrupts)
         return {**given, "messages": [*close_calls(state.values.get("messages") or ()), *given["messages"]]}
@@ -317,7 +369,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
 
         Raises `AnswerError` as `bind_answer` does.
         """
-        waiting = (await self.aget_state(config)).interrupts
+        waiting = (await self._load_question(config)).interrupts
         if not waiting and command.goto == () and command.update is None:
             saver = config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) or self.checkpointer
             last = await find_last_answered(saver, config) if isinstance(saver, BaseCheckpointSaver) else None
@@ -348,7 +400,7 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
     async def _reject_plaintext_secrets(self, given: Any) -> None:  # noqa: ANN401 - LangGraph's input
         """Raise `UsageError` for a cleartext secret in a plan or an answer: LangGraph stores both as they are."""
         if isinstance(given, Command):
-            for name, args in _find_edited_calls(given.resume):
+            for name, args in find_edited_calls(given.resume):
                 reject_cleartext_call(name, args, (await self.toolbox()).specs, where="The edited call")
             given = given.update
         if isinstance(given, Mapping) and given.get("plan"):
@@ -444,32 +496,6 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
             running.result()
 
 
-def _mask_custom_part(part: Any, mode: object) -> Any:  # noqa: ANN401 - what LangGraph streams
-    """Return a part of a stream with the secrets masked that a tool has written to it by itself."""
-    masks = get_registered_masks()
-    if not masks:
-        return part
-    if isinstance(part, dict) and part.get("type") == "custom" and "data" in part:
-        return {**part, "data": redact_value(part["data"], masks)}
-    if isinstance(part, tuple) and "custom" in part[:-1]:
-        return (*part[:-1], redact_value(part[-1], masks))
-    if mode == "custom":
-        return (*part[:-1], redact_value(part[-1], masks)) if isinstance(part, tuple) else redact_value(part, masks)
-    return part
-
-
-def _resolve_durability(requested: Durability | None, config: RunnableConfig) -> Durability:
-    """Return `requested`, or "sync" if that is None.
-
-    A LangGraph server passes "async" for each client that passes nothing, so on a server "async" counts as None.
-    """
-    return "sync" if requested is None or (_is_on_server(config) and requested == "async") else requested
-
-
-def _is_on_server(config: RunnableConfig) -> bool:
-    return "graph_id" in config.get("configurable", {})
-
-
 @cache
 def _warn_of_memory_ledger() -> None:
     """Say once what is not promised on a server that keeps the checkpoints while the ledger is in memory."""
@@ -477,30 +503,3 @@ def _warn_of_memory_ledger() -> None:
         "This server keeps the checkpoints, but the record of writes is in this process's memory: if the process dies, "
         "a write that was begun may be made again unasked. Set PLANWAVE_DB and serve graphs.server:graph against that."
     )
-
-
-@asynccontextmanager
-async def _log_run(thread: str | None, given: object) -> AsyncIterator[None]:
-    """Log the start and the end of one invocation of the graph."""
-    kind = "is resumed" if given is None else "takes an answer" if isinstance(given, Command) else "starts"
-    started_at, end, extra = time.monotonic(), "it ended or waits", {"thread_id": thread}
-    _logger.info("Run on thread %r %s", thread, kind, extra=extra)
-    try:
-        yield
-    except BaseException as error:
-        end = type(error).__name__
-        raise
-    finally:
-        _logger.info("Run on thread %r stops after %.3f s: %s", thread, time.monotonic() - started_at, end, extra=extra)
-
-
-def _find_edited_calls(answer: Any) -> Iterator[tuple[object, object]]:  # noqa: ANN401 - whatever a caller passes
-    """Yield tool and arguments of every call anywhere in an answer, in the present form or the older one."""
-    waiting = [answer]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, dict):
-            yield each.get("name", each.get("action")), each.get("args")
-            waiting += each.values()
-        elif isinstance(each, list | tuple):
-            waiting += each

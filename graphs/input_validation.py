@@ -1,7 +1,7 @@
 """What a caller gives a graph: inputs and answers, checked before anything is stored; an answer that comes twice."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -258,3 +258,21 @@ def is_same_answer(bound: Command[Any], waited: list[Interrupt], given: Mapping[
     if isinstance(answer, dict) and answer.keys() <= given.keys() and answer:
         return all(one in given[key] for key, one in answer.items())
     return len(waited) == 1 and answer in given[waited[0].id]
+
+
+def find_edited_calls(answer: Any) -> Iterator[tuple[object, object]]:  # noqa: ANN401 - whatever a caller passes
+    """Yield tool and arguments of every call anywhere in an answer, in the present form or the older one."""
+    waiting = [answer]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            yield each.get("name", each.get("action")), each.get("args")
+            waiting += each.values()
+        elif isinstance(each, list | tuple):
+            waiting += each
+
+
+def get_chosen_model(context: object) -> str | None:
+    """Return the name of the model in the context of a run; None if that names none."""
+    name = context.get("model") if isinstance(context, Mapping) else getattr(context, "model", None)
+    return name if isinstance(name, str) and name else None

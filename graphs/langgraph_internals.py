@@ -13,9 +13,10 @@ from langgraph._internal._config import ensure_config, patch_configurable
 
 # The key of a node's config under which its saver is, also that of a graph around this one: by it a run knows whether
 # it can wait for a person, and one that is taken up finds what its siblings have written.
-# The other keys are those of a node in which a graph is called: its runtime, its scratchpad, and its task's id; and the
-# channel in which a task that asks is stored.
+# The other keys are those of a node in which a graph is called: the checkpoints of the graphs around it, its runtime,
+# its scratchpad, and its task's id; and the channel in which a task that asks is stored.
 from langgraph._internal._constants import (
+    CONFIG_KEY_CHECKPOINT_MAP,
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_SCRATCHPAD,
@@ -49,6 +50,7 @@ from langgraph.pregel._read import ChannelRead
 
 __all__ = [
     "CONFIG_KEY_CHECKPOINTER",
+    "CONFIG_KEY_CHECKPOINT_MAP",
     "CONFIG_KEY_RUNTIME",
     "CONFIG_KEY_SCRATCHPAD",
     "CONFIG_KEY_TASK_ID",

@@ -16,6 +16,7 @@ from agent.core.engine.budgets import Deadline, ExhaustedBudget
 from agent.core.engine.call_preparation import Arguments, PreparedTask, get_repeatability
 from agent.core.engine.outcomes import FailureKind, RetriedAttempt
 from agent.core.plan.hashing import hash_json
+from agent.core.plan.problems import format_path
 from agent.errors import BudgetError, PersistenceError, ToolFailure
 from agent.events import Emit, TaskRetrying, TaskStarted
 from agent.execution.call_log import CallFailed, CallLog, CallOutcome, CallRecord, CallResult, LoggedCall
@@ -300,13 +301,21 @@ class CallRunner:
         return f"task {self.job.task.id!r}" if call.item is None else f"task {self.job.task.id!r}, item {call.item}"
 
     def _describe_error(self, error: Exception) -> str:
-        text = error_text(error)
+        text = _describe_fields(error) if isinstance(error, ValidationError) else error_text(error)
         if isinstance(error, ToolFailure):
             return text
         if isinstance(error, TimeoutError) and not text:
             return f"No answer from {self.job.spec.name!r} within {self._timeout_s:g} s."
         later = f" It asks to wait {parse_retry_after_s(error):.0f} s." if is_retry_after_too_long(error) else ""
         return f"{type(error).__name__}: {text}{later}"
+
+
+def _describe_fields(error: ValidationError) -> str:
+    """Return what is wrong with each field in one line; the values are in the arguments."""
+    told = error.errors(include_url=False, include_input=False, include_context=False)
+    return error_text(
+        ValueError("; ".join(f"{format_path(each['loc']) or error.title}: {each['msg']}" for each in told))
+    )
 
 
 def _classify_error(error: Exception) -> FailureKind:

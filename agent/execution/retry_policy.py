@@ -57,6 +57,8 @@ _CONNECTION_ERRORS: Final = _CONNECT_ERRORS | {
 
 def is_transient(error: BaseException) -> bool:
     """Whether another attempt may succeed although this one raised `error`."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_transient, error.exceptions))
     if (status := _get_http_status(error)) is not None:
         return status in _TRANSIENT_STATUSES or 500 <= status < 600
     return any(_is_connection_error(each) for each in _iterate_causes(error))
@@ -64,6 +66,8 @@ def is_transient(error: BaseException) -> bool:
 
 def never_sent(error: BaseException) -> bool:
     """Whether a call that raised `error` surely changed nothing: it never arrived, or was rejected unprocessed."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(never_sent, error.exceptions))
     if (status := _get_http_status(error)) is not None:
         return status in _UNPROCESSED_STATUSES
     return any(_is_connect_error(each) for each in _iterate_causes(error))

@@ -74,7 +74,7 @@ async def call_tool(
     """Return what `tool` returns; a tool without a coroutine runs in a thread, which goes on if the call is cancelled.
 
     The `secrets` that the plan names, by place in `args`, are injected, and redacted in what is returned or raised.
-    Raises what the tool raises, and
+    Raises what the tool raises, the only error of a group by itself, and
     `ToolFailure` if the tool exits, cancels itself, or needs a secret that is not set.
     """
     args = inject_secrets(args, spec, named=secrets)
@@ -87,7 +87,16 @@ async def call_tool(
     except (SystemExit, StopAsyncIteration) as error:
         # Outside a tool they would end the process or a loop.
         raise make_exit_failure(error, spec.name) from error
+    except ExceptionGroup as group:
+        raise _find_only_error(group) from None
     except asyncio.CancelledError as error:
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise
         raise ToolFailure(f"The tool {spec.name!r} cancelled itself.") from error
+
+
+def _find_only_error(error: Exception) -> Exception:
+    """Return the only error in a group, as a task group raises it around the error of its one task; else the group."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

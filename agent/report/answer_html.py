@@ -41,7 +41,7 @@ def render_answer(markdown: str, *, anchors: Mapping[str, str], number_sources: 
     number = count(1)
     return re.sub(
         "<table>",
-        lambda _: f'<div class="scroll" tabindex="0" role="region" aria-label="Table {next(number)}"><table>',
+        lambda _: f'<div class="scroll" tabindex="0" role="group" aria-label="Table {next(number)}"><table>',
         rendered,
     ).replace("</table>", "</table></div>")
 

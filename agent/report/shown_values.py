@@ -15,6 +15,7 @@ from agent.results.markdown import extract_rows
 
 _MAX_COLUMNS = 16
 _MAX_CELL_LENGTH = 200
+_MAX_LINE_LENGTH = 88
 _MAX_DIFF_LINES = 80
 #: Tasks of a revision whose definitions are written out.
 _MAX_WRITTEN_CHANGES = 60
@@ -52,8 +53,24 @@ def show_output(output: JsonValue, *, room: Room, artifact: Artifact | None = No
 
 
 def to_json_text(value: JsonValue) -> str:
-    """Return a value as indented JSON."""
-    return json.dumps(value, ensure_ascii=False, indent=2)
+    """Return a value as indented JSON, in which what is short stays on one line, such as a row of a table."""
+    return _write_json(value, indent=0)
+
+
+def _write_json(value: JsonValue, *, indent: int) -> str:
+    line = json.dumps(value, ensure_ascii=False)
+    if not value or not isinstance(value, dict | list) or (indent and indent + len(line) <= _MAX_LINE_LENGTH):
+        return line
+    if isinstance(value, dict):
+        parts = [
+            f"{json.dumps(name, ensure_ascii=False)}: {_write_json(each, indent=indent + 2)}"
+            for name, each in value.items()
+        ]
+    else:
+        parts = [_write_json(each, indent=indent + 2) for each in value]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    inside = ",\n".join(f"{' ' * (indent + 2)}{part}" for part in parts)
+    return f"{first}\n{inside}\n{' ' * indent}{last}"
 
 
 def truncate_text(text: str, *, room: Room) -> str:
@@ -124,7 +141,10 @@ def _diff_definitions(before: Task | None, after: Task | None) -> tuple[str, ...
 
 
 def _list_lines(task: Task | None) -> list[str]:
-    return to_json_text(task.model_dump(mode="json", exclude_defaults=True)).splitlines() if task else []
+    if task is None:
+        return []
+    # Each value on a line of its own, so that a difference shows little else.
+    return json.dumps(task.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False, indent=2).splitlines()
 
 
 def describe_terms(task: Task) -> tuple[str, ...]:

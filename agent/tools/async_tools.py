@@ -1,25 +1,60 @@
-"""Preparation of tools: a reported failure is raised, `sys.exit` cannot end the event loop, a call costs less.
+"""Preparation of tools: a call ends when its work is done, a reported failure is raised, a call costs less.
+
+A function that only begins the work, because it is async and was given as a blocking one, or a generator, is run to its
+end within the call: its errors and its time are those of the call. `sys.exit` cannot end the event loop.
 
 Of a pair of content and artifact the artifact is the output: later tasks read it, and no model reads the content.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import lru_cache, wraps
-from inspect import signature
-from typing import Any, get_type_hints
+from inspect import isasyncgenfunction, isawaitable, iscoroutinefunction, signature
+from itertools import islice
+from typing import Any, Final, get_type_hints
 
+import anyio.from_thread
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from agent.errors import ToolFailure
 from agent.json_values import JsonConversionError, error_text, find_reported_failure, to_json_value
 from agent.tools.server_hints import is_from_adapter
 
+#: Items of a generator, which may have no end.
+_MAX_ITEMS: Final = 10_000_000
+
+
+def find_coroutine(tool: BaseTool) -> BaseTool:
+    """Return `tool` as one with a coroutine if its blocking function is async, which LangChain would never await."""
+    if has_coroutine(tool):
+        return tool
+    is_function = isinstance(tool, StructuredTool | Tool)
+    call = tool.func if is_function else tool._run  # type: ignore[attr-defined]  # noqa: SLF001 - what a tool overrides
+    if not (iscoroutinefunction(call) or isasyncgenfunction(call)):
+        return tool
+    copy = tool.model_copy(update={"coroutine": _await_items(call), "func": None} if is_function else None)
+    if not is_function:
+        object.__setattr__(copy, "_arun", _await_items(call))
+    return copy
+
+
+def _await_items(call: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    if iscoroutinefunction(call):
+        return call
+
+    @wraps(call)
+    async def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the tool takes and returns
+        return await _finish(call(*args, **kwargs))
+
+    return run
+
 
 def has_coroutine(tool: BaseTool) -> bool:
     """Whether `tool` runs in the event loop; one without a coroutine blocks and must run in a thread."""
     if isinstance(tool, StructuredTool | Tool):
         return tool.coroutine is not None
-    return type(tool)._arun is not BaseTool._arun  # noqa: SLF001 - the method that a tool overrides to be async
+    return getattr(tool._arun, "__func__", None) is not BaseTool._arun  # noqa: SLF001 - what a tool overrides to be async
 
 
 def prepare_tool(tool: BaseTool) -> BaseTool:
@@ -43,8 +78,10 @@ def _convert_system_exit(
     @wraps(call)
     async def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the tool takes and returns
         try:
-            output = await call(*args, **kwargs)
-        except SystemExit as error:
+            output = await _finish(await call(*args, **kwargs))
+        except (Exception, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException as error:
             raise make_exit_failure(error, tool.name) from error
         if (failure := find_reported_failure(output)) is not None:
             raise ToolFailure(failure)
@@ -61,13 +98,51 @@ def raise_reported_failures(tool: BaseTool) -> BaseTool:
 
     @wraps(call)
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the tool takes and returns
-        output = call(*args, **kwargs)
+        try:
+            output = _finish_in_thread(call(*args, **kwargs))
+        except (Exception, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            raise make_exit_failure(error, tool.name) from error
         if (failure := find_reported_failure(output)) is not None:
             raise ToolFailure(failure)
         return _choose_output(output, tool)
 
     object.__setattr__(copy, "_run", run)
     return copy
+
+
+async def _finish(output: Any) -> Any:  # noqa: ANN401 - whatever a tool returns
+    """Return what comes of an output that is still to be made: an awaitable, or a generator of either kind."""
+    while isawaitable(output):
+        output = await output
+    if not isinstance(output, AsyncIterator):
+        return _collect(output)
+    items: list[Any] = []
+    async for item in output:
+        items.append(item)
+        _check_count(items)
+    return items
+
+
+def _finish_in_thread(output: Any) -> Any:  # noqa: ANN401 - as above
+    if not isawaitable(output) and not isinstance(output, AsyncIterator):
+        return _collect(output)
+    # The thread is one that `call_tool` has made.
+    return anyio.from_thread.run(_finish, output)
+
+
+def _collect(output: Any) -> Any:  # noqa: ANN401 - as above
+    if not isinstance(output, Iterator) or isinstance(output, io.IOBase):
+        return output
+    items = list(islice(output, _MAX_ITEMS + 1))
+    _check_count(items)
+    return items
+
+
+def _check_count(items: Sequence[object]) -> None:
+    if len(items) > _MAX_ITEMS:
+        raise ToolFailure(f"The tool gives more than {_MAX_ITEMS:,} items, one after another.")
 
 
 def _choose_output(output: Any, tool: BaseTool) -> Any:  # noqa: ANN401 - whatever the tool returns

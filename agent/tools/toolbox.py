@@ -13,7 +13,7 @@ from agent.errors import ToolError
 from agent.logging_context import get_logger
 from agent.secret_masking import RegisteredSecrets, get_registered_masks
 from agent.secret_values import find_tool_secrets, replace_secret_schemas
-from agent.tools.async_tools import has_coroutine, prepare_tool, raise_reported_failures
+from agent.tools.async_tools import find_coroutine, has_coroutine, prepare_tool, raise_reported_failures
 from agent.tools.exact_arguments import keep_arguments
 from agent.tools.function_signatures import adapt_signature
 from agent.tools.injected_arguments import (
@@ -68,7 +68,7 @@ class Toolbox(Mapping[str, BaseTool]):
         #: What of the schemas of the tools cannot be checked, one sentence each.
         self.notes: list[str] = []
         given = as_tools(tools)
-        for tool in map(adapt_signature, (*given, *_list_worker_tools(given))):
+        for tool in map(adapt_signature, map(find_coroutine, (*given, *_list_worker_tools(given)))):
             if tool.name in self._tools:
                 raise ToolError(f"Two tools are named {tool.name!r}; rename one of them.")
             metadata, injections = get_trusted_metadata(tool), find_injections(tool)

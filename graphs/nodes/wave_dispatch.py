@@ -68,7 +68,7 @@ async def wave_dispatch(state: State, context: NodeContext) -> Command[NodeName]
 
     move = next_move(snapshot, context.limits)
 
-    command = _build_command(move, state, snapshot, context)
+    command = await _build_command(move, state, snapshot, context)
     update: StateRecord = {**changed, **update_plan_history(state), **(command.update or {})}
     messages = _build_messages(move, state, snapshot, context)
     if messages:
@@ -106,7 +106,7 @@ async def _name_run(state: State, context: NodeContext) -> tuple[StateRecord, No
     return {"run_id": run_id}, replace(context, thread=build_scope(context.runtime, run_id))
 
 
-def _build_command(move: Move, state: State, snapshot: Snapshot, context: NodeContext) -> Command[NodeName]:
+async def _build_command(move: Move, state: State, snapshot: Snapshot, context: NodeContext) -> Command[NodeName]:
     """Return the command that carries out `move`."""
     match move:
         case LookUp():
@@ -116,7 +116,7 @@ def _build_command(move: Move, state: State, snapshot: Snapshot, context: NodeCo
             sends = [Send("tool_executor", TaskOrder(task=task, dispatch=dispatch)) for task in tasks]
             return Command(goto=sends, update={"status": "running", "dispatch_id": dispatch})
         case AskHuman():
-            return _request_approval(move, state, snapshot, context)
+            return await _request_approval(move, state, snapshot, context)
         case Escalate(escalation):
             return Command(goto="human_approval", update=build_escalation_update(escalation, state))
         case PlanAgain():
@@ -138,7 +138,9 @@ def _build_command(move: Move, state: State, snapshot: Snapshot, context: NodeCo
             assert_never(move)
 
 
-def _request_approval(move: AskHuman, state: State, snapshot: Snapshot, context: NodeContext) -> Command[NodeName]:
+async def _request_approval(
+    move: AskHuman, state: State, snapshot: Snapshot, context: NodeContext
+) -> Command[NodeName]:
     """Ask about the calls that can be shown; tasks that turn out to need no question are settled instead."""
     settled, requests = build_requests(move, state, snapshot, context)
     for task, outcome in settled.items():
@@ -146,7 +148,9 @@ def _request_approval(move: AskHuman, state: State, snapshot: Snapshot, context:
     results = {task: outcome_to_json(outcome) for task, outcome in settled.items()}
     if not requests:
         return Command(goto="wave_dispatch", update={"results": results})
-    pending = [request.model_dump(mode="json") for request in requests]
+    revision = state.get("revision") or 1
+    noted = await context.services.grants.note_made_calls(requests, thread=context.thread, revision=revision)
+    pending = [request.model_dump(mode="json") for request in noted]
     # An edited plan may have passed by what a human was asked before.
     update = {"status": "awaiting_approval", "escalation": None, "pending_approvals": pending, "results": results}
     return Command(goto="human_approval", update=update)

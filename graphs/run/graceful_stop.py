@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 from langgraph.errors import GraphDrained, GraphInterrupt
 from langgraph.runtime import RunControl
+from langgraph.types import Command
 
 from agent.execution.concurrency import RunHalted
 from agent.execution.early_execution import EarlyExecution
@@ -209,3 +210,18 @@ class GracefulRunner:
     def _request_drain(self, reason: str) -> None:
         _logger.info("Run is stopping: %s", reason, extra=self._extra)
         self._control.request_drain(reason)
+
+
+@asynccontextmanager
+async def log_run(thread: str | None, given: object) -> AsyncIterator[None]:
+    """Log the start and the end of one invocation of the graph."""
+    kind = "is resumed" if given is None else "takes an answer" if isinstance(given, Command) else "starts"
+    started_at, end, extra = time.monotonic(), "it ended or waits", {"thread_id": thread}
+    _logger.info("Run on thread %r %s", thread, kind, extra=extra)
+    try:
+        yield
+    except BaseException as error:
+        end = type(error).__name__
+        raise
+    finally:
+        _logger.info("Run on thread %r stops after %.3f s: %s", thread, time.monotonic() - started_at, end, extra=extra)

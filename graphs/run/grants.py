@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from agent.core.engine.approvals import hash_calls
+from agent.core.engine.approvals import ApprovalRequest, hash_calls
 from agent.core.engine.call_preparation import Arguments
 from agent.core.engine.outcomes import Doubt
 from agent.execution.executor import utc_now
@@ -51,7 +51,33 @@ class Grants:
         )
         await self._ledger.clear_doubt(intent, epoch=doubt.epoch, by=HUMAN)
 
+    async def note_made_calls(
+        self, requests: Sequence[ApprovalRequest], *, thread: str, revision: int
+    ) -> list[ApprovalRequest]:
+        """Return the requests, each with the word that the run has made its call already, if it has.
+
+        That happens where a run is taken up again at a checkpoint before the call, as chats do to say it anew.
+        """
+        rows = await self._ledger.list_rows(thread)
+        made = {
+            (row.intent.task, row.intent.item, row.intent.args_digest): row.finished_at
+            for row in rows
+            if row.state == "done" and row.intent.revision == revision
+        }
+        return [_note_made(request, made) for request in requests] if made else list(requests)
+
     async def adopt_checkpoint_approval(self, task: str, digest: str | None, *, thread: str, revision: int) -> None:
         """Take over an approval from the checkpoint, if the ledger is not durable."""
         if digest is not None and not self._durable:
             await self._ledger.grant([Grant(digest=digest, thread=thread, revision=revision, task=task)])
+
+
+def _note_made(request: ApprovalRequest, made: Mapping[tuple[str, int | None, str], str | None]) -> ApprovalRequest:
+    calls = [(None, request.args)] if request.items is None else list(enumerate(request.items))
+    times = [made.get((request.task, item, hash_calls(request.tool, [args]))) for item, args in calls]
+    known = [time for time in times if time is not None]
+    if not known:
+        return request
+    which = "this call" if request.items is None else f"{len(known)} of these {len(times)} calls"
+    note = f"This run has made {which} already, at {max(known)}; that is not made again, its result is taken."
+    return request.model_copy(update={"description": f"{request.description} {note}"})

@@ -116,14 +116,12 @@ def test_a_page_that_is_reloaded_while_the_run_plans_finds_the_approval(chat):
     say(chat, "Count the orders and save them as reloaded.csv")
     expect(chat.locator(".message.human")).to_have_count(1)
     chat.wait_for_url(re.compile("threadId="))
-    chat.reload()
-    # The front end does not join the run again: it shows what is stored as it is opened.
+    # The front end does not join the run again: it shows what is stored as it is opened, at first nothing.
     for _ in range(60):
+        chat.reload(wait_until="networkidle")
         if approval(chat).count():
             break
-        chat.wait_for_timeout(500)
-        chat.reload()
-        expect(chat.locator(".message.human")).to_have_count(1)
+    expect(chat.locator(".message.human")).to_have_count(1)
     approval(chat).get_by_role("button", name="Approve").click()
     expect_answer(chat, ANSWER)
     check_calls(chat)

@@ -51,7 +51,8 @@ def check_arguments(
     """Yield what is missing, extra or of the wrong type in `args`; `place` and `task` go into each problem."""
     listed = spec.args_schema.get("properties")
     known = listed if isinstance(listed, dict) else {}
-    if is_closed_object(spec.args_schema):
+    is_closed = is_closed_object(spec.args_schema)
+    if is_closed:
         for name in args:
             if name not in known:
                 yield Problem(
@@ -63,7 +64,8 @@ def check_arguments(
                 )
     instance = {name: _mark_references(value) for name, value in args.items()}
     for error in _get_validator(SchemaKey(spec.args_schema)).iter_errors(instance):
-        if not _is_undecided(error) and not (error.validator == "additionalProperties" and not error.absolute_path):
+        is_told = is_closed and error.validator == "additionalProperties" and not error.absolute_path
+        if not _is_undecided(error) and not is_told:
             yield from _to_problems(error, spec=spec, place=place, task=task)
 
 

@@ -4,6 +4,7 @@ Requests and answers have the shape of LangChain's human-in-the-loop middleware 
 Studio, Agent Inbox and Agent Chat UI can show and answer them.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -223,6 +224,11 @@ def parse_decisions(
         request = requests[order[position]]
         if decision.type not in list_allowed_decisions(request):
             return f"Decision {position}: {decision.type!r} is not allowed for {request.task!r}."
+        if decision.type == "approve" and (name := _find_changed_argument(listed[position], request)) is not None:
+            return (
+                f"Decision {position} approves {request.task!r} with another {name!r} than was shown; change it by "
+                "'edit'. Nothing was approved."
+            )
     return dict(sorted(zip(order, decisions, strict=True), key=lambda pair: pair[0]))
 
 
@@ -271,6 +277,33 @@ def _is_named(request: ApprovalRequest, name: str, value: object) -> bool:
     return value in names[name]
 
 
+def _find_changed_argument(entry: Any, request: ApprovalRequest) -> str | None:  # noqa: ANN401 - as a caller gives it
+    """Return the name of an argument that an approval carries with another value than the request shows."""
+    carried = entry.get("edited_action") or entry
+    args = carried.get("args") if isinstance(carried, dict) else None
+    if isinstance(args, dict) and args.keys() <= {"action", "args"} and isinstance(args.get("args"), dict):
+        args = args["args"]
+    if not isinstance(args, dict):
+        return None
+    # Front ends send every argument as a text.
+    return next(
+        (
+            name
+            for name, value in args.items()
+            if name not in request.args or _parse_text(value) != _parse_text(request.args[name])
+        ),
+        None,
+    )
+
+
+def _parse_text(value: JsonValue) -> JsonValue:
+    try:
+        parsed: JsonValue = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
+    return parsed
+
+
 def names_digests(answer: object) -> bool:
     """Whether every decision of an answer names the digest of its call."""
     listed = _unwrap_decisions(answer)
@@ -307,9 +340,10 @@ def _unwrap_decisions(answer: object) -> object:
 
 
 def _upgrade_legacy_decision(entry: object, legacy_response: DecisionType) -> object:
-    """Convert an entry of the older schema to the present one; return anything else as it is."""
+    """Convert an entry of the older schema to the present one; return anything else as it is, without its nulls."""
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
         return entry
+    entry = {name: value for name, value in entry.items() if value is not None}
     legacy = {**_LEGACY_DECISION_TYPES, "response": legacy_response}
     word, args = legacy.get(entry["type"], entry["type"]), entry.get("args")
     if word == "edit" and "edited_action" not in entry and isinstance(args, dict):

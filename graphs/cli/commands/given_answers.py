@@ -41,7 +41,7 @@ class GivenAnswers:
         """Return the decisions, each naming its call under `id` or as the file does. Raises `UsageError`."""
         if len(self.reasons) not in {0, 1, len(self.rejected)} or (self.reasons and not self.rejected):
             raise UsageError(
-                f"--why is given {len(self.reasons)} times and --reject {len(self.rejected)} times; "
+                f"{len(self.reasons)} of --why and {len(self.rejected)} of --reject were given; "
                 "give one for each, in the same order, or one for all."
             )
         if not all(name.strip() for name in (*self.approved, *self.rejected)):

@@ -11,15 +11,17 @@ import asyncio
 from typing import Any
 
 import pytest
+from langchain_core.messages import RemoveMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END
 from langgraph.types import Command
 
 from agent.settings import Settings
 from graphs.plan_execute import build_graph
-from tests.support.worlds import CHAIN, READ, World, ref, thread
+from tests.support.worlds import APPROVE, CHAIN, READ, World, ref, thread
 
 READING = {"id": "r", "tool": "look", "args": {"value": 1}}
+ONE = {"tasks": [{"id": "w", "tool": "write", "args": {"value": 1}}]}
 TWO = {"tasks": [{"id": f"w{n}", "tool": "write", "args": {"value": n}} for n in (1, 2)]}
 
 
@@ -309,3 +311,57 @@ async def test_a_plan_that_was_edited_is_still_the_plan(world):
     [plan] = [message for message in out["messages"] if getattr(message, "tool_calls", ())]
     assert plan.content.startswith("**Plan**, 2 tasks, edited:")
     check_results(out["messages"])
+
+
+@pytest.mark.parametrize("carried", [{"args": {"value": 2}}, {"args": {"action": "write", "args": {"value": "2"}}}])
+@pytest.mark.parametrize("word", ["approve", "accept"])
+async def test_an_approval_that_carries_other_arguments_approves_nothing(world, word, carried):
+    graph = graph_of(world)
+    await ask(graph, ONE)
+    payload = shown(await graph.ainvoke(Command(resume=[{"type": word, **carried}]), thread()))
+    assert "with another 'value' than was shown" in payload["error"]
+    assert world.log == []
+    same = {"action": "write", "args": {"value": "1"}}
+    out = await graph.ainvoke(Command(resume=[{"type": word, "args": same}]), thread())
+    assert (out["status"], world.log) == ("completed", [("write", 1)])
+
+
+async def test_a_reason_of_null_is_no_reason(world):
+    graph = graph_of(world)
+    await ask(graph, ONE)
+    out = await graph.ainvoke(Command(resume={"decisions": [{"type": "reject", "message": None}]}), thread())
+    assert (out["status"], world.log) == ("cancelled", [])
+
+
+@pytest.mark.parametrize("then", ["answer", "message"])
+async def test_a_thread_whose_messages_are_changed_while_it_waits_waits_on(world, then):
+    graph = graph_of(world)
+    out = await graph.ainvoke({"messages": "Write it.", "plan": ONE}, thread())
+    [plan] = [message for message in out["messages"] if message.type == "ai"]
+    await graph.aupdate_state(thread(), {"messages": [RemoveMessage(plan.id)]})
+    assert (await graph.aget_state(thread())).next == ("human_approval",)
+    if then == "message":
+        assert shown(await graph.ainvoke({"messages": "Well?"}, thread()))["action_requests"]
+    out = await graph.ainvoke(Command(resume=APPROVE), thread())
+    assert (out["status"], world.log) == ("completed", [("write", 1)])
+
+
+async def test_a_call_that_the_run_has_made_is_not_asked_about_as_if_it_were_new(world):
+    graph = graph_of(world)
+    assert "already" not in (await ask(graph, ONE))["action_requests"][0]["description"]
+    await graph.ainvoke(Command(resume=APPROVE), thread())
+    [before, *_] = [state async for state in graph.aget_state_history(thread()) if state.next == ("wave_dispatch",)][
+        -1:
+    ]
+    payload = shown(await graph.ainvoke(None, before.config))
+    assert "This run has made this call already, at 20" in payload["action_requests"][0]["description"]
+    out = await graph.ainvoke(Command(resume=APPROVE), thread())
+    assert (out["status"], world.log) == ("completed", [("write", 1)])
+
+
+async def test_a_question_that_nobody_can_answer_says_so(world):
+    graph = build_graph(tools=world.tools(), settings=Settings())
+    out = await graph.ainvoke({"goal": "g", "plan": ONE})
+    assert out["status"] == "awaiting_approval"
+    assert "the graph has no checkpointer" in out["warnings"][-1]
+    assert (await graph_of(world).ainvoke({"goal": "g", "plan": ONE}, thread()))["warnings"] == []

@@ -4,6 +4,7 @@ Needs Chromium from the system's packages; skipped where there is none.
 """
 
 import asyncio
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+#: The beginning of a page in a PDF.
+PDF_PAGE = re.compile(rb"/Type\s*/Page\b")
 WIDTHS = pytest.mark.parametrize("width", [320, 768, 1600])
 SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
 
@@ -172,3 +175,21 @@ def test_the_live_page_follows_the_run(browser, reports):
     finally:
         done.set()
         thread.join()
+
+
+def test_a_run_of_seven_tasks_takes_few_sheets_of_paper(open_report, tmp_path):
+    page = open_report("analysis", width=1600, scheme="dark").page
+    printed = page.pdf(format="A4")
+    assert 5 < len(PDF_PAGE.findall(printed)) <= 14
+    rows = page.locator("#writes pre").inner_text()
+    assert '\n    {"month": "2021-01", "orders": 155},\n' in rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(320, "light"), (1600, "dark")])
+def test_axe_finds_nothing_in_a_thousand_tasks(open_report, width, scheme):
+    opened = open_report("large", width=width, scheme=scheme)
+    opened.check()
+    found = axe.Axe().run(opened.page).response
+    assert len(found["passes"]) > 10
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]] == []

@@ -58,8 +58,8 @@ def test_what_is_not_named_waits_or_is_approved_by_yes(planwave: CommandLine, wa
         (("--approve", ""), "An ID is empty"),
         (("--reject", "  "), "An ID is empty"),
         (("--approve", "beta", "--reject", "bet"), "Two answers are for beta ("),
-        (("--why", "because"), "--why is given 1 times and --reject 0 times"),
-        (("--reject", "beta", "--why", "a", "--why", "b"), "--why is given 2 times and --reject 1 times"),
+        (("--why", "because"), "1 of --why and 0 of --reject were given"),
+        (("--reject", "beta", "--why", "a", "--why", "b"), "2 of --why and 1 of --reject were given"),
         (("--answers", "no-such.json"), "cannot be read: No such file"),
     ],
 )
