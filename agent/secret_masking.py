@@ -309,6 +309,7 @@ _registered: "WeakSet[RegisteredSecrets]" = WeakSet()
 
 def get_registered_masks(more: Iterable[str] = ()) -> Masks:
     """Return the masks of all `PLANWAVE_SECRET_*` of the environment, of all registered secrets, and of `more`."""
-    named = {value for name, value in os.environ.items() if name.startswith(SECRET_VARIABLE_PREFIX)}
+    # Names first: it is called twice a task, and each value of the environment is decoded when it is read.
+    named = {os.environ.get(name, "") for name in os.environ if name.startswith(SECRET_VARIABLE_PREFIX)}
     texts = {text for text in named if not is_common(text)}
     return build_masks(texts.union(more, *(each.texts for each in tuple(_registered))))

@@ -19,7 +19,7 @@ _PREFIX: Final = "PLANWAVE_"
 OTHER_VARIABLES: Final = frozenset(
     {
         *("AES_KEY", "CACHE", "CONFIG", "DB", "LEASE_TTL_S", "LIBRARY", "LOCAL_GGUF", "LOG_JSON", "MODEL"),
-        "WORKER_DEAD_S",
+        *("PROMPT_CACHE", "WORKER_DEAD_S"),
         *("REWRITE_GOLDENS", "SEED"),  # of the tests
     }
 )
@@ -149,6 +149,8 @@ class Settings(BaseSettings):
     """Where the sample shop and the default database are."""
     library: Path | None = None
     """A folder of programs, in place of those in the database."""
+    use_library: bool = True
+    """Look for a program of the library that answers the goal, before a model is asked for a plan."""
     output_folder: Path = Field(default_factory=lambda: Path("planwave-output"))
     """Where charts and saved files go; `save_file` cannot leave it."""
 

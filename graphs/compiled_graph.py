@@ -126,8 +126,13 @@ class PlanwaveGraph(CompiledStateGraph[State, Context, RunInput, OutputState]):
         self.library = library
 
     async def find_program(self, goal: str) -> ProgramMatch | None:
-        """Return the program of the library that answers `goal`, with its values; None if there is none for sure."""
-        return None if self.library is None else match_programs(goal, await self.library.list_programs())
+        """Return the program of the library whose goal says what `goal` says; None if there is none, or several.
+
+        A run takes it only if it compiles and the data have the texts that the goal names.
+        """
+        if self.library is None or not self.settings.use_library:
+            return None
+        return match_programs(goal, await self.library.list_programs())
 
     def as_tool(
         self,

@@ -146,7 +146,7 @@ def _build_state_graph(services: Services) -> StateGraph[State, Context, RunInpu
     def add(name: str, node: Node[Any], does: str, **options: Any) -> None:  # noqa: ANN401 - LangGraph's own
         builder.add_node(name, bind_node(node, services), metadata={"does": does}, **options)
 
-    add("gather_context", gather_context, "asks the tools that give context")
+    add("gather_context", gather_context, "looks into the library, and asks the tools that give context")
     add("planner", planner, "makes a plan that compiles")
     add("look_up", look_up, "asks what the planner wants to know")
     add("wave_dispatch", wave_dispatch, "chooses the next move", destinations=get_args(NodeName))

@@ -14,7 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOMS = ("agent", "graphs", "prompts")
 #: `from agent.core import x` and `from agent import x`; the house imports in no other way, which a lint rule holds.
 _IMPORT = re.compile(rf"^(\s*from )(?=(?:{'|'.join(ROOMS)})\b)", flags=re.MULTILINE)
-_SKIPPED = shutil.ignore_patterns("__pycache__", "README.md", "server.md")
+_SKIPPED = shutil.ignore_patterns("__pycache__", "README.md", "server.md", "scheduling.md")
 
 
 class RoomsInside(BuildHookInterface[Any]):

@@ -27,6 +27,7 @@ ROOMS = (
         ".",
         "agent",
         "agent/core",
+        "agent/programs",
         "agent/tools",
         "graphs",
         "graphs/composition",
@@ -36,8 +37,8 @@ ROOMS = (
         "notebooks",
     ),
 )
-SERVER_PAGE = ROOT / "graphs" / "server.md"
-DOCUMENTS = [*(ROOT / room / "README.md" for room in ROOMS), SERVER_PAGE, ROOT / "CHANGELOG.md"]
+SERVER_PAGE, SCHEDULING_PAGE = ROOT / "graphs" / "server.md", ROOT / "graphs" / "scheduling.md"
+DOCUMENTS = [*(ROOT / room / "README.md" for room in ROOMS), SERVER_PAGE, SCHEDULING_PAGE, ROOT / "CHANGELOG.md"]
 PROGRAM = get_command(app)
 #: The replies to the goal that the front page asks a model.
 REPLIES = [
@@ -137,7 +138,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 
 
 #: Files of the reader's own that the pages speak of.
-MADE_BY_RUNS = {"top.json", "products.csv", "planwave.toml", "my_graph.py", "other.csv", "answers.json"}
+MADE_BY_RUNS = {"top.json", "products.csv", "planwave.toml", "my_graph.py", "weekly.py", "other.csv", "answers.json"}
 
 
 @pytest.mark.parametrize("room", ["agent", "agent/core", "graphs", "prompts"])
@@ -194,7 +195,7 @@ def python_of(page: Path) -> list[CodeExample]:
 
 
 #: The page about the server needs one: `tests/graphs/test_server_page.py` runs its code.
-WITH_PYTHON = [page for page in DOCUMENTS if page != SERVER_PAGE and python_of(page)]
+WITH_PYTHON = [page for page in DOCUMENTS if page not in {SERVER_PAGE, SCHEDULING_PAGE} and python_of(page)]
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -16,7 +16,7 @@ from agent.errors import NoModelError, UsageError, WeightsError, describe_extra
 from agent.llm.chat_wrappers import ChatRunnable, list_models
 from agent.llm.embedded.download import OnProgress
 from agent.llm.embedded.server import MAX_PARALLEL_TEXTS, is_local_installed, start_server
-from agent.llm.embedded.weights import QWEN_CODER, fetch_weights, find_weights
+from agent.llm.embedded.weights import QWEN_CODER, fetch_weights, find_weights, get_prompt_folder
 from agent.llm.server_limits import OutputMethod, ServerFeature, ServerLimits
 
 #: The default if there is a key or a base URL and no model is named; PLANWAVE_MODEL names another.
@@ -326,7 +326,8 @@ def _build_local_model(
         weights = fetch_weights(env=env, on_progress=on_progress)
     from agent.llm.openai_client import build_embedded_model  # noqa: PLC0415 - `openai` takes a second to load
 
-    return build_embedded_model(start_server(weights), name=LOCAL, timeout_s=timeout_s)
+    endpoint = start_server(weights, prompts=get_prompt_folder(env))
+    return build_embedded_model(endpoint, name=LOCAL, timeout_s=timeout_s)
 
 
 def _ignore_message(_sentence: str) -> None:

@@ -1,18 +1,15 @@
 """Chat models over the OpenAI protocol: any server's, and the embedded one's."""
 
-from typing import Any, Final
+from typing import Final
 
 import openai
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import SecretStr
 
 from agent.llm.chat_wrappers import ChatRunnable, change_models, list_models
-from agent.llm.embedded.server import LocalEndpoint
+from agent.llm.embedded.chat import EmbeddedChat
+from agent.llm.embedded.server import PROMPT_SLOT, LocalEndpoint
 from agent.llm.server_limits import ServerLimits, get_server_limits
 
 _MAX_RETRIES: Final = 2
@@ -40,42 +37,14 @@ def build_server_model(name: str, *, url: str | None, key: str | None, timeout_s
     )
 
 
-class EmbeddedChat(ChatOpenAI):
-    """The embedded model. Of several answers to one question its server counts the first only; here all are counted."""
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,  # noqa: ANN401 - as the base class has it
-    ) -> ChatResult:
-        result = await super()._agenerate(messages, stop, run_manager, **kwargs)
-        first, *others = (each.message for each in result.generations)
-        if others and isinstance(first, AIMessage) and first.usage_metadata is not None:
-            counts = [await self._count_text_tokens(str(each.text)) for each in others]
-            tokens = first.usage_metadata
-            output = tokens["output_tokens"] + sum(counts)
-            first.usage_metadata = UsageMetadata(
-                input_tokens=tokens["input_tokens"],
-                output_tokens=output,
-                total_tokens=tokens["input_tokens"] + output,
-            )
-        return result
-
-    async def _count_text_tokens(self, text: str) -> int:
-        """Return how many tokens a text has, including the one that ends it."""
-        root = str(self.openai_api_base).removesuffix("/v1")
-        reply = await self.root_async_client.post(f"{root}/tokenize", cast_to=object, body={"content": text})
-        return len(reply["tokens"]) + 1 if isinstance(reply, dict) else 0
-
-
 def build_embedded_model(endpoint: LocalEndpoint, *, name: str, timeout_s: float) -> ChatOpenAI:
     """Return the model that this process serves at `endpoint`; it gives the same reply to the same question."""
     return EmbeddedChat(
         model=name,
         base_url=endpoint.url,
         api_key=endpoint.key,
+        prompts=endpoint.prompts,
+        prompt_slot=PROMPT_SLOT,
         timeout=timeout_s,
         max_retries=0,
         temperature=0,

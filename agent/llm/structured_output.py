@@ -8,20 +8,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final, assert_never, cast
+from typing import Any, Final, assert_never
 
 import openai
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration
-from langchain_core.runnables import ensure_config
 
 from agent.core.plan.tool_spec import JsonSchema
 from agent.errors import PlanwaveError
 from agent.llm.chat_wrappers import ChatRunnable, apply_configuration, change_models, find_bound_value
 from agent.llm.models import Model
 from agent.llm.native_output import NativeReply, ask_natively, dump_value, find_token_limit, limit_native_reply
-from agent.llm.openai_client import enable_sampling, enable_streaming, limit_reply
+from agent.llm.openai_client import enable_streaming, limit_reply
 from agent.llm.provider_errors import CallFailedError, ProviderFailure, explain_failure, read_failure
 from agent.llm.replies import MalformedReply, Reply, TextReply, Usage, drop_reasoning, parse_reply
 from agent.llm.response_schema import add_size_limits, to_strict_schema
@@ -45,14 +42,15 @@ _FIRST_WAIT_S: Final = 0.5
 #: Refusals of one request that are answered by a smaller one.
 _MAX_ADJUSTMENTS: Final = 10
 _TOKEN_PARAMETERS: Final = ("max_tokens", "max_completion_tokens")
-_SAMPLING_SEED: Final = 1
 _TRUNCATED_FAULT: Final = "The reply was cut off at the token limit: make it shorter."
 _FILTERED_FAULT: Final = "The reply was withheld by the server's content filter."
 _EMPTY_FAULT: Final = "The reply was empty."
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class Question:
+    """A question to a model, as it is asked by any method."""
+
     messages: Sequence[BaseMessage]
     #: As it is sent; the reply is checked against the caller's schema.
     schema: JsonSchema
@@ -66,7 +64,7 @@ class _Question:
 
 
 @dataclass(frozen=True, slots=True)
-class _RawReply:
+class RawReply:
     """What the server sent, by whatever method it was asked."""
 
     text: str
@@ -98,7 +96,7 @@ async def ask_json(
     or did not answer in time.
     """
     sent = add_size_limits(schema) if model.scale == "small" else schema
-    question = _Question(messages, sent, name, strict=strict, max_tokens=max_tokens, on_text=on_text, on_note=on_note)
+    question = Question(messages, sent, name, strict=strict, max_tokens=max_tokens, on_text=on_text, on_note=on_note)
     try:
         method, received = await _try_methods(model, question, methods=_list_open_methods(model))
     except CallFailedError as error:
@@ -126,7 +124,7 @@ async def ask_text(
     `on_note` as for `ask_json`. Raises `ModelReplyError` as `ask_json` does.
     """
     supported = grammar if model.supports_grammar else None
-    question = _Question(
+    question = Question(
         messages, {}, "", strict=False, max_tokens=max_tokens, on_text=on_text, on_note=on_note, grammar=supported
     )
     try:
@@ -141,61 +139,6 @@ async def ask_text(
     return MalformedReply(reason=received.fault or _EMPTY_FAULT, raw=received.text, usage=received.usage)
 
 
-async def ask_texts(
-    model: Model,
-    messages: Sequence[BaseMessage],
-    *,
-    number: int,
-    max_tokens: int,
-    grammar: str | None = None,
-    on_usage: OnUsage | None = None,
-) -> list[TextReply | MalformedReply]:
-    """Ask once for several sampled texts; for a model whose server can write so many at once.
-
-    `grammar` as for `ask_text`. Raises `ModelReplyError` as `ask_json` does.
-    """
-    constraint: dict[str, Any] = (
-        {"extra_body": {"grammar": grammar}} if grammar is not None and model.supports_grammar else {}
-    )
-    chat = cast("BaseChatModel", enable_sampling(model.chat, seed=_SAMPLING_SEED))
-    config = ensure_config()
-    begin_call()
-    with _log_call(model, f"text, {number} at once") as log_reply:
-        try:
-            async with asyncio.timeout(model.timeout_s):
-                result = await chat.agenerate(
-                    [list(messages)],
-                    callbacks=config.get("callbacks"),
-                    tags=[*(config.get("tags") or ()), NOT_STREAMED],
-                    metadata=config.get("metadata"),
-                    n=number,
-                    max_tokens=max_tokens,
-                    **constraint,
-                )
-        except PlanwaveError:
-            raise
-        except Exception as error:
-            failure = read_failure(error, speaks_openai=model.speaks_openai)
-            raise explain_failure(failure, speaks_openai=model.speaks_openai) from error
-        received = [
-            _parse_message(each.message)
-            for each in result.generations[0]
-            if isinstance(each, ChatGeneration) and isinstance(each.message, AIMessage)
-        ]
-        for first in received[:1]:
-            log_reply(first)
-    for spent in (each.usage for each in received[:1]):
-        count_call(spent)
-        if on_usage is not None:
-            on_usage(spent)
-    return [
-        MalformedReply(reason=each.fault, raw=each.text, usage=Usage())
-        if each.fault is not None
-        else TextReply(text=each.text, usage=Usage())
-        for each in received
-    ]
-
-
 def _list_open_methods(model: Model) -> tuple[OutputMethod, ...]:
     ordered = _OUTPUT_METHODS if model.speaks_openai else _NATIVE_METHODS
     methods = ordered[ordered.index(model.output_method) :]
@@ -203,8 +146,8 @@ def _list_open_methods(model: Model) -> tuple[OutputMethod, ...]:
 
 
 async def _try_methods(
-    model: Model, question: _Question, *, methods: tuple[OutputMethod, ...]
-) -> tuple[OutputMethod, _RawReply]:
+    model: Model, question: Question, *, methods: tuple[OutputMethod, ...]
+) -> tuple[OutputMethod, RawReply]:
     """Ask by the first of `methods`; if the server refuses it and accepts a later one, remember that."""
     method, *later = methods
     try:
@@ -225,7 +168,7 @@ async def _try_methods(
         return reached
 
 
-async def _ask_with_method(method: OutputMethod | None, model: Model, question: _Question) -> _RawReply:
+async def _ask_with_method(method: OutputMethod | None, model: Model, question: Question) -> RawReply:
     """Ask by `method`, None: for a text; as a stream if `on_text` is given and the server streams.
 
     Otherwise for the whole reply at once.
@@ -260,8 +203,8 @@ async def _ask_with_method(method: OutputMethod | None, model: Model, question: 
 
 
 async def _send_within_limits(
-    model: Model, question: _Question, *, method: OutputMethod | None, stream: ServerFeature | None = None
-) -> _RawReply:
+    model: Model, question: Question, *, method: OutputMethod | None, stream: ServerFeature | None = None
+) -> RawReply:
     """Ask with as many tokens and as much of the prompt as the server takes, learning both from its refusals."""
     chat, before = apply_configuration(model.chat), model.limits.copy()
     messages = question.messages
@@ -295,7 +238,7 @@ def _describe_cut(request: FittedRequest, model: Model) -> str:
     )
 
 
-def _find_token_limit(model: Model, chat: ChatRunnable, question: _Question) -> int | None:
+def _find_token_limit(model: Model, chat: ChatRunnable, question: Question) -> int | None:
     """Return the limit of a reply: the user's on the chat model, else that of the settings, else the question's."""
     own = find_bound_value(chat, _TOKEN_PARAMETERS)
     if isinstance(own, int):
@@ -312,7 +255,7 @@ def _find_token_limit(model: Model, chat: ChatRunnable, question: _Question) -> 
 def _build_call(
     model: Model,
     chat: ChatRunnable,
-    question: _Question,
+    question: Question,
     request: FittedRequest,
     *,
     method: OutputMethod | None,
@@ -328,13 +271,13 @@ def _build_call(
     if stream is not None:
         chat = enable_streaming(chat, report_usage=stream == "stream_usage")
     chat = limit_reply(chat, model.limits, max_tokens=request.max_tokens)
-    chat = change_models(chat, lambda each: each.bind(**_build_parameters(model, question, method)))
+    chat = change_models(chat, lambda each: each.bind(**build_parameters(model, question, method)))
     if on_text is not None:
         return lambda: stream_reply(chat, request.messages, on_text=on_text)
     return lambda: chat.ainvoke(request.messages, {"tags": [NOT_STREAMED]})
 
 
-def _build_parameters(model: Model, question: _Question, method: OutputMethod | None) -> dict[str, Any]:
+def build_parameters(model: Model, question: Question, method: OutputMethod | None) -> dict[str, Any]:
     """Return what a request to a server of the OpenAI protocol has besides its messages."""
     match method:
         case "json_schema":
@@ -359,7 +302,7 @@ def _append_schema(messages: Sequence[BaseMessage], *, schema: JsonSchema) -> li
 
 async def _send_with_retries(
     model: Model, call: Callable[[], Any], method: OutputMethod | None, stream: ServerFeature | None
-) -> _RawReply:
+) -> RawReply:
     """Make a call, and again if it failed for a moment and the client does not do so itself."""
     name = method or "text"
     for attempt in range(_ATTEMPTS):
@@ -381,10 +324,10 @@ async def _send_with_retries(
 _pause: Final = asyncio.sleep
 
 
-async def _call_model(model: Model, call: Callable[[], Any], *, method: str) -> _RawReply:
+async def _call_model(model: Model, call: Callable[[], Any], *, method: str) -> RawReply:
     """Make a call if the budget allows it. Raises `CallFailedError`, so that another method may be tried."""
     begin_call()
-    with _log_call(model, method) as log_reply:
+    with log_call(model, method) as log_reply:
         received = await _receive_reply(model, call)
         log_reply(received)
     count_call(received.usage)
@@ -392,11 +335,11 @@ async def _call_model(model: Model, call: Callable[[], Any], *, method: str) -> 
 
 
 @contextmanager
-def _log_call(model: Model, method: str) -> Iterator[Callable[[_RawReply], None]]:
+def log_call(model: Model, method: str) -> Iterator[Callable[[RawReply], None]]:
     """Log that a call is made and how it ends, without the server's own words: they may repeat the prompt."""
     started = time.monotonic()
 
-    def log_reply(reply: _RawReply) -> None:
+    def log_reply(reply: RawReply) -> None:
         seconds, usage = time.monotonic() - started, reply.usage
         _logger.log(
             logging.INFO if reply.fault is None else logging.WARNING,
@@ -436,14 +379,14 @@ def _log_call(model: Model, method: str) -> Iterator[Callable[[_RawReply], None]
         raise
 
 
-async def _receive_reply(model: Model, call: Callable[[], Any]) -> _RawReply:
+async def _receive_reply(model: Model, call: Callable[[], Any]) -> RawReply:
     try:
         async with asyncio.timeout(model.timeout_s):
             received = await call()
     except openai.LengthFinishReasonError as error:
         return replace(_parse_completion(error.completion), fault=_TRUNCATED_FAULT, truncated=True)
     except openai.ContentFilterFinishReasonError as error:
-        found = _RawReply("", Usage()) if error.completion is None else _parse_completion(error.completion)
+        found = RawReply("", Usage()) if error.completion is None else _parse_completion(error.completion)
         return replace(found, fault=_FILTERED_FAULT)
     except (PlanwaveError, NotStreamedError, CallFailedError, AssertionError):
         raise
@@ -452,36 +395,37 @@ async def _receive_reply(model: Model, call: Callable[[], Any]) -> _RawReply:
     return _read_reply(received)
 
 
-def _read_reply(received: Any) -> _RawReply:  # noqa: ANN401 - what a runnable over a chat model returns
+def _read_reply(received: Any) -> RawReply:  # noqa: ANN401 - what a runnable over a chat model returns
     match received:
         case NativeReply(message=AIMessage() as message, value=None):
-            return _parse_message(message)
+            return parse_message(message)
         case NativeReply(message=None, value=dict() as value):
-            return _RawReply(dump_value(value), Usage())
+            return RawReply(dump_value(value), Usage())
         case NativeReply(message=AIMessage() as message, value=dict() as value):
-            parsed = _parse_message(message)
+            parsed = parse_message(message)
             return parsed if parsed.truncated else replace(parsed, text=dump_value(value), fault=None)
         case AIMessage():
-            return _parse_message(received)
+            return parse_message(received)
         case str():
-            return _parse_message(AIMessage(received))
+            return parse_message(AIMessage(received))
         case _:
             found = f"It returned {type(received).__name__}, not a message."
             raise CallFailedError(ProviderFailure("other", found, name="ReplyError"))
 
 
-def _parse_message(message: AIMessage) -> _RawReply:
+def parse_message(message: AIMessage) -> RawReply:
+    """Return the text of a message, with what makes it unusable."""
     usage = extract_usage(message)
     text = _extract_text(message)
     ended = message.response_metadata.get("finish_reason") or message.response_metadata.get("stop_reason")
     refusal = message.additional_kwargs.get("refusal")
     if refusal:
-        return _RawReply(text, usage, fault=f"The model refused: {refusal!r}.")
+        return RawReply(text, usage, fault=f"The model refused: {refusal!r}.")
     if ended in {"length", "max_tokens"}:
-        return _RawReply(text, usage, fault=_TRUNCATED_FAULT, truncated=True)
+        return RawReply(text, usage, fault=_TRUNCATED_FAULT, truncated=True)
     if ended == "content_filter":
-        return _RawReply(text, usage, fault=_FILTERED_FAULT)
-    return _RawReply(text, usage, fault=None if text.strip() else _EMPTY_FAULT)
+        return RawReply(text, usage, fault=_FILTERED_FAULT)
+    return RawReply(text, usage, fault=None if text.strip() else _EMPTY_FAULT)
 
 
 def _extract_text(message: AIMessage) -> str:
@@ -493,9 +437,9 @@ def _extract_text(message: AIMessage) -> str:
     return str(message.text)
 
 
-def _parse_completion(completion: openai.types.chat.ChatCompletion) -> _RawReply:
+def _parse_completion(completion: openai.types.chat.ChatCompletion) -> RawReply:
     usage = completion.usage
-    return _RawReply(
+    return RawReply(
         text=completion.choices[0].message.content or "" if completion.choices else "",
         usage=Usage(
             input_tokens=usage.prompt_tokens,

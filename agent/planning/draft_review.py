@@ -1,6 +1,6 @@
 """The review of a small model's plan before it runs: what rules find wrong in it, and how sure it is."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -32,15 +32,43 @@ class Confidence(BaseModel):
 REVISED: Final = Confidence(level="untested", reason="The plan was revised after a failure, and not tried out.")
 
 
+#: Points of doubt from which on a plan is called unsure, although no rule found anything wrong in it.
+#: `tests/evals/README.md` has what these and other numbers call right and wrong.
+_ENOUGH_DOUBT: Final = 2
+#: How the check of a query begins what it says of a text that no row has; its other warnings tell how it is read.
+_MISSING_VALUE: Final = "No row has"
+#: The share of the plans with a result that must have the same one.
+_MAJORITY: Final = 0.5
+
+
 def rate_plan(draft: PlanDraft, *, notes: Sequence[str]) -> Confidence:
-    """Return how sure a draft is; `notes` are what else makes it doubtful."""
+    """Return how sure a draft is; `notes` are what else makes it doubtful.
+
+    What a rule found wrong makes it unsure by itself. Weaker signs have points, and enough of them together do, too.
+    """
     if doubts := " ".join(filter(None, (draft.doubt, *draft.concerns, *notes))):
         return Confidence(level="unsure", reason=doubts)
+    signs = dict(_find_signs(draft))
+    if sum(signs.values()) >= _ENOUGH_DOUBT:
+        return Confidence(level="unsure", reason=" ".join(signs))
     if draft.agreement:
         return Confidence(level="sure", reason=f"{draft.agreement} The checks of the plan found nothing.")
     return Confidence(
         level="untested", reason="The checks of the plan found nothing, but only one plan was made and none was tried."
     )
+
+
+def _find_signs(draft: PlanDraft) -> Iterator[tuple[str, int]]:
+    """Yield each weaker sign that a draft is wrong, as a sentence, with its points."""
+    findings = draft.checked.findings
+    for warning in dict.fromkeys(each for finding in findings.values() for each in finding.warnings):
+        if warning.startswith(_MISSING_VALUE):
+            yield warning, _ENOUGH_DOUBT
+    if draft.rivals:
+        share = draft.votes / (draft.votes + draft.rivals)
+        yield f"{draft.agreement} Others found something else.", 1 if share > _MAJORITY else 2
+    if draft.finds_nothing:
+        yield "It finds nothing.", 1
 
 
 async def review_queries(

@@ -47,6 +47,8 @@ class PlanningResult(BaseModel):
     usage: UsageTotal
     #: Why it may not be what was meant, if other plans for the goal were tried and no two gave the same result.
     doubt: str = ""
+    #: What is to be asked before it runs: values that neither the goal nor a result gives, in sentences.
+    questions: tuple[str, ...] = ()
     #: How sure a plan of a small model is; None: a large one wrote it.
     confidence: Confidence | None = None
 
@@ -131,6 +133,7 @@ async def make_plan(
                 repairs=repairs,
                 usage=session.tally.total,
                 doubt=rated.reason if rated.level == "unsure" else "",
+                questions=result.questions,
                 confidence=rated if model.scale == "small" else None,
             )
 

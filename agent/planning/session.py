@@ -1,6 +1,7 @@
 """What planner and replanner share: the goal, the model and the tools of one planning, and its possible results."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -43,8 +44,15 @@ class PlanDraft:
     doubt: str = ""
     #: What looks wrong in it for the goal, in sentences: found by rules, which can be wrong.
     concerns: tuple[str, ...] = ()
+    #: What is to be asked before it runs: values that neither the goal nor a result gives, in sentences.
+    questions: tuple[str, ...] = ()
     #: How many of the plans that were tried gave its result, as a sentence; "" if none was tried.
     agreement: str = ""
+    #: How many plans gave its result, and how many in which no rule found anything gave another; 0 if none was tried.
+    votes: int = 0
+    rivals: int = 0
+    #: Its result has no row, or nothing but NULL.
+    finds_nothing: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,14 +133,35 @@ class PlanningSession:
         )
 
     async def ask_texts(
-        self, messages: list[BaseMessage], *, number: int, max_tokens: int, grammar: str | None = None
-    ) -> list[TextReply | MalformedReply]:
-        """Sample `number` texts in one call and count it. Raises `ModelReplyError`."""
-        from agent.llm.structured_output import ask_texts  # noqa: PLC0415 - `openai` takes a second to load
+        self,
+        messages: list[BaseMessage],
+        *,
+        number: int,
+        max_tokens: int,
+        grammar: str | None = None,
+    ) -> AsyncGenerator[TextReply | MalformedReply]:
+        """Sample `number` texts in one call and count it, as the function `ask_texts` does."""
+        from agent.llm.embedded.sampling import ask_texts  # noqa: PLC0415 - `openai` takes a second to load
 
-        return await ask_texts(
-            self.model, messages, number=number, max_tokens=max_tokens, grammar=grammar, on_usage=self.tally.add
+        replies = ask_texts(
+            self.model,
+            messages,
+            number=number,
+            seed=self.variant + 1,
+            max_tokens=max_tokens,
+            grammar=grammar,
+            on_usage=self.tally.add,
+            on_text=self._count_pieces(None),
         )
+        async with aclosing(replies):
+            async for reply in replies:
+                yield reply
+
+    async def recall_prompt(self, beginning: list[BaseMessage]) -> None:
+        """Have a model that can keep the beginnings of prompts know how the next ones begin."""
+        recall = getattr(self.model.chat, "recall_prompt", None)
+        if callable(recall):
+            await recall(beginning)
 
     def _count_pieces(self, on_text: Callable[[str], None] | None) -> Callable[[str], None] | None:
         """Return `on_text`, or a function that also counts the pieces of the reply that begins now."""

@@ -37,7 +37,10 @@ NUMBER_WORDS: Final[Mapping[str, int]] = {
     "hundred": 100,
 }
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+#: The name of an input in a wording.
+_BRACES: Final = re.compile(r"\{([A-Za-z]\w*)\}")
 _ISO_DATE: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
+_YEAR_PREFIX: Final = re.compile(r"(\d{4})(-?%)")
 _YEARS: Final = range(1900, 2101)
 #: The longest text that counts as one value.
 _MAX_VALUE_LENGTH: Final = 80
@@ -66,7 +69,7 @@ class Proposal:
 
     plan: dict[str, JsonValue]
     inputs: tuple[ProposedInput, ...]
-    #: The goal with `{name}` for each of them; empty if it cannot be told where they stand.
+    #: The goal with `{name}` for each of them, if any; empty if it cannot be told where they stand.
     goal_template: str
     #: What still holds only for the values of now, a sentence each.
     leftovers: tuple[str, ...] = ()
@@ -130,23 +133,25 @@ def find_in_goal(goal: str, value: JsonValue) -> str | None:
 def propose_inputs(plan: Plan, goal: str, catalogue: Catalogue, *, refused: frozenset[str] = frozenset()) -> Proposal:
     """Return `plan` with inputs for the literals that `goal` names, except those in `refused`, as the goal has them.
 
-    A plan that has inputs already, or whose goal names no literal of it, is returned as it is.
+    A plan that has inputs already, or whose goal names no literal of it, is returned as it is, with the goal as its
+    template.
     """
     document = plan.model_dump(mode="json", exclude_defaults=True)
     document.pop("input_values", None)
     if plan.inputs is not None:
-        template = _make_template(goal, ())
-        return Proposal(document, (), template)
+        properties = plan.inputs.get("properties")
+        names = frozenset(properties if isinstance(properties, Mapping) else plan.inputs)
+        return Proposal(document, (), make_template(goal, (), names))
     collector = _Collector(goal, refused, _list_identifiers(document["tasks"]))
     tasks = [_replace_in_task(task, catalogue, collector) for task in document["tasks"]]
     found = tuple(collector.inputs.values())
     if not found:
-        return Proposal(document, (), "")
+        return Proposal(document, (), make_template(goal, (), frozenset()))
     # A second pass: texts may contain a value that only a later task has shown to be one.
     tasks = [_fill_templates(task, found) for task in tasks]
     inputs: dict[str, JsonValue] = {each.name: each.schema for each in found}
     program = {**document, "inputs": inputs, "tasks": tasks}
-    return Proposal(program, found, _make_template(goal, found), tuple(_find_leftovers(tasks, found)))
+    return Proposal(program, found, make_template(goal, found, frozenset(inputs)), tuple(_find_leftovers(tasks, found)))
 
 
 def _describe(value: JsonValue) -> dict[str, JsonValue]:
@@ -234,7 +239,8 @@ def _is_compared(words: list[str]) -> bool:
     if words[-1:] == ["and"]:
         return "between" in words[-4:]
     opened = len(words) - 1 - words[::-1].index("(") if "(" in words else 0
-    return opened > 0 and words[opened - 1] == "in" and words[-1] in {"(", ","}
+    is_open = opened > 0 and ")" not in words[opened:]
+    return is_open and words[opened - 1] == "in" and words[-1] in {"(", ","}
 
 
 def _find_parameter(value: JsonValue, collector: _Collector, *, hint: str) -> tuple[ProposedInput, str] | None:
@@ -246,6 +252,10 @@ def _find_parameter(value: JsonValue, collector: _Collector, *, hint: str) -> tu
         # The exclusive end of a period.
         if (month, day) == (1, 1) and (found := collector.find(year - 1, hint="year")):
             return found, f"make_date(${found.name} + 1, 1, 1)"
+    if isinstance(value, str) and (begun := _YEAR_PREFIX.fullmatch(value)):
+        # What a month that is kept as a text begins with: LIKE '2024-%'.
+        found = collector.find(int(begun[1]), hint="year")
+        return (found, f"(CAST(${found.name} AS VARCHAR) || '{begun[2]}')") if found else None
     is_year = isinstance(value, int) and value in _YEARS
     found = collector.find(value, hint="year" if is_year else hint)
     return (found, f"${found.name}") if found else None
@@ -293,16 +303,23 @@ def _find_spans(text: str, inputs: tuple[ProposedInput, ...], *, exact: bool = F
             at = end
 
 
-def _make_template(goal: str, inputs: tuple[ProposedInput, ...]) -> str:
-    """Return the goal with `{name}` for each input; empty if one of them is not there, or braces are."""
-    if "{" in goal or "}" in goal:
+def make_template(wording: str, inputs: tuple[ProposedInput, ...], names: frozenset[str]) -> str:
+    """Return a wording of a goal with `{name}` for each of `inputs`; "" if it does not say where each of them stands.
+
+    It may have the values, or the names of inputs in braces, of which `names` are all that there are.
+    """
+    written = frozenset(_BRACES.findall(wording))
+    if written:
+        is_complete = written <= names and {each.name for each in inputs} <= written
+        return wording if is_complete and not re.search(r"[{}]", _BRACES.sub("", wording)) else ""
+    if "{" in wording or "}" in wording:
         return ""
     text, at, seen = "", 0, set[str]()
-    for start, end, name in _find_spans(goal, inputs):
-        text += goal[at:start] + f"{{{name}}}"
+    for start, end, name in _find_spans(wording, inputs):
+        text += wording[at:start] + f"{{{name}}}"
         at = end
         seen.add(name)
-    return text + goal[at:] if seen == {each.name for each in inputs} else ""
+    return text + wording[at:] if seen == {each.name for each in inputs} else ""
 
 
 def _find_leftovers(tasks: list[dict[str, Any]], inputs: tuple[ProposedInput, ...]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """A program: a plan with inputs under a name and a version, with where it came from."""
 
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
@@ -55,15 +56,17 @@ class Program(BaseModel):
     #: From 1.
     version: int = Field(ge=1)
     goal: str = ""
-    #: The goal with `{input}` in place of each value that it names; empty if it names none of them.
+    #: The goal with `{input}` in place of each value that it names; empty if the planner cannot find it by its goal.
     goal_template: str = ""
+    #: Other wordings of the goal, each with the same places.
+    wordings: tuple[str, ...] = ()
     #: A plan document with `inputs`.
     plan: dict[str, JsonValue]
     #: ISO 8601.
     saved_at: str
     origin: ProgramOrigin = ProgramOrigin()
 
-    @property
+    @cached_property
     def inputs_schema(self) -> JsonSchema:
         """The schema of the object of the inputs. Raises `UsageError` if the plan cannot be read."""
         return read_program_plan(self.plan)[1]

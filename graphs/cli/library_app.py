@@ -46,6 +46,14 @@ def add(
         list[str] | None,
         typer.Option("--keep", metavar="VALUE", help="A value of the goal that is to stay as it is; give it for each."),
     ] = None,
+    also_says: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also-says",
+            metavar="TEXT",
+            help="Another wording of the goal, with the same values or with {input} in their place; give it for each.",
+        ),
+    ] = None,
     as_is: Annotated[bool, typer.Option("--as-is", help="Propose no inputs.")] = False,
     context: "CommandContext",
     options: "RunOptions",
@@ -53,7 +61,9 @@ def add(
     """Keep a plan as a program: what its goal names becomes inputs, which you confirm."""
     from graphs.cli.plan_commands.library import add_program
 
-    return add_program(source, name=name, kept=keep or (), as_is=as_is, context=context, options=options)
+    return add_program(
+        source, name=name, kept=keep or (), wordings=also_says or (), as_is=as_is, context=context, options=options
+    )
 
 
 @command(library_app, DATABASE, JSON)

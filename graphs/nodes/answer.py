@@ -24,7 +24,7 @@ from agent.telemetry import describe_end
 from graphs.langgraph_internals import StreamMessagesHandler
 from graphs.nodes.rollback import build_rollback_report, describe_rollback
 from graphs.run.node_context import NodeContext
-from graphs.run.plan_history import get_plan_confidence, get_planner_doubt
+from graphs.run.plan_history import get_plan_confidence, get_planner_doubt, get_used_program
 from graphs.run.state_updates import (
     build_finished_event,
     build_usage_update,
@@ -69,6 +69,16 @@ class _AnswerStream:
         return self._id
 
 
+def _name_program(state: State) -> str:
+    """Return the sentence that says of which program the results are; "" if a model or a user made the plan."""
+    used = get_used_program(state)
+    if used is None:
+        return ""
+    inputs = ", ".join(f"{name} = {value!r}" for name, value in used["inputs"].items())
+    end = f" with {inputs}" if inputs else ""
+    return f"From the library: the program {used['name']} (version {used['version']}){end}."
+
+
 async def answer(state: State, context: NodeContext) -> StateRecord:
     """End the run: settle the tasks that never ran, and have the answer written from the results."""
     services = context.services
@@ -93,7 +103,7 @@ async def answer(state: State, context: NodeContext) -> StateRecord:
     text = await _write_answer(state, snapshot, outcomes, stream, context)
     warnings = _collect_warnings(state, outcomes)
     notes = "\n\n".join(f"Note: {sentence}" for sentence in warnings if sentence.rpartition(" [")[0] not in text)
-    parts = (text, _format_caveat(state), notes, describe_rollback(report))
+    parts = (text, _name_program(state), _format_caveat(state), notes, describe_rollback(report))
     text = "\n\n".join(part for part in parts if part)
     messages.append(transcript.make_answer(text, status=status, message_id=stream.finish(text)))
     context.emit(RunFinished(status=status, answer=text))

@@ -1,17 +1,15 @@
-"""`gather_context`: clears what an earlier goal left on the thread, and asks the tools that give context."""
+"""`gather_context`: clears what an earlier goal left, looks into the library, and asks the tools that give context."""
 
 from dataclasses import replace
 
 from langgraph.types import Overwrite
 
 from agent.errors import UsageError
-from agent.execution.call_log import MemoryCallLog
 from agent.execution.executor import utc_now
 from agent.execution.ledger import create_run_id, is_run_id
-from agent.planning.context import call_context_providers
 from agent.telemetry import describe_goal
 from graphs.messages import render_conversation
-from graphs.run.graceful_stop import interrupt_when_halted
+from graphs.nodes.program_lookup import ask_context_tools, look_up_program
 from graphs.run.node_context import NodeContext, build_scope
 from graphs.state import Output, State, StateRecord
 
@@ -20,7 +18,7 @@ _OUTPUT_KEYS = frozenset(Output.__annotations__)
 
 
 async def gather_context(state: State, context: NodeContext) -> StateRecord:
-    """Begin a run: clear what an earlier goal on this thread left, and ask the tools that give context."""
+    """Begin a run: clear what an earlier goal left; take a program of the library, or ask the context tools."""
     goal, plan = (state.get("goal") or "").strip(), state.get("plan")
     if not goal and not plan:
         raise UsageError("The goal is empty; say in a sentence what is to be found out or done.")
@@ -31,25 +29,13 @@ async def gather_context(state: State, context: NodeContext) -> StateRecord:
         # Not begun by an input.
         run_id = create_run_id()
         context = replace(context, thread=build_scope(context.runtime, run_id))
-    texts = [await _ask_context_tools(context, revision=revision)] if plan is None else []
+    program = await look_up_program(goal, context, revision=revision) if plan is None else None
+    # A plan that is there needs no context.
+    texts = [await ask_context_tools(context, revision=revision)] if plan is None and program is None else []
     texts.append(render_conversation(state.get("messages") or ()))
     text = "\n\n".join(filter(None, texts))
-    return reset_state(state, goal, run_id=run_id, given=plan is not None, context=text, revision=revision)
-
-
-async def _ask_context_tools(context: NodeContext, *, revision: int) -> str:
-    """Return what the tools that give context say; interrupts the node if the run is stopped before."""
-    # A question is not a task: it is asked again, not resumed.
-    executor = context.create_executor(calls=MemoryCallLog())
-    with interrupt_when_halted(context.control):
-        return await call_context_providers(
-            context.toolbox,
-            executor,
-            thread=context.thread,
-            revision=revision,
-            slots=context.create_slots(),
-            emit=context.emit,
-        )
+    begun = reset_state(state, goal, run_id=run_id, given=plan is not None, context=text, revision=revision)
+    return {**begun, **(program or {})}
 
 
 def reset_state(state: State, goal: str, *, run_id: str, given: bool, context: str, revision: int) -> StateRecord:

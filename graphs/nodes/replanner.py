@@ -18,6 +18,7 @@ from agent.planning.replanner import (
     make_revision,
 )
 from agent.results.summary import preview_value
+from graphs.nodes.program_lookup import load_planning_context
 from graphs.run.node_context import NodeContext
 from graphs.run.plan_history import record_plan_author
 from graphs.run.state_updates import build_plan_event, build_plan_update, build_usage_update
@@ -118,7 +119,7 @@ async def _make_revision(
         history=state.get("replan_history") or (),
         guidance=state.get("guidance") or (),
         may_ask=limits.can_escalate and (state.get("clarification_count") or 0) < settings.max_questions,
-        context=state.get("planning_context") or "",
+        context=await load_planning_context(state, context),
         toolbox=context.toolbox,
         model=model,
         settings=settings,

@@ -17,19 +17,37 @@ from graphs.state import State, StateRecord, parse_stored_plan
 
 
 def record_plan_author(
-    model: str, plan: Mapping[str, Any], usage: Usage, *, doubt: str = "", confidence: Confidence | None = None
+    model: str,
+    plan: Mapping[str, Any],
+    usage: Usage,
+    *,
+    doubt: str = "",
+    confidence: Confidence | None = None,
+    question: str = "",
 ) -> dict[str, Any]:
-    """Return the update that records which model wrote the plan in the update `plan`, and how sure it is."""
+    """Return the update that records which model wrote the plan in the update `plan`, and how sure it is.
+
+    `question` is what the plan may not run without an answer to.
+    """
     spent = usage.model_dump(exclude_none=True)
     rated = None if confidence is None else confidence.model_dump()
     author = {"compiled": plan["checked_plan_digest"], "model": model, "usage": spent, "doubt": doubt}
+    if question:
+        author["question"] = question
     return {"plan_author": {**author, "confidence": rated}, "confidence": rated}
 
 
 def record_program(match: ProgramMatch, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the update that records which program the plan in the update `plan` is."""
-    label = match.program.label
-    return {"plan_author": {"compiled": plan["checked_plan_digest"], "author": "program", "model": label}}
+    """Return the update that records which program the plan in the update `plan` is, and with which inputs."""
+    program = {"name": match.program.name, "version": match.program.version, "inputs": dict(match.values)}
+    author = {"compiled": plan["checked_plan_digest"], "author": "program", "model": match.program.label}
+    return {"plan_author": {**author, "program": program}}
+
+
+def get_used_program(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the name, version and inputs of the program that the state's plan is; None if it is none."""
+    author = values.get("plan_author") or {}
+    return author.get("program") if author.get("compiled") == values.get("checked_plan_digest") else None
 
 
 def get_planner_doubt(state: State) -> str:
@@ -37,6 +55,13 @@ def get_planner_doubt(state: State) -> str:
     author = state.get("plan_author") or {}
     is_current = author.get("compiled") == state.get("checked_plan_digest")
     return str(author.get("doubt") or "") if is_current and not author.get("confirmed") else ""
+
+
+def get_planner_question(state: State) -> str:
+    """Return what is to be asked before the plan runs; "" if nothing is, or if a human has confirmed the plan."""
+    author = state.get("plan_author") or {}
+    is_current = author.get("compiled") == state.get("checked_plan_digest")
+    return str(author.get("question") or "") if is_current and not author.get("confirmed") else ""
 
 
 def get_plan_confidence(state: State) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from agent.core.plan.dependencies import build_dependency_graph
 from agent.core.plan.document import Task
 from agent.tools.toolbox import Toolbox
 from graphs.messages import Transcript
-from graphs.run.plan_history import get_planner_doubt
+from graphs.run.plan_history import get_planner_doubt, get_planner_question
 from graphs.state import (
     State,
     StateRecord,
@@ -176,6 +176,7 @@ def build_snapshot(
         needs_lookup=bool(state.get("context_requests")),
         needs_new_plan=bool(state.get("replan_requested")),
         unsure=get_planner_doubt(state) or None,
+        missing_value=get_planner_question(state) or None,
         approved=_find_valid_approvals(state, active, outcomes, thread, granted) if active else frozenset(),
         doubts=frozenset(state.get("calls_in_doubt") or ()),
         planning_budget=parse_budget(out_of_budget.get("")),

@@ -42,9 +42,13 @@ class Library:
         *,
         goal: str = "",
         goal_template: str = "",
+        wordings: tuple[str, ...] = (),
         origin: ProgramOrigin | None = None,
     ) -> Program:
-        """Keep `plan` as the next version of `name` and return it. Raises `UsageError` for a wrong name or no plan."""
+        """Keep `plan` as the next version of `name` and return it. Raises `UsageError` for a wrong name or no plan.
+
+        `goal_template` and `wordings` have the names of inputs in braces; a goal that says the same is answered by it.
+        """
         try:
             TypeAdapter(ProgramName).validate_python(name)
         except ValidationError:
@@ -60,6 +64,7 @@ class Library:
                 version=version,
                 goal=goal,
                 goal_template=goal_template,
+                wordings=wordings,
                 plan=document,
                 saved_at=utc_now().isoformat(timespec="microseconds"),
                 origin=origin or ProgramOrigin(),

@@ -6,6 +6,7 @@ import random
 import sys
 import traceback
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ _RUNS_CODE = frozenset(
      "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.startfile", "pty.spawn", "subprocess.Popen",
      "socket.connect", "shutil.copyfile", "os.remove", "os.rename"}
 )  # fmt: skip
-#: For a value marked as an array LangGraph imports this by a name of its own, which no row can change.
+#: For a value marked as an array LangGraph imports this by a name of its own, which no row can change; what numpy
+#: imports in its turn is imported before the hook listens.
 _OWN_IMPORT = ("import", "numpy")
 
 
@@ -41,6 +43,7 @@ async def read_tampered(url: str, folder: str, count: int, seed: int) -> dict[st
     async with open_persistence(url) as persistence:
         graph = graph_over(persistence, journal)
         await graph.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), _at("done"))
+    import_module(_OWN_IMPORT[1])
     rows = Rows(url)
     for turn in range(5):
         # What an error's own way out imports is imported before the hook listens.

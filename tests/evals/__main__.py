@@ -1,4 +1,7 @@
-"""`python -m tests.evals SET STRATEGY`: run a set, record each case, print a table; `table FILE...` prints one."""
+"""`python -m tests.evals SET STRATEGY`: run a set, record each case, print a table.
+
+`table FILE...` prints one of what is recorded; `library [FILE...]` measures the library, beside results without it.
+"""
 
 import argparse
 import asyncio
@@ -16,6 +19,7 @@ from agent.llm.models import resolve_model
 from agent.settings import Settings
 from tests.evals.cases import AbsentError, Case, half
 from tests.evals.experiments import run_experiment
+from tests.evals.library_match import run_library
 from tests.evals.records import Key, Line, read_lines
 from tests.evals.running import Runner
 from tests.evals.sets import SETS
@@ -31,6 +35,9 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if words is None else words)
     if arguments[:1] == ["table"]:
         print(table(read_lines(map(Path, arguments[1:] or sorted(map(str, RESULTS.glob("*.jsonl")))))))
+        return 0
+    if arguments[:1] == ["library"]:
+        run_library(arguments[1:])
         return 0
     options = _options(arguments)
     try:

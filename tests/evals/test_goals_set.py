@@ -6,16 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.evals.cases import Attempt, Call
+from tests.evals.cases import Attempt, Call, half
 from tests.evals.sets import goals
 from tests.evals.sets.goal import Goal, Gold
 from tests.evals.sets.goals_bikes import BIKES
 from tests.evals.sets.goals_clinic import CLINIC
 from tests.evals.sets.goals_shop import SHOP
 from tests.evals.sets.grading import same_cell, same_rows
+from tests.evals.sets.schemas import worlds
 from tests.evals.strategies.calling import called_in_order
 
-WORLD = {**dict.fromkeys(SHOP, goals.shop), **dict.fromkeys(CLINIC, goals.clinic), **dict.fromkeys(BIKES, goals.bikes)}
+STRANGE = {goal: source for held, source in worlds.WORLDS for goal in held}
+WORLD = {
+    **dict.fromkeys(SHOP, goals.shop),
+    **dict.fromkeys(CLINIC, goals.clinic),
+    **dict.fromkeys(BIKES, goals.bikes),
+    **STRANGE,
+}
 _LIMIT = re.compile(r"LIMIT (\d+)\s*$")
 
 
@@ -31,6 +38,15 @@ def test_there_are_enough_goals_of_every_kind():
     assert sum(goal.file is not None for goal in WORLD) >= 4
     assert sum(len(goal.golds) == 2 for goal in WORLD) >= 4
     assert sum("false" in goal.golds[0].sql for goal in WORLD) >= 3
+
+
+def test_the_strange_schemas_have_goals_in_both_halves():
+    found = worlds.cases()
+    assert len({case.id for case in found} | {case.id for case in goals.cases()}) == len(found) + 51
+    assert len(worlds.WORLDS) >= 4
+    assert len(found) >= 40
+    held = sum(half(case.id) == "held" for case in found)
+    assert 0.4 * len(found) <= held <= 0.6 * len(found)
 
 
 @pytest.mark.parametrize("goal", WORLD, ids=lambda goal: goal.name)
@@ -60,7 +76,7 @@ def _measured(gold, source, limit):
 
 async def deliver(goal, output, *, golds=None):
     """Run the gold queries as a plan by hand, with the chart and the file that the goal asks for."""
-    case = next(case for case in goals.cases() if case.id == goal.name)
+    case = next(case for case in [*goals.cases(), *worlds.cases()] if case.id == goal.name)
     calls = [Call(str(place), "query_database", {"sql": gold.sql}) for place, gold in enumerate(golds or goal.golds, 1)]
     if goal.chart:
         calls.append(Call("chart", "draw_chart", {"rows": "$1.rows", "kind": "bar", **_axes(goal)}))
@@ -76,7 +92,17 @@ def _axes(goal):
 
 
 @pytest.mark.parametrize(
-    "name", ["clinic_drug_by_physician", "bikes_repair_cost", "clinic_save_hillcrest", "nothing_sold", "days_to_pay"]
+    "name",
+    [
+        "clinic_drug_by_physician",
+        "bikes_repair_cost",
+        "clinic_save_hillcrest",
+        "nothing_sold",
+        "days_to_pay",
+        "lending_save_fantasy",
+        "lending_by_month",
+        "music_longest_per_genre",
+    ],
 )
 async def test_gold_wins(name, tmp_path):
     goal = next(goal for goal in WORLD if goal.name == name)

@@ -35,13 +35,13 @@ RENDERINGS = {
     "planner_goal.v1": ("planner_goal.v1", {"goal": GOAL}),
     "json_reply.v1": ("json_reply.v1", {"schema": '{"type": "object", "properties": {"rain": {"type": "number"}}}'}),
     "repair.v1": ("repair.v1", {"problems": ["There is no tool 'plto'.", "Task 'a' has no 'sql'."]}),
-    "script_planner.v1": (
-        "script_planner.v1",
+    "script_planner.v2": (
+        "script_planner.v2",
         {"tools": "def post(text: a text)  # Post it.", "context": "view readings (12 rows)"}
         | {"operators": ["+", "*"]},
     ),
-    "script_planner.v1-bare": (
-        "script_planner.v1",
+    "script_planner.v2-bare": (
+        "script_planner.v2",
         {"tools": "def post(text: a text)  # Post it.", "context": "", "operators": []},
     ),
     "script_reckoning.v2": (

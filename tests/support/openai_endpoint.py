@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, assert_never
 
@@ -28,9 +29,17 @@ class Text:
 
 @dataclass(frozen=True)
 class Texts:
-    """Several whole answers to one question, of which only the first is counted, as by the embedded model's server."""
+    """Several whole answers to one question, as by the embedded model's server.
+
+    As one body only the first is counted; as a stream they are written side by side, and each is.
+    """
 
     contents: tuple[str, ...]
+
+
+def in_batches(*contents: str) -> list[Texts]:
+    """Return answers as they are asked for by a vote among plans: two at once, and the others if these differ."""
+    return [Texts(contents[:2]), Texts(contents[2:])]
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ class Endpoint:
     `supports` names the ways of structured output that it takes; a request by another is turned down with status 400
     and uses up no answer. With `key` every other key is turned down with 401. A call beyond the script gets status 418.
     `streams` says how it streams, in chunks of eight characters, one every `chunk_s` seconds. With `any_path` it
-    answers wherever it is asked, as Azure does by deployment.
+    answers wherever it is asked, as Azure does by deployment. With `slot_folder` it saves and restores slots there.
     Use as a context manager, or start with `open` and end with `close`.
     """
 
@@ -125,8 +134,13 @@ class Endpoint:
         streams: Streams = "well",
         chunk_s: float = 0.0,
         any_path: bool = False,
+        slot_folder: Path | None = None,
     ) -> None:
         self.requests: list[Request] = []
+        #: The slots of the embedded model's server that were saved and restored, and the file of each.
+        self.slots: list[tuple[str, str]] = []
+        #: Streams that whoever asked did not hear to their end.
+        self.deserted = 0
         self.models = tuple(models)
         self._answers: Iterator[Scripted] | None = None if callable(script) else iter(script)
         self._answer_to = script if callable(script) else None
@@ -135,6 +149,7 @@ class Endpoint:
         self.streams = streams
         self.chunk_s = chunk_s
         self.any_path = any_path
+        self.slot_folder = slot_folder
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"endpoint": self}))
@@ -191,6 +206,16 @@ class Endpoint:
             case _:
                 return scripted
 
+    def move_slot(self, action: str, name: str) -> bool:
+        """Write a file or read one, as `POST /slots/4?action=save` has it; return whether it could."""
+        if self.slot_folder is None:
+            return False
+        self.slots.append((action, name))
+        file = self.slot_folder / name
+        if action == "save":
+            file.write_text("state")
+        return file.is_file() and file.read_text() == "state"
+
     def wait(self, seconds: float) -> None:
         """Stall, but not beyond the end of the test."""
         self._closing.wait(seconds)
@@ -210,13 +235,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path != "/v1/chat/completions" and not self.endpoint.any_path:
-            known = self.path == "/tokenize"
-            self._json(200, _tokens(json.loads(data)["content"])) if known else self._json(404, _NOWHERE)
+            is_slot = self.path.startswith("/slots/")
+            moved = is_slot and self.endpoint.move_slot(self.path.partition("=")[2], json.loads(data)["filename"])
+            self._json(200, {"id_slot": 4}) if moved else self._json(400 if is_slot else 404, _NOWHERE)
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.path, headers, json.loads(data))
         answer = self.endpoint.answer(request)
         match answer:
+            case Texts() if request.body.get("stream"):
+                self._stream(answer, request.body)
             case Texts():
                 self._json(200, _completions(answer, model=request.body["model"]))
             case Text() | Refusal() | ToolCall():
@@ -254,7 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(status, "application/json", {"Content-Length": str(len(data)), **(headers or {})})
         self.wfile.write(data)
 
-    def _stream(self, answer: Text | Refusal | ToolCall, body: Json) -> None:
+    def _stream(self, answer: Text | Texts | Refusal | ToolCall, body: Json) -> None:
         self._head(200, "text/event-stream", {"Connection": "close"})
         self.close_connection = True
         with_usage = body.get("stream_options", {}).get("include_usage", False)
@@ -274,12 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"data: [DONE]\n\n")
         except ConnectionError:
             # Whoever asked has gone.
-            return
-
-
-def _tokens(text: str) -> Json:
-    """Return a text as the embedded model's server tells of its tokens; here a word is one."""
-    return {"tokens": list(range(len(text.split())))}
+            self.endpoint.deserted += 1
 
 
 def _completions(answer: Texts, *, model: str) -> Json:
@@ -317,7 +340,23 @@ def _message(answer: Text | Refusal | ToolCall) -> Json:
             return {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]}
 
 
-def _chunks(answer: Text | Refusal | ToolCall, *, model: str, with_usage: bool) -> Iterator[Json]:
+def _side_by_side(answer: Texts, *, model: str) -> Iterator[Json]:
+    """Yield chunks of several answers in turn, with their timings; a word is a token."""
+    rest = [list(_chunks(Text(content), model=model, with_usage=False)) for content in answer.contents]
+    words = [0] * len(rest)
+    while any(rest):
+        for place, chunks in enumerate(rest):
+            if chunks:
+                chunk = chunks.pop(0)
+                words[place] = len(answer.contents[place].split()) if not chunks else words[place]
+                timings = {"cache_n": 4, "prompt_n": 7, "predicted_n": words[place]}
+                yield chunk | {"choices": [chunk["choices"][0] | {"index": place}], "timings": timings}
+
+
+def _chunks(answer: Text | Texts | Refusal | ToolCall, *, model: str, with_usage: bool) -> Iterator[Json]:
+    if isinstance(answer, Texts):
+        yield from _side_by_side(answer, model=model)
+        return
     base = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
 
     def chunk(delta: Json, finish: str | None = None) -> Json:

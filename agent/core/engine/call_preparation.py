@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from agent.core.compiler.argument_check import find_value_errors
 from agent.core.compiler.compiler import CompiledPlan
+from agent.core.cut_results import find_inherited_cuts
 from agent.core.engine.outcomes import Done, Failed, FailureKind, ItemFailure, Outcome, Rejected, Skipped
 from agent.core.plan.conditions import evaluate, find_condition_tasks
 from agent.core.plan.document import Plan, Task, get_execution_fields
@@ -57,7 +58,7 @@ def prepare(
     outputs = collect_outputs({need: outcomes[need] for need in needs if need in outcomes and need in used})
     try:
         if task.condition is not None and not evaluate(task.condition, outputs=outputs):
-            return Skipped(revision=revision, because=f"Its condition is false: {task.condition}")
+            return Skipped(revision=revision, because=_explain_skip(task, outcomes))
         items = _resolve_items(task, outputs)
     except UnresolvedReference as error:
         return Failed(revision=revision, kind="reference", error=str(error))
@@ -75,6 +76,15 @@ def prepare(
         dependency_fingerprints=fingerprints,
         invalid_items=invalid,
     )
+
+
+def _explain_skip(task: Task, outcomes: Mapping[str, Outcome]) -> str:
+    """Return why the condition skips the task, and what of the data that it was evaluated on was cut off."""
+    condition = Task(id=task.id, tool=task.tool, condition=task.condition)
+    cuts = "".join(
+        f" It was evaluated on incomplete data: {cut.what}." for cut in find_inherited_cuts(condition, outcomes)
+    )
+    return f"Its condition is false: {task.condition}{'.' if cuts else ''}{cuts}"
 
 
 def _resolve_items(task: Task, outputs: Mapping[str, JsonValue]) -> list[JsonValue]:

@@ -106,6 +106,10 @@ def next_move(snapshot: Snapshot, limits: Limits) -> Move:
 
 def _next_move_in_time(snapshot: Snapshot, compiled: CompiledPlan, limits: Limits) -> Move:
     """Return the move as if there were no deadline."""
+    if snapshot.missing_value and not snapshot.outcomes:
+        # A value that nobody gave is not made up, also where nobody can be asked.
+        asked = Escalation(kind="unsure", reason=snapshot.missing_value)
+        return Escalate(asked) if limits.can_escalate else GiveUp("failed", snapshot.missing_value)
     if limits.can_escalate and limits.asks_if_unsure and not snapshot.outcomes and snapshot.unsure:
         return Escalate(Escalation(kind="unsure", reason=snapshot.unsure))
     failed = find_unresolved_failures(snapshot)

@@ -29,6 +29,8 @@ class Snapshot:
     needs_new_plan: bool = False
     #: Why the planner is not sure of its plan; None if it is, or if a human has confirmed the plan.
     unsure: str | None = None
+    #: What is to be asked before the plan runs, because nothing gives a value in it; None if nothing is.
+    missing_value: str | None = None
     #: The exhausted budget because of which there is no plan.
     planning_budget: ExhaustedBudget | None = None
     #: Tasks with a call of which it is unknown whether it took effect.

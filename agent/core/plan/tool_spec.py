@@ -41,6 +41,9 @@ class Preflight(BaseModel):
     notes: tuple[str, ...] = ()
     #: What looks wrong in the arguments and was not changed, one sentence each.
     warnings: tuple[str, ...] = ()
+    #: The texts in the arguments that the tool looks up in data, as the data have them; those that it does not find are
+    #: left out. None: it looks up none.
+    known_texts: dict[str, str] | None = None
     #: A schema narrower than the tool's own, derived from these arguments (the columns of a query, for example).
     output_schema: JsonSchema | None = None
 

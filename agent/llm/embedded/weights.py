@@ -63,8 +63,21 @@ def _check_gguf(file: Path) -> Path:
 
 def get_cache_folder(env: Mapping[str, str]) -> Path:
     """Return the folder of the weights: below `PLANWAVE_CACHE`, else below the user's cache folder."""
+    return _find_cache_root(env) / "models"
+
+
+def get_prompt_folder(env: Mapping[str, str]) -> Path | None:
+    """Return the folder beside that of the weights in which the model keeps what it read of prompts.
+
+    None if `PLANWAVE_PROMPT_CACHE` says that it keeps nothing.
+    """
+    kept = env.get("PLANWAVE_PROMPT_CACHE", "").strip().lower() not in {"0", "false", "no", "off"}
+    return _find_cache_root(env) / "prompts" if kept else None
+
+
+def _find_cache_root(env: Mapping[str, str]) -> Path:
     root = env.get("PLANWAVE_CACHE")
-    return (Path(root).expanduser() if root else platformdirs.user_cache_path("planwave")) / "models"
+    return Path(root).expanduser() if root else platformdirs.user_cache_path("planwave")
 
 
 def fetch_weights(*, env: Mapping[str, str], on_progress: OnProgress, source: WeightsSource = QWEN_CODER) -> Path:

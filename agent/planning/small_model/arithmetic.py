@@ -5,7 +5,8 @@ model is held to no grammar and shown no examples: a small model that a grammar 
 nonsense, and one that is shown an equation sets up the same, whether it fits the question or not.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -14,10 +15,10 @@ from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply, TextReply
 from agent.planning.large_model.one_shot import build_correction
+from agent.planning.script_code.statements import ScriptError
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.arithmetic_parser import find_python_equivalents, read_arithmetic
 from agent.planning.small_model.script import format_signatures
-from agent.planning.small_model.script_parser import ScriptError
 from agent.planning.tool_selection import find_named_tools
 from agent.tools.plan_check import CheckedPlan
 from prompts import render
@@ -44,14 +45,16 @@ async def plan_as_arithmetic(session: PlanningSession) -> PlanDraft | DraftFailu
     return DraftFailure(problems=problems, repairs=session.max_repairs)
 
 
-async def sample_arithmetic_plans(session: PlanningSession, number: int) -> Sequence[PlanDraft | DraftFailure]:
+async def sample_arithmetic_plans(session: PlanningSession, number: int) -> AsyncGenerator[PlanDraft | DraftFailure]:
     """Sample `number` programs in one call. Raises `ModelReplyError` if the model's server gives no reply."""
-    replies = await session.ask_texts(_build_messages(session), number=number, max_tokens=_MAX_TOKENS)
-    results = [await _check_reply(reply, session) for reply in replies]
-    return [
-        PlanDraft(checked=each, repairs=0) if isinstance(each, CheckedPlan) else DraftFailure(problems=each, repairs=0)
-        for each in results
-    ]
+    replies = session.ask_texts(_build_messages(session), number=number, max_tokens=_MAX_TOKENS)
+    async with aclosing(replies):
+        async for reply in replies:
+            result = await _check_reply(reply, session)
+            if isinstance(result, CheckedPlan):
+                yield PlanDraft(checked=result, repairs=0)
+            else:
+                yield DraftFailure(problems=result, repairs=0)
 
 
 def _build_messages(session: PlanningSession) -> list[BaseMessage]:

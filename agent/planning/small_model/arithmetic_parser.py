@@ -10,8 +10,9 @@ from pydantic import JsonValue
 from agent.core.plan.json_schema import find_allowed_types
 from agent.core.plan.references import find_producers
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
+from agent.planning.script_code.statements import ScriptError, parse_statements, quote_code
 from agent.planning.small_model.script_grammar import find_operator_tools
-from agent.planning.small_model.script_parser import ScriptError, ScriptReader, parse_statements, quote_code
+from agent.planning.small_model.script_parser import ScriptReader
 
 #: The operators that a calculator must have.
 _BASIC_SIGNS: Final = frozenset("+-*/")

@@ -120,17 +120,19 @@ def build_notebook_grammar(specs: Mapping[str, ToolSpec], *, goal: str) -> str:
 
     A goal that is only a question gets one query and no call. A call has only the arguments that its tool requires,
     none of which can be written without end. Tools that are not relevant to the goal can be called too, because a
-    small model that may not draw writes an extra query for the drawing instead; such calls are dropped in reading.
+    small model that may not draw writes an extra query for the drawing instead; such calls have no arguments, which
+    take time to write, and are dropped in reading. A query has no comment inside, where a small model goes on in words.
     """
     max_queries = _MAX_QUERIES
     others = [spec for spec in specs.values() if not is_sql_tool(spec)]
     if _SINGLE_QUESTION.match(goal) and not any(is_relevant_tool(spec, goal=goal) for spec in others):
         others, max_queries = [], 1
-    calls = "".join(f" ({_build_call_rule(spec)})?" for spec in others)
+    calls = "".join(f" ({_build_call_rule(spec, is_relevant=is_relevant_tool(spec, goal=goal))})?" for spec in others)
     # A query is one line, because a small model that forgets the semicolon would go on with empty lines.
     return (
         f"root ::= query{{1,{max_queries}}}{calls}\n"
-        r'query ::= "-- " name ": " [^\n]+ "\n" ("SELECT " | "WITH ") [^;\n`]+ ";"? "\n"' + "\n"
+        r'query ::= "-- " name ": " [^\n]{1,200} "\n" ("SELECT " | "WITH ") ([^;\n`-] | "-" [^;\n`-])+ ";"? "\n"'
+        "\n"
         "name ::= [a-z] [a-z0-9_]{0,40}\n"
         'text ::= "\'" [^\'\\n]{1,60} "\'"\n'
     )
@@ -149,9 +151,12 @@ def is_relevant_tool(spec: ToolSpec, *, goal: str) -> bool:
 
     Without this check a small model draws charts that nobody asked for.
     """
-    if "path" in spec.args_schema.get("required", ()) and has_file_name(goal):
-        return True
-    return bool(_collect_purpose_words(spec) & set(_WORD.findall(goal.lower())))
+    return is_file_wanted(spec, goal=goal) or bool(_collect_purpose_words(spec) & set(_WORD.findall(goal.lower())))
+
+
+def is_file_wanted(spec: ToolSpec, *, goal: str) -> bool:
+    """Return whether the goal has the name of a file and the tool takes one."""
+    return "path" in spec.args_schema.get("required", ()) and has_file_name(goal)
 
 
 def _collect_purpose_words(spec: ToolSpec) -> set[str]:
@@ -162,16 +167,16 @@ def _collect_purpose_words(spec: ToolSpec) -> set[str]:
     )
 
 
-def _build_call_rule(spec: ToolSpec) -> str:
+def _build_call_rule(spec: ToolSpec, *, is_relevant: bool) -> str:
     root = spec.args_schema
     required: Collection[str] = root.get("required", ())
     parts = [
         f'"{name}=" {_build_value_rule(schema, root)}'
         for name, schema in iterate_properties(root)
-        if name in required and classify_input(schema, root) != "map"
+        if is_relevant and name in required and classify_input(schema, root) != "map"
     ]
     separated = ' ", " '.join(parts)
-    return f'"-- {spec.name}(" {separated} ")\\n"' if parts else f'"-- {spec.name}()\\n"'
+    return f'"-- {spec.name}(" {separated} ")\\n"'
 
 
 def _build_value_rule(schema: JsonSchema, root: JsonSchema) -> str:

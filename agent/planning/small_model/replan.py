@@ -11,6 +11,7 @@ from agent.llm.replies import MalformedReply
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.replan_rules import (
     FailureContext,
+    HumanQuestion,
     NoRevision,
     PlanRevision,
     build_retry_tasks,
@@ -45,7 +46,9 @@ class _Decision(BaseModel):
     action: Literal["retry", "skip", "replan", "abort"]
 
 
-async def decide_in_stages(session: PlanningSession, failure_context: FailureContext) -> PlanRevision | NoRevision:
+async def decide_in_stages(
+    session: PlanningSession, failure_context: FailureContext
+) -> PlanRevision | HumanQuestion | NoRevision:
     """Ask for the action, then for what it needs. Raises `ModelReplyError`."""
     decision = await _choose_action(session, failure_context)
     if isinstance(decision, NoRevision):
@@ -56,7 +59,10 @@ async def decide_in_stages(session: PlanningSession, failure_context: FailureCon
         case "skip":
             return skip_tasks(failure_context.failed, failure_context, note=decision.reason)
         case "retry" | "replan" if not any(map(is_sql_tool, session.specs.values())):
-            revision = await _replan_as_script(session, failure_context, note=decision.reason)
+            scripted = await _replan_as_script(session, failure_context, note=decision.reason)
+            if isinstance(scripted, HumanQuestion):
+                return scripted
+            revision = scripted
         case "retry":
             revision = await _retry_tasks(session, failure_context, note=decision.reason)
         case "replan":
@@ -153,12 +159,14 @@ async def _check_done_tasks(session: PlanningSession, failure_context: FailureCo
 
 async def _replan_as_script(
     session: PlanningSession, failure_context: FailureContext, *, note: str
-) -> PlanRevision | tuple[str, ...]:
-    """Ask for a script of what is left to do."""
+) -> PlanRevision | HumanQuestion | tuple[str, ...]:
+    """Ask for a script of what is left to do; a value that nothing gives is asked for, or ends the replanning."""
     done = failure_context.done_tasks
     draft = await plan_as_script(session, done=done, failures=_list_failures(failure_context))
     if isinstance(draft, DraftFailure):
         return draft.problems
+    if draft.questions:
+        return HumanQuestion(" ".join(draft.questions)) if failure_context.may_ask else draft.questions
     finished = {task["id"] for task in done}
     new = [task for task in draft.checked.compiled.plan.tasks if task.id not in finished]
     return await replan_rest(tasks_to_json(new), session, failure_context, note=note)

@@ -4,6 +4,7 @@ A program instead of reasoning in words follows L. Gao et al., "PAL: Program-aid
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -11,16 +12,21 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from agent.core.plan.tool_spec import ToolSpec
 from agent.events import Thinking
 from agent.llm.replies import MalformedReply
-from agent.planning.goal_coverage import find_uncovered
+from agent.planning.goal_rules.completion import complete_tasks
+from agent.planning.goal_rules.coverage import find_open_conditions, find_uncovered
+from agent.planning.goal_rules.missing import find_questions
 from agent.planning.large_model.one_shot import build_correction
+from agent.planning.script_code.statements import ScriptError
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
 from agent.planning.small_model.script_grammar import build_script_grammar, find_operator_tools, split_arguments
-from agent.planning.small_model.script_parser import ScriptError, read_script
+from agent.planning.small_model.script_parser import read_script
 from agent.planning.tool_prompts import describe_shape
 from agent.tools.plan_check import CheckedPlan
 from prompts import render
 
 _MAX_TOKENS: Final = 600
+#: Characters of a goal whose words are read by rule; a longer one brings texts along that say nothing of the plan.
+_MAX_GOAL_LENGTH: Final = 2_000
 
 
 async def plan_as_script(
@@ -38,24 +44,51 @@ async def plan_as_script(
     grammar = build_script_grammar(session.specs)
     problems: tuple[str, ...] = ()
     best: PlanDraft | None = None
+    known = " ".join([session.context, *failures])
     for repairs in range(session.max_repairs + 1):
         if repairs:
             session.emit(Thinking(role="planner", text=f"Repairing the plan: {problems[0]}"))
-        reply = await session.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
+        # Shown what it left out, a small model writes the same again unless it is sampled.
+        asked = session if best is None else replace(session, variant=session.variant or 1)
+        reply = await asked.ask_text(messages, max_tokens=_MAX_TOKENS, grammar=grammar)
         raw = reply.raw if isinstance(reply, MalformedReply) else reply.text
-        result = (reply.reason,) if isinstance(reply, MalformedReply) else await _check_script(raw, session, done)
+        result = (
+            (reply.reason,) if isinstance(reply, MalformedReply) else await _check_script(raw, session, done, known)
+        )
         if isinstance(result, CheckedPlan):
-            tasks = [task for task in result.compiled.plan.tasks if task.id not in {each["id"] for each in done}]
-            concerns = find_uncovered(session.goal, tasks, session.specs) if session.repairs_arguments else ()
-            draft = PlanDraft(checked=result, repairs=repairs, concerns=concerns)
-            if not concerns or best is not None:
-                return draft if best is None or len(concerns) < len(best.concerns) else best
+            draft = _review_draft(result, session, done, repairs=repairs, known=known)
+            if not draft.concerns or best is not None:
+                return draft if best is None or len(draft.concerns) < len(best.concerns) else best
             # Asked once: what a small model leaves out twice, it leaves out a third time.
-            best, problems = draft, concerns
+            best, problems = draft, draft.concerns
         else:
             problems = result
         messages += build_correction(raw, problems)
     return best or DraftFailure(problems=problems, repairs=session.max_repairs)
+
+
+def _reads_goal(session: PlanningSession) -> bool:
+    return session.repairs_arguments and len(session.goal) <= _MAX_GOAL_LENGTH
+
+
+def _review_draft(
+    checked: CheckedPlan, session: PlanningSession, done: Sequence[Mapping[str, Any]], *, repairs: int, known: str
+) -> PlanDraft:
+    """Return the draft with what the goal asks for and it does not do; `known` is what is known beside the goal."""
+    if not _reads_goal(session):
+        return PlanDraft(checked=checked, repairs=repairs)
+    finished = {each["id"] for each in done}
+    tasks = [
+        {"args": {}, **task.model_dump(mode="json", exclude_defaults=True)}
+        for task in checked.compiled.plan.tasks
+        if task.id not in finished
+    ]
+    concerns = find_uncovered(session.goal, tasks, session.specs, done=done, context=known)
+    questions = (
+        *find_questions(session.goal, tasks, session.specs, done=done, context=known),
+        *find_open_conditions(session.goal, tasks, session.specs, done=done),
+    )
+    return PlanDraft(checked=checked, repairs=repairs, concerns=concerns, questions=questions)
 
 
 def _build_messages(
@@ -64,7 +97,7 @@ def _build_messages(
     operators = find_operator_tools(session.specs)
     operator_tools = {spec.name for spec in operators.values()}
     system = render(
-        "script_planner.v1",
+        "script_planner.v2",
         # Shown both, a small model writes the call, although it is the expression that it gets right.
         tools=format_signatures(spec for name, spec in session.specs.items() if name not in operator_tools),
         operators=[each.sign for each in operators],
@@ -76,13 +109,15 @@ def _build_messages(
 
 
 async def _check_script(
-    text: str, session: PlanningSession, done: Sequence[Mapping[str, Any]]
+    text: str, session: PlanningSession, done: Sequence[Mapping[str, Any]], known: str
 ) -> CheckedPlan | tuple[str, ...]:
     output_schemas = {task["id"]: session.toolbox.specs[task["tool"]].output_schema for task in done}
     try:
         tasks = read_script(text, session.specs, known=output_schemas, taken=session.used)
     except ScriptError as error:
         return (str(error),)
+    if _reads_goal(session):
+        tasks = complete_tasks(session.goal, tasks, session.specs, done=done, context=known)
     checked = await session.check({"tasks": [*done, *tasks]})
     return tuple(map(str, checked)) if isinstance(checked, tuple) else checked
 

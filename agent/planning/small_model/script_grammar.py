@@ -1,7 +1,8 @@
 """The grammar of scripts of tool calls, to which the model's server holds it.
 
 It is written in GBNF, the notation of llama.cpp (its `grammars/README.md`), and allows only calls of the given tools,
-each with its own arguments, and the operators that one of the tools implements: no loops, no other functions.
+each with its own arguments, the operators that one of the tools implements, texts with results in them, and `for` and
+`if` around calls: no other functions.
 """
 
 import ast
@@ -32,17 +33,28 @@ _OPERATORS: Final = (
 _MAX_LINES: Final = 16
 _COMMON_RULES: Final = r"""
 root ::= line{1,%d} "print(" name ")"
-line ::= ("# " [^\n]{1,160} "\n")? name " = " (amount | text | list) "\n"
+line ::= note? (step | loop | branch)
+note ::= "# " [^\n]{1,160} "\n"
+step ::= (name " = " (amount | text | list) | call) "\n"
+loop ::= "for " name " in " part ":\n" (("    " note)? "    " step){1,4}
+branch ::= "if " test ":\n" inside{1,4} (note? "else:\n" inside{1,4})?
+inside ::= ("    " note)? "    " (step | "for " name " in " part ":\n" ("        " step){1,4})
+test ::= claim ((" and " | " or ") claim){0,2}
+claim ::= "not " side | side (" " ("<" | "<=" | ">" | ">=" | "==" | "!=") " " side)?
+side ::= part | "len(" part ")" | number | quoted | truth
 name ::= [a-z] [a-z0-9_]{0,39}
-part ::= name ("[" ([0-9]{1,4} | text) "]"){0,4}
+part ::= name ("[" ([0-9]{1,4} | quoted) "]"){0,4}
 use ::= part | call
 atom ::= use | number%s
 amount ::= atom%s
 number ::= "-"? [0-9]{1,15} ("." [0-9]{1,9})?
 truth ::= "True" | "False"
-text ::= "\"" ([^"\\\n\x00-\x1f] | "\\" ["\\nt]){0,2000} "\""
+quoted ::= "\"" ([^"\\\n\x00-\x1f] | "\\" ["\\nt]){0,2000} "\""
+filled ::= "f\"" ([^"\\\n\x00-\x1f{}] | "\\" ["\\nt] | "{" field "}")* "\""
+field ::= name ("[" ([0-9]{1,4} | "'" [A-Za-z_] [A-Za-z0-9_]{0,39} "'") "]"){0,3}
+text ::= quoted | filled
 list ::= "[" (any (", " any){0,40})? "]"
-object ::= "{" (text ": " any (", " text ": " any){0,40})? "}"
+object ::= "{" (quoted ": " any (", " quoted ": " any){0,40})? "}"
 any ::= amount | truth | text | list | object | "None"
 """
 _RULE_BY_TYPE: Final = {

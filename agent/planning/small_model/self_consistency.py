@@ -21,8 +21,8 @@ from agent.results.markdown import extract_rows
 from agent.results.summary import preview_value
 
 PlanFunction = Callable[[PlanningSession], Awaitable[PlanDraft | DraftFailure]]
-#: Makes the given number of plans in one call of the model.
-BatchPlanFunction = Callable[[PlanningSession, int], Awaitable[Sequence[PlanDraft | DraftFailure]]]
+#: Makes the given number of plans in one call of the model, which ends when no more of them are wanted.
+BatchPlanFunction = Callable[[PlanningSession, int], AsyncGenerator[PlanDraft | DraftFailure, None]]
 #: Numbers that agree to this many digits count as equal: they were computed in another order.
 _SIGNIFICANT_DIGITS: Final = 9
 #: So many votes for a result end the vote; one more if the checks find something wrong in each plan that has it.
@@ -32,7 +32,11 @@ _MAX_PREVIEW_LENGTH: Final = 120
 
 
 async def plan_by_vote(
-    session: PlanningSession, plan: PlanFunction, *, plan_batch: BatchPlanFunction | None = None
+    session: PlanningSession,
+    plan: PlanFunction,
+    *,
+    plan_batch: BatchPlanFunction | None = None,
+    may_end: Callable[[], bool] = lambda: True,
 ) -> PlanDraft | DraftFailure:
     """Return the plan whose result most of up to `session.variants` plans share, or the first if all results differ.
 
@@ -40,7 +44,8 @@ async def plan_by_vote(
     goes before one that only plans with concerns give. A failed draft casts no vote. Plans are tried out if all their
     tools only read, need no approval, are idempotent and not open-world; if the first is not such a plan, it is
     returned as it is. The results of a trial are reused when the plan runs. If the model's server writes several texts
-    at once, `plan_batch` makes the plans, and `plan` one more if none of them compiles.
+    at once, `plan_batch` makes the plans, and `plan` one more if none of them compiles. `may_end` says whether what
+    else the caller takes from the plans that were made is there.
     """
     early_execution = session.early_execution
     if early_execution is None or session.variants == 1:
@@ -48,10 +53,9 @@ async def plan_by_vote(
     failure: DraftFailure | None = None
     first: PlanDraft | None = None
     candidates: dict[str, _Candidate] = {}
-    batch_size = min(session.variants, session.model.max_parallel_texts)
     drafts = (
-        _plan_all_at_once(session, plan, plan_batch, batch_size)
-        if plan_batch and batch_size > 1
+        _plan_in_batches(session, plan, plan_batch, candidates, may_end)
+        if plan_batch and session.model.max_parallel_texts > 1
         else _plan_one_by_one(session, plan, candidates)
     )
     async with aclosing(drafts):
@@ -67,7 +71,8 @@ async def plan_by_vote(
             if outputs is not None:
                 result = "\n".join(sorted(map(_normalize_result, outputs)))
                 summary = " and ".join(preview_value(one, max_length=_MAX_PREVIEW_LENGTH) for one in outputs)
-                candidates[result] = _count_vote(candidates.get(result), draft, summary)
+                is_empty = not any(map(_has_value, outputs))
+                candidates[result] = _count_vote(candidates.get(result), draft, summary, finds_nothing=is_empty)
     _tell_variant(session, 1, of=1)
     if first is None:
         return failure or DraftFailure(problems=("The model's server gave no text.",), repairs=0)
@@ -93,14 +98,30 @@ async def _plan_one_by_one(
         yield draft
 
 
-async def _plan_all_at_once(
-    session: PlanningSession, plan: PlanFunction, plan_batch: BatchPlanFunction, number: int
+async def _plan_in_batches(
+    session: PlanningSession,
+    plan: PlanFunction,
+    plan_batch: BatchPlanFunction,
+    candidates: Mapping[str, "_Candidate"],
+    may_end: Callable[[], bool],
 ) -> AsyncGenerator[PlanDraft | DraftFailure, None]:
-    session.emit(Thinking(role="planner", text=f"Planning in {number} ways at once."))
-    drafts = await plan_batch(session, number)
-    for draft in drafts:
-        yield draft
-    if not any(isinstance(draft, PlanDraft) for draft in drafts):
+    """Make as many plans at once as can agree, then the rest: on two cores each one more makes all of them slower."""
+    made, wanted, has_plan = 0, _ENOUGH_VOTES, False
+    while made < session.variants:
+        number = min(wanted, session.variants - made, session.model.max_parallel_texts)
+        session.emit(Thinking(role="planner", text=f"Planning in {number} ways at once."))
+        before = made
+        async with aclosing(plan_batch(replace(session, variant=made), number)) as drafts:
+            async for draft in drafts:
+                made, has_plan = made + 1, has_plan or isinstance(draft, PlanDraft)
+                yield draft
+                left = session.variants - made
+                if _is_decided(list(candidates.values()), left=left, has_plan=has_plan) and may_end():
+                    return
+        if made < before + number:
+            break
+        wanted = session.variants
+    if not has_plan:
         yield await plan(_limit_repairs(session))
 
 
@@ -130,20 +151,24 @@ class _Candidate:
     draft: PlanDraft
     summary: str
     votes: int = 1
+    finds_nothing: bool = False
 
 
-def _count_vote(known: _Candidate | None, draft: PlanDraft, summary: str) -> _Candidate:
+def _count_vote(known: _Candidate | None, draft: PlanDraft, summary: str, *, finds_nothing: bool) -> _Candidate:
     """Return the candidate with one vote more; the first draft stays unless only the new one has no concerns."""
     if known is None:
-        return _Candidate(draft, summary)
+        return _Candidate(draft, summary, finds_nothing=finds_nothing)
     is_cleaner = bool(known.draft.concerns) and not draft.concerns
     return replace(known, draft=draft if is_cleaner else known.draft, votes=known.votes + 1)
 
 
-def _rank_candidate(candidate: _Candidate) -> tuple[bool, bool, int]:
-    """Return what is compared of two candidates: those that agree first, then those without concerns."""
-    agrees = candidate.votes >= _ENOUGH_VOTES
-    return agrees, not candidate.draft.concerns, candidate.votes
+def _rank_candidate(candidate: _Candidate) -> tuple[bool, bool, bool, int]:
+    """Return what is compared of two candidates: those that agree first, then those without concerns.
+
+    One with concerns that finds nothing goes last: that it finds nothing bears the concerns out.
+    """
+    agrees, has_concerns = candidate.votes >= _ENOUGH_VOTES, bool(candidate.draft.concerns)
+    return not (has_concerns and candidate.finds_nothing), agrees, not has_concerns, candidate.votes
 
 
 def _is_read_only(draft: PlanDraft) -> bool:
@@ -186,7 +211,9 @@ def _choose_draft(
     # Started again, so that the calls of this plan, and of no other, are kept for its run.
     _start_tasks(chosen, early_execution)
     if not all_differ:
-        return replace(chosen, agreement=f"{best.votes} of {tried} plans that were tried gave the same result.")
+        agreement = f"{best.votes} of {tried} plans that were tried gave the same result."
+        rivals = sum(each.votes for each in candidates if each is not best and not each.draft.concerns)
+        return replace(chosen, agreement=agreement, votes=best.votes, rivals=rivals, finds_nothing=best.finds_nothing)
     results = [best.summary, *(each.summary for each in candidates if each is not best)] if candidates else []
     is_first = not candidates or best is candidates[0]
     return replace(chosen, doubt=_describe_doubt(results, taken="first" if is_first else "one without concerns"))
@@ -204,6 +231,12 @@ def _describe_doubt(results: Sequence[str], *, taken: str) -> str:
             return (
                 f"{number} plans were tried for this goal, and each finds something else: {each}. Taken: the {taken}."
             )
+
+
+def _has_value(output: JsonValue) -> bool:
+    """Whether an output has anything but empty rows."""
+    rows = extract_rows(output)
+    return output is not None if rows is None else any(value is not None for row in rows for value in row.values())
 
 
 def _normalize_result(output: JsonValue) -> str:

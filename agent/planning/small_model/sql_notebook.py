@@ -5,7 +5,8 @@ other follow M. Pourreza and D. Rafiei, "DIN-SQL" (NeurIPS 2023), but in one tex
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -30,10 +31,12 @@ from agent.planning.small_model.notebook_parser import (
     NotebookQuery,
     build_notebook_grammar,
     describe_calls,
+    is_file_wanted,
+    is_relevant_tool,
     read_notebook,
 )
 from agent.planning.small_model.self_consistency import plan_by_vote
-from agent.planning.small_model.steps import PlanStep
+from agent.planning.small_model.steps import PlanStep, claim_id
 from agent.planning.small_model.stepwise import find_output_schema, find_sources, format_problem, write_step_arguments
 from agent.tools.plan_check import CheckedPlan
 from agent.tools.sql.query_process import run_cancellable
@@ -54,24 +57,33 @@ async def plan_as_queries(session: PlanningSession, tool: ToolSpec) -> PlanDraft
     Raises `ModelReplyError` if the model's server gives no reply.
     """
     session = replace(session, context=await _render_context(session, tool))
+    await session.recall_prompt([build_notebook_message(session)])
     notebooks: list[_CheckedNotebook] = []
 
     async def plan_once(variant_session: PlanningSession) -> PlanDraft | DraftFailure:
         return await _plan_notebook(variant_session, tool, notebooks)
 
-    async def plan_batch(variant_session: PlanningSession, number: int) -> Sequence[PlanDraft | DraftFailure]:
+    async def plan_batch(variant_session: PlanningSession, number: int) -> AsyncGenerator[PlanDraft | DraftFailure]:
         grammar = build_notebook_grammar(variant_session.specs, goal=variant_session.goal)
-        replies = await variant_session.ask_texts(
+        replies = variant_session.ask_texts(
             _build_messages(variant_session), number=number, max_tokens=_MAX_TOKENS, grammar=grammar
         )
-        results = [await _check_reply(reply, variant_session, tool) for reply in replies]
-        notebooks.extend(each for each in results if isinstance(each, _CheckedNotebook))
-        return [_to_draft(each, repairs=0) for each in results]
+        async with aclosing(replies):
+            async for reply in replies:
+                result = await _check_reply(reply, variant_session, tool)
+                if isinstance(result, _CheckedNotebook):
+                    notebooks.append(result)
+                yield _to_draft(result, repairs=0)
 
-    draft = await plan_by_vote(session, plan_once, plan_batch=plan_batch)
+    def has_all_calls() -> bool:
+        called = _find_most_called(notebooks, session)
+        tools = (name for name, spec in session.specs.items() if not is_sql_tool(spec) and name not in called)
+        return not any(is_relevant_tool(session.specs[name], goal=session.goal) for name in tools)
+
+    draft = await plan_by_vote(session, plan_once, plan_batch=plan_batch, may_end=has_all_calls)
     if isinstance(draft, DraftFailure):
         return draft
-    return await _add_calls(draft, _choose_calls(draft, notebooks), session)
+    return await _add_calls(draft, _choose_calls(draft, notebooks, session), session)
 
 
 @dataclass(frozen=True)
@@ -122,18 +134,34 @@ def _to_draft(result: _CheckedNotebook | tuple[str, ...], *, repairs: int) -> Pl
     return DraftFailure(problems=result, repairs=repairs)
 
 
-def _choose_calls(draft: PlanDraft, notebooks: Sequence[_CheckedNotebook]) -> Sequence[NotebookCall]:
-    """Return the calls to add to the chosen queries: of the tools that most notebooks call.
+def _choose_calls(
+    draft: PlanDraft, notebooks: Sequence[_CheckedNotebook], session: PlanningSession
+) -> Sequence[NotebookCall]:
+    """Return the calls to add to the chosen queries.
 
     They are those of the chosen notebook if it calls these tools, else those of another, with its query ids replaced.
     """
     chosen = next(each.notebook for each in notebooks if each.checked is draft.checked)
-    most_called = Counter(_list_tools(each.notebook) for each in notebooks).most_common(1)[0][0]
+    most_called = _find_most_called(notebooks, session)
     if _list_tools(chosen) == most_called:
         return chosen.calls
     other = next(each.notebook for each in notebooks if _list_tools(each.notebook) == most_called)
     ids = dict(zip((query.id for query in other.queries), (query.id for query in chosen.queries), strict=False))
-    return [replace(call, uses=tuple(ids[use] for use in call.uses if use in ids)) for call in other.calls]
+    taken = {*session.used, *(query.id for query in chosen.queries)}
+    return [
+        replace(call, id=claim_id(call.tool, taken), uses=tuple(ids[use] for use in call.uses if use in ids))
+        for call in other.calls
+    ]
+
+
+def _find_most_called(notebooks: Sequence[_CheckedNotebook], session: PlanningSession) -> tuple[str, ...]:
+    """Return the tools that most notebooks call; of equally frequent choices the one that calls more.
+
+    A goal with the name of a file is not reached without a tool that takes one, however few call it.
+    """
+    counts = Counter(_list_tools(each.notebook) for each in notebooks)
+    with_path = {name for name, spec in session.specs.items() if is_file_wanted(spec, goal=session.goal)}
+    return max(counts, key=lambda tools: (not with_path.isdisjoint(tools), counts[tools], len(tools)), default=())
 
 
 def _list_tools(notebook: Notebook) -> tuple[str, ...]:

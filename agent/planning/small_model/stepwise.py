@@ -4,7 +4,7 @@ Splitting a question before writing its queries follows D. Khot et al., "Decompo
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from agent.core.plan.problems import Problem
 from agent.core.plan.tool_spec import JsonSchema, ToolSpec
 from agent.events import Thinking
-from agent.llm.replies import MalformedReply
+from agent.llm.replies import MalformedReply, Reply
 from agent.planning.draft_review import review_coverage, review_queries
 from agent.planning.large_model.one_shot import build_correction
 from agent.planning.session import DraftFailure, PlanDraft, PlanningSession
@@ -53,6 +53,7 @@ async def _ask_for_steps(session: PlanningSession) -> tuple[list[PlanStep] | Dra
         build_system_message(session),
         HumanMessage(render("small_steps.v1", goal=session.goal)),
     ]
+    await session.recall_prompt([messages[0], HumanMessage(render("small_steps.v1", goal=""))])
     problems: tuple[str, ...] = ()
     was_asked_about_files = False
     for repairs in range(session.max_repairs + 1):
@@ -132,9 +133,10 @@ async def _write_by_vote(
     async def write_once(variant_session: PlanningSession) -> PlanDraft | DraftFailure:
         return await write_step_arguments(step, steps, variant_session, tasks=tasks, checked=checked)
 
-    return await (
-        plan_by_vote(session, write_once) if is_sql_tool(session.toolbox.specs[step.tool]) else write_once(session)
-    )
+    if not is_sql_tool(session.toolbox.specs[step.tool]):
+        return await write_once(session)
+    # One by one, the first not sampled: with all of them sampled, two at once, the headline goal came out wrong.
+    return await plan_by_vote(session, write_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,61 @@ class FailedAttempt:
 
     args: Mapping[str, JsonValue]
     failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class _ArgumentQuestion:
+    """The question for the arguments of one step; `tasks` come before it in the plan."""
+
+    step: PlanStep
+    spec: ToolSpec
+    sources: Sequence[EarlierOutput]
+    tasks: Sequence[Mapping[str, Any]]
+    schema: JsonSchema
+    messages: list[BaseMessage]
+
+    async def check_reply(self, reply: Reply, session: PlanningSession) -> PlanDraft | tuple[str, ...]:
+        """Return the plan with the call, or why there is none, as sentences."""
+        if isinstance(reply, MalformedReply):
+            return (reply.reason,)
+        return await self.check_arguments(reply.value, session)
+
+    async def check_arguments(
+        self, written: Mapping[str, JsonValue], session: PlanningSession
+    ) -> PlanDraft | tuple[str, ...]:
+        args = bind_inputs(written, self.spec, self.sources)
+        result = await session.check({"tasks": [*self.tasks, _build_task(self.step, args)]})
+        if not isinstance(result, CheckedPlan):
+            return tuple(map(format_problem, result))
+        concerns = await review_queries(result, session, tasks=[self.step.id])
+        return PlanDraft(checked=result, repairs=0, concerns=concerns)
+
+
+async def _prepare_question(
+    step: PlanStep,
+    steps: Sequence[PlanStep],
+    session: PlanningSession,
+    *,
+    tasks: Sequence[Mapping[str, Any]],
+    checked: CheckedPlan | None,
+    earlier: FailedAttempt | None = None,
+    system: SystemMessage | None = None,
+) -> _ArgumentQuestion:
+    spec = session.toolbox.specs[step.tool]
+    sources = find_sources(step, steps, session, checked)
+    linked = await _link_columns(step, session)
+    columns_of = (session.toolbox[step.tool].metadata or {}).get("columns_of", {})
+    step = step.model_copy(update={"columns": tuple(linked.columns.get(name, name) for name in step.columns)})
+    schema = build_argument_schema(spec, sources, columns_of=columns_of, tables=linked.tables, columns=step.columns)
+    question = _render_question(step, session, sources, earlier=earlier, arguments=schema["properties"])
+    return _ArgumentQuestion(
+        step=step,
+        spec=spec,
+        sources=sources,
+        tasks=tasks,
+        schema=schema,
+        messages=[system or build_system_message(session), HumanMessage(question)],
+    )
 
 
 async def write_step_arguments(
@@ -159,34 +216,24 @@ async def write_step_arguments(
 
     `system` is the beginning of the question, if it is not that of the stages.
     """
-    spec = session.toolbox.specs[step.tool]
-    sources = find_sources(step, steps, session, checked)
-    linked = await _link_columns(step, session)
-    columns_of = (session.toolbox[step.tool].metadata or {}).get("columns_of", {})
-    step = step.model_copy(update={"columns": tuple(linked.columns.get(name, name) for name in step.columns)})
-    if earlier is None and (derived := await _derive_arguments(step, session, sources, tasks=tasks)) is not None:
+    asked = await _prepare_question(step, steps, session, tasks=tasks, checked=checked, earlier=earlier, system=system)
+    if earlier is None and (derived := await _derive_arguments(asked.step, session, asked.sources, tasks=tasks)):
         return derived
-    schema = build_argument_schema(spec, sources, columns_of=columns_of, tables=linked.tables, columns=step.columns)
-    question = _render_question(step, session, sources, earlier=earlier, arguments=schema["properties"])
-    messages = [system or build_system_message(session), HumanMessage(question)]
+    if not asked.schema["properties"]:
+        result = await asked.check_arguments({}, session)
+        return result if isinstance(result, PlanDraft) else DraftFailure(problems=result, repairs=0)
+    messages, raw = asked.messages, None
     problems: tuple[str, ...] = ()
     for repairs in range(session.max_repairs + 1):
-        written: Mapping[str, JsonValue] = {}
-        raw = ""
-        if schema["properties"]:
-            reply = await session.ask_structured(messages, schema=schema, name="arguments", max_tokens=_MAX_TOKENS)
-            raw = reply.raw
-            if isinstance(reply, MalformedReply):
-                problems = (reply.reason,)
-                messages += build_correction(raw, problems)
-                continue
-            written = reply.value
-        result = await session.check({"tasks": [*tasks, _build_task(step, bind_inputs(written, spec, sources))]})
-        if isinstance(result, CheckedPlan):
-            concerns = await review_queries(result, session, tasks=[step.id])
-            return PlanDraft(checked=result, repairs=repairs, concerns=concerns)
-        problems = tuple(map(format_problem, result))
-        messages += build_correction(raw, problems)
+        reply = await session.ask_structured(messages, schema=asked.schema, name="arguments", max_tokens=_MAX_TOKENS)
+        if reply.raw == raw:
+            # Shown its problems, the model wrote the same again, and would go on so.
+            return DraftFailure(problems=problems, repairs=repairs)
+        result = await asked.check_reply(reply, session)
+        if isinstance(result, PlanDraft):
+            return replace(result, repairs=repairs)
+        problems, raw = result, reply.raw
+        messages = [*messages, *build_correction(raw, problems)]
     return DraftFailure(problems=problems, repairs=session.max_repairs)
 
 

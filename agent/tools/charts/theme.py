@@ -1,6 +1,7 @@
 """The look of all charts: fonts, colours, number formats and time axes, as Vega-Lite configuration and expressions."""
 
 import json
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -120,6 +121,10 @@ def _choose_number_format(values: Sequence[Cell], *, exact: bool) -> str:
     largest = max(numbers, default=0.0)
     whole = all(number.is_integer() for number in numbers)
     if exact:
+        smallest = min((number for number in numbers if number), default=1.0)
+        if not whole and smallest < (0.01 if largest >= 10 else 0.001):
+            # Three digits of the smallest: what is not zero is not written as 0.
+            return f",.{min(20, 2 - math.floor(math.log10(smallest)))}~f"
         return ",d" if whole else ",.2f" if largest >= 10 else ",.4~f"
     if largest >= 1_000_000:
         return _ABBREVIATED

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from agent.tools.charts.data.name_hints import names_dotted_identifier, names_identifier
 from agent.tools.data_files.read_options import ReadOptions
 from agent.tools.data_files.value_shapes import (
     COMMA_STYLE,
@@ -12,16 +13,18 @@ from agent.tools.data_files.value_shapes import (
     DATE_SHAPES,
     DECIMAL,
     INTEGER,
-    MINUS,
     NULL_WORDS,
     POINT_STYLE,
     TIME,
     TRUTH,
+    YEAR_FIRST,
     ZONED,
     DateShape,
     NumberStyle,
     build_datetime_formats,
     build_datetime_pattern,
+    choose_integer_type,
+    choose_number_type,
 )
 from agent.tools.sql.engines.attachment import quote_identifier, quote_literal
 
@@ -33,9 +36,6 @@ _SAMPLE_ROWS: Final = 2_000
 _BATCH: Final = 40
 #: The share of values that must fit a type for the others to be worth a hint.
 _HINT_SHARE: Final = 0.8
-#: Digits that a DOUBLE always keeps, and those that it keeps of what a DOUBLE was written from.
-_SAFE_DIGITS, _ROUND_TRIP_DIGITS = 15, 17
-_HUGE_DIGITS: Final = 38
 ISO_DATE: Final = "%Y-%m-%d"
 
 
@@ -84,13 +84,20 @@ class TypeInference:
     """Finds the types of the columns of one table of texts."""
 
     def __init__(
-        self, connection: "DuckDBPyConnection", table: str, *, options: ReadOptions, prefers_comma: bool
+        self,
+        connection: "DuckDBPyConnection",
+        table: str,
+        *,
+        options: ReadOptions,
+        prefers_comma: bool,
+        may_have_comma: bool = True,
     ) -> None:
         """Read `table` on `connection`; `prefers_comma`: where nothing else tells, numbers have a decimal comma."""
         self._connection = connection
         self._table = quote_identifier(table)
         self._options = options
         self._prefers_comma = prefers_comma
+        self._may_have_comma = may_have_comma
 
     def infer_columns(self, names: Sequence[str]) -> list[ColumnReading]:
         """Return how each column is read."""
@@ -158,7 +165,12 @@ class TypeInference:
         """Yield the types that most of the sampled values fit."""
         if not values or name in self._options.text:
             return
+        # 1.10 is not 1.1 among versions, and 1-2-20 no day among codes.
+        is_dotted = names_dotted_identifier(name)
+        is_code = is_dotted or names_identifier(name)
         for candidate in _build_candidates(self._options):
+            if (is_code and candidate.shape is not None) or (is_dotted and candidate.key != "integer"):
+                continue
             fitting = sum(bool(candidate.compiled.fullmatch(value)) for value in values)
             if fitting * 2 > len(values):
                 yield candidate
@@ -289,11 +301,10 @@ class TypeInference:
         settled = []
         for reading in readings:
             if reading.guess == "thousands":
-                # Only in a file that writes decimals with a comma elsewhere.
-                is_grouped = True in commas
+                # Only in a file that writes decimals with a comma elsewhere. Fields that commas separate have none.
                 settled.append(
-                    self._settle_number(reading, has_comma=True, is_shown=True)
-                    if is_grouped
+                    self._settle_number(reading, has_comma=True in commas, is_shown=bool(commas))
+                    if True in commas or (self._may_have_comma and not commas)
                     else replace(reading, guess="")
                 )
             elif reading.guess == "number":
@@ -397,13 +408,14 @@ class _Candidate:
             case "zoned":
                 return f"CAST({value} AS TIMESTAMPTZ)"
             case "integer":
-                return f"CAST({value} AS {_choose_integer(counts.digits)})"
+                return f"CAST({value} AS {choose_integer_type(counts.digits)})"
             case "decimal":
-                return f"CAST({value} AS {_choose_number(counts)})"
+                return f"CAST({value} AS {choose_number_type(counts.digits, counts.fraction)})"
             case _:
                 style = self.style or POINT_STYLE
-                kind = _choose_number(counts) if counts.fraction else _choose_integer(counts.digits)
-                return f"CAST({_build_plain_number(value, style=style)} AS {kind})"
+                digits, fraction = counts.digits, counts.fraction
+                kind = choose_number_type(digits, fraction) if fraction else choose_integer_type(digits)
+                return f"CAST({style.build_plain_number(value)} AS {kind})"
 
 
 def _needs_comparison(first: _Candidate, counts: _Counts, candidates: Sequence[_Candidate]) -> bool:
@@ -412,27 +424,6 @@ def _needs_comparison(first: _Candidate, counts: _Counts, candidates: Sequence[_
         return True
     is_ambiguous = first.shape is not None and first.shape.is_ambiguous
     return is_ambiguous or (first.key == "decimal" and any(other.key == "comma" for other in candidates))
-
-
-def _choose_integer(digits: int) -> str:
-    return "HUGEINT" if digits > _SAFE_DIGITS else "BIGINT"
-
-
-def _choose_number(counts: _Counts) -> str:
-    is_safe = not counts.fraction or counts.digits <= _SAFE_DIGITS
-    # Many decimals are what a program wrote of a DOUBLE, few are an amount with a long whole part.
-    is_written = counts.digits <= _ROUND_TRIP_DIGITS + 1 and counts.fraction > 6
-    if is_safe or is_written or counts.digits > _HUGE_DIGITS:
-        return "DOUBLE"
-    return f"DECIMAL(38, {counts.fraction})"
-
-
-def _build_plain_number(value: str, *, style: NumberStyle) -> str:
-    """Return SQL for a number as computers write it."""
-    bare = f"regexp_replace({value}, {quote_literal(CURRENCY.pattern)}, '', 'g')"
-    kept = f"regexp_replace({bare}, {quote_literal(f'[^0-9{style.decimal}]')}, '', 'g')"
-    sign = f"CASE WHEN regexp_matches({value}, '[{MINUS}(]') THEN '-' ELSE '' END"
-    return f"({sign} || replace({kept}, {quote_literal(style.decimal)}, '.'))"
 
 
 def _build_candidates(options: ReadOptions) -> Iterator[_Candidate]:
@@ -473,4 +464,11 @@ def _describe_date(reading: ColumnReading, candidate: _Candidate, others: set[st
         return replace(reading, notes=notes)
     if set(shape.formats) <= others:
         return replace(reading, notes=notes, guess="date")
-    return replace(reading, notes=notes, is_day_first=candidate.date_format == shape.formats[0])
+    guess = f"its dates are read as {candidate.date_format} and could be {YEAR_FIRST}; ?dateformat= says which"
+    may_be_year = YEAR_FIRST in others
+    return replace(
+        reading,
+        notes=notes,
+        guess=guess if may_be_year else "",
+        is_day_first=None if may_be_year else candidate.date_format == shape.formats[0],
+    )

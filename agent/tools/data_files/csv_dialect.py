@@ -17,6 +17,7 @@ _MAX_RECORDS: Final = 2_000
 _MAX_PREAMBLE: Final = 30
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 _BLANK = ("",)
+_PERIOD: Final = re.compile("(19|20)[0-9]{2}(-[0-9]{2}(-[0-9]{2})?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,10 +271,10 @@ def find_header(head: Sequence[str], rest: Sequence[Sequence[str]]) -> tuple[boo
     valued = [place for place in typed if looks_typed(cells[place])]
     if typed:
         years = [cells[place] for place in valued]
-        if valued and all(re.fullmatch("(19|20)[0-9]{2}", year) for year in years) and len(set(years)) == len(years):
-            # Years name columns if the values below them are no years.
+        if valued and all(map(_PERIOD.fullmatch, years)) and len(set(years)) == len(years):
+            # Years and dates name columns if the values below them are none.
             values = [value for place in valued for value in columns[place][:20]]
-            if not all(re.fullmatch("(19|20)[0-9]{2}", value) for value in values) and len(cells) > len(valued):
+            if not all(map(_PERIOD.fullmatch, values)) and len(cells) > len(valued):
                 return True, False
         is_header = len(named) >= len(valued) and bool(named)
         return is_header, is_header and bool(valued)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 from agent.errors import DataError
 from agent.tools.data_files.column_types import ColumnReading, TypeInference
 from agent.tools.data_files.csv_dialect import Dialect, detect_dialect
-from agent.tools.data_files.notes import TableNotes
+from agent.tools.data_files.notes import TableNotes, describe_totals
 from agent.tools.data_files.read_options import ReadOptions
 from agent.tools.data_files.text_encoding import (
     TextEncoding,
     detect_encoding,
     open_bytes,
     read_sample,
+    require_text,
     write_as_utf8,
 )
 from agent.tools.sql.engines.attachment import quote_identifier, quote_literal
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _SAMPLE_BYTES: Final = 2**20
+#: Bytes of a line, if one has more than the 2 MB that the engine takes unless it is told otherwise.
+_MAX_LINE_BYTES: Final = 2**26
+# Without a size of its own a buffer has room for 16 such lines.
+_LONG_LINES: Final = f"max_line_size = {_MAX_LINE_BYTES}, buffer_size = {2 * _MAX_LINE_BYTES}, "
+_LONG_LINE: Final = "LINE SIZE OVER MAXIMUM"
 _REJECTS, _SCANS = "planwave_rejects", "planwave_scans"
 _RAGGED: Final = frozenset({"TOO MANY COLUMNS", "MISSING COLUMNS"})
 _DELIMITER_WORDS: Final[Mapping[str, str]] = {
@@ -92,6 +98,7 @@ class CsvImporter:
                     found.text.unlink(missing_ok=True)
 
     def _read_part(self, part: TablePart, raw: str, *, options: ReadOptions) -> _ReadPart | None:
+        require_text(part.file)
         encoding = detect_encoding(part.file, given=options.encoding)
         skips_bad_bytes = encoding.is_utf8 and options.errors == "skip"
         text = part.file
@@ -131,6 +138,7 @@ class CsvImporter:
             rejected = self._read_rows(found, raw, names=names, is_padded=True)
         if rejected:
             notes.append(self._describe_rejected(rejected, found.part.file, names=names, options=options))
+        notes += self._drop_repeated_headers(raw, found)
         names = self._drop_empty_columns(raw, names, found.dialect)
         if found.part.values:
             for column, value in found.part.values:
@@ -143,7 +151,9 @@ class CsvImporter:
         row = self._connection.execute(f"SELECT count(*) FROM {quote_identifier(raw)}").fetchone()
         return replace(found, rows=row[0] if row else 0, notes=tuple(notes))
 
-    def _read_rows(self, found: _ReadPart, raw: str, *, names: Sequence[str], is_padded: bool) -> list["_RejectedLine"]:
+    def _read_rows(
+        self, found: _ReadPart, raw: str, *, names: Sequence[str], is_padded: bool, has_long_lines: bool = False
+    ) -> list["_RejectedLine"]:
         dialect, execute = found.dialect, self._connection.execute
         for table in (_REJECTS, _SCANS):
             execute(f"DROP TABLE IF EXISTS temp.{table}")
@@ -155,11 +165,14 @@ class CsvImporter:
             f"delim = {quote_literal(dialect.delimiter)}, quote = {quote_literal(dialect.quote)}, "
             f"escape = {quote_literal(dialect.escape)}, header = false, skip = {dialect.skip_records}, "
             f"{'null_padding = true, parallel = false, ' if is_padded else ''}"
+            f"{_LONG_LINES if has_long_lines else ''}"
             f"store_rejects = true, rejects_table = '{_REJECTS}', rejects_scan = '{_SCANS}')"
         )
         rows = execute(
             f"SELECT line, column_idx, error_type, csv_line, error_message FROM {_REJECTS} ORDER BY line, column_idx"
         ).fetchall()
+        if not has_long_lines and any(kind == _LONG_LINE for _, _, kind, *_ in rows):
+            return self._read_rows(found, raw, names=names, is_padded=is_padded, has_long_lines=True)
         return [_RejectedLine.create(*row) for row in rows]
 
     def _describe_rejected(
@@ -178,6 +191,22 @@ class CsvImporter:
             "the line, or write after the file's name ?quote=none if quotes are plain letters, or ?errors=skip to "
             "leave out such lines."
         )
+
+    def _drop_repeated_headers(self, raw: str, found: _ReadPart) -> list[str]:
+        """Drop the rows that are the header again, as in files that were joined, and return a sentence if there are."""
+        names = found.dialect.names
+        if found.dialect.header_line is None or len(names) < 2:
+            return []
+        repeats = " AND ".join(f"trim({quote_identifier(name)}) = {quote_literal(name)}" for name in names)
+        table = quote_identifier(raw)
+        row = self._connection.execute(f"SELECT count(*) FROM {table} WHERE {repeats}").fetchone()
+        if row is None or not row[0]:
+            return []
+        self._connection.execute(
+            f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM {table} WHERE NOT coalesce({repeats}, false)"
+        )
+        what = "line repeats the header and is" if row[0] == 1 else "lines repeat the header and are"
+        return [f"{found.part.file.name}: {row[0]:,} {what} left out."]
 
     def _drop_empty_columns(self, raw: str, names: Sequence[str], dialect: Dialect) -> tuple[str, ...]:
         """Drop the columns without a name in the header and without a value: the lines end with a delimiter."""
@@ -204,8 +233,9 @@ class CsvImporter:
 
     def _make_table(self, name: str, table: str, read: Sequence[_ReadPart], *, options: ReadOptions) -> TableNotes:
         columns = [row[0] for row in self._connection.execute(f"DESCRIBE {quote_identifier(table)}").fetchall()]
+        delimiter = read[0].dialect.delimiter
         inference = TypeInference(
-            self._connection, table, options=options, prefers_comma=read[0].dialect.delimiter == ";"
+            self._connection, table, options=options, prefers_comma=delimiter == ";", may_have_comma=delimiter != ","
         )
         readings = inference.infer_columns(columns)
         create_typed_table(self._connection, name, table, readings)
@@ -215,6 +245,7 @@ class CsvImporter:
         guesses += [guess for part in read for guess in _describe_guesses(part, options=options)]
         more, notes = collect_column_notes(file, readings, find_place=lines.__getitem__)
         guesses += more
+        guesses += describe_totals(self._connection, name, file=file)
         return TableNotes(name, f"{file}: {_describe_reading(read[0])}.", tuple(guesses), tuple(notes))
 
 
@@ -272,12 +303,11 @@ class _RejectedLine:
     fields: int
 
     @classmethod
-    def create(cls, line: int, column: int, kind: str, text: str | None, message: str | None) -> "_RejectedLine":
+    def create(cls, line: int, column: int | None, kind: str, text: str | None, message: str | None) -> "_RejectedLine":
         fields = (message or "").rpartition("Found: ")[2].split("\n")[0].strip()
         reason = "the quotes are wrong" if kind == "UNQUOTED VALUE" else kind.lower().replace("_", " ")
-        return cls(
-            int(line), int(column or 0), kind, text or "", reason, int(fields) if fields.isdigit() else int(column)
-        )
+        place = int(column or 0)
+        return cls(int(line), place, kind, text or "", reason, int(fields) if fields.isdigit() else place)
 
 
 def _add_spare_names(names: Sequence[str], width: int) -> tuple[str, ...]:
@@ -372,7 +402,8 @@ def _find_record_lines(part: _ReadPart, wanted: Sequence[int]) -> dict[int, int]
         reader = dialect.read_records(line.decode("utf-8", "replace") for line in file)
         row, line = 0, dialect.skip + 1
         for cells in reader:
-            if cells or len(dialect.names) == 1:
+            is_header = len(cells) > 1 and tuple(cell.strip() for cell in cells) == dialect.names
+            if (cells or len(dialect.names) == 1) and not is_header:
                 if row in wanted:
                     found[row] = line
                 if row >= last:

@@ -13,7 +13,16 @@ from agent.tools.data_files.column_types import TypeInference
 from agent.tools.data_files.csv_dialect import find_header, find_table_start, name_columns
 from agent.tools.data_files.csv_import import collect_column_notes, create_typed_table
 from agent.tools.data_files.discovery import TableFiles
-from agent.tools.data_files.notes import TableNotes
+from agent.tools.data_files.excel_cells import (
+    SheetCells,
+    count_column,
+    describe_cells,
+    name_column_letters,
+    read_cell_kinds,
+    read_sheet_cells,
+    write_out_values,
+)
+from agent.tools.data_files.notes import TableNotes, describe_totals
 from agent.tools.data_files.read_options import ReadOptions
 from agent.tools.sql.engines.attachment import quote_identifier, quote_literal
 
@@ -22,26 +31,26 @@ if TYPE_CHECKING:
 
 _MAIN: Final = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _RELATION: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
-_CELL: Final = re.compile(rb'<c\b[^>]*?\br="([A-Z]+)([0-9]+)"')
 _RANGE: Final = re.compile(r"([A-Z]+)([0-9]+):([A-Z]+)([0-9]+)")
 _RAW: Final = "planwave_raw_sheet"
+#: All cells, the header and what is above it among them, in columns that are called by their letters.
+_CELLS: Final = "planwave_raw_cells"
 _SAMPLE_ROWS: Final = 500
-#: Types whose cells are numbers that only their format tells from others.
-_FORMATTED: Final = frozenset({"DATE", "TIMESTAMP", "TIME", "BOOLEAN"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Sheet:
     name: str
     is_hidden: bool
-    #: The cells that are filled, as columns and rows counted from 1: first column, first row, last column, last row.
-    cells: tuple[int, int, int, int] | None
+    cells: SheetCells
+    #: Whether the days of the workbook count from 1904.
+    is_1904: bool
 
 
 def import_excel(connection: "DuckDBPyConnection", table: TableFiles, *, options: ReadOptions) -> Sequence[TableNotes]:
     """Make a table of each sheet that has cells; one sheet alone is called like its file. Raises `DataError`."""
     file = table.parts[0].file
-    sheets = [sheet for sheet in _list_sheets(file) if sheet.cells is not None]
+    sheets = [sheet for sheet in _list_sheets(file) if sheet.cells.bounds is not None]
     chosen = [sheet for sheet in sheets if sheet.name == options.sheet if options.sheet] or [
         sheet for sheet in sheets if not sheet.is_hidden
     ]
@@ -70,11 +79,15 @@ def _list_sheets(file: Path) -> list[_Sheet]:
             book = ET.fromstring(archive.read("xl/workbook.xml"))  # noqa: S314 - a file that the user named
             relations = ET.fromstring(archive.read("xl/_rels/workbook.xml.rels"))  # noqa: S314 - as above
             targets = {relation.get("Id"): str(relation.get("Target")) for relation in relations}
+            properties = book.find(f"{_MAIN}workbookPr")
+            is_1904 = properties is not None and properties.get("date1904") in {"1", "true"}
+            kinds = read_cell_kinds(archive, _MAIN)
             return [
                 _Sheet(
                     str(sheet.get("name")),
                     sheet.get("state", "visible") != "visible",
-                    _find_filled(archive, targets.get(sheet.get(_RELATION), "")),
+                    read_sheet_cells(_read_sheet(archive, targets.get(sheet.get(_RELATION), "")), kinds=kinds),
+                    is_1904,
                 )
                 for sheet in book.iter(f"{_MAIN}sheet")
             ]
@@ -85,29 +98,8 @@ def _list_sheets(file: Path) -> list[_Sheet]:
         ) from None
 
 
-def _find_filled(archive: zipfile.ZipFile, target: str) -> tuple[int, int, int, int] | None:
-    """Return the range of the cells of a sheet; what the sheet itself says of it is often wrong."""
-    path = target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
-    found = [(_count_column(letters.decode()), int(row)) for letters, row in _CELL.findall(archive.read(path))]
-    if not found:
-        return None
-    columns, rows = [column for column, _ in found], [row for _, row in found]
-    return min(columns), min(rows), max(columns), max(rows)
-
-
-def _count_column(letters: str) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number
-
-
-def _name_letters(number: int) -> str:
-    letters = ""
-    while number:
-        number, place = divmod(number - 1, 26)
-        letters = chr(ord("A") + place) + letters
-    return letters
+def _read_sheet(archive: zipfile.ZipFile, target: str) -> bytes:
+    return archive.read(target.removeprefix("/") if target.startswith("/") else f"xl/{target}")
 
 
 class _SheetImport:
@@ -119,26 +111,28 @@ class _SheetImport:
         self._sheet = sheet
         self._options = options
         if options.range is not None and (given := _RANGE.fullmatch(options.range.upper())):
-            self._cells = (_count_column(given[1]), int(given[2]), _count_column(given[3]), int(given[4]))
+            self._bounds = (count_column(given[1]), int(given[2]), count_column(given[3]), int(given[4]))
         else:
-            self._cells = sheet.cells or (1, 1, 1, 1)
+            # What the sheet itself says of its range is often wrong.
+            self._bounds = sheet.cells.bounds or (1, 1, 1, 1)
 
     def make_table(self, name: str) -> TableNotes:
-        first_column, first_row, last_column, last_row = self._cells
-        width = last_column - first_column + 1
-        sample = self._build_select(first_row, min(last_row, first_row + _SAMPLE_ROWS), texts=True)
-        grid = self._connection.execute(sample).fetchall()
+        first_column, first_row, last_column, _ = self._bounds
+        self._read_cells()
+        grid = self._connection.execute(f"SELECT * FROM {_CELLS} ORDER BY rowid LIMIT {_SAMPLE_ROWS + 1}").fetchall()
         rows = [tuple(cell or "" for cell in row) for row in grid]
         skipped = self._options.skip if self._options.skip is not None else 0
         if self._options.skip is None and self._options.range is None:
             skipped = find_table_start(rows)
-        head, rest = rows[skipped] if skipped < len(rows) else ("",) * width, rows[skipped + 1 :]
+        head = rows[skipped] if skipped < len(rows) else ("",) * (last_column - first_column + 1)
+        rest = rows[skipped + 1 :]
         is_header = find_header(head, rest)[0] if self._options.header is None else self._options.header
-        names = name_columns(head if is_header else [""] * width)
+        names = name_columns(head if is_header else [""] * len(head))
         start = first_row + skipped + is_header
-        self._read_texts(names, start=start, end=last_row)
+        self._name_columns(names, skipped=skipped + is_header)
         inference = TypeInference(self._connection, _RAW, options=self._options, prefers_comma=False)
-        readings = inference.infer_columns([each for each in names if self._has_values(each) or not _is_made_up(each)])
+        kept = [each for each in names if self._has_values(each) or not _is_made_up(each)]
+        readings = inference.infer_columns(kept)
         create_typed_table(self._connection, name, _RAW, readings, without_empty_rows=True)
         sheet = f"{self._file.name}, sheet {self._sheet.name!r}"
         guesses, notes = collect_column_notes(sheet, readings, find_place=lambda row: f"row {row + start}")
@@ -147,63 +141,39 @@ class _SheetImport:
             guesses.insert(
                 0, f"{sheet}: what is above row {first_row + skipped} is skipped; that row names the columns."
             )
+        by_number = {first_column + place: each for place, each in enumerate(names) if each in kept}
+        described = describe_cells(self._sheet.cells, first_row=start, columns=by_number)
+        guesses += [f"{sheet}: {each}." for each in described]
+        guesses += describe_totals(self._connection, name, file=sheet)
         return TableNotes(name, f"{sheet}: Excel, {header}.", tuple(guesses), tuple(notes))
 
     def _has_values(self, column: str) -> bool:
         row = self._connection.execute(f"SELECT count({quote_identifier(column)}) FROM {_RAW}").fetchone()
         return bool(row and row[0])
 
-    def _read_texts(self, names: Sequence[str], *, start: int, end: int) -> None:
-        """Make the raw table of the texts of all cells, with dates and truth values, which are numbers to Excel."""
-        first = self._cells[0]
-        letters = [_name_letters(first + place) for place in range(len(names))]
-        listed = ", ".join(
-            f"{quote_identifier(letter)} AS {quote_identifier(name)}"
-            for letter, name in zip(letters, names, strict=True)
-        )
-        if start > end:
-            texts = ", ".join(f"CAST(NULL AS VARCHAR) AS {quote_identifier(name)}" for name in names)
-            self._connection.execute(f"CREATE OR REPLACE TABLE {_RAW} AS SELECT {texts} LIMIT 0")
-            return
+    def _read_cells(self) -> None:
+        """Make the table of the texts of all cells."""
+        first_column, first_row, last_column, last_row = self._bounds
+        letters = [name_column_letters(number) for number in range(first_column, last_column + 1)]
         self._connection.execute(
-            f"CREATE OR REPLACE TABLE {_RAW} AS {self._build_select(start, end, texts=True, listed=listed)}"
+            f"CREATE OR REPLACE TABLE {_CELLS} AS SELECT {', '.join(map(quote_identifier, letters))} FROM "
+            f"read_xlsx({quote_literal(str(self._file))}, sheet = {quote_literal(self._sheet.name)}, "
+            f"range = '{letters[0]}{first_row}:{letters[-1]}{last_row}', header = false, stop_at_empty = false, "
+            "all_varchar = true)"
         )
-        for place, row in self._find_formatted(names, start).items():
-            column = first + place
-            listed = f"{letters[place]} AS value, row_number() OVER () - 1 + {row} AS place"
-            typed = self._build_select(start + row, end, texts=False, listed=listed, columns=(column, column))
-            self._connection.execute(
-                f"UPDATE {_RAW} SET {quote_identifier(names[place])} = CAST(typed.value AS VARCHAR) "
-                f"FROM ({typed}) AS typed "
-                f"WHERE {_RAW}.rowid = typed.place AND typed.value IS NOT NULL"
-            )
+        write_out_values(self._connection, _CELLS, self._sheet.cells, first_row=first_row, is_1904=self._sheet.is_1904)
 
-    def _build_select(
-        self, start: int, end: int, *, texts: bool, listed: str = "*", columns: tuple[int, int] | None = None
-    ) -> str:
-        """Return SQL for the cells of some rows, all as texts or each column by the type of its first cell."""
-        first, last = columns or (self._cells[0], self._cells[2])
-        return (
-            f"SELECT {listed} FROM read_xlsx({quote_literal(str(self._file))}, "
-            f"sheet = {quote_literal(self._sheet.name)}, "
-            f"range = '{_name_letters(first)}{start}:{_name_letters(last)}{end}', header = false, "
-            f"stop_at_empty = false, all_varchar = {texts}, ignore_errors = {not texts})"
+    def _name_columns(self, names: Sequence[str], *, skipped: int) -> None:
+        """Make the raw table of the rows after the first ones, with `names` instead of letters."""
+        first = self._bounds[0]
+        listed = ", ".join(
+            f"{quote_identifier(name_column_letters(first + place))} AS {quote_identifier(name)}"
+            for place, name in enumerate(names)
         )
-
-    def _find_formatted(self, names: Sequence[str], start: int) -> dict[int, int]:
-        """Return the columns whose first cell is a date, a time or a truth value: by position, the row of that cell."""
-        listed = ", ".join(f"min(rowid) FILTER ({quote_identifier(name)} IS NOT NULL)" for name in names)
-        firsts = self._connection.execute(f"SELECT {listed} FROM {_RAW}").fetchone() or ()
-        by_row: dict[int, list[int]] = {}
-        for place, row in enumerate(firsts):
-            if row is not None:
-                by_row.setdefault(int(row), []).append(place)
-        found: dict[int, int] = {}
-        for row, places in by_row.items():
-            self._connection.execute(self._build_select(start + row, start + row, texts=False))
-            kinds = [str(column[1]) for column in self._connection.description or []]
-            found.update({place: row for place in places if kinds[place] in _FORMATTED})
-        return found
+        self._connection.execute(
+            f"CREATE OR REPLACE TABLE {_RAW} AS SELECT {listed} FROM {_CELLS} WHERE rowid >= {skipped} ORDER BY rowid"
+        )
+        self._connection.execute(f"DROP TABLE {_CELLS}")
 
 
 def _is_made_up(name: str) -> bool:

@@ -80,7 +80,7 @@ def _import_table(
             case "parquet":
                 return [_import_parquet(connection, table)]
             case "json":
-                return [import_json(connection, table, options=chosen)]
+                return [import_json(connection, table, folder=folder, options=chosen)]
             case "excel":
                 return import_excel(connection, table, options=chosen)
             case _:

@@ -1,17 +1,32 @@
 """What is said of the files that were read: what was assumed, and what of it may be wrong."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from agent.tools.sql.engines.attachment import quote_identifier
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _FILE: Final = "notes.json"
 _MAX_SHOWN: Final = 20
 _WORDS: Final = re.compile(r"\w+")
 #: The column that a sentence is about.
 _COLUMN: Final = re.compile(r", column '(.+?)'(?: is|:)")
+#: What a row that adds up others is called, in the languages of most files.
+_TOTAL: Final = (
+    "((grand|overall|sub|running)[ -]?)?(totals?|sums?|summe|zwischensumme|gesamt(summe|ergebnis)?|insgesamt|total "
+    "(general|général|generale)|totale?|somme|suma|razem|totaal|toplam|итого|всего|合計|总计)"
+)
+_NUMBERS: Final = ("BIGINT", "HUGEINT", "DOUBLE", "DECIMAL")
+#: Rows that a table has at least for one of them to be a total, and totals that it has at most.
+_MIN_ROWS, _MAX_TOTALS = 3, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +115,49 @@ def load_notes(folder: Path) -> FileNotes:
         ),
         others=tuple(found["others"]),
     )
+
+
+def describe_totals(connection: "DuckDBPyConnection", table: str, *, file: str) -> list[str]:
+    """Return a sentence if rows of a table add up others of it, which whoever adds them up would count twice.
+
+    Such a row is called a total, in its first text, or is the last and has no text; and it is the first or the last, or
+    a number of it is the sum of those of the rows that are not called so.
+    """
+    name = quote_identifier(table)
+    columns = connection.execute(f"DESCRIBE {name}").fetchall()
+    texts = [f"nullif(trim({quote_identifier(column)}), '')" for column, kind, *_ in columns if kind == "VARCHAR"]
+    numbers = [quote_identifier(column) for column, kind, *_ in columns if kind.startswith(_NUMBERS)]
+    last = connection.execute(f"SELECT max(rowid) FROM {name}").fetchone()
+    if not texts or not numbers or last is None or last[0] is None or last[0] < _MIN_ROWS - 1:
+        return []
+    has_labels = f"(SELECT coalesce({', '.join(texts)}) FROM {name} WHERE rowid = {last[0] - 1}) IS NOT NULL"
+    found = connection.execute(
+        f"SELECT rowid, coalesce({', '.join(texts)}) AS label, {', '.join(numbers)} FROM {name} "
+        f"WHERE regexp_full_match(lower(label), '({_TOTAL}):?|.* (sub)?total:?') "
+        f"OR (label IS NULL AND rowid = {last[0]} AND {has_labels}) ORDER BY rowid LIMIT {_MAX_TOTALS + 1}"
+    ).fetchall()
+    if not found or len(found) > _MAX_TOTALS:
+        return []
+    places = ", ".join(str(row[0]) for row in found)
+    sums = connection.execute(
+        f"SELECT {', '.join(f'sum({column})' for column in numbers)} FROM {name} WHERE rowid NOT IN ({places})"
+    ).fetchone()
+    totals = [
+        label
+        for place, label, *values in found
+        if any(map(_are_equal, values, sums or ())) or (label is not None and place in {0, last[0]})
+    ]
+    if not totals:
+        return []
+    # Of several totals one is of all, and the others of parts.
+    listed = [label for _, label, *_ in found]
+    shown = "the last row, which has no text," if listed[0] is None else f"the row {listed[0]!r}"
+    more = f" and {len(listed) - 1:,} more" if len(listed) > 1 else ""
+    verb = "look like totals" if len(listed) > 1 else "looks like a total"
+    return [f"{file}: {shown}{more} {verb} of other rows; leave out what would be counted twice in a sum."]
+
+
+def _are_equal(value: object, total: object) -> bool:
+    if not isinstance(value, int | float | Decimal) or not isinstance(total, int | float | Decimal):
+        return False
+    return bool(total) and math.isclose(value, total, rel_tol=1e-9, abs_tol=0.005)

@@ -24,6 +24,20 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+#: How files of other formats begin, what they are, and what their names end with if they can be read.
+_OTHER_FORMATS: Final = (
+    (re.compile(rb"PK\x03\x04"), "an Excel workbook or another archive", ".xlsx"),
+    (re.compile(rb"PAR1"), "Parquet", ".parquet"),
+    (re.compile(rb"SQLite format 3\x00"), "an SQLite database", ".db"),
+    (re.compile(rb"\xd0\xcf\x11\xe0"), "an old Excel workbook", ""),
+    (re.compile(rb"%PDF-"), "a PDF", ""),
+    (
+        re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|table|\?xml)\b", re.IGNORECASE),
+        "a web page or XML",
+        "",
+    ),
+    (re.compile(rb"(\xef\xbb\xbf)?\s*(\[\s*\{|\{\s*\"[^\"]*\"\s*:)"), "JSON", ".json"),
+)
 _LATIN_ENCODINGS: Final = frozenset({"cp1252", "cp1250", "cp1254", "cp1257"})
 _USUAL_ENCODINGS: Final = ("cp1251", "cp1253", "shift_jis", "gb18030")
 _HIGH_BYTES: Final = re.compile(rb"[\x80-\xff]+")
@@ -45,6 +59,16 @@ class TextEncoding:
 def open_bytes(path: Path) -> IO[bytes]:
     """Open a file for its bytes, unpacked if it is gzipped."""
     return cast("IO[bytes]", gzip.open(path, "rb")) if path.name.lower().endswith(".gz") else path.open("rb")
+
+
+def require_text(path: Path) -> None:
+    """Raise `DataError` if a file that is called text is of another format by its first bytes."""
+    with open_bytes(path) as file:
+        head = file.read(512)
+    for pattern, what, ending in _OTHER_FORMATS:
+        if pattern.match(head):
+            renamed = f"give it a name that ends with {ending!r}, or " if ending else ""
+            raise DataError(f"The file {path.name!r} is {what}, not CSV. Remedy: {renamed}save it as CSV.")
 
 
 def detect_encoding(path: Path, *, given: str | None = None) -> TextEncoding:

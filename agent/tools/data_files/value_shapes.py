@@ -23,6 +23,9 @@ _SPACES: Final = " \u00a0\u202f\u2009"
 _APOSTROPHES: Final = "'\u2019"
 #: A hyphen and the typographer's minus.
 MINUS: Final = "-\u2212"
+#: Digits that a DOUBLE always keeps, and those that it keeps of what a DOUBLE was written from.
+_SAFE_DIGITS, _ROUND_TRIP_DIGITS = 15, 17
+_HUGE_DIGITS: Final = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ class NumberStyle:
         """A regular expression for a number in this style, with currency, percent and accounting's parentheses."""
         mark, between = re.escape(self.decimal), _build_class(self.thousands)
         grouped = rf"[1-9][0-9]{{0,2}}(?:{between}[0-9]{{3}})+" if between else r"(?!)"
+        if "," in self.thousands:
+            # India's groups: 12,34,567.
+            grouped += "|[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}"
         whole = rf"(?:{grouped}|0|[1-9][0-9]*)" if between else r"(?:0|[1-9][0-9]*)"
         number = rf"(?:{whole}(?:{mark}[0-9]+)?|{mark}[0-9]+)"
         space = f"[{_SPACES}]?"
@@ -45,6 +51,27 @@ class NumberStyle:
         # A plus before many digits begins a phone number.
         plus = rf"\+[0-9]{{1,6}}(?:{mark}[0-9]+)?{space}%?"
         return rf"(?:{signed}|{plus}|\({space}(?:{_CURRENCY}{space})?{number}{space}(?:{_CURRENCY}|%)?\))"
+
+    def build_plain_number(self, value: str) -> str:
+        """Return SQL for a number in this style as computers write it."""
+        bare = f"regexp_replace({value}, '{CURRENCY.pattern}', '', 'g')"
+        kept = f"regexp_replace({bare}, '[^0-9{self.decimal}]', '', 'g')"
+        sign = f"CASE WHEN regexp_matches({value}, '[{MINUS}(]') THEN '-' ELSE '' END"
+        return f"({sign} || replace({kept}, '{self.decimal}', '.'))"
+
+
+def choose_integer_type(digits: int) -> str:
+    """Return the type of whole numbers with at most so many digits."""
+    return "HUGEINT" if digits > _SAFE_DIGITS else "BIGINT"
+
+
+def choose_number_type(digits: int, fraction: int) -> str:
+    """Return the type of numbers with at most so many digits, and so many of them after the point; none is lost."""
+    # Many decimals are what a program wrote of a DOUBLE, few are an amount with a long whole part.
+    is_written = digits <= _ROUND_TRIP_DIGITS + 1 and fraction > 6
+    if not fraction or digits <= _SAFE_DIGITS or is_written or digits > _HUGE_DIGITS:
+        return "DOUBLE"
+    return f"DECIMAL(38, {fraction})"
 
 
 def _build_class(letters: str) -> str:
@@ -71,6 +98,8 @@ class DateShape:
         return len(self.formats) > 1
 
 
+#: What 24-01-05 may be if it is not 24 January.
+YEAR_FIRST: Final = "%y-%m-%d"
 DATE_SHAPES: Final = (
     DateShape(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}", ("%Y-%m-%d",)),
     DateShape(r"[0-9]{4}/[0-9]{1,2}/[0-9]{1,2}", ("%Y/%m/%d",)),
@@ -81,6 +110,7 @@ DATE_SHAPES: Final = (
     DateShape(r"[0-9]{1,2}-[0-9]{1,2}-[0-9]{4}", ("%d-%m-%Y", "%m-%d-%Y")),
     DateShape(r"[0-9]{1,2}/[0-9]{1,2}/[0-9]{2}", ("%d/%m/%y", "%m/%d/%y")),
     DateShape(r"[0-9]{1,2}-[0-9]{1,2}-[0-9]{2}", ("%d-%m-%y", "%m-%d-%y")),
+    DateShape(r"[0-9]{2}-[0-9]{2}-[0-9]{2}", (YEAR_FIRST,)),
     DateShape(r"[0-9]{1,2}[- ][A-Za-z]{3}[- ][0-9]{4}", ("%d-%b-%Y",)),
     DateShape(r"[0-9]{1,2}-[A-Za-z]{3}-[0-9]{2}", ("%d-%b-%y",)),
     DateShape(r"[A-Za-z]{3} [0-9]{1,2}, [0-9]{4}", ("%b %d, %Y",)),

@@ -73,7 +73,7 @@ def _simplify_type(column: Column) -> str:
     """Return the type as one plain word, which is one token and all that a planner needs."""
     kind = column.type.partition("(")[0]
     if column.holds is not None:
-        return column.holds
+        return "DATE" if column.holds == "MONTH" else column.holds
     if column.is_text:
         return "TEXT"
     if kind in {"DECIMAL", "DOUBLE", "FLOAT"}:
@@ -83,7 +83,8 @@ def _simplify_type(column: Column) -> str:
 
 def _describe_values(column: Column) -> str:
     if column.first is not None:
-        return f"{column.first[:10]} to {(column.last or '')[:10]}"
+        kind = "months, " if column.holds == "MONTH" else ""
+        return f"{kind}{column.first[:10]} to {(column.last or '')[:10]}"
     some = column.sample_values(most=_MAX_VALUES, letters=_MAX_VALUE_LETTERS)
     shown = ["'{}'".format(value.replace("'", "''")) for value in some]
     return f"{', '.join(shown)}{', and more' if len(shown) < len(column.values or ()) else ''}" if shown else ""

@@ -57,7 +57,7 @@ def _simplify_type(column: Column) -> str:
     """Return the type as one plain word, which is one token and all that a planner needs."""
     kind = column.type.partition("(")[0]
     if column.holds is not None:
-        return column.holds.lower()
+        return "date" if column.holds == "MONTH" else column.holds.lower()
     if column.is_text:
         return "text"
     if kind in {"DECIMAL", "DOUBLE", "FLOAT"}:

@@ -4,8 +4,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from agent.tools.db_schema.introspection import quote_relation
 from agent.tools.db_schema.model import Column, Relation
+from agent.tools.db_schema.quoting import quote_relation
 from agent.tools.sql.engines.attachment import quote_identifier
 from agent.tools.sql.runner import interrupt_after
 

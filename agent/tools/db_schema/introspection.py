@@ -1,12 +1,13 @@
 """Reading the schema of an open data source from its catalogue and its rows."""
 
-import re
 import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from agent.tools.db_schema.catalog_notes import CatalogNotes, qualify_name, read_catalog_notes
-from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
+from agent.tools.db_schema.inferred_keys import infer_foreign_keys
+from agent.tools.db_schema.model import Column, DatabaseSchema, HeldType, Relation
+from agent.tools.db_schema.quoting import quote_relation
 from agent.tools.sql.data_source import Connectable
 from agent.tools.sql.duckdb_json import cell_to_json
 from agent.tools.sql.engines.attachment import CATALOG, TableReading, quote_identifier
@@ -21,10 +22,15 @@ MAX_LISTED_VALUES = 200
 _MAX_PROFILED_ROWS = 5_000_000
 #: Seconds for the rows of one table or view, and of all.
 _PROFILE_SECONDS, _ALL_PROFILES_SECONDS = 20.0, 40.0
-#: A name with its schema, each as it is or quoted.
-_NAME_PARTS = re.compile(r'"(?:[^"]|"")*"|[^."]+')
+_ISO_MONTH = r"\d{4}-\d{2}"
 _ISO_DATE = r"\d{4}-\d{2}-\d{2}"
 _ISO_TIME = _ISO_DATE + r"([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?"
+#: What a text column can hold: the pattern of its values, what makes a value a date, and the type of that.
+_HELD_TYPES: Mapping[HeldType, tuple[str, str, str]] = {
+    "DATE": (_ISO_DATE, "", "DATE"),
+    "TIMESTAMP": (_ISO_TIME, "", "TIMESTAMP"),
+    "MONTH": (_ISO_MONTH, "-01", "DATE"),
+}
 _OWN_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast"})
 
 
@@ -59,6 +65,8 @@ def read_schema(source: Connectable, *, only: Collection[str] | None = None) -> 
             if seconds > 0 and not reading.problem:
                 relation = _profile_relation(relation, connection=connection, seconds=seconds)
             relations.append(relation)
+        if source.kind not in {"postgres", "mysql"} and not any(notes.foreign_keys.values()):
+            relations = infer_foreign_keys(relations, connection=connection, seconds=stops_at - time.monotonic())
         (time_zone,) = connection.execute("SELECT current_setting('TimeZone')").fetchone() or (None,)
     return DatabaseSchema(
         relations=tuple(sorted(relations, key=lambda relation: (relation.kind == "table", relation.name))),
@@ -157,23 +165,25 @@ def _query_ranges(
 
 def _query_text_dates(
     relation: Relation, *, texts: list[str], connection: "DuckDBPyConnection"
-) -> Mapping[str, tuple[str, str, str]]:
+) -> Mapping[str, tuple[HeldType, str, str]]:
     """Return the text columns all of whose values are ISO dates or times: what they hold, the first and the last."""
     if not texts:
         return {}
     parts = []
     for name in texts:
         column = f"CAST({quote_identifier(name)} AS VARCHAR)"
-        for pattern, kind in ((_ISO_DATE, "DATE"), (_ISO_TIME, "TIMESTAMP")):
-            is_date = f"({column} IS NULL OR TRY_CAST({column} AS {kind}) IS NOT NULL)"
+        for pattern, suffix, cast in _HELD_TYPES.values():
+            is_date = f"({column} IS NULL OR TRY_CAST({column} || '{suffix}' AS {cast}) IS NOT NULL)"
             parts.append(f"bool_and(regexp_full_match({column}, '{pattern}') AND {is_date})")
         parts += [f"min({column})", f"max({column})"]
     row = connection.execute(f"SELECT {', '.join(parts)} FROM {quote_relation(relation)}").fetchone() or ()  # noqa: S608 - quoted identifiers
-    dates: dict[str, tuple[str, str, str]] = {}
+    dates: dict[str, tuple[HeldType, str, str]] = {}
+    width = len(_HELD_TYPES) + 2
     for place, name in enumerate(texts):
-        only_dates, only_times, first, last = row[4 * place : 4 * place + 4]
-        if only_dates or only_times:
-            dates[name] = ("DATE" if only_dates else "TIMESTAMP", first, last)
+        *held, first, last = row[width * place : width * (place + 1)]
+        kind = next((kind for kind, is_held in zip(_HELD_TYPES, held, strict=True) if is_held), None)
+        if kind is not None:
+            dates[name] = (kind, first, last)
     return dates
 
 
@@ -197,9 +207,3 @@ def _query_values(
         if len(values) <= MAX_LISTED_VALUES and all(len(value) <= 200 for (value,) in values):
             listed[name] = tuple(sorted(value for (value,) in values))
     return listed
-
-
-def quote_relation(relation: Relation) -> str:
-    """Return the name of `relation` as quoted SQL identifiers."""
-    parts = _NAME_PARTS.findall(relation.name)
-    return ".".join(part if part.startswith('"') else quote_identifier(part) for part in parts)

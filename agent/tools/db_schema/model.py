@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+HeldType = Literal["DATE", "TIMESTAMP", "MONTH"]
+
 
 class Column(BaseModel):
     """A column with its DuckDB type and what is known of its values."""
@@ -17,7 +19,8 @@ class Column(BaseModel):
     #: All distinct values of a text column, sorted; None if they are too many or not known.
     values: tuple[str, ...] | None = None
     #: What a text column holds if all its values are ISO 8601: databases without a type for dates keep them so.
-    holds: Literal["DATE", "TIMESTAMP"] | None = None
+    #: `MONTH` is a year and a month, such as "2024-05".
+    holds: HeldType | None = None
     #: The first and last value of a column of dates or timestamps, texts too, in ISO 8601.
     first: str | None = None
     last: str | None = None
@@ -38,7 +41,10 @@ class Column(BaseModel):
 
 
 class ForeignKey(BaseModel):
-    """Columns that refer to a row of another table: `columns[i]` equals `references[i]` of `table`."""
+    """Columns that refer to a row of another table: `columns[i]` equals `references[i]` of `table`.
+
+    In files, which declare no keys, the names and all rows say so.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -71,10 +71,11 @@ class OutputFolder:
 def _find_spelling_problem(path: str) -> str | None:
     if not path.strip():
         return "path is empty; give a file name such as 'report.md'."
+    # Before its bytes are counted: half of a surrogate pair has none.
+    if any(not letter.isprintable() for letter in path):
+        return f"path {path[:40]!r} has a control character; use printable characters."
     if len(path) > MAX_PATH_LENGTH or any(len(part.encode()) > MAX_NAME_BYTES for part in path.split("/")):
         return f"path {path[:40] + '...'!r} is too long; keep each name within {MAX_NAME_BYTES} bytes."
-    if any(not letter.isprintable() for letter in path):
-        return f"path {path!r} has a control character; use printable characters."
     if PureWindowsPath(path).drive or "\\" in path or ":" in path:
         return f"path {path!r} has a drive or a backslash; use a relative path with forward slashes."
     if path.startswith(("/", "~")):

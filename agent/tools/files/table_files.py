@@ -18,6 +18,7 @@ from agent.errors import ToolFailure
 from agent.tools.charts.data.columns import JsonRow, column_names
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
     from xlsxwriter.format import Format
     from xlsxwriter.worksheet import Worksheet
 
@@ -161,7 +162,8 @@ def _limit_excel_text(text: str, path: str) -> str:
             f"A cell of {path!r} would have {len(text):,} characters, and Excel holds {_MAX_EXCEL_TEXT:,}; shorten it, "
             "or save as '.csv' or '.parquet'."
         )
-    return text
+    # Half of a surrogate pair is no text that a file can have.
+    return text.encode("utf-8", errors="replace").decode()
 
 
 def rows_to_parquet(rows: Sequence[JsonRow], *, columns: JsonValue, path: str) -> bytes:
@@ -171,6 +173,7 @@ def rows_to_parquet(rows: Sequence[JsonRow], *, columns: JsonValue, path: str) -
     rows without columns.
     """
     from agent.tools.sql.data_source import EngineLimits, connect_in_memory  # noqa: PLC0415 - part of an extra
+    from agent.tools.sql.engines.attachment import quote_identifier  # noqa: PLC0415 - as above
     from agent.tools.sql.row_tables import create_row_tables  # noqa: PLC0415 - as above
 
     if not column_names(rows) and not columns:
@@ -184,8 +187,25 @@ def rows_to_parquet(rows: Sequence[JsonRow], *, columns: JsonValue, path: str) -
         # Several threads would write groups of rows in any order.
         engine.execute("SET threads = 1")
         create_row_tables({"rows": table}, connection=engine)
-        engine.table("rows").write_parquet(str(file))
+        made = engine.table("rows")
+        exact = ", ".join(
+            f"{_keep_digits(engine, quote_identifier(name), str(kind))} AS {quote_identifier(name)}"
+            for name, kind in zip(made.columns, made.types, strict=True)
+        )
+        made.project(exact).write_parquet(str(file))
         return file.read_bytes()
+
+
+def _keep_digits(engine: "DuckDBPyConnection", column: str, kind: str) -> str:
+    """Return SQL for a column of `rows` in a type that Parquet has: of an integer of 128 bits DuckDB writes a float."""
+    if kind not in {"HUGEINT", "UHUGEINT"}:
+        return column
+    for exact in ("BIGINT", "DECIMAL(38, 0)"):
+        fits = f"count(TRY_CAST({column} AS {exact})) = count({column})"
+        row = engine.table("rows").aggregate(fits).fetchone()
+        if row is not None and row[0]:
+            return f"CAST({column} AS {exact})"
+    return f"CAST({column} AS VARCHAR)"
 
 
 def format_cell(value: JsonValue) -> str:

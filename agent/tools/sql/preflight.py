@@ -71,6 +71,8 @@ class CheckedQuery:
     notes: tuple[str, ...] = ()
     #: A sentence for whatever looks wrong and was not changed.
     warnings: tuple[str, ...] = ()
+    #: See `Preflight`; only for a query that is not to be changed.
+    known_texts: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def check_query(
         return CheckedQuery(sql, params, BindResult(problems=(str(failure),)))
     if goal is None and not binding.problems:
         doubts = find_doubts(sql, schema=schema, params=params, lists=check.lists, find_similar=find_similar)
-        return CheckedQuery(sql, params, binding, warnings=doubts)
+        return CheckedQuery(sql, params, binding, warnings=doubts.warnings, known_texts=doubts.known_texts)
     repaired = check.repair(binding, goal=goal or "")
     if repaired is not None and goal is not None:
         return repaired
@@ -265,6 +267,7 @@ def build_preflight(
         args=repaired,
         notes=notes,
         warnings=warnings,
+        known_texts=checked.known_texts,
         output_schema=build_output_schema(dict(binding.columns)),
     )
 

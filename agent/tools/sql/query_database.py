@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 #: Seconds that reading the schema may take, and again without the rows if that was not enough.
 _SCHEMA_SECONDS = 60.0
+#: Seconds that the review of a draft may take to count the rows of its joins.
+_COUNT_SECONDS = 5.0
 #: Beyond so many tables and views, rows are read only of those that a query or a description names.
 _MAX_PROFILED_TABLES = 40
 #: Sources in which counting the rows of every table is work for others, too.
 _SERVERS = frozenset({"postgres", "mysql"})
 _WORD = re.compile(r"\w+")
-#: A goal with one of these words asks for ids to be shown.
-_ID_WORDS = re.compile(r"\b(ids?|keys?|codes?)\b", re.IGNORECASE)
 
 
 class IntrospectedDatabase:
@@ -192,27 +192,27 @@ class QueryDatabase(SqlTool):
         return context.replace(render_schema(schema), render_schema_as_ddl(schema))
 
     def fit_to_goal(self, sql: str, goal: str) -> "FittedQuery":
-        """Return a planner's query adapted to the goal: no LIMIT that was not asked for, and names beside ids."""
-        from agent.tools.sql_repair.output_rows import (  # noqa: PLC0415 - sqlglot is slow to import
-            FittedQuery,
-            add_labels_to_keys,
-            remove_unrequested_limit,
-            show_ranking_measure,
-        )
+        """Return a planner's query adapted to the goal, as `agent/tools/sql_fit/README.md` tells."""
+        from agent.tools.sql_fit.fit import fit_query  # noqa: PLC0415 - sqlglot is slow to import
 
-        unlimited = remove_unrequested_limit(sql, asked=goal)
-        ranked = show_ranking_measure(unlimited.sql)
-        notes = (*unlimited.notes, *ranked.notes)
-        if _ID_WORDS.search(goal):
-            return FittedQuery(ranked.sql, notes)
-        labelled = add_labels_to_keys(ranked.sql, schema=self.database.load_schema())
-        return FittedQuery(labelled.sql, (*notes, *labelled.notes))
+        return fit_query(sql, goal=goal, schema=self.database.load_schema())
 
     def review_query(self, sql: str, goal: str, is_final: bool) -> tuple[str, ...]:
         """Return what looks wrong in a planner's query for its goal; `is_final`: no other call uses its rows."""
         from agent.tools.sql_review.draft_review import review_query  # noqa: PLC0415 - sqlglot is slow to import
 
-        return review_query(sql, goal=goal, schema=self.database.load_schema(), is_final=is_final)
+        schema = self.database.load_schema()
+        return review_query(sql, goal=goal, schema=schema, count_rows=self._count_rows, is_final=is_final)
+
+    def _count_rows(self, sql: str) -> tuple[int, int] | None:
+        """Run a query of the review, which has one row of two numbers; None if it fails or takes too long."""
+        request: Message = {"op": "query", "query": QueryArgs(sql=sql).to_message()}
+        try:
+            output = self.processes.run(request, seconds=_COUNT_SECONDS)
+        except ToolFailure:
+            return None
+        first, second = output["rows"][0].values()
+        return int(first), int(second)
 
     def review_coverage(self, texts: Sequence[str], goal: str) -> tuple[str, ...]:
         """Return what the goal names and none of the `texts` of a planner's calls has."""

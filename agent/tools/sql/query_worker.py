@@ -22,6 +22,7 @@ from agent.errors import DataError, ToolFailure
 from agent.tools.db_schema.introspection import read_schema
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql.data_source import AttachedSource, EngineLimits, attach_source, connect_in_memory, lock_down
+from agent.tools.sql.engines.attachment import CATALOG
 from agent.tools.sql.engines.dialects import SOURCE_DIALECTS, PreparedQuery, translate_if_needed
 from agent.tools.sql.engines.sqlite import explain_sqlite_failure
 from agent.tools.sql.preflight import build_bind_values, preflight_query
@@ -29,6 +30,7 @@ from agent.tools.sql.query_process import Message, read_frame, write_frame
 from agent.tools.sql.row_tables import create_row_tables, preflight_rows
 from agent.tools.sql.runner import Query, QueryOutput, bind_value, run_query
 from agent.tools.sql.source_location import SourceLocation
+from agent.tools.sql.sources.several import find_ambiguous_tables
 from agent.tools.sql.statement import format_engine_error
 
 if TYPE_CHECKING:
@@ -151,6 +153,8 @@ class _Worker:
             prepared = translate_if_needed(sql, dialect=self._dialect, params=params, connection=connection)
             if prepared.sql != sql and reader is not None:
                 notes = reader.prepare_tables(prepared.sql, connection)
+            if self._get_source().kind == "several":
+                notes = [*notes, *find_ambiguous_tables(prepared.sql, connection, catalog=CATALOG)]
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
@@ -172,13 +176,14 @@ class _Worker:
             self._schemas = {message["schema_key"]: DatabaseSchema.model_validate(message["schema"])}
         schema = self._schemas[message["schema_key"]]
         with self._get_source().get_connection() as connection:
-            return self._preflight(
+            found = self._preflight(
                 message["args"],
                 left_open=message["open"],
                 schema=schema,
                 connection=connection,
                 goal=message["goal"],
-            ).model_dump(mode="json")
+            )
+        return found.model_copy(update={"problems": tuple(map(self._explain, found.problems))}).model_dump(mode="json")
 
     def _preflight(
         self,

@@ -24,6 +24,7 @@ _FLOAT_DIGITS, _MAX_DIGITS = 15, 38
 _MAX_EXACT_SCALE = 4
 #: How a decimal is written, unlike a telephone number.
 _LONG_DECIMAL = re.compile(r"-?(0|[1-9]\d*)\.\d+")
+_ISO_START = re.compile(r"\d{4}-")
 _ZONED_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)")
 
 if TYPE_CHECKING:
@@ -169,6 +170,9 @@ def _infer_types(
         values = [value for row in rows if (value := row.get(name)) is not None]
         if "JSON" in kind and not (kind == "JSON" and any(isinstance(value, dict | list) for value in values)):
             by_name[name] = re.sub(r"\bJSON\b", "VARCHAR", kind)
+        elif kind in {"DATE", "TIMESTAMP"} and not all(map(_ISO_START.match, map(str, values))):
+            # It infers dates in forms that it cannot read, and reads 24-01-05 as of the year 24.
+            by_name[name] = "VARCHAR"
         elif kind == "DOUBLE" and any(type(value) is int and abs(value) > _MAX_EXACT_INTEGER for value in values):
             is_whole = all(type(value) is int and abs(value) < _MAX_HUGE_INTEGER for value in values)
             by_name[name] = "HUGEINT" if is_whole else "VARCHAR"
@@ -225,9 +229,10 @@ def _choose_column_type(values: list[JsonValue]) -> str | None:
     texts = [value for value in present if isinstance(value, str)]
     if texts and len(texts) < len(present) and any(isinstance(value, list | dict) for value in present):
         return None
-    if texts and len(texts) == len(present) and all(map(_ZONED_TIME.fullmatch, texts)):
-        # The reader of JSON would take them for times without a zone.
-        return "TIMESTAMPTZ"
+    zoned = sum(_ZONED_TIME.fullmatch(text) is not None for text in texts)
+    if zoned and len(texts) == len(present):
+        # The reader of JSON would take them for times without a zone; beside such times they have no common type.
+        return "TIMESTAMPTZ" if zoned == len(texts) else "VARCHAR"
     exact = [_parse_exact(value) for value in present]
     if any(number is None for number in exact) or all(isinstance(value, int) for value in present):
         return "VARCHAR" if texts and len(texts) < len(present) else None

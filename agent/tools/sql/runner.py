@@ -1,6 +1,8 @@
 """The run of one query, with limits on the rows and the bytes of its result; its rows are JSON."""
 
 import json
+import math
+import re
 import sys
 import threading
 from collections import Counter
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Rows fetched at once: few at first, because the size of a row is not known before.
 _FIRST_BATCH, _MAX_BATCH = 8, 1_000
+_FLOAT_TYPE = re.compile(r"\b(DOUBLE|FLOAT)\b")
 
 
 class QueryColumn(TypedDict):
@@ -94,9 +97,9 @@ def run_query(
         # None instead of an empty mapping, with which DuckDB would report parameters as missing.
         connection.execute(statement.sql, params or None)
         output = _fetch_rows(query, connection=connection, max_bytes=max_bytes)
-        if not _may_have_infinite_times(output):
+        if not _may_lose_times(output):
             return output
-        connection.execute(_show_infinite_times(statement.sql, connection=connection), params or None)
+        connection.execute(_show_times_as_they_are(statement.sql, connection=connection), params or None)
         return _fetch_rows(query, connection=connection, max_bytes=max_bytes, columns=output["columns"])
     except UnicodeDecodeError as error:
         raise ToolFailure(f"The query failed: a text is not in UTF-8 ({error.reason}); leave its column out.") from None
@@ -107,22 +110,32 @@ def run_query(
         raise ToolFailure(f"The query failed: {format_engine_error(error)}") from None
 
 
-def _may_have_infinite_times(output: QueryOutput) -> bool:
-    """Whether a date or point in time is the first or last that Python has, which it also takes for infinity."""
-    timed = [column["name"] for column in output["columns"] if column["type"].startswith(("DATE", "TIMESTAMP"))]
-    return any(str(row[name]).startswith(("9999-12-31", "0001-01-01")) for row in output["rows"] for name in timed)
+def _may_lose_times(output: QueryOutput) -> bool:
+    """Whether a time may not be what it is in Python, which has no infinity, nanoseconds or months of a duration."""
+    signs = {"DATE": ("9999-12-31", "0001-01-01"), "TIMESTAMP": ("9999-12-31", "0001-01-01"), "INTERVAL": (" days",)}
+    for column in output["columns"]:
+        kind = column["type"].partition(" ")[0]
+        if kind == "TIMESTAMP_NS":
+            return True
+        if any(sign in str(row[column["name"]]) for sign in signs.get(kind, ()) for row in output["rows"]):
+            return True
+    return False
 
 
-def _show_infinite_times(sql: str, *, connection: "DuckDBPyConnection") -> str:
-    """Return the query of the last run with infinity as a word in its dates and points in time."""
+def _show_times_as_they_are(sql: str, *, connection: "DuckDBPyConnection") -> str:
+    """Return the query of the last run with text for the points in time and durations that Python does not have."""
     columns = []
     for position, column in enumerate(connection.description or []):
-        name = f"c{position}"
-        if str(column[1]).startswith(("DATE", "TIMESTAMP")):
-            # A union keeps what is finite as it is.
-            union = f"UNION(word VARCHAR, time {column[1]})"
+        name, kind = f"c{position}", str(column[1])
+        # A union keeps what Python has as it is.
+        union = f"UNION(word VARCHAR, time {kind})"
+        if kind == "TIMESTAMP_NS":
+            columns.append(f"replace(CAST({name} AS VARCHAR), ' ', 'T')")
+        elif kind.startswith(("DATE", "TIMESTAMP", "INTERVAL")):
+            has_months = f"datepart('month', {name}) <> 0 OR datepart('year', {name}) <> 0"
+            is_odd = has_months if kind == "INTERVAL" else f"isinf({name})"
             word = f"CAST(CAST({name} AS VARCHAR) AS {union})"
-            columns.append(f"CASE WHEN isinf({name}) THEN {word} ELSE CAST({name} AS {union}) END")
+            columns.append(f"CASE WHEN {is_odd} THEN {word} ELSE CAST({name} AS {union}) END")
         else:
             columns.append(name)
     names = ", ".join(f"c{position}" for position in range(len(columns)))
@@ -146,6 +159,8 @@ def _fetch_rows(
     rows: list[dict[str, JsonValue]] = []
     size, batch_size, warning = 0, _FIRST_BATCH, ""
     max_rows = sys.maxsize if query.max_rows is None else query.max_rows
+    floats = [position for position, column in enumerate(columns) if _FLOAT_TYPE.search(column["type"])]
+    infinite: Counter[str] = Counter()
     while len(rows) <= max_rows and not warning and (batch := connection.fetchmany(batch_size)):
         for values in batch:
             row = dict(zip(names, map(cell_to_json, values), strict=True))
@@ -161,6 +176,8 @@ def _fetch_rows(
             rows.append(row)
             if len(rows) > max_rows:
                 break
+            for place in floats:
+                infinite[names[place]] += _count_infinite(values[place])
         batch_size = _choose_batch_size(batch_size, size=size, rows=len(rows), max_bytes=max_bytes)
     truncated = len(rows) > max_rows or bool(warning)
     output: QueryOutput = {
@@ -169,7 +186,26 @@ def _fetch_rows(
         "row_count": min(len(rows), max_rows),
         "truncated": truncated,
     }
-    return {**output, "warning": warning} if warning else output
+    said = [*filter(None, [warning]), *(_describe_infinite(name, infinite[name]) for name in names if infinite[name])]
+    return {**output, "warning": " ".join(said)} if said else output
+
+
+def _count_infinite(value: object) -> int:
+    """Return how many numbers of a value, or inside of it, JSON does not have."""
+    match value:
+        case float():
+            return not math.isfinite(value)
+        case list() | tuple():
+            return sum(map(_count_infinite, value))
+        case dict():
+            return sum(map(_count_infinite, value.values()))
+        case _:
+            return 0
+
+
+def _describe_infinite(column: str, count: int) -> str:
+    described = "1 value is" if count == 1 else f"{count:,} values are"
+    return f"{described} infinite or no number (NaN) in {column!r}, and given as null."
 
 
 def _choose_batch_size(before: int, *, size: int, rows: int, max_bytes: int) -> int:

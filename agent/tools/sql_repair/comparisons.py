@@ -1,13 +1,14 @@
 """Values used as another type: a column compared with a whole list, a date as text, and ISO texts used as dates."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
-from agent.tools.db_schema.model import DatabaseSchema
-from agent.tools.sql_repair.scopes import Scope, build_scopes, walk_nodes
+from agent.tools.db_schema.model import DatabaseSchema, HeldType
+from agent.tools.sql_repair.scopes import Scope, build_scopes, resolve_base_column, walk_nodes
 from agent.tools.sql_repair.text_edits import TextEdit, get_span, parse_statement, tokenize_sql
 
 #: Column types to which JSON texts are cast before they are compared with the column.
@@ -19,10 +20,16 @@ _DATE_FUNCTIONS: Final = frozenset(
         "timestamptrunc datetrunc datediff timestampdiff timetostr lastday dateadd datesub dateaddinterval hour minute "
         "second yearofweek yearofweekiso "
         "date_part datepart isodow isoyear yearweek decade century millennium era epoch julian age date_sub datesub "
-        "date_diff last_day strftime to_days"
+        "date_diff last_day strftime to_days julianday datetime"
     ).split()
 )
 _COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between)
+#: What hands a date on as it is.
+_TRANSPARENT: Final = (exp.Max, exp.Min, exp.Coalesce, exp.Paren, exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue)
+#: Functions of SQLite by what DuckDB has for them, with the type that they need.
+_SQLITE_FUNCTIONS: Final = {"julianday": "JULIAN"}
+_ISO_TEXT: Final = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?")
+_DAY_LENGTH, _MONTH_LENGTH = 10, 7
 
 
 def find_comparison_edits(sql: str, *, schema: DatabaseSchema, lists: Mapping[str, str | None]) -> Iterator[TextEdit]:
@@ -39,6 +46,43 @@ def find_comparison_edits(sql: str, *, schema: DatabaseSchema, lists: Mapping[st
                 yield from _compare_items(node, scope, lists=lists, tokens=tokens, sql=sql)
             elif isinstance(node, exp.Like | exp.ILike) and isinstance(node.this, exp.Column):
                 yield from _compare_date_as_text(node.this, scope)
+
+
+def find_date_edits(sql: str, *, schema: DatabaseSchema) -> Iterator[TextEdit]:
+    """Yield what makes each comparison of a date with a text one of the same precision.
+
+    A month, "2024-05", sorts before "2024-05-01", and a day, "2024-05-01", before "2024-05-01 00:00:00": the text is
+    cut. A point in time is hardly ever equal to a day, and after it begins: it is compared by its day.
+    """
+    tree = parse_statement(sql)
+    for scope in build_scopes(tree, schema=schema) if tree is not None else ():
+        for node in list(walk_nodes(scope.select)):
+            if isinstance(node, (*_COMPARISONS, exp.In)) and isinstance(node.this, exp.Column):
+                known = scope.find_column(node.this)
+                operands = [each for each in node.iter_expressions() if isinstance(each, exp.Literal)]
+                texts = [each for each in operands if each.is_string and _ISO_TEXT.fullmatch(each.name)]
+                if known is not None and known.holds in {"DATE", "MONTH"}:
+                    yield from _cut_texts(texts, length=_MONTH_LENGTH if known.holds == "MONTH" else _DAY_LENGTH)
+                elif known is not None and "TIMESTAMP" in {known.holds, known.type}:
+                    yield from _compare_by_day(node, texts)
+
+
+def _cut_texts(texts: Sequence[exp.Expr], *, length: int) -> Iterator[TextEdit]:
+    for text in texts:
+        if (span := get_span(text)) is not None and len(text.name) > length:
+            kept = text.name[:length]
+            yield TextEdit(*span, f"'{kept}'", f"{text.name!r} is compared as {kept!r}, as the column has it.")
+
+
+def _compare_by_day(node: exp.Expr, texts: Sequence[exp.Expr]) -> Iterator[TextEdit]:
+    """Compare the day of a point in time, unless the text is the first day of a month: a bound that is left out."""
+    days, span = [each.name for each in texts if len(each.name) == _DAY_LENGTH], get_span(node.this)
+    is_equality = isinstance(node, exp.EQ | exp.NEQ | exp.In)
+    if span is None or not days or len(days) < len(texts):
+        return
+    is_bound = isinstance(node, exp.GT | exp.LTE | exp.Between) and not days[-1].endswith("-01")
+    if is_equality or is_bound:
+        yield TextEdit(span[1], span[1], "::DATE", f"{node.this.sql(dialect='duckdb')!r} is compared by its day.")
 
 
 def _compare_date_as_text(column: exp.Column, scope: Scope) -> Iterator[TextEdit]:
@@ -105,26 +149,45 @@ def _find_list_parameter(node: exp.Expr, *, lists: Mapping[str, str | None]) -> 
     return operand.name if isinstance(operand, exp.Placeholder) and operand.name in lists else None
 
 
-def cast_text_dates(scope: Scope) -> Iterator[str]:
+def cast_text_dates(scope: Scope, *, scopes: Mapping[int, Scope]) -> Iterator[str]:
     """Cast each column of ISO texts that is used as a date, in place, and yield a sentence for each column.
 
-    Compared with a text it stays as it is: ISO texts sort as their dates do.
+    Compared with a text it stays as it is: ISO texts sort as their dates do. `scopes` has those of all SELECTs by the
+    `id` of their tree: a CTE or a subquery may hand the column on.
     """
     for column in list(scope.find_columns()):
-        known = scope.find_column(column)
-        use = column.parent
-        if known is None or known.holds is None or use is None or not _is_date_use(column, use):
+        found = resolve_base_column(column, scope, scopes)
+        if found is None or found[1].holds is None or not _is_date_use(column):
             continue
-        name = column.sql(dialect="duckdb")
-        column.replace(exp.cast(column.copy(), known.holds, dialect="duckdb"))
+        name, use = column.sql(dialect="duckdb"), column.parent
+        column.replace(_cast_to_date(column.copy(), found[1].holds))
+        if isinstance(use, exp.Anonymous) and use.name.lower() in _SQLITE_FUNCTIONS:
+            use.set("this", _SQLITE_FUNCTIONS[use.name.lower()])
         yield f"{name!r} is a date that is stored as text; it is used as a date."
 
 
-def _is_date_use(column: exp.Column, use: exp.Expr) -> bool:
+def _cast_to_date(column: exp.Expr, holds: HeldType) -> exp.Expr:
+    if holds == "MONTH":
+        return exp.cast(exp.Paren(this=exp.DPipe(this=column, expression=exp.Literal.string("-01"))), "DATE")
+    return exp.cast(column, holds, dialect="duckdb")
+
+
+def _is_date_use(column: exp.Column) -> bool:
+    """Whether a column, or what hands it on, is an operand of a function or an operator of dates."""
+    node: exp.Expr = column
+    while isinstance(node.parent, _TRANSPARENT) or (isinstance(node.parent, exp.Window) and node.arg_key == "this"):
+        node = node.parent
+        if isinstance(node, exp.Coalesce) and not all(map(_is_plain, node.iter_expressions())):
+            return True
+    use = node.parent
     if isinstance(use, exp.Sub | exp.Add):
         return True
     if isinstance(use, _COMPARISONS):
-        others = [part for part in use.iter_expressions() if id(part) != id(column)]
-        return not all(isinstance(part, exp.Literal | exp.Placeholder | exp.Column) for part in others)
+        return not all(_is_plain(part) for part in use.iter_expressions() if part is not node)
     name = use.name if isinstance(use, exp.Anonymous) else type(use).__name__
     return name.lower() in _DATE_FUNCTIONS
+
+
+def _is_plain(part: exp.Expr) -> bool:
+    """Whether an expression has the type of a text: a text itself, a parameter or a column, which may be one."""
+    return isinstance(part, exp.Literal | exp.Placeholder | exp.Column | exp.Query)

@@ -1,7 +1,7 @@
 """Texts that a query compares with a column that does not have them: told, or replaced if only the spelling differs."""
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from agent.tools.db_schema.model import Column, DatabaseSchema, Relation
 from agent.tools.sql_repair.name_matching import is_one_typo_apart, is_plural_variant, normalize_text, normalize_value
-from agent.tools.sql_repair.scopes import Scope, build_scopes, walk_nodes
+from agent.tools.sql_repair.scopes import build_scopes, resolve_base_column, walk_nodes
 from agent.tools.sql_repair.text_edits import TextEdit, apply_edits, get_span, parse_statement
 
 #: Returns the values of a column, as they are now, that are like a text; None if they could not be read.
@@ -24,6 +24,8 @@ class ComparedValues:
     params: dict[str, JsonValue]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    #: The texts that a column has, as it has them.
+    found: dict[str, str] = field(default_factory=dict)
 
 
 def check_compared_values(
@@ -87,49 +89,65 @@ class _Comparison:
     operands: tuple[exp.Expr, ...]
     #: LOWER, UPPER or TRIM is around the column, or the comparison is ILIKE.
     ignores_case: bool
+    #: Which of them is; None if none is.
+    function: type[exp.Expr] | None = None
 
 
 def _find_comparisons(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[_Comparison]:
     scopes = {id(scope.select): scope for scope in build_scopes(tree, schema=schema)}
     for scope in scopes.values():
         for node in list(walk_nodes(scope.select)):
-            pairs: list[tuple[exp.Expr, tuple[exp.Expr, ...]]] = []
-            if isinstance(node, exp.EQ | exp.NEQ):
-                pairs = [(node.this, (node.expression,)), (node.expression, (node.this,))]
-            elif isinstance(node, exp.In):
-                others = [*node.expressions, node.args.get("query"), node.args.get("field")]
-                pairs = [(node.this, tuple(other for other in others if other is not None))]
-            elif isinstance(node, exp.Like | exp.ILike) and not {"%", "_"} & set(node.expression.name):
-                pairs = [(node.this, (node.expression,))]
-            for compared, operands in pairs:
-                is_folded = isinstance(compared, exp.Lower | exp.Upper | exp.Trim)
-                found = _resolve_text_column(compared.this if is_folded else compared, scope, scopes)
-                if found is not None:
-                    yield _Comparison(*found, operands, is_folded or isinstance(node, exp.ILike))
+            for compared, operands in _list_pairs(node):
+                inner, function = _unwrap(compared)
+                found = resolve_base_column(inner, scope, scopes) if isinstance(inner, exp.Column) else None
+                if found is not None and found[1].is_text:
+                    # What stands for no value is none.
+                    instead = [each for one in compared.find_all(exp.Coalesce) for each in one.expressions]
+                    given = tuple(_flatten(each for each in operands if each not in instead))
+                    is_folded = function is not None or isinstance(node, exp.ILike)
+                    yield _Comparison(*found, given, is_folded, function)
 
 
-def _resolve_text_column(
-    compared: exp.Expr, scope: Scope, scopes: Mapping[int, Scope]
-) -> tuple[Relation, Column] | None:
-    """Return the text column of a table or view that is compared, also if a CTE or a subquery hands it on."""
-    if not isinstance(compared, exp.Column):
-        return None
-    for each in (scope, *scope.outer):
-        source = each.resolve(compared)
-        if source is None:
-            continue
-        if source.relation is not None:
-            column = source.relation.column(compared.name)
-            return (source.relation, column) if column is not None and column.is_text else None
-        inner = scopes.get(id(source.query))
-        # A CTE that reads itself has no end.
-        if inner is None or inner is scope:
-            return None
-        item = next((one for one in inner.select.expressions if one.alias_or_name == compared.name), None)
-        if item is None and inner.select.is_star:
-            item = exp.column(compared.name)
-        return _resolve_text_column(item.unalias(), inner, scopes) if item is not None else None
-    return None
+def _list_pairs(node: exp.Expr) -> Iterator[tuple[exp.Expr, Iterable[exp.Expr]]]:
+    """Yield what is compared for equality, and with what."""
+    match node:
+        case exp.EQ() | exp.NEQ() | exp.NullSafeEQ() | exp.NullSafeNEQ() | exp.Nullif():
+            yield node.this, (node.expression,)
+            yield node.expression, (node.this,)
+        case exp.In() if isinstance(node.this, exp.Tuple):
+            rows = [row for row in node.expressions if isinstance(row, exp.Tuple)]
+            for place, compared in enumerate(node.this.expressions):
+                yield compared, [row.expressions[place] for row in rows if place < len(row.expressions)]
+        case exp.In():
+            others = [*node.expressions, node.args.get("query"), node.args.get("field")]
+            yield node.this, [other for other in others if other is not None]
+        case exp.Like() | exp.ILike() if not {"%", "_"} & set(node.expression.name):
+            yield node.this, (node.expression,)
+        case exp.Case() if node.this is not None:
+            yield node.this, [branch.this for branch in node.args.get("ifs") or ()]
+
+
+def _unwrap(compared: exp.Expr) -> tuple[exp.Expr, type[exp.Expr] | None]:
+    """Return the column inside of what changes its case or the space around it at most, and what changes them."""
+    function: type[exp.Expr] | None = None
+    while isinstance(compared, exp.Lower | exp.Upper | exp.Trim | exp.Coalesce | exp.Cast | exp.Paren):
+        if isinstance(compared, exp.Cast) and not compared.is_type(*exp.DataType.TEXT_TYPES):
+            break
+        if isinstance(compared, exp.Lower | exp.Upper | exp.Trim):
+            function = function or type(compared)
+        compared = compared.this
+    return compared, function
+
+
+def _flatten(operands: Iterable[exp.Expr]) -> Iterator[exp.Expr]:
+    """Yield the operands, and the items of those that are lists."""
+    for operand in operands:
+        if isinstance(operand, exp.Any | exp.All | exp.Paren):
+            yield from _flatten((operand.this,))
+        elif isinstance(operand, exp.Array):
+            yield from _flatten(operand.expressions)
+        else:
+            yield operand
 
 
 def _check_value(
@@ -137,10 +155,21 @@ def _check_value(
 ) -> str | None:
     """Return the value by which `text` is to be replaced; None, perhaps with a warning added, if it is to stay."""
     relation, column = comparison.relation, comparison.column
+    fold = str.lower if comparison.function is exp.Lower else str.upper if comparison.function is exp.Upper else None
+    if fold is not None and fold(text) != text:
+        result.warnings.append(
+            f"{fold.__name__}({relation.name}.{column.name}) is never {text!r}; write {fold(text)!r}."
+        )
+        return None
     near = find_similar(relation, column, text)
-    if near is None or text in near or (comparison.ignores_case and text.casefold() in map(str.casefold, near)):
+    if near is None:
+        return None
+    if text in near or (comparison.ignores_case and text.casefold() in map(str.casefold, near)):
+        result.found[text] = text
         return None
     spelt = [value for value in near if normalize_value(value) == normalize_value(text)]
+    if len(spelt) == 1:
+        result.found.setdefault(text, spelt[0])
     may_change = goal is not None and not comparison.ignores_case and not stands_in_goal(text, goal)
     if may_change and len(spelt) == 1:
         return spelt[0]
@@ -149,7 +178,7 @@ def _check_value(
         other.name
         for other in relation.columns
         for value in other.values or ()
-        if other.name != column.name and normalize_text(value) == normalize_text(text)
+        if other.name != column.name and normalize_text(value) == normalize_text(text) != ""
     ]
     if near:
         listed = ", ".join(map(repr, sort_nearest_first(text, near)[:3]))

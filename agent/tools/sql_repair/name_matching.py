@@ -68,7 +68,9 @@ def to_singular(word: str) -> str:
     """Return an English word without its plural ending."""
     if word.endswith("ies") and len(word) > 4:
         return f"{word[:-3]}y"
-    if word.endswith(("ses", "xes", "ches", "shes")):
+    # "classes" and "statuses" lose two letters, "nurses" and "houses" one.
+    is_us = word.endswith("uses") and not word.endswith(("ouses", "auses"))
+    if is_us or word.endswith(("sses", "xes", "ches", "shes")):
         return word[:-2]
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
 

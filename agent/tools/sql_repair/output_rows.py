@@ -1,7 +1,7 @@
-"""Adaptation of a query to the goal that it is for: names beside ids, and only the LIMIT that was asked for."""
+"""The rows of a query: only the LIMIT that was asked for, and the first row of each value."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlglot
@@ -9,11 +9,9 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import TokenType
 
-from agent.tools.db_schema.model import DatabaseSchema, Relation
-from agent.tools.sql_repair.aggregates import find_aggregates, get_group_keys
+from agent.tools.sql_repair.aggregates import get_group_keys
 from agent.tools.sql_repair.name_matching import match_name
-from agent.tools.sql_repair.scopes import Scope, build_scopes, build_table
-from agent.tools.sql_repair.text_edits import can_be_printed, get_span, tokenize_sql
+from agent.tools.sql_repair.text_edits import get_span, tokenize_sql
 
 _WORD = re.compile(r"[^\W\d_]+")
 #: Numbers in English words, and words that ask for some of the rows without a number.
@@ -41,120 +39,6 @@ class FittedQuery:
 
     sql: str
     notes: tuple[str, ...] = ()
-
-
-def add_labels_to_keys(sql: str, *, schema: DatabaseSchema) -> FittedQuery:
-    """Return a grouped query that shows, beside the key that it groups by, the name that belongs to it.
-
-    Only if the query shows no other text, and the key leads to one table with one column of names. Rows are still
-    grouped by the key, so two with the same name stay separate. If there is nothing to add, `sql` is returned
-    unchanged, character by character.
-    """
-    tree = _parse_query(sql)
-    if tree is None or not can_be_printed(sql):
-        return FittedQuery(sql)
-    scope = next(build_scopes(tree, schema=schema), None)
-    if scope is None or scope.select is not tree or tree.args.get("group") is None or _has_text_column(scope):
-        return FittedQuery(sql)
-    if any(source.relation is None for source in scope.sources):
-        return FittedQuery(sql)
-    added = [_add_label_of_key(item, scope, schema=schema) for item in list(scope.select.expressions)]
-    notes = tuple(
-        f"{label!r} is shown beside {key!r}, by which the rows are grouped." for key, label in filter(None, added)
-    )
-    return FittedQuery(tree.sql(dialect="duckdb"), notes) if notes else FittedQuery(sql)
-
-
-def show_ranking_measure(sql: str) -> FittedQuery:
-    """Return a grouped query that is sorted by a total with that total as its last column, if it does not show it.
-
-    Whoever asks for the best of something sees nothing of how good they are otherwise. Nothing else changes.
-    """
-    tree = _parse_query(sql)
-    order = tree.args.get("order") if isinstance(tree, exp.Select) else None
-    if not isinstance(tree, exp.Select) or order is None or not can_be_printed(sql) or not tree.args.get("group"):
-        return FittedQuery(sql)
-    if tree.args.get("distinct") or any(find_aggregates(item) for item in tree.expressions):
-        return FittedQuery(sql)
-    measure = order.expressions[0].this
-    if not find_aggregates(measure) and not isinstance(measure, exp.AggFunc):
-        return FittedQuery(sql)
-    column = next(iter(measure.find_all(exp.Column)), None)
-    alias = (
-        f"{measure.key}_{column.name}"
-        if column is not None and column.name.isidentifier()
-        else f"{measure.key}_of_rows"
-    )
-    if alias.lower() in {name.lower() for name in tree.named_selects}:
-        return FittedQuery(sql)
-    tree.append("expressions", exp.alias_(measure.copy(), alias))
-    told = measure.sql(dialect="duckdb")
-    return FittedQuery(
-        tree.sql(dialect="duckdb"), (f"{told} is shown as {alias!r}, because the rows are sorted by it.",)
-    )
-
-
-def _has_text_column(scope: Scope) -> bool:
-    known = [scope.find_column(column) for column in _find_plain_columns(scope)]
-    return any(column is not None and column.is_text and column.holds is None for column in known)
-
-
-def _find_plain_columns(scope: Scope) -> Iterator[exp.Column]:
-    for item in scope.select.expressions:
-        column = item.unalias()
-        if isinstance(column, exp.Column):
-            yield column
-
-
-def _add_label_of_key(item: exp.Expression, scope: Scope, *, schema: DatabaseSchema) -> tuple[str, str] | None:
-    """If `item` is a key of a table with names, join the table and select the name; return the key and the name."""
-    column = item.unalias()
-    source = scope.resolve(column) if isinstance(column, exp.Column) else None
-    if source is None or source.relation is None:
-        return None
-    keys = [key for key in source.relation.foreign_keys if key.columns == (column.name,)]
-    target = schema.relation(keys[0].table) if len(keys) == 1 else None
-    label = _find_label_column(target) if target is not None else None
-    if target is None or label is None or any(each.relation == target for each in scope.sources):
-        return None
-    if label.lower() in {name.lower() for name in scope.select.named_selects}:
-        return None
-    _qualify_columns(scope)
-    table = build_table(target.name)
-    on = exp.EQ(
-        this=exp.column(keys[0].references[0], table=table.name, quoted=True),
-        expression=exp.column(column.name, table=source.alias, quoted=True),
-    )
-    # Behind all others, because GROUP BY and ORDER BY may count the columns. A key without a row there keeps its row.
-    scope.select.append("joins", exp.Join(this=table, on=on, side="LEFT"))
-    name = exp.column(label, table=table.name, quoted=not label.isidentifier())
-    group = scope.select.args["group"]
-    if not group.args.get("all"):
-        group.append("expressions", name.copy())
-    scope.select.append("expressions", exp.alias_(name, label, quoted=not label.isidentifier()))
-    return column.name, label
-
-
-def _qualify_columns(scope: Scope) -> None:
-    """Qualify every column with its table, because a table that is joined may have a column of the same name."""
-    aliases = scope.get_aliases()
-    for column in scope.find_columns():
-        owner = scope.resolve(column)
-        is_alias = (
-            column.name.lower() in aliases and column.find_ancestor(exp.Order, exp.Having, exp.Qualify) is not None
-        )
-        if not column.table and owner is not None and not is_alias:
-            column.set("table", exp.to_identifier(owner.alias))
-
-
-def _find_label_column(target: Relation) -> str | None:
-    """Return the only column of `target` with names of its rows; None if it has none or several."""
-    names = [
-        column.name
-        for column in target.columns
-        if column.is_text and column.name.lower().removesuffix("s").endswith(("name", "title"))
-    ]
-    return names[0] if len(names) == 1 else None
 
 
 def remove_unrequested_limit(sql: str, *, asked: str) -> FittedQuery:

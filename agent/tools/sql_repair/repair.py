@@ -14,7 +14,7 @@ from sqlglot import exp
 from agent.tools.db_schema.model import DatabaseSchema
 from agent.tools.sql_repair.aggregates import repair_grouping
 from agent.tools.sql_repair.columns import find_unresolved_columns, repair_columns, repair_tables
-from agent.tools.sql_repair.comparisons import cast_text_dates, find_comparison_edits
+from agent.tools.sql_repair.comparisons import cast_text_dates, find_comparison_edits, find_date_edits
 from agent.tools.sql_repair.literals import FindSimilarValues, check_compared_values
 from agent.tools.sql_repair.scopes import build_scopes, walk_nodes
 from agent.tools.sql_repair.text_edits import apply_edits, can_be_printed, parse_statement
@@ -44,13 +44,21 @@ def repair_slips(
     `lists` has the parameters that are lists, each with the DuckDB type of its items or None if it is not known;
     `goal` is what the query was written for.
     """
-    edits = list(find_comparison_edits(sql, schema=schema, lists=lists))
+    edits = [*find_comparison_edits(sql, schema=schema, lists=lists), *find_date_edits(sql, schema=schema)]
     values = check_compared_values(
         apply_edits(sql, edits), schema=schema, params=params, goal=goal, find_similar=find_similar
     )
     notes = dict.fromkeys((*(edit.note for edit in edits), *values.notes))
     warnings = (*_find_bracketed_columns(sql, schema=schema), *values.warnings)
     return RepairedQuery(values.sql, values.params, tuple(notes), warnings)
+
+
+@dataclass(frozen=True)
+class QueryDoubts:
+    """A sentence for whatever looks wrong in a query, and the texts that are in the columns they are compared with."""
+
+    warnings: tuple[str, ...]
+    known_texts: dict[str, str]
 
 
 def find_doubts(
@@ -60,13 +68,13 @@ def find_doubts(
     params: Mapping[str, JsonValue],
     lists: Mapping[str, str | None],
     find_similar: FindSimilarValues,
-) -> tuple[str, ...]:
-    """Return a sentence for whatever looks wrong in a query that is not to be changed."""
+) -> QueryDoubts:
+    """Return what looks wrong in a query that is not to be changed."""
     edits = list(find_comparison_edits(sql, schema=schema, lists=lists))
     values = check_compared_values(sql, schema=schema, params=params, goal=None, find_similar=find_similar)
     lists_told = f"A column is compared with a whole list; if its items are meant, write {apply_edits(sql, edits)!r}."
     brackets = _find_bracketed_columns(sql, schema=schema)
-    return (*((lists_told,) if edits else ()), *brackets, *values.warnings)
+    return QueryDoubts((*((lists_told,) if edits else ()), *brackets, *values.warnings), values.found)
 
 
 def _find_bracketed_columns(sql: str, *, schema: DatabaseSchema) -> Iterator[str]:
@@ -92,7 +100,9 @@ def repair_structure(sql: str, *, schema: DatabaseSchema) -> RepairedQuery:
     for scope in build_scopes(tree, schema=schema):
         notes += repair_columns(scope, schema=schema)
         notes += repair_grouping(scope)
-        notes += cast_text_dates(scope)
+    scopes = {id(scope.select): scope for scope in build_scopes(tree, schema=schema)}
+    for scope in scopes.values():
+        notes += cast_text_dates(scope, scopes=scopes)
     return RepairedQuery(tree.sql(dialect="duckdb") if notes else sql, {}, tuple(dict.fromkeys(notes)))
 
 

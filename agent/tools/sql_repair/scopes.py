@@ -1,6 +1,6 @@
 """The tables that a SELECT can see, and the columns of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -79,6 +79,29 @@ def build_scopes(tree: exp.Expr, *, schema: DatabaseSchema) -> Iterator[Scope]:
         scope.outer = [scopes[id(above)] for above in _find_visible_ancestors(select) if id(above) in scopes]
         scopes[id(select)] = scope
         yield scope
+
+
+def resolve_base_column(
+    column: exp.Column, scope: Scope, scopes: Mapping[int, Scope]
+) -> tuple[Relation, Column] | None:
+    """Return the column of a table or view that `column` is, also if a CTE or a subquery hands it on."""
+    for each in (scope, *scope.outer):
+        source = each.resolve(column)
+        if source is None:
+            continue
+        if source.relation is not None:
+            known = source.relation.column(column.name)
+            return (source.relation, known) if known is not None else None
+        inner = scopes.get(id(source.query))
+        # A CTE that reads itself has no end.
+        if inner is None or inner is scope:
+            return None
+        item = next((one for one in inner.select.expressions if one.alias_or_name == column.name), None)
+        if item is None and inner.select.is_star:
+            item = exp.column(column.name)
+        handed = item.unalias() if item is not None else None
+        return resolve_base_column(handed, inner, scopes) if isinstance(handed, exp.Column) else None
+    return None
 
 
 def _find_visible_ancestors(select: exp.Select) -> Iterator[exp.Expr]:

@@ -1,14 +1,108 @@
 """Joins that multiply rows: a total over a table whose rows a later join repeats (the fan trap and the chasm trap)."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from agent.tools.db_schema.model import DatabaseSchema, Relation
+from agent.tools.sql_fit.goal_words import is_named
 from agent.tools.sql_repair.aggregates import find_aggregates, get_group_keys
 from agent.tools.sql_repair.scopes import Scope, TableSource
+
+#: Runs a query of one row with two numbers; None if it cannot be run.
+CountRows = Callable[[str], tuple[int, int] | None]
+
+
+def find_counted_growth(scope: Scope, *, keys: Mapping[str, str], count_rows: CountRows) -> Iterator[str]:
+    """Yield a sentence for each source whose rows the joins repeat within a group, as their numbers show.
+
+    `keys` has, by alias, the column that tells the rows of a source apart. Where they are totalled or counted, each
+    may be in a group once: there must be as many joined rows as different ones.
+    """
+    select = scope.select
+    if not select.args.get("joins") or list(select.find_all(exp.Placeholder)):
+        return
+    groups = [key.copy() for key in get_group_keys(select)]
+    for alias, key in keys.items():
+        column = exp.column(key, table=alias, quoted=not key.isidentifier())
+        probe = select.copy()
+        for part in ("group", "having", "qualify", "order", "limit", "offset", "distinct"):
+            probe.set(part, None)
+        different = exp.Count(this=exp.Distinct(expressions=[exp.Tuple(expressions=[*groups, column])]))
+        probe.set("expressions", [exp.Count(this=exp.Star()), different])
+        probe.where(exp.Not(this=exp.Is(this=column.copy(), expression=exp.Null())), copy=False)
+        counted = count_rows(probe.sql(dialect="duckdb"))
+        if counted is not None and counted[0] > counted[1]:
+            yield f"The joins make {counted[0]:,} rows of {counted[1]:,} of {alias!r}: some count several times."
+
+
+def find_totalled_sources(scope: Scope) -> set[str]:
+    """Return the aliases of the sources of which a SELECT totals one number each by SUM or AVG."""
+    found = set()
+    for item in scope.select.expressions:
+        for total in find_aggregates(item):
+            if _adds_up(total):
+                owners = {held.alias for column in total.find_all(exp.Column) if (held := scope.resolve(column))}
+                found |= owners if len(owners) == 1 else set()
+    return found
+
+
+def _adds_up(total: exp.Expr) -> bool:
+    """Whether a total adds up numbers of rows; ones and zeros by a condition are a count of the joined rows."""
+    if not isinstance(total, exp.Sum | exp.Avg) or isinstance(total.this, exp.Distinct):
+        return False
+    conditions = {id(column) for part in total.find_all(exp.If) for column in part.this.find_all(exp.Column)}
+    return any(id(column) not in conditions for column in total.find_all(exp.Column))
+
+
+def find_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator[str]:
+    """Yield a sentence for each table that repeats rows, that the goal does not name, and of which nothing is used."""
+    for _, relation in list_unneeded_joins(scope, goal=goal, schema=schema):
+        yield f"{relation.name!r} is joined, which the goal does not name and of which nothing is used."
+
+
+def drop_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator[str]:
+    """Take out each join that `find_unneeded_joins` tells, in place, if the goal names another table of the query."""
+    named = any(source.relation is not None and is_named(source.relation, goal) for source in scope.sources)
+    for join, relation in list(list_unneeded_joins(scope, goal=goal, schema=schema)) if named else ():
+        place = next(place for place, each in enumerate(scope.sources) if each.relation == relation)
+        if place == 0:
+            scope.select.set("from_", exp.From(this=join.this.copy()))
+        scope.sources.pop(place)
+        scope.select.args["joins"].remove(join)
+        yield f"The join with {relation.name!r} was left out: it repeats rows, and nothing of it is used."
+
+
+def list_unneeded_joins(scope: Scope, *, goal: str, schema: DatabaseSchema) -> Iterator[tuple[exp.Join, Relation]]:
+    """Yield each join of three tables or more whose table repeats rows, is not named and is not used otherwise.
+
+    The table in FROM is one of them if its only join is the first: that table then takes its place.
+    """
+    select = scope.select
+    joined = {id(column) for join in select.args.get("joins") or () for column in join.find_all(exp.Column)}
+    columns = [column for column in scope.find_columns() if id(column) not in joined]
+    used = [column for column in columns if column.table or column.name.lower() not in scope.get_aliases()]
+    edges = list(_find_edges(scope, schema=schema))
+    if select.is_star or len(scope.sources) < 3:
+        return
+    joins = select.args.get("joins") or ()
+    for join, source in zip((*joins[:1], *joins), scope.sources, strict=True):
+        ends = [edge for edge in edges if edge.end == source.alias.lower()]
+        is_used = any((owner := scope.resolve(column)) is None or owner is source for column in used)
+        if source.relation is None or is_used or len(ends) != 1 or not ends[0].multiplies:
+            continue
+        is_first = source is scope.sources[0]
+        if is_first and ends[0].start != scope.sources[1].alias.lower():
+            continue
+        if not is_named(source.relation, goal) and not join.side:
+            yield join, source.relation
+
+
+def find_repeating_sources(scope: Scope, owner: str, *, schema: DatabaseSchema) -> set[str]:
+    """Return the sources, by alias in lower case, whose join repeats rows of the source `owner`."""
+    return _find_repeating(owner.lower(), list(_find_edges(scope, schema=schema)))
 
 
 @dataclass(frozen=True)
@@ -35,7 +129,7 @@ def find_multiplied_totals(scope: Scope, *, schema: DatabaseSchema) -> Iterator[
     }
     for item in scope.select.expressions:
         for total in find_aggregates(item):
-            if not isinstance(total, exp.Sum | exp.Avg) or isinstance(total.this, exp.Distinct):
+            if not _adds_up(total):
                 continue
             owners = {held.alias.lower() for column in total.find_all(exp.Column) if (held := scope.resolve(column))}
             if len(owners) != 1:

@@ -13,7 +13,9 @@ from agent.tools.sql_repair.scopes import Scope
 #: Goals that ask for ids, codes or numbers of things, which are shown as they are.
 _ASKS_FOR_IDS: Final = re.compile(r"\b(ids?|keys?|codes?|numbers? of the)\b", re.IGNORECASE)
 _ASKS_FOR_ONE_NUMBER: Final = re.compile(
-    r"\s*(how (many|much)|what is the (total|average|number|sum)|count)\b", re.IGNORECASE
+    r"\s*(how (many|much)|what is the (total|average|number|sum)|count"
+    r"|what (percentage|percent|share|proportion|fraction))\b",
+    re.IGNORECASE,
 )
 _ASKS_FOR_GROUPS: Final = re.compile(
     r"\b(each|every|per|by|which|who|whose|whom|top|most|least|highest|lowest|list|compare|split|breakdown|respective)\b"
@@ -33,6 +35,7 @@ _PERIODS: Final = {
     }.items()
 }
 _TEXT_OF_PERIODS: Final = re.compile(r"strftime|substr|\bleft\s*\(|date_part|extract|like", re.IGNORECASE)
+_SHARE: Final = re.compile(r"\b(percentages?|percent|shares?|proportions?|fractions?|ratios?)\b|%", re.IGNORECASE)
 _LABEL_ENDINGS: Final = ("name", "title", "label")
 
 
@@ -114,6 +117,17 @@ def find_grain_faults(scope: Scope, *, goal: str, sql: str) -> Iterator[str]:
         yield f"The goal asks for one number, and the query gives a row for each {names}."
 
 
+def find_share_faults(scope: Scope, *, goal: str) -> Iterator[str]:
+    """Yield a sentence if a goal asks for a share and the query divides nothing, or has only one part of it."""
+    asked = _SHARE.search(goal)
+    shows_column = any(asked and asked[0].lower() in column.name.lower() for column in scope.find_columns())
+    if not asked or shows_column or list(scope.select.find_all(exp.Div, exp.IntDiv)):
+        return
+    averaged = [node for node in scope.select.find_all(exp.Avg) if node.find(exp.Case, exp.If, exp.Cast, exp.Predicate)]
+    if not averaged:
+        yield f"The goal asks for a {asked[0].lower()}, and the query divides nothing."
+
+
 def _find_single_rows(scope: Scope, *, goal: str) -> str | None:
     """Return the part of time that a goal splits by, if the query only sorts the rows of tables by a number."""
     select = scope.select
@@ -131,5 +145,10 @@ def _find_single_rows(scope: Scope, *, goal: str) -> str | None:
 
 
 def _takes_one_row(select: exp.Select) -> bool:
+    """Whether one row of all groups is taken: the first, or that of one value of the only key."""
     limit = select.args.get("limit")
-    return isinstance(limit, exp.Limit) and limit.expression is not None and limit.expression.name == "1"
+    chosen = select.args.get("having") or select.args.get("qualify")
+    is_first = isinstance(limit, exp.Limit) and limit.expression is not None and limit.expression.name == "1"
+    return is_first or (
+        chosen is not None and isinstance(chosen.this, exp.EQ) and chosen.this.this in get_group_keys(select)
+    )

@@ -11,7 +11,7 @@ from anyio import to_thread
 from rich.table import Table
 
 from agent.errors import UsageError
-from agent.programs.input_proposal import Proposal, propose_inputs
+from agent.programs.input_proposal import Proposal, make_template, propose_inputs
 from agent.programs.program import Program, ProgramApproval, ProgramOrigin, read_program_plan
 from agent.settings import Settings
 from agent.tools.plan_check import CheckedPlan, check_plan
@@ -78,6 +78,8 @@ def show_program(name: str, *, version: int | None, context: CommandContext) -> 
     for approval in program.origin.approvals:
         screen.say(f"approved {approval.task} by {approval.by or 'a person'} at {approval.at}")
     screen.say(f"goal     {program.goal_template or program.goal}")
+    for wording in program.wordings:
+        screen.say(f"or       {wording}")
     for key, own in schema["properties"].items():
         needed = "required" if key in schema.get("required", ()) else f"default {own.get('default')!r}"
         screen.say(f"input    {key}: {own.get('type', 'any value')}, {needed}")
@@ -132,12 +134,15 @@ def add_program(
     *,
     name: str,
     kept: Sequence[str],
+    wordings: Sequence[str],
     as_is: bool,
     context: CommandContext,
     options: RunOptions,
 ) -> int:
     """Keep the plan of a thread or a file as a program; return 0, or 1 if it does not compile as one."""
-    return asyncio.run(_add_program(source, name=name, kept=kept, as_is=as_is, context=context, options=options))
+    return asyncio.run(
+        _add_program(source, name=name, kept=kept, wordings=wordings, as_is=as_is, context=context, options=options)
+    )
 
 
 async def _add_program(
@@ -145,6 +150,7 @@ async def _add_program(
     *,
     name: str,
     kept: Sequence[str],
+    wordings: Sequence[str],
     as_is: bool,
     context: CommandContext,
     options: RunOptions,
@@ -156,32 +162,60 @@ async def _add_program(
         document, goal, origin = await _read_thread(source, context=context)
     plan, _ = read_program_plan(document)
     settings, toolbox = await _make_toolbox(document, options=options, context=context)
-    proposal = Proposal(document, (), "")
+    proposal = Proposal(document, (), make_template(goal, (), frozenset()))
     if not as_is:
         proposal = propose_inputs(plan, goal, toolbox.specs, refused=frozenset(kept))
         refused = _ask_about(proposal, context=context)
         if refused:
             proposal = propose_inputs(plan, goal, toolbox.specs, refused=refused | frozenset(kept))
     limits = settings.build_limits(can_replan=False)
-    checked = await check_plan(proposal.plan, toolbox, limits=limits, needs_values=False)
+    # With the values of now, which the engine binds as it will those of a run.
+    values = {each.name: each.value for each in proposal.inputs}
+    document = {**proposal.plan, "input_values": values} if values else proposal.plan
+    checked = await check_plan(document, toolbox, limits=limits, needs_values=False)
     if not isinstance(checked, CheckedPlan):
         print_error("The plan does not compile as a program; nothing was kept. Try --keep VALUE, or --as-is.")
         for problem in checked:
             print_error(f"problem: {problem}")
         return 1
+    templates = tuple(_make_wording(text, proposal) for text in wordings)
+    goal_template = proposal.goal_template if _has_places(proposal.goal_template, proposal) else ""
     async with _open_library(context) as library:
-        program = await library.add(name, proposal.plan, goal=goal, goal_template=proposal.goal_template, origin=origin)
+        program = await library.add(
+            name,
+            proposal.plan,
+            goal=goal,
+            goal_template=goal_template,
+            wordings=templates,
+            origin=origin,
+        )
     if context.as_json:
         print_json({**_summarize(program), "plan": program.plan, "leftovers": list(proposal.leftovers)})
         return 0
     for sentence in proposal.leftovers:
         context.screen.say(sentence, style="yellow")
-    if not proposal.goal_template:
-        why = "it names no value that became an input" if goal else "it is empty"
+    if not program.goal_template:
+        why = "it does not say where each input stands" if goal else "it is empty"
         context.screen.say(f"The planner will not find it by its goal: {why}.", style="yellow")
     needed = " ".join(f"--input {each}=..." for each in program.inputs_schema.get("required", ()))
     context.screen.say(f"kept {program.label}; run it with: planwave library run {program.name} {needed}".rstrip())
     return 0
+
+
+def _make_wording(text: str, proposal: Proposal) -> str:
+    """Return a wording as a template. Raises `UsageError` if it does not have the value of each input."""
+    names = read_program_plan(proposal.plan)[1]["properties"]
+    template = make_template(text, proposal.inputs, frozenset(names))
+    if not template or not _has_places(template, proposal):
+        listed = ", ".join(f"{each.as_written!r} or {{{each.name}}}" for each in proposal.inputs)
+        known = f"say it with {listed}" if listed else f"its inputs are {', '.join(names) or 'none'}"
+        raise UsageError(f"The wording {text!r} does not say where each input of the program stands; {known}.")
+    return template
+
+
+def _has_places(template: str, proposal: Proposal) -> bool:
+    """Whether a template says where each input stands that has no default."""
+    return all(f"{{{name}}}" in template for name in read_program_plan(proposal.plan)[1].get("required", ()))
 
 
 def _is_file(source: str) -> bool:

@@ -16,6 +16,7 @@ from agent.core.engine.outcomes import Outcome, parse_outcome
 from agent.results.artifacts import Artifacts
 from graphs.cli.terminal.screen import Screen, escape_controls
 from graphs.nodes.rollback import build_rollback_report
+from graphs.run.plan_history import get_used_program
 from graphs.stores.database import mask_password
 from graphs.thread_status import collect_results, get_status
 
@@ -29,9 +30,9 @@ _MAX_PATH_LENGTH = 4096
 def build_run_record(state: StateSnapshot, *, thread: str, running: bool = False) -> JsonRecord:
     """Return the one JSON object of a run, its keys as in the README.
 
-    `interrupt` is there only if the run waits for an answer, `confidence` only if a small model planned, `budget` only
-    if one ended it, `rollback` only if
-    something is rolled back.
+    `interrupt` is there only if the run waits for an answer, `program` only if the plan is one of the library,
+    `confidence` only if a small model planned, `budget` only if one ended it, `rollback` only if something is rolled
+    back.
     """
     values = state.values
     record: JsonRecord = {
@@ -48,6 +49,8 @@ def build_run_record(state: StateSnapshot, *, thread: str, running: bool = False
         record["rollback"] = rollback
     if state.interrupts:
         record["interrupt"] = state.interrupts[0].value
+    if (program := get_used_program(values)) is not None:
+        record["program"] = program
     if values.get("confidence"):
         record["confidence"] = values["confidence"]
     if values.get("budget"):

@@ -62,27 +62,33 @@ MAIL = "a = list_tickets('open')\nb = send_email('ann@example.com', "
     ("goal", "script", "told"),
     [
         (
-            "If there are fewer than 5 desks, order 10",
+            "If the boss agrees, order 10 desks",
             "a = check_stock('desk')\nb = order_item('desk', 10)",
-            "The goal has a condition ('If there are fewer than 5')",
+            "The goal has a condition ('If the boss agrees, order 10')",
         ),
         (
-            "Order 10 desks unless there are 5",
-            "a = check_stock('desk')\nb = order_item('desk', 10)",
-            "condition ('unless there are 5')",
-        ),
-        ("Close every open ticket", "a = list_tickets('open')", "no task calls 'close_ticket'"),
-        (
-            "Close every open ticket",
-            "a = list_tickets('open')\nb = close_ticket(1)",
-            "'close_ticket' is called once, not for each",
+            "Order 10 desks unless the boss says no desks",
+            "b = order_item('desk', 10)",
+            "condition ('unless the boss says no desks')",
         ),
         (
-            "Email the open tickets to ann@example.com",
-            MAIL + "'Tickets: ')",
+            "If there are fewer than 5 desks, order 10, otherwise email ann@example.com",
+            "a = check_stock('desk')\nif a['count'] < 5:\n    b = order_item('desk', 10)",
+            "The goal says what to do otherwise ('email ann@example.com'), and no task is for that",
+        ),
+        ("Close an open ticket", "a = list_tickets('open')", "no task calls 'close_ticket'"),
+        ("Close ticket 7 and buy 2 desks", "b = close_ticket(7)", "no task calls 'order_item'"),
+        (
+            "Order 3 desks for every open ticket",
+            "a = list_tickets('open')\nb = order_item('desk', 3)",
+            "'order_item' is called once, not for each",
+        ),
+        (
+            "Email ann@example.com",
+            "b = send_email('ann@example.com', 'Tickets: ')",
             "'body' of 'b' is 'Tickets: ', which has no result in it",
         ),
-        ("Email the open tickets to ann@example.com", MAIL + "'[tickets]')", "which has no result in it"),
+        ("Email ann@example.com", "b = send_email('ann@example.com', '[tickets]')", "which has no result in it"),
         (
             "Email the open tickets to the boss",
             "a = list_tickets('open')\nb = send_email('boss@corp.com', f'{a}')",
@@ -97,6 +103,46 @@ async def test_what_a_plan_leaves_out_is_asked_again_once_and_told(goal: str, sc
     assert found.confidence.level == "unsure"
     assert len(asked) == 2
     assert told in asked[1]
+
+
+@pytest.mark.parametrize(
+    ("goal", "script", "expected"),
+    [
+        (
+            "If there are fewer than 5 desks, order 10",
+            "a = check_stock('desk')\nb = order_item('desk', 10)",
+            {"condition": "a.count < 5"},
+        ),
+        (
+            "Order 10 desks unless there are 5",
+            "a = check_stock('desk')\nb = order_item('desk', 10)",
+            {"condition": "!(a.count >= 5)"},
+        ),
+        ("Close every open ticket", "a = list_tickets('open')", {"for_each": {"output_of": "a", "path": []}}),
+        (
+            "Close every open ticket",
+            "a = list_tickets('open')\nb = close_ticket(1)",
+            {"args": {"id": {"item": ["id"]}}, "for_each": {"output_of": "a", "path": []}},
+        ),
+        *(
+            (
+                "Email the open tickets to ann@example.com",
+                MAIL + text,
+                {
+                    "args": {
+                        "to": "ann@example.com",
+                        "body": {"template": template, "values": {"v1": {"output_of": "a", "path": []}}},
+                    }
+                },
+            )
+            for text, template in (("'Tickets: ')", "Tickets: {v1}"), ("'[tickets]')", "{v1}"))
+        ),
+    ],
+)
+async def test_what_the_goal_decides_is_completed_at_once(goal: str, script: str, expected: dict) -> None:
+    found, asked = await planned(goal, script)
+    assert (found.doubt, len(asked)) == ("", 1)
+    assert {name: found.plan["tasks"][-1][name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -116,9 +162,8 @@ async def test_a_plan_that_does_it_all_is_taken_at_once(goal: str, script: str) 
 
 
 async def test_a_second_plan_that_leaves_out_nothing_is_taken() -> None:
-    found, _ = await planned("Email the open tickets to ann@example.com", MAIL + "'Tickets: ')", MAIL + "'All: ' + a)")
-    assert found.doubt == ""
-    assert found.plan["tasks"][1]["args"]["body"] == {
-        "template": "All: {v1}",
-        "values": {"v1": {"output_of": "a", "path": []}},
-    }
+    found, asked = await planned(
+        "Close ticket 7 and buy 2 desks", "close_ticket(7)", "close_ticket(7)\norder_item('desk', 2)"
+    )
+    assert (found.doubt, len(asked)) == ("", 2)
+    assert [task["tool"] for task in found.plan["tasks"]] == ["close_ticket", "order_item"]

@@ -30,11 +30,11 @@ _ROWS_BY = frozenset({"query_database", "analyze_rows"})
 
 def cases() -> list[Case]:
     """Return the goals over the sample shop, the clinic and the bike-share scheme."""
-    worlds: tuple[tuple[Sequence[Goal], Callable[[], DataSource]], ...] = (
-        (SHOP, shop),
-        (CLINIC, clinic),
-        (BIKES, bikes),
-    )
+    return build_cases(((SHOP, shop), (CLINIC, clinic), (BIKES, bikes)))
+
+
+def build_cases(worlds: Iterable[tuple[Sequence[Goal], Callable[[], DataSource]]]) -> list[Case]:
+    """Return a case for each goal, over the database that belongs to it."""
     return [
         Case(id=goal.name, goal=goal.text, tools=partial(_tools, source), judge=partial(judged, goal, source))
         for goals, source in worlds
@@ -51,13 +51,13 @@ def shop() -> DataSource:
 @cache
 def clinic() -> DataSource:
     """Return the clinic, made anew in each process."""
-    return open_data_source(build_clinic(_folder() / "clinic.sqlite"))
+    return open_data_source(build_clinic(make_folder() / "clinic.sqlite"))
 
 
 @cache
 def bikes() -> DataSource:
     """Return the bike-share scheme, made anew in each process."""
-    return open_data_source(build_bikes(_folder() / "bikes.duckdb"))
+    return open_data_source(build_bikes(make_folder() / "bikes.duckdb"))
 
 
 @cache
@@ -65,7 +65,8 @@ def _kept() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="planwave-evals-", ignore_cleanup_errors=True)
 
 
-def _folder() -> Path:
+def make_folder() -> Path:
+    """Return the folder of this process for databases that are made anew."""
     return Path(_kept().name)
 
 

@@ -55,6 +55,37 @@ async def test_a_filter_that_was_dropped_is_told(tmp_path: Path, monkeypatch: py
     assert "The goal names 'Novel'" in out["answer"]
 
 
+MOST, LEAST, FIRST = (
+    f"-- a: price\nSELECT {total}(price) AS p FROM books{where};\n"
+    for total, where in (("MAX", ""), ("MIN", ""), ("MIN", " WHERE book_id = 3"))
+)
+EMPTY = "-- a: titles\nSELECT title FROM books WHERE price > 1000000;\n"
+ALL = "-- a: titles\nSELECT title FROM books;\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "level", "why"),
+    [
+        ([MOST, LEAST, MOST], "sure", "2 of 3"),
+        ([MOST, LEAST, FIRST, MOST], "unsure", "2 of 4 plans that were tried gave the same result. Others found"),
+        ([EMPTY, EMPTY], "sure", "2 of 2"),
+        ([EMPTY, ALL, EMPTY], "unsure", "It finds nothing."),
+    ],
+    ids=["most agree", "half agree", "nothing is found", "nothing is found by most"],
+)
+async def test_weaker_signs_make_it_unsure_together(
+    script: list[str], level: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = await run(tmp_path, monkeypatch, *script, goal="Which books are dear?", plan_variants=5)
+    assert (out["confidence"]["level"], why in out["confidence"]["reason"]) == (level, True)
+
+
+async def test_a_text_that_no_row_has_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = "-- a: price\nSELECT SUM(price) AS p FROM books WHERE genre = 'Opera';\n"
+    out = await run(tmp_path, monkeypatch, missing, missing, missing, goal="What is the total price of all operas?")
+    assert out["confidence"] == {"level": "unsure", "reason": "No row has 'Opera' in 'genre'."}
+
+
 async def test_one_plan_that_was_not_tried_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = await run(tmp_path, monkeypatch, RIGHT, plan_variants=1)
     assert out["confidence"]["level"] == "untested"

@@ -104,6 +104,18 @@ def test_whatever_is_made_of_cut_rows_says_so(run, tmp_path):
     assert "cut off after 1,000 rows" in " ".join(drawing.split())
 
 
+def test_a_task_that_is_skipped_by_a_condition_on_cut_rows_says_so(run):
+    out = run(
+        query("lines", max_rows=1000),
+        {**query("many", "SELECT 1 AS x"), "condition": "lines.row_count > 5000"},
+        query("whole", "SELECT 1 AS x"),
+        {**query("plain", "SELECT 1 AS x"), "condition": "whole.row_count > 5"},
+    )
+    because = f"Its condition is false: lines.row_count > 5000. It was evaluated on incomplete data: {CUT}"
+    assert because in out["answer"]
+    assert out["answer"].count("It was evaluated on incomplete data") == 1
+
+
 TOTALS = [
     "SELECT SUM(amount) AS v FROM t",
     "SELECT COUNT(*) AS v FROM t",

@@ -6,6 +6,7 @@ import signal
 import statistics
 import time
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -44,7 +45,8 @@ class Fleet:
 
     def stop(self):
         for member in self.members:
-            member.send(signal.SIGTERM)
+            with suppress(ProcessLookupError):  # one that is to be killed may die right now
+                member.send(signal.SIGTERM)
             member.told(60)
         self.members = []
 

@@ -35,6 +35,7 @@ _TIME = re.compile(
     r"(?P<year>\d{4})(?P<month>-\d{2})?(?P<day>-\d{2})?"
     r"(?P<clock>[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]| ?[+-]\d{2}(:?\d{2})?)?)?"
 )
+_LOCAL_DATE: Final = re.compile(r"(?P<first>\d{1,2})(?P<mark>[./])(?P<second>\d{1,2})(?P=mark)(?P<year>\d{4})")
 _QUARTER = re.compile(r"(?P<year>\d{4})[- ]?Q(?P<quarter>[1-4])|Q(?P<first>[1-4])[- /]?(?P<last>\d{4})")
 _IDENTIFIER = re.compile(rf"0\d+|\+\d{{7,}}|\d{{{MIN_IDENTIFIER_DIGITS},}}")
 _UNITS: Final = ("year", "quarter", "month", "day", "instant")  # from coarse to fine
@@ -106,14 +107,17 @@ def read_column(rows: Sequence[JsonRow], *, name: str, role: ColumnRole = "any")
             return ChartColumn(
                 name, "text", _label_cells(cells), is_identifier=True, fault="It has codes, not amounts."
             )
-        if (moments := _parse_moments(texts, name=name, role=role)) is not None:
+        if (moments := _parse_moments(_write_iso_dates(texts), name=name, role=role)) is not None:
             return _build_time_column(cells, moments, name=name)
         if role != "label" and not (role == "abscissa" and not any(map(has_fraction, texts))):
             return _read_number_texts(cells, name=name)
     mixed = len({type(cell) for cell in known} - {bool}) > 1
-    notes = (
-        (f"{humanize_name(clean_text(name))} has texts and numbers mixed; all are drawn as names.",) if mixed else ()
-    )
+    title = humanize_name(clean_text(name))
+    notes = (f"{title} has texts and numbers mixed; all are drawn as names.",) if mixed else ()
+    if role == "abscissa" and texts and all(map(_LOCAL_DATE.fullmatch, texts)):
+        notes = (
+            f"{title} has dates of which day and month cannot be told ({texts[0]}): drawn in the order of the rows.",
+        )
     fault = "It has texts and numbers mixed." if mixed else None
     return ChartColumn(name, "text", _label_cells(cells), notes=notes, fault=fault)
 
@@ -204,6 +208,23 @@ def _cell_to_text(cell: JsonValue) -> str:
     if isinstance(cell, dict | list):
         return json.dumps(cell, ensure_ascii=False)
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15 else str(cell)
+
+
+def _write_iso_dates(texts: Sequence[str]) -> Sequence[str]:
+    """Return dates such as 31.01.2024 and 31/01/2024 in ISO 8601, unless day and month cannot be told apart."""
+    found = [_LOCAL_DATE.fullmatch(text.strip()) for text in texts]
+    marks = {match["mark"] for match in found if match is not None}
+    if None in found or len(marks) != 1:
+        return texts
+    parts = [(int(match["first"]), int(match["second"]), match["year"]) for match in found if match is not None]
+    is_day_first = marks == {"."} or any(first > 12 for first, _, _ in parts)
+    is_month_first = any(second > 12 for _, second, _ in parts)
+    if is_day_first == is_month_first:
+        return texts
+    return [
+        f"{year}-{second:02}-{first:02}" if is_day_first else f"{year}-{first:02}-{second:02}"
+        for first, second, year in parts
+    ]
 
 
 def _parse_moments(texts: Sequence[str], *, name: str, role: ColumnRole) -> list[_Moment] | None:

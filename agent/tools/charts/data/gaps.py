@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from agent.tools.charts.data.columns import Cell, ChartColumn, format_label, looks_like_years
 from agent.tools.charts.data.frame import BAR_KINDS, MAX_TIME_BARS, Frame, MarkRow
-from agent.tools.charts.data.name_hints import find_named_unit, names_period
+from agent.tools.charts.data.name_hints import find_named_unit, names_period, split_words
 
 MAX_FILLED = 5_000  # rows without a value that are added
 _MAX_NAMED_GAPS = 3
@@ -32,7 +32,10 @@ def fill_gaps(frame: Frame, *, in_order: bool = True) -> Frame:
     filled = places | {index: from_index(index) for index in missing}
     if missing:
         runs = _describe_runs(missing, grid=grid, values=filled, column=frame.x)
-        named = "year" if years else find_named_unit(frame.x.name) if frame.x.kind == "number" else frame.x.unit
+        named: str | None = frame.x.unit
+        if frame.x.kind == "number":
+            counted = next((word for word in ("week", "hour") if word in split_words(frame.x.name)), None)
+            named = "year" if years else counted or find_named_unit(frame.x.name)
         unit = "point" if named in (None, "instant") else named
         some = f"No rows for {len(missing):,} of {len(grid):,} {unit}s"
         sorted_bars = frame.kind in BAR_KINDS and not in_order

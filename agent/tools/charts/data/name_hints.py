@@ -42,7 +42,7 @@ _NUMBERED: Final = re.compile(
 _NUMBER_WORDS: Final = frozenset({"number", "num", "nummer", "numero", "número"})
 _ORDINALS: Final = frozenset(_split_list("week month day hour quarter year period minute page line round step"))
 #: Identifiers whose values look like decimals: 1.9 comes before 1.10.
-_DOTTED: Final = frozenset({"version", "release", "build", "section", "chapter", "ip", "paragraph"})
+_DOTTED: Final = frozenset({"version", "ver", "release", "build", "section", "chapter", "ip", "paragraph"})
 _PHRASES: Final = (
     {"code", "postal"}, {"código", "postal"}, {"codigo", "postal"}, {"id", "cliente"}, {"code", "client"},
 )  # fmt: skip

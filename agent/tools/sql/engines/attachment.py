@@ -116,8 +116,8 @@ def load_extension(connection: "DuckDBPyConnection", extension: str) -> None:
     connection.execute(f"LOAD {quote_literal(str(file))}")
 
 
-def find_table_names(sql: str, connection: "DuckDBPyConnection", *, known: Iterable[str] = ()) -> list[str]:
-    """Return the tables that `sql` names, each with its schema if that is written.
+def find_table_names(sql: str, connection: "DuckDBPyConnection", *, known: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Return the tables that `sql` names: the schema of each, empty if none is written, and its name.
 
     If DuckDB cannot parse it, they are those of `known`, in lower case, that occur as words.
     """
@@ -126,13 +126,13 @@ def find_table_names(sql: str, connection: "DuckDBPyConnection", *, known: Itera
     if not tree["error"]:
         return sorted(set(_find_tables(tree)))
     words = set(re.findall(r"\w+", sql.lower()))
-    return [name for name in known if words.issuperset(re.findall(r"\w+", name))]
+    return [("", name) for name in known if words.issuperset(re.findall(r"\w+", name))]
 
 
-def _find_tables(node: Any) -> Iterator[str]:  # noqa: ANN401 - a parsed JSON document
+def _find_tables(node: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - a parsed JSON document
     if isinstance(node, dict):
         if node.get("type") == "BASE_TABLE":
-            yield ".".join(filter(None, (node.get("schema_name"), node["table_name"])))
+            yield node.get("schema_name") or "", node["table_name"]
         for inner in node.values():
             yield from _find_tables(inner)
     elif isinstance(node, list):

@@ -30,6 +30,11 @@ _WHOLE_DIVISION = frozenset({"sqlite", "postgres", "tsql", "redshift"})
 _BRACKETS = frozenset({"sqlite", "tsql"})
 #: A name in brackets that follows no list or type, of which it would be a part.
 _BRACKETED = re.compile(r"(?:^|[\s,(.=<>+*/-])\[\s*([A-Za-z_][\w ]*?)\s*\]")
+_LITERAL = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+#: What is the same word in DuckDB, with another meaning in some dialect.
+_AMBIGUOUS = re.compile(r"~|/|\blike\b", re.IGNORECASE)
+#: A match of a pattern, which has something to its left, unlike the bits of a number turned round.
+_MATCH = re.compile(r"""[\w"')\]]\s*!?~\s*[\w"'($]""")
 _WHOLE_TYPES = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 
 
@@ -50,7 +55,8 @@ def translate_if_needed(
         return PreparedQuery(sql, tuple(_warn_of_lists(columns)))
     means_names = bool(columns) and dialect in _BRACKETS
     if not means_names and _binds(sql, params=params, connection=connection):
-        return PreparedQuery(sql, tuple(_warn_of_lists(columns)))
+        meanings = _warn_of_meanings(sql, dialect=dialect, connection=connection)
+        return PreparedQuery(sql, (*_warn_of_lists(columns), *meanings))
     for candidate in _translate(sql, dialect=dialect, connection=connection):
         if _binds(candidate, params=params, connection=connection):
             name = _SHOWN_NAMES.get(dialect, dialect.capitalize())
@@ -66,6 +72,31 @@ def _flatten(sql: str) -> str:
 def _warn_of_lists(columns: tuple[str, ...]) -> Iterator[str]:
     for column in columns:
         yield f"[{column}] is a list of one value here; for the column write {column!r} without brackets."
+
+
+def _warn_of_meanings(sql: str, *, dialect: str, connection: "DuckDBPyConnection") -> Iterator[str]:
+    """Yield a sentence for each operator that DuckDB understands, but otherwise than the dialect."""
+    plain = _LITERAL.sub("''", sql)
+    if not _AMBIGUOUS.search(plain):
+        return
+    import sqlglot  # noqa: PLC0415 - slow to import
+    from sqlglot import exp  # noqa: PLC0415
+    from sqlglot.errors import SqlglotError  # noqa: PLC0415
+
+    name = _SHOWN_NAMES.get(dialect, dialect.capitalize())
+    if dialect == "postgres" and _MATCH.search(plain):
+        yield f"~ matches a whole text here, and a part of one in {name}; regexp_matches(text, pattern) matches a part."
+    try:
+        tree = sqlglot.parse_one(sql, dialect="duckdb")
+    except SqlglotError:
+        return
+    if dialect in _WHOLE_DIVISION and "/" in plain:
+        types = _read_column_types(connection)
+        if any(_is_whole(each.this, types) and _is_whole(each.expression, types) for each in tree.find_all(exp.Div)):
+            yield f"7 / 2 is 3.5 here, and 3 in {name}; // divides whole numbers."
+    patterns = (each.expression for each in tree.find_all(exp.Like) if not isinstance(each.this, exp.Lower | exp.Upper))
+    if dialect in _CASELESS and any(each.name.lower() != each.name.upper() for each in patterns):
+        yield f"LIKE heeds case here, and not in {name}; ILIKE does not."
 
 
 def _binds(sql: str, *, params: Mapping[str, object], connection: "DuckDBPyConnection") -> bool:
@@ -182,6 +213,7 @@ def _is_whole(node: "exp.Expr", types: Mapping[str, str]) -> bool:
 
 #: SQLite's functions of time, which take text, 'now', and modifiers such as 'start of month' or '-7 days'.
 _TIME_FUNCTIONS = frozenset({"DATE", "DATETIME", "TIME", "JULIANDAY", "UNIXEPOCH", "STRFTIME", "TOTAL"})
+_WEEKDAY = re.compile(r"weekday ([0-6])")
 _MODIFIER = re.compile(r"([+-]?\d+(?:\.\d+)?)\s+(second|minute|hour|day|month|year)s?", re.IGNORECASE)
 
 
@@ -245,14 +277,46 @@ def _build_point(args: "list[exp.Expr]") -> "exp.Expr | None":
     # SQLite's now is that of UTC.
     now = exp.func("TIMEZONE", exp.Literal.string("UTC"), exp.func("NOW", dialect="duckdb"), dialect="duckdb")
     point: exp.Expr = now if is_now else exp.cast(value, "TIMESTAMP")
+    if modifiers and _read_modifier(modifiers[0]) == "unixepoch":
+        scaled = exp.Mul(this=exp.Paren(this=value), expression=exp.Literal.number(1_000_000))
+        point = exp.Anonymous(this="MAKE_TIMESTAMP", expressions=[exp.cast(exp.Paren(this=scaled), "BIGINT")])
+        modifiers = modifiers[1:]
+    is_first_day = False
     for modifier in modifiers:
-        text = str(modifier.this).strip().lower() if isinstance(modifier, exp.Literal) else ""
+        text = _read_modifier(modifier)
         if text.startswith("start of "):
-            unit = exp.Literal.string(text.removeprefix("start of "))
-            point = exp.Anonymous(this="DATE_TRUNC", expressions=[unit, point])
+            point = _truncate(point, text.removeprefix("start of "))
+            is_first_day = is_first_day or text != "start of day"
         elif step := _MODIFIER.fullmatch(text):
-            interval = exp.Interval(this=exp.Literal.string(step[1].lstrip("+")), unit=exp.var(step[2].upper()))
-            point = exp.Paren(this=exp.Add(this=point, expression=interval))
+            unit = step[2].upper()
+            interval = exp.Interval(this=exp.Literal.string(step[1].lstrip("+")), unit=exp.var(unit))
+            if unit not in {"MONTH", "YEAR"} or is_first_day:
+                point = exp.Paren(this=exp.Add(this=point, expression=interval))
+                is_first_day = is_first_day and unit in {"MONTH", "YEAR"}
+            else:
+                # A month after 31 January is 2 March in SQLite, and the last of February in DuckDB.
+                month = _truncate(point, "month")
+                days = exp.Paren(this=exp.Sub(this=point, expression=month.copy()))
+                moved = exp.Paren(this=exp.Add(this=month, expression=interval))
+                point = exp.Paren(this=exp.Add(this=moved, expression=days))
+        elif weekday := _WEEKDAY.fullmatch(text):
+            passed = exp.Anonymous(this="DAYOFWEEK", expressions=[point.copy()])
+            ahead = exp.Paren(this=exp.Sub(this=exp.Literal.number(7 + int(weekday[1])), expression=passed))
+            left = exp.Mod(this=ahead, expression=exp.Literal.number(7))
+            later = exp.Add(this=point, expression=exp.Anonymous(this="TO_DAYS", expressions=[left]))
+            point, is_first_day = exp.Paren(this=later), False
         elif text not in {"utc", "subsec", "subsecond"}:
             return None
     return point
+
+
+def _read_modifier(modifier: "exp.Expr") -> str:
+    from sqlglot import exp  # noqa: PLC0415 - slow to import
+
+    return str(modifier.this).strip().lower() if isinstance(modifier, exp.Literal) else ""
+
+
+def _truncate(point: "exp.Expr", unit: str) -> "exp.Expr":
+    from sqlglot import exp  # noqa: PLC0415 - slow to import
+
+    return exp.Anonymous(this="DATE_TRUNC", expressions=[exp.Literal.string(unit), point.copy()])

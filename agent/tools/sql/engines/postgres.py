@@ -1,6 +1,7 @@
 """PostgreSQL databases: how they are attached, bounded and cancelled, and which values DuckDB's reader gets wrong."""
 
 import importlib
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,18 @@ _MAX_CHECKED_ROWS = 5_000_000
 _FRESH_SECONDS = 60.0
 _MAX_DIGITS = 38
 _DEFAULT_SCHEMA = "public"
+#: What a domain may be of -> DuckDB type; a text stays one.
+_BASE_TYPES: Mapping[str, str] = {
+    "int2": "SMALLINT",
+    "int4": "INTEGER",
+    "int8": "BIGINT",
+    "float4": "FLOAT",
+    "float8": "DOUBLE",
+    "bool": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "timestamptz": "TIMESTAMPTZ",
+}
 #: Digits that a float keeps.
 _FLOAT_DIGITS = 15
 
@@ -126,6 +139,16 @@ class _Column:
     kind: str
     #: The precision of a numeric column; None if it has none.
     precision: int | None
+    #: The labels of an enum, in their order, and the name of the type that a domain is of; None if it is neither.
+    labels: tuple[str, ...] | None = None
+    base: str | None = None
+
+    @property
+    def duckdb_type(self) -> str | None:
+        """The type that DuckDB's reader, which gives a domain and at times an enum as text, is to be corrected to."""
+        if self.labels is not None:
+            return f"ENUM({', '.join(map(quote_literal, self.labels))})"
+        return _BASE_TYPES.get(self.base or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +177,9 @@ class _Numbers:
 class PostgresTables:
     """How tables are read: views stand in front of those with values that DuckDB's reader gets wrong.
 
-    It reads NaN and infinity in a numeric column as 0, a numeric column without precision as float, and gives an
-    address of one host (inet) a mask. Which numbers a table has is asked of the server, which is quicker than reading.
+    It reads NaN and infinity in a numeric column as 0, a numeric column without precision as float, a domain as text,
+    and gives an address of one host (inet) a mask. Which numbers a table has is asked of the server, which is quicker
+    than reading.
     """
 
     def __init__(self, *, catalog: str = CATALOG) -> None:
@@ -171,7 +195,10 @@ class PostgresTables:
     def prepare_tables(self, sql: str, connection: "DuckDBPyConnection") -> list[str]:
         """Prepare the tables of `sql`; return sentences on numbers that are not read as they are."""
         self._views.use(connection)
-        readings = [self._read(name, connection, sql=sql.lower()) for name in find_table_names(sql, connection)]
+        readings = [
+            self._read(schema or _DEFAULT_SCHEMA, name, connection, sql=sql.lower())
+            for schema, name in find_table_names(sql, connection)
+        ]
         return collect_notes(sql, readings)
 
     def read_relation(self, name: str, connection: "DuckDBPyConnection", *, seconds: float) -> TableReading:
@@ -179,7 +206,13 @@ class PostgresTables:
         if seconds <= 0:
             return TableReading()
         self._views.use(connection)
-        return self._read(name, connection, sql="")
+        found = self._read(_DEFAULT_SCHEMA, name, connection, sql="")
+        for point in re.finditer(r"\.", name) if found.is_unknown else ():
+            # The name of a table may have points of its own.
+            found = self._read(name[: point.start()], name[point.end() :], connection, sql="")
+            if not found.is_unknown:
+                break
+        return found
 
     def list_views(self) -> list[str]:
         """Return nothing: DuckDB's catalogue has them."""
@@ -189,9 +222,7 @@ class PostgresTables:
         """Return how a table or view is to be read, without putting a view in front of it."""
         return self._look(schema, name, connection, sql="*")
 
-    def _read(self, qualified: str, connection: "DuckDBPyConnection", *, sql: str) -> TableReading:
-        parts = qualified.split(".")
-        schema, name = (parts[-2] if len(parts) > 1 else _DEFAULT_SCHEMA), parts[-1]
+    def _read(self, schema: str, name: str, connection: "DuckDBPyConnection", *, sql: str) -> TableReading:
         found = self._look(schema, name, connection, sql=sql)
         return found if found.is_unknown else self._views.put(schema, name, found, connection)
 
@@ -241,7 +272,10 @@ def _list_columns(
     """Return about how many rows the table has (0: not known) and its columns; none if there is no such table."""
     found = _query_server(
         f"""SELECT greatest(c.reltuples, 0)::bigint, a.attname::text, t.typname::text,
-            CASE WHEN a.atttypmod >= 4 THEN ((a.atttypmod - 4) >> 16) & 65535 END::int
+            CASE WHEN a.atttypmod >= 4 THEN ((a.atttypmod - 4) >> 16) & 65535 END::int,
+            (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
+                FROM pg_enum e WHERE e.enumtypid = t.oid) AS labels,
+            (SELECT b.typname::text FROM pg_type b WHERE b.oid = t.typbasetype) AS base
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_type t ON t.oid = a.atttypid
         WHERE n.nspname = {quote_literal(schema)} AND c.relname = {quote_literal(name)}
@@ -249,7 +283,11 @@ def _list_columns(
         connection,
         catalog=catalog,
     )
-    return (found[0][0] if found else 0), [_Column(column, kind, precision) for _, column, kind, precision in found]
+    columns = [
+        _Column(column, kind, precision, None if labels is None else tuple(labels), base)
+        for _, column, kind, precision, labels, base in found
+    ]
+    return (found[0][0] if found else 0), columns
 
 
 def _look_at_numbers(
@@ -294,8 +332,8 @@ def _build_view(
         quoted = quote_identifier(column.name)
         if column.kind == "inet":
             outer[column.name] = f"{_trim_mask(quoted)} AS {quoted}"
-        elif column.name in kinds:
-            outer[column.name] = f"CAST({quoted} AS {kinds[column.name]}) AS {quoted}"
+        elif kind := kinds.get(column.name) or (column.duckdb_type if column.base else None):
+            outer[column.name] = f"CAST({quoted} AS {kind}) AS {quoted}"
     if not outer:
         return None
     if not any(found.needs_text for found in numbers.values()):
@@ -308,6 +346,11 @@ def _build_view(
         else quoted_names[column.name]
         for column in columns
     )
+    for column in columns:
+        if column.labels is not None:
+            # The answer to a query has the labels as text, which has another order.
+            quoted = quoted_names[column.name]
+            outer[column.name] = f"CAST({quoted} AS {column.duckdb_type}) AS {quoted}"
     query = f"SELECT {inner} FROM {quote_identifier(schema)}.{quote_identifier(name)}"  # noqa: S608 - quoted identifiers
     shown = ", ".join(outer.get(column.name, quoted_names[column.name]) for column in columns)
     return f"SELECT {shown} FROM postgres_query({quote_literal(catalog)}, {quote_literal(query)})"  # noqa: S608 - quoted

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +44,10 @@ _STEPS = 100_000
 @dataclass(frozen=True, slots=True)
 class _Column:
     name: str
-    #: The DuckDB type by the declaration; None if that says nothing and the values decide.
+    #: The DuckDB type in which the reader has it; None if it has none and the values decide.
     expected: str | None
+    #: Whether that is what the declaration says; what it does not know, such as MONEY, the reader takes for text.
+    is_declared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class _Counts:
     blobs: int
     dates: int
     times: int
+    #: Those of the times that have an offset from UTC, or Z.
+    zoned: int
 
     @property
     def total(self) -> int:
@@ -104,8 +108,8 @@ class SqliteTables:
         readings = []
         self._views.use(connection)
         self._refresh()
-        for name in find_table_names(sql, connection, known=self._kinds):
-            reading = self.read_relation(name.rpartition(".")[2], connection, seconds=float("inf"))
+        for _, name in find_table_names(sql, connection, known=self._kinds):
+            reading = self.read_relation(name, connection, seconds=float("inf"))
             if reading.problem:
                 raise ToolFailure(f"The view {name!r} cannot be read, not by SQLite either: {reading.problem}")
             readings.append(reading)
@@ -237,7 +241,7 @@ def _list_columns(
         ).fetchall()
     )
     columns = [
-        _Column(column.name, column.expected if read.get(column.name, "BLOB") == "BLOB" else read[column.name])
+        column if read.get(column.name, "BLOB") == "BLOB" else replace(column, expected=read[column.name])
         for column in declared
     ]
     return columns, len(columns) > len(read) or any(column.expected is None for column in columns)
@@ -246,7 +250,8 @@ def _list_columns(
 def _list_declared(database: sqlite3.Connection, name: str) -> list[_Column]:
     """Return the columns by their declarations, with those that are computed and without hidden ones."""
     rows = database.execute("SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1", (name,)).fetchall()
-    return [_Column(column, _find_declared_type(kind or "")) for column, kind in rows]
+    found = [(column, _find_declared_type(kind or "")) for column, kind in rows]
+    return [_Column(column, kind, is_declared=kind is not None) for column, kind in found]
 
 
 #: Part of a declared type -> DuckDB type, the first that is found.
@@ -272,6 +277,10 @@ def _is_time(column: str) -> str:
     return f"(typeof({column}) = 'text' AND {_DATE.format(c=column, rest='*')} AND datetime({column}) IS NOT NULL)"
 
 
+def _is_zoned(column: str) -> str:
+    return f"({_is_time(column)} AND substr({column}, 12) GLOB '*[-+Zz]*')"
+
+
 def _has_misfits(database: sqlite3.Connection, name: str, columns: Sequence[_Column]) -> bool:
     """Whether a value is not of the type that DuckDB's reader takes it for."""
     checks = []
@@ -285,7 +294,9 @@ def _has_misfits(database: sqlite3.Connection, name: str, columns: Sequence[_Col
             case "DATE":
                 checks.append(f"{column} IS NOT NULL AND NOT {_is_date(column)}")
             case "TIMESTAMP":
-                checks.append(f"{column} IS NOT NULL AND NOT {_is_time(column)}")
+                checks.append(f"{column} IS NOT NULL AND (NOT {_is_time(column)} OR {_is_zoned(column)})")
+            case "VARCHAR":
+                checks.append(f"typeof({column}) NOT IN ('text', 'null')")
             case _:
                 checks.append(f"typeof({column}) = 'blob'")
     if not checks:
@@ -301,16 +312,18 @@ def _build_reading(
     """Count the types of all values, and return the view that reads each column by them."""
     inner, outer, notes = [], [], {}
     for position, (column, counts) in enumerate(zip(columns, _count_types(database, name, columns), strict=True)):
-        kind = _choose_type(column.expected, counts)
+        expected = column.expected if column.is_declared else None
+        kind = _choose_type(expected, counts)
         quoted = quote_identifier(column.name)
         test, value = _read_as(kind, quoted)
         inner.append(f"CASE WHEN {test} THEN {value} END AS c{position}")
         outer.append(f"{_cast(kind, f'c{position}')} AS {quoted}")
         if odd := counts.total - _count_fitting(kind, counts):
             notes[column.name] = _describe_odd_values(database, name, column.name, test=test, kind=kind, odd=odd)
-        elif kind == "VARCHAR" and column.expected not in {None, "VARCHAR"} and counts.total:
+        elif kind == "VARCHAR" and expected not in {None, "VARCHAR"} and counts.total:
+            held = "times with and without their zone" if counts.zoned else "texts"
             notes[column.name] = (
-                f"{name}.{column.name} is declared as {column.expected}, but holds texts and is read as text."
+                f"{name}.{column.name} is declared as {expected}, but holds {held} and is read as text."
             )
     query = f"SELECT {', '.join(inner)} FROM {quote_identifier(name)}"  # noqa: S608 - quoted identifiers
     view = f"SELECT {', '.join(outer)} FROM sqlite_query({quote_literal(catalog)}, {quote_literal(query)})"  # noqa: S608 - quoted
@@ -323,13 +336,14 @@ def _count_types(database: sqlite3.Connection, name: str, columns: Sequence[_Col
         column = quote_identifier(each.name)
         sums += [f"total(typeof({column}) = '{kind}')" for kind in ("integer", "real", "text", "blob")]
         dated = each.expected in {"DATE", "TIMESTAMP"}
-        sums += [f"total({test})" if dated else "0" for test in (_is_date(column), _is_time(column))]
+        tests = (_is_date(column), _is_time(column), _is_zoned(column))
+        sums += [f"total({test})" if dated else "0" for test in tests]
     # SQLite has at most 2,000 columns in a result.
     found: list[int] = []
     for start in range(0, len(sums), 1_800):
         sql = f"SELECT {', '.join(sums[start : start + 1_800])} FROM {quote_identifier(name)}"  # noqa: S608 - quoted identifiers
         found += map(int, database.execute(sql).fetchone())
-    return [_Counts(*found[start : start + 6]) for start in range(0, len(found), 6)]
+    return [_Counts(*found[start : start + 7]) for start in range(0, len(found), 7)]
 
 
 def _choose_type(expected: str | None, counts: _Counts) -> str:
@@ -341,7 +355,7 @@ def _choose_type(expected: str | None, counts: _Counts) -> str:
     if expected == "DATE" and counts.dates >= needed:
         return "DATE"
     if expected in {"DATE", "TIMESTAMP"} and counts.times >= needed:
-        return "TIMESTAMP"
+        return "VARCHAR" if 0 < counts.zoned < counts.times else "TIMESTAMPTZ" if counts.zoned else "TIMESTAMP"
     if numbers >= needed and (numbers == counts.total or expected != "VARCHAR"):
         return "DOUBLE" if counts.reals or expected == "DOUBLE" else "BIGINT"
     return "BLOB" if counts.blobs == counts.total else "VARCHAR"
@@ -355,7 +369,7 @@ def _count_fitting(kind: str, counts: _Counts) -> int:
             return counts.integers + counts.reals
         case "DATE":
             return counts.dates
-        case "TIMESTAMP":
+        case "TIMESTAMP" | "TIMESTAMPTZ":
             return counts.times
         case _:
             return counts.total
@@ -371,7 +385,7 @@ def _read_as(kind: str, column: str) -> tuple[str, str]:
             return f"typeof({column}) IN ('integer', 'real')", real
         case "DATE":
             return _is_date(column), column
-        case "TIMESTAMP":
+        case "TIMESTAMP" | "TIMESTAMPTZ":
             return _is_time(column), column
         case "BLOB":
             return f"typeof({column}) = 'blob'", f"hex({column})"
@@ -393,6 +407,6 @@ def _describe_odd_values(
         f"WHERE {quoted} IS NOT NULL AND NOT ({test}) LIMIT {_MAX_EXAMPLES}"
     ).fetchall()
     values, verb = ("value", "is") if odd == 1 else ("values", "are")
-    noun = {"BIGINT": "number", "DOUBLE": "number", "DATE": "date", "TIMESTAMP": "point in time"}[kind]
+    noun = {"BIGINT": "number", "DOUBLE": "number", "DATE": "date"}.get(kind, "point in time")
     shown = ", ".join(value for (value,) in rows)
     return f"{odd:,} {values} of {table}.{column} {verb} no {noun} and read as NULL: {shown}."

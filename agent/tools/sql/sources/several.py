@@ -1,6 +1,7 @@
 """Several sources as one: a schema each, whose views are the tables of the source."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from agent.errors import ToolFailure
 from agent.tools.data_files.notes import FileNotes, TableNotes, save_notes
-from agent.tools.sql.engines.attachment import TableReader, TableReading, quote_identifier, quote_literal
+from agent.tools.sql.engines.attachment import (
+    TableReader,
+    TableReading,
+    find_table_names,
+    quote_identifier,
+    quote_literal,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -50,6 +57,25 @@ def make_overview(
             save_notes(FileNotes(tables=tuple(said)), folder / name)
     connection.execute(f"DETACH {catalog}")
     connection.execute(f"ATTACH {file} AS {catalog} (READ_ONLY)")
+
+
+def find_ambiguous_tables(sql: str, connection: "DuckDBPyConnection", *, catalog: str) -> Iterator[str]:
+    """Yield a sentence for each table that `sql` names without its source and several sources have."""
+    for schema, name in find_table_names(sql, connection):
+        # What the query itself calls so is none of the source.
+        if schema or re.search(
+            rf"\b{re.escape(name)}\"?\s*(\([^)]*\)\s*)?AS\s+((NOT\s+)?MATERIALIZED\s+)?\(", sql, re.IGNORECASE
+        ):
+            continue
+        rows = connection.execute(
+            "SELECT schema_name FROM duckdb_views() WHERE database_name = $catalog AND lower(view_name) = lower($name) "
+            "ORDER BY list_position(string_split(current_setting('search_path'), ','), $catalog || '.' || schema_name)",
+            {"catalog": catalog, "name": name},
+        ).fetchall()
+        if len(rows) > 1:
+            sources = [source for (source,) in rows]
+            listed = f"{', '.join(sources[:-1])} and {sources[-1]}"
+            yield f"{name!r} is a table of {listed}; that of {sources[0]} is read. Write {sources[0]}.{name} to say so."
 
 
 def _find_reading(

@@ -91,6 +91,14 @@ def test_a_plan_that_the_planner_is_not_sure_of_is_put_to_a_person_before_anythi
         assert found(READ, limits=limits, unsure=doubt) == RunTasks(("read",))
 
 
+def test_a_value_that_nothing_gives_is_asked_for_and_never_run_with():
+    asks = "What is 'to' of 'send'? Neither the goal nor a result says it."
+    for limits in (ASKS, Limits(can_escalate=True)):
+        assert found(READ, limits=limits, missing_value=asks) == Escalate(Escalation(kind="unsure", reason=asks))
+    assert found(READ, limits=Limits(), missing_value=asks) == GiveUp("failed", asks)
+    assert found(READ, WRITE, limits=ASKS, missing_value=asks, outcomes={"read": DONE}) == AskHuman(("write",))
+
+
 def test_a_plan_that_a_person_did_not_want_is_made_anew_within_the_time():
     nothing = Snapshot(compiled=None, needs_new_plan=True)
     assert next_move(nothing, ASKS) == PlanAgain()

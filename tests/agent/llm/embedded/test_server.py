@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import aclosing
 from pathlib import Path
 
 import openai
@@ -12,9 +13,10 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from agent.errors import WeightsError
+from agent.llm.embedded.sampling import ask_texts
 from agent.llm.embedded.server import start_server
 from agent.llm.models import Model, is_model_available, resolve_model
-from agent.llm.replies import MalformedReply, ParsedReply, TextReply
+from agent.llm.replies import MalformedReply, ParsedReply, TextReply, Usage
 from agent.llm.structured_output import ask_json, ask_text
 
 pytestmark = pytest.mark.local
@@ -74,6 +76,39 @@ async def test_a_plain_question_gets_a_plain_answer(model):
 async def test_the_same_question_gets_the_same_reply(model):
     replies = [await ask_json(model, [HumanMessage("Chart it.")], schema=SCHEMA, name="choice") for _ in range(2)]
     assert replies[0] == replies[1]
+
+
+async def test_texts_are_written_side_by_side_and_ended_when_enough_were_read(model):
+    story = [SystemMessage("You tell stories." * 200), HumanMessage("Tell an endless story of whales.")]
+    told: list[Usage] = []
+    async with aclosing(ask_texts(model, story, number=3, seed=1, max_tokens=400, on_usage=told.append)) as replies:
+        async for reply in replies:
+            assert isinstance(reply, TextReply | MalformedReply)
+            break
+        else:
+            pytest.fail("no text came")
+    assert len(told) == 1
+    # What follows begins alike, and finds what was read.
+    [again] = (await model.chat.agenerate([story], max_tokens=1)).generations[0]
+    usage = again.message.usage_metadata
+    assert usage["input_token_details"]["cache_read"] > 0.9 * usage["input_tokens"]
+
+
+async def test_the_beginning_of_a_prompt_is_kept_in_a_file_and_read_from_it(model):
+    chat = model.chat
+    beginning = [SystemMessage(f"The number of this test is {os.getpid()}. " + "Tables have columns. " * 300)]
+    await chat.recall_prompt(beginning)
+    file = chat.prompts.folder / chat.prompts.current
+    try:
+        assert file.stat().st_size > 1 << 20
+        chat.prompts.current = None
+        await chat.recall_prompt([SystemMessage("Another. " * 400)])
+        await chat.recall_prompt(beginning)
+        [reply] = (await chat.agenerate([[*beginning, HumanMessage("Well?")]], max_tokens=1)).generations[0]
+        usage = reply.message.usage_metadata
+        assert usage["input_token_details"]["cache_read"] > 0.9 * usage["input_tokens"]
+    finally:
+        file.unlink()
 
 
 def test_many_threads_and_loops_share_one_server(model):

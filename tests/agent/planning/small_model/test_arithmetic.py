@@ -12,7 +12,7 @@ from agent.llm.openai_client import build_embedded_model
 from agent.planning.planner import PlanningFailure, PlanningResult, make_plan
 from agent.tools.toolbox import Toolbox
 from graphs.plan_execute import build_graph
-from tests.support.openai_endpoint import Endpoint, Text, Texts
+from tests.support.openai_endpoint import Endpoint, Text, Texts, in_batches
 from tests.support.planning_kit import LIMITS, SETTINGS, model_at
 
 
@@ -86,15 +86,15 @@ async def run(script, monkeypatch, *, at_once=3):
 
 async def test_the_result_that_most_of_several_programs_have_is_taken(monkeypatch):
     wrong, other = "answer = 2 + 3", "answer = 4 - 2 * 3"
-    out, requests = await run([Texts((wrong, RIGHT, "answer = 4 * (2 + 3)")), Text("20.")], monkeypatch)
+    out, requests = await run([*in_batches(wrong, RIGHT, "answer = 4 * (2 + 3)"), Text("20.")], monkeypatch)
     assert out["results"]["answer"]["output"] == 20
-    assert [request.body["n"] for request in requests[:1]] == [3]
-    out, _ = await run([Texts((wrong, other, RIGHT)), Text("5.")], monkeypatch)
+    assert [request.body["n"] for request in requests[:2]] == [2, 3]
+    out, _ = await run([*in_batches(wrong, other, RIGHT), Text("5.")], monkeypatch)
     assert out["results"]["answer"]["output"] == 5
 
 
 async def test_texts_that_are_no_plans_have_no_vote_and_where_none_is_one_more_is_asked_for(monkeypatch):
-    out, _ = await run([Texts(("Well.", "answer = 5", RIGHT)), Text("20.")], monkeypatch)
+    out, _ = await run([*in_batches("Well.", "answer = 5", RIGHT), Text("20.")], monkeypatch)
     assert out["results"]["answer"]["output"] == 20
     out, requests = await run([Texts(("Well.", "answer = 5")), Text("What?"), Text(RIGHT), Text("20.")], monkeypatch)
     assert out["results"]["answer"]["output"] == 20
@@ -111,5 +111,7 @@ async def test_all_texts_of_the_embedded_model_are_counted():
         local = LocalEndpoint(url=endpoint.url, key=SecretStr("any"), weights=Path("model.gguf"))
         chat = build_embedded_model(local, name="local", timeout_s=20.0)
         result = await chat.agenerate([[HumanMessage("Count.")]], n=3)
-    # 7 of the first, as the server says; of each other its tokens and the one that ends it.
-    assert result.generations[0][0].message.usage_metadata["output_tokens"] == 7 + 4 + 2
+    usage = result.generations[0][0].message.usage_metadata
+    assert (usage["input_tokens"], usage["output_tokens"]) == (11, 2 + 3 + 1)
+    assert usage["input_token_details"] == {"cache_read": 4}
+    assert [each.text for each in result.generations[0]] == ["one two", "one two three", "one"]

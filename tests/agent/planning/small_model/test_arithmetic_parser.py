@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.tools import StructuredTool
 
+from agent.planning.script_code.statements import ScriptError
 from agent.planning.small_model.arithmetic_parser import (
     find_python_equivalents,
     fold_constant,
     is_calculator,
     read_arithmetic,
 )
-from agent.planning.small_model.script_parser import ScriptError
 from agent.planning.tool_selection import find_named_tools
 from agent.tools.toolbox import Toolbox
 

@@ -1,5 +1,7 @@
 """Scripts of tool calls: what becomes of them, what is told back, and the grammar that they are held to."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,9 +10,10 @@ from langchain_core.tools import StructuredTool
 from agent.core.plan.document import Plan
 from agent.core.plan.limits import Limits
 from agent.core.plan.parser import parse_plan
+from agent.planning.script_code.statements import ScriptError
 from agent.planning.small_model.script import format_signatures
 from agent.planning.small_model.script_grammar import build_script_grammar, find_operator_tools
-from agent.planning.small_model.script_parser import ScriptError, read_script
+from agent.planning.small_model.script_parser import read_script
 from agent.tools.toolbox import Toolbox
 
 NUMBER = {"type": "object", "properties": {"value": {"type": "number"}}, "required": ["value"]}
@@ -130,7 +133,18 @@ def test_prose_around_a_fenced_script_and_printing_say_nothing():
         ("print('hello')", "The script calls no tool"),
         ("a = 3", "The script calls no tool"),
         ("import os", "`import os` is not a call"),
-        ("for x in y:\n    find(x)", "is not a call"),
+        ("while x:\n    find(x)", "is not a call"),
+        ("for x in y:\n    find(x)", "The name 'y' is not defined yet"),
+        ("for x in 'abc':\n    find(x)", "`'abc'` is no list"),
+        ("for x, y in [1]:\n    find(x)", "is not a call"),
+        ("for x in ['a']:\n    for y in ['b']:\n        find(y)", "A loop stands inside a loop"),
+        (
+            "a = find('x')\nif a:\n    find('y')\nfor x in a['days']:\n    if x['y'] == 1:\n        find('z')",
+            "drop the `if`",
+        ),
+        ("a = find('x')\nif len(a['days']) + 1 > 2:\n    find('y')", "worked out by an operator"),
+        ("for x in ['a']:\n    b = find(x)\n    post(b['name'], tags=[x])", "uses 'x' and 'b' at once"),
+        ("a = 'x'.format()\nb = post('{} and {}'.format(a))", "does not say what to put into the text"),
         ("a, b = find('Ox')", "is not a call"),
         ("a = open('x')", "There is no tool `open`; the tools are 'scale', 'find', 'post', 'note'."),
         ("a = find.all('x')", "There is no tool `find.all`"),
@@ -207,6 +221,18 @@ def test_the_grammar_knows_the_tools_and_the_kinds_of_their_arguments():
     assert rules["call-2"].startswith('"post(" (use | text) (", " "tags=" (use | list')
     one_of_two = '("text=" (use | text) (", " "to=" (use | text))? | "to=" (use | text) )?'
     assert rules["call-3"] == f'"note(" {one_of_two} ")"'
+
+
+def test_the_grammar_repeats_a_group_with_a_rule_in_it_no_more_often_than_the_server_allows():
+    # llama.cpp multiplies what is repeated by how often, and refuses the grammar at 2,000.
+    text = build_script_grammar(TOOLBOX.specs)
+    bounds = [
+        int(bound)
+        for group, bound in re.findall(r"\(([^()]*)\)\{\d+,(\d+)\}", text)
+        if re.search(r"\b[a-z]+\b", re.sub(r'"[^"]*"|\[[^\]]*\]', "", group))
+    ]
+    assert bounds
+    assert max(bounds) <= 40
 
 
 def calculator() -> Toolbox:

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from agent.llm.embedded.server import LocalEndpoint
+from agent.llm.openai_client import build_embedded_model
 from agent.planning.planner import ContextRequest, PlanningFailure, PlanningResult, make_plan
 from agent.planning.session import PlanDraft, as_document
 from agent.planning.small_model.notebook_parser import build_notebook_grammar, has_follow_up, read_notebook
@@ -16,7 +19,7 @@ from agent.tools.sql.query_database import database_tools
 from agent.tools.toolbox import Toolbox
 from graphs.plan_execute import build_graph
 from tests.support.databases import library_duckdb
-from tests.support.openai_endpoint import Endpoint, Text, Texts
+from tests.support.openai_endpoint import Endpoint, Text, Texts, in_batches
 from tests.support.planning_kit import LIMITS, SETTINGS, model_at, session_at
 from tests.support.planning_kit import toolbox as weather
 
@@ -136,21 +139,86 @@ async def chosen(script, toolbox, monkeypatch, *, goal):
 
 
 async def test_of_several_notebooks_the_queries_are_taken_whose_rows_most_have(toolbox, monkeypatch):
-    script = [Texts((ADA, CHEN, CHEN_TOO)), Text("Chen.")]
+    script = [*in_batches(ADA, CHEN, CHEN_TOO), Text("Chen.")]
     tasks, requests = await chosen(script, toolbox, monkeypatch, goal="Who kept most?")
     assert [task["id"] for task in tasks] == ["most"]
-    assert (requests[0].body["n"], "grammar" in requests[0].body) == (3, False)
+    assert ([each.body["n"] for each in requests[:2]], "grammar" in requests[0].body) == ([2, 3], False)
+    assert requests[0].body["seed"] != requests[1].body["seed"]
 
 
 async def test_the_calls_behind_them_are_those_that_most_notebooks_have(toolbox, monkeypatch):
     goal = "Save who kept most as who.csv"
-    script = [Texts((ADA + SAVE.format("readers"), CHEN, CHEN_TOO + SAVE.format("reader"))), Text("Chen.")]
+    script = [*in_batches(ADA + SAVE.format("readers"), CHEN, CHEN_TOO + SAVE.format("reader")), Text("Chen.")]
     tasks, _ = await chosen(script, toolbox, monkeypatch, goal=goal)
     assert [task["id"] for task in tasks] == ["most", "save_file"]
     assert tasks[1]["args"]["content"] == {"output_of": "most", "path": ["rows"]}
-    script = [Texts((ADA + SAVE.format("readers"), CHEN, CHEN_TOO)), Text("Chen.")]
-    tasks, _ = await chosen(script, toolbox, monkeypatch, goal=goal)
+    script = [*in_batches(ADA + SAVE.format("readers"), CHEN, CHEN_TOO), Text("Chen.")]
+    tasks, _ = await chosen(script, toolbox, monkeypatch, goal="Save who kept most")
     assert [task["id"] for task in tasks] == ["most"]
+
+
+async def test_a_file_that_the_goal_names_is_written_however_few_notebooks_do_so(toolbox, monkeypatch):
+    script = [*in_batches(ADA + SAVE.format("readers").replace("who", "kept"), CHEN, CHEN_TOO), Text("Chen.")]
+    tasks, _ = await chosen(script, toolbox, monkeypatch, goal="Save who kept most as kept.csv")
+    assert [(task["id"], task["args"].get("path")) for task in tasks] == [("most", None), ("save_file", "kept.csv")]
+
+
+LONG = f"-- many: all of it\nSELECT {', '.join(['member_name'] * 400)} FROM lending;\n"
+
+
+def embedded_at(endpoint, *, number=3):
+    """Return the embedded model as it is, but for the server, which is scripted and writes so many texts at once."""
+    local = LocalEndpoint(url=endpoint.url, key=SecretStr("any"), weights=Path("model.gguf"))
+    chat = build_embedded_model(local, name="local", timeout_s=20.0)
+    return replace(model_at(endpoint, small=True), chat=chat, max_parallel_texts=number, supports_grammar=True)
+
+
+async def run_embedded(endpoint, toolbox, monkeypatch, *, goal):
+    monkeypatch.setattr("graphs.run.services.resolve_model", lambda *_args, **_named: embedded_at(endpoint))
+    settings = SETTINGS.model_copy(update={"approve": "never", "max_replans": 0, "plan_variants": 5})
+    tools = [toolbox[name] for name in ("query_database", "save_file")]
+    return await build_graph(tools=tools, model="local", settings=settings).ainvoke({"goal": goal})
+
+
+async def test_what_is_still_being_written_when_two_agree_is_ended(toolbox, monkeypatch):
+    with Endpoint([Texts((ADA, CHEN)), Texts((CHEN_TOO, LONG)), Text("Chen.")], chunk_s=0.005) as endpoint:
+        out = await run_embedded(endpoint, toolbox, monkeypatch, goal="Who kept most?")
+    assert [task["id"] for task in out["plan"]["tasks"]] == ["most"]
+    assert out["confidence"]["reason"].startswith("2 of 3 plans that were tried gave the same result.")
+    assert endpoint.deserted == 1
+    # Counted is what was written, also of the text that was not heard to its end.
+    assert out["usage"]["calls"] == len(endpoint.requests)
+
+
+async def test_two_that_agree_are_enough(toolbox, monkeypatch):
+    script = [Texts((CHEN, CHEN_TOO)), Text("Chen.")]
+    tasks, requests = await chosen(script, toolbox, monkeypatch, goal="Who kept most?")
+    assert [task["id"] for task in tasks] == ["most"]
+    assert ["n" in each.body for each in requests].count(True) == 1
+
+
+async def test_a_text_that_comes_later_is_waited_for_if_those_before_it_differ(toolbox, monkeypatch):
+    with Endpoint([Texts((ADA, CHEN)), Texts((ADA.replace("Ada", "Eve" * 60), CHEN_TOO)), Text("Chen.")]) as endpoint:
+        out = await run_embedded(endpoint, toolbox, monkeypatch, goal="Who kept most?")
+    assert out["confidence"]["reason"].startswith("2 of 4 plans that were tried gave the same result.")
+    assert endpoint.deserted == 0
+
+
+async def test_two_that_agree_are_not_enough_while_a_call_is_missing_that_the_goal_speaks_of(toolbox, monkeypatch):
+    script = [*in_batches(CHEN, CHEN_TOO, CHEN + SAVE.format("most").replace("who", "later")), Text("Chen.")]
+    with Endpoint(script) as endpoint:
+        out = await run_embedded(endpoint, toolbox, monkeypatch, goal="Save who kept most as later.csv")
+    assert [task["tool"] for task in out["plan"]["tasks"]] == ["query_database", "save_file"]
+
+
+async def test_a_call_of_another_notebook_takes_no_id_that_a_query_has(toolbox, monkeypatch):
+    named_alike = CHEN.replace("-- most:", "-- save_file:")
+    saves = CHEN_TOO + SAVE.format("reader").replace("who", "ids")
+    script = [*in_batches(named_alike, named_alike, saves), Text("Chen.")]
+    tasks, _ = await chosen(script, toolbox, monkeypatch, goal="Save who kept most as ids.csv")
+    assert [task["tool"] for task in tasks] == ["query_database", "save_file"]
+    assert tasks[0]["id"] == "save_file" != tasks[1]["id"]
+    assert tasks[1]["args"]["content"] == {"output_of": "save_file", "path": ["rows"]}
 
 
 async def test_a_limit_that_nobody_asked_for_is_no_part_of_the_plan(toolbox):
@@ -234,3 +302,11 @@ def test_a_call_has_what_its_tool_requires_and_chooses_where_there_is_a_choice(t
     grammar = build_notebook_grammar(toolbox.specs, goal="Plot the loans")
     assert """ ("-- draw_chart(" "rows=" name ", " "kind=" ("'bar'" | """ in grammar
     assert """) ", " "x=" text ", " "y=" text ")\\n")?""" in grammar
+
+
+def test_what_takes_long_to_write_and_is_dropped_cannot_be_written(toolbox):
+    grammar = build_notebook_grammar(toolbox.specs, goal="Plot the loans")
+    # A tool that the goal has no word of gets no arguments.
+    assert '("-- save_file("  ")' in grammar
+    # A query has no comment inside, in which a small model goes on in words.
+    assert """("SELECT " | "WITH ") ([^;\\n`-] | "-" [^;\\n`-])+""" in grammar

@@ -1,11 +1,12 @@
 """What a small model is left to choose when it plans over a true database: tables, columns, best rows."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.planning.session import PlanDraft, as_document
+from agent.planning.session import DraftFailure, PlanDraft, as_document
 from agent.planning.small_model.steps import find_forgotten_files, read_steps
 from agent.planning.small_model.stepwise import plan_in_stages
 from agent.tools.sql.data_source import open_data_source
@@ -105,3 +106,16 @@ async def test_steps_without_the_file_go_back_once():
             found = await planned(endpoint, weather(), goal="Post the rain as rain.csv")
         assert [task["tool"] for task in tasks(found)] == ["readings", "post"][:again]
         assert "'rain.csv', but no step does" in endpoint.requests[1].text
+
+
+BOTH = {"steps": [READERS | {"columns": ["member_name", "days"]}]}
+#: It names a column that is not there.
+WRONG = {"from": "lending", "first_row_of_each": "", "sql": "SELECT weather FROM lending"}
+
+
+async def test_a_model_that_writes_the_same_again_is_not_asked_a_third_time(toolbox):
+    with Endpoint([BOTH, WRONG, WRONG]) as endpoint:
+        failed = await plan_in_stages(replace(session_at(endpoint, toolbox, goal="Who read most?"), max_repairs=5))
+    assert isinstance(failed, DraftFailure)
+    assert (len(endpoint.requests), failed.repairs) == (3, 1)
+    assert "weather" in failed.problems[0]

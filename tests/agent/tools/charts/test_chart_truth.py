@@ -138,6 +138,40 @@ def test_a_point_in_time_is_called_by_its_unit(name: str, cells: list[str], labe
     assert list(format_as_text(column_of(*cells, name=name)).values) == labels
 
 
+@pytest.mark.parametrize(
+    ("cells", "days"),
+    [
+        (["01.02.2024", "02.01.2024", "15.01.2024"], ["2024-01-02", "2024-01-15", "2024-02-01"]),
+        (["1/2/2024", "13/1/2024"], ["2024-01-13", "2024-02-01"]),
+        (["01/02/2024", "01/13/2024"], ["2024-01-02", "2024-01-13"]),
+    ],
+)
+def test_dates_of_a_country_run_along_a_line_in_time(draw, cells: list[str], days: list[str]) -> None:
+    warnings, marks, _ = draw([{"d": cell, "v": number} for number, cell in enumerate(cells)], "line", "d", "v")
+    assert warnings == []
+    assert [mark["x"][:10] for mark in marks] == days
+
+
+def test_dates_whose_order_does_not_show_are_said_to_be_in_the_order_of_the_rows(draw) -> None:
+    warnings, marks, _ = draw([{"d": "01/02/2024", "v": 1}, {"d": "02/01/2024", "v": 2}], "line", "d", "v")
+    said = "D has dates of which day and month cannot be told (01/02/2024): drawn in the order of the rows."
+    assert (warnings, [mark["x"] for mark in marks]) == ([said], ["01/02/2024", "02/01/2024"])
+
+
+def test_a_small_number_is_not_written_as_zero(tmp_path: Path) -> None:
+    (tool,) = chart_tools(tmp_path / "out")
+    rows = [{"g": "a", "v": 0.00000125}, {"g": "b", "v": 1234.5}]
+    out = tool.invoke({"rows": rows, "kind": "bar", "x": "g", "y": "v"})
+    drawing = Path(out["svg"]).read_text()
+    assert "V: 0.00000125" in drawing
+    assert "V: 1,234.5" in drawing
+
+
+def test_a_gap_in_weeks_is_counted_in_weeks(draw) -> None:
+    warnings, _, _ = draw([{"week": week, "v": week} for week in (1, 2, 3, 5, 8, 9)], "line", "week", "v")
+    assert warnings == ["No rows for 3 of 9 weeks, shown as gaps: 4, 6 to 7."]
+
+
 def test_clock_times_stay_as_they_are_written_and_it_is_said(draw) -> None:
     rows = [{"at": "2024-03-30T00:00:00+01:00", "n": 1}, {"at": "2024-04-01T00:00:00+02:00", "n": 2}]
     warnings, _, text = draw(rows, "bar", "at", "n")

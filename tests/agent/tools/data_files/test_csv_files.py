@@ -35,6 +35,7 @@ FILES: dict[str, str | bytes] = {
     "months_or_days": "day,v\n01/02/2024,1\n03/04/2024,2\n",
     "days_by_another": "a,b\n01/02/2024,04/13/2024\n03/04/2024,04/14/2024\n",
     "both_orders": "day,v\n" + "13/04/2024,1\n" * 9 + "04/13/2024,2\n",
+    "short_years": "a,b,c\n24-01-05,99-12-31,31-12-99\n25-02-06,98-11-30,30-11-98\n",
     "no_day": "day,v\n" + "2024-01-01,1\n" * 20 + "2024-02-30,2\n",
     "moments": "at,z,t\n01/31/2024 10:30 PM,2024-01-01T10:00:00+02:00,9:05\n"
     "02/01/2024 1:05 AM,2024-01-02T10:00:00Z,10:15\n",
@@ -52,6 +53,18 @@ FILES: dict[str, str | bytes] = {
     "central": "miasto;n\nŁódź;1\nGdańsk;3\nPoznań;4\nWrocław;5\n".encode("cp1250"),
     "excel_text": "a\tb\nMüller\t1\n".encode("utf-16"),
     "row_names": "a,b\nr1,1,2\nr2,3,4\n",
+    "long_line": f"id,t\n1,{'x' * 3_000_000}\n2,y\n",
+    "joined": "id,day,v\n1,2024-01-01,2\nid,day,v\n2,2024-01-02,x\n" + "3,2024-01-03,4\n" * 8,
+    "lakhs": 'n,v\na,"1,23,456.50"\nb,"12,34,567"\nc,99.50\n',
+    "versions": "version,code,part\n1.10,1-2-20,1.2.20\n1.1,3-4-21,3.4.21\n",
+    "groups_or_decimals": "a;b\n1.500;x\n2.250;y\n",
+    "three_decimals": "a,b\n1.500,x\n2.250,y\n",
+    "total": "region;sales\nN;10,50\nS;20,00\nW;1,00\nSumme;31,50\n",
+    "subtotals": "region,city,v\nN,a,10\nN,b,5\nN Total,,15\nS,c,20\nS Total,,20\nGrand total,,35\n",
+    "total_without_name": "name,v\na,10\nb,20\nc,30\n,60\n",
+    "total_first": "name,v\nTotal,7\na,3\nb,4\n",
+    "company_total": "company,v\nShell,3\nTotal,5\nEni,9\n",
+    "last_without_name": "name,v\na,10\nb,20\nc,30\n,5\n",
     "marked": "\ufeff1,2\n3,4\n".encode(),
 }
 
@@ -100,6 +113,7 @@ ROWS = {
     ],
     "SELECT a FROM days_by_another LIMIT 1": [(dt.date(2024, 1, 2),)],
     "SELECT day FROM both_orders WHERE v = 2": [("04/13/2024",)],
+    "SELECT a, b, c FROM short_years LIMIT 1": [(dt.date(2005, 1, 24), dt.date(1999, 12, 31), dt.date(1999, 12, 31))],
     "SELECT day FROM no_day WHERE v = 2": [("2024-02-30",)],
     'SELECT "at", epoch(z), t FROM moments LIMIT 1': [
         (dt.datetime.fromisoformat("2024-01-31T22:30:00"), 1704096000.0, dt.time(9, 5))
@@ -118,6 +132,12 @@ ROWS = {
     "SELECT miasto FROM central WHERE n = 1": [("Łódź",)],
     "SELECT a, b FROM excel_text": [("Müller", 1)],
     "SELECT sum(column0) FROM marked": [(4,)],
+    "SELECT length(t) FROM long_line ORDER BY id": [(3_000_000,), (1,)],
+    "SELECT sum(id), count(v) FROM joined": [(27, 10)],
+    "SELECT sum(v) FROM lakhs": [(1_358_123.0,)],
+    "SELECT count(DISTINCT version), min(code), min(part) FROM versions": [(2, "1-2-20", dt.date(2020, 2, 1))],
+    "SELECT sum(a) FROM groups_or_decimals": [(3.75,)],
+    "SELECT sum(sales) FROM total": [(63.0,)],
     "SELECT column0, a, b FROM row_names": [("r1", 1, 2), ("r2", 3, 4)],
 }
 
@@ -140,6 +160,13 @@ GUESSES = {
     "days_by_another": "column 'a': '01/02/2024' is read month before day",
     "thousands": "column 'v': ',' is read as separating thousands in '1,234', which nothing else in the file shows",
     "european": "column 'units': '.' is read as separating thousands in '1.234', as other columns of the file show",
+    "joined": "1 line repeats the header and is left out",
+    "groups_or_decimals": "column 'a': '.' is read as separating decimals in '1.500', which nothing else in the file",
+    "total": "the row 'Summe' looks like a total of other rows; leave out what would be counted twice in a sum",
+    "subtotals": "the row 'N Total' and 2 more look like totals of other rows",
+    "total_without_name": "the last row, which has no text, looks like a total",
+    "total_first": "the row 'Total' looks like a total",
+    "short_years": "column 'a': its dates are read as %d-%m-%y and could be %y-%m-%d; ?dateformat= says which",
     "row_names": "the header has one name less than the lines have fields, so the first column is 'column0'",
     "no_header": "the first line is read as data",
     "western": "is read as cp1252, which is a guess: it is not UTF-8; a word of it is then 'Müller'",
@@ -167,6 +194,11 @@ def test_a_guess_is_said_with_file_line_and_column(source, table):
         "moments",
         "mixed_ends",
         "trailing_comma",
+        "long_line",
+        "three_decimals",
+        "versions",
+        "company_total",
+        "last_without_name",
     ],
 )
 def test_nothing_is_said_to_be_a_guess_that_is_none(source, table):
@@ -238,6 +270,13 @@ REFUSALS = [
     ),
     ("a\nMüller\n".encode("cp1252"), "?encoding=utf-8", "is not utf-8: after line 1"),
     ("", "", "The file 't.csv' is empty"),
+    (
+        b"PK\x03\x04" + bytes(200),
+        "",
+        "'t.csv' is an Excel workbook or another archive, not CSV. Remedy: give it a name",
+    ),
+    ('[{"a": 1}, {"a": 2}]', "", "'t.csv' is JSON, not CSV. Remedy: give it a name that ends with '.json', or save"),
+    ("\n<!DOCTYPE html><html><body>Log in</body></html>", "", "is a web page or XML, not CSV. Remedy: save it as CSV."),
 ]
 
 

@@ -53,6 +53,53 @@ def test_numbers_of_json_in_any_form_and_values_of_two_types_are_kept(tmp_path):
     assert rows(file, "SELECT v, m, w FROM forms") == [(1e5, "1", 0.1), (12345678901234567890123, "a", -0.0015)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_json_of_any_encoding_is_read(tmp_path, name, encoding):
+    (tmp_path / name).write_bytes('{"name": "Müller", "v": 1.5}\n{"name": "Zoë", "v": 2}\n'.encode(encoding))
+    source = open_data_source(tmp_path / name)
+    with source.get_connection() as connection:
+        assert connection.execute("SELECT name, v FROM a").fetchall() == [("Müller", 1.5), ("Zoë", 2.0)]
+    # Without a mark at the start it is a guess.
+    assert any("which is a guess" in each for each in source.notes.guesses) == (encoding in {"cp1252", "utf-16-le"})
+    source.close()
+
+
+def test_keys_that_differ_by_case_are_two_columns_and_that_is_said(tmp_path):
+    (tmp_path / "a.json").write_text('[{"Id": 1, "id": 2.5, "b": 1, "b_1": 2}, {"Id": 3, "id": 4}]')
+    source = open_data_source(tmp_path / "a.json")
+    with source.get_connection() as connection:
+        assert connection.execute("SELECT sum(Id), sum(id_1), sum(b_1) FROM a").fetchall() == [(4, 6.5, 2)]
+    assert source.notes.guesses == (
+        "a.json: keys that differ by case alone are columns with a number ('id_1' for 'id').",
+    )
+    source.close()
+
+
+def test_objects_that_have_few_keys_in_common_are_rows(tmp_path):
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"k{number}": {number}}}\n' for number in range(300)))
+    assert rows(tmp_path / "a.jsonl", "SELECT count(*), sum(k7) FROM a") == [(300, 7)]
+
+
+def test_a_list_inside_one_object_is_said_to_be_one_row(tmp_path):
+    (tmp_path / "a.json").write_text('{"data": [{"id": 1}, {"id": 2}], "next": null}')
+    source = open_data_source(tmp_path / "a.json")
+    assert source.notes.guesses == (
+        "a.json is one object, so one row; its 'data' is a list of 2 objects, which unnest(\"data\") makes rows.",
+    )
+    source.close()
+
+
+def test_dates_and_times_of_json_are_those_of_csv(tmp_path):
+    (tmp_path / "a.json").write_text(
+        '[{"d": "01-02-2024", "i": "2024-1-5", "t": "2024-01-05T10:00:00Z", "n": 1},'
+        ' {"d": "13-02-2024", "i": "2024-01-06", "t": "2024-01-06T10:00:00Z", "n": 2}]'
+    )
+    sql = "SELECT d, i, epoch(t), t::VARCHAR, n FROM a ORDER BY n LIMIT 1"
+    found = (dt.date(2024, 2, 1), dt.date(2024, 1, 5), 1704448800.0, "2024-01-05 10:00:00+00", 1)
+    assert rows(tmp_path / "a.json", sql) == [found]
+
+
 def test_each_sheet_of_a_book_is_a_table_and_hidden_ones_are_named(write_excel):
     file = write_excel("SELECT 1 AS a, 'x' AS b")
     with zipfile.ZipFile(file) as archive:
@@ -92,7 +139,7 @@ def test_each_sheet_of_a_book_is_a_table_and_hidden_ones_are_named(write_excel):
     [
         ("a.json", b"[1, 2]", "holds no objects"),
         ("a.json", b'{"a": 1', "'a.json' cannot be opened"),
-        ("a.json", '{"a": "Müller"}'.encode("utf-16"), "is utf-16, but JSON is UTF-8"),
+        ("a.json", b'{"a": "\xe3\xee\xf0\xee\xe4"}', "is not UTF-8 (line 1), and its encoding cannot be told"),
         ("a.xlsx", b"no zip", "'a.xlsx' cannot be opened: it is no Excel file"),
         ("a.xls", b"\xd0\xcf\x11\xe0", "save it as .xlsx or as CSV"),
     ],

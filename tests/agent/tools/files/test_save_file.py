@@ -245,6 +245,30 @@ def test_a_parquet_file_has_the_values(save, out: Path) -> None:
         save.invoke({"path": "v.parquet", "content": []})
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([12345678901234567890, 1], "DECIMAL(38,0)"),
+        ([2**127 - 1, None], "VARCHAR"),
+        ([9007199254740993, None], "BIGINT"),
+    ],
+)
+def test_a_long_integer_keeps_its_digits_in_parquet(save, out: Path, values: list, kind: str) -> None:
+    rows = [{"v": value} for value in values]
+    content = {"path": "t.parquet", "content": rows}
+    save.invoke(content)
+    relation = duckdb.connect().read_parquet(str(out / "t.parquet"))
+    assert list(map(str, relation.types)) == [kind]
+    found = [None if value is None else int(value) for (value,) in relation.fetchall()]
+    assert found == values
+
+
+def test_half_of_a_surrogate_pair_is_no_crash(save, out: Path) -> None:
+    save.invoke({"path": "t.xlsx", "content": [{"a": "x\ud800"}]})
+    assert openpyxl.load_workbook(out / "t.xlsx")["Data"]["A2"].value == "x?"
+    assert "control character" in save.preflight({"path": "a\ud800.csv", "content": "x"}, {}).problems[0]
+
+
 def test_lines_of_json_and_tab_separated_rows(save, out: Path) -> None:
     save.invoke({"path": "t.jsonl", "content": TYPED_ROWS})
     assert [json.loads(line) for line in (out / "t.jsonl").read_text().splitlines()] == TYPED_ROWS

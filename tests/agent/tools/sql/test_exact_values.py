@@ -47,6 +47,35 @@ def test_infinity_is_told_from_the_last_day_that_python_has(file):
 
 
 @pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("TIMESTAMP_NS '2024-01-01 10:00:00.123456789'", "2024-01-01T10:00:00.123456789"),
+        ("TIMESTAMP_NS '2024-01-01 10:00:00'", "2024-01-01T10:00:00"),
+        # A month is no number of days.
+        ("INTERVAL '1 month'", "1 month"),
+        ("age(DATE '2024-03-01', DATE '2023-01-30')", "1 year 1 month 2 days"),
+        ("INTERVAL '40 days 01:30:00'", "40 days, 1:30:00"),
+    ],
+)
+def test_a_time_that_python_does_not_have_is_told_as_it_is(file, expression, value):
+    with closing(open_data_source(file)) as source:
+        output = database_tools(source)[1].invoke({"sql": f"SELECT id, {expression} AS v, d FROM t ORDER BY id"})
+    assert [row["v"] for row in output["rows"]] == [value, value]
+    assert output["rows"][0]["d"] == "infinity"
+
+
+def test_a_number_that_json_does_not_have_is_told_to_be_missing(file):
+    sql = "SELECT unnest([1.5, 'inf'::DOUBLE, 'nan'::DOUBLE, NULL]) AS v, {'x': [1.5, '-inf'::FLOAT]} AS w"
+    with closing(open_data_source(file)) as source:
+        output = database_tools(source)[1].invoke({"sql": sql})
+    assert [row["v"] for row in output["rows"]] == [1.5, None, None, None]
+    assert output["warning"] == (
+        "2 values are infinite or no number (NaN) in 'v', and given as null. "
+        "4 values are infinite or no number (NaN) in 'w', and given as null."
+    )
+
+
+@pytest.mark.parametrize(
     ("rows", "sql", "value"),
     [
         ([{"v": 0.1}, {"v": 0.2}], "SELECT SUM(v) AS v FROM t", 0.3),
@@ -56,6 +85,16 @@ def test_infinity_is_told_from_the_last_day_that_python_has(file):
         ([{"v": 1.5}, {"v": None}], "SELECT MAX(v) / 4 AS v FROM t", 0.375),
         ([{"v": 1e300}, {"v": 1.5}], "SELECT MAX(v) AS v FROM t", 1e300),
         ([{"v": 0.123456789}], "SELECT v FROM t", 0.123456789),
+        # Forms of dates that the reader infers and cannot read, or takes for the year 24.
+        ([{"v": "1-2-2024"}], "SELECT v FROM t", "1-2-2024"),
+        ([{"v": "24-01-05"}], "SELECT v FROM t", "24-01-05"),
+        ([{"v": "2024-01-05"}], "SELECT v - 1 AS v FROM t", "2024-01-04"),
+        # A time with its zone beside one without is no time.
+        (
+            [{"v": "2024-01-31T10:00:00+02:00"}, {"v": "2024-01-31T10:00:00"}],
+            "SELECT count(DISTINCT v) AS v FROM t",
+            2,
+        ),
         # Text stays text, also where it looks like a number.
         ([{"v": "01067"}, {"v": "10115"}], "SELECT MIN(v) AS v FROM t", "01067"),
         ([{"v": "0.10"}, {"v": "0.20"}], "SELECT MIN(v) AS v FROM t", "0.10"),

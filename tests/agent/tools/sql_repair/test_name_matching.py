@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.tools.sql_repair.name_matching import is_one_typo_apart, match_name, normalize_value
+from agent.tools.sql_repair.name_matching import is_one_typo_apart, match_name, normalize_value, to_singular
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,22 @@ def test_the_name_that_was_meant(wrong, names, of, right):
 def test_one_slip_of_the_pen(left, right, same):
     assert is_one_typo_apart(left, right) is same
     assert is_one_typo_apart(right, left) is same
+
+
+@pytest.mark.parametrize(
+    ("plural", "singular"),
+    [
+        ("nurses", "nurse"),
+        ("houses", "house"),
+        ("courses", "course"),
+        ("classes", "class"),
+        ("statuses", "status"),
+        ("boxes", "box"),
+        ("branches", "branch"),
+        ("cities", "city"),
+        ("loans", "loan"),
+        ("address", "address"),
+    ],
+)
+def test_a_plural_is_made_singular(plural, singular):
+    assert to_singular(plural) == singular

@@ -80,17 +80,37 @@ def test_the_name_is_shown_beside_the_key_that_rows_are_grouped_by(tool, sql):
     [
         ("SELECT member_id, SUM(days) AS days FROM loans GROUP BY member_id", "The days of each member id"),
         ("SELECT member_id, days FROM loans", "The days of each loan"),
-        ("SELECT genre, author_id, COUNT(*) AS books FROM books GROUP BY ALL", "The genres of each author"),
         ("SELECT lent_on, COUNT(*) AS loans FROM loans GROUP BY lent_on", "The loans of each day"),
-        (
-            "SELECT m.member_id, COUNT(*) AS n FROM loans m JOIN members USING (member_id) GROUP BY 1",
-            "The loans of each",
-        ),
         ("SELECT nothing FROM nowhere GROUP BY", "What?"),
     ],
 )
 def test_a_query_is_left_alone_where_ids_are_asked_for_or_a_name_is_shown_or_none_can_be(tool, sql, goal):
     assert tool.fit_to_goal(sql, goal) == FittedQuery(sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "goal", "name"),
+    [
+        # Beside another text, of a table that is joined already, of its own table, and where nothing is grouped.
+        ("SELECT genre, author_id, COUNT(*) AS books FROM books GROUP BY ALL", "The genres of each author", "name"),
+        (
+            "SELECT m.member_id, COUNT(*) AS n FROM loans m JOIN members USING (member_id) GROUP BY 1",
+            "Loans",
+            "member_name",
+        ),
+        ("SELECT member_id, MAX(plan) AS p FROM members GROUP BY member_id", "The plan of each", "member_name"),
+        ("SELECT book_id, days FROM loans WHERE days > 9", "Which books were kept for over 9 days?", "title"),
+        ("SELECT DISTINCT book_id FROM loans", "Which books were lent?", "title"),
+        ("SELECT member_id FROM loans ORDER BY days DESC LIMIT 1", "Which member kept a book longest?", "member_name"),
+    ],
+)
+def test_an_id_is_shown_with_its_name(tool, sql, goal, name):
+    found = tool.fit_to_goal(sql, goal)
+    with tool.database.source.get_connection() as connection:
+        result = connection.execute(found.sql)
+        assert name in [column[0] for column in result.description]
+        assert len(result.fetchall()) == len(rows(tool, sql))
+    assert any(name in note for note in found.notes)
 
 
 def test_rows_of_one_name_stay_apart(tmp_path):

@@ -39,6 +39,13 @@ NEAR = {
     "rate = '>18'": "<18",
     "rate = '10%'": "10",
     "month = 'Mars'": "Mar",
+    "CASE country WHEN 'Iceland' THEN 1 END = 1": "Ireland",
+    "country IS NOT DISTINCT FROM 'Iceland'": "Ireland",
+    "(country, month) IN (('Iceland', 'Mar'), ('Zambia', 'Mar'))": "Ireland",
+    "country = ANY(['Iceland', 'Zambia'])": "Ireland",
+    "coalesce(country, 'Irelamd') = 'Iceland'": "Ireland",
+    "country::VARCHAR = 'Iceland'": "Ireland",
+    "nullif(country, 'Iceland') IS NULL": "Ireland",
 }
 
 
@@ -95,6 +102,16 @@ def test_nor_in_a_parameter(query, given, goal):
 def test_a_query_that_binds_runs_as_it_is_written(query, sql, goal):
     found = query.preflight({"sql": sql}, {}, goal)
     assert (found.problems, found.args, found.notes) == ((), {"sql": sql}, ())
+
+
+@pytest.mark.parametrize("goal", [None, "?"], ids=["caller", "model"])
+def test_a_text_in_a_case_that_a_function_never_gives_is_told(query, goal):
+    sql = "SELECT COUNT(*) AS k FROM visits WHERE lower(country) = 'Ireland' AND upper(state) IN ('TYPICAL')"
+    found = query.preflight({"sql": sql}, {}, goal)
+    assert (found.args["sql"], found.warnings) == (
+        sql,
+        ("lower(visits.country) is never 'Ireland'; write 'ireland'.",),
+    )
 
 
 def test_a_column_that_has_the_value_is_told(query):

@@ -1,8 +1,11 @@
 """`planwave library`: a run becomes a program, which runs with other values and which the planner finds."""
 
+import asyncio
 import json
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.tools import StructuredTool
 
 from graphs.persistence import open_persistence
 from graphs.stores.library import Library
@@ -11,6 +14,8 @@ from tests.support.worlds import World, thread
 
 GOAL = "How much was sold in France in 2024?"
 SQL = "SELECT sum(revenue) AS revenue FROM sales WHERE country = 'France' AND year(order_date) = 2024"
+#: Makes no plan of anything.
+NO_MODEL = FakeListChatModel(responses=["I cannot."])
 TASK = {"id": "q", "tool": "query_database", "args": {"sql": SQL}}
 
 
@@ -47,6 +52,57 @@ def test_a_run_becomes_a_program_that_the_planner_finds(shelf):
     assert [(each["name"], each["version"], each["origin"]["thread"]) for each in listed] == [("sold", 1, "first")]
 
 
+def test_what_was_taken_is_told_and_the_data_decide_and_a_setting_refuses(planwave):
+    program = {"inputs": {"country": {"type": "string", "examples": ["France"]}, "year": {"type": "integer"}}}
+    params = {"country": {"input": "country"}, "year": {"input": "year"}}
+    sql = "SELECT sum(revenue) AS revenue FROM sales WHERE country = $country AND year(order_date) = $year"
+    task = {"id": "q", "tool": "query_database", "args": {"sql": sql, "params": params}}
+    planwave.env["PLANWAVE_LIBRARY"] = str(planwave.home / "programs")
+    template = "How much was sold in {country} in {year}?"
+    asyncio.run(Library(planwave.home / "programs").add("sold", {**program, "tasks": [task]}, goal_template=template))
+    # In other words, and spelt as the data have it.
+    found = planwave.here("run", "In 2023, how much was sold in spain?", "--json")
+    assert revenue(found) > 0
+    record = json.loads(found.stdout)
+    assert record["program"] == {"name": "sold", "version": 1, "inputs": {"country": "Spain", "year": 2023}}
+    assert "From the library: the program sold (version 1) with country = 'Spain', year = 2023." in record["answer"]
+    # The data have no such country, though the words would fit.
+    elsewhere = planwave.here("run", "How much was sold in Southern Europe in 2023?", "--json")
+    assert elsewhere.exit_code != 0
+    assert "the data have no 'Southern Europe' where it looks for the country" in elsewhere.stderr
+    planwave.env["PLANWAVE_USE_LIBRARY"] = "false"
+    refused = planwave.here("run", "How much was sold in Spain in 2023?", "--json")
+    assert refused.exit_code != 0
+    assert "sold (version 1)" not in refused.stderr
+
+
+def test_further_wordings_are_found_and_wrong_ones_refused(planwave):
+    shelf = planwave
+    shelf.here("run", GOAL, "--plan", shelf.plan_file(TASK), "--thread", "first", "--json")
+    add = ("library", "add", "first", "--name", "sold", "--yes", "--also-says")
+    told = shelf.here(*add, "Turnover of France")
+    assert told.exit_code == 2
+    assert "The wording 'Turnover of France' does not say where each input of the program stands" in told.stderr
+    assert "say it with 'France' or {country}, '2024' or {year}" in told.stderr
+    added = shelf.here(*add, "Turnover of France in 2024", "--also-says", "What did {country} buy in {year}?")
+    assert added.exit_code == 0, added.output
+    assert "or       Turnover of {country} in {year}" in shelf.here("library", "show", "sold").stdout
+    one, two = (
+        revenue(shelf.here("run", goal, "--json"))
+        for goal in ("What was the turnover of Spain in 2023?", "In 2023, what did Spain buy?")
+    )
+    assert one == two > 0
+
+
+def test_a_goal_without_values_is_found_too(planwave):
+    shelf = planwave
+    task = {"id": "q", "tool": "query_database", "args": {"sql": "SELECT count(*) AS revenue FROM customers"}}
+    shelf.here("run", "How many customers are there?", "--plan", shelf.plan_file(task), "--thread", "first", "--json")
+    assert shelf.here("library", "add", "first", "--name", "count_customers", "--yes").exit_code == 0
+    assert revenue(shelf.here("run", "Number of customers", "--json")) > 0
+    assert shelf.here("run", "Number of customers in Spain", "--json").exit_code != 0
+
+
 def test_versions_and_removal(shelf):
     plan = shelf.plan_file(TASK)
     for version in (1, 2):
@@ -80,6 +136,162 @@ def test_a_program_whose_tables_or_tools_have_changed_says_where(shelf, tmp_path
     assert ended.exit_code == 1
     assert "Task 'q', args" in ended.stdout
     assert "country" in ended.stdout
+
+
+DATA = {"sales.csv": "country,amount,year\nFrance,5,2023\nSpain,7,2024\n"}
+CHANGES = {
+    "a column dropped": ({"sales.csv": "land,amount,year\nFrance,5,2023\nSpain,7,2024\n"}, "country"),
+    "a table renamed": ({"orders.csv": DATA["sales.csv"]}, "sales"),
+    "a column of another type": (
+        {"sales.csv": "country,amount,year\nFrance,five,2023\nSpain,seven,2024\n"},
+        "argument types",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_program_whose_tables_have_changed_is_not_taken_and_says_where(planwave, tmp_path, change):
+    folder = tmp_path / "data"
+
+    def write(files):
+        folder.mkdir(exist_ok=True)
+        for file in folder.iterdir():
+            file.unlink()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+    write(DATA)
+    data = ("--data", str(folder))
+    task = {**TASK, "args": {"sql": "SELECT sum(amount) AS revenue FROM sales WHERE country = 'France'"}}
+    plan = planwave.plan_file(task)
+    goal = "Total amount of France"
+    assert planwave.here("run", goal, "--plan", plan, "--thread", "a", *data, "--json").exit_code == 0
+    assert planwave.here("library", "add", "a", "--name", "amount", "--yes", *data).exit_code == 0
+    assert revenue(planwave.here("run", "Total amount of Spain", *data, "--json")) == 7
+    changed, word = CHANGES[change]
+    write(changed)
+    for ended in (
+        planwave.here("run", "Total amount of Spain", *data, "--json"),
+        planwave.here("library", "run", "amount", "--input", "country=Spain", *data, "--json"),
+    ):
+        assert ended.exit_code == 1
+        assert "Task 'q', args" in ended.output
+        assert word in ended.output, ended.output
+    assert "does not compile any more" in planwave.here("run", "Total amount of Spain", *data, "--json").stderr
+
+
+def order_desks(pieces: int) -> str:
+    """Order desks."""
+    return f"{pieces} ordered"
+
+
+def order_by_number(number: int) -> str:
+    """Order desks."""
+    return f"{number} ordered"
+
+
+def order_in_words(pieces: str) -> str:
+    """Order desks."""
+    return f"{pieces} ordered"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (None, ["there is no tool 'order_desks'"]),
+        (order_by_number, ["args", "pieces", "number"]),
+        (order_in_words, ["args.pieces", "a text is expected"]),
+    ],
+    ids=["a tool gone", "an argument renamed", "a type changed"],
+)
+async def test_a_program_whose_tools_have_changed_is_not_taken_and_says_where(tmp_path, changed, words):
+    library = Library(tmp_path)
+    plan = {
+        "inputs": {"n": {"type": "integer", "examples": [5]}},
+        "tasks": [{"id": "buy", "tool": "order_desks", "args": {"pieces": {"input": "n"}}}],
+    }
+    await library.add("buy_desks", plan, goal="Order 5 desks", goal_template="Order {n} desks")
+    goal = {"goal": "Please order 7 desks"}
+
+    def build(function):
+        function = None if function is None else StructuredTool.from_function(function, name="order_desks")
+        return build_graph(
+            tools=[function] if function else [], model=NO_MODEL, settings=Settings(approve="never"), library=library
+        )
+
+    assert (await build(order_desks).ainvoke(goal, thread()))["results"]["buy"]["output"] == "7 ordered"
+    events = [event async for event in build(changed).astream(goal, thread("2"), stream_mode="custom")]
+    [told] = [each["text"] for each in events if "Not used" in str(each.get("text"))]
+    assert "the program buy_desks (version 1) with n = 7; it does not compile any more: Task 'buy'" in told
+    assert all(word in told for word in words), told
+
+
+async def test_a_program_is_looked_for_before_the_database_is_described(tmp_path):
+    world = World()
+
+    async def describe() -> str:
+        world.log.append(("describe", None))
+        return "tables"
+
+    provider = world.tool("describe", describe, {"readOnlyHint": True, "context_provider": True})
+    library = Library(tmp_path)
+    plan = {
+        "inputs": {"n": {"type": "integer"}},
+        "tasks": [{"id": "a", "tool": "look", "args": {"value": {"input": "n"}}}],
+    }
+    await library.add("look_at", plan, goal_template="Look at {n}")
+    graph = build_graph(
+        tools=[provider, *world.tools()], model=NO_MODEL, settings=Settings(approve="never"), library=library
+    )
+    await graph.ainvoke({"goal": "Look at 7"}, thread())
+    assert world.log == [("look", 7)]
+    await graph.ainvoke({"goal": "Look for 7"}, thread("2"))
+    assert world.log == [("look", 7), ("describe", None)]
+
+
+class Recording(FakeListChatModel):
+    """Keeps what it was asked."""
+
+    asked: list[str] = []  # noqa: RUF012 - pydantic copies it
+
+    def _call(self, messages, *args, **options):
+        self.asked.append("\n".join(str(message.content) for message in messages))
+        return super()._call(messages, *args, **options)
+
+
+async def test_if_a_program_fails_the_replanner_is_told_what_the_tools_say(tmp_path):
+    world = World()
+    world.failing = {7}
+
+    async def describe() -> str:
+        world.log.append(("describe", None))
+        return "There are tables of everything."
+
+    provider = world.tool("describe", describe, {"readOnlyHint": True, "context_provider": True})
+    library, model = Library(tmp_path), Recording(responses=["I cannot."])
+    plan = {
+        "inputs": {"n": {"type": "integer"}},
+        "tasks": [{"id": "a", "tool": "look", "args": {"value": {"input": "n"}}}],
+    }
+    await library.add("look_at", plan, goal_template="Look at {n}")
+    graph = build_graph(
+        tools=[provider, *world.tools()], model=model, settings=Settings(approve="never"), library=library
+    )
+    await graph.ainvoke({"goal": "Look at 7"}, thread())
+    assert world.log[0] == ("look", 7)
+    assert ("describe", None) in world.log
+    assert any("There are tables of everything." in text for text in model.asked)
+
+
+async def test_two_programs_that_answer_the_same_are_named(tmp_path):
+    world, library = World(), Library(tmp_path)
+    plan = {"tasks": [{"id": "a", "tool": "look", "args": {"value": 1}}]}
+    for name in ("one", "two"):
+        await library.add(name, plan, goal_template="Look around")
+    graph = build_graph(tools=world.tools(), model=NO_MODEL, settings=Settings(approve="never"), library=library)
+    events = [event async for event in graph.astream({"goal": "Look around"}, thread(), stream_mode="custom")]
+    assert any("several programs answer the goal: one (version 1), two (version 1)" in str(each) for each in events)
+    assert world.log == []
 
 
 @pytest.mark.parametrize("kind", ["persistence", "folder"])

@@ -32,6 +32,12 @@ INSERT INTO o VALUES (1, '2024-01-15 10:30:00', '2024-01-15', 7, 'Nordvik', 1.5)
         "SELECT id FROM o WHERE brand LIKE 'NORD%' AND julianday(placed) > 0",
         "SELECT strftime('%s', placed) AS v FROM o",
         "SELECT cast(strftime('%m', placed) AS integer) + 1 AS v FROM o",
+        "SELECT date(1704067200 + id * 86400, 'unixepoch') AS v FROM o",
+        "SELECT strftime('%Y-%m', 1704067200 + qty * 86400.5, 'unixepoch', '+40 days') AS v FROM o",
+        # A day that a month does not have is one of the next month.
+        "SELECT date('2024-01-31', '+1 month') AS v, date(placed, '+1 year') AS y FROM o",
+        "SELECT datetime(placed, '-1 month', '+3 days', '+1 month') AS v FROM o",
+        "SELECT date(placed, 'weekday 0') AS s, date(placed, 'weekday 1', '-7 days') AS m FROM o",
     ],
 )
 def test_what_is_written_for_sqlite_gives_what_sqlite_gives(tmp_path, open_tools, sql):
@@ -98,6 +104,28 @@ def test_a_name_in_brackets_is_warned_of_where_it_makes_a_list(tmp_path, open_to
     output = query.invoke({"sql": "SELECT [brand] FROM o WHERE id = 1"})
     assert output["warning"] == "[brand] is a list of one value here; for the column write 'brand' without brackets."
     assert "warning" not in query.invoke({"sql": "SELECT [1, 2][id] AS x, '[brand]' AS y FROM o"})
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows", "said"),
+    [
+        ("SELECT qty / 2 AS h FROM o WHERE id = 1", [{"h": 3.5}], "7 / 2 is 3.5 here, and 3 in SQLite"),
+        ("SELECT count(*) / 2 AS h FROM o", [{"h": 1.0}], "7 / 2 is 3.5 here, and 3 in SQLite"),
+        ("SELECT qty // 2 AS h, price / 2 AS p FROM o WHERE id = 1", [{"h": 3, "p": 0.75}], None),
+        ("SELECT count(*) AS n FROM o WHERE brand LIKE 'nord%'", [{"n": 0}], "LIKE heeds case here, and not in SQLite"),
+        ("SELECT count(*) AS n FROM o WHERE lower(brand) LIKE 'nord%' OR placed LIKE '2024%'", [{"n": 2}], None),
+        ("SELECT '7/2 like' AS t -- 7 / 2\nFROM o WHERE id = 1", [{"t": "7/2 like"}], None),
+    ],
+)
+def test_an_operator_with_another_meaning_in_the_source_is_said(tmp_path, open_tools, sql, rows, said):
+    file = tmp_path / "o.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(ROWS)
+    _, query = open_tools(file)
+    output = query.invoke({"sql": sql})
+    assert output["rows"] == rows
+    assert (said in output["warning"]) if said else "warning" not in output
+    assert query.preflight({"sql": sql}, {}).warnings == ((output["warning"],) if said else ())
 
 
 def test_a_dialect_that_there_is_not_is_a_sentence():

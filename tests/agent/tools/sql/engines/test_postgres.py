@@ -23,6 +23,13 @@ INSERT INTO other.plain VALUES (3);
 CREATE TABLE part (id int, y int) PARTITION BY RANGE (y);
 CREATE TABLE part_24 PARTITION OF part FOR VALUES FROM (2024) TO (2025);
 INSERT INTO part VALUES (1, 2024);
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+CREATE DOMAIN pieces AS int CHECK (VALUE > 0);
+CREATE TABLE moods (m mood, p pieces, a numeric);
+INSERT INTO moods VALUES ('happy', 5, 'NaN'), ('sad', 7, 1), ('ok', 1, 2);
+CREATE SCHEMA "Odd Schema";
+CREATE TABLE "Odd Schema"."My.Table" ("Col A" int, a numeric);
+INSERT INTO "Odd Schema"."My.Table" VALUES (7, 'NaN');
 """
 
 
@@ -53,6 +60,11 @@ def test_no_number_and_no_time_is_another_than_on_the_server(tools):
             [{"ip": "10.0.0.1", "net": "10.1.0.0/16"}, {"ip": "::1", "net": None}],
             None,
         ),
+        # An enum is ordered as it is declared, also where the numbers of its table come as text.
+        ("SELECT m FROM moods WHERE a > 0 OR true ORDER BY m", [{"m": "sad"}, {"m": "ok"}, {"m": "happy"}], "moods.a"),
+        ("SELECT sum(p) AS p FROM moods", [{"p": 13}], None),
+        ('SELECT "Col A" AS c, a FROM "Odd Schema"."My.Table"', [{"c": 7, "a": None}], "My.Table.a has values"),
+        ("SELECT count(*) AS n FROM moods WHERE m::text ~ 'a'", [{"n": 0}], "~ matches a whole text here"),
         (
             "SELECT to_char(d, 'YYYY') AS y FROM n WHERE id = 2",
             [{"y": "9999"}],

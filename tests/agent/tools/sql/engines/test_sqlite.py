@@ -95,6 +95,42 @@ def test_a_view_that_nothing_can_run_is_named_and_spoils_nothing(make_file, open
 
 
 @pytest.mark.parametrize(
+    ("values", "expected", "said"),
+    [
+        (
+            ["2024-01-01T10:00:00+02:00", "2024-01-01T10:00:00Z"],
+            ["2024-01-01T08:00:00+00:00", "2024-01-01T10:00:00+00:00"],
+            None,
+        ),
+        (["2024-01-01 10:00:00", "2024-01-02"], ["2024-01-01T10:00:00", "2024-01-02T00:00:00"], None),
+        (
+            ["2024-01-01T10:00:00+02:00", "2024-01-01 10:00:00"],
+            ["2024-01-01 10:00:00", "2024-01-01T10:00:00+02:00"],
+            "t.v is declared as TIMESTAMP, but holds times with and without their zone and is read as text.",
+        ),
+    ],
+)
+def test_the_offset_of_a_time_is_not_lost(make_file, open_tools, values, expected, said):
+    listed = ", ".join(f"('{value}')" for value in values)
+    _, query = open_tools(make_file(f"CREATE TABLE t (v TIMESTAMP); INSERT INTO t VALUES {listed};"))
+    output = run(query, "SELECT v FROM t ORDER BY v")
+    assert [row["v"] for row in output["rows"]] == expected
+    assert output.get("warning") == said
+
+
+def test_columns_of_types_that_sqlite_does_not_know_have_their_values(make_file, open_tools):
+    file = make_file(
+        "CREATE TABLE t (m MONEY, y YESNO, j JSON, v); INSERT INTO t VALUES (3.5, -1, '{}', 1), (4, 0, '[]', 2);"
+        "CREATE TABLE 'a.b' (v); INSERT INTO 'a.b' VALUES ('ANN');"
+    )
+    _, query = open_tools(file)
+    sql = "SELECT sum(m) AS m, sum(y) AS y, min(j) AS j FROM t"
+    assert query.preflight({"sql": sql}, {}).problems == ()
+    assert run(query, sql)["rows"] == [{"m": 7.5, "y": -1, "j": "[]"}]
+    assert run(query, 'SELECT v FROM "a.b"')["rows"] == [{"v": "ANN"}]
+
+
+@pytest.mark.parametrize(
     ("kind", "odd", "rows", "said"),
     [
         ("INTEGER", "'n/a'", [{"v": 6}], "1 value of t.v is no number and read as NULL: 'n/a'."),
@@ -102,6 +138,8 @@ def test_a_view_that_nothing_can_run_is_named_and_spoils_nothing(make_file, open
         # A column of integers with a fraction is a column of numbers.
         ("INTEGER", "2.5", [{"v": 8.5}], None),
         ("REAL", "'x'", [{"v": 6.0}], "1 value of t.v is no number and read as NULL: 'x'."),
+        # What SQLite does not know as a type takes numbers, too.
+        ("MONEY", "2.5", [{"v": 8.5}], None),
         ("DECIMAL(8, 2)", "'1,5'", [{"v": 6.0}], "1 value of t.v is no number and read as NULL: '1,5'."),
     ],
 )
@@ -213,5 +251,8 @@ def test_a_page_that_is_damaged_is_told_of_by_the_query_that_reads_it(tmp_path, 
     data = bytearray(file.read_bytes())
     data[8192:20480] = b"\xff" * 12288
     file.write_bytes(data)
+    _, query = open_tools(file)
     with pytest.raises(ToolFailure, match=r"cut\.db is damaged.*restore it from a copy"):
-        open_tools(file)[1].invoke({"sql": "SELECT v FROM t"})
+        query.invoke({"sql": "SELECT v FROM t"})
+    (problem,) = query.preflight({"sql": "SELECT v FROM t"}, {}).problems
+    assert problem.startswith("cut.db is damaged: restore it from a copy")

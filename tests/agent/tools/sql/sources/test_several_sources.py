@@ -48,6 +48,30 @@ async def test_one_query_joins_sources_by_their_names(places):
     source.close()
 
 
+@pytest.mark.parametrize(
+    ("sql", "rows", "said"),
+    [
+        (
+            "SELECT count(*) AS n FROM t",
+            [{"n": 1}],
+            "'t' is a table of b and a; that of b is read. Write b.t to say so.",
+        ),
+        ("SELECT count(*) AS n FROM a.t", [{"n": 2}], None),
+        ("WITH t AS (SELECT 1 AS x UNION ALL SELECT 2) SELECT count(*) AS n FROM t", [{"n": 2}], None),
+        ("SELECT count(*) AS n FROM only_a", [{"n": 1}], None),
+    ],
+)
+async def test_a_table_that_several_sources_have_is_said(tmp_path, sql, rows, said):
+    for name, content in {"a/t.csv": "x\n1\n2\n", "a/only_a.csv": "x\n1\n", "b/t.csv": "x\n1\n"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    with closing(open_data_source([f"b={tmp_path}/b", f"a={tmp_path}/a"])) as source:
+        _, query, _ = database_tools(source)
+        output = await query.ainvoke({"sql": sql})
+        assert (output["rows"], output.get("warning")) == (rows, said)
+        assert query.preflight({"sql": sql}, {}).warnings == ((said,) if said else ())
+
+
 async def test_a_table_among_several_sources_is_read_as_it_is_alone(tmp_path):
     with closing(sqlite3.connect(tmp_path / "odd.sqlite")) as database:
         database.executescript(

@@ -1,0 +1,1 @@
+"""What a small model's script says by Python: texts that it puts together, and the tests of its `if`."""

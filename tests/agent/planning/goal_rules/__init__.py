@@ -1,0 +1,1 @@
+"""Tests of `agent/planning/goal_rules`, through `build_graph`."""

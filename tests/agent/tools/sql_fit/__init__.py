@@ -1,0 +1,1 @@
+"""The rules that bring a draft closer to its goal."""
