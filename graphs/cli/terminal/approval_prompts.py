@@ -155,7 +155,13 @@ def _open_editor(editor: str, draft: str, *, screen: Screen) -> str | None:
             subprocess.run([*shlex.split(editor), os.fspath(file)], check=True)  # noqa: S603 - the user's own editor
             return file.read_text(encoding="utf-8")
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
-            screen.say(f"The editor {editor!r} failed: {error}. Set EDITOR to another one.", style="yellow")
+            status = getattr(error, "returncode", None)
+            why = (
+                f"it ended with exit status {status}"
+                if status is not None
+                else getattr(error, "strerror", None) or error
+            )
+            screen.say(f"The editor {editor!r} failed: {why}. Set EDITOR to another one.", style="yellow")
             return None
 
 
