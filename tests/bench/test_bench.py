@@ -73,6 +73,7 @@ def test_overhead_is_measured_beside_its_rivals(tmp_path: Path, monkeypatch: pyt
     assert [one.case for one in found if isinstance(one, Unmeasured)] == ["PostgreSQL"]
 
 
+@pytest.mark.slow
 def test_growth_measures_every_part_and_fits_an_exponent(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(growth, "SHAPES", ("deep",))
     monkeypatch.setattr(growth, "_child", lambda shape, size: (growth_child_of(size), ""))

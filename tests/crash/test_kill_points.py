@@ -19,8 +19,7 @@ STORIES = {
     "rolled back": (4, "failed", 0, {"k": 1, "u": 1, "undo:k": 1, "undo:u": 1}),
     "delegated": (3, "failed", 0, {"k": 1, "u": 1, "undo:k": 1}),
 }
-SHORT = pytest.param(9, id="short")
-FULL = pytest.param(1, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(1200)])
+FULL = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @dataclass
@@ -98,8 +97,14 @@ def find_threads_taken_for_ended(url, *, end):
     return sorted(other | (set(ask("prune", "--older-than", "0h", "--dry-run")["removed"]) ^ ended))
 
 
-@pytest.mark.parametrize("every", [SHORT, FULL])
-@pytest.mark.parametrize("dispatch", ["eager", "wave"])
+@pytest.mark.parametrize(
+    ("dispatch", "every"),
+    [
+        pytest.param("eager", 9, id="eager-short"),
+        pytest.param("wave", 9, id="wave-short", marks=pytest.mark.slow),
+        *(pytest.param(dispatch, 1, id=f"{dispatch}-full", marks=FULL) for dispatch in ("eager", "wave")),
+    ],
+)
 @pytest.mark.parametrize("story", STORIES)
 def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(
     database_url, story, dispatch, every, tmp_path, chance, seed

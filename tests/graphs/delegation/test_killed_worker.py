@@ -32,7 +32,7 @@ def test_a_worker_killed_in_a_read_does_not_take_its_turns_again(tmp_path):
     assert log(tmp_path)[6:] == ["write 5", "asked 3"]
 
 
-@pytest.mark.parametrize("approve", ["approve", "approve by id"])
+@pytest.mark.parametrize("approve", ["approve", pytest.param("approve by id", marks=pytest.mark.slow)])
 def test_a_worker_killed_in_a_write_asks_what_became_of_it(tmp_path, approve):
     assert run(tmp_path, "-", "start") == (0, "awaiting_approval")
     assert run(tmp_path, "write", approve) == (KILLED, "")

@@ -35,7 +35,9 @@ def test_threads_are_listed_newest_first(planwave: CommandLine) -> None:
     assert "1/3" in table
 
 
-@pytest.mark.parametrize("columns", ["20", "44", "80", "300"])
+@pytest.mark.parametrize(
+    "columns", ["20", "300", *(pytest.param(width, marks=pytest.mark.slow) for width in ("44", "80"))]
+)
 def test_off_a_terminal_each_thread_is_one_line_with_its_whole_id(planwave: CommandLine, columns: str) -> None:
     planwave.env["COLUMNS"] = columns
     names = ["a-quite-ordinary-goal-with-a-long-name-1", "a-quite-ordinary-goal-with-a-long-name-2"]

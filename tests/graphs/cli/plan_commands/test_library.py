@@ -19,7 +19,7 @@ NO_MODEL = FakeListChatModel(responses=["I cannot."])
 TASK = {"id": "q", "tool": "query_database", "args": {"sql": SQL}}
 
 
-@pytest.fixture(params=["database", "folder"])
+@pytest.fixture(params=["database", pytest.param("folder", marks=pytest.mark.slow)])
 def shelf(request, planwave, tmp_path):
     if request.param == "folder":
         planwave.env["PLANWAVE_LIBRARY"] = str(tmp_path / "programs")

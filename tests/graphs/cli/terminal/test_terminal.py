@@ -108,7 +108,8 @@ def test_no_word_is_broken_after_ctrl_c_on_a_narrow_terminal(planwave: CommandLi
     terminal.type("\x03")
     status, shown = terminal.end()
     assert status == 130, shown
-    _, _, after = shown.rpartition("^C")
+    # Where Ctrl-C comes before the line is read, the question is shown once more behind it.
+    after = shown.rpartition("^C")[2].rpartition(ASKED)[2]
     lines = after.splitlines()
     assert lines[0] == "", "what follows begins on a line of its own"
     assert max(map(len, lines)) <= 44
