@@ -6,6 +6,7 @@ so that plans, approvals, checkpoints and traces have the name only. The `Secret
 with are secret too. All of them are redacted in what comes from any tool (`agent.secret_masking`).
 """
 
+import asyncio
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -180,7 +181,9 @@ def _redact_call(call: Callable[..., Any], masks: Masks, *, plain: bool) -> Call
     def run(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - whatever the tool takes
         try:
             return redact_value(call(*args, **(_unwrap_secrets(kwargs) if plain else kwargs)), masks)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool's own code; what it raises is passed on, redacted
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a tool's own code; what it raises is passed on, redacted
             failure = error
         # Not in the handler, where Python would keep the error as it was beside the redacted one.
         raise _redact_error(failure, masks)
@@ -193,7 +196,9 @@ def _redact_async_call(call: Callable[..., Any], masks: Masks, *, plain: bool) -
     async def run(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - whatever the tool takes
         try:
             return redact_value(await call(*args, **(_unwrap_secrets(kwargs) if plain else kwargs)), masks)
-        except Exception as error:  # noqa: BLE001 - a tool's own code; what it raises is passed on, redacted
+        except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a tool's own code; what it raises is passed on, redacted
             failure = error
         raise _redact_error(failure, masks)
 
@@ -251,7 +256,7 @@ def redact_value(value: object, masks: Masks) -> object:
     return value if found is plain else found
 
 
-def _redact_error(error: Exception | SystemExit, masks: Masks) -> Exception | SystemExit:
+def _redact_error(error: BaseException, masks: Masks) -> BaseException:
     """Return the error without secrets, also in the errors that caused it, since a tracer records them all."""
     if _try_redact(error, masks):
         return error

@@ -34,6 +34,7 @@ from agent.execution.writes import ClaimedWrite, WriteLedger, build_pooled_call
 from agent.json_values import JsonConversionError, error_text, to_json_value
 from agent.logging_context import get_logger, shorten_for_log
 from agent.settings import Settings
+from agent.tools.async_tools import make_exit_failure
 from agent.tools.call_inputs import find_call_inputs, use_call_inputs
 from agent.tools.injected_arguments import use_call_id
 from agent.tools.toolbox import IDEMPOTENCY_KEY
@@ -203,7 +204,11 @@ class CallRunner:
             if (fault := self._check_signal(signal)) is None:
                 raise
             return CallFailed("tool", fault, call.attempts, call.started_at)
-        except Exception as error:  # noqa: BLE001 - whatever a tool raises is the task's failure, a value
+        except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException as raised:  # noqa: BLE001 - whatever a tool raises is the task's failure, a value
+            # Some are no `Exception`, such as a panic in an extension.
+            error = raised if isinstance(raised, Exception) else make_exit_failure(raised, task.tool)
             may_have_effect = is_transient(error) and not never_sent(error)
             failure = CallFailed(
                 _classify_error(error), self._describe_error(error), call.attempts, call.started_at, may_have_effect

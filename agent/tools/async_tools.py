@@ -6,7 +6,6 @@ end within the call: its errors and its time are those of the call. `sys.exit` c
 Of a pair of content and artifact the artifact is the output: later tasks read it, and no model reads the content.
 """
 
-import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import lru_cache, wraps
@@ -79,9 +78,7 @@ def _convert_system_exit(
     async def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the tool takes and returns
         try:
             output = await _finish(await call(*args, **kwargs))
-        except (Exception, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
-            raise
-        except BaseException as error:
+        except SystemExit as error:
             raise make_exit_failure(error, tool.name) from error
         if (failure := find_reported_failure(output)) is not None:
             raise ToolFailure(failure)
@@ -98,12 +95,7 @@ def raise_reported_failures(tool: BaseTool) -> BaseTool:
 
     @wraps(call)
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the tool takes and returns
-        try:
-            output = _finish_in_thread(call(*args, **kwargs))
-        except (Exception, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
-            raise
-        except BaseException as error:
-            raise make_exit_failure(error, tool.name) from error
+        output = _finish_in_thread(call(*args, **kwargs))
         if (failure := find_reported_failure(output)) is not None:
             raise ToolFailure(failure)
         return _choose_output(output, tool)
