@@ -25,7 +25,7 @@ READ = {"readOnlyHint": True}
 SETTINGS = Settings(default_retries=0)
 
 
-class Stop(Exception):  # noqa: N818 - as LangGraph names its own, an exception like any other
+class Stop(BaseException):
     """What a tool raises to speak to the graph."""
 
 
